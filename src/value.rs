@@ -1,0 +1,234 @@
+//! Values, shapes and types: the words every other floor uses. This module imports nothing.
+use std::fmt;
+
+/// The name of one tensor of a graph or plan: an index into its table of types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(u32);
+
+impl Value {
+    /// The value at `index` of the table of types.
+    ///
+    /// # Panics
+    /// If `index` does not fit 32 bits.
+    pub fn new(index: usize) -> Self {
+        Self(u32::try_from(index).expect("a graph has fewer than 2^32 values"))
+    }
+
+    /// Position in the table of types.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+/// How an element is stored. Arithmetic is f32 whatever the storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ElementType {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float (IEEE half).
+    F16,
+    /// 32-bit unsigned integer: timesteps, labels, counters.
+    U32,
+}
+
+impl ElementType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U32 => "u32",
+        })
+    }
+}
+
+/// Extents of up to five axes, the innermost last. A scalar is `[1]`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    rank: usize,
+    extents: [usize; Self::MAX_RANK],
+}
+
+impl Shape {
+    /// The most axes that a shape may have.
+    pub const MAX_RANK: usize = 5;
+
+    /// The shape with these extents.
+    ///
+    /// # Panics
+    /// If there are none, or more than [`Shape::MAX_RANK`].
+    pub fn new(extents: &[usize]) -> Self {
+        assert!(
+            (1..=Self::MAX_RANK).contains(&extents.len()),
+            "a shape has 1 to 5 axes, not {}",
+            extents.len()
+        );
+        let mut shape = Self { rank: extents.len(), extents: [0; Self::MAX_RANK] };
+        shape.extents[..extents.len()].copy_from_slice(extents);
+        shape
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.iter().product()
+    }
+
+    /// Extent of the innermost axis.
+    pub fn last(&self) -> usize {
+        self[self.rank - 1]
+    }
+
+    /// Product of all extents but the innermost.
+    pub fn rows(&self) -> usize {
+        self[..self.rank - 1].iter().product()
+    }
+}
+
+impl std::ops::Deref for Shape {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        &self.extents[..self.rank]
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (axis, extent) in self.iter().enumerate() {
+            write!(f, "{}{extent}", if axis == 0 { "" } else { "," })?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// Shape and storage of a tensor.
+///
+/// On the device the innermost axis is padded with zeros to a multiple of 4, so that every
+/// kernel reads whole `vec4`s; files and callers' slices are dense.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorType {
+    /// Logical extents.
+    pub shape: Shape,
+    /// Storage of one element.
+    pub element: ElementType,
+}
+
+impl TensorType {
+    /// A tensor of 32-bit floats.
+    pub fn f32(extents: &[usize]) -> Self {
+        Self { shape: Shape::new(extents), element: ElementType::F32 }
+    }
+
+    /// A tensor of 16-bit floats.
+    pub fn f16(extents: &[usize]) -> Self {
+        Self { shape: Shape::new(extents), element: ElementType::F16 }
+    }
+
+    /// A tensor of 32-bit unsigned integers.
+    pub fn u32(extents: &[usize]) -> Self {
+        Self { shape: Shape::new(extents), element: ElementType::U32 }
+    }
+
+    /// The same storage with other extents.
+    pub fn with_shape(self, extents: &[usize]) -> Self {
+        Self { shape: Shape::new(extents), ..self }
+    }
+
+    /// The same shape in another storage.
+    pub fn with_element(self, element: ElementType) -> Self {
+        Self { element, ..self }
+    }
+
+    /// Elements from one row to the next on the device: the innermost extent, rounded up to 4.
+    pub fn pitch(&self) -> usize {
+        self.shape.last().next_multiple_of(4)
+    }
+
+    /// Product of all extents but the innermost.
+    pub fn rows(&self) -> usize {
+        self.shape.rows()
+    }
+
+    /// Elements on the device, pad lanes included.
+    pub fn physical_elements(&self) -> usize {
+        self.rows() * self.pitch()
+    }
+
+    /// `vec4`s on the device.
+    pub fn vectors(&self) -> usize {
+        self.physical_elements() / 4
+    }
+
+    /// Bytes on the device, pad lanes included.
+    pub fn bytes(&self) -> u64 {
+        (self.physical_elements() * self.element.bytes()) as u64
+    }
+}
+
+impl fmt::Debug for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.element, self.shape)
+    }
+}
+
+/// A floating-point constant inside an op: compared and hashed by its bits, so that ops are
+/// plain values that common-subexpression elimination may compare.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Float(u64);
+
+impl Float {
+    /// The number.
+    pub fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl From<f64> for Float {
+    fn from(number: f64) -> Self {
+        Self(number.to_bits())
+    }
+}
+
+impl fmt::Debug for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.get();
+        if number != 0.0 && !(1e-3..1e6).contains(&number.abs()) {
+            write!(f, "{number:e}")
+        } else {
+            write!(f, "{number}")
+        }
+    }
+}
