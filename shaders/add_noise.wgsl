@@ -1,0 +1,57 @@
+// A sample of q(x_t | x_0), each image at its own time.  Ho et al. 2020, eq. 4.
+//   y = signal[t] * x + deviation[t] * noise      with signal = sqrt(abar), deviation = sqrt(1 - abar)
+// forward: noise given.  draw: noise drawn here and written beside y, for it is what the network has to find.
+// One invocation per vec4; the grid is (vec4s of an image, images).
+// import: random, mask
+
+struct Params {
+    /// vec4s of one image.
+    vectors: u32,
+    /// Channels of a pixel.
+    channels: u32,
+    /// vec4s of a pixel.
+    channels4: u32,
+    /// Which of the model's random streams.
+    stream: u32,
+    /// Rows of the table of coefficients.
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> timesteps: array<f32>;
+@group(0) @binding(3) var<storage, read> coefficients: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> given: array<activation4>;
+@group(0) @binding(4) var<storage, read> key: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<activation4>;
+@group(0) @binding(6) var<storage, read_write> noise: array<activation4>;
+
+override WORKGROUP: u32 = 64u;
+
+fn mix_noise(index: u32, image: u32, drawn: vec4<f32>) {
+    let row = min(u32(timesteps[image]), params.count - 1u);
+    let levels = coefficients[row];
+    y[index] = narrow_activation(levels.x * widen_activation(x[index]) + levels.y * drawn);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors {
+        return;
+    }
+    let index = id.y * params.vectors + id.x;
+    mix_noise(index, id.y, widen_activation(given[index]));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn draw(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors {
+        return;
+    }
+    let index = id.y * params.vectors + id.x;
+    let value = normals(random_words(key[0], id.x, id.y, params.stream));
+    let stored = narrow_activation(mask_channels(value, id.x % params.channels4, params.channels));
+    noise[index] = stored;
+    // The network is asked for the noise as it was stored.
+    mix_noise(index, id.y, widen_activation(stored));
+}

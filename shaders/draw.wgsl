@@ -1,0 +1,42 @@
+// Random tensors from a key, by Philox: standard normals, and timesteps uniform in 0 .. count.
+// normal: one invocation per vec4, the grid is (vec4s of an image, images).  timesteps: one invocation per image.
+// import: random, mask
+
+struct Params {
+    /// normal: vec4s of one image; timesteps: images.
+    vectors: u32,
+    /// Channels of a pixel.
+    channels: u32,
+    /// vec4s of a pixel.
+    channels4: u32,
+    /// Which of the model's random streams.
+    stream: u32,
+    /// timesteps: how many there are.
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> key: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<activation4>;
+@group(0) @binding(2) var<storage, read_write> drawn: array<f32>;
+
+override WORKGROUP: u32 = 64u;
+
+@compute @workgroup_size(WORKGROUP)
+fn normal(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors {
+        return;
+    }
+    let value = normals(random_words(key[0], id.x, id.y, params.stream));
+    y[id.y * params.vectors + id.x] = narrow_activation(mask_channels(value, id.x % params.channels4, params.channels));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn timesteps(@builtin(global_invocation_id) id: vec3<u32>) {
+    // The vector is written whole, its pad lanes as zeros.
+    if id.x >= (params.vectors + 3u) / 4u * 4u {
+        return;
+    }
+    let timestep = multiply_wide(random_words(key[0], 0u, id.x, params.stream).x, params.count).y;
+    drawn[id.x] = select(0.0, f32(timestep), id.x < params.vectors);
+}

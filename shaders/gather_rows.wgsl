@@ -1,0 +1,51 @@
+// Rows of a table by number (the class embedding), and the gradient of the table.
+//   y[b] = table[labels[b]],   dtable[k] = sum of dy[b] over the b with labels[b] = k, in the order of b
+// One invocation per vec4 of y or dtable.  A label past the table reads its last row.
+
+struct Params {
+    /// Labels.
+    batch: u32,
+    /// Rows of the table.
+    classes: u32,
+    /// vec4s of one row.
+    width4: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> labels: array<u32>;
+@group(0) @binding(2) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<activation4>;
+@group(0) @binding(2) var<storage, read> dy: array<activation4>;
+@group(0) @binding(3) var<storage, read_write> dtable: array<vec4<f32>>;
+
+override WORKGROUP: u32 = 64u;
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
+           @builtin(local_invocation_index) lane: u32) {
+    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+    let image = index / params.width4;
+    if image >= params.batch {
+        return;
+    }
+    let row = min(labels[image], params.classes - 1u);
+    y[index] = narrow_activation(table[row * params.width4 + index - image * params.width4]);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
+            @builtin(local_invocation_index) lane: u32) {
+    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+    let row = index / params.width4;
+    if row >= params.classes {
+        return;
+    }
+    let column4 = index - row * params.width4;
+    var sum = vec4<f32>();
+    for (var image = 0u; image < params.batch; image++) {
+        if min(labels[image], params.classes - 1u) == row {
+            sum += widen_activation(dy[image * params.width4 + column4]);
+        }
+    }
+    dtable[index] = sum;
+}

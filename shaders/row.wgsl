@@ -1,0 +1,109 @@
+// What changes from step to step, written once at its beginning, and the counter moved on at its end.  One workgroup each.
+//   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
+//   training row = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay), (step, 0, 0, 0)    with t = step + 1
+//   sampling row = (timestep, sqrt(1 - abar), 1 / sqrt(abar), clip), (factor of x0, factor of eps, factor of x, sigma)
+// Warm-up is linear; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
+
+struct Params {
+    /// training: the learning rate after the warm-up.
+    learning_rate: f32,
+    /// training: steps of the warm-up; the first has rate learning_rate / warmup.
+    warmup: u32,
+    /// training: ln beta1.
+    first_log: f32,
+    /// training: ln beta2.
+    second_log: f32,
+    /// training: 1 - decay of the moving average.
+    ema_rate: f32,
+    /// training: 1 if the decay begins lower.
+    ema_warmup: u32,
+    /// sampling: rows of the table.
+    steps: u32,
+    /// sampling: images.
+    batch: u32,
+    /// record: rows of the history.
+    capacity: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> counter: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> key: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> row: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> timesteps: array<vec4<f32>>;
+
+/// 1 - exp(-x) for x >= 0, by its series where the difference would cancel.
+fn one_less_exponential(x: f32) -> f32 {
+    if x > 0.5 {
+        return 1.0 - exp(-x);
+    }
+    var sum = 1.0;
+    for (var n = 9.0; n > 1.0; n -= 1.0) {
+        sum = 1.0 - sum * x / n;
+    }
+    return x * sum;
+}
+
+@compute @workgroup_size(1)
+fn training() {
+    let words = counter[0];
+    let step = f32(words.z);
+    let warmed = min(1.0, (step + 1.0) / max(f32(params.warmup), 1.0));
+    let first = one_less_exponential(-(step + 1.0) * params.first_log);
+    let second = one_less_exponential(-(step + 1.0) * params.second_log);
+    let ema_rate = select(params.ema_rate, max(params.ema_rate, 9.0 / (10.0 + step)), params.ema_warmup == 1u);
+    key[0] = words;
+    key[1] = counter[1];
+    row[0] = vec4<f32>(params.learning_rate * warmed, first, second, ema_rate);
+    row[1] = vec4<f32>(step, 0.0, 0.0, 0.0);
+}
+
+const LANES: u32 = 64u;
+
+@compute @workgroup_size(LANES)
+fn sampling(@builtin(local_invocation_index) lane: u32) {
+    let words = counter[0];
+    let step = min(words.z, params.steps - 1u);
+    let first = table[2u * step];
+    if lane == 0u {
+        key[0] = words;
+        key[1] = counter[1];
+        row[0] = first;
+        row[1] = table[2u * step + 1u];
+    }
+    for (var image = 4u * lane; image < params.batch; image += 4u * LANES) {
+        let inside = vec4<u32>(image) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.batch);
+        timesteps[image / 4u] = select(vec4<f32>(), vec4<f32>(first.x), inside);
+    }
+}
+
+@group(0) @binding(1) var<storage, read> now: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> next: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> loss: array<f32>;
+@group(0) @binding(4) var<storage, read_write> history: array<vec4<f32>>;
+
+override HAS_NORM: bool = false;
+
+@compute @workgroup_size(1)
+fn advance() {
+    var words = now[0];
+    var state = now[1];
+    var good = true;
+    if HAS_NORM {
+        good = norm[0].z == 1.0;
+    }
+    if good {
+        words.z += 1u;
+    } else if state.x == 0u {
+        state.x = words.z + 1u;
+    }
+    next[0] = words;
+    next[1] = state;
+}
+
+@compute @workgroup_size(1)
+fn record() {
+    let verdict = norm[0];
+    history[now[0].z % params.capacity] = vec4<f32>(loss[0], verdict.xyz);
+}
