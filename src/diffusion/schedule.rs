@@ -1,0 +1,212 @@
+//! How much noise there is at each timestep, in f64 throughout.
+//!
+//! A [`Schedule`] is the list of betas of Ho et al., *Denoising Diffusion Probabilistic Models*
+//! (2020), and what follows from them. [`SchedulerConfig`] reads and writes diffusers'
+//! `scheduler_config.json`, [`Spacing`] picks the timesteps of a shorter sampling run, and a
+//! [`Table`] holds the coefficients of every step of such a run for the fused step kernel.
+mod config;
+mod table;
+mod timesteps;
+
+pub use config::{BetaSchedule, PredictionType, SchedulerConfig, Variance};
+pub use table::{Step, Table, ddim_table, ddpm_table};
+pub use timesteps::Spacing;
+
+use std::path::PathBuf;
+
+/// What can be wrong with a schedule, its configuration, or a request for sampling steps.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A fault in a file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        source: Box<ScheduleError>,
+    },
+    /// Not JSON, or a key holds what it may not.
+    #[error("scheduler config: {key}: {message}")]
+    Json {
+        /// The key, `.` for the whole text.
+        key: String,
+        /// What is wrong with it, with line and column.
+        message: String,
+    },
+    /// A number out of its range, or a setting that this crate does not know.
+    #[error("{key}: expected {expected}, found {found}")]
+    Value {
+        /// The setting.
+        key: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// At this timestep nothing is left of the image, so that the noise says nothing about it.
+    #[error(
+        "timestep {timestep} has no signal left (alphas_cumprod is 0): \
+         a model that predicts epsilon cannot start there"
+    )]
+    NoSignal {
+        /// The timestep.
+        timestep: usize,
+    },
+}
+
+impl ScheduleError {
+    fn value(key: &'static str, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Value {
+            key,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+}
+
+/// The forward process: `x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise`, with `a_t` the product of
+/// `1 - beta` up to t (`alphas_cumprod` in diffusers, alpha-bar in DDPM, alpha in DDIM).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    betas: Vec<f64>,
+    alphas_cumprod: Vec<f64>,
+}
+
+impl Schedule {
+    /// Betas evenly spaced from `start` to `end` (DDPM: 1e-4 to 0.02 in 1000 steps).
+    pub fn linear(timesteps: usize, start: f64, end: f64) -> Self {
+        Self::from_betas(evenly_spaced(start, end, timesteps).collect())
+    }
+
+    /// Square roots of betas evenly spaced (latent diffusion: 0.00085 to 0.012).
+    pub fn scaled_linear(timesteps: usize, start: f64, end: f64) -> Self {
+        let roots = evenly_spaced(start.sqrt(), end.sqrt(), timesteps);
+        Self::from_betas(roots.map(|root| root * root).collect())
+    }
+
+    /// `a(u) = cos^2(pi/2 (u + 0.008) / 1.008)`, each beta at most 0.999: Nichol and Dhariwal,
+    /// *Improved Denoising Diffusion Probabilistic Models* (2021); diffusers' `squaredcos_cap_v2`.
+    pub fn cosine(timesteps: usize) -> Self {
+        let signal = |step: usize| {
+            let u = step as f64 / timesteps as f64;
+            ((u + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2)
+                .cos()
+                .powi(2)
+        };
+        let betas = (0..timesteps).map(|t| (1.0 - signal(t + 1) / signal(t)).min(0.999));
+        Self::from_betas(betas.collect())
+    }
+
+    /// The schedule with these betas, one per timestep, each between 0 and 1.
+    pub fn from_betas(betas: Vec<f64>) -> Self {
+        let mut product = 1.0;
+        let alphas_cumprod = betas
+            .iter()
+            .map(|beta| {
+                product *= 1.0 - beta;
+                product
+            })
+            .collect();
+        Self {
+            betas,
+            alphas_cumprod,
+        }
+    }
+
+    /// The same schedule stretched so that the last timestep is pure noise: algorithm 1 of
+    /// Lin et al., *Common Diffusion Noise Schedules and Sample Steps are Flawed* (2023).
+    pub fn with_zero_terminal_snr(&self) -> Self {
+        let Some((first, last)) = self.alphas_cumprod.first().zip(self.alphas_cumprod.last())
+        else {
+            return self.clone();
+        };
+        let (first, last) = (first.sqrt(), last.sqrt());
+        let stretched = |a: f64| ((a.sqrt() - last) * first / (first - last)).powi(2);
+        let mut previous = 1.0;
+        let betas = self.alphas_cumprod.iter().map(|&a| {
+            let beta = 1.0 - stretched(a) / previous;
+            previous = stretched(a);
+            beta
+        });
+        Self::from_betas(betas.collect())
+    }
+
+    /// Number of timesteps.
+    pub fn timesteps(&self) -> usize {
+        self.betas.len()
+    }
+
+    /// Variance of the noise that each timestep adds.
+    pub fn betas(&self) -> &[f64] {
+        &self.betas
+    }
+
+    /// Share of the image's variance that is left at each timestep.
+    pub fn alphas_cumprod(&self) -> &[f64] {
+        &self.alphas_cumprod
+    }
+
+    /// `alphas_cumprod` one timestep earlier: 1 before the first.
+    fn alpha_before(&self, timestep: usize) -> f64 {
+        timestep
+            .checked_sub(1)
+            .map_or(1.0, |earlier| self.alphas_cumprod[earlier])
+    }
+
+    /// Variance of `q(x_{t-1} | x_t, x_0)` at each timestep, DDPM equation 7.
+    pub fn posterior_variance(&self) -> Vec<f64> {
+        (0..self.timesteps())
+            .map(|t| self.betas[t] * (1.0 - self.alpha_before(t)) / (1.0 - self.alphas_cumprod[t]))
+            .collect()
+    }
+
+    /// Its logarithm, where the first entry, the logarithm of 0, is replaced by the second.
+    pub fn posterior_log_variance_clipped(&self) -> Vec<f64> {
+        let mut variance = self.posterior_variance();
+        if let [first, second, ..] = &mut variance[..] {
+            *first = *second;
+        }
+        variance.into_iter().map(f64::ln).collect()
+    }
+
+    /// Weights of `(x_0, x_t)` in the mean of `q(x_{t-1} | x_t, x_0)` at each timestep, DDPM
+    /// equation 7.
+    pub fn posterior_mean_coefficients(&self) -> Vec<(f64, f64)> {
+        (0..self.timesteps())
+            .map(|t| {
+                let (beta, before) = (self.betas[t], self.alpha_before(t));
+                let noise = 1.0 - self.alphas_cumprod[t];
+                (
+                    beta * before.sqrt() / noise,
+                    (1.0 - before) * (1.0 - beta).sqrt() / noise,
+                )
+            })
+            .collect()
+    }
+}
+
+/// `count` numbers from `start` to `end`, both included, computed as NumPy's `linspace` does:
+/// exact integers follow from some of them.
+fn evenly_spaced(start: f64, end: f64, count: usize) -> impl Iterator<Item = f64> {
+    let last = count.saturating_sub(1);
+    let step = if last == 0 {
+        0.0
+    } else {
+        (end - start) / last as f64
+    };
+    (0..count).map(move |index| {
+        if index == last && last > 0 {
+            end
+        } else {
+            index as f64 * step + start
+        }
+    })
+}

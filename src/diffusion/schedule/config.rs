@@ -1,0 +1,257 @@
+//! diffusers' `scheduler_config.json`.
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Schedule, ScheduleError, Spacing, Table, ddim_table, ddpm_table};
+
+/// How the betas grow with the timestep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BetaSchedule {
+    /// [`Schedule::linear`].
+    #[default]
+    Linear,
+    /// [`Schedule::scaled_linear`].
+    ScaledLinear,
+    /// [`Schedule::cosine`].
+    #[serde(rename = "squaredcos_cap_v2", alias = "cosine")]
+    Cosine,
+}
+
+/// What the model predicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PredictionType {
+    /// The noise in `x_t`.
+    #[default]
+    Epsilon,
+}
+
+/// The variance of DDPM's steps. diffusers' `fixed_small_log` is the small one by another route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variance {
+    /// That of the posterior, `beta (1 - a_previous) / (1 - a)`.
+    #[default]
+    #[serde(alias = "fixed_small_log")]
+    FixedSmall,
+    /// `beta`.
+    FixedLarge,
+}
+
+/// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
+/// them. A missing key means diffusers' default, keys of other schedulers are ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SchedulerConfig {
+    /// The class that opens the file in diffusers.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// The version of diffusers whose keys these are.
+    #[serde(rename = "_diffusers_version")]
+    pub diffusers_version: String,
+    /// Number of timesteps of the forward process.
+    pub num_train_timesteps: usize,
+    /// The first beta (not of the cosine schedule).
+    pub beta_start: f64,
+    /// The last beta (not of the cosine schedule).
+    pub beta_end: f64,
+    /// How they grow.
+    pub beta_schedule: BetaSchedule,
+    /// Betas given one by one, instead.
+    pub trained_betas: Option<Vec<f64>>,
+    /// Variance of DDPM's steps.
+    pub variance_type: Variance,
+    /// Is the predicted image clipped in each step?
+    pub clip_sample: bool,
+    /// To which magnitude.
+    pub clip_sample_range: f64,
+    /// What the model predicts.
+    pub prediction_type: PredictionType,
+    /// Dynamic thresholding of the predicted image; not supported.
+    pub thresholding: bool,
+    /// Timesteps of a shortened run.
+    pub timestep_spacing: Spacing,
+    /// What is added to the timesteps of the leading spacing.
+    pub steps_offset: usize,
+    /// Is the schedule stretched to end without signal?
+    pub rescale_betas_zero_snr: bool,
+    /// Is the level after DDIM's last step the clean image, or timestep 0?
+    #[serde(skip_serializing_if = "is_true")]
+    pub set_alpha_to_one: bool,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            class_name: "DDPMScheduler".into(),
+            diffusers_version: "0.42.1".into(),
+            num_train_timesteps: 1000,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            beta_schedule: BetaSchedule::Linear,
+            trained_betas: None,
+            variance_type: Variance::FixedSmall,
+            clip_sample: true,
+            clip_sample_range: 1.0,
+            prediction_type: PredictionType::Epsilon,
+            thresholding: false,
+            timestep_spacing: Spacing::Leading,
+            steps_offset: 0,
+            rescale_betas_zero_snr: false,
+            set_alpha_to_one: true,
+        }
+    }
+}
+
+impl SchedulerConfig {
+    /// The most timesteps that a schedule may have.
+    pub const MAX_TIMESTEPS: usize = 1_000_000;
+
+    /// Reads a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
+    pub fn read(path: &Path) -> Result<Self, ScheduleError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ScheduleError::Read {
+            path: path.into(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|source| ScheduleError::File {
+            path: path.into(),
+            source: source.into(),
+        })
+    }
+
+    /// Reads the text of a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// If it is not JSON, a value has the wrong type or is out of its range, or a setting is not
+    /// supported; the error names the key.
+    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let config: Self =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| ScheduleError::Json {
+                key: error.path().to_string(),
+                message: error.inner().to_string(),
+            })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The text of a `scheduler_config.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain fields with string keys are JSON") + "\n"
+    }
+
+    fn check(&self) -> Result<(), ScheduleError> {
+        let count = self.num_train_timesteps;
+        let fewest = if self.rescale_betas_zero_snr { 2 } else { 1 };
+        if !(fewest..=Self::MAX_TIMESTEPS).contains(&count) {
+            let expected = format!("{fewest} to {}", Self::MAX_TIMESTEPS);
+            return Err(ScheduleError::value("num_train_timesteps", expected, count));
+        }
+        for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
+            if !(beta > 0.0 && beta < 1.0) {
+                return Err(ScheduleError::value(key, "between 0 and 1", beta));
+            }
+        }
+        if let Some(betas) = &self.trained_betas {
+            if betas.len() != count {
+                let expected = format!("{count} numbers");
+                return Err(ScheduleError::value("trained_betas", expected, betas.len()));
+            }
+            if let Some(beta) = betas.iter().find(|beta| !(**beta > 0.0 && **beta <= 1.0)) {
+                return Err(ScheduleError::value(
+                    "trained_betas",
+                    "numbers up to 1",
+                    beta,
+                ));
+            }
+        }
+        if self.clip_sample && !(self.clip_sample_range > 0.0) {
+            let found = self.clip_sample_range;
+            return Err(ScheduleError::value("clip_sample_range", "above 0", found));
+        }
+        if self.thresholding {
+            return Err(ScheduleError::value("thresholding", false, true));
+        }
+        Ok(())
+    }
+
+    /// The schedule that these settings describe.
+    ///
+    /// # Errors
+    /// If a setting is out of its range.
+    pub fn schedule(&self) -> Result<Schedule, ScheduleError> {
+        self.check()?;
+        let (count, start, end) = (self.num_train_timesteps, self.beta_start, self.beta_end);
+        let schedule = match (&self.trained_betas, self.beta_schedule) {
+            (Some(betas), _) => Schedule::from_betas(betas.clone()),
+            (None, BetaSchedule::Linear) => Schedule::linear(count, start, end),
+            (None, BetaSchedule::ScaledLinear) => Schedule::scaled_linear(count, start, end),
+            (None, BetaSchedule::Cosine) => Schedule::cosine(count),
+        };
+        Ok(if self.rescale_betas_zero_snr {
+            schedule.with_zero_terminal_snr()
+        } else {
+            schedule
+        })
+    }
+
+    /// The clip range of the predicted image, if it is clipped.
+    pub fn clip(&self) -> Option<f64> {
+        self.clip_sample.then_some(self.clip_sample_range)
+    }
+
+    /// The timesteps of a run of `steps` steps, noisiest first.
+    ///
+    /// # Errors
+    /// If there are more steps than timesteps, or none.
+    pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>, ScheduleError> {
+        self.timestep_spacing
+            .timesteps(self.num_train_timesteps, steps, self.steps_offset)
+    }
+
+    /// A DDIM run of `steps` steps.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddim_table`].
+    pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
+        let schedule = self.schedule()?;
+        let timesteps = self.timesteps(steps)?;
+        let last = if self.set_alpha_to_one {
+            1.0
+        } else {
+            schedule.alphas_cumprod()[0]
+        };
+        ddim_table(
+            &schedule,
+            &timesteps,
+            self.timestep_spacing,
+            eta,
+            self.clip(),
+            last,
+        )
+    }
+
+    /// A run of `steps` steps of DDPM's ancestral sampling.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
+    pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
+        let timesteps = self.timesteps(steps)?;
+        ddpm_table(
+            &self.schedule()?,
+            &timesteps,
+            self.variance_type,
+            self.clip(),
+        )
+    }
+}
+
+/// A DDPM scheduler knows no `set_alpha_to_one`: it is written only where it matters.
+fn is_true(flag: &bool) -> bool {
+    *flag
+}

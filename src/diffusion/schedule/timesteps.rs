@@ -1,0 +1,85 @@
+//! Sub-sequences of the timesteps for sampling in fewer steps.
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ScheduleError, evenly_spaced};
+
+/// How the timesteps of a sampling run are spread over those of training.
+///
+/// The first three are diffusers' (its `timestep_spacing`), the other two those of the code
+/// released with Song et al., *Denoising Diffusion Implicit Models* (2021).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Spacing {
+    /// `0, T/n, 2T/n, ...` with the quotient rounded down, plus the offset.
+    #[default]
+    Leading,
+    /// `T-1, T-1-T/n, ...`: starts at the noisiest timestep.
+    Trailing,
+    /// Evenly from 0 to T-1, rounded.
+    Linspace,
+    /// `0, T/n, ...` up to T: may hold more than n entries.
+    Uniform,
+    /// Squares of evenly spaced numbers up to 0.8 T: denser near the image.
+    Quad,
+}
+
+impl fmt::Display for Spacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Leading => "leading",
+            Self::Trailing => "trailing",
+            Self::Linspace => "linspace",
+            Self::Uniform => "uniform",
+            Self::Quad => "quad",
+        })
+    }
+}
+
+impl Spacing {
+    /// `count` of `train` timesteps, noisiest first. `offset` is diffusers' `steps_offset`, added
+    /// where diffusers adds it: to the leading spacing.
+    ///
+    /// # Errors
+    /// If `count` is 0 or above `train`.
+    pub fn timesteps(
+        self,
+        train: usize,
+        count: usize,
+        offset: usize,
+    ) -> Result<Vec<usize>, ScheduleError> {
+        if !(1..=train).contains(&count) {
+            return Err(ScheduleError::value(
+                "steps",
+                format!("1 to {train}"),
+                count,
+            ));
+        }
+        let ascending: Vec<usize> = match self {
+            Self::Leading => (0..count)
+                .map(|index| index * (train / count) + offset)
+                .collect(),
+            Self::Uniform => (0..train).step_by(train / count).collect(),
+            Self::Linspace => evenly_spaced(0.0, (train - 1) as f64, count)
+                .map(|t| t.round_ties_even() as usize)
+                .collect(),
+            Self::Quad => evenly_spaced(0.0, (train as f64 * 0.8).sqrt(), count)
+                .map(|root| (root * root) as usize)
+                .collect(),
+            Self::Trailing => return Ok(trailing(train, count)),
+        };
+        Ok(ascending.into_iter().rev().collect())
+    }
+}
+
+/// `round(arange(T, 0, -T/n)) - 1` with the roundings of NumPy's `arange`, whose step is the
+/// difference of its first two entries.
+fn trailing(train: usize, count: usize) -> Vec<usize> {
+    let (start, ratio) = (train as f64, train as f64 / count as f64);
+    let step = start - (start - ratio);
+    (0..(start / ratio).ceil() as usize)
+        .map(|index| (start - index as f64 * step).round_ties_even() as usize)
+        .map(|end| end.saturating_sub(1))
+        .collect()
+}

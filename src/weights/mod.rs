@@ -1,0 +1,242 @@
+//! Weights: safetensors files, the names and layouts of other people's checkpoints, and files that
+//! are never half-written.
+mod layout;
+mod names;
+mod safetensors;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::value::Shape;
+
+pub use layout::Layout;
+pub use names::canonical_name;
+pub use safetensors::{Numbers, Storage, Stored, read_tensors, write_tensors};
+pub use write::write_file;
+
+/// What can go wrong with a file of weights. Shapes are those of the file, so PyTorch's: `[out,in]`
+/// for linear layers, `[out,in,height,width]` for convolutions.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file could not be written; one of that name from before is untouched.
+    #[error("writing {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or a damaged or truncated one.
+    #[error("{}: not a whole safetensors file: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ::safetensors::SafeTensorError,
+    },
+    /// Elements of a type that is not read.
+    #[error("{}: {tensor}: expected F16, BF16, F32, F64 or I64, found {found}", path.display())]
+    Element {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        found: String,
+    },
+    /// The model has this tensor, the file does not.
+    #[error("{}: {tensor}: expected {}, found no such tensor", path.display(), list(expected))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+    },
+    /// The file has this tensor, the model does not.
+    #[error("{}: {tensor}: expected no such tensor, found {}", path.display(), list(found))]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+    },
+    /// Two tensors whose names mean the same parameter.
+    #[error("{}: {tensor} is there twice, under its names of 2022 and of today", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The parameter.
+        tensor: String,
+    },
+    /// A tensor has another shape than the model's.
+    #[error("{}: {tensor}: expected {}, found {}", path.display(), list(expected), list(found))]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+        /// Its shape in the file.
+        found: Vec<usize>,
+    },
+    /// A number too large for 16 bits.
+    #[error("{}: {tensor}: {number} does not fit an f16", path.display())]
+    Overflow {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The number.
+        number: f32,
+    },
+}
+
+fn list(shape: &[usize]) -> String {
+    format!("{shape:?}").replace(' ', "")
+}
+
+/// One parameter in this crate's layout, dense (no pad lanes).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// `[height, width, in, out]` of a convolution, `[in, out]` of a linear layer, `[rows, width]`
+    /// of an embedding table, `[channels]` of a bias or norm.
+    pub shape: Shape,
+    /// Row-major elements.
+    pub data: Vec<f32>,
+}
+
+/// The parameters of a model by their canonical (diffusers') names, in the order of the names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parameters(BTreeMap<String, Parameter>);
+
+impl Parameters {
+    /// Reads the parameters that a model expects, each with its shape in this crate's layout.
+    ///
+    /// Names of 2022 (`query`, `key`, `value`, `proj_attn`) are read as today's, and a 1x1
+    /// convolution where a linear layer is expected as that layer.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or does not hold exactly the expected tensors.
+    pub fn read<'a>(
+        path: &Path,
+        expected: impl IntoIterator<Item = (&'a str, Shape)>,
+    ) -> Result<Self, WeightsError> {
+        let mut found = BTreeMap::new();
+        for stored in read_tensors(path)? {
+            let name = canonical_name(&stored.name);
+            if found.insert(name.clone(), stored).is_some() {
+                return Err(WeightsError::Twice {
+                    path: path.into(),
+                    tensor: name,
+                });
+            }
+        }
+        let mut parameters = Self::default();
+        for (name, shape) in expected {
+            let layout = Layout::of(name, &shape);
+            let Some(stored) = found.remove(name) else {
+                let expected = layout.stored_shape(&shape);
+                return Err(WeightsError::Missing {
+                    path: path.into(),
+                    tensor: name.into(),
+                    expected,
+                });
+            };
+            if !layout.accepts(&shape, &stored.shape) {
+                return Err(WeightsError::Shape {
+                    path: path.into(),
+                    tensor: stored.name,
+                    expected: layout.stored_shape(&shape),
+                    found: stored.shape,
+                });
+            }
+            let data = layout.read(&shape, &stored.numbers.into_f32());
+            parameters.insert(name, shape, data);
+        }
+        if let Some(unknown) = found.into_values().next() {
+            let (tensor, found) = (unknown.name, unknown.shape);
+            return Err(WeightsError::Unknown {
+                path: path.into(),
+                tensor,
+                found,
+            });
+        }
+        Ok(parameters)
+    }
+
+    /// Writes a file that diffusers opens: its names and layouts, f32 or f16.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or a number does not fit the storage.
+    pub fn write(&self, path: &Path, storage: Storage) -> Result<(), WeightsError> {
+        let tensors: Vec<_> = self
+            .iter()
+            .map(|(name, parameter)| {
+                let layout = Layout::of(name, &parameter.shape);
+                let data = layout.write(&parameter.shape, &parameter.data);
+                (name, layout.stored_shape(&parameter.shape), data)
+            })
+            .collect();
+        write_tensors(
+            path,
+            storage,
+            tensors
+                .iter()
+                .map(|(name, shape, data)| (*name, &shape[..], &data[..])),
+        )
+    }
+
+    /// Adds a parameter, or replaces the one of that name.
+    ///
+    /// # Panics
+    /// If `data` has not the number of elements of `shape`.
+    pub fn insert(&mut self, name: &str, shape: Shape, data: Vec<f32>) {
+        assert_eq!(
+            data.len(),
+            shape.elements(),
+            "{name}: data for shape {shape}"
+        );
+        self.0.insert(name.into(), Parameter { shape, data });
+    }
+
+    /// The parameter of this name.
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.0.get(name)
+    }
+
+    /// Names and parameters, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Parameter)> {
+        self.0
+            .iter()
+            .map(|(name, parameter)| (name.as_str(), parameter))
+    }
+
+    /// Number of parameters, each tensor counted once.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of elements of all parameters together.
+    pub fn elements(&self) -> usize {
+        self.0.values().map(|parameter| parameter.data.len()).sum()
+    }
+}

@@ -1,0 +1,30 @@
+//! Files that are whole or absent.
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes `bytes` beside `path`, waits until the disk has them, and renames: whoever opens `path`
+/// finds the old file or the new one, never a part, also after a full disk or a power cut.
+///
+/// # Errors
+/// If the folder does not exist, or the system refuses; then `path` is untouched.
+pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // As for any new file: what the user's umask leaves of this.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.prefix(".").suffix(".part").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    // The rename itself; a folder cannot be opened as a file on every system.
+    #[cfg(unix)]
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Reads the reference cases below `tests/cases` (its README has the format).
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use ddim::weights::read_tensors;
+use serde_json::Value;
+
+/// One case: its manifest and its tensors.
+pub struct Case {
+    manifest: Value,
+    tensors: HashMap<String, Vec<f64>>,
+}
+
+impl Case {
+    /// The folder of the cases.
+    pub fn folder() -> PathBuf {
+        [env!("CARGO_MANIFEST_DIR"), "tests", "cases"]
+            .iter()
+            .collect()
+    }
+
+    /// The case of this group and name.
+    pub fn read(group: &str, name: &str) -> Self {
+        let folder = Self::folder().join(group);
+        let text =
+            std::fs::read_to_string(folder.join(format!("{name}.json"))).expect("a manifest");
+        let manifest: Value = serde_json::from_str(&text).expect("a manifest is JSON");
+        let file = manifest["file"]
+            .as_str()
+            .expect("a manifest names its file");
+        let tensors = read_tensors(&folder.join(file)).expect("the tensors of a case");
+        let tensors = tensors
+            .into_iter()
+            .map(|t| (t.name, t.numbers.to_f64()))
+            .collect();
+        Self { manifest, tensors }
+    }
+
+    /// Every case of a group.
+    pub fn group(group: &str) -> impl Iterator<Item = Self> {
+        let text = std::fs::read_to_string(Self::folder().join("index.json")).expect("an index");
+        let index: Value = serde_json::from_str(&text).expect("the index is JSON");
+        let cases = index["cases"]
+            .as_array()
+            .or(index.as_array())
+            .expect("a list of cases")
+            .clone();
+        cases
+            .into_iter()
+            .filter(move |case| case["group"] == group)
+            .map(|case| {
+                Self::read(
+                    case["group"].as_str().unwrap(),
+                    case["name"].as_str().unwrap(),
+                )
+            })
+    }
+
+    pub fn name(&self) -> &str {
+        self.manifest["name"].as_str().expect("a case has a name")
+    }
+
+    pub fn kind(&self) -> &str {
+        self.manifest["kind"].as_str().expect("a case has a kind")
+    }
+
+    pub fn config(&self) -> &Value {
+        &self.manifest["config"]
+    }
+
+    pub fn input(&self, name: &str) -> Vec<f64> {
+        self.optional_input(name)
+            .unwrap_or_else(|| panic!("{}: no input {name}", self.name()))
+    }
+
+    pub fn optional_input(&self, name: &str) -> Option<Vec<f64>> {
+        self.manifest["inputs"]
+            .get(name)
+            .map(|_| self.tensors[name].clone())
+    }
+
+    pub fn has_output(&self, name: &str) -> bool {
+        self.manifest["outputs"].get(name).is_some()
+    }
+
+    /// Holds a result against the expected output, within the case's own tolerance.
+    pub fn compare(&self, output: &str, got: &[f64]) -> Result<(), String> {
+        let manifest = &self.manifest["outputs"][output];
+        let expected = &self.tensors[output];
+        let name = self.name();
+        if got.len() != expected.len() {
+            return Err(format!(
+                "{name}: {output} has {} elements, not {}",
+                expected.len(),
+                got.len()
+            ));
+        }
+        let tolerance = |key: &str| manifest[key].as_f64().unwrap_or(0.0);
+        for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+            let allowed = tolerance("atol") + tolerance("rtol") * expected.abs();
+            // Not `>`: a NaN must fail.
+            if !((got - expected).abs() <= allowed) {
+                return Err(format!(
+                    "{name}: {output}[{index}] is {got}, expected {expected}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
