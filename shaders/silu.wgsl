@@ -1,0 +1,46 @@
+// Sigmoid-weighted linear unit, elementwise: Elfwing et al. 2017, eq. 3.
+//   y  = x s                    with s = 1 / (1 + exp(-x))
+//   dx = dy (s + x s (1 - s))
+// One vec4 per invocation.
+
+struct Params {
+    /// `vec4`s in `x`.
+    vectors: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> dy: array<activation4>;
+@group(0) @binding(3) var<storage, read_write> y: array<activation4>;
+@group(0) @binding(3) var<storage, read_write> dx: array<activation4>;
+
+override WORKGROUP: u32 = 64u;
+
+fn sigmoid(v: vec4<f32>) -> vec4<f32> {
+    return 1.0 / (1.0 + exp(-v));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
+    if i >= params.vectors { return; }
+    let v = widen_activation(x[i]);
+    y[i] = narrow_activation(v * sigmoid(v));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
+    if i >= params.vectors { return; }
+    let v = widen_activation(x[i]);
+    let s = sigmoid(v);
+    dx[i] = narrow_activation(widen_activation(dy[i]) * (s + v * s * (1.0 - s)));
+}

@@ -1,0 +1,284 @@
+//! Finding an adapter, opening a device, and catching what goes wrong on it.
+use super::{GpuError, pipelines::Pipelines};
+use crate::plan::Target;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Which adapter to open.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, in any case; `None` takes the best: discrete, integrated,
+    /// then software.
+    pub adapter: Option<String>,
+    /// APIs to look through; `None` for all that this platform has.
+    pub backends: Option<wgpu::Backends>,
+    /// Use WebGPU's default limits and no optional feature, whatever the adapter offers.
+    pub minimal: bool,
+}
+
+/// What an adapter offers, of all that matters here.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Name, kind, driver and API.
+    pub info: wgpu::AdapterInfo,
+    /// The device as lowering sees it.
+    pub target: Target,
+    /// Whether kernels can be timed inside a pass.
+    pub timestamps: bool,
+    /// Largest buffer, bytes.
+    pub max_buffer: u64,
+    /// Workgroup memory, bytes.
+    pub workgroup_memory: u32,
+}
+
+/// An open device. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Gpu(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    target: Target,
+    lost: Arc<Mutex<Option<String>>>,
+    pipelines: Mutex<Pipelines>,
+}
+
+/// Features that kernels and profiling use where they are offered.
+fn optional_features() -> wgpu::Features {
+    wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+}
+
+fn target(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Target {
+    let fixed = info.subgroup_min_size == info.subgroup_max_size;
+    let broadcast = (4..=32).contains(&info.subgroup_min_size);
+    let subgroups = features.contains(wgpu::Features::SUBGROUP);
+    Target {
+        subgroup: (subgroups && fixed && broadcast).then_some(info.subgroup_min_size),
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        max_binding: limits.max_storage_buffer_binding_size,
+        storage_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+    }
+}
+
+fn instance(backends: wgpu::Backends) -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    descriptor.backends = backends;
+    wgpu::Instance::new(descriptor)
+}
+
+fn backends(options: &GpuOptions) -> wgpu::Backends {
+    options.backends.unwrap_or(wgpu::Backends::PRIMARY)
+}
+
+/// Best first.
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+async fn candidates(options: &GpuOptions) -> Vec<wgpu::Adapter> {
+    let backends = backends(options);
+    let mut adapters = instance(backends).enumerate_adapters(backends).await;
+    adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
+    adapters
+}
+
+/// The adapters of this machine, best first.
+pub async fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
+    let report = |adapter: wgpu::Adapter| {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        AdapterReport {
+            target: target(&info, adapter.features(), &limits),
+            timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
+            max_buffer: limits.max_buffer_size,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            info,
+        }
+    };
+    candidates(options).await.into_iter().map(report).collect()
+}
+
+impl Gpu {
+    /// Opens the best adapter that fits `options`.
+    ///
+    /// # Errors
+    /// If there is none, or it gives no device.
+    pub fn new(options: &GpuOptions) -> Result<Self, GpuError> {
+        pollster::block_on(Self::new_async(options))
+    }
+
+    /// As [`Gpu::new`], for callers with an event loop.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub async fn new_async(options: &GpuOptions) -> Result<Self, GpuError> {
+        let adapters = candidates(options).await;
+        let name = |adapter: &wgpu::Adapter| adapter.get_info().name;
+        let fits = |adapter: &&wgpu::Adapter| {
+            let wanted = options.adapter.as_deref().unwrap_or_default().to_lowercase();
+            name(adapter).to_lowercase().contains(&wanted)
+        };
+        let Some(adapter) = adapters.iter().find(fits) else {
+            let names: Vec<String> = adapters.iter().map(name).collect();
+            let wanted = match &options.adapter {
+                Some(name) => format!("\"{name}\" ({:?})", backends(options)),
+                None => format!("{:?}", backends(options)),
+            };
+            let none = "no adapters at all".to_owned();
+            let found = if names.is_empty() { none } else { names.join(", ") };
+            return Err(GpuError::NoAdapter { wanted, found });
+        };
+        let (features, limits) = if options.minimal {
+            (wgpu::Features::empty(), wgpu::Limits::default())
+        } else {
+            (adapter.features() & optional_features(), adapter.limits())
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("ddim"),
+            required_features: features,
+            required_limits: limits,
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
+            GpuError::NoDevice { adapter: name(adapter), message: error.to_string() }
+        })?;
+        // Scopes catch what this crate causes; what is left belongs in the log, not in a panic.
+        device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("{error}")));
+        Ok(Self::open(device, queue))
+    }
+
+    /// Runs on the caller's own device. Features beyond the minimum are used if it has them.
+    ///
+    /// # Errors
+    /// If a limit is below WebGPU's defaults where this crate needs them.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self, GpuError> {
+        let (limits, needed) = (device.limits(), wgpu::Limits::default());
+        let checks = [
+            (
+                "max_storage_buffers_per_shader_stage",
+                needed.max_storage_buffers_per_shader_stage,
+                limits.max_storage_buffers_per_shader_stage,
+            ),
+            (
+                "max_compute_invocations_per_workgroup",
+                needed.max_compute_invocations_per_workgroup,
+                limits.max_compute_invocations_per_workgroup,
+            ),
+            (
+                "max_compute_workgroup_storage_size",
+                needed.max_compute_workgroup_storage_size,
+                limits.max_compute_workgroup_storage_size,
+            ),
+            (
+                "max_compute_workgroups_per_dimension",
+                needed.max_compute_workgroups_per_dimension,
+                limits.max_compute_workgroups_per_dimension,
+            ),
+        ];
+        for (what, needed, found) in checks {
+            if found < needed {
+                return Err(GpuError::Unsuitable {
+                    adapter: device.adapter_info().name,
+                    what,
+                    needed: needed.to_string(),
+                    found: found.to_string(),
+                });
+            }
+        }
+        Ok(Self::open(device, queue))
+    }
+
+    fn open(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
+        let target = target(&info, device.features(), &device.limits());
+        let lost = Arc::new(Mutex::new(None));
+        let record = Arc::clone(&lost);
+        device.set_device_lost_callback(move |reason, message| {
+            *record.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(format!("{reason:?}: {message}"));
+        });
+        log::info!("{} ({:?}, {})", info.name, info.backend, info.driver_info);
+        Self(Arc::new(Inner { device, queue, info, target, lost, pipelines: Mutex::default() }))
+    }
+
+    /// wgpu's device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// wgpu's queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// Name, kind, driver and API of the adapter.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.0.info
+    }
+
+    /// The device as lowering sees it.
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    pub(super) fn pipelines(&self) -> std::sync::MutexGuard<'_, Pipelines> {
+        // A panic while compiling leaves the cache without the entry, which is no harm.
+        self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` with the device's errors caught.
+    pub(super) fn guard<T>(
+        &self,
+        action: &str,
+        bytes: u64,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, GpuError> {
+        let scopes = [
+            self.0.device.push_error_scope(wgpu::ErrorFilter::Internal),
+            self.0.device.push_error_scope(wgpu::ErrorFilter::Validation),
+            self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory),
+        ];
+        let result = work();
+        let mut caught = None;
+        for scope in scopes.into_iter().rev() {
+            caught = pollster::block_on(scope.pop()).or(caught);
+        }
+        self.check_lost()?;
+        let action = action.to_owned();
+        match caught {
+            None => Ok(result),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(GpuError::OutOfMemory { action, bytes }),
+            Some(error) => Err(GpuError::Device { action, message: error.to_string() }),
+        }
+    }
+
+    /// An error if the device went away.
+    pub(super) fn check_lost(&self) -> Result<(), GpuError> {
+        match &*self.0.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(message) => Err(GpuError::Lost { message: message.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Blocks until the device has finished everything submitted.
+    pub(super) fn wait(&self) -> Result<(), GpuError> {
+        let polled = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+        self.check_lost()?;
+        polled.map_err(|error| GpuError::Device {
+            action: "waiting for the device".to_owned(),
+            message: error.to_string(),
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! What a device can refuse.
+use crate::value::{TensorType, Value};
+
+/// The device, its absence, its memory, or data that does not fit a buffer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// No adapter fits.
+    #[error(
+        "no GPU adapter found: looked for {wanted} among {found}. A software Vulkan driver will \
+         do; on Debian or Ubuntu install one with: sudo apt-get install mesa-vulkan-drivers"
+    )]
+    NoAdapter {
+        /// Backends and name asked for.
+        wanted: String,
+        /// Names of the adapters present.
+        found: String,
+    },
+    /// The adapter did not give a device.
+    #[error("{adapter} gave no device: {message}")]
+    NoDevice {
+        /// Adapter's name.
+        adapter: String,
+        /// The driver's words.
+        message: String,
+    },
+    /// A caller's device lacks something that this crate needs.
+    #[error("the device of {adapter} lacks {what}: needs {needed}, has {found}")]
+    Unsuitable {
+        /// Adapter's name.
+        adapter: String,
+        /// Feature or limit.
+        what: &'static str,
+        /// Least value.
+        needed: String,
+        /// Its value.
+        found: String,
+    },
+    /// The device ran out of memory.
+    #[error("out of memory while {action} ({bytes} bytes)")]
+    OutOfMemory {
+        /// What was being done.
+        action: String,
+        /// Size asked for.
+        bytes: u64,
+    },
+    /// The device went away.
+    #[error("device lost: {message}")]
+    Lost {
+        /// The driver's words.
+        message: String,
+    },
+    /// The device refused an operation.
+    #[error("while {action}: {message}")]
+    Device {
+        /// What was being done.
+        action: String,
+        /// wgpu's words.
+        message: String,
+    },
+    /// A caller's slice does not have the tensor's length.
+    #[error("{value} ({of}) takes {expected} elements, found {found}")]
+    Length {
+        /// The value.
+        value: Value,
+        /// Its type.
+        of: TensorType,
+        /// Elements of the tensor.
+        expected: usize,
+        /// Elements of the slice.
+        found: usize,
+    },
+    /// Floats for a tensor of integers, or the other way round.
+    #[error("{value} is {of}, not a tensor of {asked}")]
+    Element {
+        /// The value.
+        value: Value,
+        /// Its type.
+        of: TensorType,
+        /// What the caller has.
+        asked: &'static str,
+    },
+    /// No buffer holds the value: nothing reads it, or its bytes were handed on.
+    #[error("{value} has no contents to {action}: it is no input or output of the plan")]
+    NoContents {
+        /// The value.
+        value: Value,
+        /// `read` or `write`.
+        action: &'static str,
+    },
+    /// A custom shader does not declare what its dispatch binds.
+    #[error("custom shader, entry {entry}: {message}")]
+    Custom {
+        /// Entry point.
+        entry: String,
+        /// What differs.
+        message: String,
+    },
+}

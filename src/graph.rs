@@ -1,0 +1,257 @@
+//! The language: a straight-line program over tensors.
+use crate::{
+    error::Error,
+    ops::{Op, Operator},
+    plan::Scope,
+    value::{TensorType, Value},
+};
+use std::{collections::HashSet, fmt};
+
+/// `outputs = op(inputs)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Equation {
+    /// What is computed.
+    pub op: Op,
+    /// Operands, in the op's order.
+    pub inputs: Vec<Value>,
+    /// Results, in the op's order.
+    pub outputs: Vec<Value>,
+    /// Where in the model.
+    pub scope: Scope,
+}
+
+/// After a run, `state` holds what `next` computed: parameters, moments, counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// An input of the graph.
+    pub state: Value,
+    /// Its next contents.
+    pub next: Value,
+}
+
+/// A malformed graph: a defect of whoever built it, or of a pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// An equation reads a value that nothing before it defines.
+    #[error("equation {equation} ({op}) reads {value}, which nothing before it defines")]
+    Undefined {
+        /// Position of the equation.
+        equation: usize,
+        /// Its op.
+        op: String,
+        /// The value.
+        value: Value,
+    },
+    /// A value is defined twice.
+    #[error("equation {equation} ({op}) defines {value} a second time")]
+    Redefined {
+        /// Position of the equation.
+        equation: usize,
+        /// Its op.
+        op: String,
+        /// The value.
+        value: Value,
+    },
+    /// The recorded type is not what the op infers.
+    #[error("{value} is recorded as {recorded}, but {op} gives {inferred}")]
+    Type {
+        /// The value.
+        value: Value,
+        /// The op that defines it.
+        op: String,
+        /// Type in the table.
+        recorded: TensorType,
+        /// Type that the op infers.
+        inferred: TensorType,
+    },
+    /// An output or update names an undefined value, or an update's state is no input.
+    #[error("{role} {value} is {problem}")]
+    Dangling {
+        /// `output`, `update state` or `update`.
+        role: &'static str,
+        /// The value.
+        value: Value,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An update would change the type of its state.
+    #[error("update of {state} ({expected}) with {next} ({found})")]
+    UpdateType {
+        /// The state.
+        state: Value,
+        /// Its type.
+        expected: TensorType,
+        /// The next contents.
+        next: Value,
+        /// Their type.
+        found: TensorType,
+    },
+}
+
+/// A straight-line program: equations in execution order, every value defined once.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// Type of every value.
+    pub types: Vec<TensorType>,
+    /// The program.
+    pub equations: Vec<Equation>,
+    /// What callers provide: data, parameters, state.
+    pub inputs: Vec<Value>,
+    /// What callers may read after a run.
+    pub outputs: Vec<Value>,
+    /// What the next run starts from.
+    pub updates: Vec<Update>,
+    scope: Vec<String>,
+}
+
+impl Graph {
+    /// An empty program.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an input of this type.
+    pub fn input(&mut self, of: TensorType) -> Value {
+        let value = self.value(of);
+        self.inputs.push(value);
+        value
+    }
+
+    /// Names a value of this type that the next equation defines.
+    fn value(&mut self, of: TensorType) -> Value {
+        self.types.push(of);
+        Value::new(self.types.len() - 1)
+    }
+
+    /// Type of a value.
+    pub fn type_of(&self, value: Value) -> TensorType {
+        self.types[value.index()]
+    }
+
+    /// Appends `op(inputs)` and returns its first output.
+    ///
+    /// # Errors
+    /// If the operands do not fit the op.
+    pub fn push(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Value, Error> {
+        Ok(self.push_all(op, inputs)?[0])
+    }
+
+    /// Appends `op(inputs)` and returns all its outputs.
+    ///
+    /// # Errors
+    /// If the operands do not fit the op.
+    pub fn push_all(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Vec<Value>, Error> {
+        let scope = Scope::new(&self.scope.join("/"));
+        self.push_scoped(op.into(), inputs, scope)
+    }
+
+    /// Appends `op(inputs)` under the given scope; passes use this to keep the origin.
+    ///
+    /// # Errors
+    /// If the operands do not fit the op.
+    pub fn push_scoped(
+        &mut self,
+        op: Op,
+        inputs: &[Value],
+        scope: Scope,
+    ) -> Result<Vec<Value>, Error> {
+        let types: Vec<TensorType> = inputs.iter().map(|v| self.type_of(*v)).collect();
+        let outputs: Vec<Value> =
+            op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
+        let equation = Equation { op, inputs: inputs.to_vec(), outputs: outputs.clone(), scope };
+        self.equations.push(equation);
+        Ok(outputs)
+    }
+
+    /// Builds with `name` appended to the scope of every equation.
+    pub fn scoped<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.scope.push(name.to_owned());
+        let result = build(self);
+        self.scope.pop();
+        result
+    }
+
+    /// Declares that after a run `state`, an input, holds what `next` computed.
+    pub fn update(&mut self, state: Value, next: Value) {
+        self.updates.push(Update { state, next });
+    }
+
+    /// Checks that the program is well formed: definitions before uses, types as inferred.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn verify(&self) -> Result<(), Error> {
+        let mut defined: HashSet<Value> = self.inputs.iter().copied().collect();
+        for (number, equation) in self.equations.iter().enumerate() {
+            let op = || equation.op.to_string();
+            for &value in &equation.inputs {
+                if !defined.contains(&value) {
+                    return Err(GraphError::Undefined { equation: number, op: op(), value }.into());
+                }
+            }
+            let types: Vec<_> = equation.inputs.iter().map(|v| self.type_of(*v)).collect();
+            let inferred = equation.op.infer(&types)?;
+            for (&value, inferred) in equation.outputs.iter().zip(inferred) {
+                if !defined.insert(value) {
+                    return Err(GraphError::Redefined { equation: number, op: op(), value }.into());
+                }
+                let recorded = self.type_of(value);
+                if recorded != inferred {
+                    return Err(GraphError::Type { value, op: op(), recorded, inferred }.into());
+                }
+            }
+        }
+        let dangling = |role, value, problem| Err(GraphError::Dangling { role, value, problem }.into());
+        for &value in &self.outputs {
+            if !defined.contains(&value) {
+                return dangling("output", value, "never defined");
+            }
+        }
+        for &Update { state, next } in &self.updates {
+            if !self.inputs.contains(&state) {
+                return dangling("update state", state, "not an input");
+            }
+            if !defined.contains(&next) {
+                return dangling("update", next, "never defined");
+            }
+            if self.inputs.contains(&next) {
+                return dangling("update", next, "an input, which no equation computes");
+            }
+            let (expected, found) = (self.type_of(state), self.type_of(next));
+            if expected != found {
+                return Err(GraphError::UpdateType { state, expected, next, found }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &value in &self.inputs {
+            writeln!(f, "input {value}: {}", self.type_of(value))?;
+        }
+        for equation in &self.equations {
+            for (n, &value) in equation.outputs.iter().enumerate() {
+                let separator = if n == 0 { "" } else { ", " };
+                write!(f, "{separator}{value}: {}", self.type_of(value))?;
+            }
+            write!(f, " = {}", equation.op)?;
+            for value in &equation.inputs {
+                write!(f, " {value}")?;
+            }
+            if equation.scope.as_str().is_empty() {
+                writeln!(f)?;
+            } else {
+                writeln!(f, "   // {}", equation.scope.as_str())?;
+            }
+        }
+        for update in &self.updates {
+            writeln!(f, "update {} <- {}", update.state, update.next)?;
+        }
+        for value in &self.outputs {
+            writeln!(f, "output {value}")?;
+        }
+        Ok(())
+    }
+}

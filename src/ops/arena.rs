@@ -1,0 +1,146 @@
+//! Tensors inside a flat arena. Parameters, their gradients and the optimizer's moments lie in
+//! arenas, so that one dispatch updates them all. Both ops only say where a tensor lies: the
+//! memory planner places the part inside the whole, and nothing is copied.
+use super::{Backward, Case, Lowering, Operator, ShapeError, operands};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    value::{ElementType, TensorType, Value},
+};
+use std::fmt;
+
+/// The tensor of type `of` that starts at element `offset` of a flat f32 arena, in the device's
+/// layout (rows padded to four).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// First element in the arena; a multiple of [`ALIGNMENT`].
+    pub offset: usize,
+    /// Type of the tensor.
+    pub of: TensorType,
+}
+
+/// The flat arena that holds each operand at its offset and zeros elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pack {
+    /// First element of each operand; multiples of [`ALIGNMENT`].
+    pub offsets: Vec<usize>,
+    /// Elements of the arena.
+    pub elements: usize,
+}
+
+/// Tensors in an arena start at multiples of this many elements: 256 bytes, the largest
+/// alignment that WebGPU lets a device ask of a storage binding.
+pub const ALIGNMENT: usize = 64;
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "view{{offset={}}}", self.offset)
+    }
+}
+
+impl fmt::Display for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("pack")
+    }
+}
+
+/// Positions in the arena of a tensor's elements, in row-major order.
+fn positions(offset: usize, of: TensorType) -> impl Iterator<Item = usize> {
+    let (columns, pitch) = (of.shape.last(), of.pitch());
+    (0..of.rows()).flat_map(move |row| (0..columns).map(move |c| offset + row * pitch + c))
+}
+
+fn check(
+    op: &str,
+    offset: usize,
+    of: TensorType,
+    elements: usize,
+    inputs: &[TensorType],
+) -> Result<(), ShapeError> {
+    let refuse = |message| Err(ShapeError::new(op, message, inputs));
+    if of.element != ElementType::F32 {
+        return refuse(format!("an arena holds f32, not {of}"));
+    }
+    if !offset.is_multiple_of(ALIGNMENT) {
+        return refuse(format!("offset {offset} is not a multiple of {ALIGNMENT}"));
+    }
+    if offset + of.physical_elements() > elements {
+        return refuse(format!("{of} at {offset} passes the arena's end at {elements}"));
+    }
+    Ok(())
+}
+
+impl Operator for View {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [arena] = operands("view", inputs)?;
+        check("view", self.offset, self.of, arena.shape.elements(), inputs)?;
+        Ok(vec![self.of])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let data = positions(self.offset, self.of).map(|i| inputs[0].data[i]).collect();
+        vec![Tensor::new(self.of.shape, data)]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, _: &mut Lowering, _: &Equation) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn cost(&self, _: &[TensorType]) -> Cost {
+        Cost::default()
+    }
+}
+
+impl Operator for Pack {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        if inputs.len() != self.offsets.len() {
+            let message = format!("takes {} operands, found {}", self.offsets.len(), inputs.len());
+            return Err(ShapeError::new("pack", message, inputs));
+        }
+        let mut end = 0;
+        for (&offset, &of) in self.offsets.iter().zip(inputs) {
+            if offset < end {
+                let message = format!("operand at {offset} overlaps the one that ends at {end}");
+                return Err(ShapeError::new("pack", message, inputs));
+            }
+            check("pack", offset, of, self.elements, inputs)?;
+            end = offset + of.physical_elements();
+        }
+        Ok(vec![TensorType::f32(&[self.elements])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let mut arena = Tensor::zeros(TensorType::f32(&[self.elements]).shape);
+        for (&offset, tensor) in self.offsets.iter().zip(inputs) {
+            let of = TensorType::f32(&tensor.shape);
+            for (position, x) in positions(offset, of).zip(&tensor.data) {
+                arena.data[position] = *x;
+            }
+        }
+        vec![arena]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, _: &mut Lowering, _: &Equation) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn cost(&self, _: &[TensorType]) -> Cost {
+        Cost::default()
+    }
+}
+
+/// Nothing runs for these two, so there is nothing to check on a device alone; `tests/passes`
+/// holds whole graphs with arenas against the reference.
+pub(super) fn cases() -> Vec<Case> {
+    Vec::new()
+}

@@ -1,0 +1,181 @@
+//! Cases as data: each op's file lists its own.
+use super::{Op, Operator};
+use crate::{
+    reference::Tensor,
+    value::{ElementType, TensorType},
+};
+
+/// What an operand of a case is filled with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fill {
+    /// Normal numbers.
+    Normal {
+        /// Their mean.
+        mean: f64,
+        /// Their standard deviation.
+        deviation: f64,
+    },
+    /// Uniform numbers in `[low, high)`.
+    Uniform {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// Integers below this one.
+    Below(u32),
+    /// These numbers.
+    Values(Vec<f64>),
+}
+
+/// An operand of a case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// Its type.
+    pub of: TensorType,
+    /// Its contents.
+    pub fill: Fill,
+}
+
+impl Input {
+    /// Standard normal numbers.
+    pub fn normal(of: TensorType) -> Self {
+        Self::shifted(of, 0.0, 1.0)
+    }
+
+    /// Normal numbers of this mean and standard deviation.
+    pub fn shifted(of: TensorType, mean: f64, deviation: f64) -> Self {
+        Self { of, fill: Fill::Normal { mean, deviation } }
+    }
+
+    /// Uniform numbers in `[low, high)`.
+    pub fn uniform(of: TensorType, low: f64, high: f64) -> Self {
+        Self { of, fill: Fill::Uniform { low, high } }
+    }
+
+    /// Integers in `0..limit`.
+    pub fn below(of: TensorType, limit: u32) -> Self {
+        Self { of, fill: Fill::Below(limit) }
+    }
+
+    /// Given numbers, in row-major order.
+    pub fn values(of: TensorType, values: Vec<f64>) -> Self {
+        Self { of, fill: Fill::Values(values) }
+    }
+
+    /// The operand, rounded to its storage type; the same for the same `seed`.
+    pub fn tensor(&self, seed: u64) -> Tensor {
+        let mut state = seed;
+        let mut uniform = move || {
+            // SplitMix64 (Steele, Lea, Flood 2014).
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let data = match &self.fill {
+            Fill::Values(values) => values.clone(),
+            fill => (0..self.of.shape.elements())
+                .map(|_| match *fill {
+                    Fill::Normal { mean, deviation } => {
+                        let radius = (-2.0 * (1.0 - uniform()).ln()).sqrt();
+                        mean + deviation * radius * (std::f64::consts::TAU * uniform()).cos()
+                    }
+                    Fill::Uniform { low, high } => low + (high - low) * uniform(),
+                    Fill::Below(limit) => (uniform() * f64::from(limit)).floor(),
+                    Fill::Values(_) => unreachable!("handled above"),
+                })
+                .collect(),
+        };
+        let element = self.of.element;
+        Tensor::new(self.of.shape, data).map(|x| match element {
+            ElementType::F16 => half::f16::from_f64(x).to_f64(),
+            ElementType::F32 | ElementType::U32 => f64::from(x as f32),
+        })
+    }
+}
+
+/// An op with operands: checked on the GPU against the reference, its gradient against central
+/// differences, and timed.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The op.
+    pub op: Op,
+    /// Its operands.
+    pub inputs: Vec<Input>,
+    /// Length of the longest sum behind one output element; decides the tolerance.
+    pub terms: usize,
+    /// Operands that may be stored as f16, all together.
+    pub half: &'static [usize],
+    note: String,
+}
+
+impl Case {
+    /// A case of one-term sums, f32 only.
+    pub fn new(op: impl Into<Op>, inputs: Vec<Input>) -> Self {
+        Self { op: op.into(), inputs, terms: 1, half: &[], note: String::new() }
+    }
+
+    /// Sets the length of the longest sum behind one output element.
+    pub fn terms(self, terms: usize) -> Self {
+        Self { terms, ..self }
+    }
+
+    /// Says which operands may be stored as f16; the case is then run so as well.
+    pub fn half(self, operands: &'static [usize]) -> Self {
+        Self { half: operands, ..self }
+    }
+
+    /// Says what is special about the case.
+    pub fn name(self, note: &str) -> Self {
+        Self { note: note.to_owned(), ..self }
+    }
+
+    /// The same case with the operands listed in [`Case::half`] stored as f16.
+    pub fn in_half(mut self) -> Self {
+        for &operand in self.half {
+            self.inputs[operand].of.element = ElementType::F16;
+        }
+        self
+    }
+
+    /// Types of the operands.
+    pub fn types(&self) -> Vec<TensorType> {
+        self.inputs.iter().map(|input| input.of).collect()
+    }
+
+    /// Op, operands and what is special, in one line.
+    pub fn title(&self) -> String {
+        let types: Vec<String> = self.inputs.iter().map(|i| i.of.to_string()).collect();
+        let note = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
+        format!("{} {}{note}", self.op, types.join(" "))
+    }
+
+    /// The operands' contents.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let seeds = 1_u64..;
+        self.inputs.iter().zip(seeds).map(|(input, seed)| input.tensor(seed * 7919)).collect()
+    }
+
+    /// Bound on `|got - want|` for an element of output `y` of type `of`: one rounding to the
+    /// storage type, and f32 sums of [`Case::terms`] terms whose errors add like a random walk.
+    pub fn tolerance(&self, of: TensorType, want: f64, max_abs: f64) -> f64 {
+        let storage = match of.element {
+            ElementType::F16 => 2_f64.powi(-11),
+            ElementType::F32 | ElementType::U32 => 2_f64.powi(-24),
+        };
+        let arithmetic = f64::from(f32::EPSILON);
+        // The smallest normal f16 is 2^-14: below it the spacing no longer shrinks.
+        let floor = if of.element == ElementType::F16 { 2_f64.powi(-25) } else { 0.0 };
+        storage * want.abs() + floor + 4.0 * arithmetic * (self.terms as f64).sqrt() * max_abs
+    }
+
+    /// Types of the outputs.
+    ///
+    /// # Errors
+    /// If the case's operands do not fit its op.
+    pub fn output_types(&self) -> Result<Vec<TensorType>, super::ShapeError> {
+        self.op.infer(&self.types())
+    }
+}

@@ -1,0 +1,190 @@
+//! What lowering an equation may ask and do.
+use crate::{
+    plan::{Candidate, Choose, Cost, Dispatch, Elements, MAX_WORKGROUPS, Scope, Storage, Target},
+    value::{ElementType, TensorType, Value},
+};
+
+/// An equation that cannot run on the target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoweringError {
+    /// A bound value's storage is not what the shader reads.
+    #[error("{kernel}: {name} must be {expected}, found {found}")]
+    Storage {
+        /// The kernel.
+        kernel: String,
+        /// The binding's name.
+        name: String,
+        /// What the shader declares.
+        expected: String,
+        /// The value's type.
+        found: TensorType,
+    },
+    /// A tensor passes the device's largest binding.
+    #[error("{kernel}: {name} ({of}) takes {bytes} bytes; the device binds at most {limit}")]
+    Binding {
+        /// The kernel.
+        kernel: String,
+        /// The binding's name.
+        name: String,
+        /// The value's type.
+        of: TensorType,
+        /// Its bytes.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
+    /// A grid passes the limit of an axis.
+    #[error("{kernel}: a grid of {grid:?} workgroups passes the limit of {MAX_WORKGROUPS} per axis")]
+    Grid {
+        /// The kernel.
+        kernel: String,
+        /// The grid.
+        grid: [u32; 3],
+    },
+    /// State is read after an op has updated it where it lies.
+    #[error("{reader} reads {value} after {op} has updated it in place")]
+    ReadAfterUpdate {
+        /// The value read.
+        value: Value,
+        /// The op that updated it.
+        op: String,
+        /// The op that reads it.
+        reader: String,
+    },
+    /// One dispatch would read and write one buffer.
+    #[error("{kernel} reads and writes the buffer of {value}; only ops with in_place may")]
+    Aliased {
+        /// The kernel.
+        kernel: String,
+        /// One of the values in that buffer.
+        value: Value,
+    },
+    /// The device cannot store this element type.
+    #[error("{kernel}: {name} is {found}, which this device cannot store")]
+    Element {
+        /// The kernel.
+        kernel: String,
+        /// The binding's name.
+        name: String,
+        /// The value's type.
+        found: TensorType,
+    },
+}
+
+/// Collects the dispatches of a plan, equation by equation.
+pub struct Lowering<'a> {
+    target: &'a Target,
+    choose: &'a dyn Choose,
+    types: Vec<TensorType>,
+    dispatches: Vec<Dispatch>,
+    scope: Scope,
+}
+
+impl<'a> Lowering<'a> {
+    /// Starts a plan over values of these types.
+    pub fn new(target: &'a Target, choose: &'a dyn Choose, types: Vec<TensorType>) -> Self {
+        Self { target, choose, types, dispatches: Vec::new(), scope: Scope::default() }
+    }
+
+    /// Lowers one equation: `lower` pushes its dispatches, which share `cost` evenly.
+    ///
+    /// # Errors
+    /// Those of `lower`.
+    pub fn equation<E>(
+        &mut self,
+        scope: &Scope,
+        cost: Cost,
+        lower: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<std::ops::Range<usize>, E> {
+        self.scope = scope.clone();
+        let first = self.dispatches.len();
+        lower(self)?;
+        // The work is the kernels' together; the largest grid does nearly all of it.
+        let threads = |d: &Dispatch| d.workgroups.iter().map(|&n| u64::from(n)).product::<u64>();
+        let largest = (first..self.dispatches.len()).max_by_key(|&i| threads(&self.dispatches[i]));
+        if let Some(largest) = largest {
+            self.dispatches[largest].cost = cost;
+        }
+        Ok(first..self.dispatches.len())
+    }
+
+    /// The device, as plain data.
+    pub fn target(&self) -> &Target {
+        self.target
+    }
+
+    /// Type of a value.
+    pub fn type_of(&self, value: Value) -> TensorType {
+        self.types[value.index()]
+    }
+
+    /// A value that only these dispatches see: split-K slots, partial sums. The memory planner
+    /// places it like any other.
+    pub fn scratch(&mut self, of: TensorType) -> Value {
+        self.types.push(of);
+        Value::new(self.types.len() - 1)
+    }
+
+    /// Appends the candidate that the plan's [`Choose`] prefers for `op`.
+    ///
+    /// # Errors
+    /// As [`Lowering::push`].
+    pub fn choose(&mut self, op: &str, mut candidates: Vec<Candidate>) -> Result<(), LoweringError> {
+        let index = self.choose.choose(self.target, op, &candidates);
+        for dispatch in candidates.swap_remove(index).dispatches {
+            self.push(dispatch)?;
+        }
+        Ok(())
+    }
+
+    /// Appends a dispatch. The storage types of `activation4` and `weight4` follow from the
+    /// bound values.
+    ///
+    /// # Errors
+    /// If a value's storage is not the shader's, or a binding or grid passes a limit.
+    pub fn push(&mut self, mut dispatch: Dispatch) -> Result<(), LoweringError> {
+        let kernel = format!("{}.{}", dispatch.kernel.shader, dispatch.kernel.entry);
+        let (mut activation, mut weight) = (None, None);
+        for binding in &dispatch.bindings {
+            let Some(value) = binding.value else { continue };
+            let (of, name) = (self.type_of(value), binding.name.to_owned());
+            if of.bytes() > self.target.max_binding {
+                let (bytes, limit) = (of.bytes(), self.target.max_binding);
+                return Err(LoweringError::Binding { kernel, name, of, bytes, limit });
+            }
+            if of.element == ElementType::F16 && !self.target.f16 {
+                return Err(LoweringError::Element { kernel, name, found: of });
+            }
+            let expected = match binding.storage {
+                Storage::Activation => *activation.get_or_insert(of.element),
+                Storage::Weight => *weight.get_or_insert(of.element),
+                Storage::F32 => ElementType::F32,
+                Storage::U32 => ElementType::U32,
+                Storage::Bits => of.element,
+            };
+            if of.element != expected {
+                let expected = expected.to_string();
+                return Err(LoweringError::Storage { kernel, name, expected, found: of });
+            }
+        }
+        dispatch.kernel.elements = Elements {
+            activation: activation.unwrap_or(ElementType::F32),
+            weight: weight.unwrap_or(ElementType::F32),
+        };
+        if dispatch.workgroups.iter().any(|&n| n > MAX_WORKGROUPS) {
+            return Err(LoweringError::Grid { kernel, grid: dispatch.workgroups });
+        }
+        // An empty grid computes nothing, and some backends refuse it.
+        if dispatch.workgroups.contains(&0) {
+            return Ok(());
+        }
+        dispatch.scope = self.scope.clone();
+        self.dispatches.push(dispatch);
+        Ok(())
+    }
+
+    /// The dispatches and the types of all values, scratch included.
+    pub fn finish(self) -> (Vec<Dispatch>, Vec<TensorType>) {
+        (self.dispatches, self.types)
+    }
+}

@@ -1,0 +1,181 @@
+//! The operations: one file per shader family, five facts and a table of cases each.
+//!
+//! To add one: `shaders/x.wgsl`, `src/ops/x.rs`, one line in the table below.
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    value::TensorType,
+};
+use std::{
+    fmt::{self, Debug, Display},
+    sync::Arc,
+};
+
+mod backward;
+mod cases;
+mod lowering;
+
+pub use backward::Backward;
+pub use cases::{Case, Fill, Input};
+pub use lowering::{Lowering, LoweringError};
+
+/// The five facts of an operation.
+pub trait Operator: Debug + Display + Send + Sync {
+    /// Types of the outputs, or why the operands do not fit.
+    ///
+    /// # Errors
+    /// Names the op, the operand, what it expects and what it found.
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError>;
+
+    /// The definition: f64 arithmetic, naive loops. Operands fit, as `infer` found.
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor>;
+
+    /// Appends the equations of the gradient; one entry per input, `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Error::NotDifferentiable`] if the op has no gradient.
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<crate::value::Value>>, Error>;
+
+    /// Appends the dispatches that compute the equation.
+    ///
+    /// # Errors
+    /// If the target cannot run it.
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error>;
+
+    /// Arithmetic and least memory traffic.
+    fn cost(&self, inputs: &[TensorType]) -> Cost;
+
+    /// `(output, input)` pairs that share one buffer: state that is updated where it lies.
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[]
+    }
+}
+
+/// Operands that do not fit an op.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{op}: {message} (operands: {operands})")]
+pub struct ShapeError {
+    op: String,
+    message: String,
+    operands: String,
+}
+
+impl ShapeError {
+    /// `message` says operand, expected and found; the operands' types are appended.
+    pub fn new(op: impl Into<String>, message: impl Into<String>, operands: &[TensorType]) -> Self {
+        let operands: Vec<String> = operands.iter().map(ToString::to_string).collect();
+        Self { op: op.into(), message: message.into(), operands: operands.join(", ") }
+    }
+}
+
+/// The operands as an array, or an error that says how many there should be.
+pub(crate) fn operands<const N: usize>(
+    op: &str,
+    inputs: &[TensorType],
+) -> Result<[TensorType; N], ShapeError> {
+    inputs.try_into().map_err(|_| {
+        ShapeError::new(op, format!("takes {N} operands, found {}", inputs.len()), inputs)
+    })
+}
+
+/// Cost of an elementwise op: `flops` per element of the first output, every tensor moved once.
+pub(crate) fn elementwise_cost(flops: u64, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
+    let elements = outputs.first().map_or(0, |of| of.shape.elements() as u64);
+    Cost {
+        flops: flops * elements,
+        bytes: inputs.iter().chain(outputs).map(TensorType::bytes).sum(),
+    }
+}
+
+/// An operation of another crate, behind the same five facts.
+#[derive(Clone, Debug)]
+pub struct Custom(Arc<dyn Operator>);
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Op {
+    /// Wraps an operation that this crate does not know.
+    pub fn custom(operator: impl Operator + 'static) -> Self {
+        Self::Custom(Custom(Arc::new(operator)))
+    }
+}
+
+macro_rules! operations {
+    ($($module:ident::{$($op:ident),+ $(,)?};)+) => {
+        $(pub use $module::{$($op),+};)+
+
+        /// Any operation. Built-in ops are plain values; a pass may match on them.
+        #[derive(Clone, Debug, PartialEq)]
+        #[expect(missing_docs, reason = "each variant holds the documented op of its name")]
+        pub enum Op { $($($op($op),)+)+ Custom(Custom) }
+
+        $($(impl From<$op> for Op { fn from(op: $op) -> Self { Self::$op(op) } })+)+
+
+        impl Op {
+            fn operator(&self) -> &dyn Operator {
+                match self { $($(Self::$op(op) => op,)+)+ Self::Custom(op) => &*op.0 }
+            }
+        }
+
+        /// Every op's table of cases: the GPU check, the gradient check and the bench read it.
+        pub fn cases() -> Vec<Case> {
+            let mut all = Vec::new();
+            $(all.extend($module::cases());)+
+            all
+        }
+    };
+}
+
+impl Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self.operator(), f)
+    }
+}
+
+impl Operator for Op {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        self.operator().infer(inputs)
+    }
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        self.operator().reference(inputs)
+    }
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<crate::value::Value>>, Error> {
+        self.operator().vjp(backward, equation)
+    }
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        self.operator().lower(lowering, equation)
+    }
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        self.operator().cost(inputs)
+    }
+    fn in_place(&self) -> &[(usize, usize)] {
+        self.operator().in_place()
+    }
+}
+
+// The `mod` lines stand outside the macro because rustfmt does not follow those a macro writes.
+pub mod add;
+pub mod arena;
+pub mod constant;
+pub mod silu;
+
+operations! {
+    add::{Add};
+    arena::{View, Pack};
+    constant::{Constant};
+    silu::{Silu, SiluBackward};
+}

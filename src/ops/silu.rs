@@ -1,0 +1,120 @@
+//! Sigmoid-weighted linear unit, elementwise: Elfwing et al. 2017, eq. 3.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::{Cost, fold},
+    reference::Tensor,
+    shaders::silu as shader,
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+/// `y = x / (1 + exp(-x))`; `x` and `y` of any one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Silu;
+
+/// `dx = dy (s + x s (1 - s))` with `s = 1 / (1 + exp(-x))`; operands `x`, `dy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SiluBackward;
+
+impl fmt::Display for Silu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("silu")
+    }
+}
+
+impl fmt::Display for SiluBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("silu_backward")
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+impl Operator for Silu {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x] = operands("silu", inputs)?;
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![inputs[0].map(|x| x * sigmoid(x))]
+    }
+
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let Some(dy) = backward.cotangent(0) else { return Ok(vec![None]) };
+        Ok(vec![Some(backward.push(SiluBackward, &[equation.inputs[0], dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let vectors = lowering.type_of(equation.outputs[0]).vectors();
+        let overrides = shader::Overrides::default();
+        let params = shader::Params { vectors: vectors as u32 };
+        let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
+        let kernel = shader::Forward { x: equation.inputs[0], y: equation.outputs[0] };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(4, inputs, &inputs[..1])
+    }
+}
+
+impl Operator for SiluBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, dy] = operands("silu_backward", inputs)?;
+        if x != dy {
+            return Err(ShapeError::new("silu_backward", "x and dy differ in type", inputs));
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![inputs[0].zip(inputs[1], |x, dy| {
+            let s = sigmoid(x);
+            dy * (s + x * s * (1.0 - s))
+        })]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let vectors = lowering.type_of(equation.outputs[0]).vectors();
+        let overrides = shader::Overrides::default();
+        let params = shader::Params { vectors: vectors as u32 };
+        let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
+        let [x, dy, dx] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let kernel = shader::Backward { x, dy, dx };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(6, inputs, &inputs[..1])
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let images = TensorType::f32(&[2, 7, 5, 5]);
+    let wide = TensorType::f32(&[3, 8, 8, 32]);
+    let extremes = TensorType::f32(&[1, 6]);
+    let far = vec![-100.0, -20.0, 0.0, 20.0, 88.0, 100.0];
+    vec![
+        Case::new(Silu, vec![Input::normal(images)]).half(&[0]).name("odd channels"),
+        Case::new(Silu, vec![Input::shifted(wide, 0.0, 4.0)]).half(&[0]),
+        Case::new(Silu, vec![Input::values(extremes, far.clone())]).name("extremes"),
+        Case::new(SiluBackward, vec![Input::normal(images), Input::normal(images)]).half(&[0, 1]),
+        Case::new(SiluBackward, vec![Input::values(extremes, far), Input::normal(extremes)])
+            .name("extremes"),
+    ]
+}

@@ -1,0 +1,69 @@
+//! Reverse-mode differentiation, source to source: equations in, equations out, no tape.
+use crate::{
+    error::Error,
+    graph::Graph,
+    ops::{Add, Backward, Operator},
+    plan::Scope,
+    value::Value,
+};
+use std::collections::{HashMap, HashSet};
+
+/// Appends the equations of `d(output . seed) / d(wrt)` and returns one value per entry of
+/// `wrt`, `None` where `output` does not depend on it.
+///
+/// `seed` has the type of `output`: a [`Constant`](crate::ops::Constant) 1 for a loss. What the
+/// backward equations read of the forward pass are ordinary values; their lives, not a tape,
+/// decide what is kept.
+///
+/// # Errors
+/// If an op on the way has no gradient.
+pub fn gradient(
+    graph: &mut Graph,
+    output: Value,
+    seed: Value,
+    wrt: &[Value],
+) -> Result<Vec<Option<Value>>, Error> {
+    // Only what depends on `wrt` needs a gradient.
+    let mut active: HashSet<Value> = wrt.iter().copied().collect();
+    for equation in &graph.equations {
+        if equation.inputs.iter().any(|v| active.contains(v)) {
+            active.extend(&equation.outputs);
+        }
+    }
+    let mut cotangents = HashMap::from([(output, seed)]);
+    let wanted: HashSet<Value> = wrt.iter().copied().collect();
+    for equation in graph.equations.clone().iter().rev() {
+        let arriving: Vec<_> =
+            equation.outputs.iter().map(|v| cotangents.get(v).copied()).collect();
+        let needs: Vec<_> = equation.inputs.iter().map(|v| active.contains(v)).collect();
+        // A value of `wrt` ends the walk: what lies before it is not asked for.
+        let ends = equation.outputs.iter().all(|v| wanted.contains(v));
+        if ends || arriving.iter().all(Option::is_none) || !needs.contains(&true) {
+            continue;
+        }
+        let scope = equation.scope.backward();
+        let mut backward = Backward::new(graph, arriving, needs.clone(), &equation.scope);
+        let terms = equation.op.vjp(&mut backward, equation)?;
+        for ((&input, term), needed) in equation.inputs.iter().zip(terms).zip(needs) {
+            let (Some(term), true) = (term, needed) else { continue };
+            accumulate(graph, &mut cotangents, input, term, &scope)?;
+        }
+    }
+    Ok(wrt.iter().map(|v| cotangents.get(v).copied()).collect())
+}
+
+/// Adds `term` to the gradient of `value`.
+fn accumulate(
+    graph: &mut Graph,
+    cotangents: &mut HashMap<Value, Value>,
+    value: Value,
+    term: Value,
+    scope: &Scope,
+) -> Result<(), Error> {
+    let sum = match cotangents.get(&value) {
+        Some(&sum) => graph.push_scoped(Add.into(), &[sum, term], scope.clone())?[0],
+        None => term,
+    };
+    cotangents.insert(value, sum);
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Which buffer each value lives in.
+//!
+//! wgpu refuses one buffer bound for reading and for writing in one dispatch, even at disjoint
+//! ranges, so temporaries are not ranges of one heap: each lives in a *slot*, a whole buffer that
+//! values share over time. Slots are filled greedily by size, as in "Efficient Memory Management
+//! for Deep Neural Net Inference" (Pisarchyk and Lee 2020, section 4.2).
+use super::lower::{Lowered, place};
+use crate::{
+    error::Error,
+    graph::Graph,
+    ops::LoweringError,
+    plan::{Access, BufferRole, Placement, Plan, PlannedBuffer, Target},
+    value::Value,
+};
+use std::collections::{HashMap, HashSet};
+
+/// First and last dispatch that touch a value.
+#[derive(Clone, Copy)]
+struct Life {
+    first: usize,
+    last: usize,
+}
+
+/// Places every value that a dispatch or a caller touches.
+///
+/// # Errors
+/// If a persistent buffer passes the device's largest binding, or one dispatch reads and writes
+/// one buffer.
+pub fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
+    let Lowered { dispatches, types, parts, arenas } = lowered;
+    let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
+    let mut persistent: Vec<Value> = graph.inputs.clone();
+    let mut lives: HashMap<Value, Life> = HashMap::new();
+    for (index, dispatch) in dispatches.iter().enumerate() {
+        for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
+            let root = place(&parts, value).0;
+            lives.entry(root).or_insert(Life { first: index, last: index }).last = index;
+        }
+    }
+    for value in &graph.outputs {
+        if let Some(life) = lives.get_mut(&place(&parts, *value).0) {
+            life.last = usize::MAX;
+        }
+    }
+    // Gaps between an arena's tensors are read as zeros, so nothing else may live there.
+    persistent.extend(arenas.iter().filter(|arena| !graph.inputs.contains(arena)));
+    persistent.sort();
+    let kept: HashSet<Value> = persistent.iter().copied().collect();
+
+    let mut buffers = Vec::new();
+    let mut homes: HashMap<Value, usize> = HashMap::new();
+    for &value in &persistent {
+        let (size, limit) = (bytes(value), target.max_binding);
+        if size > limit && lives.contains_key(&value) {
+            let (name, of) = (value.to_string(), types[value.index()]);
+            let kernel = "persistent buffer".to_owned();
+            return Err(LoweringError::Binding { kernel, name, of, bytes: size, limit }.into());
+        }
+        homes.insert(value, buffers.len());
+        buffers.push(PlannedBuffer { bytes: size, role: BufferRole::Persistent });
+    }
+
+    let mut temporaries: Vec<(Value, Life)> =
+        lives.iter().map(|(&v, &life)| (v, life)).filter(|(v, _)| !kept.contains(v)).collect();
+    temporaries.sort_by_key(|&(v, life)| (std::cmp::Reverse(bytes(v)), life.first, v));
+    let mut tenants: Vec<Vec<Life>> = Vec::new();
+    let first_slot = buffers.len();
+    for &(value, life) in &temporaries {
+        let free = |lives: &Vec<Life>| {
+            lives.iter().all(|other| other.last < life.first || life.last < other.first)
+        };
+        // Largest first, so every slot is big enough; the last made is the tightest.
+        let slot = tenants.iter().rposition(free).unwrap_or_else(|| {
+            tenants.push(Vec::new());
+            buffers.push(PlannedBuffer { bytes: bytes(value), role: BufferRole::Slot });
+            tenants.len() - 1
+        });
+        tenants[slot].push(life);
+        homes.insert(value, first_slot + slot);
+    }
+
+    let placements: Vec<Option<Placement>> = (0..types.len())
+        .map(|index| {
+            let (root, offset) = place(&parts, Value::new(index));
+            homes.get(&root).map(|&buffer| Placement { buffer, offset })
+        })
+        .collect();
+    for dispatch in &dispatches {
+        let mut uses: HashMap<usize, Access> = HashMap::new();
+        for binding in &dispatch.bindings {
+            let Some(value) = binding.value else { continue };
+            let Some(placement) = placements[value.index()] else { continue };
+            let access = *uses.entry(placement.buffer).or_insert(binding.access);
+            if access != binding.access {
+                let kernel = dispatch.kernel.to_string();
+                return Err(LoweringError::Aliased { kernel, value }.into());
+            }
+        }
+    }
+
+    let fixed: u64 = persistent.iter().map(|&v| bytes(v)).sum();
+    let total: u64 = temporaries.iter().map(|&(v, _)| bytes(v)).sum();
+    Ok(Plan {
+        live_bytes: fixed + most_alive(&temporaries, dispatches.len(), bytes),
+        unplanned_bytes: fixed + total,
+        types,
+        placements,
+        buffers,
+        dispatches,
+        inputs: graph.inputs.clone(),
+        outputs: graph.outputs.clone(),
+    })
+}
+
+/// Largest sum of bytes of temporaries alive at one dispatch.
+fn most_alive(
+    temporaries: &[(Value, Life)],
+    dispatches: usize,
+    bytes: impl Fn(Value) -> u64,
+) -> u64 {
+    let mut change = vec![0_i64; dispatches + 1];
+    for &(value, life) in temporaries {
+        change[life.first] += bytes(value) as i64;
+        change[life.last.min(dispatches - 1) + 1] -= bytes(value) as i64;
+    }
+    let alive = change.iter().scan(0, |sum, change| {
+        *sum += change;
+        Some(*sum)
+    });
+    alive.max().unwrap_or(0) as u64
+}

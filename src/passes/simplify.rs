@@ -1,0 +1,66 @@
+//! Removes what nobody reads and computes nothing twice.
+use crate::{
+    graph::{Equation, Graph, Update},
+    ops::Operator,
+    value::Value,
+};
+use std::collections::{HashMap, HashSet};
+
+/// Common subexpressions become one equation, then equations that no output or update depends on
+/// are dropped. Values keep their names.
+///
+/// Ops compare as values: random streams differ by their stream number, so two draws are merged
+/// only if they are the same draw. State that is updated where it lies is never merged.
+pub fn simplify(graph: &Graph) -> Graph {
+    let mut result = graph.clone();
+    let renamed = merge_common(&mut result);
+    let rename = |v: &Value| *renamed.get(v).unwrap_or(v);
+    result.outputs = graph.outputs.iter().map(rename).collect();
+    result.updates = graph
+        .updates
+        .iter()
+        .map(|u| Update { state: u.state, next: rename(&u.next) })
+        .collect();
+    drop_dead(&mut result);
+    result
+}
+
+fn merge_common(graph: &mut Graph) -> HashMap<Value, Value> {
+    let mut renamed: HashMap<Value, Value> = HashMap::new();
+    // Custom ops compare but do not hash, so candidates are found by their operands.
+    let mut seen: HashMap<Vec<Value>, Vec<usize>> = HashMap::new();
+    let mut kept: Vec<Equation> = Vec::with_capacity(graph.equations.len());
+    for mut equation in std::mem::take(&mut graph.equations) {
+        for input in &mut equation.inputs {
+            *input = *renamed.get(input).unwrap_or(input);
+        }
+        let bucket = seen.entry(equation.inputs.clone()).or_default();
+        let same = |&&i: &&usize| kept[i].op == equation.op;
+        match bucket.iter().find(same) {
+            Some(&first) if equation.op.in_place().is_empty() => {
+                let pairs = equation.outputs.iter().zip(&kept[first].outputs);
+                renamed.extend(pairs.map(|(&from, &to)| (from, to)));
+            }
+            _ => {
+                bucket.push(kept.len());
+                kept.push(equation);
+            }
+        }
+    }
+    graph.equations = kept;
+    renamed
+}
+
+fn drop_dead(graph: &mut Graph) {
+    let mut live: HashSet<Value> = graph.outputs.iter().copied().collect();
+    live.extend(graph.updates.iter().map(|update| update.next));
+    let mut kept: Vec<Equation> = Vec::with_capacity(graph.equations.len());
+    for equation in std::mem::take(&mut graph.equations).into_iter().rev() {
+        if equation.outputs.iter().any(|v| live.contains(v)) {
+            live.extend(&equation.inputs);
+            kept.push(equation);
+        }
+    }
+    kept.reverse();
+    graph.equations = kept;
+}

@@ -1,0 +1,435 @@
+//! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
+//! or check a [`Plan`]; only `gpu/` turns one into silicon.
+use crate::value::{ElementType, TensorType, Value};
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
+
+#[path = "../build/prelude.rs"]
+mod prelude;
+
+/// Workgroups that one axis of a grid may have (WebGPU's limit on every device).
+pub const MAX_WORKGROUPS: u32 = 65_535;
+
+/// Folds a one-dimensional grid into x and y, so that neither passes [`MAX_WORKGROUPS`].
+/// Kernels compute their index as `y * num_workgroups.x + x` and skip what lies past the end.
+pub fn fold(workgroups: usize) -> [u32; 3] {
+    let workgroups = workgroups.max(1);
+    let y = workgroups.div_ceil(MAX_WORKGROUPS as usize);
+    [workgroups.div_ceil(y) as u32, y as u32, 1]
+}
+
+/// How a dispatch uses a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`.
+    Read,
+    /// `var<storage, read_write>`.
+    Write,
+}
+
+/// What the elements of a bound array are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// `activation4`: f32 or f16 as the prelude says.
+    Activation,
+    /// `weight4`: f32 or f16 as the prelude says.
+    Weight,
+    /// 32-bit floats.
+    F32,
+    /// 32-bit unsigned integers.
+    U32,
+    /// Whatever the value holds, copied as bits.
+    Bits,
+}
+
+/// One storage buffer of a dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// `@binding(n)`.
+    pub binding: u32,
+    /// The variable's name in the shader.
+    pub name: &'static str,
+    /// What is bound; `None` for an absent optional operand (a dummy buffer is bound).
+    pub value: Option<Value>,
+    /// Read, or read and written.
+    pub access: Access,
+    /// The array's elements.
+    pub storage: Storage,
+}
+
+/// The storage types that the prelude gives to `activation4` and `weight4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Elements {
+    /// Behind `activation4`.
+    pub activation: ElementType,
+    /// Behind `weight4`.
+    pub weight: ElementType,
+}
+
+impl Default for Elements {
+    fn default() -> Self {
+        Self { activation: ElementType::F32, weight: ElementType::F32 }
+    }
+}
+
+/// A shader variant: everything that a compiled pipeline depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// Name of the file, without extension.
+    pub shader: Cow<'static, str>,
+    /// WGSL with its imports appended, without prelude.
+    pub source: Cow<'static, str>,
+    /// Entry point.
+    pub entry: Cow<'static, str>,
+    /// Pipeline-overridable constants.
+    pub overrides: Vec<(&'static str, f64)>,
+    /// Constants of the prelude: register tiles.
+    pub tiles: Vec<(&'static str, u32)>,
+    /// Storage types of the prelude.
+    pub elements: Elements,
+}
+
+impl Kernel {
+    /// The complete WGSL: prelude and source. The prelude holds no line break, so line numbers
+    /// in messages are the file's own.
+    pub fn wgsl(&self) -> String {
+        prelude::prelude(
+            self.elements.activation == ElementType::F16,
+            self.elements.weight == ElementType::F16,
+            self.tiles.iter().copied(),
+            prelude::enables(&self.source),
+        ) + &self.source
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.shader, self.entry)?;
+        for element in [("activation", self.elements.activation), ("weight", self.elements.weight)]
+        {
+            if element.1 != ElementType::F32 {
+                write!(f, " {}={}", element.0, element.1)?;
+            }
+        }
+        for (name, value) in &self.tiles {
+            write!(f, " {}={value}", name.to_lowercase())?;
+        }
+        for (name, value) in &self.overrides {
+            write!(f, " {}={value}", name.to_lowercase())?;
+        }
+        Ok(())
+    }
+}
+
+/// Arithmetic and least memory traffic of an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Floating-point operations; a multiply-add counts two.
+    pub flops: u64,
+    /// Bytes: each input read once, each output written once.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.flops += other.flops;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Where in the model an equation stands, like `down.1/resnet.0/conv1`; a prime marks backward.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(Arc<str>);
+
+impl Scope {
+    /// The scope with this path.
+    pub fn new(path: &str) -> Self {
+        Self(path.into())
+    }
+
+    /// The scope of the backward equations of this one.
+    pub fn backward(&self) -> Self {
+        Self(format!("{}'", self.0).into())
+    }
+
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self("".into())
+    }
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// What runs.
+    pub kernel: Kernel,
+    /// Bytes of the uniform `Params`.
+    pub params: Vec<u8>,
+    /// Storage buffers.
+    pub bindings: Vec<Binding>,
+    /// Grid.
+    pub workgroups: [u32; 3],
+    /// Where in the model.
+    pub scope: Scope,
+    /// Share of the equation's cost.
+    pub cost: Cost,
+}
+
+impl Dispatch {
+    /// A dispatch of a shader of this crate; the generated code of `shaders` calls this.
+    #[expect(clippy::too_many_arguments, reason = "only generated code calls it, by position")]
+    pub fn new(
+        shader: &'static str,
+        source: &'static str,
+        entry: &'static str,
+        overrides: Vec<(&'static str, f64)>,
+        tiles: Vec<(&'static str, u32)>,
+        params: &[u8],
+        bindings: Vec<Binding>,
+        workgroups: [u32; 3],
+    ) -> Self {
+        Self {
+            kernel: Kernel {
+                shader: shader.into(),
+                source: source.into(),
+                entry: entry.into(),
+                overrides,
+                tiles,
+                elements: Elements::default(),
+            },
+            params: params.to_vec(),
+            bindings,
+            workgroups,
+            scope: Scope::default(),
+            cost: Cost::default(),
+        }
+    }
+
+    /// A dispatch of a caller's own WGSL, for an [`Operator`](crate::ops::Operator) of another
+    /// crate: `Dispatch::custom(WGSL, "forward").read(1, x).write(2, y).params(bytes)`.
+    /// The text is checked against these bindings when the executor is made.
+    pub fn custom(source: impl Into<Cow<'static, str>>, entry: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kernel: Kernel {
+                shader: "custom".into(),
+                source: source.into(),
+                entry: entry.into(),
+                overrides: Vec::new(),
+                tiles: Vec::new(),
+                elements: Elements::default(),
+            },
+            params: Vec::new(),
+            bindings: Vec::new(),
+            workgroups: [1, 1, 1],
+            scope: Scope::default(),
+            cost: Cost::default(),
+        }
+    }
+
+    /// Binds `value` as `var<storage, read>` at `@binding(binding)`.
+    pub fn read(self, binding: u32, value: Value) -> Self {
+        self.bind(binding, value, Access::Read)
+    }
+
+    /// Binds `value` as `var<storage, read_write>` at `@binding(binding)`.
+    pub fn write(self, binding: u32, value: Value) -> Self {
+        self.bind(binding, value, Access::Write)
+    }
+
+    fn bind(mut self, binding: u32, value: Value, access: Access) -> Self {
+        let storage = Storage::Bits;
+        self.bindings.push(Binding { binding, name: "", value: Some(value), access, storage });
+        self
+    }
+
+    /// Sets the bytes of `@binding(0) var<uniform>`.
+    pub fn params(mut self, bytes: &[u8]) -> Self {
+        self.params = bytes.to_vec();
+        self
+    }
+
+    /// Sets the grid; see [`fold`].
+    pub fn workgroups(mut self, workgroups: [u32; 3]) -> Self {
+        self.workgroups = workgroups;
+        self
+    }
+
+    /// Sets a pipeline-overridable constant of a custom shader.
+    pub fn constant(mut self, name: &'static str, value: f64) -> Self {
+        self.kernel.overrides.push((name, value));
+        self
+    }
+}
+
+/// What lowering must know of a device: plain data, so that plans are made without one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The subgroup's size where it is fixed and within 4 to 32; kernels that broadcast through
+    /// it are offered only then.
+    pub subgroup: Option<u32>,
+    /// A CPU pretending to be a GPU (lavapipe, SwiftShader).
+    pub software: bool,
+    /// Whether shaders may store f16.
+    pub f16: bool,
+    /// Largest binding, bytes.
+    pub max_binding: u64,
+    /// Alignment of a storage binding's offset, bytes.
+    pub storage_alignment: u64,
+}
+
+impl Default for Target {
+    /// WebGPU's floor: no subgroups, no f16, default limits.
+    fn default() -> Self {
+        Self {
+            subgroup: None,
+            software: false,
+            f16: false,
+            max_binding: 128 << 20,
+            storage_alignment: 256,
+        }
+    }
+}
+
+/// One way of computing an equation: a complete list of dispatches.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Name of the family, printed with the plan.
+    pub name: &'static str,
+    /// What it runs.
+    pub dispatches: Vec<Dispatch>,
+}
+
+/// Decides between kernel families.
+pub trait Choose {
+    /// Index of the candidate to run for `op` (its printed form) on `target`.
+    fn choose(&self, target: &Target, op: &str, candidates: &[Candidate]) -> usize;
+}
+
+/// Ops offer their candidates best first for the target; this takes the first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FirstOffered;
+
+impl Choose for FirstOffered {
+    fn choose(&self, _: &Target, _: &str, _: &[Candidate]) -> usize {
+        0
+    }
+}
+
+/// What a planned buffer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BufferRole {
+    /// An input or state: keeps its contents from run to run.
+    Persistent,
+    /// A temporary, shared by values whose lives do not meet.
+    Slot,
+}
+
+/// A buffer that the executor allocates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedBuffer {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Use.
+    pub role: BufferRole,
+}
+
+/// Where a value lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// First byte.
+    pub offset: u64,
+}
+
+/// Dispatches in order, and where their operands live.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Types of all values, scratch included.
+    pub types: Vec<TensorType>,
+    /// Place of each value; `None` if no dispatch touches it.
+    pub placements: Vec<Option<Placement>>,
+    /// Buffers to allocate.
+    pub buffers: Vec<PlannedBuffer>,
+    /// One step.
+    pub dispatches: Vec<Dispatch>,
+    /// Values that callers may write.
+    pub inputs: Vec<Value>,
+    /// Values that callers may read after a run.
+    pub outputs: Vec<Value>,
+    /// Largest sum of the bytes of values alive at once: what no placement can undercut.
+    pub live_bytes: u64,
+    /// Bytes if every value had a buffer of its own.
+    pub unplanned_bytes: u64,
+}
+
+impl Plan {
+    /// Bytes of all planned buffers.
+    pub fn peak_bytes(&self) -> u64 {
+        self.buffers.iter().map(|buffer| buffer.bytes).sum()
+    }
+
+    /// Cost of one step.
+    pub fn cost(&self) -> Cost {
+        let mut total = Cost::default();
+        for dispatch in &self.dispatches {
+            total += dispatch.cost;
+        }
+        total
+    }
+
+    /// Number of distinct pipelines.
+    pub fn pipelines(&self) -> usize {
+        let kernels = self.dispatches.iter().map(|dispatch| dispatch.kernel.to_string());
+        kernels.collect::<HashSet<_>>().len()
+    }
+
+    /// A hash of everything that decides the bits of a result: kernels, parameters, grids.
+    /// The same on every machine (FNV-1a), so that reports can quote it.
+    pub fn hash(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut eat = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        };
+        for dispatch in &self.dispatches {
+            eat(dispatch.kernel.to_string().as_bytes());
+            eat(dispatch.kernel.source.as_bytes());
+            eat(&dispatch.params);
+            eat(bytemuck::cast_slice(&dispatch.workgroups));
+        }
+        hash
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for dispatch in &self.dispatches {
+            write!(f, "{} [", dispatch.kernel)?;
+            for (n, binding) in dispatch.bindings.iter().enumerate() {
+                let separator = if n == 0 { "" } else { " " };
+                match binding.value {
+                    Some(value) => write!(f, "{separator}{}={value}", binding.name)?,
+                    None => write!(f, "{separator}{}=-", binding.name)?,
+                }
+            }
+            let [x, y, z] = dispatch.workgroups;
+            writeln!(f, "] {x}x{y}x{z}   // {}", dispatch.scope.as_str())?;
+        }
+        let cost = self.cost();
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        writeln!(f, "dispatches        {}", self.dispatches.len())?;
+        writeln!(f, "pipelines         {}", self.pipelines())?;
+        writeln!(f, "GFLOP             {:.3}", cost.flops as f64 / 1e9)?;
+        writeln!(f, "planned peak      {:.2} MiB", mib(self.peak_bytes()))?;
+        writeln!(f, "most live at once {:.2} MiB", mib(self.live_bytes))?;
+        writeln!(f, "unplanned         {:.2} MiB", mib(self.unplanned_bytes))?;
+        write!(f, "plan hash         {:016x}", self.hash())
+    }
+}

@@ -1,0 +1,72 @@
+//! Evaluates a graph on the CPU in f64, one equation after another: the definition that every
+//! kernel is held against.
+use crate::{
+    graph::Graph,
+    ops::Operator,
+    value::{Shape, Value},
+};
+use std::collections::HashMap;
+
+/// A dense, row-major tensor of f64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Extents.
+    pub shape: Shape,
+    /// Elements, the innermost axis contiguous.
+    pub data: Vec<f64>,
+}
+
+impl Tensor {
+    /// A tensor with these elements.
+    ///
+    /// # Panics
+    /// If their number is not that of the shape.
+    pub fn new(shape: Shape, data: Vec<f64>) -> Self {
+        assert_eq!(shape.elements(), data.len(), "{shape} does not hold {} elements", data.len());
+        Self { shape, data }
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(shape: Shape) -> Self {
+        Self { shape, data: vec![0.0; shape.elements()] }
+    }
+
+    /// The tensor of `f` of every element.
+    pub fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+        Self { shape: self.shape, data: self.data.iter().map(|&x| f(x)).collect() }
+    }
+
+    /// The tensor of `f` of every pair of elements of two tensors of one shape.
+    pub fn zip(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        let pairs = self.data.iter().zip(&other.data);
+        Self { shape: self.shape, data: pairs.map(|(&a, &b)| f(a, b)).collect() }
+    }
+
+    /// Largest magnitude.
+    pub fn max_abs(&self) -> f64 {
+        self.data.iter().fold(0.0, |max, x| max.max(x.abs()))
+    }
+}
+
+/// Values of a running evaluation.
+pub type Environment = HashMap<Value, Tensor>;
+
+/// Runs every equation; the result holds the inputs given and everything computed.
+///
+/// # Panics
+/// If an input that an equation reads is missing.
+pub fn evaluate(graph: &Graph, inputs: Environment) -> Environment {
+    let mut environment = inputs;
+    for equation in &graph.equations {
+        let results = {
+            let operands: Vec<&Tensor> = equation
+                .inputs
+                .iter()
+                .map(|v| environment.get(v).unwrap_or_else(|| panic!("{v} has no value")))
+                .collect();
+            equation.op.reference(&operands)
+        };
+        environment.extend(equation.outputs.iter().copied().zip(results));
+    }
+    environment
+}

@@ -1,0 +1,150 @@
+//! Is this device to be trusted? Every op's own table of cases, and reference cases from files,
+//! run on the device and held against f64.
+use crate::{
+    error::Error,
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    ops::{Case, Operator},
+    passes,
+    plan::{Choose, FirstOffered},
+    reference::Tensor,
+    value::{ElementType, TensorType, Value},
+};
+
+/// What the device computed where it should have computed something else.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    /// An element is off.
+    #[error("output {output}[{element}]: {got:e} for {want:e}, error {error:.1e} > {tolerance:.1e}")]
+    Element {
+        /// Which output.
+        output: usize,
+        /// Row-major position.
+        element: usize,
+        /// The device's number.
+        got: f64,
+        /// The reference's number.
+        want: f64,
+        /// Their distance.
+        error: f64,
+        /// The largest allowed.
+        tolerance: f64,
+    },
+    /// A kernel left something else than zero in a pad lane.
+    #[error("output {output}: pad lane of row {row} is not zero")]
+    Pad {
+        /// Which output.
+        output: usize,
+        /// Which row.
+        row: usize,
+    },
+    /// A kernel wrote past the end of its output.
+    #[error("output {output}: bytes after its end were overwritten")]
+    Sentinel {
+        /// Which output.
+        output: usize,
+    },
+}
+
+/// Why a case did not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// The results differ.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// It did not run.
+    #[error(transparent)]
+    Error(#[from] Error),
+}
+
+/// Bytes kept free after every buffer, to see whether a kernel writes there.
+const SENTINEL: u64 = 256;
+
+/// Runs one case on the device, its buffers poisoned with NaN beforehand, and compares every
+/// element, every pad lane and the bytes after each output.
+///
+/// # Errors
+/// The first difference, or why the case could not run.
+pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
+    check_case_with(gpu, case, &FirstOffered)
+}
+
+/// As [`check_case`], with a choice between kernel families.
+///
+/// # Errors
+/// As [`check_case`].
+pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<(), CaseError> {
+    let mut graph = Graph::new();
+    let inputs: Vec<Value> = case.inputs.iter().map(|input| graph.input(input.of)).collect();
+    let outputs = graph.push_all(case.op.clone(), &inputs)?;
+    graph.outputs.clone_from(&outputs);
+    let mut plan = passes::compile_with(&graph, gpu.target(), choose)?;
+    for buffer in &mut plan.buffers {
+        buffer.bytes += SENTINEL;
+    }
+    let mut executor = Executor::new(gpu, plan)?;
+    executor.poison()?;
+    let tensors = case.tensors();
+    for ((&value, input), tensor) in inputs.iter().zip(&case.inputs).zip(&tensors) {
+        if input.of.element == ElementType::U32 {
+            executor.write_u32(value, &tensor.data.iter().map(|&x| x as u32).collect::<Vec<_>>())?;
+        } else {
+            executor.write(value, &tensor.data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
+        }
+    }
+    executor.run(1)?;
+    let wanted = case.op.reference(&tensors.iter().collect::<Vec<_>>());
+    for (output, (&value, want)) in outputs.iter().zip(&wanted).enumerate() {
+        let of = graph.type_of(value);
+        let raw = executor.read_raw(value)?;
+        let got = decode(of, &raw);
+        compare(output, case, of, &got, want)?;
+        if raw[of.bytes().next_multiple_of(16) as usize..].iter().any(|&byte| byte != 0xff) {
+            return Err(Mismatch::Sentinel { output }.into());
+        }
+    }
+    Ok(())
+}
+
+/// All elements on the device, pad lanes included, as f64.
+fn decode(of: TensorType, raw: &[u8]) -> Vec<f64> {
+    let raw = &raw[..of.bytes() as usize];
+    match of.element {
+        ElementType::F32 => {
+            bytemuck::pod_collect_to_vec::<u8, f32>(raw).iter().map(|&x| f64::from(x)).collect()
+        }
+        ElementType::U32 => {
+            bytemuck::pod_collect_to_vec::<u8, u32>(raw).iter().map(|&x| f64::from(x)).collect()
+        }
+        ElementType::F16 => {
+            let half = bytemuck::pod_collect_to_vec::<u8, half::f16>(raw);
+            half.iter().map(|x| x.to_f64()).collect()
+        }
+    }
+}
+
+fn compare(
+    output: usize,
+    case: &Case,
+    of: TensorType,
+    padded: &[f64],
+    want: &Tensor,
+) -> Result<(), Mismatch> {
+    let max_abs = want.max_abs();
+    let columns = of.shape.last();
+    let rows = padded.chunks_exact(of.pitch()).zip(want.data.chunks_exact(columns));
+    for (row, (got, want)) in rows.enumerate() {
+        for (column, (&got, &want)) in got.iter().zip(want).enumerate() {
+            let (error, tolerance) = ((got - want).abs(), case.tolerance(of, want, max_abs));
+            // Written so that NaN on either side fails.
+            if !(error <= tolerance) {
+                let element = row * columns + column;
+                return Err(Mismatch::Element { output, element, got, want, error, tolerance });
+            }
+        }
+        if got[columns..].iter().any(|&pad| pad != 0.0) {
+            return Err(Mismatch::Pad { output, row });
+        }
+    }
+    Ok(())
+}
