@@ -1,0 +1,64 @@
+//! Parses and validates a shader under one prelude; messages show the shader's own lines.
+use crate::assemble::Assembled;
+use crate::prelude::{enables, prelude};
+use naga::{Module, front::wgsl, valid};
+
+/// A module that naga accepts.
+pub struct Checked {
+    pub module: Module,
+    pub info: valid::ModuleInfo,
+}
+
+impl Checked {
+    /// Parses and validates the shader under one choice of storage types.
+    pub fn new(
+        assembled: &Assembled,
+        activation_f16: bool,
+        weight_f16: bool,
+    ) -> Result<Self, String> {
+        let tiles = assembled
+            .tiles
+            .iter()
+            .map(|tile| (tile.name.as_str(), tile.value));
+        let mut capabilities = valid::Capabilities::SHADER_FLOAT16 | valid::Capabilities::SUBGROUP;
+        if enables(&assembled.text).any(|name| name == "wgpu_cooperative_matrix") {
+            capabilities |= valid::Capabilities::COOPERATIVE_MATRIX;
+        }
+        let source =
+            prelude(activation_f16, weight_f16, tiles, enables(&assembled.text)) + &assembled.text;
+
+        let place = |location: Option<naga::SourceLocation>| {
+            let bits = |f16| if f16 { 16 } else { 32 };
+            let mut note = format!(
+                "  with activation4 = vec4<f{}>, weight4 = vec4<f{}>",
+                bits(activation_f16),
+                bits(weight_f16)
+            );
+            if let Some(location) = location {
+                let line = location.line_number as usize;
+                let (path, origin) = assembled.origin(line);
+                if path != assembled.path {
+                    note += &format!("; line {line} is {path}:{origin}");
+                }
+            }
+            note
+        };
+        let options = wgsl::Options {
+            parse_doc_comments: true,
+            ..wgsl::Options::new()
+        };
+        let module = wgsl::Frontend::new_with_options(options)
+            .parse(&source)
+            .map_err(|error| {
+                let text = error.emit_to_string_with_path(&source, &assembled.path);
+                text + &place(error.location(&source))
+            })?;
+        let info = valid::Validator::new(valid::ValidationFlags::all(), capabilities)
+            .validate(&module)
+            .map_err(|error| {
+                let text = error.emit_to_string_with_path(&source, &assembled.path);
+                text + &place(error.location(&source))
+            })?;
+        Ok(Self { module, info })
+    }
+}

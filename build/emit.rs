@@ -1,0 +1,216 @@
+//! Writes the Rust side of the shaders.
+use crate::shader::{Binding, Entry, Override, Params, Shader};
+
+/// The text of `shaders.rs`: a module per shader, and the list of them all.
+pub fn emit(shaders: &[Shader]) -> String {
+    let mut out = String::new();
+    for shader in shaders {
+        out += &module(shader);
+    }
+    out += "/// Every shader of the crate, by name.\npub const ALL: &[Shader] = &[\n";
+    for shader in shaders {
+        out += &listed(shader);
+    }
+    out + "];\n"
+}
+
+fn module(shader: &Shader) -> String {
+    let Shader {
+        name, head, source, ..
+    } = shader;
+    let mut out = doc(&format!("```text\n{head}\n```"));
+    out += &format!(
+        "pub mod {name} {{
+use crate::{{plan::{{Access, Binding, Dispatch, Storage}}, value::Value}};
+/// The WGSL, imports included, without prelude.
+pub const SOURCE: &str = {source:?};
+"
+    );
+    out += &params(&shader.params);
+    out += &overrides(shader);
+    for entry in &shader.entries {
+        out += &entry_point(name, entry);
+    }
+    out + "}\n"
+}
+
+/// `struct Params`, padded so that every member lies where WGSL puts it.
+fn params(params: &Params) -> String {
+    let mut members = String::new();
+    let mut asserts = format!("assert!(size_of::<Params>() == {});\n", params.span);
+    let (mut end, mut paddings) = (0, 0);
+    let mut pad = |members: &mut String, end: u32, offset: u32| {
+        if offset > end {
+            let words = (offset - end) / 4;
+            *members +=
+                &format!("/// Unused: alignment.\npub _padding{paddings}: [u32; {words}],\n");
+            paddings += 1;
+        }
+    };
+    for member in &params.members {
+        let (name, offset) = (&member.name, member.offset);
+        pad(&mut members, end, offset);
+        members += &format!("{}pub {name}: {},\n", doc(&member.doc), member.rust);
+        asserts += &format!("assert!(core::mem::offset_of!(Params, {name}) == {offset});\n");
+        end = offset + member.size;
+    }
+    pad(&mut members, end, params.span);
+    format!(
+        "/// The uniform parameters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {{\n{members}}}
+const _: () = {{\n{asserts}}};
+"
+    )
+}
+
+/// `struct Overrides`: pipeline constants, then tiles.
+fn overrides(shader: &Shader) -> String {
+    let (mut fields, mut defaults) = (String::new(), String::new());
+    let mut field = |name: &str, rust: &str, default: &str, about: &str| {
+        let lower = name.to_lowercase();
+        let fallback = format!("`{name}` of the shader.");
+        let about = if about.is_empty() { &fallback } else { about };
+        fields += &format!("{}pub {lower}: {rust},\n", doc(about));
+        defaults += &format!("{lower}: {default},\n");
+    };
+    let (mut constants, mut tiles) = (String::new(), String::new());
+    for Override {
+        name,
+        rust,
+        default,
+        doc,
+        ..
+    } in &shader.overrides
+    {
+        field(name, rust, default, doc);
+        constants += &format!("({name:?}, f64::from(self.{})),\n", name.to_lowercase());
+    }
+    for tile in &shader.tiles {
+        field(&tile.name, "u32", &tile.value.to_string(), &tile.doc);
+        tiles += &format!("({:?}, self.{}),\n", tile.name, tile.name.to_lowercase());
+    }
+    format!(
+        "/// Constants that a pipeline is compiled with; the defaults are the shader's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Overrides {{\n{fields}}}
+impl Default for Overrides {{
+fn default() -> Self {{ Self {{\n{defaults}}} }}
+}}
+impl Overrides {{
+fn constants(self, present: &[(&'static str, bool)]) -> Vec<(&'static str, f64)> {{
+let mut constants = vec![\n{constants}];
+constants.extend(present.iter().map(|(name, present)| (*name, f64::from(*present))));
+constants
+}}
+fn tiles(self) -> Vec<(&'static str, u32)> {{ vec![\n{tiles}] }}
+}}
+"
+    )
+}
+
+/// The struct of an entry point's buffers, and how it becomes a dispatch.
+fn entry_point(shader: &str, entry: &Entry) -> String {
+    let Entry { name, bindings, .. } = entry;
+    let (mut fields, mut presence, mut bound) = (String::new(), String::new(), String::new());
+    for binding in bindings {
+        let Binding {
+            binding: number,
+            name,
+            storage,
+            ..
+        } = binding;
+        let access = if binding.written { "Write" } else { "Read" };
+        let (ty, value) = match &binding.presence {
+            Some(constant) => {
+                presence += &format!("({constant:?}, self.{name}.is_some()), ");
+                ("Option<Value>", format!("self.{name}"))
+            }
+            None => ("Value", format!("Some(self.{name})")),
+        };
+        fields += &format!("{}pub {name}: {ty},\n", doc(&field_doc(binding)));
+        bound += &format!(
+            "Binding {{ binding: {number}, name: {name:?}, value: {value}, \
+             access: Access::{access}, storage: Storage::{storage} }},\n"
+        );
+    }
+    let camel = camel(name);
+    let own = if entry.doc.is_empty() { "" } else { "\n\n" };
+    let about = format!("The buffers of entry point `{name}`.{own}{}", entry.doc);
+    format!(
+        "{}#[derive(Clone, Copy, Debug)]
+pub struct {camel} {{\n{fields}}}
+impl {camel} {{
+/// Runs `{name}` on these buffers over a grid of `workgroups`.
+pub fn dispatch(self, params: Params, overrides: Overrides, workgroups: [u32; 3]) -> Dispatch {{
+let constants = overrides.constants(&[{presence}]);
+let bindings = vec![\n{bound}];
+let params = bytemuck::bytes_of(&params);
+Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params, bindings, workgroups)
+}}
+}}
+",
+        doc(&about)
+    )
+}
+
+fn field_doc(binding: &Binding) -> String {
+    let access = if binding.written { "Written." } else { "Read." };
+    let optional = if binding.presence.is_some() {
+        " May be absent."
+    } else {
+        ""
+    };
+    let own = if binding.doc.is_empty() { "" } else { " " };
+    format!("{access}{optional}{own}{}", binding.doc)
+}
+
+/// The shader's line in the list of all.
+fn listed(shader: &Shader) -> String {
+    let entries = shader.entries.iter().map(|entry| {
+        let optional = entry
+            .bindings
+            .iter()
+            .filter_map(|binding| binding.presence.as_ref());
+        format!(
+            "Entry {{ name: {:?}, bindings: {}, optional: &{:?} }}",
+            entry.name,
+            entry.bindings.len(),
+            optional.collect::<Vec<_>>()
+        )
+    });
+    let overrides: Vec<_> = shader
+        .overrides
+        .iter()
+        .map(|o| (&o.name, o.number))
+        .collect();
+    let tiles: Vec<_> = shader
+        .tiles
+        .iter()
+        .map(|tile| (&tile.name, tile.value))
+        .collect();
+    format!(
+        "Shader {{ name: {:?}, source: {}::SOURCE, entries: &[{}], overrides: &{overrides:?}, \
+         tiles: &{tiles:?} }},\n",
+        shader.name,
+        shader.name,
+        entries.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// `text` as a doc comment.
+fn doc(text: &str) -> String {
+    text.lines().map(|line| format!("/// {line}\n")).collect()
+}
+
+/// `snake_case` to `CamelCase`.
+fn camel(name: &str) -> String {
+    let mut out = String::new();
+    for word in name.split('_') {
+        let mut letters = word.chars();
+        out.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        out += letters.as_str();
+    }
+    out
+}

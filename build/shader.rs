@@ -1,0 +1,59 @@
+//! What the Rust side of a shader says, between reading the WGSL and writing the Rust.
+use crate::assemble::Tile;
+
+/// Everything that a shader's Rust side says.
+pub struct Shader {
+    pub name: String,
+    /// The comment at the head of the file.
+    pub head: String,
+    /// Text with imports, without prelude.
+    pub source: String,
+    pub params: Params,
+    pub overrides: Vec<Override>,
+    pub tiles: Vec<Tile>,
+    pub entries: Vec<Entry>,
+}
+
+/// The struct behind `@binding(0) var<uniform> params`.
+pub struct Params {
+    pub members: Vec<Member>,
+    /// Size in bytes.
+    pub span: u32,
+}
+
+pub struct Member {
+    pub name: String,
+    pub rust: &'static str,
+    pub offset: u32,
+    pub size: u32,
+    pub doc: String,
+}
+
+/// A constant that the host may set when it makes a pipeline.
+pub struct Override {
+    pub name: String,
+    pub rust: &'static str,
+    /// The default, as Rust writes it, and as pipelines take it.
+    pub default: String,
+    pub number: f64,
+    pub doc: String,
+}
+
+pub struct Entry {
+    pub name: String,
+    pub doc: String,
+    pub bindings: Vec<Binding>,
+}
+
+/// A storage buffer of an entry point.
+pub struct Binding {
+    pub binding: u32,
+    pub name: String,
+    pub doc: String,
+    /// Declared `read_write`.
+    pub written: bool,
+    /// Variant of the crate's `Storage`.
+    pub storage: &'static str,
+    /// The override that says whether it is there, of an optional operand.
+    pub presence: Option<String>,
+}

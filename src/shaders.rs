@@ -1,0 +1,43 @@
+//! The Rust side of the WGSL in `shaders/`, written by the build script from the WGSL alone: per
+//! file a module with its parameters, its overrides, and one struct per entry point with one
+//! field per buffer, that becomes a [`Dispatch`](crate::plan::Dispatch).
+
+/// A shader as the build script saw it; [`ALL`] lists them.
+#[derive(Clone, Copy, Debug)]
+pub struct Shader {
+    /// The file's name, without extension.
+    pub name: &'static str,
+    /// WGSL with its imports, without prelude.
+    pub source: &'static str,
+    /// Its entry points.
+    pub entries: &'static [Entry],
+    /// Pipeline constants and their defaults.
+    pub overrides: &'static [(&'static str, f64)],
+    /// Constants of the prelude and their defaults.
+    pub tiles: &'static [(&'static str, u32)],
+}
+
+/// An entry point of a [`Shader`].
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// How many storage buffers it uses.
+    pub bindings: usize,
+    /// The overrides that say which of its optional operands are there.
+    pub optional: &'static [&'static str],
+}
+
+pub use generated::*;
+
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    clippy::derivable_impls,
+    clippy::doc_lazy_continuation,
+    reason = "the comments are the shaders' own, written for readers of WGSL"
+)]
+mod generated {
+    use super::{Entry, Shader};
+    include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
+}
