@@ -1,4 +1,6 @@
 //! Reads the reference cases below `tests/cases` (its README has the format).
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 

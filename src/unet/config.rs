@@ -1,0 +1,260 @@
+//! diffusers' `config.json` of a `UNet2DModel`.
+mod check;
+mod error;
+
+pub use error::ConfigError;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// A level of the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DownBlock {
+    /// Residual blocks.
+    #[serde(rename = "DownBlock2D", alias = "UNetResDownBlock2D")]
+    Plain,
+    /// Residual blocks, an attention after each.
+    #[serde(rename = "AttnDownBlock2D", alias = "UNetResAttnDownBlock2D")]
+    Attention,
+}
+
+/// A level of the decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UpBlock {
+    /// Residual blocks.
+    #[serde(rename = "UpBlock2D", alias = "UNetResUpBlock2D")]
+    Plain,
+    /// Residual blocks, an attention after each.
+    #[serde(rename = "AttnUpBlock2D", alias = "UNetResAttnUpBlock2D")]
+    Attention,
+}
+
+/// The middle of the U-Net.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MidBlock {
+    /// A residual block, an attention, a residual block.
+    #[default]
+    UNetMidBlock2D,
+}
+
+/// How the levels with attention change the resolution; the others use the convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resampling {
+    /// A convolution: of stride 2 on the way down, after nearest upsampling on the way up.
+    #[default]
+    Conv,
+    /// A residual block with a 2x2 mean or nearest upsampling inside.
+    Resnet,
+}
+
+/// The activation function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x sigmoid(x)`.
+    #[default]
+    #[serde(alias = "swish")]
+    Silu,
+}
+
+/// How a residual block learns the timestep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeScaleShift {
+    /// Added before the second norm.
+    #[default]
+    Default,
+    /// Scale and shift after the second norm.
+    ScaleShift,
+}
+
+/// How the timestep becomes numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeEmbedding {
+    /// Sines and cosines.
+    #[default]
+    Positional,
+}
+
+/// How a class label becomes an embedding, where it is not a row of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassEmbedding {
+    /// As a timestep does.
+    Timestep,
+    /// It is one already.
+    Identity,
+}
+
+/// Height and width of the images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number or two numbers")]
+pub enum SampleSize {
+    /// Both sides.
+    Square(usize),
+    /// Height and width.
+    Sides([usize; 2]),
+}
+
+impl SampleSize {
+    /// Height and width.
+    pub fn sides(self) -> (usize, usize) {
+        match self {
+            Self::Square(side) => (side, side),
+            Self::Sides([height, width]) => (height, width),
+        }
+    }
+}
+
+/// The settings of a U-Net, by diffusers' names. A missing key means diffusers' default, unknown
+/// keys are ignored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UNetConfig {
+    /// The class that opens the file in diffusers.
+    #[serde(rename = "_class_name")]
+    pub class_name: String,
+    /// The version of diffusers whose keys these are.
+    #[serde(rename = "_diffusers_version")]
+    pub diffusers_version: String,
+    /// The size of the images that the model was made for.
+    pub sample_size: Option<SampleSize>,
+    /// Channels of the noisy image.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Is `2x - 1` taken of the input?
+    pub center_input_sample: bool,
+    /// How the timestep becomes numbers.
+    pub time_embedding_type: TimeEmbedding,
+    /// Width of the time embedding: four times that of the first level if absent.
+    pub time_embedding_dim: Option<usize>,
+    /// What is taken off the number of frequencies to spread them: 1 in DDPM, 0 in ADM.
+    pub freq_shift: usize,
+    /// Do the cosines come first?
+    pub flip_sin_to_cos: bool,
+    /// The levels of the encoder, finest first.
+    pub down_block_types: Vec<DownBlock>,
+    /// The middle, if there is one.
+    pub mid_block_type: Option<MidBlock>,
+    /// The levels of the decoder, coarsest first.
+    pub up_block_types: Vec<UpBlock>,
+    /// Channels of each level, finest first.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks of an encoder level; a decoder level has one more.
+    pub layers_per_block: usize,
+    /// What the sums of the middle's residual blocks and attention are divided by.
+    pub mid_block_scale_factor: f64,
+    /// 1: all four sides of a downsampling convolution are padded; 0: right and bottom.
+    pub downsample_padding: usize,
+    /// How encoder levels with attention halve the resolution.
+    pub downsample_type: Resampling,
+    /// How decoder levels with attention double it.
+    pub upsample_type: Resampling,
+    /// Share of the activations that training drops in each residual block.
+    pub dropout: f64,
+    /// The activation function.
+    pub act_fn: Activation,
+    /// Channels of an attention head; one head of all channels if absent.
+    pub attention_head_dim: Option<usize>,
+    /// Groups of every group norm.
+    pub norm_num_groups: usize,
+    /// Groups of the middle attention's norm, if other; see [`UNetConfig::middle_norm_groups`].
+    pub attn_norm_num_groups: Option<usize>,
+    /// Added to the variance in every group norm.
+    pub norm_eps: f64,
+    /// How a residual block learns the timestep.
+    pub resnet_time_scale_shift: TimeScaleShift,
+    /// Has the middle its attention?
+    pub add_attention: bool,
+    /// How a class label becomes an embedding.
+    pub class_embed_type: Option<ClassEmbedding>,
+    /// Number of classes, each a row of a table, where `class_embed_type` is absent.
+    pub num_class_embeds: Option<usize>,
+    /// Rows of the table of a learned time embedding: diffusers has the key, this crate no use for it.
+    pub num_train_timesteps: Option<usize>,
+}
+
+impl Default for UNetConfig {
+    fn default() -> Self {
+        use {DownBlock as Down, UpBlock as Up};
+        Self {
+            class_name: "UNet2DModel".into(),
+            diffusers_version: "0.42.1".into(),
+            sample_size: None,
+            in_channels: 3,
+            out_channels: 3,
+            center_input_sample: false,
+            time_embedding_type: TimeEmbedding::Positional,
+            time_embedding_dim: None,
+            freq_shift: 0,
+            flip_sin_to_cos: true,
+            down_block_types: vec![
+                Down::Plain,
+                Down::Attention,
+                Down::Attention,
+                Down::Attention,
+            ],
+            mid_block_type: Some(MidBlock::UNetMidBlock2D),
+            up_block_types: vec![Up::Attention, Up::Attention, Up::Attention, Up::Plain],
+            block_out_channels: vec![224, 448, 672, 896],
+            layers_per_block: 2,
+            mid_block_scale_factor: 1.0,
+            downsample_padding: 1,
+            downsample_type: Resampling::Conv,
+            upsample_type: Resampling::Conv,
+            dropout: 0.0,
+            act_fn: Activation::Silu,
+            attention_head_dim: Some(8),
+            norm_num_groups: 32,
+            attn_norm_num_groups: None,
+            norm_eps: 1e-5,
+            resnet_time_scale_shift: TimeScaleShift::Default,
+            add_attention: true,
+            class_embed_type: None,
+            num_class_embeds: None,
+            num_train_timesteps: None,
+        }
+    }
+}
+
+impl UNetConfig {
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.into(),
+            source,
+        })?;
+        Self::parse(&text).map_err(|source| ConfigError::File {
+            path: path.into(),
+            source: source.into(),
+        })
+    }
+
+    /// Reads the text of a `config.json` and checks it.
+    ///
+    /// # Errors
+    /// If it is not JSON, a value has the wrong type or is not supported, or as
+    /// [`UNetConfig::check`]; the error names the key.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let config: Self =
+            serde_path_to_error::deserialize(&mut json).map_err(|error| ConfigError::Json {
+                key: error.path().to_string(),
+                message: error.inner().to_string(),
+            })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The text of a `config.json` that diffusers opens.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain fields with string keys are JSON") + "\n"
+    }
+}

@@ -1,0 +1,214 @@
+//! Which settings fit together, and what follows from them.
+use super::{ConfigError, DownBlock, MidBlock, TimeScaleShift, UNetConfig, UpBlock};
+
+/// Larger than any model, and small enough that no product of extents overflows.
+const MAX_CHANNELS: usize = 1 << 20;
+
+impl UNetConfig {
+    /// Checks the settings against their ranges and each other.
+    ///
+    /// # Errors
+    /// If one does not fit: the error names the key, what it may be, and what it is.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.class_name != "UNet2DModel" {
+            return Err(value("_class_name", "UNet2DModel", &self.class_name));
+        }
+        let levels = self.block_out_channels.len();
+        range("block_out_channels", levels, 1, 16, "levels")?;
+        range(
+            "down_block_types",
+            self.down_block_types.len(),
+            levels,
+            levels,
+            "levels",
+        )?;
+        range(
+            "up_block_types",
+            self.up_block_types.len(),
+            levels,
+            levels,
+            "levels",
+        )?;
+        for &channels in &self.block_out_channels {
+            range("block_out_channels", channels, 1, MAX_CHANNELS, "channels")?;
+        }
+        range("in_channels", self.in_channels, 1, MAX_CHANNELS, "channels")?;
+        range(
+            "out_channels",
+            self.out_channels,
+            1,
+            MAX_CHANNELS,
+            "channels",
+        )?;
+        range("layers_per_block", self.layers_per_block, 1, 1000, "layers")?;
+        range("downsample_padding", self.downsample_padding, 0, 1, "zeros")?;
+        let frequencies = self.block_out_channels[0] / 2;
+        if frequencies > 0 {
+            range(
+                "freq_shift",
+                self.freq_shift,
+                0,
+                frequencies - 1,
+                "frequencies",
+            )?;
+        }
+        range(
+            "time_embedding_dim",
+            self.time_width(),
+            1,
+            MAX_CHANNELS,
+            "channels",
+        )?;
+        if let Some(classes) = self.num_class_embeds {
+            range("num_class_embeds", classes, 1, MAX_CHANNELS, "classes")?;
+        }
+        if !(self.mid_block_scale_factor.is_finite() && self.mid_block_scale_factor != 0.0) {
+            let found = self.mid_block_scale_factor;
+            return Err(value(
+                "mid_block_scale_factor",
+                "a number other than 0",
+                found,
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(value("dropout", "at least 0 and below 1", self.dropout));
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
+            return Err(value("norm_eps", "between 0 and 1", self.norm_eps));
+        }
+        self.check_groups()?;
+        self.check_heads()?;
+        if let Some(size) = self.sample_size {
+            let (height, width) = size.sides();
+            self.check_image(height, width)?;
+        }
+        Ok(())
+    }
+
+    /// Every group norm has groups of the same size: also those over a level's channels and the
+    /// skip's together.
+    fn check_groups(&self) -> Result<(), ConfigError> {
+        let divides = |key, groups: usize, channels: usize| {
+            if groups > 0 && channels.is_multiple_of(groups) {
+                return Ok(());
+            }
+            let what = format!("a divisor of {channels}, the channels of a group norm");
+            Err(value(key, what, groups))
+        };
+        for &channels in &self.block_out_channels {
+            divides("norm_num_groups", self.norm_num_groups, channels)?;
+        }
+        match self.attn_norm_num_groups {
+            Some(groups) => divides("attn_norm_num_groups", groups, self.deepest_channels()),
+            None => Ok(()),
+        }
+    }
+
+    /// Heads share the channels of every level that has attention.
+    fn check_heads(&self) -> Result<(), ConfigError> {
+        let Some(width) = self.attention_head_dim else {
+            return Ok(());
+        };
+        let encoder = self
+            .down_block_types
+            .iter()
+            .map(|block| *block == DownBlock::Attention);
+        let decoder = self
+            .up_block_types
+            .iter()
+            .rev()
+            .map(|block| *block == UpBlock::Attention);
+        let levels = self.block_out_channels.iter().zip(encoder.zip(decoder));
+        let with_attention = levels.filter(|(_, (down, up))| *down || *up);
+        let middle = self.has_middle_attention().then(|| self.deepest_channels());
+        for channels in with_attention.map(|(channels, _)| *channels).chain(middle) {
+            if width == 0 || !channels.is_multiple_of(width) {
+                let what = format!("a divisor of {channels}, the channels of an attention");
+                return Err(value("attention_head_dim", what, width));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every level halves the image evenly.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check_image(&self, height: usize, width: usize) -> Result<(), ConfigError> {
+        let levels = self.levels();
+        let multiple = 1 << (levels - 1);
+        let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
+        if fits(height) && fits(width) {
+            return Ok(());
+        }
+        Err(ConfigError::Image {
+            levels,
+            multiple,
+            height,
+            width,
+        })
+    }
+
+    /// Number of resolutions.
+    pub fn levels(&self) -> usize {
+        self.block_out_channels.len()
+    }
+
+    /// Channels of the coarsest level.
+    pub fn deepest_channels(&self) -> usize {
+        self.block_out_channels.last().copied().unwrap_or_default()
+    }
+
+    /// Width of the time embedding.
+    pub fn time_width(&self) -> usize {
+        let first = self.block_out_channels.first().copied().unwrap_or_default();
+        self.time_embedding_dim.unwrap_or(4 * first)
+    }
+
+    /// Heads of an attention over `channels`.
+    pub fn heads(&self, channels: usize) -> usize {
+        self.attention_head_dim
+            .map_or(1, |width| channels / width.max(1))
+    }
+
+    /// Has the middle an attention?
+    pub fn has_middle_attention(&self) -> bool {
+        self.mid_block_type == Some(MidBlock::UNetMidBlock2D) && self.add_attention
+    }
+
+    /// Groups of the norm in the middle's attention. There is none, unlike everywhere else, if the
+    /// time scales and shifts and `attn_norm_num_groups` is absent.
+    pub fn middle_norm_groups(&self) -> Option<usize> {
+        self.attn_norm_num_groups
+            .or(match self.resnet_time_scale_shift {
+                TimeScaleShift::Default => Some(self.norm_num_groups),
+                TimeScaleShift::ScaleShift => None,
+            })
+    }
+}
+
+fn value(key: &'static str, expected: impl ToString, found: impl ToString) -> ConfigError {
+    ConfigError::Value {
+        key,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
+}
+
+fn range(
+    key: &'static str,
+    found: usize,
+    least: usize,
+    most: usize,
+    unit: &str,
+) -> Result<(), ConfigError> {
+    if (least..=most).contains(&found) {
+        return Ok(());
+    }
+    let expected = if least == most {
+        format!("{least} {unit}")
+    } else {
+        format!("{least} to {most} {unit}")
+    };
+    Err(value(key, expected, found))
+}

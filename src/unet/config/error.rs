@@ -1,0 +1,55 @@
+//! The errors of a configuration.
+use std::path::PathBuf;
+
+/// What can be wrong with a U-Net's configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A fault in a file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        source: Box<ConfigError>,
+    },
+    /// Not JSON, or a key holds what it may not.
+    #[error("U-Net config: {key}: {message}")]
+    Json {
+        /// The key, `.` for the whole text.
+        key: String,
+        /// What is wrong with it, with line and column.
+        message: String,
+    },
+    /// Values that do not fit their range or each other.
+    #[error("U-Net config: {key}: expected {expected}, found {found}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// An image that the levels cannot halve often enough.
+    #[error(
+        "{levels} levels: expected height and width in multiples of {multiple}, found {height}x{width}"
+    )]
+    Image {
+        /// Number of resolutions of the U-Net.
+        levels: usize,
+        /// What must divide both sides.
+        multiple: usize,
+        /// Rows of the image.
+        height: usize,
+        /// Columns of the image.
+        width: usize,
+    },
+}
