@@ -10,6 +10,7 @@ struct Params {
     first_rate: f32,
     /// 1 - beta2.
     second_rate: f32,
+    /// Added to the root of the second moment.
     epsilon: f32,
     /// Weight decay that is added to the gradient (Adam).
     l2: f32,
@@ -18,9 +19,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-/// learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema_decay
+// learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema_decay
 @group(0) @binding(1) var<storage, read> row: array<vec4<f32>>;
-/// global norm, clip scale, 1 if the step is good
+// global norm, clip scale, 1 if the step is good
 @group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> parameter: array<vec4<f32>>;

@@ -35,9 +35,9 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
     }
 }
 
-const COLUMNS: u32 = 8u;
-const LANES: u32 = 32u;
-var<workgroup> sums: array<vec4<f32>, 256>;
+override COLUMNS: u32 = 8u;
+override LANES: u32 = 32u;
+var<workgroup> sums: array<vec4<f32>, COLUMNS * LANES>;
 
 @compute @workgroup_size(COLUMNS, LANES)
 fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {

@@ -50,8 +50,7 @@ fn draw(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let index = id.y * params.vectors + id.x;
     let value = normals(random_words(key[0], id.x, id.y, params.stream));
-    let stored = narrow_activation(mask_channels(value, id.x % params.channels4, params.channels));
-    noise[index] = stored;
-    // The network is asked for the noise as it was stored.
-    mix_noise(index, id.y, widen_activation(stored));
+    let drawn = mask_channels(value, id.x % params.channels4, params.channels);
+    noise[index] = narrow_activation(drawn);
+    mix_noise(index, id.y, drawn);
 }

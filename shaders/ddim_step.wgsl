@@ -16,7 +16,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-/// (timestep, sqrt(1 - abar), 1 / sqrt(abar), clip), (a, b, c, sigma)
+// (timestep, sqrt(1 - abar), 1 / sqrt(abar), clip), (a, b, c, sigma)
 @group(0) @binding(1) var<storage, read> row: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> key: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> epsilon: array<activation4>;

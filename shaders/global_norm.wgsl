@@ -20,7 +20,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> sums: array<f32>;
 @group(0) @binding(2) var<storage, read> loss: array<f32>;
 @group(0) @binding(3) var<storage, read> key: array<vec4<u32>>;
-/// norm, scale, 1 if the step is good or else 0, 0
+// norm, scale, 1 if the step is good or else 0, 0
 @group(0) @binding(4) var<storage, read_write> norm: array<vec4<f32>>;
 
 override HAS_LOSS: bool = false;

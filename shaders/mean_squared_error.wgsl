@@ -9,6 +9,7 @@ struct Params {
     vectors: u32,
     /// Workgroups of `parts`.
     groups: u32,
+    /// What the sum of squares is multiplied by.
     factor: f32,
 }
 

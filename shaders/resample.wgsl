@@ -15,6 +15,7 @@ struct Params {
     large_width: u32,
     /// vec4s of one pixel.
     channels4: u32,
+    /// What the pixels are multiplied by.
     scale: f32,
 }
 

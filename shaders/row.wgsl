@@ -1,6 +1,6 @@
 // What changes from step to step, written once at its beginning, and the counter moved on at its end.  One workgroup each.
 //   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
-//   training row = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay), (step, 0, 0, 0)    with t = step + 1
+//   training row = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)    with t = step + 1
 //   sampling row = (timestep, sqrt(1 - abar), 1 / sqrt(abar), clip), (factor of x0, factor of eps, factor of x, sigma)
 // Warm-up is linear; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
 
@@ -21,6 +21,8 @@ struct Params {
     steps: u32,
     /// sampling: images.
     batch: u32,
+    /// advance: what a good step adds to the counter.
+    increment: u32,
     /// record: rows of the history.
     capacity: u32,
 }
@@ -55,7 +57,6 @@ fn training() {
     key[0] = words;
     key[1] = counter[1];
     row[0] = vec4<f32>(params.learning_rate * warmed, first, second, ema_rate);
-    row[1] = vec4<f32>(step, 0.0, 0.0, 0.0);
 }
 
 const LANES: u32 = 64u;
@@ -94,7 +95,7 @@ fn advance() {
         good = norm[0].z == 1.0;
     }
     if good {
-        words.z += 1u;
+        words.z += params.increment;
     } else if state.x == 0u {
         state.x = words.z + 1u;
     }

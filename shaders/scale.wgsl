@@ -9,7 +9,9 @@ struct Params {
     channels: u32,
     /// vec4s of a pixel.
     channels4: u32,
+    /// The slope.
     scale: f32,
+    /// The value at zero.
     shift: f32,
 }
 

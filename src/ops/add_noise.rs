@@ -1,0 +1,186 @@
+//! The forward process `q(x_t | x_0)`: Ho et al. 2020, eq. 4.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError,
+    draw::example_key,
+    elementwise_cost, operands,
+    random::{Counter, Images, check_key},
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    shaders::add_noise as shader,
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+/// `y = signal[t] x + deviation[t] noise`, each image at its own `t`; operands
+/// `x [batch, ..]`, `timesteps f32[batch]`, `coefficients f32[count, 2]` (rows of signal
+/// `sqrt(abar)` and deviation `sqrt(1 - abar)`), `noise` of the type of `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddNoise;
+
+/// [`AddNoise`] with standard normal noise drawn in the kernel; the last operand is
+/// `key u32[8]`. Outputs `y` and the noise, which is what the network has to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddDrawnNoise {
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+impl fmt::Display for AddNoise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("add_noise")
+    }
+}
+
+impl fmt::Display for AddDrawnNoise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "add_drawn_noise{{stream={}}}", self.stream)
+    }
+}
+
+fn check(op: &str, inputs: &[TensorType]) -> Result<[TensorType; 4], ShapeError> {
+    let [x, timesteps, coefficients, last] = operands(op, inputs)?;
+    let expected = TensorType::f32(&[x.shape[0]]);
+    if timesteps != expected {
+        let message = format!("timesteps must be {expected}, found {timesteps}");
+        return Err(ShapeError::new(op, message, inputs));
+    }
+    if coefficients != TensorType::f32(&[coefficients.shape[0], 2]) {
+        let message = format!("coefficients must be f32[count,2], found {coefficients}");
+        return Err(ShapeError::new(op, message, inputs));
+    }
+    Ok([x, timesteps, coefficients, last])
+}
+
+fn mix(x: &Tensor, timesteps: &Tensor, coefficients: &Tensor, noise: &Tensor) -> Tensor {
+    let image = x.data.len() / x.shape[0];
+    let pairs = x.data.iter().zip(&noise.data).enumerate();
+    let data = pairs.map(|(i, (x, noise))| {
+        let row = (timesteps.data[i / image] as usize).min(coefficients.shape[0] - 1);
+        coefficients.data[2 * row] * x + coefficients.data[2 * row + 1] * noise
+    });
+    Tensor::new(x.shape, data.collect())
+}
+
+fn params(lowering: &Lowering, equation: &Equation, stream: u32) -> (shader::Params, [u32; 3]) {
+    let of = lowering.type_of(equation.inputs[0]);
+    let count = lowering.type_of(equation.inputs[2]).rows() as u32;
+    let Images {
+        vectors,
+        channels,
+        channels4,
+        grid,
+    } = Images::new(of, shader::Overrides::default().workgroup);
+    (
+        shader::Params {
+            vectors,
+            channels,
+            channels4,
+            stream,
+            count,
+        },
+        grid,
+    )
+}
+
+impl Operator for AddNoise {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, _, _, noise] = check("add_noise", inputs)?;
+        if noise != x {
+            let message = format!("noise must be {x}, found {noise}");
+            return Err(ShapeError::new("add_noise", message, inputs));
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![mix(inputs[0], inputs[1], inputs[2], inputs[3])]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (params, grid) = params(lowering, equation, 0);
+        let kernel = shader::Forward {
+            x: equation.inputs[0],
+            timesteps: equation.inputs[1],
+            coefficients: equation.inputs[2],
+            given: equation.inputs[3],
+            y: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(3, inputs, &inputs[..1])
+    }
+}
+
+impl Operator for AddDrawnNoise {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, _, _, key] = check("add_drawn_noise", inputs)?;
+        check_key("add_drawn_noise", key, inputs)?;
+        Ok(vec![x, x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let noise = Counter::read(inputs[3]).normals(inputs[0].shape, self.stream);
+        vec![mix(inputs[0], inputs[1], inputs[2], &noise), noise]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (params, grid) = params(lowering, equation, self.stream);
+        let kernel = shader::Draw {
+            x: equation.inputs[0],
+            timesteps: equation.inputs[1],
+            coefficients: equation.inputs[2],
+            key: equation.inputs[3],
+            y: equation.outputs[0],
+            noise: equation.outputs[1],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(60, inputs, &[inputs[0], inputs[0]])
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [&[3, 7, 5, 3][..], &[1, 8, 8, 1], &[5, 16, 16, 4]]
+        .into_iter()
+        .flat_map(|shape| {
+            let x = TensorType::f32(shape);
+            let operands = |last| {
+                vec![
+                    Input::normal(x),
+                    Input::below(TensorType::f32(&shape[..1]), 20),
+                    Input::uniform(TensorType::f32(&[20, 2]), 0.0, 1.0),
+                    last,
+                ]
+            };
+            let drawn = AddDrawnNoise { stream: 2 };
+            [
+                Case::new(AddNoise, operands(Input::normal(x)))
+                    .terms(2)
+                    .half(&[0, 3]),
+                Case::new(drawn, operands(example_key()))
+                    .terms(2)
+                    .half(&[0]),
+            ]
+        })
+        .collect()
+}

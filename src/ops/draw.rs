@@ -1,0 +1,171 @@
+//! Random tensors from a key.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+    random::{Counter, Images, check_key},
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    shaders::draw as shader,
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+/// Standard normals of type `of`, whose outermost axis counts images; operand `key: u32[8]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DrawNormal {
+    /// Type of the result.
+    pub of: TensorType,
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+/// Timesteps `f32[batch]`, uniform among the integers `0..count`; operand `key: u32[8]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DrawTimesteps {
+    /// How many to draw.
+    pub batch: usize,
+    /// How many there are to choose from.
+    pub count: u32,
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+impl fmt::Display for DrawNormal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "draw_normal{{stream={}}}", self.stream)
+    }
+}
+
+impl fmt::Display for DrawTimesteps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "draw_timesteps{{count={} stream={}}}",
+            self.count, self.stream
+        )
+    }
+}
+
+impl Operator for DrawNormal {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [key] = operands("draw_normal", inputs)?;
+        check_key("draw_normal", key, inputs)?;
+        Ok(vec![self.of])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![Counter::read(inputs[0]).normals(self.of.shape, self.stream)]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Ok(vec![None])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let overrides = shader::Overrides::default();
+        let Images {
+            vectors,
+            channels,
+            channels4,
+            grid,
+        } = Images::new(self.of, overrides.workgroup);
+        let params = shader::Params {
+            vectors,
+            channels,
+            channels4,
+            stream: self.stream,
+            count: 0,
+        };
+        let kernel = shader::Normal {
+            key: equation.inputs[0],
+            y: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(60, inputs, &[self.of])
+    }
+}
+
+impl Operator for DrawTimesteps {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [key] = operands("draw_timesteps", inputs)?;
+        check_key("draw_timesteps", key, inputs)?;
+        Ok(vec![TensorType::f32(&[self.batch])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let counter = Counter::read(inputs[0]);
+        let draw = |image| {
+            let [word, ..] = counter.random_words(0, image as u32, self.stream);
+            f64::from(((u64::from(word) * u64::from(self.count)) >> 32) as u32)
+        };
+        let shape = TensorType::f32(&[self.batch]).shape;
+        vec![Tensor::new(shape, (0..self.batch).map(draw).collect())]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Ok(vec![None])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let overrides = shader::Overrides::default();
+        let params = shader::Params {
+            vectors: self.batch as u32,
+            channels: 0,
+            channels4: 0,
+            stream: self.stream,
+            count: self.count,
+        };
+        let grid = [params.vectors.div_ceil(overrides.workgroup), 1, 1];
+        let kernel = shader::Timesteps {
+            key: equation.inputs[0],
+            drawn: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(60, inputs, &[TensorType::f32(&[self.batch])])
+    }
+}
+
+/// A key for cases.
+pub(super) fn example_key() -> Input {
+    let counter = Counter {
+        seed: 5 << 32 | 17,
+        step: 3,
+        first_image: 2,
+        bad_step: None,
+    };
+    Input::values(Counter::of(), counter.tensor().data)
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let normal = |of| Case::new(DrawNormal { of, stream: 4 }, vec![example_key()]);
+    vec![
+        normal(TensorType::f32(&[2, 7, 5, 3])),
+        normal(TensorType::f32(&[3, 16, 16, 8])),
+        normal(TensorType::f16(&[2, 7, 5, 5])),
+        Case::new(
+            DrawTimesteps {
+                batch: 1,
+                count: 1000,
+                stream: 1,
+            },
+            vec![example_key()],
+        ),
+        Case::new(
+            DrawTimesteps {
+                batch: 67,
+                count: 1000,
+                stream: 1,
+            },
+            vec![example_key()],
+        ),
+    ]
+}

@@ -1,0 +1,146 @@
+//! Dropout: Srivastava et al. 2014. The mask comes from a counter and is never stored.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError,
+    draw::example_key,
+    elementwise_cost, operands,
+    random::{Counter, Images, check_key},
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    shaders::dropout as shader,
+    value::{Float, TensorType, Value},
+};
+use std::fmt;
+
+/// Zero with probability `rate`, else `x / (1 - rate)`; operands `x [batch, ..]` and
+/// `key u32[8]`. The gradient is the same map applied to `dy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dropout {
+    /// Probability of a zero, in `[0, 1)`.
+    pub rate: Float,
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+impl Dropout {
+    /// A random word below this drops its element.
+    fn threshold(&self) -> u32 {
+        (self.rate.get() * 2_f64.powi(32)) as u32
+    }
+
+    /// What a kept element is multiplied by.
+    fn scale(&self) -> f64 {
+        1.0 / (1.0 - self.rate.get())
+    }
+}
+
+impl fmt::Display for Dropout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dropout{{rate={} stream={}}}", self.rate, self.stream)
+    }
+}
+
+impl Operator for Dropout {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, key] = operands("dropout", inputs)?;
+        check_key("dropout", key, inputs)?;
+        if !(0.0..1.0).contains(&self.rate.get()) {
+            let message = format!("rate must be in [0, 1), found {}", self.rate);
+            return Err(ShapeError::new("dropout", message, inputs));
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let mask = Counter::read(inputs[1]).fill(inputs[0].shape, self.stream, |words, lane| {
+            if words[lane] < self.threshold() {
+                0.0
+            } else {
+                self.scale()
+            }
+        });
+        vec![inputs[0].zip(&mask, |x, mask| x * mask)]
+    }
+
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let Some(dy) = backward.cotangent(0) else {
+            return Ok(vec![None, None]);
+        };
+        Ok(vec![
+            Some(backward.push(*self, &[dy, equation.inputs[1]])?),
+            None,
+        ])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, key, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let overrides = shader::Overrides::default();
+        let Images { vectors, grid, .. } = Images::new(lowering.type_of(x), overrides.workgroup);
+        let params = shader::Params {
+            vectors,
+            stream: self.stream,
+            threshold: self.threshold(),
+            scale: self.scale() as f32,
+        };
+        let kernel = shader::Forward { x, key, y };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(1, inputs, &inputs[..1])
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [
+        (&[2, 7, 5, 5][..], 0.1),
+        (&[3, 8, 8, 32], 0.5),
+        (&[4, 12], 0.0),
+    ]
+    .into_iter()
+    .map(|(shape, rate)| {
+        let x = Input::normal(TensorType::f32(shape));
+        Case::new(
+            Dropout {
+                rate: rate.into(),
+                stream: 9,
+            },
+            vec![x, example_key()],
+        )
+        .half(&[0])
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_kept() {
+        let x = Tensor::zeros(TensorType::f32(&[4, 50, 50, 6]).shape).map(|_| 1.0);
+        let key = Counter {
+            seed: 3,
+            ..Counter::default()
+        }
+        .tensor();
+        let y = &Dropout {
+            rate: 0.3.into(),
+            stream: 0,
+        }
+        .reference(&[&x, &key])[0];
+        let count = y.data.len() as f64;
+        let mean = y.data.iter().sum::<f64>() / count;
+        assert!(
+            (mean - 1.0).abs() < 4.0 * (0.3 / 0.7 / count).sqrt(),
+            "mean {mean}"
+        );
+    }
+}

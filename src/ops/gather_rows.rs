@@ -1,0 +1,185 @@
+//! Rows of a table by number: the class embedding.
+use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::{Cost, fold},
+    reference::Tensor,
+    shaders::gather_rows as shader,
+    value::{ElementType, TensorType, Value},
+};
+use std::fmt;
+
+/// `y[b] = table[labels[b]]`; operands `labels u32[batch]` and `table f32[classes, width]`.
+/// A label past the table reads its last row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GatherRows {
+    /// Storage of the result.
+    pub element: ElementType,
+}
+
+/// `dtable f32[classes, width]`; operands `labels u32[batch]` and `dy [batch, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GatherRowsBackward {
+    /// Rows of the table.
+    pub classes: usize,
+}
+
+impl fmt::Display for GatherRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gather_rows{{element={}}}", self.element)
+    }
+}
+
+impl fmt::Display for GatherRowsBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "gather_rows_backward{{classes={}}}", self.classes)
+    }
+}
+
+fn check(op: &str, inputs: &[TensorType], name: &str) -> Result<[TensorType; 2], ShapeError> {
+    let [labels, rows] = operands(op, inputs)?;
+    if labels.shape.len() != 1 || labels.element != ElementType::U32 {
+        let message = format!("labels must be u32[batch], found {labels}");
+        return Err(ShapeError::new(op, message, inputs));
+    }
+    if rows.shape.len() != 2 {
+        let message = format!("{name} must have two axes, found {rows}");
+        return Err(ShapeError::new(op, message, inputs));
+    }
+    Ok([labels, rows])
+}
+
+impl Operator for GatherRows {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [labels, table] = check("gather_rows", inputs, "table")?;
+        let y = TensorType::f32(&[labels.shape[0], table.shape[1]]);
+        Ok(vec![y.with_element(self.element)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [labels, table] = inputs else {
+            unreachable!("two operands, as infer found")
+        };
+        let (classes, width) = (table.shape[0], table.shape[1]);
+        let row = |label: &f64| {
+            let first = (*label as usize).min(classes - 1) * width;
+            table.data[first..first + width].to_vec()
+        };
+        let shape = TensorType::f32(&[labels.data.len(), width]).shape;
+        vec![Tensor::new(
+            shape,
+            labels.data.iter().flat_map(row).collect(),
+        )]
+    }
+
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let Some(dy) = backward.cotangent(0) else {
+            return Ok(vec![None, None]);
+        };
+        let [labels, table] = [equation.inputs[0], equation.inputs[1]];
+        let op = GatherRowsBackward {
+            classes: backward.type_of(table).shape[0],
+        };
+        Ok(vec![None, Some(backward.push(op, &[labels, dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [labels, table, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let of = lowering.type_of(y);
+        let overrides = shader::Overrides::default();
+        let params = shader::Params {
+            batch: of.rows() as u32,
+            classes: lowering.type_of(table).rows() as u32,
+            width4: of.pitch() as u32 / 4,
+        };
+        let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
+        let kernel = shader::Forward { labels, table, y };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let y = TensorType::f32(&[inputs[0].shape[0], inputs[1].shape[1]]);
+        elementwise_cost(0, &[inputs[0], y], &[y])
+    }
+}
+
+impl Operator for GatherRowsBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [labels, dy] = check("gather_rows_backward", inputs, "dy")?;
+        if dy.shape[0] != labels.shape[0] {
+            let message = format!("dy has {} rows, labels {}", dy.shape[0], labels.shape[0]);
+            return Err(ShapeError::new("gather_rows_backward", message, inputs));
+        }
+        Ok(vec![TensorType::f32(&[self.classes, dy.shape[1]])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [labels, dy] = inputs else {
+            unreachable!("two operands, as infer found")
+        };
+        let width = dy.shape[1];
+        let mut dtable = Tensor::zeros(TensorType::f32(&[self.classes, width]).shape);
+        for (label, row) in labels.data.iter().zip(dy.data.chunks(width)) {
+            let first = (*label as usize).min(self.classes - 1) * width;
+            for (sum, dy) in dtable.data[first..].iter_mut().zip(row) {
+                *sum += dy;
+            }
+        }
+        vec![dtable]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [labels, dy, dtable] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let of = lowering.type_of(dtable);
+        let overrides = shader::Overrides::default();
+        let params = shader::Params {
+            batch: lowering.type_of(dy).rows() as u32,
+            classes: self.classes as u32,
+            width4: of.pitch() as u32 / 4,
+        };
+        let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
+        let kernel = shader::Backward { labels, dy, dtable };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let dtable = TensorType::f32(&[self.classes, inputs[1].shape[1]]);
+        let bytes = inputs[0].bytes() + inputs[1].bytes() + dtable.bytes();
+        Cost {
+            flops: inputs[1].shape.elements() as u64,
+            bytes,
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [(5, 10, 12), (1, 3, 5), (33, 10, 130)]
+        .into_iter()
+        .flat_map(|(batch, classes, width)| {
+            let labels = Input::below(TensorType::u32(&[batch]), classes as u32);
+            let table = Input::normal(TensorType::f32(&[classes, width]));
+            let dy = Input::normal(TensorType::f32(&[batch, width]));
+            let gather =
+                |element| Case::new(GatherRows { element }, vec![labels.clone(), table.clone()]);
+            let backward = GatherRowsBackward { classes };
+            [
+                gather(ElementType::F32),
+                gather(ElementType::F16),
+                Case::new(backward, vec![labels.clone(), dy])
+                    .terms(batch)
+                    .half(&[1]),
+            ]
+        })
+        .collect()
+}

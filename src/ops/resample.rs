@@ -1,0 +1,339 @@
+//! Between an image and one of half its height and width: nearest upsampling, average pooling.
+use super::{Backward, Case, Input, Lowering, Operator, ShapeError, operands};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    shaders::resample as shader,
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+/// Every pixel of `x [batch, height, width, channels]` becomes a block of 2x2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpsampleNearest;
+
+/// Sum of every block of 2x2: the gradient of [`UpsampleNearest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpsampleNearestBackward;
+
+/// Mean of every block of 2x2; an odd last row or column is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AveragePool;
+
+/// The gradient of [`AveragePool`] for an image of this size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AveragePoolBackward {
+    /// Rows of the pooled image.
+    pub height: usize,
+    /// Columns of the pooled image.
+    pub width: usize,
+}
+
+impl fmt::Display for UpsampleNearest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("upsample_nearest")
+    }
+}
+
+impl fmt::Display for UpsampleNearestBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("upsample_nearest_backward")
+    }
+}
+
+impl fmt::Display for AveragePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("average_pool")
+    }
+}
+
+impl fmt::Display for AveragePoolBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "average_pool_backward{{height={} width={}}}",
+            self.height, self.width
+        )
+    }
+}
+
+/// The image operand, if it is one.
+fn image(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
+    let [x] = operands(op, inputs)?;
+    x.shape[..].try_into().map_err(|_| {
+        let message = format!("x must be [batch, height, width, channels], found {x}");
+        ShapeError::new(op, message, inputs)
+    })
+}
+
+/// `image`, for an operand that must hold at least one whole block.
+fn blocks(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
+    let [batch, height, width, channels] = image(op, inputs)?;
+    if height < 2 || width < 2 {
+        let message = format!("x must have at least 2x2 pixels, found {height}x{width}");
+        return Err(ShapeError::new(op, message, inputs));
+    }
+    Ok([batch, height, width, channels])
+}
+
+/// Position of a pixel's first channel in an image tensor of these extents.
+fn offset(of: [usize; 4], image: usize, row: usize, column: usize) -> usize {
+    let [_, height, width, channels] = of;
+    ((image * height + row) * width + column) * channels
+}
+
+/// Every pixel of `x`, scaled, as a block of an image of `height` by `width`; zeros elsewhere.
+fn reference_up(x: &Tensor, height: usize, width: usize, scale: f64) -> Tensor {
+    let small = [x.shape[0], x.shape[1], x.shape[2], x.shape[3]];
+    let large = [small[0], height, width, small[3]];
+    let mut y = Tensor::zeros(TensorType::f32(&large).shape);
+    for b in 0..small[0] {
+        for row in 0..height.min(2 * small[1]) {
+            for column in 0..width.min(2 * small[2]) {
+                let (to, from) = (
+                    offset(large, b, row, column),
+                    offset(small, b, row / 2, column / 2),
+                );
+                for channel in 0..small[3] {
+                    y.data[to + channel] = scale * x.data[from + channel];
+                }
+            }
+        }
+    }
+    y
+}
+
+/// The sum of every whole block of `x`, scaled.
+fn reference_down(x: &Tensor, scale: f64) -> Tensor {
+    let large = [x.shape[0], x.shape[1], x.shape[2], x.shape[3]];
+    let small = [large[0], large[1] / 2, large[2] / 2, large[3]];
+    let mut y = Tensor::zeros(TensorType::f32(&small).shape);
+    for b in 0..small[0] {
+        for row in 0..2 * small[1] {
+            for column in 0..2 * small[2] {
+                let (to, from) = (
+                    offset(small, b, row / 2, column / 2),
+                    offset(large, b, row, column),
+                );
+                for channel in 0..small[3] {
+                    y.data[to + channel] += scale * x.data[from + channel];
+                }
+            }
+        }
+    }
+    y
+}
+
+fn params(small: TensorType, large: TensorType, scale: f32) -> shader::Params {
+    shader::Params {
+        height: small.shape[1] as u32,
+        width: small.shape[2] as u32,
+        large_height: large.shape[1] as u32,
+        large_width: large.shape[2] as u32,
+        channels4: small.pitch() as u32 / 4,
+        scale,
+    }
+}
+
+fn lower_up(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Result<(), Error> {
+    let [x, y] = [equation.inputs[0], equation.outputs[0]];
+    let (small, large) = (lowering.type_of(x), lowering.type_of(y));
+    let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
+    let invocations = params.large_width.div_ceil(2) * params.channels4;
+    let rows = params.large_height.div_ceil(2);
+    let grid = [
+        invocations.div_ceil(overrides.workgroup),
+        rows,
+        small.shape[0] as u32,
+    ];
+    Ok(lowering.push(shader::Up { x, y }.dispatch(params, overrides, grid))?)
+}
+
+fn lower_down(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Result<(), Error> {
+    let [x, y] = [equation.inputs[0], equation.outputs[0]];
+    let (large, small) = (lowering.type_of(x), lowering.type_of(y));
+    let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
+    let invocations = params.width * params.channels4;
+    let grid = [
+        invocations.div_ceil(overrides.workgroup),
+        params.height,
+        small.shape[0] as u32,
+    ];
+    Ok(lowering.push(shader::Down { x, y }.dispatch(params, overrides, grid))?)
+}
+
+fn infer_up(x: TensorType, [batch, height, width, channels]: [usize; 4]) -> TensorType {
+    x.with_shape(&[batch, 2 * height, 2 * width, channels])
+}
+
+fn infer_down(x: TensorType, [batch, height, width, channels]: [usize; 4]) -> TensorType {
+    x.with_shape(&[batch, height / 2, width / 2, channels])
+}
+
+impl Operator for UpsampleNearest {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let extents = image("upsample_nearest", inputs)?;
+        Ok(vec![infer_up(inputs[0], extents)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let x = inputs[0];
+        vec![reference_up(x, 2 * x.shape[1], 2 * x.shape[2], 1.0)]
+    }
+
+    fn vjp(&self, backward: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        let Some(dy) = backward.cotangent(0) else {
+            return Ok(vec![None]);
+        };
+        Ok(vec![Some(backward.push(UpsampleNearestBackward, &[dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        lower_up(lowering, equation, 1.0)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost {
+            flops: 0,
+            bytes: 5 * inputs[0].bytes(),
+        }
+    }
+}
+
+impl Operator for UpsampleNearestBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let extents = blocks("upsample_nearest_backward", inputs)?;
+        Ok(vec![infer_down(inputs[0], extents)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![reference_down(inputs[0], 1.0)]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        lower_down(lowering, equation, 1.0)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost {
+            flops: inputs[0].shape.elements() as u64,
+            bytes: inputs[0].bytes() * 5 / 4,
+        }
+    }
+}
+
+impl Operator for AveragePool {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let extents = blocks("average_pool", inputs)?;
+        Ok(vec![infer_down(inputs[0], extents)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![reference_down(inputs[0], 0.25)]
+    }
+
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let Some(dy) = backward.cotangent(0) else {
+            return Ok(vec![None]);
+        };
+        let x = backward.type_of(equation.inputs[0]).shape;
+        let op = AveragePoolBackward {
+            height: x[1],
+            width: x[2],
+        };
+        Ok(vec![Some(backward.push(op, &[dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        lower_down(lowering, equation, 0.25)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost {
+            flops: inputs[0].shape.elements() as u64,
+            bytes: inputs[0].bytes() * 5 / 4,
+        }
+    }
+}
+
+impl Operator for AveragePoolBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [batch, height, width, channels] = image("average_pool_backward", inputs)?;
+        if [height, width] != [self.height / 2, self.width / 2] {
+            let (expected_height, expected_width) = (self.height / 2, self.width / 2);
+            let message = format!(
+                "x must have {expected_height}x{expected_width} pixels, found {height}x{width}"
+            );
+            return Err(ShapeError::new("average_pool_backward", message, inputs));
+        }
+        Ok(vec![inputs[0].with_shape(&[
+            batch,
+            self.height,
+            self.width,
+            channels,
+        ])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![reference_up(inputs[0], self.height, self.width, 0.25)]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        lower_up(lowering, equation, 0.25)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let flops = inputs[0].shape.elements() as u64;
+        Cost {
+            flops,
+            bytes: 5 * inputs[0].bytes(),
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let x = |shape| vec![Input::normal(TensorType::f32(shape))];
+    let case = |case: Case| case.terms(4).half(&[0]);
+    vec![
+        case(Case::new(UpsampleNearest, x(&[2, 7, 5, 3]))),
+        case(Case::new(UpsampleNearest, x(&[1, 1, 1, 5]))),
+        case(Case::new(UpsampleNearest, x(&[3, 8, 8, 32]))),
+        case(Case::new(UpsampleNearestBackward, x(&[2, 14, 10, 3]))),
+        case(Case::new(UpsampleNearestBackward, x(&[3, 16, 16, 32]))),
+        case(Case::new(AveragePool, x(&[2, 7, 5, 5]))),
+        case(Case::new(AveragePool, x(&[1, 2, 3, 1]))),
+        case(Case::new(AveragePool, x(&[3, 16, 16, 32]))),
+        case(Case::new(
+            AveragePoolBackward {
+                height: 7,
+                width: 5,
+            },
+            x(&[2, 3, 2, 5]),
+        )),
+        case(Case::new(
+            AveragePoolBackward {
+                height: 16,
+                width: 16,
+            },
+            x(&[3, 8, 8, 32]),
+        )),
+    ]
+}

@@ -1,0 +1,413 @@
+//! What changes from step to step: read from the counter at the beginning of a step, written
+//! back at its end. Everything else of a plan is compiled in.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError,
+    draw::example_key,
+    operands,
+    random::{Counter, check_key},
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    shaders::row as shader,
+    value::{Float, TensorType, Value},
+};
+use bytemuck::Zeroable;
+use std::fmt;
+
+/// Begins a training step: from `counter u32[8]`, `key u32[8]` (its copy) and
+/// `row f32[4] = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)` with `t = step + 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TrainingRow {
+    /// The learning rate after the warm-up.
+    pub learning_rate: Float,
+    /// Steps in which the rate grows to that, linearly; the first has `learning_rate / warmup`.
+    pub warmup: u32,
+    /// Adam's decay of the first moment.
+    pub beta1: Float,
+    /// Adam's decay of the second moment.
+    pub beta2: Float,
+    /// Decay of the moving average of the weights.
+    pub ema_decay: Float,
+    /// Whether the decay is `min(ema_decay, (1 + step) / (10 + step))`.
+    pub ema_warmup: bool,
+}
+
+/// Begins a sampling step: from `counter u32[8]` and `table f32[steps, 8]`, `key u32[8]` (the
+/// counter's copy), `row f32[8]` (the table's row of this step, as
+/// [`DdimStep`](super::DdimStep) reads it) and `timesteps f32[batch]`, all its first number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SamplingRow {
+    /// Images.
+    pub batch: usize,
+}
+
+/// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
+/// [`GlobalNorm`](super::GlobalNorm) give the next counter. A bad step is recorded instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Advance {
+    /// Whether the norm comes last.
+    pub guarded: bool,
+}
+
+/// Keeps a step's numbers for the host, in place: row `step % capacity` of
+/// `history f32[capacity, 4]` becomes (loss, norm, scale, good); operands `history`, `key u32[8]`,
+/// `loss f32[1]`, `norm f32[4]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Record;
+
+impl fmt::Display for TrainingRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            learning_rate,
+            warmup,
+            beta1,
+            beta2,
+            ema_decay,
+            ema_warmup,
+        } = self;
+        write!(
+            f,
+            "training_row{{learning_rate={learning_rate} warmup={warmup} "
+        )?;
+        write!(
+            f,
+            "betas={beta1},{beta2} ema_decay={ema_decay} ema_warmup={ema_warmup}}}"
+        )
+    }
+}
+
+impl fmt::Display for SamplingRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sampling_row{{batch={}}}", self.batch)
+    }
+}
+
+impl fmt::Display for Advance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "advance{{guarded={}}}", self.guarded)
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("record")
+    }
+}
+
+/// Checks that an operand has the type that it must have.
+fn check(
+    op: &str,
+    name: &str,
+    found: TensorType,
+    expected: TensorType,
+    inputs: &[TensorType],
+) -> Result<(), ShapeError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        op,
+        format!("{name} must be {expected}, found {found}"),
+        inputs,
+    ))
+}
+
+/// Bytes of a few operands, which are all that these ops cost.
+fn bytes(inputs: &[TensorType]) -> Cost {
+    Cost {
+        flops: 0,
+        bytes: inputs.iter().map(TensorType::bytes).sum(),
+    }
+}
+
+const ONE_WORKGROUP: [u32; 3] = [1, 1, 1];
+
+impl Operator for TrainingRow {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [counter] = operands("training_row", inputs)?;
+        check_key("training_row", counter, inputs)?;
+        for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0 < beta.get() && beta.get() < 1.0) {
+                let message = format!("{name} must be in (0, 1), found {beta}");
+                return Err(ShapeError::new("training_row", message, inputs));
+            }
+        }
+        Ok(vec![Counter::of(), TensorType::f32(&[4])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let step = f64::from(Counter::read(inputs[0]).step);
+        let warmed = ((step + 1.0) / f64::from(self.warmup.max(1))).min(1.0);
+        let correction = |beta: Float| -((step + 1.0) * beta.get().ln()).exp_m1();
+        let decay = self.ema_decay.get();
+        let decay = if self.ema_warmup {
+            decay.min((1.0 + step) / (10.0 + step))
+        } else {
+            decay
+        };
+        let row = vec![
+            self.learning_rate.get() * warmed,
+            correction(self.beta1),
+            correction(self.beta2),
+            1.0 - decay,
+        ];
+        vec![
+            inputs[0].clone(),
+            Tensor::new(TensorType::f32(&[4]).shape, row),
+        ]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let params = shader::Params {
+            learning_rate: self.learning_rate.get() as f32,
+            warmup: self.warmup,
+            first_log: self.beta1.get().ln() as f32,
+            second_log: self.beta2.get().ln() as f32,
+            ema_rate: (1.0 - self.ema_decay.get()) as f32,
+            ema_warmup: self.ema_warmup.into(),
+            ..shader::Params::zeroed()
+        };
+        let kernel = shader::Training {
+            counter: equation.inputs[0],
+            key: equation.outputs[0],
+            row: equation.outputs[1],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        bytes(inputs)
+    }
+}
+
+impl Operator for SamplingRow {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [counter, table] = operands("sampling_row", inputs)?;
+        check_key("sampling_row", counter, inputs)?;
+        check(
+            "sampling_row",
+            "table",
+            table,
+            TensorType::f32(&[table.shape[0], 8]),
+            inputs,
+        )?;
+        Ok(vec![
+            Counter::of(),
+            TensorType::f32(&[8]),
+            TensorType::f32(&[self.batch]),
+        ])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [counter, table] = inputs else {
+            unreachable!("two operands, as infer found")
+        };
+        let step = (Counter::read(counter).step as usize).min(table.shape[0] - 1);
+        let row = table.data[8 * step..8 * step + 8].to_vec();
+        let timesteps = vec![row[0]; self.batch];
+        vec![
+            (*counter).clone(),
+            Tensor::new(TensorType::f32(&[8]).shape, row),
+            Tensor::new(TensorType::f32(&[self.batch]).shape, timesteps),
+        ]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let table = equation.inputs[1];
+        let params = shader::Params {
+            steps: lowering.type_of(table).rows() as u32,
+            batch: self.batch as u32,
+            ..shader::Params::zeroed()
+        };
+        let kernel = shader::Sampling {
+            counter: equation.inputs[0],
+            table,
+            key: equation.outputs[0],
+            row: equation.outputs[1],
+            timesteps: equation.outputs[2],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        bytes(&inputs[..1])
+    }
+}
+
+impl Operator for Advance {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [counter, key] = if self.guarded {
+            let [counter, key, norm] = operands("advance", inputs)?;
+            check("advance", "norm", norm, TensorType::f32(&[4]), inputs)?;
+            [counter, key]
+        } else {
+            operands("advance", inputs)?
+        };
+        check("advance", "counter", counter, Counter::of(), inputs)?;
+        check_key("advance", key, inputs)?;
+        Ok(vec![counter])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let mut counter = Counter::read(inputs[1]);
+        if inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0) {
+            counter.step += 1;
+        } else if counter.bad_step.is_none() {
+            counter.bad_step = Some(counter.step);
+        }
+        vec![counter.tensor()]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let params = shader::Params {
+            increment: 1,
+            ..shader::Params::zeroed()
+        };
+        let kernel = shader::Advance {
+            now: equation.inputs[1],
+            norm: equation.inputs.get(2).copied(),
+            next: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        bytes(inputs)
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+}
+
+impl Operator for Record {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [history, key, loss, norm] = operands("record", inputs)?;
+        check(
+            "record",
+            "history",
+            history,
+            TensorType::f32(&[history.shape[0], 4]),
+            inputs,
+        )?;
+        check_key("record", key, inputs)?;
+        check("record", "loss", loss, TensorType::f32(&[1]), inputs)?;
+        check("record", "norm", norm, TensorType::f32(&[4]), inputs)?;
+        Ok(vec![history])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [history, key, loss, norm] = inputs else {
+            unreachable!("four operands, as infer found")
+        };
+        let mut history = (*history).clone();
+        let row = Counter::read(key).step as usize % history.shape[0];
+        let numbers = [loss.data[0], norm.data[0], norm.data[1], norm.data[2]];
+        history.data[4 * row..4 * row + 4].copy_from_slice(&numbers);
+        vec![history]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let capacity = lowering.type_of(equation.outputs[0]).rows() as u32;
+        let params = shader::Params {
+            capacity,
+            ..shader::Params::zeroed()
+        };
+        let kernel = shader::Record {
+            now: equation.inputs[1],
+            loss: equation.inputs[2],
+            norm: Some(equation.inputs[3]),
+            history: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        bytes(&inputs[1..])
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let at = |step, bad_step| {
+        let counter = Counter {
+            seed: 3 << 32 | 1,
+            step,
+            first_image: 8,
+            bad_step,
+        };
+        Input::values(Counter::of(), counter.tensor().data)
+    };
+    let training = TrainingRow {
+        learning_rate: 0.5.into(),
+        warmup: 100,
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        ema_decay: 0.99.into(),
+        ema_warmup: true,
+    };
+    let constant = TrainingRow {
+        warmup: 0,
+        ema_warmup: false,
+        ..training
+    };
+    let norm = |good| Input::values(TensorType::f32(&[4]), vec![3.0, 0.5, good, 0.0]);
+    let table = Input::normal(TensorType::f32(&[5, 8]));
+    let history = Input::normal(TensorType::f32(&[2, 4]));
+    let loss = Input::values(TensorType::f32(&[1]), vec![0.25]);
+    let mut all: Vec<Case> = [0, 1, 9, 99, 1000, 100_000]
+        .map(|step| Case::new(training, vec![at(step, None)]))
+        .into();
+    all.extend([
+        Case::new(constant, vec![at(0, None)]),
+        Case::new(SamplingRow { batch: 3 }, vec![at(4, None), table.clone()]),
+        Case::new(SamplingRow { batch: 300 }, vec![at(0, None), table]),
+        Case::new(Advance { guarded: false }, vec![at(0, None), at(6, None)]),
+        Case::new(
+            Advance { guarded: true },
+            vec![at(0, None), at(6, None), norm(1.0)],
+        ),
+        Case::new(
+            Advance { guarded: true },
+            vec![at(0, None), at(6, None), norm(0.0)],
+        )
+        .name("bad step"),
+        Case::new(
+            Advance { guarded: true },
+            vec![at(0, None), at(6, Some(4)), norm(0.0)],
+        )
+        .name("after a bad step"),
+        Case::new(Record, vec![history, example_key(), loss, norm(1.0)]),
+    ]);
+    all
+}
