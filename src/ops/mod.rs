@@ -20,6 +20,8 @@ mod lowering;
 pub use backward::Backward;
 pub use cases::{Case, Fill, Input};
 pub use lowering::{Lowering, LoweringError};
+pub use mean_squared_error::Reduction;
+pub use random::Counter;
 
 /// The five facts of an operation.
 pub trait Operator: Debug + Display + Send + Sync {
@@ -168,14 +170,45 @@ impl Operator for Op {
 }
 
 // The `mod` lines stand outside the macro because rustfmt does not follow those a macro writes.
+pub mod adam;
 pub mod add;
+pub mod add_embedding;
+pub mod add_noise;
 pub mod arena;
+pub mod cast;
+pub mod concat;
 pub mod constant;
+pub mod ddim_step;
+pub mod draw;
+pub mod dropout;
+pub mod embedding;
+pub mod gather_rows;
+pub mod global_norm;
+pub mod mean_squared_error;
+pub mod random;
+pub mod resample;
+pub mod row;
+pub mod scale;
 pub mod silu;
 
 operations! {
+    adam::{Adam};
     add::{Add};
+    add_embedding::{AddEmbedding, SumPixels};
+    add_noise::{AddNoise, AddDrawnNoise};
     arena::{View, Pack};
+    cast::{Cast};
+    concat::{Concat, SliceChannels, PadChannels};
     constant::{Constant};
+    ddim_step::{DdimStep};
+    draw::{DrawNormal, DrawTimesteps};
+    dropout::{Dropout};
+    embedding::{TimestepEmbedding};
+    gather_rows::{GatherRows, GatherRowsBackward};
+    global_norm::{GlobalNorm};
+    mean_squared_error::{MeanSquaredError, MeanSquaredErrorBackward};
+    resample::{UpsampleNearest, UpsampleNearestBackward, AveragePool, AveragePoolBackward};
+    row::{TrainingRow, SamplingRow, Advance, Record};
+    scale::{Scale};
     silu::{Silu, SiluBackward};
 }
