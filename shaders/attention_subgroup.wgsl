@@ -1,0 +1,137 @@
+// Attention as in attention.wgsl, for devices whose subgroups have a known size: nothing passes through workgroup memory.
+//   y = softmax(scale * q k^T) v per head        log_sum_exp = maximum + log(sum of exp(score - maximum)) per row
+// Tiling: a subgroup of LANES owns ROWS_PER_LANE * LANES queries of one head; keys pass by 4 * LANES at a time, four to a
+// lane. For the scores a lane loads its queries and its keys and the queries go round; for y a lane owns COLUMNS vec4s
+// of every query and the weights go round. A head begins at a vec4.
+// tile: LANES = 8
+// tile: ROWS_PER_LANE = 2
+// tile: COLUMNS = 2
+
+struct Params {
+    /// Queries of an image.
+    queries: u32,
+    /// Keys of an image.
+    keys: u32,
+    /// vec4s of a token.
+    channels4: u32,
+    /// vec4s of a head; COLUMNS * LANES covers them.
+    head4: u32,
+    /// Heads of a token.
+    heads: u32,
+    /// Multiplies the products q k^T.
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<activation4>;
+@group(0) @binding(2) var<storage, read> k: array<activation4>;
+@group(0) @binding(3) var<storage, read> v: array<activation4>;
+@group(0) @binding(4) var<storage, read_write> y: array<activation4>;
+// [batch, heads, queries].
+@group(0) @binding(5) var<storage, read_write> log_sum_exp: array<f32>;
+
+const ROWS = ROWS_PER_LANE * LANES;
+const KEYS = 4u * LANES;
+const LOWEST = -3.0e38;
+
+// Workgroups: (tiles of queries, heads, batch).
+@compute @workgroup_size(LANES)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let head = group.y * params.head4;
+    let first_query = group.x * ROWS;
+    let first_key = group.z * params.keys;
+
+    var query: array<u32, ROWS_PER_LANE>;
+    for (var r = 0u; r < ROWS_PER_LANE; r++) {
+        let token = min(first_query + r * LANES + lane, params.queries - 1u);
+        query[r] = (group.z * params.queries + token) * params.channels4 + head;
+    }
+    var column: array<u32, COLUMNS>;
+    for (var j = 0u; j < COLUMNS; j++) {
+        column[j] = head + min(lane + j * LANES, params.head4 - 1u);
+    }
+    var sum: array<vec4<f32>, ROWS * COLUMNS>;
+    // Of a row: its maximum, and the lane's share of the sum of its weights.
+    var maximum: array<f32, ROWS>;
+    var total: array<f32, ROWS>;
+    for (var i = 0u; i < ROWS; i++) {
+        maximum[i] = LOWEST;
+    }
+
+    for (var block = 0u; block < params.keys; block += KEYS) {
+        var key: array<u32, 4>;
+        for (var s = 0u; s < 4u; s++) {
+            let token = min(block + s * LANES + lane, params.keys - 1u);
+            key[s] = (first_key + token) * params.channels4 + head;
+        }
+        var weight: array<vec4<f32>, ROWS>;
+        for (var c = 0u; c < params.head4; c++) {
+            var a: array<vec4<f32>, ROWS_PER_LANE>;
+            for (var r = 0u; r < ROWS_PER_LANE; r++) {
+                a[r] = widen_activation(q[query[r] + c]);
+            }
+            let b = transpose(mat4x4<f32>(
+                widen_activation(k[key[0] + c]),
+                widen_activation(k[key[1] + c]),
+                widen_activation(k[key[2] + c]),
+                widen_activation(k[key[3] + c]),
+            ));
+            for (var r = 0u; r < ROWS_PER_LANE; r++) {
+                for (var i = 0u; i < LANES; i++) {
+                    var score = weight[r * LANES + i];
+                    score = fma(vec4<f32>(subgroupShuffle(a[r].x, i)), b[0], score);
+                    score = fma(vec4<f32>(subgroupShuffle(a[r].y, i)), b[1], score);
+                    score = fma(vec4<f32>(subgroupShuffle(a[r].z, i)), b[2], score);
+                    weight[r * LANES + i] = fma(vec4<f32>(subgroupShuffle(a[r].w, i)), b[3], score);
+                }
+            }
+        }
+
+        let token = vec4<u32>(block + lane) + LANES * vec4<u32>(0u, 1u, 2u, 3u);
+        let exists = token < vec4<u32>(params.keys);
+        for (var i = 0u; i < ROWS; i++) {
+            let score = select(vec4<f32>(LOWEST), params.scale * weight[i], exists);
+            let highest = max(max(score.x, score.y), max(score.z, score.w));
+            let new_maximum = max(maximum[i], subgroupMax(highest));
+            let factor = exp(maximum[i] - new_maximum);
+            weight[i] = exp(score - new_maximum);
+            total[i] = fma(total[i], factor, dot(weight[i], vec4<f32>(1.0)));
+            maximum[i] = new_maximum;
+            for (var j = 0u; j < COLUMNS; j++) {
+                sum[i * COLUMNS + j] *= factor;
+            }
+        }
+
+        for (var s = 0u; s < 4u; s++) {
+            for (var l = 0u; l < LANES; l++) {
+                let token = min(block + s * LANES + l, params.keys - 1u);
+                let value = (first_key + token) * params.channels4;
+                for (var j = 0u; j < COLUMNS; j++) {
+                    let b = widen_activation(v[value + column[j]]);
+                    for (var i = 0u; i < ROWS; i++) {
+                        let a = subgroupShuffle(weight[i][s], l);
+                        sum[i * COLUMNS + j] = fma(vec4<f32>(a), b, sum[i * COLUMNS + j]);
+                    }
+                }
+            }
+        }
+    }
+
+    let pitch = (params.queries + 3u) / 4u * 4u;
+    let first_row = (group.z * params.heads + group.y) * pitch;
+    for (var i = 0u; i < ROWS; i++) {
+        let token = first_query + i;
+        let row_total = subgroupAdd(total[i]);
+        if token < params.queries {
+            for (var j = 0u; j < COLUMNS; j++) {
+                if lane + j * LANES < params.head4 {
+                    let index = (group.z * params.queries + token) * params.channels4 + column[j];
+                    y[index] = narrow_activation((1.0 / row_total) * sum[i * COLUMNS + j]);
+                }
+            }
+        }
+        if lane == 0u && token < pitch {
+            log_sum_exp[first_row + token] = select(0.0, maximum[i] + log(row_total), token < params.queries);
+        }
+    }
+}
