@@ -275,7 +275,7 @@ fn damaged_files_are_errors() {
         assert!(error.to_string().contains("damaged.safetensors"), "{error}");
     }
     // No byte of the header may lead to a panic, whatever it becomes.
-    for index in (0..header).step_by(7) {
+    for index in (0..header).step_by(37) {
         let mut damaged = bytes.clone();
         damaged[index] = damaged[index]
             .wrapping_mul(31)

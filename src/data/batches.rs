@@ -1,0 +1,103 @@
+//! The order of training images: the batch of every step follows from the seed alone, so that a
+//! resumed run sees what an unbroken one would have seen.
+use super::Dataset;
+use crate::ops::random::philox;
+
+/// Independent uses of the seed, apart from the streams of the kernels, which count from 0.
+#[derive(Clone, Copy)]
+pub(super) enum Stream {
+    Shuffle = 0xffff_ffff,
+    Flip = 0xffff_fffe,
+    Split = 0xffff_fffd,
+}
+
+fn random(seed: u64, stream: Stream, index: u64, round: u32) -> [u32; 4] {
+    let counter = [index as u32, (index >> 32) as u32, stream as u32, round];
+    philox(counter, [seed as u32, (seed >> 32) as u32])
+}
+
+/// The numbers below `count` in a random order: sorted by a random number each.
+pub(super) fn shuffled(count: usize, seed: u64, stream: Stream, round: u32) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    order.sort_by_cached_key(|index| {
+        let [high, low, ..] = random(seed, stream, u64::from(*index), round);
+        (high, low, *index)
+    });
+    order
+}
+
+/// The images of one training step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// `[batch, height, width, channels]`, from -1 to 1.
+    pub images: Vec<f32>,
+    /// The class of each, if the images have labels.
+    pub labels: Option<Vec<u32>>,
+}
+
+/// An endless sequence of batches: every epoch all images once, in a new order. A batch may hold
+/// the end of one epoch and the beginning of the next.
+#[derive(Clone, Debug)]
+pub struct Batches<'a> {
+    dataset: &'a Dataset,
+    batch: usize,
+    seed: u64,
+    flip: bool,
+    epoch: u64,
+    order: Vec<u32>,
+}
+
+impl<'a> Batches<'a> {
+    /// Batches of `batch` images; with `flip`, half of them mirrored left to right.
+    pub fn new(dataset: &'a Dataset, batch: usize, seed: u64, flip: bool) -> Self {
+        let order = shuffled(dataset.len(), seed, Stream::Shuffle, 0);
+        Self {
+            dataset,
+            batch,
+            seed,
+            flip,
+            epoch: 0,
+            order,
+        }
+    }
+
+    /// The batch of a step, counted from 0.
+    pub fn batch(&mut self, step: u64) -> Batch {
+        let (batch, count) = (self.batch as u64, self.dataset.len() as u64);
+        let labels = self.dataset.labels();
+        let mut images = Vec::with_capacity(self.batch * self.dataset.image_elements());
+        let mut classes = Vec::with_capacity(self.batch);
+        for position in step * batch..(step + 1) * batch {
+            self.enter(position / count);
+            let index = self.order[(position % count) as usize] as usize;
+            let mirrored = self.flip && random(self.seed, Stream::Flip, position, 0)[0] & 1 == 1;
+            if mirrored {
+                images.extend(self.mirrored(index));
+            } else {
+                images.extend(self.dataset.image(index));
+            }
+            classes.extend(labels.map(|labels| u32::from(labels[index])));
+        }
+        Batch {
+            images,
+            labels: labels.map(|_| classes),
+        }
+    }
+
+    fn enter(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.order = shuffled(self.dataset.len(), self.seed, Stream::Shuffle, epoch as u32);
+        }
+    }
+
+    fn mirrored(&self, index: usize) -> impl Iterator<Item = f32> {
+        let (width, channels) = (self.dataset.width(), self.dataset.channels());
+        let image: Vec<f32> = self.dataset.image(index).collect();
+        (0..image.len()).map(move |element| {
+            let (pixel, channel) = (element / channels, element % channels);
+            let (row, column) = (pixel / width, pixel % width);
+            image[(row * width + width - 1 - column) * channels + channel]
+        })
+    }
+}

@@ -1,0 +1,32 @@
+//! The embedded handwritten digits (UCI, CC BY 4.0; `assets/DIGITS.md` says whose they are).
+use super::Dataset;
+
+static DIGITS: &[u8] = include_bytes!("../../assets/digits.bin");
+const COUNT: usize = 1797;
+const SIDE: usize = 8;
+
+/// Pixels, labels and marks of the test part.
+fn parts() -> (&'static [u8], &'static [u8], &'static [u8]) {
+    let (pixels, rest) = DIGITS.split_at(COUNT * SIDE * SIDE);
+    let (labels, test_part) = rest.split_at(COUNT);
+    (pixels, labels, test_part)
+}
+
+/// 1797 handwritten digits, 8x8 pixels of 17 grey levels, labelled 0 to 9.
+pub fn digits() -> Dataset {
+    let (pixels, labels, _) = parts();
+    Dataset {
+        name: "digits".into(),
+        height: SIDE,
+        width: SIDE,
+        channels: 1,
+        brightest: 16,
+        pixels: pixels.to_vec(),
+        labels: Some(labels.to_vec()),
+    }
+}
+
+/// Is each of the digits marked as test part? 297 are.
+pub fn digits_test_part() -> impl Iterator<Item = bool> {
+    parts().2.iter().map(|mark| *mark == 1)
+}

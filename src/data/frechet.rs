@@ -1,0 +1,248 @@
+//! The Frechet distance between two sets of images, over their pixels and exact.
+use super::{DataError, Dataset};
+
+/// Mean and covariance of a set of images, pixels between 0 and 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    mean: Vec<f64>,
+    covariance: Matrix,
+}
+
+impl Moments {
+    /// The moments of images with `dimensions` numbers each, from -1 to 1 (what lies outside is
+    /// clipped). The covariance is the unbiased one.
+    ///
+    /// # Errors
+    /// If there are fewer than two images, or not a whole number of them.
+    pub fn of_images(images: &[f32], dimensions: usize) -> Result<Self, DataError> {
+        let count = images.len().checked_div(dimensions).unwrap_or(0);
+        if count < 2 || count * dimensions != images.len() {
+            let expected = format!("two or more images of {dimensions} numbers");
+            return Err(DataError::value(
+                "images for a distance",
+                expected,
+                images.len(),
+            ));
+        }
+        let unit = |number: &f32| (f64::from(*number) / 2.0 + 0.5).clamp(0.0, 1.0);
+        let mut pixels: Vec<f64> = images.iter().map(unit).collect();
+        let mut mean = vec![0.0; dimensions];
+        for image in pixels.chunks_exact(dimensions) {
+            mean.iter_mut()
+                .zip(image)
+                .for_each(|(sum, pixel)| *sum += pixel);
+        }
+        mean.iter_mut().for_each(|sum| *sum /= count as f64);
+        let mut covariance = Matrix::zeros(dimensions);
+        for image in pixels.chunks_exact_mut(dimensions) {
+            image
+                .iter_mut()
+                .zip(&mean)
+                .for_each(|(pixel, mean)| *pixel -= mean);
+            for (row, left) in covariance
+                .elements
+                .chunks_exact_mut(dimensions)
+                .zip(&*image)
+            {
+                row.iter_mut()
+                    .zip(&*image)
+                    .for_each(|(sum, right)| *sum += left * right);
+            }
+        }
+        covariance
+            .elements
+            .iter_mut()
+            .for_each(|sum| *sum /= (count - 1) as f64);
+        Ok(Self { mean, covariance })
+    }
+
+    /// The moments of a whole data set.
+    ///
+    /// # Errors
+    /// If it has fewer than two images.
+    pub fn of(dataset: &Dataset) -> Result<Self, DataError> {
+        Self::of_images(&dataset.images(), dataset.image_elements())
+    }
+
+    /// `|m1 - m2|^2 + tr(C1 + C2 - 2 sqrt(C1 C2))`: Frechet, *Sur la distance de deux lois de
+    /// probabilite* (1957), for normal distributions with these moments. The root has the
+    /// eigenvalues of the symmetric `sqrt(C1) C2 sqrt(C1)`.
+    ///
+    /// # Panics
+    /// If the images have not the same size.
+    pub fn distance(&self, other: &Self) -> f64 {
+        assert_eq!(self.mean.len(), other.mean.len(), "images of one size");
+        let means: f64 = self
+            .mean
+            .iter()
+            .zip(&other.mean)
+            .map(|(a, b)| (a - b).powi(2))
+            .sum();
+        let root = self.covariance.root();
+        let product = root.times(&other.covariance).times(&root);
+        let shared: f64 = product
+            .eigen()
+            .0
+            .into_iter()
+            .map(|value| value.max(0.0).sqrt())
+            .sum();
+        means + self.covariance.trace() + other.covariance.trace() - 2.0 * shared
+    }
+}
+
+/// A square, row-major matrix.
+#[derive(Clone, Debug, PartialEq)]
+struct Matrix {
+    order: usize,
+    elements: Vec<f64>,
+}
+
+impl Matrix {
+    fn zeros(order: usize) -> Self {
+        Self {
+            order,
+            elements: vec![0.0; order * order],
+        }
+    }
+
+    fn trace(&self) -> f64 {
+        self.elements.iter().step_by(self.order + 1).sum()
+    }
+
+    fn times(&self, other: &Self) -> Self {
+        let mut product = Self::zeros(self.order);
+        for (row, sums) in product.elements.chunks_exact_mut(self.order).enumerate() {
+            for (inner, other) in other.elements.chunks_exact(self.order).enumerate() {
+                let factor = self.elements[row * self.order + inner];
+                sums.iter_mut()
+                    .zip(other)
+                    .for_each(|(sum, element)| *sum += factor * element);
+            }
+        }
+        product
+    }
+
+    /// The symmetric root of a symmetric matrix without negative eigenvalues.
+    fn root(&self) -> Self {
+        let (values, vectors) = self.eigen();
+        let mut root = Self::zeros(self.order);
+        for (value, vector) in values.iter().zip(vectors.elements.chunks_exact(self.order)) {
+            let scale = value.max(0.0).sqrt();
+            for (row, left) in root.elements.chunks_exact_mut(self.order).zip(vector) {
+                row.iter_mut()
+                    .zip(vector)
+                    .for_each(|(sum, right)| *sum += scale * left * right);
+            }
+        }
+        root
+    }
+
+    /// Eigenvalues and, row by row, eigenvectors of a symmetric matrix: Jacobi's rotations, in
+    /// cyclic order until the rest off the diagonal is rounding noise.
+    fn eigen(&self) -> (Vec<f64>, Self) {
+        /// Sweeps converge quadratically: some ten suffice for any size that is feasible at all.
+        const MAX_SWEEPS: usize = 60;
+        let order = self.order;
+        let mut matrix = self.clone();
+        let mut vectors = Self::zeros(order);
+        vectors
+            .elements
+            .iter_mut()
+            .step_by(order + 1)
+            .for_each(|element| *element = 1.0);
+        let scale: f64 = self.elements.iter().map(|element| element * element).sum();
+        for _ in 0..MAX_SWEEPS {
+            let mut rest = 0.0;
+            for p in 0..order {
+                for q in p + 1..order {
+                    let off = matrix.elements[p * order + q];
+                    rest += off * off;
+                    if off != 0.0 {
+                        let (cosine, sine) = matrix.rotation(p, q);
+                        matrix.rotate_rows(p, q, cosine, sine);
+                        matrix.rotate_columns(p, q, cosine, sine);
+                        vectors.rotate_rows(p, q, cosine, sine);
+                    }
+                }
+            }
+            if rest <= scale * 1e-30 {
+                break;
+            }
+        }
+        (
+            matrix.elements.into_iter().step_by(order + 1).collect(),
+            vectors,
+        )
+    }
+
+    /// Cosine and sine of the rotation that makes element (p, q) zero.
+    fn rotation(&self, p: usize, q: usize) -> (f64, f64) {
+        let at = |row: usize, column: usize| self.elements[row * self.order + column];
+        let theta = (at(q, q) - at(p, p)) / (2.0 * at(p, q));
+        let tangent = theta.signum() / (theta.abs() + theta.hypot(1.0));
+        let cosine = 1.0 / tangent.hypot(1.0);
+        (cosine, tangent * cosine)
+    }
+
+    fn rotate_rows(&mut self, p: usize, q: usize, cosine: f64, sine: f64) {
+        let (above, below) = self.elements.split_at_mut(q * self.order);
+        let first = &mut above[p * self.order..][..self.order];
+        for (a, b) in first.iter_mut().zip(&mut below[..self.order]) {
+            (*a, *b) = (cosine * *a - sine * *b, sine * *a + cosine * *b);
+        }
+    }
+
+    fn rotate_columns(&mut self, p: usize, q: usize, cosine: f64, sine: f64) {
+        for row in self.elements.chunks_exact_mut(self.order) {
+            (row[p], row[q]) = (
+                cosine * row[p] - sine * row[q],
+                sine * row[p] + cosine * row[q],
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eigenvectors_give_the_matrix_back() {
+        let order = 7;
+        let mut matrix = Matrix::zeros(order);
+        for row in 0..order {
+            for column in 0..order {
+                let (low, high) = (row.min(column), row.max(column));
+                matrix.elements[row * order + column] = ((low * 3 + high * 5) as f64).sin();
+            }
+        }
+        let (values, vectors) = matrix.eigen();
+        let mut again = Matrix::zeros(order);
+        for (value, vector) in values.iter().zip(vectors.elements.chunks_exact(order)) {
+            for row in 0..order {
+                for column in 0..order {
+                    again.elements[row * order + column] += value * vector[row] * vector[column];
+                }
+            }
+        }
+        for (again, element) in again.elements.iter().zip(&matrix.elements) {
+            assert!((again - element).abs() < 1e-13);
+        }
+    }
+
+    #[test]
+    fn the_distance_of_independent_pixels_is_the_sum_of_theirs() {
+        // Two pixels of two values each: mean m, deviation d; the distance is (m - m')^2 + (d - d')^2.
+        let set = |a: [f32; 2], b: [f32; 2]| {
+            let images = [[a[0], b[0]], [a[0], b[1]], [a[1], b[0]], [a[1], b[1]]];
+            Moments::of_images(&images.concat(), 2).expect("four images")
+        };
+        let deviation = |values: [f64; 2]| ((values[0] - values[1]) / 2.0).powi(2) * 4.0 / 3.0;
+        let distance = set([-1.0, 1.0], [0.0, 1.0]).distance(&set([0.0, 1.0], [0.0, 1.0]));
+        let deviations = deviation([0.0, 1.0]).sqrt() - deviation([0.5, 1.0]).sqrt();
+        assert!(
+            (distance - (0.25f64.powi(2) + deviations.powi(2))).abs() < 1e-12,
+            "{distance}"
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! Images to train on: the embedded handwritten digits, idx files, and folders of pictures.
+mod batches;
+mod digits;
+mod frechet;
+mod idx;
+#[cfg(feature = "cli")]
+mod images;
+
+use std::path::{Path, PathBuf};
+
+pub use batches::{Batch, Batches};
+pub use digits::{digits, digits_test_part};
+pub use frechet::Moments;
+
+/// What can be wrong with a set of images.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file or folder could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file of another format than its name says, or a damaged or truncated one.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A picture that cannot be decoded.
+    #[error("{}: {source}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Pictures of different sizes, and none asked for.
+    #[error(
+        "{}: expected {}x{} pixels as in the other pictures, found {}x{}; with a size given, every \
+         picture is cropped to its centre and resized",
+        path.display(), expected.0, expected.1, found.0, found.1
+    )]
+    UnequalSizes {
+        /// The first file that differs.
+        path: PathBuf,
+        /// Height and width of those before it.
+        expected: (usize, usize),
+        /// Its height and width.
+        found: (usize, usize),
+    },
+    /// A folder without images.
+    #[error("{}: expected {expected}, found neither", path.display())]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+    },
+    /// A number out of its range.
+    #[error("{what}: expected {expected}, found {found}")]
+    Value {
+        /// What the number is.
+        what: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The crate was built without pictures.
+    #[error("pictures can be read and resized only with the feature `cli`")]
+    WithoutPictures,
+}
+
+impl DataError {
+    fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Value {
+            what,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+}
+
+/// Images of one size, in bytes, with or without labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    name: String,
+    height: usize,
+    width: usize,
+    channels: usize,
+    brightest: u8,
+    pixels: Vec<u8>,
+    labels: Option<Vec<u8>>,
+}
+
+impl Dataset {
+    /// Images of `[height, width, channels]` from their pixels (0 to 255, one image after the
+    /// other, channels innermost) and perhaps a label for each.
+    ///
+    /// # Errors
+    /// If there is no whole number of images, none at all, or not one label for each.
+    pub fn from_pixels(
+        name: &str,
+        [height, width, channels]: [usize; 3],
+        pixels: Vec<u8>,
+        labels: Option<Vec<u8>>,
+    ) -> Result<Self, DataError> {
+        let bytes = height * width * channels;
+        if bytes == 0 || pixels.is_empty() || !pixels.len().is_multiple_of(bytes) {
+            let expected = format!("a multiple of {bytes}, above 0");
+            return Err(DataError::value("bytes of pixels", expected, pixels.len()));
+        }
+        let count = pixels.len() / bytes;
+        if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != count) {
+            return Err(DataError::value("labels", count, labels.len()));
+        }
+        let brightest = u8::MAX;
+        Ok(Self {
+            name: name.into(),
+            height,
+            width,
+            channels,
+            brightest,
+            pixels,
+            labels,
+        })
+    }
+
+    /// Opens a set of images: the embedded digits under the name `digits`, else a folder with
+    /// MNIST's idx files or with PNG pictures.
+    ///
+    /// With a `size`, every image is cropped to its centre and resized to that height and width.
+    /// Pictures are grey only if all of them are; transparent ones are laid on white; 16 bits are
+    /// rounded to 8.
+    ///
+    /// # Errors
+    /// If the folder or one of its files cannot be read, holds no images, or images of unequal
+    /// sizes while no `size` is given.
+    pub fn open(source: &Path, size: Option<usize>) -> Result<Self, DataError> {
+        let dataset = if source == Path::new("digits") {
+            digits()
+        } else if let Some(dataset) = idx::open(source)? {
+            dataset
+        } else {
+            return Self::from_pictures(source, size);
+        };
+        match size {
+            Some(size) => dataset.resized(size),
+            None => Ok(dataset),
+        }
+    }
+
+    #[cfg(not(feature = "cli"))]
+    fn from_pictures(_folder: &Path, _size: Option<usize>) -> Result<Self, DataError> {
+        Err(DataError::WithoutPictures)
+    }
+
+    #[cfg(not(feature = "cli"))]
+    fn resized(self, size: usize) -> Result<Self, DataError> {
+        let same = self.height == size && self.width == size;
+        if same {
+            Ok(self)
+        } else {
+            Err(DataError::WithoutPictures)
+        }
+    }
+
+    /// What the images are called in reports.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Rows of an image.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns of an image.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Channels of a pixel.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.pixels.len() / self.image_elements()
+    }
+
+    /// Is there no image? There always is one.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
+    /// Numbers in an image.
+    pub fn image_elements(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// The class of each image.
+    pub fn labels(&self) -> Option<&[u8]> {
+        self.labels.as_deref()
+    }
+
+    /// One more than the highest label.
+    pub fn classes(&self) -> Option<usize> {
+        self.labels
+            .as_ref()?
+            .iter()
+            .max()
+            .map(|label| usize::from(*label) + 1)
+    }
+
+    /// Image `index` as `[height, width, channels]` numbers from -1 (black) to 1.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn image(&self, index: usize) -> impl Iterator<Item = f32> {
+        let half = f32::from(self.brightest) / 2.0;
+        self.bytes(index)
+            .iter()
+            .map(move |byte| f32::from(*byte) / half - 1.0)
+    }
+
+    /// All images, `[count, height, width, channels]`, from -1 to 1.
+    pub fn images(&self) -> Vec<f32> {
+        (0..self.len())
+            .flat_map(|index| self.image(index))
+            .collect()
+    }
+
+    fn bytes(&self, index: usize) -> &[u8] {
+        let bytes = self.image_elements();
+        &self.pixels[index * bytes..][..bytes]
+    }
+
+    /// The images of these indices, in this order.
+    fn subset(&self, indices: &[u32]) -> Self {
+        let pixels = indices.iter().flat_map(|index| self.bytes(*index as usize));
+        let labels = self.labels.as_ref();
+        let chosen = |labels: &Vec<u8>| {
+            indices
+                .iter()
+                .map(|index| labels[*index as usize])
+                .collect()
+        };
+        Self {
+            name: self.name.clone(),
+            pixels: pixels.copied().collect(),
+            labels: labels.map(chosen),
+            ..*self
+        }
+    }
+
+    /// The images in two parts, drawn with `seed`: first the larger for training, then `fraction`
+    /// of them, rounded, for validation.
+    ///
+    /// # Errors
+    /// If one of the parts would be empty.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
+        let held_out = (self.len() as f64 * fraction).round();
+        if !(held_out >= 1.0 && held_out < self.len() as f64) {
+            let expected = format!(
+                "a part of {} images that leaves some on both sides",
+                self.len()
+            );
+            return Err(DataError::value("validation fraction", expected, fraction));
+        }
+        let order = batches::shuffled(self.len(), seed, batches::Stream::Split, 0);
+        let (held_out, train) = order.split_at(held_out as usize);
+        Ok((self.subset(train), self.subset(held_out)))
+    }
+}
