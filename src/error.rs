@@ -1,5 +1,9 @@
 //! One error for callers, wrapping each floor's own.
-use crate::{graph::GraphError, ops::{LoweringError, ShapeError}};
+use crate::{
+    graph::GraphError,
+    ops::{LoweringError, ShapeError},
+    value::TensorType,
+};
 
 /// Anything that this crate can refuse or fail to do.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +24,40 @@ pub enum Error {
         /// The op's printed form.
         op: String,
     },
+    /// A model asks for a parameter that was not given.
+    #[error("the model needs parameter {name}, which was not given")]
+    MissingParameter {
+        /// The parameter's name.
+        name: String,
+    },
+    /// Class labels that do not fit the model.
+    #[error("the model takes labels {}, found {}", or_none(expected), or_none(found))]
+    Labels {
+        /// What it takes.
+        expected: Option<TensorType>,
+        /// What it got.
+        found: Option<TensorType>,
+    },
+    /// A model's configuration.
+    #[error(transparent)]
+    Config(#[from] crate::unet::ConfigError),
+    /// A noise schedule or sampling table.
+    #[error(transparent)]
+    Schedule(#[from] crate::diffusion::schedule::ScheduleError),
+    /// Images.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
+    /// Weights in files.
+    #[error(transparent)]
+    Weights(#[from] crate::weights::WeightsError),
+    /// Training.
+    #[error(transparent)]
+    Training(#[from] crate::training::TrainingError),
     /// The device, its absence, or its memory.
     #[error(transparent)]
     Gpu(#[from] crate::gpu::GpuError),
+}
+
+fn or_none(of: &Option<TensorType>) -> String {
+    of.map_or("none".to_owned(), |of| of.to_string())
 }

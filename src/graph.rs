@@ -141,7 +141,7 @@ impl Graph {
     /// # Errors
     /// If the operands do not fit the op.
     pub fn push_all(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Vec<Value>, Error> {
-        let scope = Scope::new(&self.scope.join("/"));
+        let scope = Scope::new(&self.scope());
         self.push_scoped(op.into(), inputs, scope)
     }
 
@@ -165,10 +165,25 @@ impl Graph {
 
     /// Builds with `name` appended to the scope of every equation.
     pub fn scoped<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
-        self.scope.push(name.to_owned());
+        self.enter(name);
         let result = build(self);
-        self.scope.pop();
+        self.leave();
         result
+    }
+
+    /// Appends `name` to the scope of what is pushed from here on.
+    pub fn enter(&mut self, name: &str) {
+        self.scope.push(name.to_owned());
+    }
+
+    /// Takes the last name off the scope.
+    pub fn leave(&mut self) {
+        self.scope.pop();
+    }
+
+    /// The scope as a path.
+    pub fn scope(&self) -> String {
+        self.scope.join("/")
     }
 
     /// Declares that after a run `state`, an input, holds what `next` computed.

@@ -1,6 +1,7 @@
 //! Diffusion U-Nets in hand-written WGSL.
-#![doc = ""]
 
+pub mod data;
+pub mod diffusion;
 pub mod error;
 pub mod gpu;
 pub mod graph;
@@ -9,8 +10,11 @@ pub mod passes;
 pub mod plan;
 pub mod reference;
 pub mod shaders;
+pub mod training;
+pub mod unet;
 pub mod value;
 pub mod verify;
+pub mod weights;
 
 pub use error::Error;
 pub use wgpu;

@@ -1,0 +1,54 @@
+//! Training: one plan a step, from drawing timesteps to the moving average of the weights.
+mod checkpoint;
+mod step;
+mod trainer;
+
+pub use checkpoint::{Settings, read_pipeline, write_pipeline};
+pub use step::{Given, TrainingGraph, TrainingOptions};
+pub use trainer::{Metrics, Trainer, arenas_of, parameters_of};
+
+use std::path::PathBuf;
+
+/// What can go wrong in training, beyond the device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainingError {
+    /// Loss or gradient stopped being a number; the state is that of the last good step.
+    #[error(
+        "step {step}: the loss is {loss} and the gradient norm {norm}, not finite numbers; \
+         weights and optimizer are as step {} left them",
+        step - 1
+    )]
+    NotFinite {
+        /// The first bad step, counted from 1.
+        step: u64,
+        /// Its loss.
+        loss: f32,
+        /// Its gradient norm.
+        norm: f32,
+    },
+    /// The data do not fit the model.
+    #[error("the model takes images of {expected} (height, width, channels), the data are {found}")]
+    Images {
+        /// What the model takes.
+        expected: String,
+        /// What the data are.
+        found: String,
+    },
+    /// A checkpoint that belongs to something else.
+    #[error("{}: {message}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}

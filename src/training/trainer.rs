@@ -1,0 +1,291 @@
+//! Feeds batches to the training plan and listens to what it records.
+use super::{
+    TrainingError,
+    step::{Given, TrainingGraph, TrainingOptions},
+};
+use crate::{
+    data::{Batch, Batches, Dataset},
+    diffusion::schedule::SchedulerConfig,
+    error::Error,
+    gpu::{Executor, Gpu},
+    ops::Counter,
+    passes,
+    plan::Plan,
+    unet::{ArenaLayout, UNet},
+    weights::Parameters,
+};
+use std::{borrow::Cow, ops::ControlFlow, time::Instant};
+
+/// What a step recorded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Metrics {
+    /// The step, counted from 1.
+    pub step: u64,
+    /// Its loss.
+    pub loss: f32,
+    /// Norm of all gradients together, before clipping.
+    pub gradient_norm: f32,
+}
+
+/// A model in training.
+pub struct Trainer {
+    pub(super) unet: UNet,
+    pub(super) scheduler: SchedulerConfig,
+    pub(super) options: TrainingOptions,
+    pub(super) layout: ArenaLayout,
+    pub(super) graph: TrainingGraph,
+    pub(super) executor: Executor,
+    /// Steps submitted.
+    pub(super) submitted: u64,
+    /// Steps whose metrics were read.
+    reported: u64,
+    size: [usize; 2],
+}
+
+/// Time between two readings of the history: often enough for a progress bar.
+const REPORT_SECONDS: f64 = 0.5;
+
+impl Trainer {
+    /// A new model for images of `[height, width]`, its weights drawn from the options' seed.
+    ///
+    /// # Errors
+    /// If the configuration is inconsistent, or the plan does not fit the device.
+    pub fn new(
+        gpu: &Gpu,
+        unet: UNet,
+        scheduler: SchedulerConfig,
+        size: [usize; 2],
+        options: TrainingOptions,
+    ) -> Result<Self, Error> {
+        Self::with(gpu, unet, scheduler, size, options, Given::Nothing)
+    }
+
+    /// As [`Trainer::new`]; `given` says whether timesteps and noise come from the caller.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn with(
+        gpu: &Gpu,
+        unet: UNet,
+        scheduler: SchedulerConfig,
+        size: [usize; 2],
+        options: TrainingOptions,
+        given: Given,
+    ) -> Result<Self, Error> {
+        let layout = ArenaLayout::new(unet.parameters()?, gpu.target().max_binding);
+        let schedule = scheduler.schedule()?;
+        let timesteps = schedule.timesteps();
+        let graph = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
+        let plan = passes::compile(&graph.graph, gpu.target())?;
+        let mut executor = Executor::new(gpu, plan)?;
+        let coefficients: Vec<f32> = schedule
+            .alphas_cumprod()
+            .iter()
+            .flat_map(|abar| [abar.sqrt() as f32, (1.0 - abar).sqrt() as f32])
+            .collect();
+        executor.write(graph.coefficients, &coefficients)?;
+        let counter = Counter { seed: options.seed, ..Counter::default() };
+        executor.write_u32(graph.counter, &counter.words())?;
+        let (submitted, reported) = (0, 0);
+        let mut trainer =
+            Self { unet, scheduler, options, layout, graph, executor, submitted, reported, size };
+        let seed = trainer.options.seed;
+        let start = trainer.layout.fill(|spec| Cow::Owned(spec.initialise(seed)));
+        trainer.write_state(0, &start)?;
+        trainer.write_state(3, &start)?;
+        Ok(trainer)
+    }
+
+    /// Starts from these weights, the moving average too.
+    ///
+    /// # Errors
+    /// If a parameter is missing or has another shape, or the device is lost.
+    pub fn load(&mut self, weights: &Parameters) -> Result<(), Error> {
+        let arenas = arenas_of(&self.layout, weights)?;
+        self.write_state(0, &arenas)?;
+        self.write_state(3, &arenas)
+    }
+
+    /// The model.
+    pub fn unet(&self) -> &UNet {
+        &self.unet
+    }
+
+    /// Where its parameters lie.
+    pub fn layout(&self) -> &ArenaLayout {
+        &self.layout
+    }
+
+    /// The numbers that decide the run.
+    pub fn options(&self) -> &TrainingOptions {
+        &self.options
+    }
+
+    /// The noise schedule.
+    pub fn scheduler(&self) -> &SchedulerConfig {
+        &self.scheduler
+    }
+
+    /// The step as a graph.
+    pub fn graph(&self) -> &TrainingGraph {
+        &self.graph
+    }
+
+    /// The plan of a step.
+    pub fn plan(&self) -> &Plan {
+        self.executor.plan()
+    }
+
+    /// The executor, for its statistics and for tests.
+    pub fn executor(&mut self) -> &mut Executor {
+        &mut self.executor
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.submitted
+    }
+
+    /// Submits one step on `batch`, without waiting.
+    ///
+    /// # Errors
+    /// If the batch has not the plan's size, or the device refuses.
+    pub fn step(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.executor.write(self.graph.x0, &batch.images)?;
+        if let Some(value) = self.graph.labels {
+            self.executor.write_u32(value, batch.labels.as_deref().unwrap_or_default())?;
+        }
+        self.executor.run(1)?;
+        self.submitted += 1;
+        Ok(())
+    }
+
+    /// Waits, then returns what the steps since the last call recorded (the last
+    /// [`TrainingGraph::HISTORY`] of them).
+    ///
+    /// # Errors
+    /// [`TrainingError::NotFinite`] if a step was bad: nothing was updated in it or since.
+    pub fn metrics(&mut self) -> Result<Vec<Metrics>, Error> {
+        let history = self.executor.read(self.graph.history)?;
+        let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
+        let first = self.reported.max(self.submitted.saturating_sub(rows.len() as u64));
+        let mut metrics = Vec::new();
+        for index in first..self.submitted {
+            let [loss, norm, _, good] = rows[index as usize % rows.len()] else {
+                unreachable!("a row of the history has four columns")
+            };
+            let step = index + 1;
+            if *good == 0.0 {
+                // The device stands still since the step before; so does the host's count.
+                self.submitted = index;
+                self.reported = index;
+                return Err(TrainingError::NotFinite { step, loss: *loss, norm: *norm }.into());
+            }
+            metrics.push(Metrics { step, loss: *loss, gradient_norm: *norm });
+        }
+        self.reported = self.submitted;
+        Ok(metrics)
+    }
+
+    /// Trains until `steps` steps are done in all, or `progress`, which hears the metrics of
+    /// every step in order, breaks.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`] and [`Trainer::metrics`], or if the data do not fit the model.
+    pub fn train(
+        &mut self,
+        data: &Dataset,
+        steps: u64,
+        flip: bool,
+        mut progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let expected = (self.size[0], self.size[1], self.unet.config().in_channels);
+        let found = (data.height(), data.width(), data.channels());
+        if expected != found {
+            let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+            return Err(TrainingError::Images { expected, found }.into());
+        }
+        let mut batches = Batches::new(data, self.options.batch, self.options.seed, flip);
+        // One step, then as many at a time as fill the interval.
+        let mut burst = 1;
+        while self.submitted < steps {
+            let start = Instant::now();
+            let end = steps.min(self.submitted + burst);
+            let count = end - self.submitted;
+            while self.submitted < end {
+                self.step(&batches.batch(self.submitted))?;
+            }
+            let broke = progress(&self.metrics()?).is_break();
+            let seconds = start.elapsed().as_secs_f64() / count as f64;
+            burst = (REPORT_SECONDS / seconds).clamp(1.0, TrainingGraph::HISTORY as f64 / 2.0) as u64;
+            if broke {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The moving average of the weights, as arenas: what one samples with.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn averaged_weights(&mut self) -> Result<Vec<Vec<f32>>, Error> {
+        self.read_state(3)
+    }
+
+    /// The weights as the optimizer sees them, as arenas.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn raw_weights(&mut self) -> Result<Vec<Vec<f32>>, Error> {
+        self.read_state(0)
+    }
+
+    pub(super) fn read_state(&mut self, part: usize) -> Result<Vec<Vec<f32>>, Error> {
+        let arenas = self.graph.state[part].clone();
+        arenas.into_iter().map(|arena| self.executor.read(arena)).collect()
+    }
+
+    pub(super) fn write_state(&mut self, part: usize, arenas: &[Vec<f32>]) -> Result<(), Error> {
+        for (&value, contents) in self.graph.state[part].iter().zip(arenas) {
+            self.executor.write(value, contents)?;
+        }
+        Ok(())
+    }
+
+    /// Continues from `step`, whose state was written before.
+    pub(super) fn resume_at(&mut self, step: u64) -> Result<(), Error> {
+        let counter =
+            Counter { seed: self.options.seed, step: step as u32, ..Counter::default() };
+        self.executor.write_u32(self.graph.counter, &counter.words())?;
+        self.submitted = step;
+        self.reported = step;
+        Ok(())
+    }
+}
+
+/// Weights as arenas.
+///
+/// # Errors
+/// If one is missing or has another shape.
+pub fn arenas_of(layout: &ArenaLayout, weights: &Parameters) -> Result<Vec<Vec<f32>>, Error> {
+    for spec in &layout.specs {
+        let fits = |p: &&crate::weights::Parameter| p.shape == spec.of.shape;
+        if weights.get(&spec.name).filter(fits).is_none() {
+            return Err(Error::MissingParameter { name: format!("{}: {}", spec.name, spec.of) });
+        }
+    }
+    Ok(layout.fill(|spec| {
+        let parameter = weights.get(&spec.name).expect("every name was looked up above");
+        Cow::Borrowed(parameter.data.as_slice())
+    }))
+}
+
+/// Arenas as weights.
+pub fn parameters_of(layout: &ArenaLayout, arenas: &[Vec<f32>]) -> Parameters {
+    let mut parameters = Parameters::default();
+    for (spec, data) in layout.extract(arenas) {
+        parameters.insert(&spec.name, spec.of.shape, data);
+    }
+    parameters
+}
