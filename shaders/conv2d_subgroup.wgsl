@@ -1,0 +1,156 @@
+// Convolution, as a matrix product of output pixels and output channels, for both directions:
+//   y[n, oy, ox, :] = bias + sum over (ky, kx, c) of x[n, iy, ix, c] weight[ky, kx, c, :]
+//   with iy spread = oy stride + ky - top  and  ix spread = ox stride + kx - left
+// over the taps whose source pixel exists.  Spread 1 convolves.  Stride 1, the forward stride as spread and the weight
+// transposed and turned give the input gradient (Dumoulin, Visin 2016, "A guide to convolution arithmetic", chapter 4).
+// The output is cut in spread x spread phases of pixels that share their taps, so no tap is visited in vain.
+// Tiling: a subgroup computes LANES * ROWS_PER_LANE pixels of a phase by LANES * 4 channels. Each lane loads four
+// channels of its own pixels and four weights of its own columns; x goes round by shuffles, the sums stay in registers.
+// tile: LANES = 8
+// tile: ROWS_PER_LANE = 2
+// tile: TAPS = 1
+
+struct Params {
+    /// Images.
+    batch: u32,
+    /// Rows of an image of `x`.
+    in_height: u32,
+    /// Pixels in a row of `x`.
+    in_width: u32,
+    /// Channels of `x`: rows of one tap of `weight`.
+    in_channels: u32,
+    /// Rows of an image of `y`.
+    out_height: u32,
+    /// Pixels in a row of `y`.
+    out_width: u32,
+    /// Channels of `y`, in vec4.
+    out_channels4: u32,
+    /// Rows of taps.
+    kernel_height: u32,
+    /// Taps in a row.
+    kernel_width: u32,
+    /// Source pixels from one output pixel to the next.
+    stride: u32,
+    /// Output pixels from one source pixel to the next; 1, or the forward stride in an input gradient.
+    spread: u32,
+    /// Rows of zeros above the image; at most `kernel_height - 1`.
+    top: u32,
+    /// Zeros left of the image; at most `kernel_width - 1`.
+    left: u32,
+    /// Pixels of a phase from one row to the next: `out_width / spread`, and what separates the rows when TAPS is above 1.
+    lattice_width: u32,
+    /// Workgroups side by side along the channels of `y`; the grid's x axis has this many for each phase.
+    column_groups: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<activation4>;
+
+override HAS_BIAS: bool = false;
+
+const ROWS = LANES * ROWS_PER_LANE;
+const LOADS = ROWS_PER_LANE + (TAPS + LANES - 2u) / LANES;
+const NOWHERE = 0xffffffffu;
+
+@compute @workgroup_size(LANES)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let lane = local.x;
+    let phase = group.x / params.column_groups;
+    let own_column = (group.x - phase * params.column_groups) * LANES + lane;
+    let column = min(own_column, params.out_channels4 - 1u);
+    let phase_y = phase / params.spread;
+    let phase_x = phase - phase_y * params.spread;
+    let lattice_height = (params.out_height + params.spread - 1u) / params.spread;
+
+    let first = (group.z * groups.y + group.y) * ROWS + lane;
+    var source_y: array<i32, LOADS>;
+    var source_x: array<i32, LOADS>;
+    var image: array<u32, LOADS>;
+    var place: array<u32, LOADS>;
+    for (var r = 0u; r < LOADS; r++) {
+        let pixel = first + r * LANES;
+        let row = pixel / params.lattice_width;
+        let n = row / lattice_height;
+        let lattice_x = pixel - row * params.lattice_width;
+        let lattice_y = row - n * lattice_height;
+        let oy = lattice_y * params.spread + phase_y;
+        let ox = lattice_x * params.spread + phase_x;
+        let exists = n < params.batch && oy < params.out_height && ox < params.out_width;
+        place[r] = select(NOWHERE, (n * params.out_height + oy) * params.out_width + ox, exists);
+        source_y[r] = select(-0x1000000, i32(lattice_y * params.stride), n < params.batch);
+        source_x[r] = i32(lattice_x * params.stride);
+        image[r] = n * params.in_height;
+    }
+
+    // The first tap that meets this phase without remainder, and the source pixel it meets.
+    let first_ky = (params.top + (params.spread - 1u) * phase_y * params.stride) % params.spread;
+    let first_kx = (params.left + (params.spread - 1u) * phase_x * params.stride) % params.spread;
+    let first_y = (i32(phase_y * params.stride + first_ky) - i32(params.top)) / i32(params.spread);
+    let first_x = (i32(phase_x * params.stride + first_kx) - i32(params.left)) / i32(params.spread);
+    let in_channels4 = (params.in_channels + 3u) / 4u;
+
+    var sum: array<vec4<f32>, ROWS>;
+    var offset_y = first_y;
+    for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
+        var offset_x = first_x;
+        for (var kx = first_kx; kx < params.kernel_width; kx += params.spread * TAPS) {
+            var base: array<u32, LOADS>;
+            var inside: array<bool, LOADS>;
+            for (var r = 0u; r < LOADS; r++) {
+                let iy = source_y[r] + offset_y;
+                let ix = source_x[r] + offset_x;
+                inside[r] = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width);
+                base[r] = select(0u, ((image[r] + u32(iy)) * params.in_width + u32(ix)) * in_channels4, inside[r]);
+            }
+            let tap = (ky * params.kernel_width + kx) * params.in_channels;
+            for (var k = 0u; k < in_channels4; k++) {
+                var a: array<vec4<f32>, LOADS>;
+                for (var r = 0u; r < LOADS; r++) {
+                    a[r] = select(vec4<f32>(), widen_activation(x[base[r] + k]), inside[r]);
+                }
+                var b: array<vec4<f32>, 4u * TAPS>;
+                for (var q = 0u; q < 4u; q++) {
+                    // The pad lanes of x are zero; any weight of this tap will do for them.
+                    let row = tap + min(k * 4u + q, params.in_channels - 1u);
+                    for (var t = 0u; t < TAPS; t++) {
+                        b[t * 4u + q] = widen_weight(weight[(row + t * params.in_channels) * params.out_channels4 + column]);
+                    }
+                }
+                for (var i = 0u; i < ROWS; i++) {
+                    var s = sum[i];
+                    for (var t = 0u; t < TAPS; t++) {
+                        let r = (i + t) / LANES;
+                        let source = (i + t) % LANES;
+                        s = fma(vec4<f32>(subgroupShuffle(a[r].x, source)), b[t * 4u], s);
+                        s = fma(vec4<f32>(subgroupShuffle(a[r].y, source)), b[t * 4u + 1u], s);
+                        s = fma(vec4<f32>(subgroupShuffle(a[r].z, source)), b[t * 4u + 2u], s);
+                        s = fma(vec4<f32>(subgroupShuffle(a[r].w, source)), b[t * 4u + 3u], s);
+                    }
+                    sum[i] = s;
+                }
+            }
+            offset_x += i32(TAPS);
+        }
+        offset_y += 1;
+    }
+
+    var addend = vec4<f32>();
+    if HAS_BIAS {
+        addend = bias[column];
+    }
+    for (var r = 0u; r < ROWS_PER_LANE; r++) {
+        for (var i = 0u; i < LANES; i++) {
+            let pixel = subgroupShuffle(place[r], i);
+            if pixel != NOWHERE && own_column < params.out_channels4 {
+                y[pixel * params.out_channels4 + column] = narrow_activation(sum[r * LANES + i] + addend);
+            }
+        }
+    }
+}

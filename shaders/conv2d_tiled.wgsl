@@ -1,0 +1,151 @@
+// Convolution in both directions, as conv2d_subgroup.wgsl has it (the same sum, bindings and Params), for devices
+// without a small subgroup of fixed size.
+// Tiling: 64 invocations compute 64 pixels of a phase by 64 channels, 8 pixels by 2 vec4 each; 16 channels of x and of
+// weight at a time stand in workgroup memory (8 KiB).
+
+struct Params {
+    /// Images.
+    batch: u32,
+    /// Rows of an image of `x`.
+    in_height: u32,
+    /// Pixels in a row of `x`.
+    in_width: u32,
+    /// Channels of `x`: rows of one tap of `weight`.
+    in_channels: u32,
+    /// Rows of an image of `y`.
+    out_height: u32,
+    /// Pixels in a row of `y`.
+    out_width: u32,
+    /// Channels of `y`, in vec4.
+    out_channels4: u32,
+    /// Rows of taps.
+    kernel_height: u32,
+    /// Taps in a row.
+    kernel_width: u32,
+    /// Source pixels from one output pixel to the next.
+    stride: u32,
+    /// Output pixels from one source pixel to the next; 1, or the forward stride in an input gradient.
+    spread: u32,
+    /// Rows of zeros above the image; at most `kernel_height - 1`.
+    top: u32,
+    /// Zeros left of the image; at most `kernel_width - 1`.
+    left: u32,
+    /// Pixels of a phase from one row to the next: `out_width / spread`, rounded up.
+    lattice_width: u32,
+    /// Workgroups side by side along the channels of `y`; the grid's x axis has this many for each phase.
+    column_groups: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<activation4>;
+
+override HAS_BIAS: bool = false;
+
+const ROWS = 64u;
+const COLUMNS4 = 16u;
+const DEPTH4 = 4u;
+const NOWHERE = 0xffffffffu;
+
+var<workgroup> x_tile: array<vec4<f32>, DEPTH4 * ROWS>;
+var<workgroup> weight_tile: array<vec4<f32>, DEPTH4 * 4u * COLUMNS4>;
+var<workgroup> places: array<u32, ROWS>;
+
+@compute @workgroup_size(ROWS)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let own = local.x;
+    let phase = group.x / params.column_groups;
+    let first_column = (group.x - phase * params.column_groups) * COLUMNS4;
+    let phase_y = phase / params.spread;
+    let phase_x = phase - phase_y * params.spread;
+    let lattice_height = (params.out_height + params.spread - 1u) / params.spread;
+
+    // Every invocation fetches one pixel's channels.
+    let pixel = (group.z * groups.y + group.y) * ROWS + own;
+    let row = pixel / params.lattice_width;
+    let n = row / lattice_height;
+    let lattice_x = pixel - row * params.lattice_width;
+    let lattice_y = row - n * lattice_height;
+    let oy = lattice_y * params.spread + phase_y;
+    let ox = lattice_x * params.spread + phase_x;
+    let exists = n < params.batch && oy < params.out_height && ox < params.out_width;
+    places[own] = select(NOWHERE, (n * params.out_height + oy) * params.out_width + ox, exists);
+    let source_y = select(-0x1000000, i32(lattice_y * params.stride), exists);
+    let source_x = i32(lattice_x * params.stride);
+
+    // And four vec4 of weights, all of one column.
+    let fetch_column = min(first_column + own % COLUMNS4, params.out_channels4 - 1u);
+    let fetch_row = own / COLUMNS4;
+
+    // The first tap that meets this phase without remainder, and the source pixel it meets.
+    let first_ky = (params.top + (params.spread - 1u) * phase_y * params.stride) % params.spread;
+    let first_kx = (params.left + (params.spread - 1u) * phase_x * params.stride) % params.spread;
+    let first_y = (i32(phase_y * params.stride + first_ky) - i32(params.top)) / i32(params.spread);
+    let first_x = (i32(phase_x * params.stride + first_kx) - i32(params.left)) / i32(params.spread);
+    let in_channels4 = (params.in_channels + 3u) / 4u;
+
+    let tile_row = own / 8u;
+    let tile_column = own % 8u;
+    var sum: array<vec4<f32>, 16>;
+    var offset_y = first_y;
+    for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
+        var offset_x = first_x;
+        for (var kx = first_kx; kx < params.kernel_width; kx += params.spread) {
+            let iy = source_y + offset_y;
+            let ix = source_x + offset_x;
+            let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width);
+            let base = select(0u, ((n * params.in_height + u32(iy)) * params.in_width + u32(ix)) * in_channels4, inside);
+            let tap = (ky * params.kernel_width + kx) * params.in_channels;
+            for (var k = 0u; k < in_channels4; k += DEPTH4) {
+                // The tiles of the step before are still being read.
+                workgroupBarrier();
+                for (var d = 0u; d < DEPTH4; d++) {
+                    let fetched = widen_activation(x[base + min(k + d, in_channels4 - 1u)]);
+                    x_tile[d * ROWS + own] = select(vec4<f32>(), fetched, inside && k + d < in_channels4);
+                    // Where x is zero, at pad lanes and past the last channel, any weight of this tap will do.
+                    let channel = min((k + d) * 4u + fetch_row, params.in_channels - 1u);
+                    weight_tile[d * ROWS + own] = widen_weight(weight[(tap + channel) * params.out_channels4 + fetch_column]);
+                }
+                workgroupBarrier();
+                for (var d = 0u; d < DEPTH4; d++) {
+                    var a: array<vec4<f32>, 8>;
+                    for (var i = 0u; i < 8u; i++) {
+                        a[i] = x_tile[d * ROWS + i * 8u + tile_row];
+                    }
+                    for (var q = 0u; q < 4u; q++) {
+                        let b0 = weight_tile[(d * 4u + q) * COLUMNS4 + tile_column];
+                        let b1 = weight_tile[(d * 4u + q) * COLUMNS4 + 8u + tile_column];
+                        for (var i = 0u; i < 8u; i++) {
+                            sum[i * 2u] = fma(vec4<f32>(a[i][q]), b0, sum[i * 2u]);
+                            sum[i * 2u + 1u] = fma(vec4<f32>(a[i][q]), b1, sum[i * 2u + 1u]);
+                        }
+                    }
+                }
+            }
+            offset_x += 1;
+        }
+        offset_y += 1;
+    }
+
+    for (var j = 0u; j < 2u; j++) {
+        let column = first_column + j * 8u + tile_column;
+        if column < params.out_channels4 {
+            var addend = vec4<f32>();
+            if HAS_BIAS {
+                addend = bias[column];
+            }
+            for (var i = 0u; i < 8u; i++) {
+                let place = places[i * 8u + tile_row];
+                if place != NOWHERE {
+                    y[place * params.out_channels4 + column] = narrow_activation(sum[i * 2u + j] + addend);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+// Weight gradient of a convolution: an outer product summed over output pixels.
+//   dweight[ky, kx, c, :] = sum over (n, oy, ox) of x[n, oy stride + ky - top, ox stride + kx - left, c] dy[n, oy, ox, :]
+// over the pixels whose source exists.  The rows of all taps, in vec4 of input channels, are numbered through, so that
+// a layer of few channels fills a workgroup with several taps.
+// The sum is split among slots: each adds a fixed run of output pixels, and `fold_slots` adds the slots in order.
+// Tiling: a subgroup computes LANES vec4 of rows by LANES * 4 columns, PIXELS pixels at a time. Each lane loads its own
+// four channels of x and of dy; x goes round by shuffles, the sums stay in registers.
+// tile: LANES = 8
+// tile: PIXELS = 2
+
+struct Params {
+    /// Rows of an image of `x`.
+    in_height: u32,
+    /// Pixels in a row of `x`.
+    in_width: u32,
+    /// Channels of `x`.
+    in_channels: u32,
+    /// Rows of an image of `dy`.
+    out_height: u32,
+    /// Pixels in a row of `dy`.
+    out_width: u32,
+    /// Channels of `dy`, in vec4.
+    out_channels4: u32,
+    /// Rows of taps.
+    kernel_height: u32,
+    /// Taps in a row.
+    kernel_width: u32,
+    /// Source pixels from one output pixel to the next.
+    stride: u32,
+    /// Rows of zeros above the image.
+    top: u32,
+    /// Zeros left of the image.
+    left: u32,
+    /// Output pixels in all images.
+    pixels: u32,
+    /// Output pixels that a slot adds.
+    slot_pixels: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> dy: array<activation4>;
+@group(0) @binding(3) var<storage, read_write> dweight: array<vec4<f32>>;
+
+@compute @workgroup_size(LANES)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let lane = local.x;
+    let in_channels4 = (params.in_channels + 3u) / 4u;
+    let rows4 = params.kernel_height * params.kernel_width * in_channels4;
+    let own_row4 = group.y * LANES + lane;
+    let row4 = min(own_row4, rows4 - 1u);
+    let tap = row4 / in_channels4;
+    let c4 = row4 - tap * in_channels4;
+    let ky = tap / params.kernel_width;
+    let offset_y = i32(ky) - i32(params.top);
+    let offset_x = i32(tap - ky * params.kernel_width) - i32(params.left);
+    let own_column = group.x * LANES + lane;
+    let column = min(own_column, params.out_channels4 - 1u);
+
+    var sum: array<vec4<f32>, 4u * LANES>;
+    let first = group.z * params.slot_pixels;
+    let end = min(first + params.slot_pixels, params.pixels);
+    var ox = first % params.out_width;
+    var oy = first / params.out_width % params.out_height;
+    var image = first / params.out_width / params.out_height * params.in_height;
+    for (var pixel = first; pixel < end; pixel += PIXELS) {
+        var a: array<vec4<f32>, PIXELS>;
+        var b: array<vec4<f32>, PIXELS>;
+        for (var p = 0u; p < PIXELS; p++) {
+            let iy = i32(oy * params.stride) + offset_y;
+            let ix = i32(ox * params.stride) + offset_x;
+            let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width) && pixel + p < end;
+            let source = select(0u, (image + u32(iy)) * params.in_width + u32(ix), inside);
+            a[p] = select(vec4<f32>(), widen_activation(x[source * in_channels4 + c4]), inside);
+            b[p] = widen_activation(dy[min(pixel + p, end - 1u) * params.out_channels4 + column]);
+            let next_row = ox + 1u == params.out_width;
+            let next_image = next_row && oy + 1u == params.out_height;
+            ox = select(ox + 1u, 0u, next_row);
+            oy = select(select(oy, oy + 1u, next_row), 0u, next_image);
+            image = select(image, image + params.in_height, next_image);
+        }
+        for (var i = 0u; i < LANES; i++) {
+            for (var q = 0u; q < 4u; q++) {
+                var total = sum[i * 4u + q];
+                for (var p = 0u; p < PIXELS; p++) {
+                    total = fma(vec4<f32>(subgroupShuffle(a[p][q], i)), b[p], total);
+                }
+                sum[i * 4u + q] = total;
+            }
+        }
+    }
+
+    let slot_rows = group.z * params.kernel_height * params.kernel_width * params.in_channels;
+    for (var i = 0u; i < LANES; i++) {
+        let channel = subgroupShuffle(c4, i) * 4u;
+        let first_row = slot_rows + subgroupShuffle(tap, i) * params.in_channels + channel;
+        let rows = select(0u, min(params.in_channels - channel, 4u), subgroupShuffle(own_row4, i) < rows4);
+        for (var q = 0u; q < 4u; q++) {
+            if q < rows && own_column < params.out_channels4 {
+                dweight[(first_row + q) * params.out_channels4 + column] = sum[i * 4u + q];
+            }
+        }
+    }
+}

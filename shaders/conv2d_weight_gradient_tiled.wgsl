@@ -1,0 +1,121 @@
+// Weight gradient of a convolution, as conv2d_weight_gradient_subgroup.wgsl has it (the same sum, slots, bindings and
+// Params), for devices without a small subgroup of fixed size.
+// Tiling: 64 invocations compute 16 vec4 of rows by 64 columns, 8 rows by 2 vec4 each; 16 pixels of x and of dy at a
+// time stand in workgroup memory (8 KiB).
+
+struct Params {
+    /// Rows of an image of `x`.
+    in_height: u32,
+    /// Pixels in a row of `x`.
+    in_width: u32,
+    /// Channels of `x`.
+    in_channels: u32,
+    /// Rows of an image of `dy`.
+    out_height: u32,
+    /// Pixels in a row of `dy`.
+    out_width: u32,
+    /// Channels of `dy`, in vec4.
+    out_channels4: u32,
+    /// Rows of taps.
+    kernel_height: u32,
+    /// Taps in a row.
+    kernel_width: u32,
+    /// Source pixels from one output pixel to the next.
+    stride: u32,
+    /// Rows of zeros above the image.
+    top: u32,
+    /// Zeros left of the image.
+    left: u32,
+    /// Output pixels in all images.
+    pixels: u32,
+    /// Output pixels that a slot adds.
+    slot_pixels: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> dy: array<activation4>;
+@group(0) @binding(3) var<storage, read_write> dweight: array<vec4<f32>>;
+
+const WIDTH4 = 16u;
+const DEPTH = 16u;
+const FETCHED = DEPTH / 4u;
+
+var<workgroup> x_tile: array<vec4<f32>, DEPTH * WIDTH4>;
+var<workgroup> dy_tile: array<vec4<f32>, DEPTH * WIDTH4>;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let own = local.x;
+    let in_channels4 = (params.in_channels + 3u) / 4u;
+    let rows4 = params.kernel_height * params.kernel_width * in_channels4;
+
+    // Every invocation fetches every fourth pixel, for one vec4 of rows and one of columns.
+    let row4 = min(group.y * WIDTH4 + own % WIDTH4, rows4 - 1u);
+    let tap = row4 / in_channels4;
+    let c4 = row4 - tap * in_channels4;
+    let ky = tap / params.kernel_width;
+    let offset_y = i32(ky) - i32(params.top);
+    let offset_x = i32(tap - ky * params.kernel_width) - i32(params.left);
+    let column = min(group.x * WIDTH4 + own % WIDTH4, params.out_channels4 - 1u);
+
+    let tile_row = own / 8u;
+    let tile_column = own % 8u;
+    let first = group.z * params.slot_pixels;
+    let end = min(first + params.slot_pixels, params.pixels);
+    var pixel = first + own / WIDTH4;
+    var ox = pixel % params.out_width;
+    var oy = pixel / params.out_width % params.out_height;
+    var image = pixel / params.out_width / params.out_height * params.in_height;
+    var sum: array<vec4<f32>, 16>;
+    for (var start = first; start < end; start += DEPTH) {
+        // The tiles of the step before are still being read.
+        workgroupBarrier();
+        for (var p = 0u; p < FETCHED; p++) {
+            let iy = i32(oy * params.stride) + offset_y;
+            let ix = i32(ox * params.stride) + offset_x;
+            let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width) && pixel < end;
+            let source = select(0u, (image + u32(iy)) * params.in_width + u32(ix), inside);
+            x_tile[p * 64u + own] = select(vec4<f32>(), widen_activation(x[source * in_channels4 + c4]), inside);
+            dy_tile[p * 64u + own] = widen_activation(dy[min(pixel, end - 1u) * params.out_channels4 + column]);
+            pixel += 4u;
+            ox += 4u;
+            while ox >= params.out_width {
+                ox -= params.out_width;
+                let next_image = oy + 1u == params.out_height;
+                oy = select(oy + 1u, 0u, next_image);
+                image = select(image, image + params.in_height, next_image);
+            }
+        }
+        workgroupBarrier();
+        for (var p = 0u; p < DEPTH; p++) {
+            let b0 = dy_tile[p * WIDTH4 + tile_column];
+            let b1 = dy_tile[p * WIDTH4 + 8u + tile_column];
+            for (var h = 0u; h < 2u; h++) {
+                let a = x_tile[p * WIDTH4 + h * 8u + tile_row];
+                for (var q = 0u; q < 4u; q++) {
+                    let i = (h * 4u + q) * 2u;
+                    sum[i] = fma(vec4<f32>(a[q]), b0, sum[i]);
+                    sum[i + 1u] = fma(vec4<f32>(a[q]), b1, sum[i + 1u]);
+                }
+            }
+        }
+    }
+
+    let slot_rows = group.z * params.kernel_height * params.kernel_width * params.in_channels;
+    for (var h = 0u; h < 2u; h++) {
+        let written4 = group.y * WIDTH4 + h * 8u + tile_row;
+        let written_tap = written4 / in_channels4;
+        let channel = (written4 - written_tap * in_channels4) * 4u;
+        let first_row = slot_rows + written_tap * params.in_channels + channel;
+        let rows = select(0u, min(params.in_channels - channel, 4u), written4 < rows4);
+        for (var q = 0u; q < rows; q++) {
+            for (var j = 0u; j < 2u; j++) {
+                let written_column = group.x * WIDTH4 + j * 8u + tile_column;
+                if written_column < params.out_channels4 {
+                    dweight[(first_row + q) * params.out_channels4 + written_column] = sum[(h * 4u + q) * 2u + j];
+                }
+            }
+        }
+    }
+}

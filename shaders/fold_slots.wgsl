@@ -1,0 +1,33 @@
+// Adds partial sums in the order of their slots, so that the result does not depend on who finished first:
+//   total[i] = ((slots[0, i] + slots[1, i]) + slots[2, i]) + ...
+// Tiling: one invocation per vec4 of the result.
+
+struct Params {
+    /// Partial sums of each element.
+    slots: u32,
+    /// Elements of the result, in vec4.
+    elements4: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> total: array<vec4<f32>>;
+
+override WORKGROUP: u32 = 64u;
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let element = (group.y * groups.x + group.x) * WORKGROUP + local.x;
+    if element >= params.elements4 {
+        return;
+    }
+    var sum = partial[element];
+    for (var slot = 1u; slot < params.slots; slot++) {
+        sum += partial[slot * params.elements4 + element];
+    }
+    total[element] = sum;
+}

@@ -1,0 +1,170 @@
+//! Extents of a convolution, shared by the forward op and its gradients.
+use crate::{
+    ops::ShapeError,
+    value::{ElementType, TensorType},
+};
+
+/// Everything that says which pixels meet in a convolution, named as in the forward direction.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Extents {
+    pub batch: usize,
+    pub in_height: usize,
+    pub in_width: usize,
+    pub in_channels: usize,
+    pub out_height: usize,
+    pub out_width: usize,
+    pub out_channels: usize,
+    pub kernel: [usize; 2],
+    pub stride: usize,
+    pub top: usize,
+    pub left: usize,
+}
+
+impl Extents {
+    /// Extents of a convolution that `infer` has accepted.
+    pub fn new(
+        x: TensorType,
+        kernel: [usize; 2],
+        out_channels: usize,
+        stride: usize,
+        [top, bottom, left, right]: [usize; 4],
+    ) -> Self {
+        let [batch, in_height, in_width, in_channels] = x.shape[..] else {
+            unreachable!("four axes, as infer found")
+        };
+        Self {
+            batch,
+            in_height,
+            in_width,
+            in_channels,
+            out_height: (in_height + top + bottom - kernel[0]) / stride + 1,
+            out_width: (in_width + left + right - kernel[1]) / stride + 1,
+            out_channels,
+            kernel,
+            stride,
+            top,
+            left,
+        }
+    }
+
+    /// A product of matrices: `rows` pixels and one tap.
+    pub fn product(rows: usize, in_channels: usize, out_channels: usize) -> Self {
+        Self::new(
+            TensorType::f32(&[1, 1, rows, in_channels]),
+            [1, 1],
+            out_channels,
+            1,
+            [0; 4],
+        )
+    }
+
+    /// Type of the output in storage `element`.
+    pub fn y(&self, element: ElementType) -> TensorType {
+        TensorType::f32(&[
+            self.batch,
+            self.out_height,
+            self.out_width,
+            self.out_channels,
+        ])
+        .with_element(element)
+    }
+
+    /// Output pixels in all images.
+    pub fn pixels(&self) -> usize {
+        self.batch * self.out_height * self.out_width
+    }
+
+    /// Taps of the kernel.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Two operations per tap, pixel and pair of channels, those that meet padding included.
+    pub fn flops(&self) -> u64 {
+        2 * (self.pixels() * self.taps()) as u64 * (self.in_channels * self.out_channels) as u64
+    }
+
+    /// Calls `meet(tap, pixel of x, pixel of y)` for all that meet, pixels numbered through.
+    pub fn for_each_tap(&self, mut meet: impl FnMut(usize, usize, usize)) {
+        for pixel in 0..self.pixels() {
+            let (row, ox) = (pixel / self.out_width, pixel % self.out_width);
+            let (n, oy) = (row / self.out_height, row % self.out_height);
+            for tap in 0..self.taps() {
+                let y = (oy * self.stride + tap / self.kernel[1]).checked_sub(self.top);
+                let x = (ox * self.stride + tap % self.kernel[1]).checked_sub(self.left);
+                if let (Some(y), Some(x)) = (y, x)
+                    && y < self.in_height
+                    && x < self.in_width
+                {
+                    meet(tap, (n * self.in_height + y) * self.in_width + x, pixel);
+                }
+            }
+        }
+    }
+}
+
+/// `operand` must be images.
+pub(super) fn check_images(
+    op: &str,
+    operand: &str,
+    found: TensorType,
+    operands: &[TensorType],
+) -> Result<(), ShapeError> {
+    if found.shape.len() == 4 && found.element != ElementType::U32 {
+        return Ok(());
+    }
+    let message = format!("{operand} must be [batch, height, width, channels], found {found}");
+    Err(ShapeError::new(op, message, operands))
+}
+
+/// `weight` must be taps of matrices.
+pub(super) fn check_weight(
+    op: &str,
+    weight: TensorType,
+    operands: &[TensorType],
+) -> Result<(), ShapeError> {
+    if weight.shape.len() == 4 && weight.element != ElementType::U32 {
+        return Ok(());
+    }
+    let expected = "[kernel_height, kernel_width, in_channels, out_channels]";
+    Err(ShapeError::new(
+        op,
+        format!("weight must be {expected}, found {weight}"),
+        operands,
+    ))
+}
+
+/// Height and width of the output.
+pub(super) fn output(
+    op: &str,
+    image: [usize; 2],
+    kernel: [usize; 2],
+    stride: usize,
+    [top, bottom, left, right]: [usize; 4],
+    operands: &[TensorType],
+) -> Result<[usize; 2], ShapeError> {
+    let wrong = |message: String| Err(ShapeError::new(op, message, operands));
+    let mut output = [0; 2];
+    for (axis, padding) in [(0, [top, bottom]), (1, [left, right])] {
+        let (pixels, taps) = (image[axis], kernel[axis]);
+        let name = ["height", "width"][axis];
+        if stride == 0 || taps == 0 {
+            return wrong(format!(
+                "stride {stride} and kernel {name} {taps} must be at least 1"
+            ));
+        }
+        if padding.iter().any(|&zeros| zeros >= taps) {
+            return wrong(format!(
+                "padding {padding:?} must be below the kernel {name}, {taps}"
+            ));
+        }
+        let padded = pixels + padding[0] + padding[1];
+        let Some(room) = padded.checked_sub(taps) else {
+            return wrong(format!(
+                "kernel {name} {taps} exceeds the padded {name} {padded}"
+            ));
+        };
+        output[axis] = room / stride + 1;
+    }
+    Ok(output)
+}

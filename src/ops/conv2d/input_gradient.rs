@@ -1,0 +1,118 @@
+//! Gradient of a convolution with respect to its images.
+use super::{Extents, attributes, extents, products};
+use crate::{
+    error::Error,
+    graph::Equation,
+    ops::{Backward, Lowering, Operator, ShapeError, operands},
+    plan::Cost,
+    reference::Tensor,
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+/// `dx[n, y, x, c]`, the sum of `dy[n, i, j, o] weight[ky, kx, c, o]` over the taps and pixels with
+/// `y = i stride + ky - top` and `x = j stride + kx - left`.
+///
+/// Operands `dy [batch, out_height, out_width, out]` and `weight [kernel_height, kernel_width, in,
+/// out]`; `dx [batch, height, width, in]` has the storage of `dy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2dInputGradient {
+    /// Of the forward op.
+    pub stride: usize,
+    /// Of the forward op: above, below, left, right.
+    pub padding: [usize; 4],
+    /// Height of `dx`.
+    pub height: usize,
+    /// Width of `dx`.
+    pub width: usize,
+}
+
+impl fmt::Display for Conv2dInputGradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (attributes, Self { height, width, .. }) =
+            (attributes(self.stride, self.padding), self);
+        write!(
+            f,
+            "conv2d_input_gradient{{{attributes} height={height} width={width}}}"
+        )
+    }
+}
+
+impl Conv2dInputGradient {
+    fn dx(&self, dy: TensorType, weight: TensorType) -> TensorType {
+        dy.with_shape(&[dy.shape[0], self.height, self.width, weight.shape[2]])
+    }
+
+    fn extents(&self, dy: TensorType, weight: TensorType) -> Extents {
+        let kernel = [weight.shape[0], weight.shape[1]];
+        Extents::new(
+            self.dx(dy, weight),
+            kernel,
+            weight.shape[3],
+            self.stride,
+            self.padding,
+        )
+    }
+}
+
+impl Operator for Conv2dInputGradient {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "conv2d_input_gradient";
+        let [dy, weight] = operands(op, inputs)?;
+        extents::check_images(op, "dy", dy, inputs)?;
+        extents::check_weight(op, weight, inputs)?;
+        let (image, kernel) = (
+            [self.height, self.width],
+            [weight.shape[0], weight.shape[1]],
+        );
+        let [height, width] =
+            extents::output(op, image, kernel, self.stride, self.padding, inputs)?;
+        let expected = dy.with_shape(&[dy.shape[0], height, width, weight.shape[3]]);
+        if dy != expected {
+            return Err(ShapeError::new(
+                op,
+                format!("dy must be {expected}, found {dy}"),
+                inputs,
+            ));
+        }
+        Ok(vec![self.dx(dy, weight)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (dy, weight) = (inputs[0], inputs[1]);
+        let of = |tensor: &Tensor| TensorType::f32(&tensor.shape);
+        let extents = self.extents(of(dy), of(weight));
+        let (channels, outputs) = (extents.in_channels, extents.out_channels);
+        let mut dx = Tensor::zeros(self.dx(of(dy), of(weight)).shape);
+        extents.for_each_tap(|tap, source, pixel| {
+            for c in 0..channels {
+                for o in 0..outputs {
+                    dx.data[source * channels + c] += dy.data[pixel * outputs + o]
+                        * weight.data[(tap * channels + c) * outputs + o];
+                }
+            }
+        });
+        vec![dx]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let extents = self.extents(lowering.type_of(dy), lowering.type_of(weight));
+        products::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [dy, weight] = [inputs[0], inputs[1]];
+        let bytes = dy.bytes() + weight.bytes() + self.dx(dy, weight).bytes();
+        Cost {
+            flops: self.extents(dy, weight).flops(),
+            bytes,
+        }
+    }
+}

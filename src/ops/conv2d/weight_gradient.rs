@@ -1,0 +1,106 @@
+//! Gradient of a convolution with respect to its weight.
+use super::{Extents, attributes, extents, products};
+use crate::{
+    error::Error,
+    graph::Equation,
+    ops::{Backward, Lowering, Operator, ShapeError, operands},
+    plan::Cost,
+    reference::Tensor,
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+/// `dweight[ky, kx, c, o]`, the sum of `x[n, i stride + ky - top, j stride + kx - left, c]
+/// dy[n, i, j, o]` over the pixels `n, i, j` of `dy` whose source exists.
+///
+/// Operands `x [batch, height, width, in]` and `dy [batch, out_height, out_width, out]` of one
+/// storage; `dweight [kernel_height, kernel_width, in, out]` is f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conv2dWeightGradient {
+    /// Of the forward op.
+    pub stride: usize,
+    /// Of the forward op: above, below, left, right.
+    pub padding: [usize; 4],
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+}
+
+impl fmt::Display for Conv2dWeightGradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (attributes, [height, width]) = (attributes(self.stride, self.padding), self.kernel);
+        write!(
+            f,
+            "conv2d_weight_gradient{{{attributes} kernel={height},{width}}}"
+        )
+    }
+}
+
+impl Conv2dWeightGradient {
+    fn extents(&self, x: TensorType, dy: TensorType) -> Extents {
+        Extents::new(x, self.kernel, dy.shape.last(), self.stride, self.padding)
+    }
+
+    fn dweight(&self, x: TensorType, dy: TensorType) -> TensorType {
+        let [height, width] = self.kernel;
+        TensorType::f32(&[height, width, x.shape.last(), dy.shape.last()])
+    }
+}
+
+impl Operator for Conv2dWeightGradient {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "conv2d_weight_gradient";
+        let [x, dy] = operands(op, inputs)?;
+        extents::check_images(op, "x", x, inputs)?;
+        extents::check_images(op, "dy", dy, inputs)?;
+        let image = [x.shape[1], x.shape[2]];
+        let [height, width] =
+            extents::output(op, image, self.kernel, self.stride, self.padding, inputs)?;
+        let expected = x.with_shape(&[x.shape[0], height, width, dy.shape.last()]);
+        if dy != expected {
+            return Err(ShapeError::new(
+                op,
+                format!("dy must be {expected}, found {dy}"),
+                inputs,
+            ));
+        }
+        Ok(vec![self.dweight(x, dy)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let of = |tensor: &Tensor| TensorType::f32(&tensor.shape);
+        let extents = self.extents(of(x), of(dy));
+        let (channels, outputs) = (extents.in_channels, extents.out_channels);
+        let mut dweight = Tensor::zeros(self.dweight(of(x), of(dy)).shape);
+        extents.for_each_tap(|tap, source, pixel| {
+            for c in 0..channels {
+                for o in 0..outputs {
+                    dweight.data[(tap * channels + c) * outputs + o] +=
+                        x.data[source * channels + c] * dy.data[pixel * outputs + o];
+                }
+            }
+        });
+        vec![dweight]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let extents = self.extents(lowering.type_of(x), lowering.type_of(dy));
+        products::weight_gradient(lowering, &self.to_string(), &extents, [x, dy, dweight])
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [x, dy] = [inputs[0], inputs[1]];
+        let bytes = x.bytes() + dy.bytes() + self.dweight(x, dy).bytes();
+        Cost {
+            flops: self.extents(x, dy).flops(),
+            bytes,
+        }
+    }
+}

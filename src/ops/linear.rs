@@ -1,0 +1,290 @@
+//! Linear layer and its gradients: a convolution of one tap over a row of pixels.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, SumRows,
+    conv2d::{Extents, products},
+    operands,
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    value::{ElementType, TensorType, Value},
+};
+use std::fmt;
+
+/// `y[.., o] = bias[o] + sum over c of x[.., c] weight[c, o]`.
+///
+/// Operands `x [.., in]` of two axes or more, `weight [in, out]` and, if there is a third,
+/// `bias [out]` in f32; `y [.., out]` has the storage of `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Linear;
+
+/// `dx[.., c] = sum over o of dy[.., o] weight[c, o]`; operands `dy`, `weight`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinearInputGradient;
+
+/// `dweight[c, o]`, the sum of `x[.., c] dy[.., o]` over all rows, in f32; operands `x`, `dy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinearWeightGradient;
+
+impl fmt::Display for Linear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("linear")
+    }
+}
+
+impl fmt::Display for LinearInputGradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("linear_input_gradient")
+    }
+}
+
+impl fmt::Display for LinearWeightGradient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("linear_weight_gradient")
+    }
+}
+
+/// `rows` with `last` as innermost extent.
+fn with_last(rows: TensorType, last: usize) -> TensorType {
+    let mut extents = rows.shape.to_vec();
+    *extents.last_mut().expect("a shape has at least one axis") = last;
+    rows.with_shape(&extents)
+}
+
+fn check_rows(
+    op: &str,
+    operand: &str,
+    found: TensorType,
+    operands: &[TensorType],
+) -> Result<(), ShapeError> {
+    if found.shape.len() >= 2 && found.element != ElementType::U32 {
+        return Ok(());
+    }
+    let message = format!("{operand} must be rows of channels, found {found}");
+    Err(ShapeError::new(op, message, operands))
+}
+
+fn check_weight(op: &str, weight: TensorType, operands: &[TensorType]) -> Result<(), ShapeError> {
+    if weight.shape.len() == 2 && weight.element != ElementType::U32 {
+        return Ok(());
+    }
+    let message = format!("weight must be [in_channels, out_channels], found {weight}");
+    Err(ShapeError::new(op, message, operands))
+}
+
+fn product_cost(rows: usize, channels: usize, outputs: usize, tensors: &[TensorType]) -> Cost {
+    Cost {
+        flops: Extents::product(rows, channels, outputs).flops(),
+        bytes: tensors.iter().map(TensorType::bytes).sum(),
+    }
+}
+
+impl Operator for Linear {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let wrong = |message: String| Err(ShapeError::new("linear", message, inputs));
+        let [x, weight] = operands("linear", &inputs[..inputs.len().min(2)])?;
+        if inputs.len() > 3 {
+            return wrong(format!("takes 2 or 3 operands, found {}", inputs.len()));
+        }
+        check_rows("linear", "x", x, inputs)?;
+        check_weight("linear", weight, inputs)?;
+        let (expected, found) = (weight.shape[0], x.shape.last());
+        if expected != found {
+            return wrong(format!(
+                "weight has {expected} input channels, x has {found}"
+            ));
+        }
+        let bias = TensorType::f32(&[weight.shape[1]]);
+        if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
+            return wrong(format!("bias must be {bias}, found {found}"));
+        }
+        Ok(vec![with_last(x, weight.shape[1])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, weight) = (inputs[0], inputs[1]);
+        let [channels, outputs] = [weight.shape[0], weight.shape[1]];
+        let mut y = Tensor::zeros(with_last(TensorType::f32(&x.shape), outputs).shape);
+        for (x, y) in x.data.chunks(channels).zip(y.data.chunks_mut(outputs)) {
+            for (o, y) in y.iter_mut().enumerate() {
+                let product = |(c, x): (usize, &f64)| x * weight.data[c * outputs + o];
+                *y = inputs.get(2).map_or(0.0, |bias| bias.data[o])
+                    + x.iter().enumerate().map(product).sum::<f64>();
+            }
+        }
+        vec![y]
+    }
+
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let mut gradients = vec![None; equation.inputs.len()];
+        let Some(dy) = backward.cotangent(0) else {
+            return Ok(gradients);
+        };
+        let (x, weight) = (equation.inputs[0], equation.inputs[1]);
+        if backward.needs(0) {
+            gradients[0] = Some(backward.push(LinearInputGradient, &[dy, weight])?);
+        }
+        if backward.needs(1) {
+            gradients[1] = Some(backward.push(LinearWeightGradient, &[x, dy])?);
+        }
+        if equation.inputs.len() == 3 && backward.needs(2) {
+            gradients[2] = Some(backward.push(SumRows, &[dy])?);
+        }
+        Ok(gradients)
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (x, weight, y) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let (rows, of) = (lowering.type_of(x).rows(), lowering.type_of(weight));
+        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        let bias = equation.inputs.get(2).copied();
+        products::forward(lowering, &self.to_string(), &extents, [x, weight, y], bias)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [x, weight] = [inputs[0], inputs[1]];
+        let y = with_last(x, weight.shape[1]);
+        let mut cost = product_cost(x.rows(), weight.shape[0], weight.shape[1], inputs);
+        cost.bytes += y.bytes();
+        cost
+    }
+}
+
+impl Operator for LinearInputGradient {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "linear_input_gradient";
+        let [dy, weight] = operands(op, inputs)?;
+        check_rows(op, "dy", dy, inputs)?;
+        check_weight(op, weight, inputs)?;
+        let (expected, found) = (weight.shape[1], dy.shape.last());
+        if expected != found {
+            let message = format!("weight has {expected} output channels, dy has {found}");
+            return Err(ShapeError::new(op, message, inputs));
+        }
+        Ok(vec![with_last(dy, weight.shape[0])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (dy, weight) = (inputs[0], inputs[1]);
+        let [channels, outputs] = [weight.shape[0], weight.shape[1]];
+        let mut dx = Tensor::zeros(with_last(TensorType::f32(&dy.shape), channels).shape);
+        for (dy, dx) in dy.data.chunks(outputs).zip(dx.data.chunks_mut(channels)) {
+            for (dx, weight) in dx.iter_mut().zip(weight.data.chunks(outputs)) {
+                *dx = dy.iter().zip(weight).map(|(dy, weight)| dy * weight).sum();
+            }
+        }
+        vec![dx]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let (rows, of) = (lowering.type_of(dy).rows(), lowering.type_of(weight));
+        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        products::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [dy, weight] = [inputs[0], inputs[1]];
+        let tensors = [dy, weight, with_last(dy, weight.shape[0])];
+        product_cost(dy.rows(), weight.shape[0], weight.shape[1], &tensors)
+    }
+}
+
+impl Operator for LinearWeightGradient {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "linear_weight_gradient";
+        let [x, dy] = operands(op, inputs)?;
+        check_rows(op, "x", x, inputs)?;
+        check_rows(op, "dy", dy, inputs)?;
+        let expected = with_last(x, dy.shape.last());
+        if dy != expected {
+            return Err(ShapeError::new(
+                op,
+                format!("dy must be {expected}, found {dy}"),
+                inputs,
+            ));
+        }
+        Ok(vec![TensorType::f32(&[x.shape.last(), dy.shape.last()])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let [channels, outputs] = [x.shape.last(), dy.shape.last()];
+        let mut dweight = Tensor::zeros(TensorType::f32(&[channels, outputs]).shape);
+        for (x, dy) in x.data.chunks(channels).zip(dy.data.chunks(outputs)) {
+            for (x, dweight) in x.iter().zip(dweight.data.chunks_mut(outputs)) {
+                dweight
+                    .iter_mut()
+                    .zip(dy)
+                    .for_each(|(dweight, dy)| *dweight += x * dy);
+            }
+        }
+        vec![dweight]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable {
+            op: self.to_string(),
+        })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let (of, outputs) = (lowering.type_of(x), lowering.type_of(dy).shape.last());
+        let extents = Extents::product(of.rows(), of.shape.last(), outputs);
+        products::weight_gradient(lowering, &self.to_string(), &extents, [x, dy, dweight])
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [x, dy] = [inputs[0], inputs[1]];
+        let (channels, outputs) = (x.shape.last(), dy.shape.last());
+        let dweight = TensorType::f32(&[channels, outputs]);
+        product_cost(x.rows(), channels, outputs, &[x, dy, dweight])
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let products = [
+        (&[1][..], 5, 7),
+        (&[65], 3, 1),
+        (&[3, 49], 20, 36),
+        (&[64], 32, 128),
+    ];
+    let mut cases = Vec::new();
+    for (rows, channels, outputs) in products {
+        let of = |last| TensorType::f32(&[rows, &[last][..]].concat());
+        let count = of(channels).rows();
+        let [x, dy, weight, bias] = [
+            of(channels),
+            of(outputs),
+            TensorType::f32(&[channels, outputs]),
+            TensorType::f32(&[outputs]),
+        ]
+        .map(Input::normal);
+        cases.extend([
+            Case::new(Linear, vec![x.clone(), weight.clone(), bias])
+                .terms(channels + 1)
+                .half(&[0, 1]),
+            Case::new(Linear, vec![x.clone(), weight.clone()]).terms(channels),
+            Case::new(LinearInputGradient, vec![dy.clone(), weight])
+                .terms(outputs)
+                .half(&[0, 1]),
+            Case::new(LinearWeightGradient, vec![x, dy])
+                .terms(count)
+                .half(&[0, 1]),
+        ]);
+    }
+    cases
+}
