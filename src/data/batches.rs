@@ -5,6 +5,7 @@ use crate::ops::random::philox;
 
 /// Independent uses of the seed, apart from the streams of the kernels, which count from 0.
 #[derive(Clone, Copy)]
+#[repr(u32)]
 pub(super) enum Stream {
     Shuffle = 0xffff_ffff,
     Flip = 0xffff_fffe,

@@ -47,15 +47,11 @@ impl Case {
             .or(index.as_array())
             .expect("a list of cases")
             .clone();
+        let word = |case: &Value, key: &str| case[key].as_str().expect("a word").to_string();
         cases
             .into_iter()
             .filter(move |case| case["group"] == group)
-            .map(|case| {
-                Self::read(
-                    case["group"].as_str().unwrap(),
-                    case["name"].as_str().unwrap(),
-                )
-            })
+            .map(move |case| Self::read(&word(&case, "group"), &word(&case, "name")))
     }
 
     pub fn name(&self) -> &str {
@@ -100,8 +96,9 @@ impl Case {
         let tolerance = |key: &str| manifest[key].as_f64().unwrap_or(0.0);
         for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
             let allowed = tolerance("atol") + tolerance("rtol") * expected.abs();
-            // Not `>`: a NaN must fail.
-            if !((got - expected).abs() <= allowed) {
+            // False for a NaN, which must fail.
+            let close = (got - expected).abs() <= allowed;
+            if !close {
                 return Err(format!(
                     "{name}: {output}[{index}] is {got}, expected {expected}"
                 ));
