@@ -1,4 +1,4 @@
-// What changes from step to step, written once at its beginning, and the counter moved on at its end.  One workgroup each.
+// What changes from step to step, written once at its beginning by one workgroup.
 //   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
 //   training row = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)    with t = step + 1
 //   sampling row = (timestep, sqrt(1 - abar), 1 / sqrt(abar), clip), (factor of x0, factor of eps, factor of x, sigma)
@@ -21,10 +21,6 @@ struct Params {
     steps: u32,
     /// sampling: images.
     batch: u32,
-    /// advance: what a good step adds to the counter.
-    increment: u32,
-    /// record: rows of the history.
-    capacity: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -76,35 +72,4 @@ fn sampling(@builtin(local_invocation_index) lane: u32) {
         let inside = vec4<u32>(image) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.batch);
         timesteps[image / 4u] = select(vec4<f32>(), vec4<f32>(first.x), inside);
     }
-}
-
-@group(0) @binding(1) var<storage, read> now: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> next: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> loss: array<f32>;
-@group(0) @binding(4) var<storage, read_write> history: array<vec4<f32>>;
-
-override HAS_NORM: bool = false;
-
-@compute @workgroup_size(1)
-fn advance() {
-    var words = now[0];
-    var state = now[1];
-    var good = true;
-    if HAS_NORM {
-        good = norm[0].z == 1.0;
-    }
-    if good {
-        words.z += params.increment;
-    } else if state.x == 0u {
-        state.x = words.z + 1u;
-    }
-    next[0] = words;
-    next[1] = state;
-}
-
-@compute @workgroup_size(1)
-fn record() {
-    let verdict = norm[0];
-    history[now[0].z % params.capacity] = vec4<f32>(loss[0], verdict.xyz);
 }

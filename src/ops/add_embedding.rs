@@ -1,5 +1,8 @@
 //! One vector per image, added to every pixel: Ho et al. 2020, appendix B.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+    random::check_images,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -47,6 +50,7 @@ fn params(x: TensorType) -> shader::Params {
 impl Operator for AddEmbedding {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, embedding] = operands("add_embedding", inputs)?;
+        check_images("add_embedding", x, inputs)?;
         if embedding != embedding_of(x) {
             let expected = embedding_of(x);
             let message = format!("embedding must be {expected}, found {embedding}");
@@ -101,10 +105,7 @@ impl Operator for AddEmbedding {
 impl Operator for SumPixels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("sum_pixels", inputs)?;
-        if x.shape.len() < 2 {
-            let message = format!("x must be [batch, .., channels], found {x}");
-            return Err(ShapeError::new("sum_pixels", message, inputs));
-        }
+        check_images("sum_pixels", x, inputs)?;
         Ok(vec![embedding_of(x)])
     }
 

@@ -3,7 +3,7 @@ use super::{
     Backward, Case, Input, Lowering, Operator, ShapeError,
     draw::example_key,
     elementwise_cost, operands,
-    random::{Counter, Images, check_key},
+    random::{Counter, Images, check_images, check_key},
 };
 use crate::{
     error::Error,
@@ -43,6 +43,7 @@ impl fmt::Display for AddDrawnNoise {
 
 fn check(op: &str, inputs: &[TensorType]) -> Result<[TensorType; 4], ShapeError> {
     let [x, timesteps, coefficients, last] = operands(op, inputs)?;
+    check_images(op, x, inputs)?;
     let expected = TensorType::f32(&[x.shape[0]]);
     if timesteps != expected {
         let message = format!("timesteps must be {expected}, found {timesteps}");

@@ -4,7 +4,7 @@ use super::{
     Backward, Case, Input, Lowering, Operator, ShapeError,
     draw::example_key,
     elementwise_cost,
-    random::{Counter, Images, check_key},
+    random::{Counter, Images, check_images, check_key},
 };
 use crate::{
     error::Error,
@@ -59,6 +59,7 @@ impl Operator for DdimStep {
         if row != TensorType::f32(&[8]) {
             return refuse(format!("row must be f32[8], found {row}"));
         }
+        check_images("ddim_step", x, inputs)?;
         check_key("ddim_step", inputs[3], inputs)?;
         if let Some(noise) = inputs.get(4).filter(|noise| **noise != x) {
             return refuse(format!("noise must be {x}, found {noise}"));

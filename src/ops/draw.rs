@@ -1,7 +1,7 @@
 //! Random tensors from a key.
 use super::{
     Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
-    random::{Counter, Images, check_key},
+    random::{Counter, Images, check_images, check_key},
 };
 use crate::{
     error::Error,
@@ -53,6 +53,7 @@ impl Operator for DrawNormal {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [key] = operands("draw_normal", inputs)?;
         check_key("draw_normal", key, inputs)?;
+        check_images("draw_normal", self.of, inputs)?;
         Ok(vec![self.of])
     }
 

@@ -3,7 +3,7 @@ use super::{
     Backward, Case, Input, Lowering, Operator, ShapeError,
     draw::example_key,
     elementwise_cost, operands,
-    random::{Counter, Images, check_key},
+    random::{Counter, Images, check_images, check_key},
 };
 use crate::{
     error::Error,
@@ -47,6 +47,7 @@ impl Operator for Dropout {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, key] = operands("dropout", inputs)?;
         check_key("dropout", key, inputs)?;
+        check_images("dropout", x, inputs)?;
         if !(0.0..1.0).contains(&self.rate.get()) {
             let message = format!("rate must be in [0, 1), found {}", self.rate);
             return Err(ShapeError::new("dropout", message, inputs));
@@ -55,13 +56,15 @@ impl Operator for Dropout {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let mask = Counter::read(inputs[1]).fill(inputs[0].shape, self.stream, |words, lane| {
-            if words[lane] < self.threshold() {
+        let keep = |word| {
+            if word < self.threshold() {
                 0.0
             } else {
                 self.scale()
             }
-        });
+        };
+        let mask =
+            Counter::read(inputs[1]).fill(inputs[0].shape, self.stream, |words| words.map(keep));
         vec![inputs[0].zip(&mask, |x, mask| x * mask)]
     }
 

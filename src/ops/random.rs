@@ -70,22 +70,23 @@ impl Counter {
         )
     }
 
-    /// `random(words, lane)` for every element of a tensor whose outermost axis counts images.
+    /// `random(words)`, four at a time, for every element of a tensor whose outermost axis
+    /// counts images.
     pub(super) fn fill(
         self,
         shape: Shape,
         stream: u32,
-        random: impl Fn([u32; 4], usize) -> f64,
+        random: impl Fn([u32; 4]) -> [f64; 4],
     ) -> Tensor {
         let (batch, channels) = (shape[0], shape.last());
         let channels4 = channels.div_ceil(4);
         let mut data = Vec::with_capacity(shape.elements());
         for image in 0..batch {
             for pixel in 0..shape.rows() / batch {
-                for channel in 0..channels {
-                    let vector = (pixel * channels4 + channel / 4) as u32;
-                    let words = self.random_words(vector, image as u32, stream);
-                    data.push(random(words, channel % 4));
+                for channel4 in 0..channels4 {
+                    let vector = (pixel * channels4 + channel4) as u32;
+                    let four = random(self.random_words(vector, image as u32, stream));
+                    data.extend(&four[..(channels - 4 * channel4).min(4)]);
                 }
             }
         }
@@ -94,7 +95,7 @@ impl Counter {
 
     /// Standard normals of this shape.
     pub(super) fn normals(self, shape: Shape, stream: u32) -> Tensor {
-        self.fill(shape, stream, |words, lane| normals(words)[lane])
+        self.fill(shape, stream, normals)
     }
 }
 
@@ -142,6 +143,22 @@ pub(super) fn check_key(
     }
     let message = format!("key must be {}, found {key}", Counter::of());
     Err(ShapeError::new(op, message, inputs))
+}
+
+/// Checks that a tensor's outermost axis can count images.
+pub(super) fn check_images(
+    op: &str,
+    x: TensorType,
+    inputs: &[TensorType],
+) -> Result<(), ShapeError> {
+    if x.shape.len() > 1 {
+        return Ok(());
+    }
+    Err(ShapeError::new(
+        op,
+        format!("x must be [batch, .., channels], found {x}"),
+        inputs,
+    ))
 }
 
 /// How the kernels that draw walk a tensor whose outermost axis counts images.
