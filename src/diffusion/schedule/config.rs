@@ -170,7 +170,10 @@ impl SchedulerConfig {
                 ));
             }
         }
-        if self.clip().is_some_and(|range| range.is_nan() || range <= 0.0) {
+        if self
+            .clip()
+            .is_some_and(|range| range.is_nan() || range <= 0.0)
+        {
             let found = self.clip_sample_range;
             return Err(ScheduleError::value("clip_sample_range", "above 0", found));
         }
