@@ -1,0 +1,71 @@
+//! The tiling of `shaders/shared/pixel_tile.wgsl`: an invocation owns four channels and one tile
+//! of the pixels of an image.
+use super::ShapeError;
+use crate::value::TensorType;
+
+/// A tensor as images of pixels of channels: `[batch, .., channels]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Images {
+    /// Images.
+    pub batch: usize,
+    /// Pixels, or tokens, of an image.
+    pub pixels: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+}
+
+impl Images {
+    /// The extents of `x`, the first of `operands`.
+    ///
+    /// # Errors
+    /// If `x` has neither the axes of images nor those of tokens.
+    pub fn of(op: &str, x: TensorType, operands: &[TensorType]) -> Result<Self, ShapeError> {
+        if !(3..=4).contains(&x.shape.len()) {
+            let expected = "[batch, height, width, channels] or [batch, tokens, channels]";
+            let message = format!("expected {expected}, found {}", x.shape);
+            return Err(ShapeError::new(op, message, operands));
+        }
+        Ok(Self::unchecked(x))
+    }
+
+    /// The extents of a tensor that `infer` has accepted.
+    pub fn unchecked(x: TensorType) -> Self {
+        let (batch, channels) = (x.shape[0], x.shape.last());
+        Self {
+            batch,
+            pixels: x.rows() / batch,
+            channels,
+        }
+    }
+
+    /// `vec4`s of a pixel.
+    pub fn channels4(&self) -> usize {
+        self.channels.div_ceil(4)
+    }
+
+    /// Pixels of a tile: about as many as an image has tiles, so that neither the sum over a tile
+    /// nor the sum over the tiles is long.
+    pub fn tile_pixels(&self) -> usize {
+        self.pixels.isqrt().max(16)
+    }
+
+    /// Tiles of an image.
+    pub fn tiles(&self) -> usize {
+        self.pixels.div_ceil(self.tile_pixels())
+    }
+
+    /// Two partial results per image, tile and channel.
+    pub fn partials(&self) -> TensorType {
+        TensorType::f32(&[self.batch, self.tiles(), 2, self.channels])
+    }
+
+    /// One invocation per image, tile and four channels.
+    pub fn grid(&self, workgroup: u32) -> [u32; 3] {
+        let invocations = self.tiles() * self.channels4();
+        [
+            invocations.div_ceil(workgroup as usize) as u32,
+            self.batch as u32,
+            1,
+        ]
+    }
+}
