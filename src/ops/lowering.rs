@@ -59,6 +59,16 @@ pub enum LoweringError {
         /// One of the values in that buffer.
         value: Value,
     },
+    /// A [`Choose`] picked a candidate that was not offered.
+    #[error("{op}: candidate {index} was chosen of {candidates}")]
+    Choice {
+        /// The op's printed form.
+        op: String,
+        /// The choice.
+        index: usize,
+        /// How many were offered.
+        candidates: usize,
+    },
     /// The device cannot store this element type.
     #[error("{kernel}: {name} is {found}, which this device cannot store")]
     Element {
@@ -86,7 +96,7 @@ impl<'a> Lowering<'a> {
         Self { target, choose, types, dispatches: Vec::new(), scope: Scope::default() }
     }
 
-    /// Lowers one equation: `lower` pushes its dispatches, which share `cost` evenly.
+    /// Lowers one equation: `lower` pushes its dispatches; the largest is charged with `cost`.
     ///
     /// # Errors
     /// Those of `lower`.
@@ -128,9 +138,13 @@ impl<'a> Lowering<'a> {
     /// Appends the candidate that the plan's [`Choose`] prefers for `op`.
     ///
     /// # Errors
-    /// As [`Lowering::push`].
+    /// As [`Lowering::push`], and if the choice is none of the candidates.
     pub fn choose(&mut self, op: &str, mut candidates: Vec<Candidate>) -> Result<(), LoweringError> {
         let index = self.choose.choose(self.target, op, &candidates);
+        if index >= candidates.len() {
+            let (op, candidates) = (op.to_owned(), candidates.len());
+            return Err(LoweringError::Choice { op, index, candidates });
+        }
         for dispatch in candidates.swap_remove(index).dispatches {
             self.push(dispatch)?;
         }

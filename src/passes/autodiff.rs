@@ -31,14 +31,11 @@ pub fn gradient(
         }
     }
     let mut cotangents = HashMap::from([(output, seed)]);
-    let wanted: HashSet<Value> = wrt.iter().copied().collect();
     for equation in graph.equations.clone().iter().rev() {
         let arriving: Vec<_> =
             equation.outputs.iter().map(|v| cotangents.get(v).copied()).collect();
         let needs: Vec<_> = equation.inputs.iter().map(|v| active.contains(v)).collect();
-        // A value of `wrt` ends the walk: what lies before it is not asked for.
-        let ends = equation.outputs.iter().all(|v| wanted.contains(v));
-        if ends || arriving.iter().all(Option::is_none) || !needs.contains(&true) {
+        if arriving.iter().all(Option::is_none) || !needs.contains(&true) {
             continue;
         }
         let scope = equation.scope.backward();

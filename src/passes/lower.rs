@@ -1,13 +1,16 @@
 //! Equations to dispatches, and which values are parts of others.
 use crate::{
     error::Error,
-    graph::{Equation, Graph},
+    graph::{Equation, Graph, Update},
     ops::{Lowering, LoweringError, Op, Operator},
-    plan::{Choose, Cost, Dispatch, Scope, Target, fold},
+    plan::{Choose, Cost, Dispatch, Scope, Storage, Target, fold},
     shaders::copy,
     value::{TensorType, Value},
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Display,
+};
 
 /// A value that lies inside another one.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +42,7 @@ pub fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowe
     let mut lowering = Lowering::new(target, choose, graph.types.clone());
     let mut parts: HashMap<Value, Part> = HashMap::new();
     let mut arenas = HashSet::new();
-    let inputs: HashSet<Value> = graph.inputs.iter().copied().collect();
-    let kept: HashSet<Value> = graph.outputs.iter().copied().collect();
+    let placeable = placeable(graph);
     for equation in &graph.equations {
         match &equation.op {
             Op::View(view) => {
@@ -52,15 +54,14 @@ pub fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowe
                 arenas.insert(arena);
                 for (&operand, &offset) in equation.inputs.iter().zip(&pack.offsets) {
                     let part = Part { whole: arena, offset: 4 * offset as u64 };
-                    let taken = parts.contains_key(&operand) || inputs.contains(&operand);
-                    if taken || kept.contains(&operand) {
+                    if placeable.contains(&operand) {
+                        parts.insert(operand, part);
+                    } else {
                         let place = lowering.scratch(graph.type_of(operand));
                         parts.insert(place, part);
                         lowering.equation(&equation.scope, Cost::default(), |lowering| {
                             lowering.push(copy_dispatch(operand, place, graph.type_of(operand)))
                         })?;
-                    } else {
-                        parts.insert(operand, part);
                     }
                 }
             }
@@ -77,16 +78,42 @@ pub fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowe
         }
     }
     check_in_place(graph, &parts)?;
-    for update in &graph.updates {
-        if place(&parts, update.next) != (update.state, 0) {
-            let of = graph.type_of(update.state);
-            lowering.equation(&Scope::new("update"), Cost::default(), |lowering| {
-                lowering.push(copy_dispatch(update.next, update.state, of))
-            })?;
+    let mut replaced = HashSet::new();
+    for &Update { state, next } in &graph.updates {
+        let (root, offset) = place(&parts, next);
+        if (root, offset) == (state, 0) {
+            continue;
         }
+        if replaced.contains(&root) {
+            let (op, reader) = (format!("the update of {root}"), format!("the update of {state}"));
+            return Err(LoweringError::ReadAfterUpdate { value: next, op, reader }.into());
+        }
+        lowering.equation(&Scope::new("update"), Cost::default(), |lowering| {
+            lowering.push(copy_dispatch(next, state, graph.type_of(state)))
+        })?;
+        replaced.insert(state);
     }
     let (dispatches, types) = lowering.finish();
     Ok(Lowered { dispatches, types, parts, arenas })
+}
+
+/// Values that may be computed where an arena wants them: an equation makes them, and only the
+/// pack reads them. One that two packs want, or one pack twice, is copied to both places.
+fn placeable(graph: &Graph) -> HashSet<Value> {
+    let mut readers: HashMap<Value, usize> = HashMap::new();
+    let inputs = graph.equations.iter().flat_map(|equation| &equation.inputs);
+    let updates = graph.updates.iter().map(|update| &update.next);
+    for value in inputs.chain(&graph.outputs).chain(updates) {
+        *readers.entry(*value).or_default() += 1;
+    }
+    let made = graph.equations.iter().flat_map(|equation| &equation.outputs);
+    let lying = |equation: &&Equation| {
+        matches!(equation.op, Op::View(_)) || !equation.op.in_place().is_empty()
+    };
+    let elsewhere: HashSet<Value> =
+        graph.equations.iter().filter(lying).flat_map(|e| e.outputs.iter().copied()).collect();
+    let once = |value: &Value| readers.get(value) == Some(&1) && !elsewhere.contains(value);
+    made.copied().filter(once).collect()
 }
 
 /// The buffer-owning value behind `value`, and the first byte in it.
@@ -106,26 +133,39 @@ fn copy_dispatch(x: Value, y: Value, of: TensorType) -> Dispatch {
     let mut dispatch = copy::Forward { x, y }.dispatch(copy::Params { blocks }, overrides, grid);
     for binding in &mut dispatch.bindings {
         // Bits are copied whatever they mean, so the operand's type is the declared one.
-        binding.storage = crate::plan::Storage::Bits;
+        binding.storage = Storage::Bits;
     }
     dispatch
 }
 
-/// An op that updates its operand where it lies must be the last to read it.
+/// Nothing may read a value after an op has updated it where it lies; the op's own results are
+/// the new contents.
 fn check_in_place(graph: &Graph, parts: &HashMap<Value, Part>) -> Result<(), Error> {
-    let root = |value: &Value| place(parts, *value).0;
     let mut updated: HashMap<Value, &Equation> = HashMap::new();
+    let check = |updated: &HashMap<Value, &Equation>, value: Value, reader: &dyn Display| {
+        let Some(by) = updated.get(&place(parts, value).0) else { return Ok(()) };
+        let mut holders = std::iter::successors(Some(value), |v| Some(parts.get(v)?.whole));
+        if holders.any(|holder| by.outputs.contains(&holder)) {
+            return Ok(());
+        }
+        let (op, reader) = (by.op.to_string(), reader.to_string());
+        Err(LoweringError::ReadAfterUpdate { value, op, reader })
+    };
     for equation in &graph.equations {
-        for value in &equation.inputs {
-            // The update's own results may be read: they are the new contents.
-            let fresh = updated.get(&root(value)).is_some_and(|by| by.outputs.contains(value));
-            if let Some(by) = updated.get(&root(value)).filter(|_| !fresh) {
-                let (op, reader) = (by.op.to_string(), equation.op.to_string());
-                return Err(LoweringError::ReadAfterUpdate { value: *value, op, reader }.into());
-            }
+        for &value in &equation.inputs {
+            check(&updated, value, &equation.op)?;
         }
         for &(_, input) in equation.op.in_place() {
-            updated.insert(root(&equation.inputs[input]), equation);
+            updated.insert(place(parts, equation.inputs[input]).0, equation);
+        }
+    }
+    for update in &graph.updates {
+        check(&updated, update.next, &format_args!("the update of {}", update.state))?;
+    }
+    for &value in &graph.outputs {
+        // State, and views of it, are read after the run for what it then holds.
+        if !graph.inputs.contains(&place(parts, value).0) {
+            check(&updated, value, &"the caller")?;
         }
     }
     Ok(())

@@ -7,25 +7,23 @@ use crate::{
 use std::collections::{HashMap, HashSet};
 
 /// Common subexpressions become one equation, then equations that no output or update depends on
-/// are dropped. Values keep their names.
+/// are dropped. Values keep their names; those of the outputs stay defined, because callers ask
+/// for results by them.
 ///
 /// Ops compare as values: random streams differ by their stream number, so two draws are merged
 /// only if they are the same draw. State that is updated where it lies is never merged.
 pub fn simplify(graph: &Graph) -> Graph {
     let mut result = graph.clone();
     let renamed = merge_common(&mut result);
-    let rename = |v: &Value| *renamed.get(v).unwrap_or(v);
-    result.outputs = graph.outputs.iter().map(rename).collect();
-    result.updates = graph
-        .updates
-        .iter()
-        .map(|u| Update { state: u.state, next: rename(&u.next) })
-        .collect();
+    for Update { next, .. } in &mut result.updates {
+        *next = *renamed.get(next).unwrap_or(next);
+    }
     drop_dead(&mut result);
     result
 }
 
 fn merge_common(graph: &mut Graph) -> HashMap<Value, Value> {
+    let outputs: HashSet<Value> = graph.outputs.iter().copied().collect();
     let mut renamed: HashMap<Value, Value> = HashMap::new();
     // Custom ops compare but do not hash, so candidates are found by their operands.
     let mut seen: HashMap<Vec<Value>, Vec<usize>> = HashMap::new();
@@ -36,8 +34,10 @@ fn merge_common(graph: &mut Graph) -> HashMap<Value, Value> {
         }
         let bucket = seen.entry(equation.inputs.clone()).or_default();
         let same = |&&i: &&usize| kept[i].op == equation.op;
+        let mergeable = equation.op.in_place().is_empty()
+            && !equation.outputs.iter().any(|v| outputs.contains(v));
         match bucket.iter().find(same) {
-            Some(&first) if equation.op.in_place().is_empty() => {
+            Some(&first) if mergeable => {
                 let pairs = equation.outputs.iter().zip(&kept[first].outputs);
                 renamed.extend(pairs.map(|(&from, &to)| (from, to)));
             }
