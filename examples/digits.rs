@@ -52,8 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let shades: String = row.iter().map(|x| [' ', '.', 'o', '#'][((x + 1.0) * 1.99).clamp(0.0, 3.0) as usize]).collect();
         println!("{shades}");
     }
-    let unit: Vec<f32> = images.iter().map(|x| x.clamp(-1.0, 1.0) * 0.5 + 0.5).collect();
-    let distance = Moments::of_images(&unit, 64)?.distance(&Moments::of(&digits)?);
+    let distance = Moments::of_images(&images, 64)?.distance(&Moments::of(&digits)?);
     println!("Frechet distance in pixel space: {distance:.3}");
     Ok(())
 }

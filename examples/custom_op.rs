@@ -1,0 +1,182 @@
+//! An operation of one's own, trained through: its WGSL, its reference, its gradient.
+//!
+//! `softplus(x) = ln(1 + exp(x))` fits a curve that stays positive.
+//! `cargo run --release --example custom_op`
+use ddim::{
+    Error,
+    gpu::{Executor, Gpu, GpuOptions},
+    graph::{Equation, Graph},
+    ops::{
+        Adam, Advance, Backward, Constant, Counter, GlobalNorm, Linear, Lowering,
+        MeanSquaredError, Op, Operator, Reduction, ShapeError, TrainingRow,
+    },
+    passes,
+    plan::{Cost, Dispatch, fold},
+    reference::Tensor,
+    unet::{ArenaLayout, Initial, ParameterSpec},
+    value::{TensorType, Value},
+};
+use std::{borrow::Cow, fmt};
+
+const WGSL: &str = "
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x < arrayLength(&x) { y[id.x] = max(x[id.x], 0.0) + log(1.0 + exp(-abs(x[id.x]))); }
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x < arrayLength(&x) { y[id.x] = dy[id.x] / (1.0 + exp(-x[id.x])); }
+}
+";
+
+#[derive(Debug)]
+struct Softplus;
+
+#[derive(Debug)]
+struct SoftplusBackward;
+
+impl fmt::Display for Softplus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("softplus")
+    }
+}
+
+impl fmt::Display for SoftplusBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("softplus_backward")
+    }
+}
+
+impl Operator for Softplus {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        Ok(vec![inputs[0]])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![inputs[0].map(|x| x.exp().ln_1p())]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        let Some(dy) = backward.cotangent(0) else { return Ok(vec![None]) };
+        let gradient = Op::custom(SoftplusBackward);
+        Ok(vec![Some(backward.push(gradient, &[equation.inputs[0], dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, y] = [equation.inputs[0], equation.outputs[0]];
+        let grid = fold(lowering.type_of(x).physical_elements().div_ceil(64));
+        let dispatch = Dispatch::custom(WGSL, "forward").read(1, x).write(3, y);
+        Ok(lowering.push(dispatch.workgroups(grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost { flops: 6 * inputs[0].shape.elements() as u64, bytes: 2 * inputs[0].bytes() }
+    }
+}
+
+impl Operator for SoftplusBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        Ok(vec![inputs[0]])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![inputs[0].zip(inputs[1], |x, dy| dy / (1.0 + (-x).exp()))]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, dy, dx] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let grid = fold(lowering.type_of(x).physical_elements().div_ceil(64));
+        let dispatch = Dispatch::custom(WGSL, "backward").read(1, x).read(2, dy).write(3, dx);
+        Ok(lowering.push(dispatch.workgroups(grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost { flops: 5 * inputs[0].shape.elements() as u64, bytes: 3 * inputs[0].bytes() }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let gpu = Gpu::new(&GpuOptions::default())?;
+    let (points, width) = (64, 16);
+    let uniform = |name: &str, shape: &[usize], bound| ParameterSpec {
+        name: name.into(),
+        of: TensorType::f32(shape),
+        initial: Initial::Uniform(bound),
+    };
+    let specs = vec![
+        uniform("first.weight", &[1, width], 3.0),
+        uniform("first.bias", &[width], 3.0),
+        uniform("second.weight", &[width, 1], 0.25),
+        uniform("second.bias", &[1], 0.25),
+    ];
+    let layout = ArenaLayout::new(specs, gpu.target().max_binding);
+
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[points, 1]));
+    let wanted = graph.input(TensorType::f32(&[points, 1]));
+    let counter = graph.input(Counter::of());
+    let [weights, first, second] = [(); 3].map(|()| layout.inputs(&mut graph));
+    let views = layout.views(&mut graph, &weights)?;
+    let parameters: Vec<Value> = layout.specs.iter().filter_map(|s| views.get(&s.name)).collect();
+    let hidden = graph.push(Linear, &[x, parameters[0], parameters[1]])?;
+    let hidden = graph.push(Op::custom(Softplus), &[hidden])?;
+    let y = graph.push(Linear, &[hidden, parameters[2], parameters[3]])?;
+    let loss = graph.push(MeanSquaredError { reduction: Reduction::Mean }, &[y, wanted])?;
+    graph.outputs.push(loss);
+
+    // Backward, clipping, Adam and the counter are part of the same graph, hence of one plan.
+    let one = graph.push(Constant { of: graph.type_of(loss), number: 1.0.into() }, &[])?;
+    let gradients = passes::gradient(&mut graph, loss, one, &parameters)?;
+    let gradient = layout.pack(&mut graph, &gradients)?[0];
+    let rates = TrainingRow {
+        learning_rate: 0.02.into(),
+        warmup: 0,
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        ema_decay: 0.0.into(),
+        ema_warmup: false,
+    };
+    let began = graph.push_all(rates, &[counter])?;
+    let clip = GlobalNorm { clip: Some(1.0.into()), guarded: false };
+    let norm = graph.push(clip, &[gradient])?;
+    let adam = Adam {
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        epsilon: 1e-8.into(),
+        weight_decay: 0.0.into(),
+        decoupled: false,
+        ema: false,
+    };
+    let state = [weights[0], first[0], second[0]];
+    let next = graph.push_all(adam, &[began[1], norm, gradient, state[0], state[1], state[2]])?;
+    for (state, next) in state.into_iter().zip(next) {
+        graph.update(state, next);
+    }
+    let advanced = graph.push(Advance { guarded: true }, &[counter, began[0], norm])?;
+    graph.update(counter, advanced);
+
+    let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
+    let xs: Vec<f32> = (0..points).map(|i| i as f32 / 16.0 - 2.0).collect();
+    let ys: Vec<f32> = xs.iter().map(|x| (2.0 * x).sin() + 1.5).collect();
+    executor.write(x, &xs)?;
+    executor.write(wanted, &ys)?;
+    executor.write(weights[0], &layout.fill(|spec| Cow::Owned(spec.initialise(7)))[0])?;
+    for step in [1, 100, 900] {
+        executor.run(step)?;
+        println!("after {step:3} more steps: loss {:.5}", executor.read(loss)?[0]);
+    }
+    let last = executor.read(loss)?[0];
+    if last > 0.05 {
+        return Err(format!("the loss stayed at {last}").into());
+    }
+    Ok(())
+}

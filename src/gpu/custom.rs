@@ -1,0 +1,141 @@
+//! Holds a dispatch of a caller's own WGSL against the module itself, reflected at run time:
+//! what the build script does for the crate's shaders.
+use super::GpuError;
+use crate::{
+    plan::{Access, Dispatch},
+    value::TensorType,
+};
+use wgpu::naga::{
+    AddressSpace, GlobalVariable, Module, ShaderStage, StorageAccess,
+    front::wgsl,
+    proc::Layouter,
+    valid::{Capabilities, FunctionInfo, ValidationFlags, Validator},
+};
+
+/// Checks that the entry point exists and that its buffers, parameters and overrides are those
+/// of the dispatch, whose values have `types`.
+pub fn check(dispatch: &Dispatch, types: &[TensorType]) -> Result<(), GpuError> {
+    let entry = &dispatch.kernel.entry;
+    compare(dispatch, types)
+        .map_err(|message| GpuError::Custom { entry: entry.to_string(), message })
+}
+
+fn compare(dispatch: &Dispatch, types: &[TensorType]) -> Result<(), String> {
+    let text = dispatch.kernel.wgsl();
+    let module = wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
+    // What this device cannot do, wgpu says when it compiles the module.
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+        .validate(&module)
+        .map_err(|error| error.emit_to_string(&text))?;
+    let entries = &module.entry_points;
+    let compute = |name: &str| {
+        entries.iter().position(|e| e.name == name && e.stage == ShaderStage::Compute)
+    };
+    let Some(entry) = compute(&dispatch.kernel.entry) else {
+        let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+        return Err(format!("no such compute entry point; there are: {}", names.join(", ")));
+    };
+    for (name, _) in &dispatch.kernel.overrides {
+        if !module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name)) {
+            return Err(format!("the shader declares no override {name}"));
+        }
+    }
+    let shader = Shader::new(&module, info.get_entry_point(entry))?;
+    shader.check_bindings(dispatch, types)?;
+    shader.check_params(dispatch)
+}
+
+/// The buffers that an entry point uses.
+struct Shader<'a> {
+    storage: Vec<Buffer<'a>>,
+    uniform: Option<Buffer<'a>>,
+}
+
+struct Buffer<'a> {
+    name: &'a str,
+    binding: u32,
+    access: Access,
+    /// Least bytes: of an array without length, one element.
+    bytes: u64,
+}
+
+impl<'a> Shader<'a> {
+    fn new(module: &'a Module, entry: &FunctionInfo) -> Result<Self, String> {
+        let mut layouter = Layouter::default();
+        layouter.update(module.to_ctx()).map_err(|error| error.to_string())?;
+        let mut shader = Self { storage: Vec::new(), uniform: None };
+        for (handle, global) in module.global_variables.iter() {
+            if entry[handle].is_empty() {
+                continue;
+            }
+            let (Some(at), name) = (&global.binding, named(global)) else { continue };
+            let access = match global.space {
+                AddressSpace::Storage { access } if access.contains(StorageAccess::STORE) => {
+                    Access::Write
+                }
+                AddressSpace::Storage { .. } | AddressSpace::Uniform => Access::Read,
+                _ => return Err(format!("{name} is neither a storage nor a uniform buffer")),
+            };
+            if at.group != 0 {
+                return Err(format!("{name} is in group {}; only group 0 is bound", at.group));
+            }
+            let bytes = u64::from(layouter[global.ty].size);
+            let buffer = Buffer { name, binding: at.binding, access, bytes };
+            match (global.space, at.binding) {
+                (AddressSpace::Uniform, 0) => shader.uniform = Some(buffer),
+                (AddressSpace::Uniform, n) => {
+                    return Err(format!("uniform {name} is at binding {n}; params go to binding 0"));
+                }
+                _ => shader.storage.push(buffer),
+            }
+        }
+        Ok(shader)
+    }
+
+    fn check_bindings(&self, dispatch: &Dispatch, types: &[TensorType]) -> Result<(), String> {
+        for (n, bound) in dispatch.bindings.iter().enumerate() {
+            let number = bound.binding;
+            if dispatch.bindings[..n].iter().any(|other| other.binding == number) {
+                return Err(format!("binding {number} is bound twice"));
+            }
+            if !self.storage.iter().any(|buffer| buffer.binding == number) {
+                return Err(format!("no storage buffer is used at binding {number}"));
+            }
+        }
+        for Buffer { name, binding, access, bytes } in &self.storage {
+            let Some(bound) = dispatch.bindings.iter().find(|b| b.binding == *binding) else {
+                return Err(format!("{name} at binding {binding} is not bound"));
+            };
+            if bound.access != *access {
+                let say = |access: Access| match access {
+                    Access::Read => "read",
+                    Access::Write => "read_write",
+                };
+                let (declared, found) = (say(*access), say(bound.access));
+                return Err(format!("{name} is declared {declared} and bound as {found}"));
+            }
+            let Some(value) = bound.value else { continue };
+            let of = types[value.index()];
+            let found = of.bytes().next_multiple_of(16);
+            if found < *bytes {
+                return Err(format!("{name} takes {bytes} bytes; {value} ({of}) holds {found}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_params(&self, dispatch: &Dispatch) -> Result<(), String> {
+        let found = dispatch.params.len();
+        match &self.uniform {
+            Some(Buffer { name, bytes, .. }) if *bytes != found as u64 => {
+                Err(format!("uniform {name} takes {bytes} bytes; the params have {found}"))
+            }
+            None if found != 0 => Err("params are given but no uniform is used".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn named(global: &GlobalVariable) -> &str {
+    global.name.as_deref().unwrap_or("a nameless variable")
+}

@@ -1,0 +1,286 @@
+//! Where the time goes: GPU time per kernel launch, by timestamp queries.
+use super::{Executor, Gpu, executor::Step};
+use crate::{
+    error::Error,
+    plan::{Cost, Scope},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+/// Timestamps that one query set may hold (WebGPU's limit).
+const MAX_QUERIES: usize = 4096;
+
+/// What launches are timed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Timestamps between the launches of one pass, as in a plain run.
+    InsidePass,
+    /// Timestamps around passes of one launch each, which the device separates.
+    PassEach,
+    /// The host's clock around submits of one launch each: the cost of a submit is included.
+    Host,
+}
+
+impl Clock {
+    fn of(gpu: &Gpu) -> Self {
+        let features = gpu.device().features();
+        if features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) {
+            Self::InsidePass
+        } else if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            Self::PassEach
+        } else {
+            Self::Host
+        }
+    }
+}
+
+/// Time of one launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Where in the model.
+    pub scope: Scope,
+    /// The kernel's printed form.
+    pub kernel: String,
+    /// Mean over the runs.
+    pub time: Duration,
+    /// Arithmetic and least traffic.
+    pub cost: Cost,
+}
+
+/// Time of all launches of one kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelTime {
+    /// The kernel's printed form.
+    pub kernel: String,
+    /// Launches in one run of the plan.
+    pub calls: usize,
+    /// Together, in one run of the plan.
+    pub time: Duration,
+    /// Together.
+    pub cost: Cost,
+}
+
+/// GPU time of a plan, launch by launch. Prints a table of its kernels, the slowest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// How it was measured.
+    pub clock: Clock,
+    /// One entry per dispatch of the plan, in order.
+    pub timings: Vec<Timing>,
+}
+
+impl Profile {
+    /// Time of one run of the plan.
+    pub fn total(&self) -> Duration {
+        self.timings.iter().map(|timing| timing.time).sum()
+    }
+
+    /// Launches gathered by kernel, the slowest first.
+    pub fn kernels(&self) -> Vec<KernelTime> {
+        let mut kernels: HashMap<&str, KernelTime> = HashMap::new();
+        for Timing { kernel, time, cost, .. } in &self.timings {
+            let sum = kernels.entry(kernel).or_insert_with(|| KernelTime {
+                kernel: kernel.clone(),
+                calls: 0,
+                time: Duration::ZERO,
+                cost: Cost::default(),
+            });
+            sum.calls += 1;
+            sum.time += *time;
+            sum.cost += *cost;
+        }
+        let mut kernels: Vec<_> = kernels.into_values().collect();
+        kernels.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.kernel.cmp(&b.kernel)));
+        kernels
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.total().as_secs_f64();
+        writeln!(f, "calls         ms  share  GFLOP/s     GB/s  kernel")?;
+        for KernelTime { kernel, calls, time, cost } in self.kernels() {
+            let seconds = time.as_secs_f64().max(1e-9);
+            let (milliseconds, share) = (1e3 * seconds, 100.0 * seconds / total.max(1e-9));
+            let rate = |amount: u64| amount as f64 / seconds / 1e9;
+            let (flops, bytes) = (rate(cost.flops), rate(cost.bytes));
+            writeln!(
+                f,
+                "{calls:5} {milliseconds:10.3} {share:5.1}% {flops:8.2} {bytes:8.2}  {kernel}"
+            )?;
+        }
+        write!(f, "{:5} {:10.3}  total ({:?})", self.timings.len(), 1e3 * total, self.clock)
+    }
+}
+
+impl Executor {
+    /// Runs the plan `times` times and times every launch. Waits.
+    ///
+    /// # Errors
+    /// If the device refuses the work or is lost.
+    pub fn profile(&mut self, times: usize) -> Result<Profile, Error> {
+        let clock = Clock::of(&self.gpu);
+        let launches = self.plan.dispatches.len();
+        let most = match clock {
+            Clock::InsidePass => MAX_QUERIES - 1,
+            Clock::PassEach => MAX_QUERIES / 2,
+            Clock::Host => 1,
+        };
+        self.wait()?;
+        let mut sums = vec![Duration::ZERO; launches];
+        let (mut first, total) = (0, times * launches);
+        while first < total {
+            let end = self.cut(first, total).min(first + most);
+            let measured = match clock {
+                Clock::InsidePass => self.profile_inside(first..end)?,
+                Clock::PassEach => self.profile_each(first..end)?,
+                Clock::Host => self.profile_host(first..end)?,
+            };
+            for (launch, time) in (first..end).zip(measured) {
+                sums[launch % launches] += time;
+            }
+            first = end;
+        }
+        let timings = self.plan.dispatches.iter().zip(sums).map(|(dispatch, sum)| Timing {
+            scope: dispatch.scope.clone(),
+            kernel: dispatch.kernel.to_string(),
+            time: sum / u32::try_from(times).unwrap_or(u32::MAX).max(1),
+            cost: dispatch.cost,
+        });
+        Ok(Profile { clock, timings: timings.collect() })
+    }
+
+    /// Runs the plan `times` times and returns the time from the first launch's begin to the last
+    /// one's end: by the device's clock where it has timestamps, by the host's otherwise. Waits.
+    ///
+    /// # Errors
+    /// If the device refuses the work or is lost.
+    pub fn time(&mut self, times: usize) -> Result<Duration, Error> {
+        let total = times * self.plan.dispatches.len();
+        self.wait()?;
+        if total == 0 || Clock::of(&self.gpu) == Clock::Host {
+            let start = Instant::now();
+            self.run(times)?;
+            self.wait()?;
+            return Ok(start.elapsed());
+        }
+        let queries = Queries::new(&self.gpu, 2)?;
+        let mut first = 0;
+        while first < total {
+            let end = self.cut(first, total);
+            let (begins, ends) = (first == 0, end == total);
+            self.submit(first..end, |encoder, steps| {
+                let mut pass = queries.pass(encoder, begins.then_some(0), ends.then_some(1));
+                steps.iter().for_each(|step| step.record(&mut pass));
+                drop(pass);
+                if ends {
+                    queries.resolve(encoder);
+                }
+            })?;
+            first = end;
+        }
+        let stamps = self.stamps(&queries)?;
+        Ok(stamps[1].saturating_sub(stamps[0]))
+    }
+
+    /// Times of launches that stand together in one pass.
+    fn profile_inside(&mut self, launches: Range<usize>) -> Result<Vec<Duration>, Error> {
+        let queries = Queries::new(&self.gpu, launches.len() + 1)?;
+        self.submit(launches, |encoder, steps| {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.write_timestamp(&queries.set, 0);
+            for (step, index) in steps.iter().zip(1..) {
+                step.record(&mut pass);
+                pass.write_timestamp(&queries.set, index);
+            }
+            drop(pass);
+            queries.resolve(encoder);
+        })?;
+        let stamps = self.stamps(&queries)?;
+        Ok(stamps.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect())
+    }
+
+    /// Times of launches in a pass each.
+    fn profile_each(&mut self, launches: Range<usize>) -> Result<Vec<Duration>, Error> {
+        let queries = Queries::new(&self.gpu, 2 * launches.len())?;
+        self.submit(launches, |encoder, steps: &[&Step]| {
+            for (step, index) in steps.iter().zip((0..).step_by(2)) {
+                step.record(&mut queries.pass(encoder, Some(index), Some(index + 1)));
+            }
+            queries.resolve(encoder);
+        })?;
+        let stamps = self.stamps(&queries)?;
+        Ok(stamps.chunks(2).map(|pair| pair[1].saturating_sub(pair[0])).collect())
+    }
+
+    /// Time of a submit of its own.
+    fn profile_host(&mut self, launch: Range<usize>) -> Result<Vec<Duration>, Error> {
+        let start = Instant::now();
+        self.submit(launch, |encoder, steps| {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            steps.iter().for_each(|step| step.record(&mut pass));
+        })?;
+        self.wait()?;
+        Ok(vec![start.elapsed()])
+    }
+
+    /// Resolved timestamps, since the device's zero.
+    fn stamps(&mut self, queries: &Queries) -> Result<Vec<Duration>, Error> {
+        let bytes = self.download(&queries.resolved, 0, queries.resolved.size())?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
+        let period = f64::from(self.gpu.queue().get_timestamp_period());
+        let since = |tick: u64| Duration::from_nanos((tick as f64 * period) as u64);
+        Ok(ticks.into_iter().map(since).collect())
+    }
+}
+
+/// A query set and the buffer that it is resolved to.
+struct Queries {
+    set: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+}
+
+impl Queries {
+    fn new(gpu: &Gpu, count: usize) -> Result<Self, Error> {
+        let size = (count * size_of::<u64>()) as u64;
+        Ok(gpu.guard("preparing timestamps", size, || Self {
+            set: gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: count as u32,
+            }),
+            resolved: gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some("timestamps"),
+                size,
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            }),
+        })?)
+    }
+
+    /// A pass that writes its begin and its end to these queries.
+    fn pass<'a>(
+        &self,
+        encoder: &'a mut wgpu::CommandEncoder,
+        begin: Option<u32>,
+        end: Option<u32>,
+    ) -> wgpu::ComputePass<'a> {
+        let writes = wgpu::ComputePassTimestampWrites {
+            query_set: &self.set,
+            beginning_of_pass_write_index: begin,
+            end_of_pass_write_index: end,
+        };
+        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: None,
+            timestamp_writes: (begin.or(end).is_some()).then_some(writes),
+        })
+    }
+
+    fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.resolve_query_set(&self.set, 0..self.set.count(), &self.resolved, 0);
+    }
+}
