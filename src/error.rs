@@ -53,6 +53,9 @@ pub enum Error {
     /// Training.
     #[error(transparent)]
     Training(#[from] crate::training::TrainingError),
+    /// Reference cases in files.
+    #[error(transparent)]
+    Cases(#[from] crate::verify::CasesError),
     /// The device, its absence, or its memory.
     #[error(transparent)]
     Gpu(#[from] crate::gpu::GpuError),

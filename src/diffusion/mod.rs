@@ -2,7 +2,7 @@
 mod sampler;
 pub mod schedule;
 
-pub use sampler::Sampler;
+pub use sampler::{Sampler, SamplingGraph};
 
 /// Random streams of a run. Dropout uses those from 1 on, one per layer.
 pub(crate) mod streams {

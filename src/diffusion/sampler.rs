@@ -28,6 +28,8 @@ pub struct SamplingGraph {
     pub labels: Option<Value>,
     /// Noise of each step `[batch, height, width, channels]`, if it is given.
     pub noise: Option<Value>,
+    /// The noise that the model found in the last step.
+    pub epsilon: Value,
 }
 
 impl SamplingGraph {
@@ -64,7 +66,7 @@ impl SamplingGraph {
         let advanced = graph.push(Advance { guarded: false }, &[counter, key])?;
         graph.update(counter, advanced);
         graph.outputs.push(epsilon);
-        Ok(Self { graph, x, table, counter, arenas, labels, noise })
+        Ok(Self { graph, x, table, counter, arenas, labels, noise, epsilon })
     }
 
     /// The plan of one step.

@@ -1,6 +1,6 @@
 //! diffusers' `UNet2DModel` of the DDPM family as graphs: Ho et al. 2020, appendix B; Dhariwal
 //! and Nichol 2021 for the scale-and-shift variants.
-mod blocks;
+pub(crate) mod blocks;
 pub mod config;
 mod parameters;
 

@@ -1,8 +1,17 @@
 //! Is this device to be trusted? Every op's own table of cases, and reference cases from files,
 //! run on the device and held against f64.
+mod cases;
+mod models;
+mod ops;
+mod samplers;
+mod schedules;
+mod trial;
+
+pub use cases::{CasesError, reference_cases};
+
 use crate::{
     error::Error,
-    gpu::{Executor, Gpu},
+    gpu::{Executor, Gpu, GpuError},
     graph::Graph,
     ops::{Case, Operator},
     passes,
@@ -10,6 +19,103 @@ use crate::{
     reference::Tensor,
     value::{ElementType, TensorType, Value},
 };
+use std::fmt;
+
+/// How a case ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every number is within its tolerance.
+    Passed,
+    /// What is off and by how much, or why the case could not run.
+    Failed(String),
+    /// Why this crate or device does not run the case.
+    Skipped(String),
+}
+
+impl Outcome {
+    /// Failed if there is a difference; the text names the first few.
+    fn of(differences: impl IntoIterator<Item = Option<String>>) -> Self {
+        const NAMED: usize = 3;
+        let differences: Vec<String> = differences.into_iter().flatten().collect();
+        if differences.is_empty() {
+            return Self::Passed;
+        }
+        let text = differences[..differences.len().min(NAMED)].join(", ");
+        match differences.len().saturating_sub(NAMED) {
+            0 => Self::Failed(text),
+            others => Self::Failed(format!("{text}, and {others} more")),
+        }
+    }
+
+    /// One line on the case of this name: `failed ops/silu: y 3.1e-4 > 6.9e-6`.
+    pub fn line(&self, name: &str) -> String {
+        match self {
+            Self::Passed => format!("passed {name}"),
+            Self::Failed(text) => format!("failed {name}: {text}"),
+            Self::Skipped(text) => format!("skipped {name}: {text}"),
+        }
+    }
+}
+
+/// How many cases ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Skipped.
+    pub skipped: usize,
+}
+
+impl Summary {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Passed => self.passed += 1,
+            Outcome::Failed(_) => self.failed += 1,
+            Outcome::Skipped(_) => self.skipped += 1,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, skipped } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// Checks every op's own table of cases, and those that may store f16 once more so; `on_result`
+/// hears each by its title when it is done.
+///
+/// # Errors
+/// If the device is lost.
+pub fn op_tables(
+    gpu: &Gpu,
+    mut on_result: impl FnMut(&str, &Outcome),
+) -> Result<Summary, Error> {
+    let mut summary = Summary::default();
+    for case in crate::ops::cases() {
+        let half = (!case.half.is_empty()).then(|| case.clone().in_half());
+        for (case, in_half) in [(Some(case), false), (half, true)] {
+            let Some(case) = case else { continue };
+            let outcome = if in_half && !gpu.target().f16 {
+                Outcome::Skipped("the device stores no f16".into())
+            } else {
+                match check_case(gpu, &case) {
+                    Ok(()) => Outcome::Passed,
+                    Err(CaseError::Error(error @ Error::Gpu(GpuError::Lost { .. }))) => {
+                        return Err(error);
+                    }
+                    Err(error) => Outcome::Failed(error.to_string()),
+                }
+            };
+            on_result(&case.title(), &outcome);
+            summary.count(&outcome);
+        }
+    }
+    Ok(summary)
+}
 
 /// What the device computed where it should have computed something else.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -99,7 +205,8 @@ pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<()
         let raw = executor.read_raw(value)?;
         let got = decode(of, &raw);
         compare(output, case, of, &got, want)?;
-        if raw[of.bytes().next_multiple_of(16) as usize..].iter().any(|&byte| byte != 0xff) {
+        // A slot may have had a larger tenant before this output: only what lies after it is ours.
+        if raw[raw.len() - SENTINEL as usize..].iter().any(|&byte| byte != 0xff) {
             return Err(Mismatch::Sentinel { output }.into());
         }
     }

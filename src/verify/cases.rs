@@ -1,0 +1,245 @@
+//! Reference cases of a folder: what is there, what a case holds, whether a result agrees.
+use super::{Outcome, Summary, models, ops, samplers, schedules};
+use crate::{
+    error::Error,
+    gpu::{Gpu, GpuError},
+    weights::{Stored, read_tensors},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value as Json};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+/// Results of a case by the names of its outputs, in the axes of its file.
+pub(super) type Results = HashMap<String, Vec<f64>>;
+
+/// What is wrong with a folder of reference cases.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CasesError {
+    /// A file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A file that is not what the format asks for.
+    #[error("{}: {message}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A group without cases.
+    #[error("{} lists no group {asked}, only {}", path.display(), present.join(", "))]
+    Group {
+        /// The list of cases.
+        path: PathBuf,
+        /// The group asked for.
+        asked: String,
+        /// Those there are.
+        present: Vec<String>,
+    },
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CasesError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| CasesError::Read { path: path.into(), source })?;
+    serde_json::from_str(&text)
+        .map_err(|error| CasesError::Format { path: path.into(), message: error.to_string() })
+}
+
+#[derive(Deserialize)]
+struct Index {
+    cases: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    group: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    kind: String,
+    file: String,
+    #[serde(default)]
+    config: Json,
+    outputs: Map<String, Json>,
+    model: Option<String>,
+}
+
+/// A case: its manifest and its tensors.
+pub(super) struct Case {
+    folder: PathBuf,
+    path: PathBuf,
+    manifest: Manifest,
+    tensors: HashMap<String, Stored>,
+}
+
+impl Case {
+    fn read(folder: &Path, group: &str, name: &str) -> Result<Self, Error> {
+        let path = folder.join(group).join(format!("{name}.json"));
+        let manifest: Manifest = read_json(&path)?;
+        let tensors = read_tensors(&folder.join(group).join(&manifest.file))?;
+        let tensors = tensors.into_iter().map(|stored| (stored.name.clone(), stored)).collect();
+        Ok(Self { folder: folder.into(), path, manifest, tensors })
+    }
+
+    /// An error that names the case's manifest.
+    pub fn refuse(&self, message: impl Into<String>) -> Error {
+        CasesError::Format { path: self.path.clone(), message: message.into() }.into()
+    }
+
+    /// What the case computes.
+    pub fn kind(&self) -> &str {
+        &self.manifest.kind
+    }
+
+    /// The numbers it computes with.
+    pub fn settings(&self) -> &Json {
+        &self.manifest.config
+    }
+
+    /// The same, as the type that its kind needs.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        T::deserialize(&self.manifest.config)
+            .map_err(|error| self.refuse(format!("config: {error}")))
+    }
+
+    /// The folder of its weights.
+    pub fn model(&self) -> Result<PathBuf, Error> {
+        let model = self.manifest.model.as_ref();
+        Ok(self.folder.join(model.ok_or_else(|| self.refuse("no model is named"))?))
+    }
+
+    /// Does it hold this tensor?
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// One of its tensors; none is empty.
+    pub fn tensor(&self, name: &str) -> Result<&Stored, Error> {
+        let stored = self.tensors.get(name).ok_or_else(|| self.refuse(format!("{name} is missing")))?;
+        if stored.shape.contains(&0) {
+            return Err(self.refuse(format!("{name} is empty: {:?}", stored.shape)));
+        }
+        Ok(stored)
+    }
+
+    /// The names of its tensors, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// Names of the expected outputs.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.manifest.outputs.keys().map(String::as_str)
+    }
+
+    /// Compares all expected outputs.
+    ///
+    /// # Errors
+    /// If the file lacks one.
+    pub fn compare(&self, results: &Results) -> Result<Outcome, Error> {
+        let texts = self.outputs().map(|name| self.difference(name, results));
+        Ok(Outcome::of(texts.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// What is wrong with one output, if it is off: every element has to satisfy
+    /// `|result - reference| <= atol + rtol |reference|`, and integers have no tolerance.
+    ///
+    /// # Errors
+    /// If the file lacks it.
+    pub fn difference(&self, output: &str, results: &Results) -> Result<Option<String>, Error> {
+        let wanted = self.tensor(output)?.numbers.to_f64();
+        let Some(got) = results.get(output) else {
+            return Ok(Some(format!("{output} is not known to kind {}", self.kind())));
+        };
+        if got.len() != wanted.len() {
+            let (got, wanted) = (got.len(), wanted.len());
+            return Ok(Some(format!("{output} has {got} elements, expected {wanted}")));
+        }
+        let tolerance = |key: &str| self.manifest.outputs[output][key].as_f64().unwrap_or(0.0);
+        let (atol, rtol) = (tolerance("atol"), tolerance("rtol"));
+        let mut worst: Option<(f64, f64)> = None;
+        for (got, want) in got.iter().zip(&wanted) {
+            let (error, allowed) = ((got - want).abs(), atol + rtol * want.abs());
+            // Written so that NaN on either side fails, and stays the worst.
+            let passes = error <= allowed;
+            if !passes && worst.is_none_or(|(other, most)| !(error - allowed <= other - most)) {
+                worst = Some((error, allowed));
+            }
+        }
+        Ok(worst.map(|(error, allowed)| format!("{output} {error:.1e} > {allowed:.1e}")))
+    }
+}
+
+/// Runs every reference case below `folder` on the device: the cases that its `index.json` lists,
+/// of `groups` alone unless that is empty. `on_result` hears each, as `ops/NAME`, when it is done.
+///
+/// A case that is damaged or cannot run has failed, with the error as its text.
+///
+/// # Errors
+/// If the list is missing, damaged, or has no case of a group, or if the device is lost.
+pub fn reference_cases(
+    gpu: &Gpu,
+    folder: &Path,
+    groups: &[String],
+    mut on_result: impl FnMut(&str, &Outcome),
+) -> Result<Summary, Error> {
+    let path = folder.join("index.json");
+    let Index { cases } = read_json(&path)?;
+    if let Some(asked) = groups.iter().find(|&group| cases.iter().all(|case| case.group != *group)) {
+        let present: BTreeSet<String> = cases.into_iter().map(|case| case.group).collect();
+        let (asked, present) = (asked.clone(), present.into_iter().collect());
+        return Err(CasesError::Group { path, asked, present }.into());
+    }
+    let mut summary = Summary::default();
+    for Entry { group, name } in cases {
+        if !groups.is_empty() && !groups.contains(&group) {
+            continue;
+        }
+        let outcome = match Case::read(folder, &group, &name).and_then(|case| run(gpu, &case)) {
+            Ok(outcome) => outcome,
+            Err(error @ Error::Gpu(GpuError::Lost { .. })) => return Err(error),
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        on_result(&format!("{group}/{name}"), &outcome);
+        summary.count(&outcome);
+    }
+    Ok(summary)
+}
+
+fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
+    let results = match case.kind() {
+        "conv2d" => ops::conv2d(gpu, case),
+        "group_norm" => ops::group_norm(gpu, case),
+        "silu" => ops::silu(gpu, case),
+        "attention" => ops::attention(gpu, case),
+        "upsample_nearest2" => ops::upsample_nearest(gpu, case),
+        "avgpool2" => ops::average_pool(gpu, case),
+        "linear" => ops::linear(gpu, case),
+        "timestep_embedding" => ops::timestep_embedding(gpu, case),
+        "mse" => ops::mean_squared_error(gpu, case),
+        "optimizer" => ops::optimizer(gpu, case),
+        "attn_block" => models::attention_block(gpu, case),
+        "resnet_block" => models::resnet_block(gpu, case),
+        "unet" => models::unet(gpu, case),
+        "train" => return models::train(gpu, case),
+        "schedule" => schedules::schedule(case),
+        "timesteps" => schedules::timesteps(case),
+        "ddim" | "ddpm" => match samplers::unsupported(case) {
+            Some(setting) => return Ok(Outcome::Skipped(setting)),
+            None => samplers::run(gpu, case),
+        },
+        kind => return Ok(Outcome::Skipped(format!("kind {kind}"))),
+    };
+    case.compare(&results?)
+}

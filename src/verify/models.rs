@@ -1,0 +1,266 @@
+//! Cases of blocks, of whole U-Nets, and of a short training run.
+use super::{
+    Outcome,
+    cases::{Case, Results},
+    ops::OptimizerConfig,
+    trial::{Axes, Trial},
+};
+use crate::{
+    data::Batch,
+    diffusion::schedule::SchedulerConfig,
+    error::Error,
+    gpu::Gpu,
+    ops::{Constant, MeanSquaredError, Reduction, Silu},
+    passes,
+    training::{Given, Trainer, TrainingOptions, arenas_of, parameters_of},
+    unet::{
+        ArenaLayout, UNet, UNetConfig, UNetInputs,
+        blocks::{Builder, Resample},
+    },
+    value::{TensorType, Value},
+    weights::{Layout, Parameters},
+};
+use serde::Deserialize;
+use std::collections::{HashMap, HashSet};
+
+/// Builds a block of the U-Net over the case's tensors: `param.NAME` is the parameter `NAME`.
+/// Its results are `y`, `gx`, `gtemb` if there is a `temb`, and `grad.NAME`.
+fn block(
+    gpu: &Gpu,
+    case: &Case,
+    config: &UNetConfig,
+    build: impl FnOnce(&mut Builder, Value) -> Result<Value, Error>,
+) -> Result<Results, Error> {
+    let mut trial = Trial::new(case);
+    let x = trial.input("x", Axes::Image)?;
+    let mut named = vec![(x, "gx".to_owned(), Axes::Image)];
+    let mut embedding = x;
+    if case.has("temb") {
+        let temb = trial.input("temb", Axes::Same)?;
+        named.push((temb, "gtemb".to_owned(), Axes::Same));
+        embedding = trial.graph.push(Silu, &[temb])?;
+    }
+    let mut parameters = HashMap::new();
+    for name in case.names().filter_map(|name| name.strip_prefix("param.")) {
+        let stored = format!("param.{name}");
+        let axes = Axes::of_parameter(case.tensor(&stored)?.shape.len());
+        let value = trial.input(&stored, axes)?;
+        parameters.insert(name.to_owned(), value);
+        named.push((value, format!("grad.{name}"), axes));
+    }
+    let gy = trial.input("gy", Axes::Image)?;
+    let mut builder = Builder {
+        graph: &mut trial.graph,
+        source: &mut |_, spec| {
+            let known = parameters.get(&spec.name).copied();
+            known.ok_or(Error::MissingParameter { name: spec.name })
+        },
+        config,
+        key: None,
+        stream: 0,
+        embedding,
+    };
+    let y = build(&mut builder, x)?;
+    if trial.graph.type_of(gy) != trial.graph.type_of(y) {
+        return Err(case.refuse("gy has not the shape of y"));
+    }
+    trial.output("y", y, Axes::Image);
+    trial.gradients(y, gy, &named)?;
+    trial.run(gpu)
+}
+
+pub(super) fn attention_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        channels: usize,
+        groups: usize,
+        heads: usize,
+        eps: f64,
+    }
+    let Config { channels, groups, heads, eps } = case.config()?;
+    let config = UNetConfig {
+        attention_head_dim: Some(channels / heads.max(1)),
+        norm_eps: eps,
+        ..UNetConfig::default()
+    };
+    block(gpu, case, &config, |builder, x| builder.attention("", x, Some(groups), 1.0))
+}
+
+pub(super) fn resnet_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        cout: usize,
+        groups: usize,
+        eps: f64,
+        time_embedding_norm: crate::unet::config::TimeScaleShift,
+    }
+    let Config { cout, groups, eps, time_embedding_norm } = case.config()?;
+    let config = UNetConfig {
+        norm_num_groups: groups,
+        norm_eps: eps,
+        resnet_time_scale_shift: time_embedding_norm,
+        ..UNetConfig::default()
+    };
+    block(gpu, case, &config, |builder, x| builder.resnet("", x, cout, 1.0, Resample::None))
+}
+
+/// The case's model and its weights, f16 widened.
+pub(super) fn model(gpu: &Gpu, case: &Case) -> Result<(UNet, ArenaLayout, Parameters), Error> {
+    let folder = case.model()?;
+    let unet = UNet::new(UNetConfig::read(&folder.join("config.json"))?)?;
+    let layout = ArenaLayout::new(unet.parameters()?, gpu.target().max_binding);
+    let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
+    let weights = Parameters::read(&folder.join("diffusion_pytorch_model.safetensors"), expected)?;
+    Ok((unet, layout, weights))
+}
+
+pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let (unet, layout, weights) = model(gpu, case)?;
+    let mut trial = Trial::new(case);
+    let x = trial.input("x", Axes::Image)?;
+    let target = trial.input("target", Axes::Image)?;
+    let timesteps = trial.input("t", Axes::Same)?;
+    let labels = match unet.label_type(trial.graph.type_of(x).shape[0]) {
+        Some(of) => Some(trial.input_as("class_labels", Axes::Same, of.element)?),
+        None => None,
+    };
+    let arenas: Vec<Value> = arenas_of(&layout, &weights)?
+        .into_iter()
+        .map(|contents| trial.given(TensorType::f32(&[contents.len()]), contents))
+        .collect();
+    let views = layout.views(&mut trial.graph, &arenas)?;
+    let inputs = UNetInputs { x, timesteps, labels, key: None };
+    let y = unet.build(&mut trial.graph, inputs, &views)?;
+    let error = MeanSquaredError { reduction: Reduction::Mean };
+    let loss = trial.graph.push(error, &[y, target])?;
+    let one = Constant { of: trial.graph.type_of(loss), number: 1.0.into() };
+    let seed = trial.graph.push(one, &[])?;
+    let mut wrt = vec![x];
+    wrt.extend(layout.specs.iter().filter_map(|spec| views.get(&spec.name)));
+    let gradients = passes::gradient(&mut trial.graph, loss, seed, &wrt)?;
+    let (gx, gradients) = gradients.split_first().expect("one for each of wrt, and x is there");
+    let gx = gx.ok_or_else(|| case.refuse("the model does not read x"))?;
+    trial.output("y", y, Axes::Image);
+    trial.output("loss", loss, Axes::Same);
+    trial.output("gx", gx, Axes::Image);
+    let packed = layout.pack(&mut trial.graph, gradients)?;
+    for (number, &arena) in packed.iter().enumerate() {
+        trial.output(&format!("arena {number}"), arena, Axes::Same);
+    }
+    let mut results = trial.run(gpu)?;
+    let packed: Vec<Vec<f32>> = (0..packed.len())
+        .filter_map(|number| results.remove(&format!("arena {number}")))
+        .map(|arena| arena.into_iter().map(|x| x as f32).collect())
+        .collect();
+    for (name, gradient) in stored_order(&parameters_of(&layout, &packed)) {
+        results.insert(format!("grad_digest.{name}"), digest(&gradient));
+        results.insert(format!("grad.{name}"), gradient);
+    }
+    Ok(results)
+}
+
+/// Parameters as files hold them.
+fn stored_order(parameters: &Parameters) -> impl Iterator<Item = (&str, Vec<f64>)> {
+    parameters.iter().map(|(name, parameter)| {
+        let layout = Layout::of(name, &parameter.shape);
+        let data = layout.write(&parameter.shape, &parameter.data);
+        (name, data.into_iter().map(f64::from).collect())
+    })
+}
+
+/// What stands for a large tensor: its norm, and its product with `sin(0.1 (i + 1))`.
+fn digest(tensor: &[f64]) -> Vec<f64> {
+    let product = |(i, x): (usize, &f64)| x * (0.1 * (i as f64 + 1.0)).sin();
+    vec![norm(tensor.iter().copied()), tensor.iter().enumerate().map(product).sum()]
+}
+
+fn norm(elements: impl Iterator<Item = f64>) -> f64 {
+    elements.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// Steps of training on given batches, timesteps and noises, through the trainer.
+pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(flatten)]
+        optimizer: OptimizerConfig,
+        loss: String,
+        #[serde(default)]
+        null_parameters: HashSet<String>,
+        #[serde(default)]
+        rel_update_tol: HashMap<String, f64>,
+    }
+    let Config { optimizer, loss, null_parameters, rel_update_tol } = case.config()?;
+    let (unet, _, weights) = model(gpu, case)?;
+    let &[steps, batch, channels, height, width] = &case.tensor("x0")?.shape[..] else {
+        return Err(case.refuse("x0 must have five axes: steps and a batch of images"));
+    };
+    let images = case.tensor("x0")?.numbers.clone().into_f32();
+    let noise = case.tensor("noise")?.numbers.clone().into_f32();
+    let timesteps = case.tensor("t")?.numbers.clone().into_f32();
+    if steps != optimizer.steps || noise.len() != images.len() || timesteps.len() != steps * batch {
+        return Err(case.refuse("x0, t and noise do not belong together, or to config.steps"));
+    }
+    let options = TrainingOptions {
+        batch,
+        learning_rate: optimizer.lr,
+        warmup: 0,
+        betas: optimizer.betas,
+        epsilon: optimizer.eps,
+        weight_decay: optimizer.weight_decay,
+        decoupled: optimizer.decoupled(case)?,
+        clip: optimizer.grad_clip_norm,
+        ema_decay: optimizer.ema_decay,
+        ema_warmup: false,
+        sum_loss: loss == "sum",
+        seed: 0,
+    };
+    // The settings' keys that a scheduler knows are the schedule's; it ignores the others.
+    let scheduler = SchedulerConfig::parse(&case.settings().to_string())?;
+    let given = Given::TimestepsAndNoise;
+    let mut trainer = Trainer::with(gpu, unet, scheduler, [height, width], options, given)?;
+    trainer.load(&weights)?;
+    let given = trainer.graph().given.expect("asked for above");
+    let shape = TensorType::f32(&[batch, height, width, channels]).shape;
+    let of_step = |tensor: &[f32], step: usize| {
+        Axes::Image.read(&shape, &tensor[step * shape.elements()..][..shape.elements()])
+    };
+    for step in 0..steps {
+        let executor = trainer.executor();
+        executor.write(given.0, &timesteps[step * batch..][..batch])?;
+        executor.write(given.1, &of_step(&noise, step))?;
+        trainer.step(&Batch { images: of_step(&images, step), labels: None })?;
+    }
+    let metrics = trainer.metrics()?;
+    let mut results = Results::new();
+    results.insert("loss".into(), metrics.iter().map(|m| m.loss.into()).collect());
+    results.insert("grad_norm".into(), metrics.iter().map(|m| m.gradient_norm.into()).collect());
+    let arenas = [("final", trainer.raw_weights()?), ("ema", trainer.averaged_weights()?)];
+    for (prefix, arenas) in arenas {
+        for (name, data) in stored_order(&parameters_of(trainer.layout(), &arenas)) {
+            results.insert(format!("{prefix}_digest.{name}"), digest(&data));
+            results.insert(format!("{prefix}.{name}"), data);
+        }
+    }
+
+    let start: HashMap<&str, Vec<f64>> = stored_order(&weights).collect();
+    let mut differences = Vec::new();
+    for output in case.outputs() {
+        let parameter = output.split_once('.').map_or(output, |(_, name)| name);
+        if null_parameters.contains(parameter) {
+            continue;
+        }
+        let known = (results.get(output), start.get(parameter), rel_update_tol.get(parameter));
+        differences.push(match known {
+            (Some(got), Some(start), Some(&allowed)) if !output.contains("_digest.") => {
+                let want = case.tensor(output)?.numbers.to_f64();
+                let distance = |a: &[f64], b: &[f64]| norm(a.iter().zip(b).map(|(a, b)| a - b));
+                let error = distance(got, &want) / distance(&want, start);
+                let same = got.len() == want.len() && error <= allowed;
+                (!same).then(|| format!("{output} update {error:.1e} > {allowed:.1e}"))
+            }
+            _ => case.difference(output, &results)?,
+        });
+    }
+    Ok(Outcome::of(differences))
+}

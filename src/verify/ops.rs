@@ -1,0 +1,249 @@
+//! Cases of single operations: forward, and the gradient of every operand.
+use super::{
+    cases::{Case, Results},
+    trial::{Axes, Trial},
+};
+use crate::{
+    error::Error,
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    ops::{
+        Adam, Advance, Attention, AveragePool, Constant, Conv2d, Counter, GlobalNorm, GroupNorm,
+        Linear, MeanSquaredError, Op, Reduction, Silu, TimestepEmbedding, TrainingRow,
+        UpsampleNearest,
+    },
+    passes,
+    unet::{ArenaLayout, Initial, ParameterSpec},
+    value::{ElementType, Shape, TensorType},
+};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// `y = op(operands)`, and the gradient of operand `x` under the name `gx`, all as `axes` says.
+fn differentiated(
+    gpu: &Gpu,
+    case: &Case,
+    op: impl Into<Op>,
+    y_axes: Axes,
+    operands: &[(&str, Axes)],
+) -> Result<Results, Error> {
+    let mut trial = Trial::new(case);
+    let (mut inputs, mut named) = (Vec::new(), Vec::new());
+    for &(name, axes) in operands {
+        let value = trial.input(name, axes)?;
+        inputs.push(value);
+        named.push((value, format!("g{name}"), axes));
+    }
+    let y = trial.graph.push(op, &inputs)?;
+    let gy = trial.input("gy", y_axes)?;
+    if trial.graph.type_of(gy) != trial.graph.type_of(y) {
+        let (gy, y) = (trial.graph.type_of(gy), trial.graph.type_of(y));
+        return Err(case.refuse(format!("gy is {gy}, but y is {y}")));
+    }
+    trial.output("y", y, y_axes);
+    trial.gradients(y, gy, &named)?;
+    trial.run(gpu)
+}
+
+pub(super) fn conv2d(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        stride: usize,
+        pad_left_right_top_bottom: [usize; 4],
+    }
+    let Config { stride, pad_left_right_top_bottom: [left, right, top, bottom] } = case.config()?;
+    let op = Conv2d { stride, padding: [top, bottom, left, right] };
+    let operands = [("x", Axes::Image), ("w", Axes::Convolution), ("b", Axes::Same)];
+    differentiated(gpu, case, op, Axes::Image, &operands)
+}
+
+pub(super) fn linear(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let operands = [("x", Axes::Same), ("w", Axes::Linear), ("b", Axes::Same)];
+    differentiated(gpu, case, Linear, Axes::Same, &operands)
+}
+
+pub(super) fn group_norm(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        groups: usize,
+        eps: f64,
+    }
+    let Config { groups, eps } = case.config()?;
+    let operands = [("x", Axes::Image), ("w", Axes::Same), ("b", Axes::Same)];
+    differentiated(gpu, case, GroupNorm { groups, eps: eps.into() }, Axes::Image, &operands)
+}
+
+pub(super) fn silu(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    differentiated(gpu, case, Silu, Axes::Image, &[("x", Axes::Image)])
+}
+
+pub(super) fn upsample_nearest(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    differentiated(gpu, case, UpsampleNearest, Axes::Image, &[("x", Axes::Image)])
+}
+
+pub(super) fn average_pool(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    differentiated(gpu, case, AveragePool, Axes::Image, &[("x", Axes::Image)])
+}
+
+pub(super) fn attention(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        heads: usize,
+    }
+    let Config { heads } = case.config()?;
+    let operands = ["q", "k", "v"].map(|name| (name, Axes::Same));
+    differentiated(gpu, case, Attention { heads }, Axes::Same, &operands)
+}
+
+pub(super) fn timestep_embedding(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        dim: usize,
+        flip_sin_to_cos: bool,
+        freq_shift: f64,
+        max_period: f64,
+    }
+    let Config { dim, flip_sin_to_cos, freq_shift, max_period } = case.config()?;
+    let op = TimestepEmbedding {
+        width: dim,
+        flip_sin_to_cos,
+        freq_shift: freq_shift.into(),
+        max_period: max_period.into(),
+        element: ElementType::F32,
+    };
+    let mut trial = Trial::new(case);
+    let t = trial.input("t", Axes::Same)?;
+    let y = trial.graph.push(op, &[t])?;
+    trial.output("y", y, Axes::Same);
+    trial.run(gpu)
+}
+
+pub(super) fn mean_squared_error(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let mut trial = Trial::new(case);
+    let prediction = trial.input("pred", Axes::Image)?;
+    let target = trial.input("target", Axes::Image)?;
+    for (name, reduction) in [("mean", Reduction::Mean), ("sum", Reduction::ImageSum)] {
+        let loss = trial.graph.push(MeanSquaredError { reduction }, &[prediction, target])?;
+        trial.output(&format!("loss_{name}"), loss, Axes::Same);
+        let one = Constant { of: trial.graph.type_of(loss), number: 1.0.into() };
+        let seed = trial.graph.push(one, &[])?;
+        trial.gradients(loss, seed, &[(prediction, format!("gpred_{name}"), Axes::Image)])?;
+    }
+    trial.run(gpu)
+}
+
+/// The optimizer's settings, as cases of kinds `optimizer` and `train` hold them.
+#[derive(Deserialize)]
+pub(super) struct OptimizerConfig {
+    pub algorithm: String,
+    pub lr: f64,
+    pub betas: (f64, f64),
+    pub eps: f64,
+    #[serde(default)]
+    pub weight_decay: f64,
+    pub grad_clip_norm: Option<f64>,
+    pub ema_decay: f64,
+    pub steps: usize,
+}
+
+impl OptimizerConfig {
+    /// AdamW?
+    pub fn decoupled(&self, case: &Case) -> Result<bool, Error> {
+        match self.algorithm.as_str() {
+            "Adam" => Ok(false),
+            "AdamW" => Ok(true),
+            other => Err(case.refuse(format!("config: algorithm is Adam or AdamW, not {other}"))),
+        }
+    }
+}
+
+/// Parameters `p0`, `p1`, .. in one arena, updated by gradients `g0`, `g1`, .., a row a step.
+pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let config: OptimizerConfig = case.config()?;
+    let mut specs = Vec::new();
+    let (mut start, mut gradients) = (Vec::new(), Vec::new());
+    while case.has(&format!("p{}", specs.len())) {
+        let number = specs.len();
+        let (shape, data) = case.dense(&format!("p{number}"), Axes::Same)?;
+        let rows = case.tensor(&format!("g{number}"))?.numbers.clone().into_f32();
+        if rows.len() != config.steps * data.len() {
+            return Err(case.refuse(format!("g{number} is not p{number} for every step")));
+        }
+        let (name, of) = (number.to_string(), TensorType::f32(&shape));
+        specs.push(ParameterSpec { name, of, initial: Initial::Constant(0.0) });
+        start.push(data);
+        gradients.push(rows);
+    }
+    let layout = ArenaLayout::new(specs, gpu.target().max_binding);
+    let [elements] = layout.arenas[..] else {
+        return Err(case.refuse("the parameters do not fit one arena"));
+    };
+
+    let mut graph = Graph::new();
+    let arena = TensorType::f32(&[elements.max(1)]);
+    let counter = graph.input(Counter::of());
+    let gradient = graph.input(arena);
+    let state = [(); 4].map(|()| graph.input(arena));
+    let row = TrainingRow {
+        learning_rate: config.lr.into(),
+        warmup: 0,
+        beta1: config.betas.0.into(),
+        beta2: config.betas.1.into(),
+        ema_decay: config.ema_decay.into(),
+        ema_warmup: false,
+    };
+    let began = graph.push_all(row, &[counter])?;
+    let clip = config.grad_clip_norm.map(Into::into);
+    let norm = graph.push(GlobalNorm { clip, guarded: false }, &[gradient])?;
+    let adam = Adam {
+        beta1: config.betas.0.into(),
+        beta2: config.betas.1.into(),
+        epsilon: config.eps.into(),
+        weight_decay: config.weight_decay.into(),
+        decoupled: config.decoupled(case)?,
+        ema: true,
+    };
+    let [parameter, first, second, average] = state;
+    let operands = [began[1], norm, gradient, parameter, first, second, average];
+    for (state, next) in state.into_iter().zip(graph.push_all(adam, &operands)?) {
+        graph.update(state, next);
+    }
+    let advanced = graph.push(Advance { guarded: false }, &[counter, began[0]])?;
+    graph.update(counter, advanced);
+    graph.outputs.push(norm);
+
+    let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+    let fill = |contents: &dyn Fn(usize, &Shape) -> Vec<f32>| {
+        let mut number = 0..;
+        let arenas = layout.fill(|spec| {
+            Cow::Owned(contents(number.next().unwrap_or_default(), &spec.of.shape))
+        });
+        arenas.concat()
+    };
+    for value in [parameter, average] {
+        executor.write(value, &fill(&|number, _| start[number].clone()))?;
+    }
+    let mut results = Results::new();
+    for step in 0..config.steps {
+        let of_step = |number: usize, shape: &Shape| {
+            gradients[number][step * shape.elements()..][..shape.elements()].to_vec()
+        };
+        executor.write(gradient, &fill(&of_step))?;
+        executor.run(1)?;
+        let norm = executor.read(norm)?[0];
+        results.entry("grad_norm".into()).or_default().push(f64::from(norm));
+        for (value, prefix, suffix) in [
+            (parameter, "p", "_after"),
+            (average, "ema", "_after"),
+            (first, "exp_avg", ""),
+            (second, "exp_avg_sq", ""),
+        ] {
+            let arenas = [executor.read(value)?];
+            for (spec, data) in layout.extract(&arenas) {
+                let rows = results.entry(format!("{prefix}{}{suffix}", spec.name)).or_default();
+                rows.extend(data.into_iter().map(f64::from));
+            }
+        }
+    }
+    Ok(results)
+}
