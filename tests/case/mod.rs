@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ddim::weights::read_tensors;
 use serde_json::Value;
@@ -23,7 +23,11 @@ impl Case {
 
     /// The case of this group and name.
     pub fn read(group: &str, name: &str) -> Self {
-        let folder = Self::folder().join(group);
+        Self::read_below(&Self::folder(), group, name)
+    }
+
+    fn read_below(cases: &Path, group: &str, name: &str) -> Self {
+        let folder = cases.join(group);
         let text =
             std::fs::read_to_string(folder.join(format!("{name}.json"))).expect("a manifest");
         let manifest: Value = serde_json::from_str(&text).expect("a manifest is JSON");
@@ -40,18 +44,19 @@ impl Case {
 
     /// Every case of a group.
     pub fn group(group: &str) -> impl Iterator<Item = Self> {
-        let text = std::fs::read_to_string(Self::folder().join("index.json")).expect("an index");
+        Self::group_below(Self::folder(), group)
+    }
+
+    /// Every case of a group below another folder of cases.
+    pub fn group_below(cases: PathBuf, group: &str) -> impl Iterator<Item = Self> {
+        let text = std::fs::read_to_string(cases.join("index.json")).expect("an index");
         let index: Value = serde_json::from_str(&text).expect("the index is JSON");
-        let cases = index["cases"]
-            .as_array()
-            .or(index.as_array())
-            .expect("a list of cases")
-            .clone();
+        let entries = index["cases"].as_array().expect("a list of cases").clone();
         let word = |case: &Value, key: &str| case[key].as_str().expect("a word").to_string();
-        cases
+        entries
             .into_iter()
             .filter(move |case| case["group"] == group)
-            .map(move |case| Self::read(&word(&case, "group"), &word(&case, "name")))
+            .map(move |case| Self::read_below(&cases, &word(&case, "group"), &word(&case, "name")))
     }
 
     pub fn name(&self) -> &str {
@@ -64,6 +69,29 @@ impl Case {
 
     pub fn config(&self) -> &Value {
         &self.manifest["config"]
+    }
+
+    /// The folder of the case's model, relative to that of the cases.
+    pub fn model(&self) -> &str {
+        self.manifest["model"].as_str().expect("a model")
+    }
+
+    pub fn shape(&self, input: &str) -> Vec<usize> {
+        let shape = self.manifest["inputs"][input]["shape"]
+            .as_array()
+            .expect("a shape");
+        shape
+            .iter()
+            .map(|extent| extent.as_u64().expect("an extent") as usize)
+            .collect()
+    }
+
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.manifest["outputs"]
+            .as_object()
+            .expect("outputs")
+            .keys()
+            .map(String::as_str)
     }
 
     pub fn input(&self, name: &str) -> Vec<f64> {
