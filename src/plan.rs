@@ -212,7 +212,9 @@ impl Dispatch {
 
     /// A dispatch of a caller's own WGSL, for an [`Operator`](crate::ops::Operator) of another
     /// crate: `Dispatch::custom(WGSL, "forward").read(1, x).write(2, y).params(bytes)`.
-    /// The text is checked against these bindings when the executor is made.
+    /// The text is checked against these bindings when the executor is made. Buffers are in
+    /// group 0, the parameters a uniform at binding 0. The crate's prelude stands before the text
+    /// on its first line, so `enable`s are written `// enable: f16`.
     pub fn custom(source: impl Into<Cow<'static, str>>, entry: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kernel: Kernel {
@@ -229,6 +231,11 @@ impl Dispatch {
             scope: Scope::default(),
             cost: Cost::default(),
         }
+    }
+
+    /// Whether this runs a caller's own WGSL.
+    pub fn is_custom(&self) -> bool {
+        self.kernel.shader == "custom"
     }
 
     /// Binds `value` as `var<storage, read>` at `@binding(binding)`.

@@ -159,6 +159,7 @@ impl Gpu {
     }
 
     /// Runs on the caller's own device. Features beyond the minimum are used if it has them.
+    /// The device-lost callback is taken over: a device has one, and its loss is seen no other way.
     ///
     /// # Errors
     /// If a limit is below WebGPU's defaults where this crate needs them.
@@ -254,7 +255,10 @@ impl Gpu {
         for scope in scopes.into_iter().rev() {
             caught = pollster::block_on(scope.pop()).or(caught);
         }
-        self.check_lost()?;
+        if caught.is_some() {
+            // On a lost device everything is invalid; that it is lost is the thing to say.
+            self.check_now()?;
+        }
         let action = action.to_owned();
         match caught {
             None => Ok(result),
@@ -263,8 +267,15 @@ impl Gpu {
         }
     }
 
-    /// An error if the device went away.
-    pub(super) fn check_lost(&self) -> Result<(), GpuError> {
+    /// An error if the device went away, as far as it knows without waiting. wgpu reports that
+    /// only when it is polled, not through error scopes.
+    pub(super) fn check_now(&self) -> Result<(), GpuError> {
+        // Only waiting can time out.
+        let _ = self.0.device.poll(wgpu::PollType::Poll);
+        self.check_lost()
+    }
+
+    fn check_lost(&self) -> Result<(), GpuError> {
         match &*self.0.lost.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(message) => Err(GpuError::Lost { message: message.clone() }),
             None => Ok(()),

@@ -1,20 +1,19 @@
 //! Replays a plan: the same dispatches, step after step, with no host wait inside.
-use super::{Gpu, GpuError, pipelines::Compiled, transfer};
+use super::{Gpu, GpuError, custom, pipelines::Compiled};
 use crate::{
     error::Error,
     plan::{Access, Dispatch, Placement, Plan},
-    value::{ElementType, TensorType, Value},
+    value::Value,
 };
 use std::{
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// Operating systems reset a GPU that is busy for seconds with one command buffer.
-const LONGEST_SUBMIT: Duration = Duration::from_millis(500);
-
-/// wgpu holds twice the bytes of an upload until it is polled.
-const UPLOAD_CHUNK: usize = 16 << 20;
+/// Operating systems reset a GPU that is busy for seconds with one command buffer. Half a second
+/// is the aim; predictions err.
+const LONGEST_SUBMIT: Duration = Duration::from_millis(400);
 
 /// What an executor has asked of the device so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +28,8 @@ pub struct Stats {
     pub maps: u64,
 }
 
-struct Step {
+/// A launch that stands ready.
+pub(super) struct Step {
     compiled: Arc<Compiled>,
     group: wgpu::BindGroup,
     workgroups: [u32; 3],
@@ -37,13 +37,22 @@ struct Step {
     predicted: f64,
 }
 
+impl Step {
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.compiled.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
 /// A plan with its buffers, pipelines and bind groups on a device.
 pub struct Executor {
-    gpu: Gpu,
-    plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    pub(super) gpu: Gpu,
+    pub(super) plan: Plan,
+    pub(super) buffers: Vec<wgpu::Buffer>,
     steps: Vec<Step>,
-    stats: Stats,
+    pub(super) stats: Stats,
     /// Measured over predicted time, from the last wait.
     pace: f64,
     /// Start and predicted seconds of the work submitted since the last wait.
@@ -57,7 +66,7 @@ impl Executor {
     /// If memory runs out or the device refuses a kernel.
     pub fn new(gpu: &Gpu, plan: Plan) -> Result<Self, Error> {
         let buffer = |label: &str, size: u64, usage| {
-            gpu.guard(&format!("allocating a buffer ({label})"), size, || {
+            gpu.guard(&format!("allocating the buffer of {label}"), size, || {
                 gpu.device().create_buffer(&wgpu::BufferDescriptor {
                     label: Some(label),
                     size,
@@ -72,11 +81,13 @@ impl Executor {
         let buffers = plan
             .buffers
             .iter()
-            .map(|planned| buffer(&format!("{:?}", planned.role), planned.bytes.max(16), storage))
+            .zip(largest_tenants(&plan))
+            .map(|(planned, tenant)| buffer(&tenant, planned.bytes.max(16), storage))
             .collect::<Result<Vec<_>, _>>()?;
         // Absent optional operands: bound, never touched. One buffer cannot be both read and
         // written in a dispatch, hence two.
-        let dummies = [buffer("absent, read", 16, storage)?, buffer("absent, written", 16, storage)?];
+        let absent = || buffer("absent operands", 16, storage);
+        let dummies = [absent()?, absent()?];
 
         let alignment = gpu.device().limits().min_uniform_buffer_offset_alignment as usize;
         let mut uniforms: Vec<u8> = Vec::new();
@@ -94,6 +105,9 @@ impl Executor {
 
         let mut steps = Vec::with_capacity(plan.dispatches.len());
         for (dispatch, offset) in plan.dispatches.iter().zip(offsets) {
+            if dispatch.is_custom() {
+                custom::check(dispatch, &plan.types)?;
+            }
             let compiled = gpu.pipelines().get(gpu, dispatch)?;
             let group = bind(gpu, &plan, dispatch, &compiled, &buffers, &dummies, (&uniform, offset))?;
             let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
@@ -101,6 +115,7 @@ impl Executor {
             let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);
             steps.push(Step { compiled, group, workgroups: dispatch.workgroups, predicted });
         }
+        gpu.check_now()?;
         let (gpu, stats) = (gpu.clone(), Stats::default());
         Ok(Self { gpu, plan, buffers, steps, stats, pace: 1.0, running: None })
     }
@@ -126,39 +141,49 @@ impl Executor {
     /// # Errors
     /// If the device refuses the work or is lost.
     pub fn run(&mut self, times: usize) -> Result<(), Error> {
-        let mut budget = LONGEST_SUBMIT.as_secs_f64() * 0.8;
-        let mut encoder: Option<wgpu::CommandEncoder> = None;
-        let mut predicted = 0.0;
-        let mut next = 0;
         let total = times * self.steps.len();
-        while next < total {
-            let recording = encoder.insert(self.gpu.device().create_command_encoder(&Default::default()));
-            let first = next;
-            {
-                let mut pass = recording.begin_compute_pass(&Default::default());
-                while next < total {
-                    let step = &self.steps[next % self.steps.len()];
-                    let seconds = step.predicted * self.pace;
-                    if seconds > budget && next > first {
-                        break;
-                    }
-                    budget -= seconds;
-                    predicted += step.predicted;
-                    pass.set_pipeline(&step.compiled.pipeline);
-                    pass.set_bind_group(0, &step.group, &[]);
-                    let [x, y, z] = step.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
-                    next += 1;
-                }
-            }
-            let Some(finished) = encoder.take() else { break };
-            self.gpu.guard("submitting work", 0, || self.gpu.queue().submit([finished.finish()]))?;
-            self.stats.submits += 1;
-            self.stats.dispatches += (next - first) as u64;
-            budget = LONGEST_SUBMIT.as_secs_f64() * 0.8;
+        let mut first = 0;
+        while first < total {
+            let end = self.cut(first, total);
+            self.submit(first..end, |encoder, steps| {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                steps.iter().for_each(|step| step.record(&mut pass));
+            })?;
+            first = end;
         }
-        let (_, submitted) = self.running.get_or_insert((Instant::now(), 0.0));
-        *submitted += predicted;
+        self.gpu.check_now()?;
+        Ok(())
+    }
+
+    /// End of the command buffer that begins at launch `first`; launches count on from one run of
+    /// the plan to the next.
+    pub(super) fn cut(&self, first: usize, total: usize) -> usize {
+        let mut seconds = 0.0;
+        let fits = |&next: &usize| {
+            seconds += self.steps[next % self.steps.len()].predicted * self.pace;
+            next == first || seconds < LONGEST_SUBMIT.as_secs_f64()
+        };
+        first + (first..total).take_while(fits).count()
+    }
+
+    /// Submits one command buffer, which `encode` fills with these launches.
+    pub(super) fn submit(
+        &mut self,
+        launches: Range<usize>,
+        encode: impl FnOnce(&mut wgpu::CommandEncoder, &[&Step]),
+    ) -> Result<(), Error> {
+        let step = |launch| &self.steps[launch % self.steps.len()];
+        let steps: Vec<&Step> = launches.map(step).collect();
+        // Taken before the work can begin: a pace too low would make command buffers too long.
+        let (_, predicted) = self.running.get_or_insert((Instant::now(), 0.0));
+        *predicted += steps.iter().map(|step| step.predicted).sum::<f64>();
+        self.gpu.guard("submitting work", 0, || {
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            encode(&mut encoder, &steps);
+            self.gpu.queue().submit([encoder.finish()])
+        })?;
+        self.stats.submits += 1;
+        self.stats.dispatches += steps.len() as u64;
         Ok(())
     }
 
@@ -176,144 +201,21 @@ impl Executor {
         }
         Ok(())
     }
+}
 
-    /// Writes a dense, row-major f32 slice to an f32 or f16 tensor, in order with the runs.
-    ///
-    /// # Errors
-    /// If the value is no tensor of floats, holds another number of elements, or has no place.
-    pub fn write(&mut self, value: Value, dense: &[f32]) -> Result<(), Error> {
-        let of = self.check(value, dense.len(), "f32")?;
-        self.upload(value, &transfer::encode(of, dense))
-    }
-
-    /// Writes a dense, row-major slice to a u32 tensor, in order with the runs.
-    ///
-    /// # Errors
-    /// As [`Executor::write`].
-    pub fn write_u32(&mut self, value: Value, dense: &[u32]) -> Result<(), Error> {
-        let of = self.check(value, dense.len(), "u32")?;
-        self.upload(value, &transfer::pad(of, dense))
-    }
-
-    /// Waits, then returns the dense, row-major contents of an f32 or f16 tensor as f32.
-    ///
-    /// # Errors
-    /// If the value is no tensor of floats or has no place, or the device is lost.
-    pub fn read(&mut self, value: Value) -> Result<Vec<f32>, Error> {
-        let of = self.check_element(value, "f32")?;
-        Ok(transfer::decode(of, &self.contents(value)?))
-    }
-
-    /// Waits, then returns the dense, row-major contents of a u32 tensor.
-    ///
-    /// # Errors
-    /// As [`Executor::read`].
-    pub fn read_u32(&mut self, value: Value) -> Result<Vec<u32>, Error> {
-        let of = self.check_element(value, "u32")?;
-        Ok(transfer::unpad(of, &self.contents(value)?))
-    }
-
-    /// Fills every buffer with NaN, so that a test sees what a kernel did not write.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn poison(&mut self) -> Result<(), Error> {
-        for buffer in &self.buffers {
-            let ones = vec![0xff; buffer.size() as usize];
-            self.gpu.guard("poisoning", buffer.size(), || {
-                self.gpu.queue().write_buffer(buffer, 0, &ones);
-            })?;
+/// The largest tensor in each buffer: what a message about the buffer names.
+fn largest_tenants(plan: &Plan) -> Vec<String> {
+    let mut largest: Vec<Option<Value>> = vec![None; plan.buffers.len()];
+    let bytes = |value: Value| plan.types[value.index()].bytes();
+    for (index, placement) in plan.placements.iter().enumerate() {
+        let (Some(placement), value) = (placement, Value::new(index)) else { continue };
+        let tenant = &mut largest[placement.buffer];
+        if tenant.is_none_or(|known| bytes(known) < bytes(value)) {
+            *tenant = Some(value);
         }
-        Ok(())
     }
-
-    /// Waits, then returns the bytes from a value's first to the end of its buffer.
-    ///
-    /// # Errors
-    /// If the value has no place, or the device is lost.
-    pub fn read_raw(&mut self, value: Value) -> Result<Vec<u8>, Error> {
-        let place = self.placement(value, "read")?;
-        let size = self.buffers[place.buffer].size() - place.offset;
-        self.download(place, size)
-    }
-
-    fn check_element(&self, value: Value, asked: &'static str) -> Result<TensorType, Error> {
-        let of = self.plan.types[value.index()];
-        if (of.element == ElementType::U32) != (asked == "u32") {
-            return Err(GpuError::Element { value, of, asked }.into());
-        }
-        Ok(of)
-    }
-
-    fn check(&self, value: Value, found: usize, asked: &'static str) -> Result<TensorType, Error> {
-        let of = self.check_element(value, asked)?;
-        let expected = of.shape.elements();
-        if found != expected {
-            return Err(GpuError::Length { value, of, expected, found }.into());
-        }
-        Ok(of)
-    }
-
-    fn placement(&self, value: Value, action: &'static str) -> Result<Placement, GpuError> {
-        let known = self.plan.inputs.contains(&value) || self.plan.outputs.contains(&value);
-        let placement = self.plan.placements[value.index()].filter(|_| known);
-        placement.ok_or(GpuError::NoContents { value, action })
-    }
-
-    fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
-        let place = self.placement(value, "write")?;
-        let mut offset = place.offset;
-        for chunk in bytes.chunks(UPLOAD_CHUNK) {
-            // The pitch makes every f16 row a multiple of 8 bytes, so chunks stay 4-aligned.
-            self.gpu.guard("uploading", chunk.len() as u64, || {
-                self.gpu.queue().write_buffer(&self.buffers[place.buffer], offset, chunk);
-            })?;
-            if chunk.len() == UPLOAD_CHUNK {
-                // Submitting and polling gives the staging memory back.
-                self.gpu.queue().submit([]);
-                self.wait()?;
-            }
-            offset += chunk.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn contents(&mut self, value: Value) -> Result<Vec<u8>, Error> {
-        let place = self.placement(value, "read")?;
-        self.download(place, self.plan.types[value.index()].bytes())
-    }
-
-    fn download(&mut self, place: Placement, size: u64) -> Result<Vec<u8>, Error> {
-        let (device, queue) = (self.gpu.device(), self.gpu.queue());
-        let staging = self.gpu.guard("allocating a staging buffer", size, || {
-            let staging = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("download"),
-                size,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            let mut encoder = device.create_command_encoder(&Default::default());
-            let from = &self.buffers[place.buffer];
-            encoder.copy_buffer_to_buffer(from, place.offset, &staging, 0, size);
-            queue.submit([encoder.finish()]);
-            staging
-        })?;
-        self.stats.submits += 1;
-        self.stats.maps += 1;
-        let (sender, receiver) = std::sync::mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver lives until this function returns; if it is gone, nobody asks.
-            let _ = sender.send(result);
-        });
-        self.wait()?;
-        let failed = |message: String| GpuError::Device { action: "mapping a buffer".into(), message };
-        receiver
-            .recv()
-            .map_err(|error| failed(error.to_string()))?
-            .map_err(|error| failed(error.to_string()))?;
-        let range = staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
-        Ok(range.to_vec())
-    }
+    let name = |value: Value| format!("{value} ({})", plan.types[value.index()]);
+    largest.into_iter().map(|value| value.map_or("nothing".to_owned(), name)).collect()
 }
 
 fn bind(

@@ -1,12 +1,15 @@
 //! Plans to silicon: the only floor that knows wgpu.
 #![expect(unsafe_code, reason = "trusted shader modules, where the argument stands")]
 
+mod custom;
 mod device;
 mod error;
 mod executor;
 mod pipelines;
+mod profile;
 mod transfer;
 
 pub use device::{AdapterReport, Gpu, GpuOptions, adapters};
 pub use error::GpuError;
 pub use executor::{Executor, Stats};
+pub use profile::{Clock, KernelTime, Profile, Timing};

@@ -1,6 +1,9 @@
 //! Compiled kernels, one per variant, kept for the life of the device.
 use super::{Gpu, GpuError};
-use crate::plan::{Access, Dispatch, Kernel};
+use crate::{
+    plan::{Access, Dispatch, Kernel},
+    shaders,
+};
 use std::{
     borrow::Cow,
     collections::HashMap,
@@ -52,7 +55,7 @@ fn module(gpu: &Gpu, kernel: &Kernel, wgsl: &str) -> Result<wgpu::ShaderModule, 
     };
     gpu.guard(&format!("compiling {}", kernel.shader), 0, || {
         // A caller's own text keeps wgpu's run-time checks, and so does every debug build.
-        if cfg!(debug_assertions) || matches!(kernel.source, Cow::Owned(_)) || kernel.shader == "custom" {
+        if cfg!(debug_assertions) || !is_ours(kernel) {
             return gpu.device().create_shader_module(descriptor);
         }
         let checks = wgpu::ShaderRuntimeChecks::unchecked();
@@ -61,6 +64,11 @@ fn module(gpu: &Gpu, kernel: &Kernel, wgsl: &str) -> Result<wgpu::ShaderModule, 
         // tests run all of them with the checks on and with sentinels after each buffer.
         unsafe { gpu.device().create_shader_module_trusted(descriptor, checks) }
     })
+}
+
+/// Whether the text is one of this crate's shaders: whatever its name says, another is not.
+fn is_ours(kernel: &Kernel) -> bool {
+    shaders::ALL.iter().any(|shader| shader.name == kernel.shader && shader.source == kernel.source)
 }
 
 fn compile(
@@ -101,8 +109,8 @@ fn compile(
             entry_point: Some(&kernel.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &kernel.overrides,
-                // Every kernel writes its workgroup memory before it reads it.
-                zero_initialize_workgroup_memory: false,
+                // Our kernels write their workgroup memory before they read it.
+                zero_initialize_workgroup_memory: !is_ours(kernel),
             },
             cache: None,
         });

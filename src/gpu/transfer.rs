@@ -1,8 +1,172 @@
-//! Dense slices of callers to padded rows on the device, and back.
-use crate::value::{ElementType, TensorType};
+//! Contents of tensors: dense slices of callers to padded rows on the device, and back.
+use super::{Executor, GpuError};
+use crate::{
+    error::Error,
+    plan::Placement,
+    value::{ElementType, TensorType, Value},
+};
+
+/// wgpu holds twice the bytes of an upload until it is polled.
+const UPLOAD_CHUNK: usize = 16 << 20;
+
+impl Executor {
+    /// Writes a dense, row-major f32 slice to an f32 or f16 tensor, in order with the runs.
+    ///
+    /// # Errors
+    /// If the value is no tensor of floats, holds another number of elements, or has no place.
+    pub fn write(&mut self, value: Value, dense: &[f32]) -> Result<(), Error> {
+        let of = self.check(value, dense.len(), "f32")?;
+        self.upload(value, &encode(of, dense))
+    }
+
+    /// Writes a dense, row-major slice to a u32 tensor, in order with the runs.
+    ///
+    /// # Errors
+    /// As [`Executor::write`].
+    pub fn write_u32(&mut self, value: Value, dense: &[u32]) -> Result<(), Error> {
+        let of = self.check(value, dense.len(), "u32")?;
+        self.upload(value, &pad(of, dense))
+    }
+
+    /// Waits, then returns the dense, row-major contents of an f32 or f16 tensor as f32.
+    ///
+    /// # Errors
+    /// If the value is no tensor of floats or has no place, or the device is lost.
+    pub fn read(&mut self, value: Value) -> Result<Vec<f32>, Error> {
+        let of = self.check_element(value, "f32")?;
+        Ok(decode(of, &self.contents(value)?))
+    }
+
+    /// Waits, then returns the dense, row-major contents of a u32 tensor.
+    ///
+    /// # Errors
+    /// As [`Executor::read`].
+    pub fn read_u32(&mut self, value: Value) -> Result<Vec<u32>, Error> {
+        let of = self.check_element(value, "u32")?;
+        Ok(unpad(of, &self.contents(value)?))
+    }
+
+    /// Fills every buffer with NaN, so that a test sees what a kernel did not write.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn poison(&mut self) -> Result<(), Error> {
+        for buffer in &self.buffers {
+            let ones = vec![0xff; buffer.size() as usize];
+            self.gpu.guard("poisoning", buffer.size(), || {
+                self.gpu.queue().write_buffer(buffer, 0, &ones);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits, then returns the bytes from a value's first to the end of its buffer.
+    ///
+    /// # Errors
+    /// If the value has no place, or the device is lost.
+    pub fn read_raw(&mut self, value: Value) -> Result<Vec<u8>, Error> {
+        let place = self.placement(value, "read")?;
+        let buffer = self.buffers[place.buffer].clone();
+        self.download(&buffer, place.offset, buffer.size() - place.offset)
+    }
+
+    /// The value's type, if the plan knows it and it stores what the caller has.
+    fn check_element(&self, value: Value, asked: &'static str) -> Result<TensorType, Error> {
+        let Some(&of) = self.plan.types.get(value.index()) else {
+            return Err(GpuError::NoContents { value, action: "find" }.into());
+        };
+        if (of.element == ElementType::U32) != (asked == "u32") {
+            return Err(GpuError::Element { value, of, asked }.into());
+        }
+        Ok(of)
+    }
+
+    fn check(&self, value: Value, found: usize, asked: &'static str) -> Result<TensorType, Error> {
+        let of = self.check_element(value, asked)?;
+        let expected = of.shape.elements();
+        if found != expected {
+            return Err(GpuError::Length { value, of, expected, found }.into());
+        }
+        Ok(of)
+    }
+
+    fn placement(&self, value: Value, action: &'static str) -> Result<Placement, GpuError> {
+        let known = self.plan.inputs.contains(&value) || self.plan.outputs.contains(&value);
+        let placement = self.plan.placements.get(value.index()).copied().flatten();
+        placement.filter(|_| known).ok_or(GpuError::NoContents { value, action })
+    }
+
+    fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
+        let place = self.placement(value, "write")?;
+        let mut offset = place.offset;
+        for chunk in bytes.chunks(UPLOAD_CHUNK) {
+            // The pitch makes every f16 row a multiple of 8 bytes, so chunks stay 4-aligned.
+            self.gpu.guard("uploading", chunk.len() as u64, || {
+                self.gpu.queue().write_buffer(&self.buffers[place.buffer], offset, chunk);
+                if chunk.len() == UPLOAD_CHUNK {
+                    self.gpu.queue().submit([]);
+                }
+            })?;
+            if chunk.len() == UPLOAD_CHUNK {
+                // Submitting and polling gives the staging memory back.
+                self.wait()?;
+            }
+            offset += chunk.len() as u64;
+        }
+        self.gpu.check_now()?;
+        Ok(())
+    }
+
+    fn contents(&mut self, value: Value) -> Result<Vec<u8>, Error> {
+        let place = self.placement(value, "read")?;
+        let size = self.plan.types[value.index()].bytes();
+        if size == 0 {
+            return Ok(Vec::new());
+        }
+        let buffer = self.buffers[place.buffer].clone();
+        self.download(&buffer, place.offset, size)
+    }
+
+    /// Waits, then returns `size` bytes of a buffer.
+    pub(super) fn download(
+        &mut self,
+        from: &wgpu::Buffer,
+        offset: u64,
+        size: u64,
+    ) -> Result<Vec<u8>, Error> {
+        let (device, queue) = (self.gpu.device(), self.gpu.queue());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let staging = self.gpu.guard("reading back", size, || {
+            let staging = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read back"),
+                size,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let mut encoder = device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(from, offset, &staging, 0, size);
+            queue.submit([encoder.finish()]);
+            staging.map_async(wgpu::MapMode::Read, .., move |result| {
+                // The receiver lives until this function returns; if it is gone, nobody asks.
+                let _ = sender.send(result);
+            });
+            staging
+        })?;
+        self.stats.submits += 1;
+        self.stats.maps += 1;
+        self.wait()?;
+        let failed = |message: String| GpuError::Device { action: "reading back".into(), message };
+        receiver
+            .recv()
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(error.to_string()))?;
+        let range = staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
+        Ok(range.to_vec())
+    }
+}
 
 /// Bytes of the device's layout: rows padded with zeros to a multiple of four elements.
-pub fn pad<T: bytemuck::Pod>(of: TensorType, dense: &[T]) -> Vec<u8> {
+fn pad<T: bytemuck::Pod>(of: TensorType, dense: &[T]) -> Vec<u8> {
     let (columns, pitch) = (of.shape.last(), of.pitch());
     if columns == pitch {
         return bytemuck::cast_slice(dense).to_vec();
@@ -15,18 +179,18 @@ pub fn pad<T: bytemuck::Pod>(of: TensorType, dense: &[T]) -> Vec<u8> {
 }
 
 /// The dense elements of padded bytes.
-pub fn unpad<T: bytemuck::Pod>(of: TensorType, bytes: &[u8]) -> Vec<T> {
+fn unpad<T: bytemuck::Pod>(of: TensorType, bytes: &[u8]) -> Vec<T> {
     let (columns, pitch) = (of.shape.last(), of.pitch());
     let row = pitch * size_of::<T>();
     bytes
-        .chunks_exact(row)
+        .chunks_exact(row.max(1))
         .take(of.rows())
         .flat_map(|row| bytemuck::pod_collect_to_vec::<u8, T>(&row[..columns * size_of::<T>()]))
         .collect()
 }
 
 /// f32 numbers as the bytes of `of`, an f32 or f16 tensor.
-pub fn encode(of: TensorType, dense: &[f32]) -> Vec<u8> {
+fn encode(of: TensorType, dense: &[f32]) -> Vec<u8> {
     if of.element == ElementType::F16 {
         let half: Vec<half::f16> = dense.iter().map(|&x| half::f16::from_f32(x)).collect();
         pad(of, &half)
@@ -36,7 +200,7 @@ pub fn encode(of: TensorType, dense: &[f32]) -> Vec<u8> {
 }
 
 /// The f32 numbers behind the bytes of `of`, an f32 or f16 tensor.
-pub fn decode(of: TensorType, bytes: &[u8]) -> Vec<f32> {
+fn decode(of: TensorType, bytes: &[u8]) -> Vec<f32> {
     if of.element == ElementType::F16 {
         unpad::<half::f16>(of, bytes).into_iter().map(half::f16::to_f32).collect()
     } else {

@@ -1,0 +1,475 @@
+//! The executor: replay without waiting, transfers, what it refuses and how, time on the device.
+use ddim::{
+    Error,
+    gpu::{Clock, Executor, Gpu, GpuError, GpuOptions},
+    graph::{Equation, Graph},
+    ops::{Add, Backward, Lowering, LoweringError, Op, Operator, ShapeError, Silu},
+    passes,
+    plan::{Cost, Dispatch, Target, fold},
+    reference::{Environment, Tensor, evaluate},
+    value::{TensorType, Value},
+    wgpu,
+};
+use std::fmt;
+
+mod support;
+
+/// `silu(x) + x`, with `x` the state that the next run starts from.
+fn recurrence(shape: &[usize]) -> (Graph, Value, Value) {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(shape));
+    let silu = graph.push(Silu, &[x]).unwrap();
+    let y = graph.push(Add, &[silu, x]).unwrap();
+    graph.outputs.push(y);
+    graph.update(x, y);
+    (graph, x, y)
+}
+
+fn executor(gpu: &Gpu, graph: &Graph) -> Executor {
+    Executor::new(gpu, passes::compile(graph, gpu.target()).unwrap()).unwrap()
+}
+
+fn gpu_error(error: Error) -> GpuError {
+    match error {
+        Error::Gpu(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn fifty_runs_wait_for_nothing_and_map_nothing() {
+    let Some(gpu) = support::gpu() else { return };
+    let (graph, x, y) = recurrence(&[3, 5]);
+    let mut executor = executor(&gpu, &graph);
+    let start: Vec<f32> = (0..15).map(|i| i as f32 / 10.0 - 0.7).collect();
+    executor.write(x, &start).unwrap();
+    let before = executor.stats();
+    executor.run(50).unwrap();
+    let after = executor.stats();
+    assert!(after.submits > before.submits);
+    assert_eq!(after.dispatches, before.dispatches + 150);
+    assert_eq!((after.waits, after.maps), (before.waits, before.maps));
+    let got = executor.read(y).unwrap();
+    assert_eq!(executor.read(x).unwrap(), got);
+    for (&start, got) in start.iter().zip(got) {
+        let step = |x: f64| x + x / (1.0 + (-x).exp());
+        let want = (0..50).fold(f64::from(start), |x, _| step(x));
+        assert!((f64::from(got) - want).abs() <= 1e-3 * want.abs(), "{got} for {want}");
+    }
+}
+
+#[test]
+fn long_command_buffers_are_cut_until_the_pace_is_known() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    let mut x = graph.input(TensorType::f32(&[64]));
+    let input = x;
+    for _ in 0..6 {
+        let op = Square { flops: 1_000_000_000_000, ..Square::default() };
+        x = graph.push(Op::custom(op), &[x]).unwrap();
+    }
+    graph.outputs.push(x);
+    let mut executor = executor(&gpu, &graph);
+    executor.write(input, &[1.0; 64]).unwrap();
+    executor.run(1).unwrap();
+    assert_eq!(executor.stats().submits, 6, "a teraflop each is over half a second of prediction");
+    for _ in 0..3 {
+        // The first wait measures the driver's compiler too.
+        executor.wait().unwrap();
+        let before = executor.stats().submits;
+        executor.run(1).unwrap();
+        if executor.stats().submits - before == 1 {
+            return;
+        }
+    }
+    panic!("64 numbers still count as a teraflop");
+}
+
+#[test]
+fn contents_survive_the_round_trip() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    for of in [TensorType::f32(&[2, 3, 5]), TensorType::f32(&[1]), TensorType::f32(&[7, 8])] {
+        graph.input(of);
+    }
+    let half = graph.input(TensorType::f16(&[3, 1]));
+    let integers = graph.input(TensorType::u32(&[2, 6]));
+    let large = graph.input(TensorType::f32(&[5_000_000]));
+    let mut executor = executor(&gpu, &graph);
+    executor.poison().unwrap();
+    for value in [0, 1, 2, large.index()].map(|index| graph.inputs[index.min(5)]) {
+        let of = graph.type_of(value);
+        let data: Vec<f32> = (0..of.shape.elements()).map(|i| i as f32 + 0.5).collect();
+        executor.write(value, &data).unwrap();
+        assert!(executor.read(value).unwrap() == data, "{of}");
+        let raw: Vec<f32> = bytemuck::pod_collect_to_vec(&executor.read_raw(value).unwrap());
+        for row in raw.chunks_exact(of.pitch()).take(of.rows()) {
+            assert!(row[of.shape.last()..].iter().all(|&pad| pad == 0.0), "{of}");
+        }
+    }
+    executor.write(half, &[0.1, -2.0, 70000.0]).unwrap();
+    let rounded = [half::f16::from_f32(0.1).to_f32(), -2.0, f32::INFINITY];
+    assert_eq!(executor.read(half).unwrap(), rounded);
+    let data: Vec<u32> = (0..12).map(|i| u32::MAX - i).collect();
+    executor.write_u32(integers, &data).unwrap();
+    assert_eq!(executor.read_u32(integers).unwrap(), data);
+}
+
+#[test]
+fn contents_that_do_not_fit_are_refused() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[2, 3]));
+    let integers = graph.input(TensorType::u32(&[4]));
+    let hidden = graph.push(Silu, &[x]).unwrap();
+    let y = graph.push(Silu, &[hidden]).unwrap();
+    graph.outputs.push(y);
+    let mut executor = executor(&gpu, &graph);
+    let error = gpu_error(executor.write(x, &[1.0; 7]).unwrap_err());
+    assert!(matches!(error, GpuError::Length { expected: 6, found: 7, .. }), "{error}");
+    assert_eq!(error.to_string(), "%0 (f32[2,3]) takes 6 elements, found 7");
+    let error = gpu_error(executor.write_u32(x, &[1; 6]).unwrap_err());
+    assert!(matches!(error, GpuError::Element { .. }), "{error}");
+    let error = gpu_error(executor.read(integers).unwrap_err());
+    assert!(matches!(error, GpuError::Element { .. }), "{error}");
+    let error = gpu_error(executor.read(hidden).unwrap_err());
+    assert!(matches!(error, GpuError::NoContents { .. }), "{error}");
+    let error = gpu_error(executor.read(Value::new(99)).unwrap_err());
+    assert!(matches!(error, GpuError::NoContents { .. }), "{error}");
+}
+
+/// A device as a program that already uses wgpu would have it.
+fn callers_device(limits: wgpu::Limits) -> Option<(wgpu::Device, wgpu::Queue)> {
+    // The skip, and its absence under REQUIRE_GPU.
+    support::gpu()?;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+    let request = adapters[0].request_device(&descriptor);
+    Some(pollster::block_on(request).unwrap())
+}
+
+#[test]
+fn a_callers_device_will_do() {
+    let Some((device, queue)) = callers_device(wgpu::Limits::default()) else { return };
+    let gpu = Gpu::from_wgpu(device, queue).unwrap();
+    let (graph, x, y) = recurrence(&[2, 2]);
+    let mut executor = executor(&gpu, &graph);
+    executor.write(x, &[0.0; 4]).unwrap();
+    executor.run(2).unwrap();
+    assert_eq!(executor.read(y).unwrap(), [0.0; 4]);
+}
+
+#[test]
+fn a_callers_device_that_lacks_something_is_refused() {
+    let limits = wgpu::Limits::downlevel_defaults();
+    let Some((device, queue)) = callers_device(limits) else { return };
+    let error = Gpu::from_wgpu(device, queue).unwrap_err();
+    assert!(matches!(error, GpuError::Unsuitable { .. }), "{error}");
+    assert!(error.to_string().contains("max_storage_buffers_per_shader_stage: needs 8"), "{error}");
+}
+
+#[test]
+fn default_limits_and_no_features_will_do() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let gpu = Gpu::new(&GpuOptions { minimal: true, ..Default::default() }).unwrap();
+    let software = gpu.target().software;
+    assert_eq!(*gpu.target(), Target { software, ..Target::default() });
+    let (graph, x, y) = recurrence(&[70_000, 4]);
+    let mut executor = executor(&gpu, &graph);
+    executor.write(x, &vec![1.0; 280_000]).unwrap();
+    assert_eq!(executor.profile(1).unwrap().clock, Clock::Host);
+    let got = executor.read(y).unwrap();
+    assert!(got.iter().all(|&y| (y - 1.731_058_6).abs() < 1e-6));
+}
+
+#[test]
+fn a_lost_device_is_an_error_wherever_it_shows() {
+    let Some(owned) = support::gpu() else { return };
+    let Some((device, queue)) = callers_device(wgpu::Limits::default()) else { return };
+    for gpu in [owned, Gpu::from_wgpu(device, queue).unwrap()] {
+        let (graph, x, y) = recurrence(&[2, 2]);
+        let mut executor = executor(&gpu, &graph);
+        executor.run(1).unwrap();
+        // While work is under way the loss is only seen by waiting.
+        executor.wait().unwrap();
+        gpu.device().destroy();
+        let plan = passes::compile(&graph, gpu.target()).unwrap();
+        for error in [
+            executor.run(1).unwrap_err(),
+            executor.write(x, &[0.0; 4]).unwrap_err(),
+            executor.read(y).unwrap_err(),
+            executor.wait().unwrap_err(),
+            executor.profile(1).unwrap_err(),
+            executor.time(1).unwrap_err(),
+            Executor::new(&gpu, plan).err().unwrap(),
+        ] {
+            let error = gpu_error(error);
+            assert!(matches!(error, GpuError::Lost { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_tensor_over_the_binding_limit_is_named() {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[1 << 26]));
+    let y = graph.push(Silu, &[x]).unwrap();
+    graph.outputs.push(y);
+    let error = passes::compile(&graph, &Target::default()).unwrap_err();
+    assert!(matches!(error, Error::Lowering(LoweringError::Binding { .. })));
+    let text = error.to_string();
+    for part in ["f32[67108864]", "268435456 bytes", "134217728"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+/// A device without limits that computes nothing but does allocate; no adapter is needed.
+fn boundless() -> Gpu {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    descriptor.backend_options.noop.enable = true;
+    let (max_buffer_size, max_storage_buffer_binding_size) = (1 << 62, 1 << 62);
+    let limits = wgpu::Limits::unlimited();
+    descriptor.backend_options.noop.limits =
+        Some(wgpu::Limits { max_buffer_size, max_storage_buffer_binding_size, ..limits });
+    let instance = wgpu::Instance::new(descriptor);
+    let adapter = pollster::block_on(instance.request_adapter(&Default::default())).unwrap();
+    let required_limits = adapter.limits();
+    let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    Gpu::from_wgpu(device, queue).unwrap()
+}
+
+#[test]
+fn running_out_of_memory_names_the_tensor() {
+    let gpu = boundless();
+    let mut graph = Graph::new();
+    graph.input(TensorType::f32(&[1 << 58]));
+    let plan = passes::compile(&graph, gpu.target()).unwrap();
+    let error = gpu_error(Executor::new(&gpu, plan).err().unwrap());
+    assert!(matches!(error, GpuError::OutOfMemory { bytes: 0x1000_0000_0000_0000, .. }), "{error}");
+    assert!(error.to_string().contains("%0 (f32[288230376151711744])"), "{error}");
+}
+
+#[test]
+fn no_adapter_says_what_to_do() {
+    let options = GpuOptions { adapter: Some("no such adapter".to_owned()), ..Default::default() };
+    let error = Gpu::new(&options).unwrap_err();
+    assert!(matches!(error, GpuError::NoAdapter { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("\"no such adapter\"") && text.contains("VULKAN"), "{text}");
+    assert!(text.contains("sudo apt-get install mesa-vulkan-drivers"), "{text}");
+}
+
+#[test]
+fn every_launch_is_timed() {
+    let Some(gpu) = support::gpu() else { return };
+    let (graph, x, _) = recurrence(&[1000, 100]);
+    let mut executor = executor(&gpu, &graph);
+    executor.write(x, &vec![0.5; 100_000]).unwrap();
+    // The first run compiles.
+    executor.run(1).unwrap();
+    let profile = executor.profile(3).unwrap();
+    assert_eq!(profile.timings.len(), executor.plan().dispatches.len());
+    assert!(profile.timings.iter().all(|timing| !timing.time.is_zero()), "{profile}");
+    let kernels = profile.kernels();
+    assert!(kernels.windows(2).all(|pair| pair[0].time >= pair[1].time), "{profile}");
+    assert_eq!(kernels.iter().map(|kernel| kernel.calls).sum::<usize>(), profile.timings.len());
+    let (few, many) = (executor.time(1).unwrap(), executor.time(40).unwrap());
+    assert!(few < many, "{few:?}, {many:?}");
+}
+
+const SQUARE: &str = "
+struct Params { factor: f32, vectors: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+override ADDEND: f32 = 0.0;
+
+@compute @workgroup_size(64)
+fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors { return; }
+    y[id.x] = params.factor * x[id.x] * x[id.x] + ADDEND;
+}
+
+@compute @workgroup_size(64)
+fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors { return; }
+    y[id.x] = 2.0 * params.factor * x[id.x] * dy[id.x];
+}
+";
+
+/// `factor x^2`, whose shape is the caller's business; the rest says how to get it wrong.
+#[derive(Clone, Debug)]
+struct Square {
+    factor: f32,
+    flops: u64,
+    wrong: fn(Dispatch, Value) -> Dispatch,
+    entry: &'static str,
+    source: &'static str,
+}
+
+impl Default for Square {
+    fn default() -> Self {
+        let wrong = |dispatch, _| dispatch;
+        Self { factor: 1.0, flops: 0, wrong, entry: "forward", source: SQUARE }
+    }
+}
+
+impl fmt::Display for Square {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "square{{{}}}", self.factor)
+    }
+}
+
+/// Gradient of [`Square`]; operands `x`, `dy`.
+#[derive(Clone, Debug)]
+struct SquareBackward(Square);
+
+impl fmt::Display for SquareBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("square_backward")
+    }
+}
+
+fn dispatch(square: &Square, entry: &'static str, of: TensorType) -> Dispatch {
+    let mut params = square.factor.to_le_bytes().to_vec();
+    params.extend((of.vectors() as u32).to_le_bytes());
+    let grid = fold(of.vectors().div_ceil(64));
+    Dispatch::custom(square.source, entry).params(&params).workgroups(grid)
+}
+
+impl Operator for Square {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        if inputs.len() != 1 {
+            return Err(ShapeError::new("square", "takes one operand", inputs));
+        }
+        Ok(inputs.to_vec())
+    }
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![inputs[0].map(|x| f64::from(self.factor) * x * x)]
+    }
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let Some(dy) = backward.cotangent(0) else { return Ok(vec![None]) };
+        let op = Op::custom(SquareBackward(self.clone()));
+        Ok(vec![Some(backward.push(op, &[equation.inputs[0], dy])?)])
+    }
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (x, y) = (equation.inputs[0], equation.outputs[0]);
+        let right = dispatch(self, self.entry, lowering.type_of(x)).read(1, x).write(2, y);
+        Ok(lowering.push((self.wrong)(right, x))?)
+    }
+    fn cost(&self, _: &[TensorType]) -> Cost {
+        Cost { flops: self.flops, bytes: 0 }
+    }
+}
+
+impl Operator for SquareBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        Ok(inputs[..1].to_vec())
+    }
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![inputs[0].zip(inputs[1], |x, dy| 2.0 * f64::from(self.0.factor) * x * dy)]
+    }
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, dy] = [equation.inputs[0], equation.inputs[1]];
+        let dispatch = dispatch(&self.0, "backward", lowering.type_of(x));
+        Ok(lowering.push(dispatch.read(1, x).read(3, dy).write(2, equation.outputs[0]))?)
+    }
+    fn cost(&self, _: &[TensorType]) -> Cost {
+        Cost::default()
+    }
+}
+
+#[test]
+fn an_op_of_ones_own_runs_forward_and_backward() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    let of = TensorType::f32(&[3, 5]);
+    let (x, seed) = (graph.input(of), graph.input(of));
+    let silu = graph.push(Silu, &[x]).unwrap();
+    let square = Square { factor: 0.5, ..Square::default() };
+    let y = graph.push(Op::custom(square), &[silu]).unwrap();
+    let dx = passes::gradient(&mut graph, y, seed, &[x]).unwrap()[0].unwrap();
+    graph.outputs = vec![y, dx];
+    let mut executor = executor(&gpu, &graph);
+    let numbers: Vec<f32> = (0..15).map(|i| i as f32 / 5.0 - 1.5).collect();
+    executor.write(x, &numbers).unwrap();
+    executor.write(seed, &numbers).unwrap();
+    executor.run(1).unwrap();
+    let tensor = Tensor::new(of.shape, numbers.iter().map(|&x| f64::from(x)).collect());
+    let want = evaluate(&graph, Environment::from([(x, tensor.clone()), (seed, tensor)]));
+    for value in [y, dx] {
+        for (got, want) in executor.read(value).unwrap().iter().zip(&want[&value].data) {
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{got} for {want}");
+        }
+    }
+}
+
+/// What the device says of a [`Square`] that is wrong somewhere.
+fn refused(gpu: &Gpu, square: Square) -> String {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[3, 5]));
+    let y = graph.push(Op::custom(square), &[x]).unwrap();
+    graph.outputs.push(y);
+    let plan = passes::compile(&graph, gpu.target()).unwrap();
+    let error = gpu_error(Executor::new(gpu, plan).err().unwrap());
+    assert!(matches!(error, GpuError::Custom { .. }), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_custom_dispatch_is_held_against_its_shader() {
+    let Some(gpu) = support::gpu() else { return };
+    let wrongs: [(fn(Dispatch, Value) -> Dispatch, &str); 7] = [
+        (|d, x| d.read(3, x), "no storage buffer is used at binding 3"),
+        (|d, x| d.read(9, x), "no storage buffer is used at binding 9"),
+        (|d, x| d.read(1, x), "binding 1 is bound twice"),
+        (|d, _| d.params(&[0; 4]), "uniform params takes 8 bytes; the params have 4"),
+        (|d, _| d.constant("ADEND", 1.0), "declares no override ADEND"),
+        (
+            |mut d, _| {
+                d.bindings.truncate(1);
+                d
+            },
+            "y at binding 2 is not bound",
+        ),
+        (
+            |mut d, x| {
+                d.bindings.truncate(1);
+                d.read(2, x)
+            },
+            "y is declared read_write and bound as read",
+        ),
+    ];
+    for (wrong, expected) in wrongs {
+        let message = refused(&gpu, Square { wrong, ..Square::default() });
+        assert!(message.contains(expected), "{message}");
+    }
+    let message = refused(&gpu, Square { entry: "forwards", ..Square::default() });
+    assert!(message.contains("no such compute entry point; there are: forward, backward"));
+    let source = "@compute @workgroup_size(64) fn forward() { nonsense }";
+    let message = refused(&gpu, Square { source, ..Square::default() });
+    assert!(message.contains("expected") && message.contains("nonsense"), "{message}");
+    let source = "@group(0) @binding(1) var<storage, read_write> y: array<f32, 999>;
+        @compute @workgroup_size(1) fn forward() { y[0] = 1.0; }";
+    let wrong = |mut d: Dispatch, _| {
+        d.bindings.remove(0);
+        d.bindings[0].binding = 1;
+        d.params(&[])
+    };
+    let message = refused(&gpu, Square { source, wrong, ..Square::default() });
+    assert!(message.contains("y takes 3996 bytes; %1 (f32[3,5]) holds 96"), "{message}");
+}
