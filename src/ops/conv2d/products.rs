@@ -105,9 +105,13 @@ fn candidates(
     }];
     if let Some(lanes) = target.subgroup {
         // Neighbouring taps share what they load where neighbouring outputs have neighbouring
-        // sources.
+        // sources; in narrow images the zeros between the rows would eat the gain.
         let shares = params.stride == 1 && params.spread == 1 && params.kernel_width == 3;
-        let taps = if shares { 3 } else { 1 };
+        let taps = if shares && params.out_width >= 16 {
+            3
+        } else {
+            1
+        };
         // As many sums as the widest registers hold, or a software driver keeps in its cache.
         let rows_per_lane = (32 / lanes).min(4);
         let overrides = conv2d_subgroup::Overrides {
