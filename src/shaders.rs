@@ -38,6 +38,6 @@ pub use generated::*;
     reason = "the comments are the shaders' own, written for readers of WGSL"
 )]
 mod generated {
-    use super::{Entry, Shader};
+    use crate::shaders::{Entry, Shader};
     include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 }

@@ -2,10 +2,12 @@
 mod checkpoint;
 mod step;
 mod trainer;
+mod validation;
 
 pub use checkpoint::{Settings, read_pipeline, write_pipeline};
 pub use step::{Given, TrainingGraph, TrainingOptions};
 pub use trainer::{Metrics, Trainer, arenas_of, parameters_of};
+pub use validation::Validation;
 
 use std::path::PathBuf;
 
@@ -34,6 +36,17 @@ pub enum TrainingError {
         expected: String,
         /// What the data are.
         found: String,
+    },
+    /// Labels that a class-conditional model has no row for, or none at all.
+    #[error(
+        "the model has {expected} classes, the data {}",
+        found.map_or("no labels".to_owned(), |found| format!("labels up to {}", found - 1))
+    )]
+    Classes {
+        /// Rows of the model's table.
+        expected: usize,
+        /// One more than the highest label.
+        found: Option<usize>,
     },
     /// A checkpoint that belongs to something else.
     #[error("{}: {message}", path.display())]

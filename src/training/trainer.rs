@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     data::{Batch, Batches, Dataset},
-    diffusion::schedule::SchedulerConfig,
+    diffusion::schedule::{Schedule, SchedulerConfig},
     error::Error,
     gpu::{Executor, Gpu},
     ops::Counter,
@@ -78,12 +78,7 @@ impl Trainer {
         let graph = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
         let plan = passes::compile(&graph.graph, gpu.target())?;
         let mut executor = Executor::new(gpu, plan)?;
-        let coefficients: Vec<f32> = schedule
-            .alphas_cumprod()
-            .iter()
-            .flat_map(|abar| [abar.sqrt() as f32, (1.0 - abar).sqrt() as f32])
-            .collect();
-        executor.write(graph.coefficients, &coefficients)?;
+        executor.write(graph.coefficients, &coefficients(&schedule))?;
         let counter = Counter { seed: options.seed, ..Counter::default() };
         executor.write_u32(graph.counter, &counter.words())?;
         let (submitted, reported) = (0, 0);
@@ -134,6 +129,11 @@ impl Trainer {
     /// The plan of a step.
     pub fn plan(&self) -> &Plan {
         self.executor.plan()
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        self.executor.gpu()
     }
 
     /// The executor, for its statistics and for tests.
@@ -199,12 +199,7 @@ impl Trainer {
         flip: bool,
         mut progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let expected = (self.size[0], self.size[1], self.unet.config().in_channels);
-        let found = (data.height(), data.width(), data.channels());
-        if expected != found {
-            let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
-            return Err(TrainingError::Images { expected, found }.into());
-        }
+        self.check_data(data)?;
         let mut batches = Batches::new(data, self.options.batch, self.options.seed, flip);
         // One step, then as many at a time as fill the interval.
         let mut burst = 1;
@@ -220,6 +215,24 @@ impl Trainer {
             burst = (REPORT_SECONDS / seconds).clamp(1.0, TrainingGraph::HISTORY as f64 / 2.0) as u64;
             if broke {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that images and labels are what the model takes.
+    pub(super) fn check_data(&self, data: &Dataset) -> Result<(), Error> {
+        let config = self.unet.config();
+        let expected = (self.size[0], self.size[1], config.in_channels);
+        let found = (data.height(), data.width(), data.channels());
+        if expected != found {
+            let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+            return Err(TrainingError::Images { expected, found }.into());
+        }
+        if let (Some(_), Some(expected)) = (self.graph.labels, config.num_class_embeds) {
+            let found = data.classes();
+            if found.is_none_or(|found| found > expected) {
+                return Err(TrainingError::Classes { expected, found }.into());
             }
         }
         Ok(())
@@ -262,6 +275,12 @@ impl Trainer {
         self.reported = step;
         Ok(())
     }
+}
+
+/// `sqrt(abar)` and `sqrt(1 - abar)` of every timestep.
+pub(super) fn coefficients(schedule: &Schedule) -> Vec<f32> {
+    let levels = schedule.alphas_cumprod().iter();
+    levels.flat_map(|abar| [abar.sqrt() as f32, (1.0 - abar).sqrt() as f32]).collect()
 }
 
 /// Weights as arenas.

@@ -1,2 +1,48 @@
-//! The command line.
-fn main() {}
+//! The command line of the crate `ddim`, and the first user of the library.
+mod chart;
+mod check;
+mod cli;
+mod demo;
+mod devices;
+mod failure;
+mod files;
+mod fit;
+mod pictures;
+mod plan;
+mod presets;
+mod progress;
+mod report;
+mod sample;
+mod train;
+mod verify;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::{
+    io::{Write, stderr},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = env_logger::Env::default().default_filter_or("ddim=warn");
+    env_logger::Builder::from_env(quiet).format_timestamp(None).init();
+    let result = match &cli.command {
+        Command::Demo(arguments) => demo::run(&cli.device, arguments),
+        Command::Train(arguments) => train::run(&cli.device, arguments),
+        Command::Sample(arguments) => sample::run(&cli.device, arguments),
+        Command::Devices => devices::run(&cli.device),
+        Command::Plan(arguments) => plan::run(&cli.device, arguments),
+        Command::Verify(arguments) => verify::run(&cli.device, arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has had enough of it: `ddim plan | head`.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Without a place to say it, the status says it.
+            let _ = writeln!(stderr(), "error: {}", failure.line());
+            ExitCode::FAILURE
+        }
+    }
+}

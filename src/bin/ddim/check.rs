@@ -1,0 +1,70 @@
+//! A forward pass on file, for `scripts/check-diffusers` to repeat.
+use crate::{failure::Failure, sample::Model};
+use ddim::{
+    data::Dataset,
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    passes,
+    unet::UNetInputs,
+    value::TensorType,
+    weights::{Storage, write_tensors},
+};
+use std::path::Path;
+
+/// Where on the schedule the two images are said to be.
+const TIMESTEPS: [f32; 2] = [10.0, 500.0];
+
+/// Computes the model's output for the first two images and writes `x`, `t`, `y` and perhaps
+/// `class_labels` to `folder/check.safetensors`, in PyTorch's order of axes.
+pub fn write(gpu: &Gpu, model: &Model, data: &Dataset, folder: &Path) -> Result<(), Failure> {
+    let batch = TIMESTEPS.len();
+    let (height, width, channels) = (data.height(), data.width(), data.channels());
+    let shape = [batch, height, width, channels];
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&shape));
+    let timesteps = graph.input(TensorType::f32(&[batch]));
+    let labels = model.unet.label_type(batch).map(|of| graph.input(of));
+    let arenas = model.layout.inputs(&mut graph);
+    let views = model.layout.views(&mut graph, &arenas)?;
+    let inputs = UNetInputs { x, timesteps, labels, key: None };
+    let y = model.unet.build(&mut graph, inputs, &views)?;
+    graph.outputs.push(y);
+    let of_y = graph.type_of(y).shape;
+    let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+    for (&arena, contents) in arenas.iter().zip(&model.arenas) {
+        executor.write(arena, contents)?;
+    }
+    let images: Vec<f32> = (0..batch).flat_map(|index| data.image(index % data.len())).collect();
+    executor.write(x, &images)?;
+    executor.write(timesteps, &TIMESTEPS)?;
+    let classes = model.labels(0, batch, None)?;
+    if let (Some(value), Some(classes)) = (labels, &classes) {
+        executor.write_u32(value, classes)?;
+    }
+    executor.run(1)?;
+    let output = executor.read(y)?;
+
+    let planes = |of: [usize; 4]| vec![of[0], of[3], of[1], of[2]];
+    let output_shape = [of_y[0], of_y[1], of_y[2], of_y[3]];
+    let mut tensors = vec![
+        ("x", planes(shape), channels_first(&images, shape)),
+        ("t", vec![batch], TIMESTEPS.to_vec()),
+        ("y", planes(output_shape), channels_first(&output, output_shape)),
+    ];
+    if let Some(classes) = classes {
+        let numbers = classes.iter().map(|&class| class as f32).collect();
+        tensors.push(("class_labels", vec![batch], numbers));
+    }
+    let tensors = tensors.iter().map(|(name, shape, data)| (*name, &shape[..], &data[..]));
+    Ok(write_tensors(&folder.join("check.safetensors"), Storage::F32, tensors)?)
+}
+
+fn channels_first(dense: &[f32], [batch, height, width, channels]: [usize; 4]) -> Vec<f32> {
+    let mut planes = Vec::with_capacity(dense.len());
+    for image in dense.chunks_exact(height * width * channels).take(batch) {
+        for channel in 0..channels {
+            planes.extend(image.iter().skip(channel).step_by(channels));
+        }
+    }
+    planes
+}

@@ -1,0 +1,298 @@
+//! Arguments, and the help that teaches them.
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Diffusion U-Nets in hand-written WGSL: train, sample and check them on any Vulkan, Metal or
+/// DX12 device.
+#[derive(Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  ddim demo                                  train on handwritten digits, draw new ones: a few minutes
+  ddim train --data photos --size 32 --out run
+  ddim sample --model run --count 16 --out new.png
+  ddim devices                               what there is to compute on
+  ddim verify                                is this device and driver to be trusted?
+
+Messages for the curious: RUST_LOG=ddim=debug. `ddim COMMAND --help` says more of each."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub device: Device,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where to compute.
+#[derive(Args)]
+pub struct Device {
+    /// Part of the adapter's name, in any case [default: discrete before integrated before software]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Device")]
+    pub adapter: Option<String>,
+    /// The API to use [default: whatever this system has]
+    #[arg(long, global = true, value_enum, help_heading = "Device")]
+    pub backend: Option<Backend>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Backend {
+    Vulkan,
+    Metal,
+    Dx12,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train a small U-Net on handwritten digits, draw new ones, and write a report
+    Demo(Demo),
+    /// Train a U-Net on images of your own
+    Train(Train),
+    /// Draw images with a trained model
+    Sample(Sample),
+    /// List the adapters, with the features and limits that matter here
+    Devices,
+    /// Print what a model runs: graph, dispatches, FLOPs and memory
+    Plan(Plan),
+    /// Check this device and driver against references computed in 64 bits
+    Verify(Verify),
+}
+
+/// Train a small U-Net on handwritten digits, draw new ones, and write a report.
+///
+/// The 1,797 digits (8x8 pixels) are inside the program; nothing is downloaded. The model has
+/// 701,345 parameters. Every number is computed by this crate's own kernels.
+#[derive(Args)]
+#[command(after_help = "\
+Writes below --out:
+  report.html     one page with all of it, pictures inside
+  samples.png     64 digits that the model drew (DDIM, 50 steps)
+  denoising.png   how eight of them came out of noise
+  loss.svg        the loss of every step
+  numbers.json    settings and results, for programs
+  pipeline/       the model: `ddim sample --model out/pipeline` draws more, `ddim train --resume`
+                  goes on, and DDPMPipeline.from_pretrained of Python's diffusers opens it")]
+pub struct Demo {
+    /// Training steps, of 64 digits each
+    #[arg(long, default_value_t = 800, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Folder to write to
+    #[arg(long, default_value = "out", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Same seed and same device, same bits
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub seed: u64,
+}
+
+/// Train a U-Net on images of your own.
+///
+/// The folder --out becomes a pipeline that `ddim sample` and Python's diffusers open
+/// (DDPMPipeline.from_pretrained), with the moving average of the weights; what it takes to go on
+/// lies beside it in training/. Ctrl-C ends the run with a checkpoint.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim train --data digits --out run                    the embedded digits, a few minutes on a CPU
+  ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
+  ddim train --data photos --size 32 --flip --out run   a folder of PNGs, cropped to their centres
+  ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
+
+Defaults follow the images. Digits: block_out_channels 32,64, learning rate 2e-3, EMA 0.99, 1,500
+steps. Up to 28x28 grey: 32,64,64, 1e-3, 0.999, 5,000. Others: 64,128,256,..., 2e-4, 0.9999, 50,000.
+A U-Net of your own is a config.json of diffusers' UNet2DModel, given by --config.
+
+Writes below --out: model_index.json, unet/, scheduler/, training/ (weights, optimizer, settings,
+loss.csv, loss.svg), samples.png, and check.safetensors for scripts/check-diffusers.")]
+pub struct Train {
+    /// `digits`, or a folder with MNIST's idx files or PNG pictures
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    pub data: Option<PathBuf>,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Training steps in all [default: by the images]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+    /// Go on with the run in --out: its data and settings, the same bits as without a break
+    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "schedule", "ema", "clip", "seed", "flip", "valid", "size"])]
+    pub resume: bool,
+    /// The U-Net: a config.json of diffusers' UNet2DModel [default: by the images]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Crop every image to its centre and resize it to N x N pixels
+    #[arg(long, value_name = "N")]
+    pub size: Option<usize>,
+    /// Images of a step [default: 64]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub batch: Option<usize>,
+    /// Learning rate of Adam [default: by the images]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub lr: Option<f64>,
+    /// Steps in which the learning rate grows to that [default: 0]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u32>,
+    /// How the noise grows over the 1,000 timesteps [default: linear]
+    #[arg(long, value_enum)]
+    pub schedule: Option<Schedule>,
+    /// Decay of the moving average of the weights, at most (1 + i) / (10 + i) in step i
+    /// [default: by the images]
+    #[arg(long, value_name = "DECAY", value_parser = below_one)]
+    pub ema: Option<f64>,
+    /// Largest norm of the gradient; 0 for none [default: 1]
+    #[arg(long, value_name = "NORM", value_parser = not_negative)]
+    pub clip: Option<f64>,
+    /// Same seed and same device, same bits [default: 0]
+    #[arg(long, value_name = "K")]
+    pub seed: Option<u64>,
+    /// Mirror half of the images left to right
+    #[arg(long)]
+    pub flip: bool,
+    /// Hold out this part of the images and measure the loss on them at every checkpoint
+    #[arg(long, value_name = "FRACTION", value_parser = below_one)]
+    pub valid: Option<f64>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub save_every: u32,
+}
+
+/// Draw images with a trained model.
+///
+/// Image number i follows from --seed and i alone: how many are drawn at a time changes nothing.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim sample --model out/pipeline --out new.png              64 images, DDIM, 50 steps
+  ddim sample --model run --steps 250 --eta 1 --out new.png   noisier, closer to DDPM
+  ddim sample --model run --sampler ddpm --out new.png        all 1,000 steps of DDPM
+  ddim sample --model run --count 10000 --batch 100 --out many.png
+
+Writes one PNG with all images in a grid, small ones enlarged.")]
+pub struct Sample {
+    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The picture to write
+    #[arg(long, value_name = "FILE.png")]
+    pub out: PathBuf,
+    /// Sampling steps [default: 50 of ddim, all of ddpm]
+    #[arg(long, value_name = "S", value_parser = at_least_one)]
+    pub steps: Option<usize>,
+    /// Noise that DDIM adds in every step: 0 is deterministic, 1 as much as DDPM
+    #[arg(long, value_name = "E", default_value_t = 0.0, value_parser = not_negative)]
+    pub eta: f64,
+    /// Images to draw
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub count: usize,
+    /// Same seed and same device, same bits
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub seed: u64,
+    /// Images drawn at a time [default: as many as fit, up to 256]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub batch: Option<usize>,
+    /// The sampler
+    #[arg(long, value_enum, default_value_t = Sampler::Ddim)]
+    pub sampler: Sampler,
+    /// Draw this class only, with a class-conditional model [default: all in turn]
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<u32>,
+    /// Height and width in pixels [default: the model's]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub size: Option<usize>,
+    /// Enlarge every pixel to N x N [default: images of about 64 pixels]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub scale: Option<usize>,
+}
+
+/// Print what a model runs: graph, dispatches, FLOPs and memory.
+///
+/// Nothing runs: where there is no adapter, the plan is that of a device with WebGPU's least
+/// limits and features.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim plan                             a sampling step of the demo's model
+  ddim plan --train --summary           a training step of it, the numbers only
+  ddim plan run --batch 16              a model that `ddim train` wrote
+  ddim plan --config config.json --size 32 --train")]
+pub struct Plan {
+    /// Folder of a pipeline [default: the demo's model]
+    #[arg(value_name = "MODEL", conflicts_with = "config")]
+    pub model: Option<PathBuf>,
+    /// A config.json of diffusers' UNet2DModel
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Images at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub batch: usize,
+    /// A training step: forward, backward, clipping, Adam and the moving average
+    #[arg(long)]
+    pub train: bool,
+    /// Height and width in pixels [default: the model's]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub size: Option<usize>,
+    /// Only the numbers
+    #[arg(long)]
+    pub summary: bool,
+}
+
+/// Check this device and driver against references computed in 64 bits.
+///
+/// Without --cases, every op's own table of cases runs and is held against the reference in the
+/// program: about a minute. With --cases, the reference cases in that folder, which PyTorch and
+/// diffusers made. Each element has its own tolerance. The status is 1 if a case failed.
+#[derive(Args)]
+pub struct Verify {
+    /// Folder of reference cases (tests/cases of the repository)
+    #[arg(long, value_name = "DIR")]
+    pub cases: Option<PathBuf>,
+    /// Only these groups of them, like `ops,unet`
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',', requires = "cases")]
+    pub group: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    Linear,
+    Cosine,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sampler {
+    Ddim,
+    Ddpm,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    if (1..=1 << 24).contains(&number) { Ok(number) } else { Err("not in 1 to 16777216".into()) }
+}
+
+fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let number = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if fits(number) { Ok(number) } else { Err(what.to_owned()) }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "not above 0", |number| number > 0.0 && number.is_finite())
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, "not 0 or above", |number| number >= 0.0 && number.is_finite())
+}
+
+fn below_one(text: &str) -> Result<f64, String> {
+    number(text, "not between 0 and 1", |number| (0.0..1.0).contains(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

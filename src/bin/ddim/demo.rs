@@ -1,0 +1,199 @@
+//! `ddim demo`: from data to new digits and a report, in a few minutes.
+use crate::{
+    check,
+    cli::{self, Device},
+    devices::describe,
+    failure::Failure,
+    files,
+    fit::{self, History},
+    pictures::Picture,
+    plan::summary,
+    presets,
+    progress::{Progress, clock, thousands},
+    report::{self, Distances, Numbers, Pictures},
+    sample::{Model, Request},
+};
+use ddim::{
+    data::{self, Dataset, Moments},
+    diffusion::schedule::SchedulerConfig,
+    gpu::Gpu,
+    training::{Trainer, TrainingOptions},
+    unet::UNet,
+};
+use serde_json::json;
+use std::{
+    io::{Write, stdout},
+    sync::atomic::AtomicBool,
+    time::Instant,
+};
+
+/// Digits are this many pixels high and wide.
+const SIDE: usize = 8;
+
+/// Sampling steps, of DDIM with eta 0.
+const SAMPLING_STEPS: usize = 50;
+
+/// Digits in the picture of samples.
+const SHOWN: usize = 64;
+
+/// Digits in the picture of denoising, and sampling steps between its columns.
+const STRIPS: usize = 8;
+const STRIP_EVERY: usize = 5;
+
+/// Digits sampled at a time.
+const BATCH: usize = 200;
+
+/// How much a pixel is enlarged.
+const SCALE: usize = 8;
+
+/// Trains, samples, measures and reports.
+pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
+    let start = Instant::now();
+    let folder = &arguments.out;
+    files::prepare_folder(folder)?;
+    let mut out = stdout();
+    let gpu = device.open()?;
+    let digits = data::digits();
+    let preset = presets::digits();
+    let options = TrainingOptions { seed: arguments.seed, ..preset.options };
+    let scheduler = SchedulerConfig::default();
+    let unet = UNet::new(preset.unet)?;
+    let mut trainer = Trainer::new(&gpu, unet.clone(), scheduler.clone(), [SIDE; 2], options)?;
+    let parameters = trainer.layout().elements();
+    let plan = summary(trainer.plan());
+    writeln!(out, "device  {}", describe(&gpu))?;
+    writeln!(out, "data    {} handwritten digits, {SIDE}x{SIDE}", thousands(digits.len() as u64))?;
+    writeln!(out, "model   U-Net of {} parameters", thousands(parameters as u64))?;
+    writeln!(out, "plan    {plan} for a training step of {}", trainer.options().batch)?;
+
+    let steps = u64::from(arguments.steps);
+    let mut history = History::default();
+    let mut progress = Progress::new("training", 0, steps, "steps");
+    let never = AtomicBool::new(false);
+    let began = Instant::now();
+    fit::train(&mut trainer, &digits, (steps, false), &mut history, &mut progress, &never)?;
+    let training_seconds = began.elapsed().as_secs_f64();
+    progress.finish();
+    let rate = steps as f64 / training_seconds;
+    let loss = history.recent().unwrap_or(f32::NAN);
+    let taken = clock(training_seconds);
+    writeln!(out, "trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}")?;
+    let pipeline = folder.join("pipeline");
+    let notes = json!({
+        "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
+    });
+    trainer.save(&pipeline, notes)?;
+    history.save(&pipeline.join("training"))?;
+
+    let layout = trainer.layout().clone();
+    let model = Model { unet, layout, arenas: trainer.averaged_weights()? };
+    check::write(&gpu, &model, &digits, &pipeline)?;
+    let began = Instant::now();
+    let drawn = draw(&gpu, &model, &scheduler, digits.len(), arguments.seed)?;
+    let sampling_seconds = began.elapsed().as_secs_f64();
+    let (count, taken) = (thousands(digits.len() as u64), clock(sampling_seconds));
+    writeln!(out, "sampled {count} digits, {SAMPLING_STEPS} steps of DDIM, in {taken}")?;
+
+    let distances = distances(&digits, &drawn, arguments.seed)?;
+    let elements = SIDE * SIDE;
+    let shape = [SIDE, SIDE, 1];
+    let some = |images: &[f32]| {
+        Picture::grid(&images[..SHOWN * elements], shape, 8, SCALE).png()
+    };
+    let pictures = Pictures {
+        samples: some(&drawn.images)?,
+        real: some(&digits.images())?,
+        denoising: Picture::grid(&drawn.strips, shape, SAMPLING_STEPS / STRIP_EVERY + 1, SCALE)
+            .png()?,
+        loss: history.chart()?,
+    };
+    let numbers = Numbers {
+        version: env!("CARGO_PKG_VERSION"),
+        device: describe(&gpu),
+        parameters,
+        options: trainer.options().clone(),
+        steps,
+        sampling_steps: SAMPLING_STEPS,
+        samples: digits.len(),
+        plan,
+        plan_hash: format!("{:016x}", trainer.plan().hash()),
+        loss,
+        training_seconds,
+        steps_per_second: rate,
+        sampling_seconds,
+        seconds: start.elapsed().as_secs_f64(),
+        frechet_distance: distances,
+    };
+    files::write(&folder.join("samples.png"), &pictures.samples)?;
+    files::write(&folder.join("denoising.png"), &pictures.denoising)?;
+    files::write(&folder.join("loss.svg"), &pictures.loss)?;
+    files::write(&folder.join("numbers.json"), numbers.json())?;
+    files::write(&folder.join("report.html"), report::page(&numbers, &pictures))?;
+    writeln!(out, "Frechet distance to the real digits, over their pixels")?;
+    for (what, distance) in numbers.frechet_distance.rows() {
+        writeln!(out, "  {distance:7.3}  {what}")?;
+    }
+    let (path, taken) = (folder.join("report.html"), clock(numbers.seconds));
+    writeln!(out, "{} shows it all; {taken} altogether", path.display())?;
+    Ok(())
+}
+
+/// Digits that the model drew, the noise they came from, and the way of a few from one to the
+/// other.
+struct Drawn {
+    images: Vec<f32>,
+    noise: Vec<f32>,
+    strips: Vec<f32>,
+}
+
+fn draw(
+    gpu: &Gpu,
+    model: &Model,
+    scheduler: &SchedulerConfig,
+    count: usize,
+    seed: u64,
+) -> Result<Drawn, Failure> {
+    let table = &scheduler.ddim(SAMPLING_STEPS, 0.0)?;
+    let (size, batch, class) = ([SIDE; 2], Some(BATCH), None);
+    let request = Request { table, size, count, seed, batch, class };
+    let (mut sampler, batch) = model.sampler(gpu, &request)?;
+    let elements = SIDE * SIDE;
+    let mut progress = Progress::new("sampling", 0, count as u64, "digits");
+    let (mut images, mut noise, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+    for first in (0..count).step_by(batch) {
+        sampler.begin(first as u32)?;
+        noise.extend(sampler.images()?);
+        if first == 0 {
+            columns.push(sampler.images()?);
+            for _ in 0..SAMPLING_STEPS / STRIP_EVERY {
+                sampler.advance(STRIP_EVERY)?;
+                columns.push(sampler.images()?);
+            }
+        } else {
+            sampler.advance(SAMPLING_STEPS)?;
+        }
+        images.extend(sampler.images()?);
+        progress.update((first + batch).min(count) as u64, "")?;
+    }
+    progress.finish();
+    images.truncate(count * elements);
+    noise.truncate(count * elements);
+    let strips = (0..STRIPS)
+        .flat_map(|image| columns.iter().flat_map(move |x| &x[image * elements..][..elements]))
+        .copied()
+        .collect();
+    Ok(Drawn { images, noise, strips })
+}
+
+fn distances(digits: &Dataset, drawn: &Drawn, seed: u64) -> Result<Distances, Failure> {
+    let real = Moments::of(digits)?;
+    let to_real = |images: &[f32]| -> Result<f64, Failure> {
+        Ok(Moments::of_images(images, SIDE * SIDE)?.distance(&real))
+    };
+    let (one, other) = digits.split(0.5, seed)?;
+    Ok(Distances {
+        samples: to_real(&drawn.images)?,
+        halves: Moments::of(&one)?.distance(&Moments::of(&other)?),
+        noise: to_real(&drawn.noise)?,
+    })
+}

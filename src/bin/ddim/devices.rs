@@ -1,0 +1,93 @@
+//! `ddim devices`, and the device that the other commands open.
+use crate::{
+    cli::{Backend, Device},
+    failure::Failure,
+};
+use ddim::{
+    gpu::{AdapterReport, Gpu, GpuOptions, adapters},
+    wgpu::{Backends, DeviceType},
+};
+use std::io::{Write, stdout};
+
+impl Device {
+    /// The library's words for these arguments.
+    pub fn options(&self) -> GpuOptions {
+        let backends = self.backend.map(|backend| match backend {
+            Backend::Vulkan => Backends::VULKAN,
+            Backend::Metal => Backends::METAL,
+            Backend::Dx12 => Backends::DX12,
+        });
+        GpuOptions { adapter: self.adapter.clone(), backends, minimal: false }
+    }
+
+    /// Opens the device that these arguments ask for.
+    pub fn open(&self) -> Result<Gpu, Failure> {
+        Ok(Gpu::new(&self.options())?)
+    }
+}
+
+/// One line: name, kind, API and driver.
+pub fn describe(gpu: &Gpu) -> String {
+    let info = gpu.info();
+    let driver = format!("{} {}", info.driver, info.driver_info);
+    format!("{} ({}, {}, {})", info.name, kind(info.device_type), info.backend, driver.trim())
+}
+
+fn kind(of: DeviceType) -> &'static str {
+    match of {
+        DeviceType::DiscreteGpu => "discrete",
+        DeviceType::IntegratedGpu => "integrated",
+        DeviceType::VirtualGpu => "virtual",
+        DeviceType::Cpu => "software",
+        DeviceType::Other => "of unknown kind",
+    }
+}
+
+/// Lists the adapters; an error if there is none that fits.
+pub fn run(device: &Device) -> Result<(), Failure> {
+    let options = device.options();
+    let found = pollster::block_on(adapters(&options));
+    let wanted = options.adapter.clone().unwrap_or_default().to_lowercase();
+    let fits = |report: &AdapterReport| report.info.name.to_lowercase().contains(&wanted);
+    let default = found.iter().position(fits);
+    let mut out = stdout().lock();
+    for (index, report) in found.iter().enumerate() {
+        let mark = if Some(index) == default { '*' } else { ' ' };
+        let info = &report.info;
+        writeln!(out, "{mark} {}", info.name)?;
+        let driver = format!("{} {}", info.driver, info.driver_info);
+        let kind = kind(info.device_type);
+        let of_software = if report.target.software { " (runs on the CPU)" } else { "" };
+        let subgroup = match report.target.subgroup {
+            Some(size) => format!("yes, of {size} invocations"),
+            None => "no: their size is not fixed, or not 4 to 32".to_owned(),
+        };
+        let rows = [
+            ("kind", format!("{kind}{of_software}, {}", info.backend)),
+            ("driver", driver.trim().to_owned()),
+            ("subgroup kernels", subgroup),
+            ("f16 storage", yes(report.target.f16)),
+            ("timestamps", yes(report.timestamps)),
+            ("largest binding", mebibytes(report.target.max_binding)),
+            ("largest buffer", mebibytes(report.max_buffer)),
+            ("workgroup memory", format!("{} KiB", report.workgroup_memory >> 10)),
+        ];
+        for (what, value) in rows {
+            writeln!(out, "    {what:<17} {value}")?;
+        }
+    }
+    if default.is_none() {
+        // The library says what was looked for, and how to come by a driver.
+        device.open()?;
+    }
+    writeln!(out, "* is used; --adapter NAME or --backend API choose another.")?;
+    Ok(())
+}
+
+fn yes(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}

@@ -1,0 +1,95 @@
+//! Images as PNG files: grids, small ones enlarged.
+use crate::failure::Failure;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+/// About how wide an enlarged image is.
+const COMFORTABLE: usize = 64;
+
+/// Between the images of a grid.
+const GAP_SHADE: u8 = 0x30;
+
+/// A picture in bytes.
+pub struct Picture {
+    width: usize,
+    height: usize,
+    /// 1 or 3.
+    channels: usize,
+    pixels: Vec<u8>,
+}
+
+/// How often a pixel is repeated in both directions, so that one sees it.
+pub fn comfortable_scale(height: usize, width: usize) -> usize {
+    (COMFORTABLE / height.max(width)).max(1)
+}
+
+/// A number of columns that makes a grid of `count` images about square.
+pub fn columns(count: usize) -> usize {
+    (count as f64).sqrt().ceil() as usize
+}
+
+impl Picture {
+    /// Images `[count, height, width, channels]`, -1 to 1 (what lies outside is clipped), in rows
+    /// of `columns`, every pixel a square of `scale`. Of one or two channels the first is shown,
+    /// of more the first three.
+    pub fn grid(
+        images: &[f32],
+        [height, width, channels]: [usize; 3],
+        columns: usize,
+        scale: usize,
+    ) -> Self {
+        let count = images.len() / (height * width * channels);
+        let gap = (scale / 2).max(1);
+        let (tile_height, tile_width) = (height * scale + gap, width * scale + gap);
+        let shown = if channels < 3 { 1 } else { 3 };
+        let mut picture = Self {
+            width: columns.min(count) * tile_width + gap,
+            height: count.div_ceil(columns) * tile_height + gap,
+            channels: shown,
+            pixels: Vec::new(),
+        };
+        picture.pixels = vec![GAP_SHADE; picture.width * picture.height * shown];
+        for (index, image) in images.chunks_exact(height * width * channels).enumerate() {
+            let top = index / columns * tile_height + gap;
+            let left = index % columns * tile_width + gap;
+            for row in 0..height * scale {
+                for column in 0..width * scale {
+                    let from = (row / scale * width + column / scale) * channels;
+                    let to = ((top + row) * picture.width + left + column) * shown;
+                    for channel in 0..shown {
+                        picture.pixels[to + channel] = byte(image[from + channel]);
+                    }
+                }
+            }
+        }
+        picture
+    }
+
+    /// The bytes of a PNG file.
+    pub fn png(&self) -> Result<Vec<u8>, Failure> {
+        let color = if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes)
+            .write_image(&self.pixels, self.width as u32, self.height as u32, color)
+            .map_err(|error| Failure::Drawing { what: "images", message: error.to_string() })?;
+        Ok(bytes)
+    }
+}
+
+/// A number from -1 to 1 as a shade.
+fn byte(number: f32) -> u8 {
+    ((number.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_keeps_order_and_shades() {
+        let picture = Picture::grid(&[-1.0, 1.0, 0.0], [1, 1, 1], 2, 1);
+        assert_eq!((picture.width, picture.height), (5, 5));
+        let gap = GAP_SHADE;
+        assert_eq!(picture.pixels[5..10], [gap, 0, gap, 255, gap]);
+        assert_eq!(picture.pixels[15..20], [gap, 128, gap, gap, gap]);
+    }
+}

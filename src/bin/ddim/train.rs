@@ -1,0 +1,239 @@
+//! `ddim train`: a model from images of the user's own.
+use crate::{
+    check,
+    cli::{self, Device},
+    devices::describe,
+    failure::Failure,
+    files,
+    fit::{self, History},
+    pictures::{Picture, columns, comfortable_scale},
+    plan::summary,
+    presets,
+    progress::{Progress, thousands},
+    sample::{Model, Request},
+};
+use ddim::{
+    data::Dataset,
+    diffusion::schedule::{BetaSchedule, SchedulerConfig},
+    gpu::Gpu,
+    training::{Trainer, TrainingError, TrainingOptions, Validation},
+    unet::{UNet, UNetConfig, config::SampleSize},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Pixels of a picture up to which 64 of them are drawn at the end; of larger ones 16.
+const SMALL: usize = 32 * 32;
+
+/// What the checkpoint keeps beside the library's settings.
+#[derive(Serialize, Deserialize)]
+struct Notes {
+    data: PathBuf,
+    size: Option<usize>,
+    flip: bool,
+    valid: Option<f64>,
+    steps: u32,
+}
+
+/// A run that is about to begin or to go on.
+struct Run {
+    trainer: Trainer,
+    notes: Notes,
+    data: Dataset,
+    history: History,
+}
+
+/// Trains, with checkpoints.
+pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
+    let out = &arguments.out;
+    let recorded = out.join("training/settings.json");
+    if !arguments.resume && recorded.exists() {
+        let text = "holds a run already: go on with it by --resume, or choose another folder";
+        return Err(Failure::file(out, text));
+    }
+    let gpu = device.open()?;
+    let mut run = if arguments.resume {
+        resume(&gpu, arguments)?
+    } else {
+        begin(&gpu, arguments)?
+    };
+    files::prepare_folder(out)?;
+    let stop = listen()?;
+    describe_run(&gpu, &run)?;
+    let (training, mut validation) = match run.notes.valid {
+        None => (run.data.clone(), None),
+        Some(fraction) => {
+            let (training, held_out) = run.data.split(fraction, run.trainer.options().seed)?;
+            (training, Some(Validation::new(&run.trainer, held_out)?))
+        }
+    };
+    let total = u64::from(run.notes.steps);
+    let every = u64::from(arguments.save_every);
+    let mut progress = Progress::new("training", run.trainer.steps(), total, "steps");
+    while run.trainer.steps() < total && !stop.load(Ordering::Relaxed) {
+        let until = (run.trainer.steps() / every * every + every).min(total);
+        let Run { trainer, notes, history, .. } = &mut run;
+        let result =
+            fit::train(trainer, &training, (until, notes.flip), history, &mut progress, &stop);
+        if let (Some(validation), Ok(())) = (&mut validation, &result) {
+            let loss = validation.loss(trainer)?;
+            history.held_out.push((trainer.steps(), loss));
+            progress.line(&format!("step {}: held-out loss {loss:.4}", trainer.steps()))?;
+        }
+        // Numbers gone bad: the device holds what the last good step left.
+        let bad = matches!(
+            &result,
+            Err(Failure::Library(ddim::Error::Training(TrainingError::NotFinite { .. })))
+        );
+        if result.is_ok() || bad {
+            save(&mut run, out)?;
+        }
+        result?;
+    }
+    progress.finish();
+    finish(&gpu, run, out, &stop)
+}
+
+/// Sets a flag at the first ctrl-c; the second ends the program.
+fn listen() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+    })
+    .map_err(|error| Failure::Usage(format!("listening for ctrl-c: {error}")))?;
+    Ok(stop)
+}
+
+fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
+    let Some(source) = &arguments.data else {
+        return Err(Failure::Usage("--data is missing".into()));
+    };
+    let data = Dataset::open(source, arguments.size)?;
+    let preset = presets::of(&data);
+    let config = match &arguments.config {
+        None => preset.unet,
+        Some(file) => UNetConfig {
+            sample_size: Some(SampleSize::Sides([data.height(), data.width()])),
+            ..UNetConfig::read(file)?
+        },
+    };
+    let scheduler = SchedulerConfig {
+        beta_schedule: match arguments.schedule.unwrap_or(cli::Schedule::Linear) {
+            cli::Schedule::Linear => BetaSchedule::Linear,
+            cli::Schedule::Cosine => BetaSchedule::Cosine,
+        },
+        ..SchedulerConfig::default()
+    };
+    let defaults = preset.options;
+    let options = TrainingOptions {
+        batch: arguments.batch.unwrap_or(defaults.batch),
+        learning_rate: arguments.lr.unwrap_or(defaults.learning_rate),
+        warmup: arguments.warmup.unwrap_or(defaults.warmup),
+        clip: arguments.clip.map_or(defaults.clip, |norm| (norm > 0.0).then_some(norm)),
+        ema_decay: arguments.ema.unwrap_or(defaults.ema_decay),
+        seed: arguments.seed.unwrap_or(defaults.seed),
+        ..defaults
+    };
+    let notes = Notes {
+        data: absolute(source),
+        size: arguments.size,
+        flip: arguments.flip,
+        valid: arguments.valid,
+        steps: arguments.steps.unwrap_or(preset.steps),
+    };
+    let size = [data.height(), data.width()];
+    let trainer = Trainer::new(gpu, UNet::new(config)?, scheduler, size, options)?;
+    Ok(Run { trainer, notes, data, history: History::default() })
+}
+
+fn resume(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
+    let (trainer, settings) = Trainer::resume(gpu, &arguments.out)?;
+    let training = arguments.out.join("training");
+    let mut notes: Notes = serde_json::from_value(settings.notes)
+        .map_err(|error| Failure::file(training.join("settings.json"), error))?;
+    if let Some(source) = &arguments.data {
+        notes.data = absolute(source);
+    }
+    notes.steps = arguments.steps.unwrap_or(notes.steps);
+    let data = Dataset::open(&notes.data, notes.size)?;
+    let history = History::read(&training, trainer.steps());
+    Ok(Run { trainer, notes, data, history })
+}
+
+/// The folder by a name that holds from anywhere.
+fn absolute(source: &Path) -> PathBuf {
+    if source == Path::new("digits") {
+        return source.to_owned();
+    }
+    source.canonicalize().unwrap_or_else(|_| source.to_owned())
+}
+
+fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
+    let Run { trainer, data, notes, .. } = run;
+    let mut out = stdout();
+    writeln!(out, "{}", describe(gpu))?;
+    let (height, width, channels) = (data.height(), data.width(), data.channels());
+    let count = thousands(data.len() as u64);
+    writeln!(out, "data   {}: {count} images of {height}x{width}x{channels}", data.name())?;
+    let config = trainer.unet().config();
+    let parameters = thousands(trainer.layout().elements() as u64);
+    writeln!(out, "model  {parameters} parameters, channels {:?}", config.block_out_channels)?;
+    writeln!(out, "plan   {}", summary(trainer.plan()))?;
+    let TrainingOptions { batch, learning_rate, warmup, clip, ema_decay, seed, .. } =
+        trainer.options();
+    let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
+    writeln!(
+        out,
+        "run    steps {} to {}, batch {batch}, learning rate {learning_rate} after {warmup} steps, \
+         clip {clip}, EMA {ema_decay}, seed {seed}",
+        trainer.steps() + 1,
+        notes.steps,
+    )?;
+    Ok(())
+}
+
+fn save(run: &mut Run, out: &Path) -> Result<(), Failure> {
+    let notes = serde_json::to_value(&run.notes).expect("paths, numbers and flags are JSON");
+    run.trainer.save(out, notes)?;
+    run.history.save(&out.join("training"))
+}
+
+fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), Failure> {
+    let steps = run.trainer.steps();
+    let path = out.display();
+    let mut say = stdout();
+    if stop.load(Ordering::Relaxed) {
+        writeln!(say, "stopped after step {steps}; go on with: ddim train --resume --out {path}")?;
+        return Ok(());
+    }
+    let arenas = run.trainer.averaged_weights()?;
+    let (unet, layout) = (run.trainer.unet().clone(), run.trainer.layout().clone());
+    let model = Model { unet, layout, arenas };
+    check::write(gpu, &model, &run.data, out)?;
+    let scheduler = run.trainer.scheduler();
+    let table = scheduler.ddim(50.min(scheduler.num_train_timesteps), 0.0)?;
+    let [height, width, channels] = [run.data.height(), run.data.width(), run.data.channels()];
+    let count = if height * width <= SMALL { 64 } else { 16 };
+    let seed = run.trainer.options().seed;
+    let request =
+        Request { table: &table, size: [height, width], count, seed, batch: None, class: None };
+    let images = model.draw(gpu, &request)?;
+    let scale = comfortable_scale(height, width);
+    let picture = Picture::grid(&images, [height, width, channels], columns(count), scale);
+    files::write(&out.join("samples.png"), picture.png()?)?;
+    let loss = run.history.recent().map_or(String::new(), |loss| format!(", loss {loss:.4}"));
+    writeln!(say, "{path}: {steps} steps{loss}; samples.png shows {count} new images")?;
+    writeln!(say, "more of them: ddim sample --model {path} --out new.png")?;
+    Ok(())
+}

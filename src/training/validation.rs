@@ -1,0 +1,94 @@
+//! The loss on images that training never sees.
+use super::trainer::{Trainer, coefficients};
+use crate::{
+    data::{Batches, Dataset},
+    diffusion::streams,
+    error::Error,
+    gpu::Executor,
+    graph::Graph,
+    ops::{AddDrawnNoise, Counter, DrawTimesteps, MeanSquaredError, Reduction},
+    passes,
+    unet::UNetInputs,
+    value::{TensorType, Value},
+};
+
+/// Keys timesteps and noise, apart from any seed of training.
+const SEED: u64 = 0x7661_6c69_6461_7465;
+
+/// Measures the loss of the averaged weights on held-out images: the mean squared error per
+/// element, without dropout, with the same timesteps and noise every time, so that two
+/// measurements differ by the weights alone.
+pub struct Validation {
+    executor: Executor,
+    x0: Value,
+    labels: Option<Value>,
+    counter: Value,
+    loss: Value,
+    arenas: Vec<Value>,
+    data: Dataset,
+    batch: usize,
+}
+
+impl Validation {
+    /// Prepares to measure `trainer`'s model on `data`, in batches of at most its own size.
+    ///
+    /// # Errors
+    /// If the data do not fit the model, or the plan does not fit the device.
+    pub fn new(trainer: &Trainer, data: Dataset) -> Result<Self, Error> {
+        trainer.check_data(&data)?;
+        let unet = trainer.unet();
+        let schedule = trainer.scheduler().schedule()?;
+        let batch = trainer.options().batch.min(data.len());
+        let count = schedule.timesteps();
+
+        let mut graph = Graph::new();
+        let (height, width) = (data.height(), data.width());
+        let image = TensorType::f32(&[batch, height, width, data.channels()]);
+        let x0 = graph.input(image);
+        let labels = unet.label_type(batch).map(|of| graph.input(of));
+        let levels = graph.input(TensorType::f32(&[count, 2]));
+        let counter = graph.input(Counter::of());
+        let arenas = trainer.layout().inputs(&mut graph);
+        let views = trainer.layout().views(&mut graph, &arenas)?;
+        let draw = DrawTimesteps { batch, count: count as u32, stream: streams::TIMESTEPS };
+        let timesteps = graph.push(draw, &[counter])?;
+        let noising = AddDrawnNoise { stream: streams::NOISE };
+        let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;
+        let inputs = UNetInputs { x: made[0], timesteps, labels, key: None };
+        let prediction = unet.build(&mut graph, inputs, &views)?;
+        let mean = MeanSquaredError { reduction: Reduction::Mean };
+        let loss = graph.push(mean, &[prediction, made[1]])?;
+        graph.outputs.push(loss);
+
+        let gpu = trainer.gpu();
+        let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+        executor.write(levels, &coefficients(&schedule))?;
+        Ok(Self { executor, x0, labels, counter, loss, arenas, data, batch })
+    }
+
+    /// Waits, then measures the trainer's averaged weights. The last batch is filled up with
+    /// images of the first ones.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn loss(&mut self, trainer: &mut Trainer) -> Result<f32, Error> {
+        for (&arena, contents) in self.arenas.iter().zip(trainer.averaged_weights()?) {
+            self.executor.write(arena, &contents)?;
+        }
+        let count = self.data.len().div_ceil(self.batch);
+        let mut batches = Batches::new(&self.data, self.batch, SEED, false);
+        let mut sum = 0.0;
+        for index in 0..count {
+            let batch = batches.batch(index as u64);
+            self.executor.write(self.x0, &batch.images)?;
+            if let Some(value) = self.labels {
+                self.executor.write_u32(value, batch.labels.as_deref().unwrap_or_default())?;
+            }
+            let counter = Counter { seed: SEED, step: index as u32, ..Counter::default() };
+            self.executor.write_u32(self.counter, &counter.words())?;
+            self.executor.run(1)?;
+            sum += f64::from(self.executor.read(self.loss)?[0]);
+        }
+        Ok((sum / count as f64) as f32)
+    }
+}

@@ -1,0 +1,318 @@
+//! The floors of the crate: a module imports only from floors below its own.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Each module and its floor; the longest name that fits a path decides. The plan of the house
+/// stands in ARCHITECTURE.md.
+const FLOORS: [(&str, &str); 17] = [
+    ("value", "0"),
+    ("error", "0"),
+    ("plan", "1"),
+    ("shaders", "1"),
+    ("graph", "2"),
+    ("ops", "2"),
+    ("reference", "2"),
+    ("passes", "3"),
+    ("gpu", "4a"),
+    ("unet", "4b"),
+    ("weights", "4b"),
+    ("data", "4b"),
+    ("diffusion::schedule", "4b"),
+    ("diffusion::streams", "4b"),
+    ("diffusion", "5"),
+    ("training", "5"),
+    ("verify", "6"),
+];
+
+#[test]
+fn every_module_imports_from_below() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&root, &mut files);
+    assert!(files.len() > 20, "{files:?}");
+    let mut wrong = Vec::new();
+    for file in files {
+        let source = fs::read_to_string(&file).expect("a listed file is there");
+        let path = file.strip_prefix(&root).expect("it was listed under it");
+        wrong.extend(violations(&path.to_string_lossy(), &source));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn planted_violations_are_found() {
+    let planted = [
+        (
+            "gpu/executor.rs",
+            "use crate::{plan::Plan, graph::{self, Graph}};",
+        ),
+        ("gpu/mod.rs", "fn f() { crate::ops::cases(); }"),
+        ("unet/blocks.rs", "use crate::gpu::Gpu;"),
+        ("passes/memory.rs", "use super::lower::Lowered;"),
+        (
+            "diffusion/schedule/table.rs",
+            "use super::super::sampler::Sampler;",
+        ),
+        ("value.rs", "use crate::plan::Plan;"),
+        ("ops/silu.rs", "use crate::passes::simplify;"),
+        ("unet/mod.rs", "use crate::training::Trainer;"),
+        ("weights/mod.rs", "use wgpu::Buffer;"),
+        ("helpers.rs", "pub fn help() {}"),
+        ("plan.rs", "use crate::helpers::help;"),
+    ];
+    for (path, source) in planted {
+        assert!(!violations(path, source).is_empty(), "{path}: {source}");
+    }
+    let sound = [
+        (
+            "gpu/executor.rs",
+            "use crate::{error::Error, plan::{Plan, Target}, value::Value};",
+        ),
+        (
+            "gpu/executor.rs",
+            "use super::{Gpu, transfer}; use wgpu::Buffer;",
+        ),
+        (
+            "passes/mod.rs",
+            "mod lower; pub use lower::Lowered; use crate::graph::Graph;",
+        ),
+        (
+            "passes/memory.rs",
+            "use super::Lowered; use crate::plan::Plan;",
+        ),
+        (
+            "ops/silu.rs",
+            "use super::{Case, row::Row}; use crate::reference::Tensor as T;",
+        ),
+        ("ops/mod.rs", "pub(crate) fn f() {}"),
+        (
+            "plan.rs",
+            "//! crate::ops::Op\nconst A: &str = \"crate::gpu::Gpu, wgpu\"; /* crate::ops */",
+        ),
+        (
+            "plan.rs",
+            "const QUOTE: char = '\"'; fn f<'a>(x: &'a str) {} // crate::ops::Op",
+        ),
+        (
+            "value.rs",
+            "#[cfg(test)]\nmod tests { use crate::ops::cases; }",
+        ),
+        (
+            "diffusion/sampler.rs",
+            "use super::schedule::Table; use crate::gpu::Gpu;",
+        ),
+        (
+            "lib.rs",
+            "pub mod gpu; pub use crate::error::Error; pub use wgpu;",
+        ),
+        ("bin/ddim/main.rs", "mod sample; use crate::sample::run;"),
+    ];
+    for (path, source) in sound {
+        assert_eq!(
+            violations(path, source),
+            Vec::<String>::new(),
+            "{path}: {source}"
+        );
+    }
+}
+
+/// What a file, named by its path under `src/`, imports that it may not.
+fn violations(file: &str, source: &str) -> Vec<String> {
+    let module: Vec<&str> = file.trim_end_matches(".rs").split(['/', '\\']).collect();
+    let module = match module.as_slice() {
+        // The top floor sees all.
+        ["lib"] | ["bin", ..] => return Vec::new(),
+        [parents @ .., "mod"] => parents,
+        whole => whole,
+    };
+    let Some((own, floor)) = place(module) else {
+        return vec![format!("src/{file} stands on no floor")];
+    };
+    let tokens = tokens(
+        source
+            .split("#[cfg(test)]\nmod ")
+            .next()
+            .unwrap_or_default(),
+    );
+    let mut wrong = Vec::new();
+    if own != "gpu" && tokens.iter().any(|token| token == "wgpu") {
+        wrong.push(format!("src/{file} names wgpu; only gpu does"));
+    }
+    for import in imports(&tokens, module) {
+        let import: Vec<&str> = import.iter().map(String::as_str).collect();
+        let shown = import.join("::");
+        // Every floor may fail, and the crate's error wraps the errors of every floor.
+        if own == "error" || import.first() == Some(&"error") {
+            continue;
+        }
+        let Some((other, below)) = place(&import) else {
+            wrong.push(format!(
+                "src/{file} imports crate::{shown}, which stands on no floor"
+            ));
+            continue;
+        };
+        let allowed = match (floor, below) {
+            ("3", "3") => !is_other_pass(module, &import),
+            ("1", "1") | ("2", "2") => true,
+            ("4a", below) => own == other || below < "2",
+            (floor, below) => own == other || below[..1] < floor[..1],
+        };
+        if !allowed {
+            wrong.push(format!(
+                "src/{file} (floor {floor}) imports crate::{shown} ({below})"
+            ));
+        }
+    }
+    wrong
+}
+
+/// Whether a pass names another; `passes/mod.rs` orders them and holds the types they share.
+fn is_other_pass(module: &[&str], import: &[&str]) -> bool {
+    let is_module = |name: &&&str| name.starts_with(|first: char| first.is_lowercase());
+    module.len() > 1
+        && import
+            .get(1)
+            .filter(is_module)
+            .is_some_and(|name| *name != module[1])
+}
+
+/// The entry of [`FLOORS`] that a module path belongs to.
+fn place(path: &[&str]) -> Option<(&'static str, &'static str)> {
+    let path = path.join("::") + "::";
+    let fitting = FLOORS
+        .iter()
+        .filter(|(name, _)| path.starts_with(&format!("{name}::")));
+    fitting.max_by_key(|(name, _)| name.len()).copied()
+}
+
+/// The paths that begin with `crate` or `super`, in `use`s and elsewhere, from the crate's root.
+fn imports(tokens: &[String], module: &[&str]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for at in 0..tokens.len() {
+        let starts = at == 0 || tokens[at - 1] != "::";
+        if starts && tokens.get(at + 1).is_some_and(|next| next == "::") {
+            let mut prefix: Vec<String> = match tokens[at].as_str() {
+                "crate" => Vec::new(),
+                "super" => module.iter().map(ToString::to_string).collect(),
+                _ => continue,
+            };
+            let mut at = at;
+            while tokens[at] == "super" || tokens[at] == "crate" {
+                if tokens[at] == "super" {
+                    prefix.pop();
+                }
+                at += 2;
+            }
+            tree(tokens, at, prefix, &mut found);
+        }
+    }
+    found
+}
+
+/// Reads the use tree at `at` and returns where it ends.
+fn tree(
+    tokens: &[String],
+    mut at: usize,
+    mut prefix: Vec<String>,
+    found: &mut Vec<Vec<String>>,
+) -> usize {
+    while let Some(token) = tokens.get(at) {
+        match token.as_str() {
+            "{" => {
+                while tokens
+                    .get(at)
+                    .is_some_and(|token| token == "{" || token == ",")
+                {
+                    at += 1;
+                    if tokens.get(at).is_some_and(|token| token != "}") {
+                        at = tree(tokens, at, prefix.clone(), found);
+                    }
+                }
+                return at + 1;
+            }
+            "*" | "self" => at += 1,
+            name => {
+                prefix.push(name.to_owned());
+                at += 1;
+            }
+        }
+        if tokens.get(at).is_some_and(|token| token == "::") {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    found.push(prefix);
+    if tokens.get(at).is_some_and(|token| token == "as") {
+        at + 2
+    } else {
+        at
+    }
+}
+
+/// Words, `::` and single signs; comments and literals left out.
+fn tokens(source: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let word = rest
+            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .unwrap_or(rest.len());
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if first == '"' {
+            quoted(rest)
+        } else if first == '\'' {
+            // A character, or the sign of a lifetime.
+            let escaped = rest.starts_with("'\\");
+            let close = rest
+                .char_indices()
+                .skip(2 + usize::from(escaped))
+                .find(|(_, c)| *c == '\'');
+            close
+                .filter(|(end, _)| escaped || *end <= 5)
+                .map_or(1, |(end, _)| end + 1)
+        } else if word > 0 {
+            tokens.push(rest[..word].to_owned());
+            word
+        } else if rest.starts_with("::") {
+            tokens.push("::".to_owned());
+            2
+        } else {
+            if !first.is_whitespace() {
+                tokens.push(first.to_string());
+            }
+            first.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+/// Length of the string literal that `text` begins with.
+fn quoted(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, letter) in text.char_indices().skip(1) {
+        match letter {
+            '"' if !escaped => return at + 1,
+            '\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    text.len()
+}
+
+fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("the sources are there") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
