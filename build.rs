@@ -51,10 +51,7 @@ fn wgsl_files(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "wgsl")
-        {
+        if path.extension().is_some_and(|extension| extension == "wgsl") {
             files.push(path);
         }
     }

@@ -26,11 +26,7 @@ pub struct Tile {
 impl Assembled {
     /// Reads the shader at `path` and, once each, the modules that it and they import.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let name = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let shown = path.display().to_string();
         let mut text = read(path)?;
         let mut imports: Vec<(String, usize)> = Vec::new();
@@ -50,13 +46,7 @@ impl Assembled {
         }
         let tiles = directives(&text, "tile").map(|line| tile(&shown, line));
         let tiles = tiles.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            name,
-            path: shown,
-            text,
-            tiles,
-            imports,
-        })
+        Ok(Self { name, path: shown, text, tiles, imports })
     }
 
     /// The file and line that a line of `text` came from.
@@ -69,26 +59,17 @@ impl Assembled {
     pub fn head(&self) -> String {
         let comment = self.text.lines().map_while(|line| line.strip_prefix("//"));
         let is_directive = |line: &&str| {
-            ["import:", "enable:", "tile:"]
-                .iter()
-                .any(|key| line.trim_start().starts_with(key))
+            ["import:", "enable:", "tile:"].iter().any(|key| line.trim_start().starts_with(key))
         };
         let lines = comment.filter(|line| !is_directive(line));
-        lines
-            .map(|line| line.strip_prefix(' ').unwrap_or(line))
-            .collect::<Vec<_>>()
-            .join("\n")
+        lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
     }
 }
 
 /// A file's text, ending with a line break.
 fn read(path: &Path) -> Result<String, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(if text.ends_with('\n') {
-        text
-    } else {
-        text + "\n"
-    })
+    Ok(if text.ends_with('\n') { text } else { text + "\n" })
 }
 
 fn imported(text: &str) -> Vec<String> {
@@ -101,9 +82,5 @@ fn tile(path: &str, line: &str) -> Result<Tile, String> {
     let (name, value) = line.split_once('=').ok_or_else(wrong)?;
     let (value, doc) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
     let value = value.parse().map_err(|_| wrong())?;
-    Ok(Tile {
-        name: name.trim().to_owned(),
-        value,
-        doc: doc.trim().to_owned(),
-    })
+    Ok(Tile { name: name.trim().to_owned(), value, doc: doc.trim().to_owned() })
 }

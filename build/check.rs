@@ -16,10 +16,7 @@ impl Checked {
         activation_f16: bool,
         weight_f16: bool,
     ) -> Result<Self, String> {
-        let tiles = assembled
-            .tiles
-            .iter()
-            .map(|tile| (tile.name.as_str(), tile.value));
+        let tiles = assembled.tiles.iter().map(|tile| (tile.name.as_str(), tile.value));
         let mut capabilities = valid::Capabilities::SHADER_FLOAT16 | valid::Capabilities::SUBGROUP;
         if enables(&assembled.text).any(|name| name == "wgpu_cooperative_matrix") {
             capabilities |= valid::Capabilities::COOPERATIVE_MATRIX;
@@ -43,16 +40,11 @@ impl Checked {
             }
             note
         };
-        let options = wgsl::Options {
-            parse_doc_comments: true,
-            ..wgsl::Options::new()
-        };
-        let module = wgsl::Frontend::new_with_options(options)
-            .parse(&source)
-            .map_err(|error| {
-                let text = error.emit_to_string_with_path(&source, &assembled.path);
-                text + &place(error.location(&source))
-            })?;
+        let options = wgsl::Options { parse_doc_comments: true, ..wgsl::Options::new() };
+        let module = wgsl::Frontend::new_with_options(options).parse(&source).map_err(|error| {
+            let text = error.emit_to_string_with_path(&source, &assembled.path);
+            text + &place(error.location(&source))
+        })?;
         let info = valid::Validator::new(valid::ValidationFlags::all(), capabilities)
             .validate(&module)
             .map_err(|error| {

@@ -15,9 +15,7 @@ pub fn emit(shaders: &[Shader]) -> String {
 }
 
 fn module(shader: &Shader) -> String {
-    let Shader {
-        name, head, source, ..
-    } = shader;
+    let Shader { name, head, source, .. } = shader;
     let mut out = doc(&format!("```text\n{head}\n```"));
     out += &format!(
         "pub mod {name} {{
@@ -76,14 +74,7 @@ fn overrides(shader: &Shader) -> String {
         defaults += &format!("{lower}: {default},\n");
     };
     let (mut constants, mut tiles) = (String::new(), String::new());
-    for Override {
-        name,
-        rust,
-        default,
-        doc,
-        ..
-    } in &shader.overrides
-    {
+    for Override { name, rust, default, doc, .. } in &shader.overrides {
         field(name, rust, default, doc);
         constants += &format!("({name:?}, f64::from(self.{})),\n", name.to_lowercase());
     }
@@ -115,12 +106,7 @@ fn entry_point(shader: &str, entry: &Entry) -> String {
     let Entry { name, bindings, .. } = entry;
     let (mut fields, mut presence, mut bound) = (String::new(), String::new(), String::new());
     for binding in bindings {
-        let Binding {
-            binding: number,
-            name,
-            storage,
-            ..
-        } = binding;
+        let Binding { binding: number, name, storage, .. } = binding;
         let access = if binding.written { "Write" } else { "Read" };
         let (ty, value) = match &binding.presence {
             Some(constant) => {
@@ -157,11 +143,7 @@ Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params
 
 fn field_doc(binding: &Binding) -> String {
     let access = if binding.written { "Written." } else { "Read." };
-    let optional = if binding.presence.is_some() {
-        " May be absent."
-    } else {
-        ""
-    };
+    let optional = if binding.presence.is_some() { " May be absent." } else { "" };
     let own = if binding.doc.is_empty() { "" } else { " " };
     format!("{access}{optional}{own}{}", binding.doc)
 }
@@ -169,10 +151,7 @@ fn field_doc(binding: &Binding) -> String {
 /// The shader's line in the list of all.
 fn listed(shader: &Shader) -> String {
     let entries = shader.entries.iter().map(|entry| {
-        let optional = entry
-            .bindings
-            .iter()
-            .filter_map(|binding| binding.presence.as_ref());
+        let optional = entry.bindings.iter().filter_map(|binding| binding.presence.as_ref());
         format!(
             "Entry {{ name: {:?}, bindings: {}, optional: &{:?} }}",
             entry.name,
@@ -180,16 +159,8 @@ fn listed(shader: &Shader) -> String {
             optional.collect::<Vec<_>>()
         )
     });
-    let overrides: Vec<_> = shader
-        .overrides
-        .iter()
-        .map(|o| (&o.name, o.number))
-        .collect();
-    let tiles: Vec<_> = shader
-        .tiles
-        .iter()
-        .map(|tile| (&tile.name, tile.value))
-        .collect();
+    let overrides: Vec<_> = shader.overrides.iter().map(|o| (&o.name, o.number)).collect();
+    let tiles: Vec<_> = shader.tiles.iter().map(|tile| (&tile.name, tile.value)).collect();
     format!(
         "Shader {{ name: {:?}, source: {}::SOURCE, entries: &[{}], overrides: &{overrides:?}, \
          tiles: &{tiles:?} }},\n",

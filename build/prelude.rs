@@ -31,10 +31,7 @@ pub fn enables(source: &str) -> impl Iterator<Item = &str> {
 /// What follows `// KEY:` on each comment line that begins so.
 pub fn directives<'a>(source: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
     let head = format!("// {key}:");
-    source
-        .lines()
-        .filter_map(move |line| line.strip_prefix(&head))
-        .map(str::trim)
+    source.lines().filter_map(move |line| line.strip_prefix(&head)).map(str::trim)
 }
 
 /// The alias `NAME4` and its conversions from and to f32.

@@ -58,20 +58,13 @@ impl Checked {
         )?;
         let ty = self.module.global_variables[params].ty;
         match &self.module.types[ty] {
-            Type {
-                name: Some(name),
-                inner: TypeInner::Struct { members, span },
-            } if name == "Params" => {
+            Type { name: Some(name), inner: TypeInner::Struct { members, span } }
+                if name == "Params" =>
+            {
                 let members = members.iter().enumerate();
                 let members = members.map(|(index, member)| self.member(ty, index, member));
                 let members = members.collect::<Result<_, _>>()?;
-                Ok((
-                    params,
-                    Params {
-                        members,
-                        span: *span,
-                    },
-                ))
+                Ok((params, Params { members, span: *span }))
             }
             _ => Err("`params` is not of type `struct Params`".to_owned()),
         }
@@ -91,9 +84,7 @@ impl Checked {
         let docs = self.module.doc_comments.as_ref();
         let doc = text(docs.and_then(|docs| docs.struct_members.get(&(ty, index))));
         if doc.is_empty() {
-            return Err(format!(
-                "`Params.{name}` has no `///` comment: it becomes the rustdoc"
-            ));
+            return Err(format!("`Params.{name}` has no `///` comment: it becomes the rustdoc"));
         }
         Ok(Member {
             size: inner.size(self.module.to_ctx()),
@@ -110,9 +101,7 @@ impl Checked {
         for (_, constant) in self.module.overrides.iter() {
             // A nameless override is an expression of others, like the size of an array.
             let Some(name) = &constant.name else { continue };
-            let init = constant
-                .init
-                .ok_or_else(|| format!("override {name} has no default"))?;
+            let init = constant.init.ok_or_else(|| format!("override {name} has no default"))?;
             // So is one whose default is not a number: the host sets what it depends on.
             let Expression::Literal(literal) = self.module.global_expressions[init] else {
                 continue;
@@ -135,13 +124,7 @@ impl Checked {
                 continue;
             }
             let doc = comment_above(source, &format!("override {name}"));
-            overrides.push(Override {
-                name: name.clone(),
-                rust,
-                default,
-                number,
-                doc,
-            });
+            overrides.push(Override { name: name.clone(), rust, default, number, doc });
         }
         Ok(overrides)
     }
@@ -159,16 +142,10 @@ impl Checked {
         for (index, point) in self.module.entry_points.iter().enumerate() {
             let uses = self.info.get_entry_point(index);
             if uses[params].is_empty() {
-                return Err(format!(
-                    "entry point `{}` does not read `params`",
-                    point.name
-                ));
+                return Err(format!("entry point `{}` does not read `params`", point.name));
             }
             let mut bindings = Vec::new();
-            for (handle, name) in self
-                .globals()
-                .filter(|(handle, _)| !uses[*handle].is_empty())
-            {
+            for (handle, name) in self.globals().filter(|(handle, _)| !uses[*handle].is_empty()) {
                 unused.retain(|other| *other != handle);
                 let binding = self.binding(handle, name, variants)?;
                 let changes = valid::GlobalUse::WRITE | valid::GlobalUse::ATOMIC;
@@ -191,11 +168,7 @@ impl Checked {
             }
             bindings.sort_by_key(|binding| binding.binding);
             let doc = text(docs.and_then(|docs| docs.entry_points.get(&index)));
-            entries.push(Entry {
-                name: point.name.clone(),
-                doc,
-                bindings,
-            });
+            entries.push(Entry { name: point.name.clone(), doc, bindings });
         }
         if let Some((_, name)) = self.globals().find(|(handle, _)| unused.contains(handle)) {
             return Err(format!("no entry point uses `{name}`"));
@@ -239,20 +212,12 @@ impl Checked {
         let presence = format!("HAS_{}", name.to_uppercase());
         let optional = |constant: &naga::Override| constant.name.as_ref() == Some(&presence);
         Ok(Binding {
-            binding: variable
-                .binding
-                .as_ref()
-                .map_or(0, |resource| resource.binding),
+            binding: variable.binding.as_ref().map_or(0, |resource| resource.binding),
             name: name.to_owned(),
             doc: text(docs.and_then(|docs| docs.global_variables.get(&handle))),
             written,
             storage,
-            presence: self
-                .module
-                .overrides
-                .iter()
-                .any(|(_, o)| optional(o))
-                .then_some(presence),
+            presence: self.module.overrides.iter().any(|(_, o)| optional(o)).then_some(presence),
         })
     }
 }
@@ -261,20 +226,13 @@ impl Checked {
 fn element(module: &Module, name: &str) -> Option<Scalar> {
     let mut variables = module.global_variables.iter();
     let (_, variable) = variables.find(|(_, variable)| variable.name.as_deref() == Some(name))?;
-    let TypeInner::Array {
-        base,
-        size: ArraySize::Dynamic,
-        ..
-    } = module.types[variable.ty].inner
+    let TypeInner::Array { base, size: ArraySize::Dynamic, .. } = module.types[variable.ty].inner
     else {
         return None;
     };
     match module.types[base].inner {
         TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => Some(scalar),
-        TypeInner::Vector {
-            size: VectorSize::Bi | VectorSize::Quad,
-            scalar,
-        } => Some(scalar),
+        TypeInner::Vector { size: VectorSize::Bi | VectorSize::Quad, scalar } => Some(scalar),
         _ => None,
     }
 }
@@ -292,19 +250,13 @@ fn rust_type(inner: &TypeInner) -> Option<&'static str> {
         (ScalarKind::Float, 4) => ["f32", "[f32; 2]", "[f32; 4]"],
         _ => return None,
     };
-    [1, 2, 4]
-        .iter()
-        .position(|known| *known == lanes)
-        .map(|position| names[position])
+    [1, 2, 4].iter().position(|known| *known == lanes).map(|position| names[position])
 }
 
 /// `///` comments as plain text.
 fn text(lines: Option<&Vec<String>>) -> String {
     let lines = lines.into_iter().flatten();
-    lines
-        .map(|line| line.trim_start_matches('/').trim())
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines.map(|line| line.trim_start_matches('/').trim()).collect::<Vec<_>>().join("\n")
 }
 
 /// The `///` comment above the declaration that begins so; naga keeps none for overrides.
@@ -315,10 +267,7 @@ fn comment_above(source: &str, declaration: &str) -> String {
         rest.is_some_and(|rest| rest.starts_with([':', ' ', '=']))
     };
     let end = lines.iter().position(declares).unwrap_or(0);
-    let comments = lines[..end]
-        .iter()
-        .rev()
-        .map_while(|line| line.strip_prefix("///"));
+    let comments = lines[..end].iter().rev().map_while(|line| line.strip_prefix("///"));
     let mut comments: Vec<&str> = comments.map(str::trim).collect();
     comments.reverse();
     comments.join("\n")

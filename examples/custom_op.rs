@@ -7,8 +7,8 @@ use ddim::{
     gpu::{Executor, Gpu, GpuOptions},
     graph::{Equation, Graph},
     ops::{
-        Adam, Advance, Backward, Constant, Counter, GlobalNorm, Linear, Lowering,
-        MeanSquaredError, Op, Operator, Reduction, ShapeError, TrainingRow,
+        Adam, Advance, Backward, Constant, Counter, GlobalNorm, Linear, Lowering, MeanSquaredError,
+        Op, Operator, Reduction, ShapeError, TrainingRow,
     },
     passes,
     plan::{Cost, Dispatch, fold},
@@ -61,7 +61,11 @@ impl Operator for Softplus {
         vec![inputs[0].map(|x| x.exp().ln_1p())]
     }
 
-    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Vec<Option<Value>>, Error> {
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
         let Some(dy) = backward.cotangent(0) else { return Ok(vec![None]) };
         let gradient = Op::custom(SoftplusBackward);
         Ok(vec![Some(backward.push(gradient, &[equation.inputs[0], dy])?)])

@@ -49,7 +49,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut sampler = Sampler::new(&gpu, &unet, layout, &weights, size, &table, 0)?;
     let images = sampler.sample(200, |done| println!("sampled {done}"))?;
     for row in images[..8 * 8].chunks(8) {
-        let shades: String = row.iter().map(|x| [' ', '.', 'o', '#'][((x + 1.0) * 1.99).clamp(0.0, 3.0) as usize]).collect();
+        let shades: String = row
+            .iter()
+            .map(|x| [' ', '.', 'o', '#'][((x + 1.0) * 1.99).clamp(0.0, 3.0) as usize])
+            .collect();
         println!("{shades}");
     }
     let distance = Moments::of_images(&images, 64)?.distance(&Moments::of(&digits)?);

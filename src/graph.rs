@@ -156,8 +156,7 @@ impl Graph {
         scope: Scope,
     ) -> Result<Vec<Value>, Error> {
         let types: Vec<TensorType> = inputs.iter().map(|v| self.type_of(*v)).collect();
-        let outputs: Vec<Value> =
-            op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
+        let outputs: Vec<Value> = op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
         let equation = Equation { op, inputs: inputs.to_vec(), outputs: outputs.clone(), scope };
         self.equations.push(equation);
         Ok(outputs)
@@ -216,7 +215,8 @@ impl Graph {
                 }
             }
         }
-        let dangling = |role, value, problem| Err(GraphError::Dangling { role, value, problem }.into());
+        let dangling =
+            |role, value, problem| Err(GraphError::Dangling { role, value, problem }.into());
         for &value in &self.outputs {
             if !defined.contains(&value) {
                 return dangling("output", value, "never defined");

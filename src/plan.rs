@@ -215,7 +215,10 @@ impl Dispatch {
     /// The text is checked against these bindings when the executor is made. Buffers are in
     /// group 0, the parameters a uniform at binding 0. The crate's prelude stands before the text
     /// on its first line, so `enable`s are written `// enable: f16`.
-    pub fn custom(source: impl Into<Cow<'static, str>>, entry: impl Into<Cow<'static, str>>) -> Self {
+    pub fn custom(
+        source: impl Into<Cow<'static, str>>,
+        entry: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             kernel: Kernel {
                 shader: "custom".into(),

@@ -12,32 +12,18 @@ fn folder() -> tempfile::TempDir {
 #[test]
 fn the_digits_are_all_there() {
     let digits = digits();
-    assert_eq!(
-        (
-            digits.len(),
-            digits.height(),
-            digits.width(),
-            digits.channels()
-        ),
-        (1797, 8, 8, 1)
-    );
+    assert_eq!((digits.len(), digits.height(), digits.width(), digits.channels()), (1797, 8, 8, 1));
     assert_eq!(digits.classes(), Some(10));
     assert_eq!(digits_test_part().filter(|test| *test).count(), 297);
     // The first is a zero: its fourth row, in levels of 0 to 16.
     let row: Vec<f32> = digits.image(0).skip(3 * 8).take(8).collect();
     let levels = [0.0, 4.0, 12.0, 0.0, 0.0, 8.0, 8.0, 0.0];
     assert_eq!(row, levels.map(|level| level / 8.0 - 1.0));
-    assert_eq!(
-        digits.labels().expect("labels")[..12],
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    );
+    assert_eq!(digits.labels().expect("labels")[..12], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
     let images = digits.images();
     assert_eq!(images.len(), 1797 * 64);
     assert!(images.iter().all(|pixel| (-1.0..=1.0).contains(pixel)));
-    assert_eq!(
-        Dataset::open(Path::new("digits"), None).expect("no file is needed"),
-        digits
-    );
+    assert_eq!(Dataset::open(Path::new("digits"), None).expect("no file is needed"), digits);
 }
 
 #[test]
@@ -46,34 +32,20 @@ fn frechet_distances_of_the_digits() {
     let real = Moments::of(&digits).expect("many images");
     assert!(real.distance(&real).abs() < 1e-9);
     let (first, second) = digits.split(0.5, 1).expect("two halves");
-    let halves = Moments::of(&first)
-        .expect("many")
-        .distance(&Moments::of(&second).expect("many"));
+    let halves = Moments::of(&first).expect("many").distance(&Moments::of(&second).expect("many"));
     assert!((0.05..0.11).contains(&halves), "{halves}");
     // Normal noise, clipped as a sample would be.
     let mut state = 1u64;
     let mut uniform = || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((state >> 40) as f32 + 0.5) / (1 << 24) as f32
     };
     let normal = |a: f32, b: f32| (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos();
-    let noise: Vec<f32> = (0..1797 * 64)
-        .map(|_| normal(uniform(), uniform()))
-        .collect();
-    let noise = Moments::of_images(&noise, 64)
-        .expect("many")
-        .distance(&real);
+    let noise: Vec<f32> = (0..1797 * 64).map(|_| normal(uniform(), uniform())).collect();
+    let noise = Moments::of_images(&noise, 64).expect("many").distance(&real);
     assert!((10.5..11.5).contains(&noise), "{noise}");
-    assert!(matches!(
-        Moments::of_images(&[0.0; 64], 64),
-        Err(DataError::Value { .. })
-    ));
-    assert!(matches!(
-        Moments::of_images(&[0.0; 130], 64),
-        Err(DataError::Value { .. })
-    ));
+    assert!(matches!(Moments::of_images(&[0.0; 64], 64), Err(DataError::Value { .. })));
+    assert!(matches!(Moments::of_images(&[0.0; 130], 64), Err(DataError::Value { .. })));
     assert!(Moments::of_images(&[], 0).is_err());
 }
 
@@ -84,10 +56,8 @@ fn every_epoch_has_every_image_once() {
         Dataset::from_pixels("ten", [1, 1, 1], pixels, Some((0..10).collect())).expect("ten");
     let mut batches = Batches::new(&dataset, 4, 7, false);
     let steps: Vec<_> = (0..5).map(|step| batches.batch(step)).collect();
-    let labels: Vec<u32> = steps
-        .iter()
-        .flat_map(|batch| batch.labels.clone().expect("labels"))
-        .collect();
+    let labels: Vec<u32> =
+        steps.iter().flat_map(|batch| batch.labels.clone().expect("labels")).collect();
     for epoch in labels.chunks_exact(10) {
         let mut sorted = epoch.to_vec();
         sorted.sort_unstable();
@@ -95,11 +65,7 @@ fn every_epoch_has_every_image_once() {
     }
     assert_ne!(labels[..10], labels[10..], "each epoch has its own order");
     for batch in &steps {
-        for (pixel, label) in batch
-            .images
-            .iter()
-            .zip(batch.labels.as_ref().expect("labels"))
-        {
+        for (pixel, label) in batch.images.iter().zip(batch.labels.as_ref().expect("labels")) {
             assert_eq!(*pixel, *label as f32 / 127.5 - 1.0);
         }
     }
@@ -108,11 +74,7 @@ fn every_epoch_has_every_image_once() {
     for step in [4, 0, 3, 1, 2] {
         assert_eq!(resumed.batch(step), steps[step as usize]);
     }
-    assert_ne!(
-        Batches::new(&dataset, 4, 8, false).batch(0),
-        steps[0],
-        "the seed counts"
-    );
+    assert_ne!(Batches::new(&dataset, 4, 8, false).batch(0), steps[0], "the seed counts");
 }
 
 #[test]
@@ -120,9 +82,8 @@ fn flips_mirror_about_half_of_the_images() {
     let dataset =
         Dataset::from_pixels("pair", [1, 2, 3], vec![1, 2, 3, 4, 5, 6], None).expect("one");
     let plain: Vec<f32> = dataset.image(0).collect();
-    let mirrored: Vec<f32> = [4u8, 5, 6, 1, 2, 3]
-        .map(|byte| f32::from(byte) / 127.5 - 1.0)
-        .to_vec();
+    let mirrored: Vec<f32> =
+        [4u8, 5, 6, 1, 2, 3].map(|byte| f32::from(byte) / 127.5 - 1.0).to_vec();
     let mut batches = Batches::new(&dataset, 1, 0, true);
     let flipped = (0..400).filter(|step| {
         let images = batches.batch(*step).images;
@@ -143,10 +104,7 @@ fn splits_are_disjoint_and_whole() {
     together.sort_by(f32::total_cmp);
     assert_eq!(together, dataset.images());
     for fraction in [0.0, 1.0, 0.001, f64::NAN, -1.0] {
-        assert!(
-            matches!(dataset.split(fraction, 3), Err(DataError::Value { .. })),
-            "{fraction}"
-        );
+        assert!(matches!(dataset.split(fraction, 3), Err(DataError::Value { .. })), "{fraction}");
     }
 }
 
@@ -156,19 +114,12 @@ fn pixels_must_be_whole_images() {
         assert!(Dataset::from_pixels("odd", extents, vec![0; bytes], None).is_err());
     }
     let error = Dataset::from_pixels("odd", [1, 1, 1], vec![0; 3], Some(vec![0; 2]));
-    assert_eq!(
-        error.expect_err("two labels").to_string(),
-        "labels: expected 3, found 2"
-    );
+    assert_eq!(error.expect_err("two labels").to_string(), "labels: expected 3, found 2");
 }
 
 fn idx(magic: u32, extents: &[u32], bytes: &[u8]) -> Vec<u8> {
     let words = [&[magic], extents].concat();
-    words
-        .iter()
-        .flat_map(|word| word.to_be_bytes())
-        .chain(bytes.iter().copied())
-        .collect()
+    words.iter().flat_map(|word| word.to_be_bytes()).chain(bytes.iter().copied()).collect()
 }
 
 fn packed(bytes: &[u8]) -> Vec<u8> {
@@ -194,17 +145,12 @@ fn idx_files_are_read_packed_or_not() {
         assert_eq!(unlabelled.labels(), None);
         write("train-labels-idx1-ubyte", &labels);
         let dataset = Dataset::open(folder.path(), None).expect("three images");
-        assert_eq!(
-            (dataset.len(), dataset.height(), dataset.width()),
-            (3, 4, 5)
-        );
+        assert_eq!((dataset.len(), dataset.height(), dataset.width()), (3, 4, 5));
         assert_eq!(dataset.labels(), Some(&[7, 8, 9][..]));
         assert_eq!(dataset.image(1).next(), Some(20.0 / 127.5 - 1.0));
 
         write("train-labels-idx1-ubyte", &idx(0x801, &[2], &[7, 8]));
-        let error = Dataset::open(folder.path(), None)
-            .expect_err("two labels")
-            .to_string();
+        let error = Dataset::open(folder.path(), None).expect_err("two labels").to_string();
         assert!(error.ends_with("expected 3 labels, found 2"), "{error}");
     }
 }
@@ -214,34 +160,16 @@ fn damaged_idx_files_are_named() {
     let whole = idx(0x803, &[3, 4, 5], &[1; 60]);
     let packed_whole = packed(&whole);
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (
-            packed(&whole[..50]),
-            "expected 60 bytes after the header, found 34",
-        ),
-        (
-            packed(&whole[..10]),
-            "expected 3 extents, found the end of the file",
-        ),
-        (
-            packed(b""),
-            "expected magic number 0x803, found the end of the file",
-        ),
-        (
-            packed(&idx(0x801, &[3, 4, 5], &[1; 60])),
-            "expected magic number 0x803, found 0x801",
-        ),
+        (packed(&whole[..50]), "expected 60 bytes after the header, found 34"),
+        (packed(&whole[..10]), "expected 3 extents, found the end of the file"),
+        (packed(b""), "expected magic number 0x803, found the end of the file"),
+        (packed(&idx(0x801, &[3, 4, 5], &[1; 60])), "expected magic number 0x803, found 0x801"),
         (
             packed(&idx(0x803, &[3, 4, 5], &[1; 61])),
             "expected 60 bytes after the header, found more",
         ),
-        (
-            packed(&idx(0x803, &[0, 4, 5], &[])),
-            "expected extents above 0",
-        ),
-        (
-            packed(&idx(0x803, &[u32::MAX; 3], &[])),
-            "expected extents above 0 that fit a file",
-        ),
+        (packed(&idx(0x803, &[0, 4, 5], &[])), "expected extents above 0"),
+        (packed(&idx(0x803, &[u32::MAX; 3], &[])), "expected extents above 0 that fit a file"),
         (packed(&idx(0x803, &[u32::MAX, 4, 5], &[1; 60])), "found 60"),
         (packed_whole[..packed_whole.len() / 2].to_vec(), "found"),
         (whole, "invalid gzip header"),
@@ -250,9 +178,7 @@ fn damaged_idx_files_are_named() {
         let folder = folder();
         let path = folder.path().join("train-images-idx3-ubyte.gz");
         std::fs::write(&path, bytes).expect("room");
-        let error = Dataset::open(folder.path(), None)
-            .expect_err(expected)
-            .to_string();
+        let error = Dataset::open(folder.path(), None).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
         assert!(error.contains("train-images-idx3-ubyte.gz"), "{error}");
     }
@@ -274,28 +200,15 @@ mod pictures {
     #[test]
     fn grey_pictures_of_every_kind() {
         let folder = folder();
-        save(
-            folder.path(),
-            "a.png",
-            GrayImage::from_pixel(2, 3, Luma([51])),
-        );
+        save(folder.path(), "a.png", GrayImage::from_pixel(2, 3, Luma([51])));
         let deep: ImageBuffer<Luma<u16>, _> = ImageBuffer::from_pixel(2, 3, Luma([0x6666]));
         save(folder.path(), "b.PNG", deep);
         // Half transparent black on white.
-        save(
-            folder.path(),
-            "c.png",
-            GrayAlphaImage::from_pixel(2, 3, LumaA([0, 128])),
-        );
+        save(folder.path(), "c.png", GrayAlphaImage::from_pixel(2, 3, LumaA([0, 128])));
         std::fs::write(folder.path().join("notes.txt"), "no picture").expect("room");
         let dataset = Dataset::open(folder.path(), None).expect("three pictures");
         assert_eq!(
-            (
-                dataset.len(),
-                dataset.height(),
-                dataset.width(),
-                dataset.channels()
-            ),
+            (dataset.len(), dataset.height(), dataset.width(), dataset.channels()),
             (3, 3, 2, 1)
         );
         let first = |index| dataset.image(index).next().expect("a pixel");
@@ -308,21 +221,9 @@ mod pictures {
     #[test]
     fn grey_among_colours_becomes_colour() {
         let folder = folder();
-        save(
-            folder.path(),
-            "a.png",
-            GrayImage::from_pixel(2, 2, Luma([9])),
-        );
-        save(
-            folder.path(),
-            "b.png",
-            RgbImage::from_pixel(2, 2, Rgb([1, 2, 3])),
-        );
-        save(
-            folder.path(),
-            "c.png",
-            RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 0])),
-        );
+        save(folder.path(), "a.png", GrayImage::from_pixel(2, 2, Luma([9])));
+        save(folder.path(), "b.png", RgbImage::from_pixel(2, 2, Rgb([1, 2, 3])));
+        save(folder.path(), "c.png", RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 0])));
         let deep: ImageBuffer<Rgb<u16>, _> = ImageBuffer::from_pixel(2, 2, Rgb([257, 514, 65535]));
         save(folder.path(), "d.png", deep);
         let dataset = Dataset::open(folder.path(), None).expect("four pictures");
@@ -337,25 +238,15 @@ mod pictures {
     fn unequal_sizes_need_a_size() {
         let folder = folder();
         // A bright square in the middle of a wide picture: all that the crop leaves.
-        let wide = GrayImage::from_fn(24, 8, |x, _| {
-            Luma([if (8..16).contains(&x) { 255 } else { 0 }])
-        });
-        save(
-            folder.path(),
-            "a.png",
-            GrayImage::from_pixel(4, 4, Luma([128])),
-        );
+        let wide =
+            GrayImage::from_fn(24, 8, |x, _| Luma([if (8..16).contains(&x) { 255 } else { 0 }]));
+        save(folder.path(), "a.png", GrayImage::from_pixel(4, 4, Luma([128])));
         save(folder.path(), "wide.png", wide);
-        let error = Dataset::open(folder.path(), None)
-            .expect_err("two sizes")
-            .to_string();
+        let error = Dataset::open(folder.path(), None).expect_err("two sizes").to_string();
         assert!(error.contains("wide.png: expected 4x4 pixels"), "{error}");
         assert!(error.contains("found 8x24"), "{error}");
         let dataset = Dataset::open(folder.path(), Some(6)).expect("one size");
-        assert_eq!(
-            (dataset.len(), dataset.height(), dataset.width()),
-            (2, 6, 6)
-        );
+        assert_eq!((dataset.len(), dataset.height(), dataset.width()), (2, 6, 6));
         assert!(dataset.image(1).all(|pixel| pixel == 1.0));
         for size in [0, 1_000_000] {
             assert!(matches!(
@@ -368,42 +259,25 @@ mod pictures {
     #[test]
     fn the_digits_can_be_resized() {
         let dataset = Dataset::open(Path::new("digits"), Some(16)).expect("a size");
-        assert_eq!(
-            (dataset.len(), dataset.height(), dataset.width()),
-            (1797, 16, 16)
-        );
+        assert_eq!((dataset.len(), dataset.height(), dataset.width()), (1797, 16, 16));
         let mean = |images: Vec<f32>| images.iter().sum::<f32>() / images.len() as f32;
         assert!((mean(dataset.images()) - mean(digits().images())).abs() < 0.01);
         assert_eq!(dataset.labels(), digits().labels());
-        assert_eq!(
-            Dataset::open(Path::new("digits"), Some(8)).expect("its own size"),
-            digits()
-        );
+        assert_eq!(Dataset::open(Path::new("digits"), Some(8)).expect("its own size"), digits());
     }
 
     #[test]
     fn folders_without_pictures_and_broken_pictures_are_named() {
         let folder = folder();
-        let error = Dataset::open(folder.path(), None)
-            .expect_err("empty")
-            .to_string();
-        assert!(
-            error.contains("expected PNG pictures or train-images-idx3-ubyte.gz"),
-            "{error}"
-        );
+        let error = Dataset::open(folder.path(), None).expect_err("empty").to_string();
+        assert!(error.contains("expected PNG pictures or train-images-idx3-ubyte.gz"), "{error}");
         let error = Dataset::open(&folder.path().join("none"), None).expect_err("no folder");
         assert!(matches!(error, DataError::Read { .. }), "{error}");
-        save(
-            folder.path(),
-            "a.png",
-            GrayImage::from_pixel(9, 9, Luma([128])),
-        );
+        save(folder.path(), "a.png", GrayImage::from_pixel(9, 9, Luma([128])));
         let bytes = std::fs::read(folder.path().join("a.png")).expect("the picture");
         for part in [&bytes[..bytes.len() / 2], b"no picture", b""] {
             std::fs::write(folder.path().join("b.png"), part).expect("room");
-            let error = Dataset::open(folder.path(), None)
-                .expect_err("broken")
-                .to_string();
+            let error = Dataset::open(folder.path(), None).expect_err("broken").to_string();
             assert!(error.contains("b.png: "), "{error}");
         }
     }

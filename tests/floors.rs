@@ -44,17 +44,11 @@ fn every_module_imports_from_below() {
 #[test]
 fn planted_violations_are_found() {
     let planted = [
-        (
-            "gpu/executor.rs",
-            "use crate::{plan::Plan, graph::{self, Graph}};",
-        ),
+        ("gpu/executor.rs", "use crate::{plan::Plan, graph::{self, Graph}};"),
         ("gpu/mod.rs", "fn f() { crate::ops::cases(); }"),
         ("unet/blocks.rs", "use crate::gpu::Gpu;"),
         ("passes/memory.rs", "use super::lower::Lowered;"),
-        (
-            "diffusion/schedule/table.rs",
-            "use super::super::sampler::Sampler;",
-        ),
+        ("diffusion/schedule/table.rs", "use super::super::sampler::Sampler;"),
         ("value.rs", "use crate::plan::Plan;"),
         ("ops/silu.rs", "use crate::passes::simplify;"),
         ("unet/mod.rs", "use crate::training::Trainer;"),
@@ -66,55 +60,24 @@ fn planted_violations_are_found() {
         assert!(!violations(path, source).is_empty(), "{path}: {source}");
     }
     let sound = [
-        (
-            "gpu/executor.rs",
-            "use crate::{error::Error, plan::{Plan, Target}, value::Value};",
-        ),
-        (
-            "gpu/executor.rs",
-            "use super::{Gpu, transfer}; use wgpu::Buffer;",
-        ),
-        (
-            "passes/mod.rs",
-            "mod lower; pub use lower::Lowered; use crate::graph::Graph;",
-        ),
-        (
-            "passes/memory.rs",
-            "use super::Lowered; use crate::plan::Plan;",
-        ),
-        (
-            "ops/silu.rs",
-            "use super::{Case, row::Row}; use crate::reference::Tensor as T;",
-        ),
+        ("gpu/executor.rs", "use crate::{error::Error, plan::{Plan, Target}, value::Value};"),
+        ("gpu/executor.rs", "use super::{Gpu, transfer}; use wgpu::Buffer;"),
+        ("passes/mod.rs", "mod lower; pub use lower::Lowered; use crate::graph::Graph;"),
+        ("passes/memory.rs", "use super::Lowered; use crate::plan::Plan;"),
+        ("ops/silu.rs", "use super::{Case, row::Row}; use crate::reference::Tensor as T;"),
         ("ops/mod.rs", "pub(crate) fn f() {}"),
         (
             "plan.rs",
             "//! crate::ops::Op\nconst A: &str = \"crate::gpu::Gpu, wgpu\"; /* crate::ops */",
         ),
-        (
-            "plan.rs",
-            "const QUOTE: char = '\"'; fn f<'a>(x: &'a str) {} // crate::ops::Op",
-        ),
-        (
-            "value.rs",
-            "#[cfg(test)]\nmod tests { use crate::ops::cases; }",
-        ),
-        (
-            "diffusion/sampler.rs",
-            "use super::schedule::Table; use crate::gpu::Gpu;",
-        ),
-        (
-            "lib.rs",
-            "pub mod gpu; pub use crate::error::Error; pub use wgpu;",
-        ),
+        ("plan.rs", "const QUOTE: char = '\"'; fn f<'a>(x: &'a str) {} // crate::ops::Op"),
+        ("value.rs", "#[cfg(test)]\nmod tests { use crate::ops::cases; }"),
+        ("diffusion/sampler.rs", "use super::schedule::Table; use crate::gpu::Gpu;"),
+        ("lib.rs", "pub mod gpu; pub use crate::error::Error; pub use wgpu;"),
         ("bin/ddim/main.rs", "mod sample; use crate::sample::run;"),
     ];
     for (path, source) in sound {
-        assert_eq!(
-            violations(path, source),
-            Vec::<String>::new(),
-            "{path}: {source}"
-        );
+        assert_eq!(violations(path, source), Vec::<String>::new(), "{path}: {source}");
     }
 }
 
@@ -130,12 +93,7 @@ fn violations(file: &str, source: &str) -> Vec<String> {
     let Some((own, floor)) = place(module) else {
         return vec![format!("src/{file} stands on no floor")];
     };
-    let tokens = tokens(
-        source
-            .split("#[cfg(test)]\nmod ")
-            .next()
-            .unwrap_or_default(),
-    );
+    let tokens = tokens(source.split("#[cfg(test)]\nmod ").next().unwrap_or_default());
     let mut wrong = Vec::new();
     if own != "gpu" && tokens.iter().any(|token| token == "wgpu") {
         wrong.push(format!("src/{file} names wgpu; only gpu does"));
@@ -148,9 +106,7 @@ fn violations(file: &str, source: &str) -> Vec<String> {
             continue;
         }
         let Some((other, below)) = place(&import) else {
-            wrong.push(format!(
-                "src/{file} imports crate::{shown}, which stands on no floor"
-            ));
+            wrong.push(format!("src/{file} imports crate::{shown}, which stands on no floor"));
             continue;
         };
         let allowed = match (floor, below) {
@@ -160,9 +116,7 @@ fn violations(file: &str, source: &str) -> Vec<String> {
             (floor, below) => own == other || below[..1] < floor[..1],
         };
         if !allowed {
-            wrong.push(format!(
-                "src/{file} (floor {floor}) imports crate::{shown} ({below})"
-            ));
+            wrong.push(format!("src/{file} (floor {floor}) imports crate::{shown} ({below})"));
         }
     }
     wrong
@@ -171,19 +125,13 @@ fn violations(file: &str, source: &str) -> Vec<String> {
 /// Whether a pass names another; `passes/mod.rs` orders them and holds the types they share.
 fn is_other_pass(module: &[&str], import: &[&str]) -> bool {
     let is_module = |name: &&&str| name.starts_with(|first: char| first.is_lowercase());
-    module.len() > 1
-        && import
-            .get(1)
-            .filter(is_module)
-            .is_some_and(|name| *name != module[1])
+    module.len() > 1 && import.get(1).filter(is_module).is_some_and(|name| *name != module[1])
 }
 
 /// The entry of [`FLOORS`] that a module path belongs to.
 fn place(path: &[&str]) -> Option<(&'static str, &'static str)> {
     let path = path.join("::") + "::";
-    let fitting = FLOORS
-        .iter()
-        .filter(|(name, _)| path.starts_with(&format!("{name}::")));
+    let fitting = FLOORS.iter().filter(|(name, _)| path.starts_with(&format!("{name}::")));
     fitting.max_by_key(|(name, _)| name.len()).copied()
 }
 
@@ -221,10 +169,7 @@ fn tree(
     while let Some(token) = tokens.get(at) {
         match token.as_str() {
             "{" => {
-                while tokens
-                    .get(at)
-                    .is_some_and(|token| token == "{" || token == ",")
-                {
+                while tokens.get(at).is_some_and(|token| token == "{" || token == ",") {
                     at += 1;
                     if tokens.get(at).is_some_and(|token| token != "}") {
                         at = tree(tokens, at, prefix.clone(), found);
@@ -245,11 +190,7 @@ fn tree(
         }
     }
     found.push(prefix);
-    if tokens.get(at).is_some_and(|token| token == "as") {
-        at + 2
-    } else {
-        at
-    }
+    if tokens.get(at).is_some_and(|token| token == "as") { at + 2 } else { at }
 }
 
 /// Words, `::` and single signs; comments and literals left out.
@@ -257,9 +198,7 @@ fn tokens(source: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = source;
     while let Some(first) = rest.chars().next() {
-        let word = rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .unwrap_or(rest.len());
+        let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let length = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
@@ -269,13 +208,9 @@ fn tokens(source: &str) -> Vec<String> {
         } else if first == '\'' {
             // A character, or the sign of a lifetime.
             let escaped = rest.starts_with("'\\");
-            let close = rest
-                .char_indices()
-                .skip(2 + usize::from(escaped))
-                .find(|(_, c)| *c == '\'');
-            close
-                .filter(|(end, _)| escaped || *end <= 5)
-                .map_or(1, |(end, _)| end + 1)
+            let close =
+                rest.char_indices().skip(2 + usize::from(escaped)).find(|(_, c)| *c == '\'');
+            close.filter(|(end, _)| escaped || *end <= 5).map_or(1, |(end, _)| end + 1)
         } else if word > 0 {
             tokens.push(rest[..word].to_owned());
             word

@@ -27,9 +27,8 @@ fn check(case: &Case) -> Result<(), String> {
         return Ok(());
     }
     let seed = graph.input(of);
-    let floats: Vec<usize> = (0..inputs.len())
-        .filter(|&i| case.inputs[i].of.element != ElementType::U32)
-        .collect();
+    let floats: Vec<usize> =
+        (0..inputs.len()).filter(|&i| case.inputs[i].of.element != ElementType::U32).collect();
     let wrt: Vec<Value> = floats.iter().map(|&i| inputs[i]).collect();
     let gradients = match passes::gradient(&mut graph, y, seed, &wrt) {
         Ok(gradients) => gradients,

@@ -6,10 +6,12 @@ use ddim::{
 
 mod support;
 
-fn failures(cases: impl Iterator<Item = Case>, check: impl Fn(&Case) -> Result<(), String>) -> String {
-    let failed = cases.filter_map(|case| {
-        check(&case).err().map(|error| format!("{}: {error}\n", case.title()))
-    });
+fn failures(
+    cases: impl Iterator<Item = Case>,
+    check: impl Fn(&Case) -> Result<(), String>,
+) -> String {
+    let failed = cases
+        .filter_map(|case| check(&case).err().map(|error| format!("{}: {error}\n", case.title())));
     failed.collect()
 }
 

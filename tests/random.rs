@@ -49,9 +49,7 @@ impl Operator for Philox {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -73,11 +71,7 @@ impl Operator for Philox {
 fn the_device_gives_the_published_words() {
     let Some(gpu) = support::gpu() else { return };
     // Random123's known answers for philox4x32-10.
-    let counters = [
-        [0; 4],
-        [u32::MAX; 4],
-        [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-    ];
+    let counters = [[0; 4], [u32::MAX; 4], [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344]];
     let keys = [[0; 4], [u32::MAX; 4], [0xa409_3822, 0x299f_31d0, 0, 0]];
     let published = [
         [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
@@ -91,17 +85,10 @@ fn the_device_gives_the_published_words() {
     graph.outputs = vec![words];
     let plan = passes::compile(&graph, gpu.target()).expect("compiles");
     let mut executor = Executor::new(&gpu, plan).expect("fits the device");
-    executor
-        .write_u32(inputs[0], counters.as_flattened())
-        .expect("writes");
-    executor
-        .write_u32(inputs[1], keys.as_flattened())
-        .expect("writes");
+    executor.write_u32(inputs[0], counters.as_flattened()).expect("writes");
+    executor.write_u32(inputs[1], keys.as_flattened()).expect("writes");
     executor.run(1).expect("runs");
-    assert_eq!(
-        executor.read_u32(words).expect("reads"),
-        published.as_flattened()
-    );
+    assert_eq!(executor.read_u32(words).expect("reads"), published.as_flattened());
 }
 
 /// What `op(operands.., key)` draws for `batch` images from number `first_image` on. All
@@ -115,19 +102,10 @@ fn draw(gpu: &Gpu, op: Op, operands: &[(TensorType, f32)], first_image: u32) -> 
     let plan = passes::compile(&graph, gpu.target()).expect("compiles");
     let mut executor = Executor::new(gpu, plan).expect("fits the device");
     for (&value, (of, number)) in inputs.iter().zip(operands) {
-        executor
-            .write(value, &vec![*number; of.shape.elements()])
-            .expect("writes");
+        executor.write(value, &vec![*number; of.shape.elements()]).expect("writes");
     }
-    let counter = Counter {
-        seed: 99,
-        step: 5,
-        first_image,
-        bad_step: None,
-    };
-    executor
-        .write_u32(inputs[operands.len()], &counter.words())
-        .expect("writes");
+    let counter = Counter { seed: 99, step: 5, first_image, bad_step: None };
+    executor.write_u32(inputs[operands.len()], &counter.words()).expect("writes");
     executor.run(1).expect("runs");
     executor.read(y).expect("reads")
 }
@@ -137,37 +115,9 @@ fn a_split_batch_draws_the_same_bits() {
     let Some(gpu) = support::gpu() else { return };
     let images = |batch| TensorType::f32(&[batch, 7, 5, 3]);
     let kinds: [&dyn Fn(usize) -> (Op, Vec<(TensorType, f32)>); 4] = [
-        &|batch| {
-            (
-                DrawNormal {
-                    of: images(batch),
-                    stream: 1,
-                }
-                .into(),
-                vec![],
-            )
-        },
-        &|batch| {
-            (
-                DrawTimesteps {
-                    batch,
-                    count: 1000,
-                    stream: 1,
-                }
-                .into(),
-                vec![],
-            )
-        },
-        &|batch| {
-            (
-                Dropout {
-                    rate: 0.3.into(),
-                    stream: 1,
-                }
-                .into(),
-                vec![(images(batch), 1.0)],
-            )
-        },
+        &|batch| (DrawNormal { of: images(batch), stream: 1 }.into(), vec![]),
+        &|batch| (DrawTimesteps { batch, count: 1000, stream: 1 }.into(), vec![]),
+        &|batch| (Dropout { rate: 0.3.into(), stream: 1 }.into(), vec![(images(batch), 1.0)]),
         &|batch| {
             let timesteps = TensorType::f32(&[batch]);
             let coefficients = TensorType::f32(&[10, 2]);
@@ -183,10 +133,6 @@ fn a_split_batch_draws_the_same_bits() {
         let whole = run(5, 0);
         let parts = [run(3, 0), run(2, 3)].concat();
         assert_eq!(whole, parts, "{}", kind(5).0);
-        assert!(
-            whole.windows(2).any(|pair| pair[0] != pair[1]),
-            "{}",
-            kind(5).0
-        );
+        assert!(whole.windows(2).any(|pair| pair[0] != pair[1]), "{}", kind(5).0);
     }
 }

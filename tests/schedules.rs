@@ -49,12 +49,7 @@ fn config(case: &Case, schedule: &str) -> SchedulerConfig {
 #[test]
 fn cosine_betas_grow_to_the_clip() {
     let schedule = Schedule::cosine(1000);
-    assert!(
-        schedule
-            .betas()
-            .iter()
-            .all(|beta| *beta > 0.0 && *beta <= 0.999)
-    );
+    assert!(schedule.betas().iter().all(|beta| *beta > 0.0 && *beta <= 0.999));
     assert!(schedule.betas().is_sorted());
     assert_eq!(schedule.betas()[999], 0.999);
 }
@@ -71,9 +66,7 @@ fn timesteps_are_the_exact_integers_of_the_cases() {
             ("uniform", Spacing::Uniform, 0),
             ("quad", Spacing::Quad, 0),
         ] {
-            let got = spacing
-                .timesteps(1000, count, offset)
-                .expect("1 to 1000 steps");
+            let got = spacing.timesteps(1000, count, offset).expect("1 to 1000 steps");
             let got: Vec<f64> = got.into_iter().map(|t| t as f64).collect();
             assert_matches(&case, &format!("{name}_{count}"), &got);
         }
@@ -92,9 +85,7 @@ fn run(case: &Case, table: &Table) -> (Vec<f64>, Vec<f64>) {
         let a = step.alpha;
         let mut image = vec![0.0; x.len()];
         for element in 0..x.len() {
-            let noise = noise
-                .as_ref()
-                .map_or(0.0, |noise| noise[index * x.len() + element]);
+            let noise = noise.as_ref().map_or(0.0, |noise| noise[index * x.len() + element]);
             let sample = x[element];
             let epsilon = match model {
                 "sin" => 0.9 * sample + 0.1 * (3.0 * sample + 0.01 * step.timestep as f64).sin(),
@@ -127,28 +118,18 @@ fn sampler_tables_reproduce_the_cases() {
         let steps = settings["steps"].as_u64().unwrap_or(0) as usize;
         let eta = settings["eta"].as_f64().unwrap_or(0.0);
         let table = match case.kind() {
-            "ddim" => config(&case, "beta_schedule")
-                .ddim(steps, eta)
-                .expect("a table"),
+            "ddim" => config(&case, "beta_schedule").ddim(steps, eta).expect("a table"),
             "ddpm" => config(&case, "beta_schedule").ddpm(steps).expect("a table"),
             "ddim_paper" if settings["clip"] == false => {
                 let quad = settings["skip"] == "quad";
-                let spacing = if quad {
-                    Spacing::Quad
-                } else {
-                    Spacing::Uniform
-                };
+                let spacing = if quad { Spacing::Quad } else { Spacing::Uniform };
                 let schedule = Schedule::linear(1000, 1e-4, 0.02);
                 let timesteps = spacing.timesteps(1000, steps, 0).expect("a list");
                 ddim_table(&schedule, &timesteps, spacing, eta, None, 1.0).expect("a table")
             }
             _ => continue,
         };
-        let timesteps: Vec<f64> = table
-            .steps
-            .iter()
-            .map(|step| step.timestep as f64)
-            .collect();
+        let timesteps: Vec<f64> = table.steps.iter().map(|step| step.timestep as f64).collect();
         assert_eq!(timesteps, case.input("timesteps"), "{}", case.name());
         let (samples, images) = run(&case, &table);
         assert_matches(&case, "xs", &samples);
@@ -164,29 +145,19 @@ fn rows_hold_what_the_kernel_reads() {
     let table = config.ddim(10, 0.5).expect("a table");
     let rows = table.rows();
     assert_eq!(rows.len(), 10 * Table::COLUMNS);
-    let (step, row) = (
-        table.steps[3],
-        &rows[3 * Table::COLUMNS..4 * Table::COLUMNS],
-    );
+    let (step, row) = (table.steps[3], &rows[3 * Table::COLUMNS..4 * Table::COLUMNS]);
     assert_eq!(row[0], 600.0);
     assert_eq!(row[2], (1.0 / step.alpha.sqrt()) as f32);
     assert_eq!(row[3], 1.0);
     assert_eq!(row[7], step.sigma as f32);
-    let unclipped = SchedulerConfig {
-        clip_sample: false,
-        ..config
-    }
-    .ddim(10, 0.5)
-    .expect("a table");
+    let unclipped =
+        SchedulerConfig { clip_sample: false, ..config }.ddim(10, 0.5).expect("a table");
     assert_eq!(unclipped.rows()[3], f32::MAX);
 }
 
 #[test]
 fn eta_one_over_every_timestep_is_ddpm() {
-    let config = SchedulerConfig {
-        clip_sample: false,
-        ..Default::default()
-    };
+    let config = SchedulerConfig { clip_sample: false, ..Default::default() };
     let ddim = config.ddim(1000, 1.0).expect("a table");
     let ddpm = config.ddpm(1000).expect("a table");
     for (implicit, ancestral) in ddim.steps.iter().zip(&ddpm.steps) {
@@ -194,11 +165,7 @@ fn eta_one_over_every_timestep_is_ddpm() {
         let (x, epsilon) = (0.7, -0.3);
         let (_, a) = implicit.apply(None, x, epsilon, 0.0);
         let (_, b) = ancestral.apply(None, x, epsilon, 0.0);
-        assert!(
-            (a - b).abs() < 1e-9,
-            "timestep {}: {a} and {b}",
-            implicit.timestep
-        );
+        assert!((a - b).abs() < 1e-9, "timestep {}: {a} and {b}", implicit.timestep);
     }
 }
 
@@ -215,51 +182,26 @@ fn settings_survive_writing_and_reading() {
     assert_eq!(SchedulerConfig::parse(&text).expect("its own text"), config);
     let sparse =
         SchedulerConfig::parse(r#"{"_class_name": "DDPMScheduler", "tensor_format": "pt"}"#);
-    assert_eq!(
-        sparse.expect("keys may be missing, or unknown"),
-        SchedulerConfig::default()
-    );
+    assert_eq!(sparse.expect("keys may be missing, or unknown"), SchedulerConfig::default());
 }
 
 #[test]
 fn faults_name_their_key() {
     for (text, expected) in [
         (r#"{"beta_end": "high"}"#, "beta_end: invalid type"),
-        (
-            r#"{"beta_schedule": "sigmoid"}"#,
-            "beta_schedule: unknown variant `sigmoid`",
-        ),
-        (
-            r#"{"prediction_type": "v_prediction"}"#,
-            "prediction_type: unknown variant",
-        ),
-        (
-            r#"{"num_train_timesteps": 0}"#,
-            "num_train_timesteps: expected 1 to 1000000, found 0",
-        ),
-        (
-            r#"{"beta_start": -0.1}"#,
-            "beta_start: expected between 0 and 1, found -0.1",
-        ),
-        (
-            r#"{"thresholding": true}"#,
-            "thresholding: expected false, found true",
-        ),
-        (
-            r#"{"trained_betas": [0.1]}"#,
-            "trained_betas: expected 1000 numbers, found 1",
-        ),
+        (r#"{"beta_schedule": "sigmoid"}"#, "beta_schedule: unknown variant `sigmoid`"),
+        (r#"{"prediction_type": "v_prediction"}"#, "prediction_type: unknown variant"),
+        (r#"{"num_train_timesteps": 0}"#, "num_train_timesteps: expected 1 to 1000000, found 0"),
+        (r#"{"beta_start": -0.1}"#, "beta_start: expected between 0 and 1, found -0.1"),
+        (r#"{"thresholding": true}"#, "thresholding: expected false, found true"),
+        (r#"{"trained_betas": [0.1]}"#, "trained_betas: expected 1000 numbers, found 1"),
         (r#"{"beta_start": 0.1"#, "EOF"),
     ] {
         let error = SchedulerConfig::parse(text).expect_err(text).to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
     let config = SchedulerConfig::default();
-    for error in [
-        config.ddim(0, 0.0),
-        config.ddim(1001, 0.0),
-        config.ddim(10, -0.5),
-    ] {
+    for error in [config.ddim(0, 0.0), config.ddim(1001, 0.0), config.ddim(10, -0.5)] {
         assert!(matches!(error, Err(ScheduleError::Value { .. })));
     }
     let zero_snr = SchedulerConfig {
@@ -267,8 +209,5 @@ fn faults_name_their_key() {
         timestep_spacing: Spacing::Trailing,
         ..Default::default()
     };
-    assert!(matches!(
-        zero_snr.ddim(10, 0.0),
-        Err(ScheduleError::NoSignal { timestep: 999 })
-    ));
+    assert!(matches!(zero_snr.ddim(10, 0.0), Err(ScheduleError::NoSignal { timestep: 999 })));
 }

@@ -25,23 +25,11 @@ fn table() -> Vec<f64> {
     for step in 0..STEPS {
         let t = (STEPS - 1 - step) * (1000 / STEPS);
         let now = abar[t + 1];
-        let next = if t == 0 {
-            1.0
-        } else {
-            abar[t + 1 - 1000 / STEPS]
-        };
+        let next = if t == 0 { 1.0 } else { abar[t + 1 - 1000 / STEPS] };
         let sigma = 0.5 * ((1.0 - next) / (1.0 - now)).sqrt() * (1.0 - now / next).sqrt();
         let direction = (1.0 - next - sigma * sigma).sqrt();
         let signal = now.sqrt();
-        let row = [
-            t as f64,
-            (1.0 - now).sqrt(),
-            1.0 / signal,
-            1.0,
-            next.sqrt(),
-            direction,
-            0.0,
-        ];
+        let row = [t as f64, (1.0 - now).sqrt(), 1.0 / signal, 1.0, next.sqrt(), direction, 0.0];
         table.extend(row);
         table.push(sigma);
     }
@@ -63,29 +51,14 @@ fn trajectory(of: TensorType) -> Trajectory {
     let x = graph.input(of);
     let op = SamplingRow { batch: of.shape[0] };
     let row = graph.push_all(op, &[counter, table]).expect("fits");
-    let network = Scale {
-        scale: 0.9.into(),
-        shift: 0.01.into(),
-    };
+    let network = Scale { scale: 0.9.into(), shift: 0.01.into() };
     let epsilon = graph.push(network, &[x]).expect("fits");
-    let step = DdimStep {
-        stream: 7,
-        given_noise: false,
-    };
-    let next = graph
-        .push(step, &[x, epsilon, row[1], row[0]])
-        .expect("fits");
+    let step = DdimStep { stream: 7, given_noise: false };
+    let next = graph.push(step, &[x, epsilon, row[1], row[0]]).expect("fits");
     graph.update(x, next);
-    let done = graph
-        .push(Advance { guarded: false }, &[counter, row[0]])
-        .expect("fits");
+    let done = graph.push(Advance { guarded: false }, &[counter, row[0]]).expect("fits");
     graph.update(counter, done);
-    Trajectory {
-        graph,
-        counter,
-        table,
-        x,
-    }
+    Trajectory { graph, counter, table, x }
 }
 
 #[test]
@@ -93,25 +66,12 @@ fn fifty_steps_agree_on_every_element() {
     let Some(gpu) = support::gpu() else { return };
     // 4,096 workgroups of 64 vec4s.
     let of = TensorType::f32(&[4, 256, 256, 3]);
-    let Trajectory {
-        graph,
-        counter,
-        table,
-        x,
-    } = trajectory(of);
+    let Trajectory { graph, counter, table, x } = trajectory(of);
     let plan = passes::compile(&graph, gpu.target()).expect("compiles");
-    assert!(
-        plan.dispatches
-            .iter()
-            .any(|d| d.workgroups.iter().product::<u32>() >= 4096)
-    );
+    assert!(plan.dispatches.iter().any(|d| d.workgroups.iter().product::<u32>() >= 4096));
     let mut executor = Executor::new(&gpu, plan).expect("fits the device");
     let start = ddim::ops::Input::normal(of).tensor(3);
-    let words = Counter {
-        seed: 11,
-        ..Counter::default()
-    }
-    .words();
+    let words = Counter { seed: 11, ..Counter::default() }.words();
     let dense = |tensor: &Tensor| tensor.data.iter().map(|&x| x as f32).collect::<Vec<_>>();
     executor.write_u32(counter, &words).expect("writes");
     executor.write(x, &dense(&start)).expect("writes");
@@ -120,17 +80,10 @@ fn fifty_steps_agree_on_every_element() {
     let before = executor.stats();
     executor.run(STEPS).expect("runs");
     let after = executor.stats();
-    assert_eq!(
-        (after.waits, after.maps),
-        (before.waits, before.maps),
-        "the host waited inside"
-    );
+    assert_eq!((after.waits, after.maps), (before.waits, before.maps), "the host waited inside");
 
     let mut state: Environment = [
-        (
-            counter,
-            Tensor::new(Counter::of().shape, words.map(f64::from).to_vec()),
-        ),
+        (counter, Tensor::new(Counter::of().shape, words.map(f64::from).to_vec())),
         (table, rows),
         (x, start),
     ]
@@ -149,9 +102,6 @@ fn fifty_steps_agree_on_every_element() {
     // Each step rounds a few times; the errors of fifty add up, and clipping keeps x near 1.
     let tolerance = 50.0 * f64::from(f32::EPSILON) * want.max_abs();
     for (i, (&got, &want)) in got.iter().zip(&want.data).enumerate() {
-        assert!(
-            (f64::from(got) - want).abs() <= tolerance,
-            "element {i}: {got} for {want}"
-        );
+        assert!((f64::from(got) - want).abs() <= tolerance, "element {i}: {got} for {want}");
     }
 }

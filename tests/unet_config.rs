@@ -14,17 +14,11 @@ fn the_cases_models_are_read() {
         ("unet_32_64_rgb", 32, Some(32)),
         ("unet_8_16_class", 4, None),
     ] {
-        let path = Case::folder()
-            .join("models")
-            .join(model)
-            .join("config.json");
+        let path = Case::folder().join("models").join(model).join("config.json");
         let config = UNetConfig::read(&path).expect("a valid config");
         assert_eq!(config.norm_num_groups, groups);
         assert_eq!(config.middle_norm_groups(), middle);
-        assert_eq!(
-            config.down_block_types,
-            [DownBlock::Plain, DownBlock::Attention]
-        );
+        assert_eq!(config.down_block_types, [DownBlock::Plain, DownBlock::Attention]);
         assert_eq!(config.up_block_types, [UpBlock::Attention, UpBlock::Plain]);
         let again = UNetConfig::parse(&config.to_json()).expect("its own text");
         assert_eq!(again, config);
@@ -63,93 +57,32 @@ fn a_missing_key_means_the_default_of_diffusers() {
 #[test]
 fn faults_name_key_expected_and_found() {
     for (text, expected) in [
-        (
-            r#"{"block_out_channels": [32, "x"]}"#,
-            "block_out_channels[1]: invalid type: string",
-        ),
-        (
-            r#"{"block_out_channels": []}"#,
-            "block_out_channels: expected 1 to 16 levels, found 0",
-        ),
-        (
-            r#"{"block_out_channels": [32, 64]}"#,
-            "down_block_types: expected 2 levels, found 4",
-        ),
-        (
-            r#"{"norm_num_groups": 5}"#,
-            "norm_num_groups: expected a divisor of 224",
-        ),
-        (
-            r#"{"norm_num_groups": 0}"#,
-            "norm_num_groups: expected a divisor of 224",
-        ),
-        (
-            r#"{"attention_head_dim": 9}"#,
-            "attention_head_dim: expected a divisor of 448",
-        ),
-        (
-            r#"{"attn_norm_num_groups": 3}"#,
-            "attn_norm_num_groups: expected a divisor of 896",
-        ),
+        (r#"{"block_out_channels": [32, "x"]}"#, "block_out_channels[1]: invalid type: string"),
+        (r#"{"block_out_channels": []}"#, "block_out_channels: expected 1 to 16 levels, found 0"),
+        (r#"{"block_out_channels": [32, 64]}"#, "down_block_types: expected 2 levels, found 4"),
+        (r#"{"norm_num_groups": 5}"#, "norm_num_groups: expected a divisor of 224"),
+        (r#"{"norm_num_groups": 0}"#, "norm_num_groups: expected a divisor of 224"),
+        (r#"{"attention_head_dim": 9}"#, "attention_head_dim: expected a divisor of 448"),
+        (r#"{"attn_norm_num_groups": 3}"#, "attn_norm_num_groups: expected a divisor of 896"),
         (r#"{"act_fn": "gelu"}"#, "act_fn: unknown variant `gelu`"),
-        (
-            r#"{"resnet_time_scale_shift": "spatial"}"#,
-            "resnet_time_scale_shift: unknown variant",
-        ),
-        (
-            r#"{"time_embedding_type": "fourier"}"#,
-            "time_embedding_type: unknown variant",
-        ),
-        (
-            r#"{"down_block_types": ["SkipDownBlock2D"]}"#,
-            "down_block_types[0]: unknown variant",
-        ),
-        (
-            r#"{"downsample_padding": 2}"#,
-            "downsample_padding: expected 0 to 1 zeros, found 2",
-        ),
-        (
-            r#"{"dropout": 1.0}"#,
-            "dropout: expected at least 0 and below 1, found 1",
-        ),
-        (
-            r#"{"sample_size": "big"}"#,
-            "sample_size: a number or two numbers",
-        ),
+        (r#"{"resnet_time_scale_shift": "spatial"}"#, "resnet_time_scale_shift: unknown variant"),
+        (r#"{"time_embedding_type": "fourier"}"#, "time_embedding_type: unknown variant"),
+        (r#"{"down_block_types": ["SkipDownBlock2D"]}"#, "down_block_types[0]: unknown variant"),
+        (r#"{"downsample_padding": 2}"#, "downsample_padding: expected 0 to 1 zeros, found 2"),
+        (r#"{"dropout": 1.0}"#, "dropout: expected at least 0 and below 1, found 1"),
+        (r#"{"sample_size": "big"}"#, "sample_size: a number or two numbers"),
         (r#"{"sample_size": 30}"#, "multiples of 8, found 30x30"),
-        (
-            r#"{"_class_name": "AutoencoderKL"}"#,
-            "_class_name: expected UNet2DModel",
-        ),
-        (
-            r#"{"in_channels": -1}"#,
-            "in_channels: invalid value: integer `-1`",
-        ),
-        (
-            r#"{"layers_per_block": 18446744073709551615}"#,
-            "layers_per_block: expected 1 to 1000",
-        ),
+        (r#"{"_class_name": "AutoencoderKL"}"#, "_class_name: expected UNet2DModel"),
+        (r#"{"in_channels": -1}"#, "in_channels: invalid value: integer `-1`"),
+        (r#"{"layers_per_block": 18446744073709551615}"#, "layers_per_block: expected 1 to 1000"),
         (r#"{"in_channels": 3"#, "EOF"),
         ("", "EOF"),
     ] {
         let error = UNetConfig::parse(text).expect_err(text).to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
-    let error = UNetConfig::default()
-        .check_image(8, 12)
-        .expect_err("12 is not a multiple of 8");
-    assert!(matches!(
-        error,
-        ConfigError::Image {
-            multiple: 8,
-            height: 8,
-            width: 12,
-            ..
-        }
-    ));
+    let error = UNetConfig::default().check_image(8, 12).expect_err("12 is not a multiple of 8");
+    assert!(matches!(error, ConfigError::Image { multiple: 8, height: 8, width: 12, .. }));
     let missing = UNetConfig::read("no/such/config.json".as_ref()).expect_err("no file");
-    assert!(
-        missing.to_string().starts_with("no/such/config.json: "),
-        "{missing}"
-    );
+    assert!(missing.to_string().starts_with("no/such/config.json: "), "{missing}");
 }

@@ -30,9 +30,7 @@ fn channels_last(data: &[f64], [batch, channels, height, width]: [usize; 4]) -> 
 
 /// And back.
 fn channels_first(tensor: &Tensor) -> Vec<f64> {
-    let &[batch, height, width, channels] = &tensor.shape[..] else {
-        panic!("an image")
-    };
+    let &[batch, height, width, channels] = &tensor.shape[..] else { panic!("an image") };
     let pixels = height * width;
     let mut result = vec![0.0; tensor.data.len()];
     for (index, number) in tensor.data.iter().enumerate() {
@@ -78,21 +76,13 @@ fn check(cases: &Path, case: &Case) {
     let inputs = UNetInputs {
         x: give(&mut graph, TensorType::f32(&x.shape), x.data.clone()),
         timesteps: give(&mut graph, TensorType::f32(&[batch]), case.input("t")),
-        labels: model
-            .label_type(batch)
-            .map(|of| give(&mut graph, of, case.input("class_labels"))),
+        labels: model.label_type(batch).map(|of| give(&mut graph, of, case.input("class_labels"))),
         key: None,
     };
-    let target = give(
-        &mut graph,
-        TensorType::f32(&target.shape),
-        target.data.clone(),
-    );
+    let target = give(&mut graph, TensorType::f32(&target.shape), target.data.clone());
     let arenas = layout.inputs(&mut graph);
     let contents = layout.fill(|spec| {
-        let parameter = parameters
-            .get(&spec.name)
-            .expect("every parameter was read");
+        let parameter = parameters.get(&spec.name).expect("every parameter was read");
         parameter.data.as_slice().into()
     });
     for (arena, contents) in arenas.iter().zip(contents) {
@@ -100,20 +90,11 @@ fn check(cases: &Path, case: &Case) {
         let data = contents.into_iter().map(f64::from).collect();
         given.insert(*arena, Tensor::new(shape, data));
     }
-    let views = layout
-        .views(&mut graph, &arenas)
-        .expect("the layout's own arenas");
+    let views = layout.views(&mut graph, &arenas).expect("the layout's own arenas");
     let y = model.build(&mut graph, inputs, &views).expect("a graph");
-    let error = MeanSquaredError {
-        reduction: Reduction::Mean,
-    };
-    let loss = graph
-        .push(error, &[y, target])
-        .expect("images of one shape");
-    let one = Constant {
-        of: graph.type_of(loss),
-        number: 1.0.into(),
-    };
+    let error = MeanSquaredError { reduction: Reduction::Mean };
+    let loss = graph.push(error, &[y, target]).expect("images of one shape");
+    let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
     let one = graph.push(one, &[]).expect("a constant");
     let of_parameters = layout.specs.iter().filter_map(|spec| views.get(&spec.name));
     let wanted: Vec<_> = std::iter::once(inputs.x).chain(of_parameters).collect();
@@ -136,10 +117,7 @@ fn check(cases: &Path, case: &Case) {
         let dense: Vec<f32> = ours.data.iter().map(|g| *g as f32).collect();
         let theirs = Layout::of(&spec.name, &spec.of.shape).write(&spec.of.shape, &dense);
         let theirs: Vec<f64> = theirs.into_iter().map(f64::from).collect();
-        let (whole, short) = (
-            format!("grad.{}", spec.name),
-            format!("grad_digest.{}", spec.name),
-        );
+        let (whole, short) = (format!("grad.{}", spec.name), format!("grad_digest.{}", spec.name));
         if case.has_output(&whole) {
             compare(&whole, &theirs);
         } else {
@@ -147,12 +125,7 @@ fn check(cases: &Path, case: &Case) {
         }
         checked += 1;
     }
-    assert_eq!(
-        checked,
-        case.outputs().count(),
-        "{}: outputs checked",
-        case.name()
-    );
+    assert_eq!(checked, case.outputs().count(), "{}: outputs checked", case.name());
 }
 
 #[test]

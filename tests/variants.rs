@@ -83,9 +83,7 @@ fn every_kernel_that_lowering_may_choose_translates() {
     for shader in ALL {
         for entry in shader.entries {
             let name = format!("{}.{}", shader.name, entry.name);
-            let seen = seen
-                .iter()
-                .any(|k| k.split(' ').next() == Some(name.as_str()));
+            let seen = seen.iter().any(|k| k.split(' ').next() == Some(name.as_str()));
             assert!(seen, "no case of any op lowers to {name}");
         }
     }
@@ -93,10 +91,7 @@ fn every_kernel_that_lowering_may_choose_translates() {
 
 #[test]
 fn a_misspelt_override_is_refused() {
-    let shader = ALL
-        .iter()
-        .find(|shader| !shader.overrides.is_empty())
-        .expect("some have one");
+    let shader = ALL.iter().find(|shader| !shader.overrides.is_empty()).expect("some have one");
     let (module, info) = accept(&variant(shader, false, false)).expect("the build accepted it");
     let (name, value) = shader.overrides[0];
     let entry = shader.entries[0].name;
@@ -114,10 +109,7 @@ fn a_workgroup_past_the_limit_is_refused() {
     let (module, info) = accept(source).expect("well-formed");
     assert_eq!(check(&module, &info, "forward", &[]), Ok(0));
     for past in [("WIDTH", 257.0), ("BYTES", 4097.0)] {
-        assert!(
-            check(&module, &info, "forward", &[past]).is_err(),
-            "{past:?}"
-        );
+        assert!(check(&module, &info, "forward", &[past]).is_err(), "{past:?}");
     }
 }
 
@@ -167,12 +159,7 @@ impl Choose for Ranked {
 fn targets() -> Vec<Target> {
     let subgroups = [None, Some(4), Some(8), Some(16), Some(32)];
     let targets = subgroups.into_iter().flat_map(|subgroup| {
-        [false, true].map(|software| Target {
-            subgroup,
-            software,
-            f16: true,
-            ..Target::default()
-        })
+        [false, true].map(|software| Target { subgroup, software, f16: true, ..Target::default() })
     });
     targets.collect()
 }
@@ -188,9 +175,7 @@ fn variant(shader: &Shader, activation: bool, weight: bool) -> String {
 fn presences(entry: &Entry) -> Vec<Constants> {
     let given = |chosen: &dyn Fn(usize) -> bool| -> Constants {
         let names = entry.optional.iter().enumerate();
-        names
-            .map(|(index, name)| (*name, f64::from(chosen(index))))
-            .collect()
+        names.map(|(index, name)| (*name, f64::from(chosen(index)))).collect()
     };
     let mut presences = vec![given(&|_| false), given(&|_| true)];
     presences.extend((0..entry.optional.len()).map(|only| given(&|index| index == only)));
@@ -205,10 +190,7 @@ fn accept(source: &str) -> Result<(Module, ModuleInfo), String> {
     Ok((module, info.map_err(|error| error.emit_to_string(source))?))
 }
 
-type Resolved<'a> = (
-    std::borrow::Cow<'a, Module>,
-    std::borrow::Cow<'a, ModuleInfo>,
-);
+type Resolved<'a> = (std::borrow::Cow<'a, Module>, std::borrow::Cow<'a, ModuleInfo>);
 
 /// The entry point alone, its overrides made constants.
 fn resolve<'a>(
@@ -217,10 +199,8 @@ fn resolve<'a>(
     entry: &str,
     constants: &[(&str, f64)],
 ) -> Result<Resolved<'a>, String> {
-    let constants: PipelineConstants = constants
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), *value))
-        .collect();
+    let constants: PipelineConstants =
+        constants.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
     let entry = Some((ShaderStage::Compute, entry));
     process_overrides(module, info, entry, &constants).map_err(|error| error.to_string())
 }
@@ -241,19 +221,12 @@ fn check(
     let variables = || module.global_variables.iter().map(|(_, variable)| variable);
     let bytes: u32 = variables()
         .filter(|variable| variable.space == AddressSpace::WorkGroup)
-        .map(|variable| {
-            module.types[variable.ty]
-                .inner
-                .size(module.to_ctx())
-                .next_multiple_of(16)
-        })
+        .map(|variable| module.types[variable.ty].inner.size(module.to_ctx()).next_multiple_of(16))
         .sum();
     if bytes > MAX_WORKGROUP_BYTES {
         return Err(format!("{bytes} bytes of workgroup memory"));
     }
-    let buffers = variables()
-        .filter(|v| matches!(v.space, AddressSpace::Storage { .. }))
-        .count();
+    let buffers = variables().filter(|v| matches!(v.space, AddressSpace::Storage { .. })).count();
     if buffers > MAX_STORAGE_BUFFERS {
         return Err(format!("{buffers} storage buffers"));
     }
@@ -263,38 +236,24 @@ fn check(
 
 /// To SPIR-V, MSL and HLSL.
 fn translate(module: &Module, info: &ModuleInfo, entry: &str) -> Result<(), String> {
-    let options = spv::Options {
-        lang_version: (1, 3),
-        ..spv::Options::default()
-    };
-    let pipeline = spv::PipelineOptions {
-        shader_stage: ShaderStage::Compute,
-        entry_point: entry.to_owned(),
-    };
+    let options = spv::Options { lang_version: (1, 3), ..spv::Options::default() };
+    let pipeline =
+        spv::PipelineOptions { shader_stage: ShaderStage::Compute, entry_point: entry.to_owned() };
     spv::write_vec(module, info, &options, Some(&pipeline)).map_err(|e| format!("SPIR-V: {e}"))?;
 
-    let options = msl::Options {
-        lang_version: (2, 4),
-        ..msl::Options::default()
-    };
+    let options = msl::Options { lang_version: (2, 4), ..msl::Options::default() };
     let (_, names) = msl::write_string(module, info, &options, &msl::PipelineOptions::default())
         .map_err(|error| format!("MSL: {error}"))?;
-    names.entry_point_names[0]
-        .as_ref()
-        .map_err(|error| format!("MSL: {error}"))?;
+    names.entry_point_names[0].as_ref().map_err(|error| format!("MSL: {error}"))?;
 
     // 6.2 is the first shader model with f16; subgroups need 6.0.
-    let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_2,
-        ..hlsl::Options::default()
-    };
+    let options =
+        hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..hlsl::Options::default() };
     let mut text = String::new();
     let names = hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default())
         .write(module, info, None)
         .map_err(|error| format!("HLSL: {error}"))?;
-    names.entry_point_names[0]
-        .as_ref()
-        .map_err(|error| format!("HLSL: {error}"))?;
+    names.entry_point_names[0].as_ref().map_err(|error| format!("HLSL: {error}"))?;
     Ok(())
 }
 
@@ -306,13 +265,7 @@ fn noop_device() -> wgpu::Device {
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()));
     let features = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
-    let descriptor = wgpu::DeviceDescriptor {
-        required_features: features,
-        ..Default::default()
-    };
+    let descriptor = wgpu::DeviceDescriptor { required_features: features, ..Default::default() };
     let device = adapter.map(|adapter| pollster::block_on(adapter.request_device(&descriptor)));
-    device
-        .expect("the noop adapter is compiled in")
-        .expect("it has every feature")
-        .0
+    device.expect("the noop adapter is compiled in").expect("it has every feature").0
 }

@@ -17,10 +17,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn model(name: &str) -> PathBuf {
-    Case::folder()
-        .join("models")
-        .join(name)
-        .join("diffusion_pytorch_model.safetensors")
+    Case::folder().join("models").join(name).join("diffusion_pytorch_model.safetensors")
 }
 
 /// What a model expects, from a file of its weights.
@@ -40,10 +37,7 @@ fn expected(path: &Path) -> Vec<(String, Shape)> {
 }
 
 fn read(path: &Path, expected: &[(String, Shape)]) -> Result<Parameters, WeightsError> {
-    Parameters::read(
-        path,
-        expected.iter().map(|(name, shape)| (name.as_str(), *shape)),
-    )
+    Parameters::read(path, expected.iter().map(|(name, shape)| (name.as_str(), *shape)))
 }
 
 #[test]
@@ -70,19 +64,9 @@ fn weights_survive_reading_and_writing() {
             }
             let bytes = std::fs::read(&copy).expect("the copy");
             parameters.write(&copy, storage).expect("room for a copy");
-            assert_eq!(
-                bytes,
-                std::fs::read(&copy).expect("the copy"),
-                "same tensors, same bytes"
-            );
+            assert_eq!(bytes, std::fs::read(&copy).expect("the copy"), "same tensors, same bytes");
         }
-        assert_eq!(
-            std::fs::read_dir(folder.path())
-                .expect("the folder")
-                .count(),
-            1,
-            "leftovers"
-        );
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1, "leftovers");
     }
 }
 
@@ -96,10 +80,7 @@ fn layouts_put_every_element_in_its_place() {
     let ours = layout.read(&shape, &stored);
     for (o, i, y, x) in [(0, 0, 0, 0), (4, 2, 1, 3), (1, 2, 0, 3), (3, 0, 1, 2)] {
         let there = ((o * input + i) * height + y) * width + x;
-        assert_eq!(
-            ours[((y * width + x) * input + i) * output + o],
-            stored[there]
-        );
+        assert_eq!(ours[((y * width + x) * input + i) * output + o], stored[there]);
     }
     assert_eq!(layout.write(&shape, &ours), stored);
     assert_eq!(layout.stored_shape(&shape), [output, input, height, width]);
@@ -116,26 +97,11 @@ fn layouts_put_every_element_in_its_place() {
 #[test]
 fn names_of_2022_are_todays() {
     for (old, new) in [
-        (
-            "mid_block.attentions.0.query.weight",
-            "mid_block.attentions.0.to_q.weight",
-        ),
-        (
-            "down_blocks.1.attentions.1.key.bias",
-            "down_blocks.1.attentions.1.to_k.bias",
-        ),
-        (
-            "up_blocks.0.attentions.2.value.weight",
-            "up_blocks.0.attentions.2.to_v.weight",
-        ),
-        (
-            "mid_block.attentions.0.proj_attn.bias",
-            "mid_block.attentions.0.to_out.0.bias",
-        ),
-        (
-            "mid_block.attentions.0.to_out.0.bias",
-            "mid_block.attentions.0.to_out.0.bias",
-        ),
+        ("mid_block.attentions.0.query.weight", "mid_block.attentions.0.to_q.weight"),
+        ("down_blocks.1.attentions.1.key.bias", "down_blocks.1.attentions.1.to_k.bias"),
+        ("up_blocks.0.attentions.2.value.weight", "up_blocks.0.attentions.2.to_v.weight"),
+        ("mid_block.attentions.0.proj_attn.bias", "mid_block.attentions.0.to_out.0.bias"),
+        ("mid_block.attentions.0.to_out.0.bias", "mid_block.attentions.0.to_out.0.bias"),
         ("query.weight", "query.weight"),
     ] {
         assert_eq!(canonical_name(old), new);
@@ -145,46 +111,30 @@ fn names_of_2022_are_todays() {
     let path = folder.path().join("old.safetensors");
     // A 1x1 convolution in the place of a linear layer.
     let weight = [1.0, 2.0, 3.0, 4.0];
-    let tensors: [(&str, &[usize], &[f32]); 1] = [(
-        "mid_block.attentions.0.query.weight",
-        &[2, 2, 1, 1],
-        &weight,
-    )];
+    let tensors: [(&str, &[usize], &[f32]); 1] =
+        [("mid_block.attentions.0.query.weight", &[2, 2, 1, 1], &weight)];
     write_tensors(&path, Storage::F32, tensors).expect("room");
     let expected = [("mid_block.attentions.0.to_q.weight", Shape::new(&[2, 2]))];
     let parameters = Parameters::read(&path, expected).expect("the old name is known");
-    assert_eq!(
-        parameters.get(expected[0].0).expect("it was read").data,
-        [1.0, 3.0, 2.0, 4.0]
-    );
+    assert_eq!(parameters.get(expected[0].0).expect("it was read").data, [1.0, 3.0, 2.0, 4.0]);
 
     let both: [(&str, &[usize], &[f32]); 2] = [
         ("mid_block.attentions.0.query.weight", &[2, 2], &weight),
         ("mid_block.attentions.0.to_q.weight", &[2, 2], &weight),
     ];
     write_tensors(&path, Storage::F32, both).expect("room");
-    assert!(matches!(
-        Parameters::read(&path, expected),
-        Err(WeightsError::Twice { .. })
-    ));
+    assert!(matches!(Parameters::read(&path, expected), Err(WeightsError::Twice { .. })));
 }
 
 #[test]
 fn every_element_type_is_read() {
     let folder = folder();
     let path = folder.path().join("types.safetensors");
-    let f16: Vec<u8> = [1.5f32, -2.0]
-        .iter()
-        .flat_map(|x| half::f16::from_f32(*x).to_le_bytes())
-        .collect();
-    let bf16: Vec<u8> = [1.5f32, -2.0]
-        .iter()
-        .flat_map(|x| half::bf16::from_f32(*x).to_le_bytes())
-        .collect();
-    let f64: Vec<u8> = [1.5f64, -2.0]
-        .iter()
-        .flat_map(|x| x.to_le_bytes())
-        .collect();
+    let f16: Vec<u8> =
+        [1.5f32, -2.0].iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
+    let bf16: Vec<u8> =
+        [1.5f32, -2.0].iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect();
+    let f64: Vec<u8> = [1.5f64, -2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
     let view = |dtype, bytes| TensorView::new(dtype, vec![2], bytes).expect("a view");
     let views = [
         ("a", view(Dtype::F16, &f16)),
@@ -196,55 +146,33 @@ fn every_element_type_is_read() {
     for tensor in read_tensors(&path).expect("all three are floats") {
         assert_eq!(tensor.numbers.to_f64(), [1.5, -2.0], "{}", tensor.name);
     }
-    let views = [(
-        "flags",
-        TensorView::new(Dtype::BOOL, vec![2], &[0, 1]).expect("a view"),
-    )];
+    let views = [("flags", TensorView::new(Dtype::BOOL, vec![2], &[0, 1]).expect("a view"))];
     let bytes = safetensors::serialize(views, None::<HashMap<String, String>>).expect("bytes");
     write_file(&path, &bytes).expect("room");
-    let error = read_tensors(&path)
-        .expect_err("booleans are no weights")
-        .to_string();
-    assert!(
-        error.contains("flags: expected F16, BF16, F32, F64 or I64, found BOOL"),
-        "{error}"
-    );
+    let error = read_tensors(&path).expect_err("booleans are no weights").to_string();
+    assert!(error.contains("flags: expected F16, BF16, F32, F64 or I64, found BOOL"), "{error}");
 }
 
 #[test]
 fn what_does_not_fit_is_named() {
     let path = model("unet_8_16_gray");
     let mut wrong = expected(&path);
-    let conv = wrong
-        .iter()
-        .position(|(name, _)| name == "conv_in.weight")
-        .expect("a U-Net has it");
+    let conv = wrong.iter().position(|(name, _)| name == "conv_in.weight").expect("a U-Net has it");
     wrong[conv].1 = Shape::new(&[3, 3, 3, 8]);
     let error = read(&path, &wrong).expect_err("other channels").to_string();
-    assert!(
-        error.ends_with("conv_in.weight: expected [8,3,3,3], found [8,1,3,3]"),
-        "{error}"
-    );
+    assert!(error.ends_with("conv_in.weight: expected [8,3,3,3], found [8,1,3,3]"), "{error}");
     assert!(error.contains("unet_8_16_gray"), "{error}");
 
     let (name, _) = wrong.remove(conv);
     let error = read(&path, &wrong).expect_err("one too many").to_string();
-    assert!(
-        error.ends_with("conv_in.weight: expected no such tensor, found [8,1,3,3]"),
-        "{error}"
-    );
+    assert!(error.ends_with("conv_in.weight: expected no such tensor, found [8,1,3,3]"), "{error}");
 
     wrong.push((name, Shape::new(&[3, 3, 1, 8])));
     wrong.push(("conv_mid.weight".into(), Shape::new(&[2, 3])));
     let error = read(&path, &wrong).expect_err("one too few").to_string();
-    assert!(
-        error.ends_with("conv_mid.weight: expected [3,2], found no such tensor"),
-        "{error}"
-    );
+    assert!(error.ends_with("conv_mid.weight: expected [3,2], found no such tensor"), "{error}");
 
-    let missing = read(Path::new("no/such/file"), &wrong)
-        .expect_err("no file")
-        .to_string();
+    let missing = read(Path::new("no/such/file"), &wrong).expect_err("no file").to_string();
     assert!(missing.starts_with("no/such/file: "), "{missing}");
 }
 
@@ -254,32 +182,16 @@ fn damaged_files_are_errors() {
     let folder = folder();
     let path = folder.path().join("damaged.safetensors");
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
-    for length in [
-        0,
-        1,
-        7,
-        8,
-        9,
-        100,
-        header - 1,
-        header,
-        header + 1,
-        bytes.len() - 1,
-    ] {
+    for length in [0, 1, 7, 8, 9, 100, header - 1, header, header + 1, bytes.len() - 1] {
         std::fs::write(&path, &bytes[..length]).expect("room");
         let error = read_tensors(&path).expect_err("a part of a file");
-        assert!(
-            matches!(error, WeightsError::Format { .. }),
-            "{length}: {error}"
-        );
+        assert!(matches!(error, WeightsError::Format { .. }), "{length}: {error}");
         assert!(error.to_string().contains("damaged.safetensors"), "{error}");
     }
     // No byte of the header may lead to a panic, whatever it becomes.
     for index in (0..header).step_by(37) {
         let mut damaged = bytes.clone();
-        damaged[index] = damaged[index]
-            .wrapping_mul(31)
-            .wrapping_add(index as u8 | 1);
+        damaged[index] = damaged[index].wrapping_mul(31).wrapping_add(index as u8 | 1);
         std::fs::write(&path, &damaged).expect("room");
         let _ = read_tensors(&path);
     }
@@ -296,9 +208,7 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let good: [(&str, &[usize], &[f32]); 1] = [("a", &[2], &[1.0, 2.0])];
     write_tensors(&path, Storage::F16, good).expect("room");
     let too_large: [(&str, &[usize], &[f32]); 1] = [("a", &[2], &[1.0, 1e6])];
-    let error = write_tensors(&path, Storage::F16, too_large)
-        .expect_err("beyond f16")
-        .to_string();
+    let error = write_tensors(&path, Storage::F16, too_large).expect_err("beyond f16").to_string();
     assert!(error.ends_with("a: 1000000 does not fit an f16"), "{error}");
     let stored = read_tensors(&path).expect("the old file");
     assert_eq!(stored[0].numbers, Numbers::F32(vec![1.0, 2.0]));
@@ -310,11 +220,5 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let occupied = folder.path().join("occupied");
     std::fs::create_dir_all(occupied.join("inside")).expect("a folder");
     assert!(write_tensors(&occupied, Storage::F32, good).is_err());
-    assert_eq!(
-        std::fs::read_dir(folder.path())
-            .expect("the folder")
-            .count(),
-        2,
-        "leftovers"
-    );
+    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 2, "leftovers");
 }

@@ -52,14 +52,7 @@ impl<'a> Batches<'a> {
     /// Batches of `batch` images; with `flip`, half of them mirrored left to right.
     pub fn new(dataset: &'a Dataset, batch: usize, seed: u64, flip: bool) -> Self {
         let order = shuffled(dataset.len(), seed, Stream::Shuffle, 0);
-        Self {
-            dataset,
-            batch,
-            seed,
-            flip,
-            epoch: 0,
-            order,
-        }
+        Self { dataset, batch, seed, flip, epoch: 0, order }
     }
 
     /// The batch of a step, counted from 0.
@@ -79,10 +72,7 @@ impl<'a> Batches<'a> {
             }
             classes.extend(labels.map(|labels| u32::from(labels[index])));
         }
-        Batch {
-            images,
-            labels: labels.map(|_| classes),
-        }
+        Batch { images, labels: labels.map(|_| classes) }
     }
 
     fn enter(&mut self, epoch: u64) {

@@ -18,41 +18,23 @@ impl Moments {
         let count = images.len().checked_div(dimensions).unwrap_or(0);
         if count < 2 || count * dimensions != images.len() {
             let expected = format!("two or more images of {dimensions} numbers");
-            return Err(DataError::value(
-                "images for a distance",
-                expected,
-                images.len(),
-            ));
+            return Err(DataError::value("images for a distance", expected, images.len()));
         }
         let unit = |number: &f32| (f64::from(*number) / 2.0 + 0.5).clamp(0.0, 1.0);
         let mut pixels: Vec<f64> = images.iter().map(unit).collect();
         let mut mean = vec![0.0; dimensions];
         for image in pixels.chunks_exact(dimensions) {
-            mean.iter_mut()
-                .zip(image)
-                .for_each(|(sum, pixel)| *sum += pixel);
+            mean.iter_mut().zip(image).for_each(|(sum, pixel)| *sum += pixel);
         }
         mean.iter_mut().for_each(|sum| *sum /= count as f64);
         let mut covariance = Matrix::zeros(dimensions);
         for image in pixels.chunks_exact_mut(dimensions) {
-            image
-                .iter_mut()
-                .zip(&mean)
-                .for_each(|(pixel, mean)| *pixel -= mean);
-            for (row, left) in covariance
-                .elements
-                .chunks_exact_mut(dimensions)
-                .zip(&*image)
-            {
-                row.iter_mut()
-                    .zip(&*image)
-                    .for_each(|(sum, right)| *sum += left * right);
+            image.iter_mut().zip(&mean).for_each(|(pixel, mean)| *pixel -= mean);
+            for (row, left) in covariance.elements.chunks_exact_mut(dimensions).zip(&*image) {
+                row.iter_mut().zip(&*image).for_each(|(sum, right)| *sum += left * right);
             }
         }
-        covariance
-            .elements
-            .iter_mut()
-            .for_each(|sum| *sum /= (count - 1) as f64);
+        covariance.elements.iter_mut().for_each(|sum| *sum /= (count - 1) as f64);
         Ok(Self { mean, covariance })
     }
 
@@ -72,20 +54,10 @@ impl Moments {
     /// If the images have not the same size.
     pub fn distance(&self, other: &Self) -> f64 {
         assert_eq!(self.mean.len(), other.mean.len(), "images of one size");
-        let means: f64 = self
-            .mean
-            .iter()
-            .zip(&other.mean)
-            .map(|(a, b)| (a - b).powi(2))
-            .sum();
+        let means: f64 = self.mean.iter().zip(&other.mean).map(|(a, b)| (a - b).powi(2)).sum();
         let root = self.covariance.root();
         let product = root.times(&other.covariance).times(&root);
-        let shared: f64 = product
-            .eigen()
-            .0
-            .into_iter()
-            .map(|value| value.max(0.0).sqrt())
-            .sum();
+        let shared: f64 = product.eigen().0.into_iter().map(|value| value.max(0.0).sqrt()).sum();
         means + self.covariance.trace() + other.covariance.trace() - 2.0 * shared
     }
 }
@@ -99,10 +71,7 @@ struct Matrix {
 
 impl Matrix {
     fn zeros(order: usize) -> Self {
-        Self {
-            order,
-            elements: vec![0.0; order * order],
-        }
+        Self { order, elements: vec![0.0; order * order] }
     }
 
     fn trace(&self) -> f64 {
@@ -114,9 +83,7 @@ impl Matrix {
         for (row, sums) in product.elements.chunks_exact_mut(self.order).enumerate() {
             for (inner, other) in other.elements.chunks_exact(self.order).enumerate() {
                 let factor = self.elements[row * self.order + inner];
-                sums.iter_mut()
-                    .zip(other)
-                    .for_each(|(sum, element)| *sum += factor * element);
+                sums.iter_mut().zip(other).for_each(|(sum, element)| *sum += factor * element);
             }
         }
         product
@@ -129,9 +96,7 @@ impl Matrix {
         for (value, vector) in values.iter().zip(vectors.elements.chunks_exact(self.order)) {
             let scale = value.max(0.0).sqrt();
             for (row, left) in root.elements.chunks_exact_mut(self.order).zip(vector) {
-                row.iter_mut()
-                    .zip(vector)
-                    .for_each(|(sum, right)| *sum += scale * left * right);
+                row.iter_mut().zip(vector).for_each(|(sum, right)| *sum += scale * left * right);
             }
         }
         root
@@ -145,11 +110,7 @@ impl Matrix {
         let order = self.order;
         let mut matrix = self.clone();
         let mut vectors = Self::zeros(order);
-        vectors
-            .elements
-            .iter_mut()
-            .step_by(order + 1)
-            .for_each(|element| *element = 1.0);
+        vectors.elements.iter_mut().step_by(order + 1).for_each(|element| *element = 1.0);
         let scale: f64 = self.elements.iter().map(|element| element * element).sum();
         for _ in 0..MAX_SWEEPS {
             let mut rest = 0.0;
@@ -169,10 +130,7 @@ impl Matrix {
                 break;
             }
         }
-        (
-            matrix.elements.into_iter().step_by(order + 1).collect(),
-            vectors,
-        )
+        (matrix.elements.into_iter().step_by(order + 1).collect(), vectors)
     }
 
     /// Cosine and sine of the rotation that makes element (p, q) zero.
@@ -194,10 +152,7 @@ impl Matrix {
 
     fn rotate_columns(&mut self, p: usize, q: usize, cosine: f64, sine: f64) {
         for row in self.elements.chunks_exact_mut(self.order) {
-            (row[p], row[q]) = (
-                cosine * row[p] - sine * row[q],
-                sine * row[p] + cosine * row[q],
-            );
+            (row[p], row[q]) = (cosine * row[p] - sine * row[q], sine * row[p] + cosine * row[q]);
         }
     }
 }
@@ -240,9 +195,6 @@ mod tests {
         let deviation = |values: [f64; 2]| ((values[0] - values[1]) / 2.0).powi(2) * 4.0 / 3.0;
         let distance = set([-1.0, 1.0], [0.0, 1.0]).distance(&set([0.0, 1.0], [0.0, 1.0]));
         let deviations = deviation([0.0, 1.0]).sqrt() - deviation([0.5, 1.0]).sqrt();
-        assert!(
-            (distance - (0.25f64.powi(2) + deviations.powi(2))).abs() < 1e-12,
-            "{distance}"
-        );
+        assert!((distance - (0.25f64.powi(2) + deviations.powi(2))).abs() < 1e-12, "{distance}");
     }
 }

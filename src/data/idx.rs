@@ -29,10 +29,7 @@ pub(super) fn open(folder: &Path) -> Result<Option<Dataset>, DataError> {
             }
             None => None,
         };
-        let name = folder
-            .file_name()
-            .unwrap_or(folder.as_os_str())
-            .to_string_lossy();
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
         return Dataset::from_pixels(&name, [height, width, 1], pixels, labels).map(Some);
     }
     Ok(None)
@@ -48,23 +45,14 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
 
 /// Extents and bytes of an idx file with this many axes.
 fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), DataError> {
-    let failed = |source| DataError::Read {
-        path: path.into(),
-        source,
-    };
+    let failed = |source| DataError::Read { path: path.into(), source };
     let file = BufReader::new(File::open(path).map_err(failed)?);
     let packed = path.extension().is_some_and(|extension| extension == "gz");
-    let mut reader: Box<dyn Read> = if packed {
-        Box::new(MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
+    let mut reader: Box<dyn Read> =
+        if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
 
-    let wrong = |expected: String, found: String| DataError::Format {
-        path: path.into(),
-        expected,
-        found,
-    };
+    let wrong =
+        |expected: String, found: String| DataError::Format { path: path.into(), expected, found };
     // Bytes up to the limit, fewer where the file or its packing ends early.
     let mut take = |limit: u64| {
         let mut bytes = Vec::new();
@@ -76,24 +64,15 @@ fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), Data
     };
     let header = take(4 + 4 * AXES as u64)?;
     let (words, _) = header.as_chunks::<4>();
-    let words: Vec<u32> = words
-        .iter()
-        .map(|bytes| u32::from_be_bytes(*bytes))
-        .collect();
+    let words: Vec<u32> = words.iter().map(|bytes| u32::from_be_bytes(*bytes)).collect();
     let magic = 0x800 + AXES as u32;
     match words.first() {
         Some(found) if *found == magic => {}
         Some(found) => {
-            return Err(wrong(
-                format!("magic number {magic:#x}"),
-                format!("{found:#x}"),
-            ));
+            return Err(wrong(format!("magic number {magic:#x}"), format!("{found:#x}")));
         }
         None => {
-            return Err(wrong(
-                format!("magic number {magic:#x}"),
-                "the end of the file".into(),
-            ));
+            return Err(wrong(format!("magic number {magic:#x}"), "the end of the file".into()));
         }
     }
     let extents: [usize; AXES] = words[1..]
@@ -102,22 +81,15 @@ fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), Data
         .collect::<Vec<_>>()
         .try_into()
         .map_err(|_| wrong(format!("{AXES} extents"), "the end of the file".into()))?;
-    let expected = extents
-        .iter()
-        .try_fold(1u64, |product, extent| product.checked_mul(*extent as u64));
+    let expected =
+        extents.iter().try_fold(1u64, |product, extent| product.checked_mul(*extent as u64));
     let Some(expected) = expected.filter(|bytes| (1..u64::MAX).contains(bytes)) else {
-        return Err(wrong(
-            "extents above 0 that fit a file".into(),
-            format!("{extents:?}"),
-        ));
+        return Err(wrong("extents above 0 that fit a file".into(), format!("{extents:?}")));
     };
     let bytes = take(expected + 1)?;
     if bytes.len() as u64 != expected {
-        let found = if bytes.len() as u64 > expected {
-            "more".into()
-        } else {
-            bytes.len().to_string()
-        };
+        let found =
+            if bytes.len() as u64 > expected { "more".into() } else { bytes.len().to_string() };
         return Err(wrong(format!("{expected} bytes after the header"), found));
     }
     Ok((extents, bytes))

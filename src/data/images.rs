@@ -14,10 +14,7 @@ impl Dataset {
         let paths = pictures(folder)?;
         if paths.is_empty() {
             let expected = "PNG pictures or train-images-idx3-ubyte.gz";
-            return Err(DataError::Empty {
-                path: folder.into(),
-                expected,
-            });
+            return Err(DataError::Empty { path: folder.into(), expected });
         }
         let mut pictures = Vec::with_capacity(paths.len());
         for path in paths {
@@ -28,28 +25,15 @@ impl Dataset {
             let sides = |picture: &Picture| (picture.height, picture.width);
             let expected = pictures.first().map_or(sides(&picture), sides);
             if sides(&picture) != expected {
-                return Err(DataError::UnequalSizes {
-                    path,
-                    expected,
-                    found: sides(&picture),
-                });
+                return Err(DataError::UnequalSizes { path, expected, found: sides(&picture) });
             }
             pictures.push(picture);
         }
         let (height, width) = (pictures[0].height, pictures[0].width);
-        let channels = pictures
-            .iter()
-            .map(|picture| picture.channels)
-            .max()
-            .unwrap_or(1);
-        let pixels = pictures
-            .into_iter()
-            .flat_map(|picture| picture.with_channels(channels))
-            .collect();
-        let name = folder
-            .file_name()
-            .unwrap_or(folder.as_os_str())
-            .to_string_lossy();
+        let channels = pictures.iter().map(|picture| picture.channels).max().unwrap_or(1);
+        let pixels =
+            pictures.into_iter().flat_map(|picture| picture.with_channels(channels)).collect();
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
         Self::from_pixels(&name, [height, width, channels], pixels, None)
     }
 
@@ -58,33 +42,16 @@ impl Dataset {
         if self.height == check(size)? && self.width == size {
             return Ok(self);
         }
-        let Self {
-            height,
-            width,
-            channels,
-            ..
-        } = self;
+        let Self { height, width, channels, .. } = self;
         // All 256 levels: between 17 there are others after a change of size.
         let spread =
             |byte: &u8| (f32::from(*byte) * 255.0 / f32::from(self.brightest)).round() as u8;
         let resized = |index| {
             let pixels = self.bytes(index).iter().map(spread).collect();
-            Picture {
-                height,
-                width,
-                channels,
-                pixels,
-            }
-            .resized(size)
-            .pixels
+            Picture { height, width, channels, pixels }.resized(size).pixels
         };
         let pixels = (0..self.len()).flat_map(resized).collect();
-        Self::from_pixels(
-            &self.name,
-            [size, size, channels],
-            pixels,
-            self.labels.clone(),
-        )
+        Self::from_pixels(&self.name, [size, size, channels], pixels, self.labels.clone())
     }
 }
 
@@ -97,17 +64,11 @@ fn check(size: usize) -> Result<usize, DataError> {
 }
 
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |source| DataError::Read {
-        path: folder.into(),
-        source,
-    };
+    let failed = |source| DataError::Read { path: folder.into(), source };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("png"))
-        {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
             paths.push(path);
         }
     }
@@ -128,14 +89,10 @@ impl Picture {
     fn read(path: &Path) -> Result<Self, DataError> {
         let reader = ImageReader::open(path)
             .and_then(ImageReader::with_guessed_format)
-            .map_err(|source| DataError::Read {
-                path: path.into(),
-                source,
-            })?;
-        let picture = reader.decode().map_err(|source| DataError::Picture {
-            path: path.into(),
-            source: source.into(),
-        })?;
+            .map_err(|source| DataError::Read { path: path.into(), source })?;
+        let picture = reader
+            .decode()
+            .map_err(|source| DataError::Picture { path: path.into(), source: source.into() })?;
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         let (color, alpha) = (picture.color().has_color(), picture.color().has_alpha());
         let (channels, pixels) = match (color, alpha) {
@@ -144,12 +101,7 @@ impl Picture {
             (true, false) => (3, picture.into_rgb8().into_raw()),
             (false, false) => (1, picture.into_luma8().into_raw()),
         };
-        Ok(Self {
-            height,
-            width,
-            channels,
-            pixels,
-        })
+        Ok(Self { height, width, channels, pixels })
     }
 
     /// The largest square in the middle, resized with a filter that widens as the picture shrinks.
@@ -168,12 +120,7 @@ impl Picture {
                 pixels[pixel * self.channels + channel] = byte;
             }
         }
-        Self {
-            height: size,
-            width: size,
-            channels: self.channels,
-            pixels,
-        }
+        Self { height: size, width: size, channels: self.channels, pixels }
     }
 
     /// The bytes with this many channels, a grey picture repeated in each.
@@ -181,10 +128,7 @@ impl Picture {
         if self.channels == channels {
             return self.pixels;
         }
-        self.pixels
-            .into_iter()
-            .flat_map(|grey| std::iter::repeat_n(grey, channels))
-            .collect()
+        self.pixels.into_iter().flat_map(|grey| std::iter::repeat_n(grey, channels)).collect()
     }
 }
 
@@ -195,8 +139,5 @@ fn on_white<const COLORS: usize, const WITH: usize>(pixels: &[u8]) -> Vec<u8> {
         let (color, opacity) = (u32::from(color), u32::from(opacity));
         ((color * opacity + 255 * (255 - opacity) + 127) / 255) as u8
     };
-    pixels
-        .iter()
-        .flat_map(|pixel| (0..COLORS).map(|c| blend(pixel[c], pixel[COLORS])))
-        .collect()
+    pixels.iter().flat_map(|pixel| (0..COLORS).map(|c| blend(pixel[c], pixel[COLORS]))).collect()
 }

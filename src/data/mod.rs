@@ -80,11 +80,7 @@ pub enum DataError {
 
 impl DataError {
     fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Value {
-            what,
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
+        Self::Value { what, expected: expected.to_string(), found: found.to_string() }
     }
 }
 
@@ -122,15 +118,7 @@ impl Dataset {
             return Err(DataError::value("labels", count, labels.len()));
         }
         let brightest = u8::MAX;
-        Ok(Self {
-            name: name.into(),
-            height,
-            width,
-            channels,
-            brightest,
-            pixels,
-            labels,
-        })
+        Ok(Self { name: name.into(), height, width, channels, brightest, pixels, labels })
     }
 
     /// Opens a set of images: the embedded digits under the name `digits`, else a folder with
@@ -165,11 +153,7 @@ impl Dataset {
     #[cfg(not(feature = "cli"))]
     fn resized(self, size: usize) -> Result<Self, DataError> {
         let same = self.height == size && self.width == size;
-        if same {
-            Ok(self)
-        } else {
-            Err(DataError::WithoutPictures)
-        }
+        if same { Ok(self) } else { Err(DataError::WithoutPictures) }
     }
 
     /// What the images are called in reports.
@@ -214,11 +198,7 @@ impl Dataset {
 
     /// One more than the highest label.
     pub fn classes(&self) -> Option<usize> {
-        self.labels
-            .as_ref()?
-            .iter()
-            .max()
-            .map(|label| usize::from(*label) + 1)
+        self.labels.as_ref()?.iter().max().map(|label| usize::from(*label) + 1)
     }
 
     /// Image `index` as `[height, width, channels]` numbers from -1 (black) to 1.
@@ -227,16 +207,12 @@ impl Dataset {
     /// If there is no such image.
     pub fn image(&self, index: usize) -> impl Iterator<Item = f32> {
         let half = f32::from(self.brightest) / 2.0;
-        self.bytes(index)
-            .iter()
-            .map(move |byte| f32::from(*byte) / half - 1.0)
+        self.bytes(index).iter().map(move |byte| f32::from(*byte) / half - 1.0)
     }
 
     /// All images, `[count, height, width, channels]`, from -1 to 1.
     pub fn images(&self) -> Vec<f32> {
-        (0..self.len())
-            .flat_map(|index| self.image(index))
-            .collect()
+        (0..self.len()).flat_map(|index| self.image(index)).collect()
     }
 
     fn bytes(&self, index: usize) -> &[u8] {
@@ -248,12 +224,8 @@ impl Dataset {
     fn subset(&self, indices: &[u32]) -> Self {
         let pixels = indices.iter().flat_map(|index| self.bytes(*index as usize));
         let labels = self.labels.as_ref();
-        let chosen = |labels: &Vec<u8>| {
-            indices
-                .iter()
-                .map(|index| labels[*index as usize])
-                .collect()
-        };
+        let chosen =
+            |labels: &Vec<u8>| indices.iter().map(|index| labels[*index as usize]).collect();
         Self {
             name: self.name.clone(),
             pixels: pixels.copied().collect(),
@@ -270,10 +242,8 @@ impl Dataset {
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
         let held_out = (self.len() as f64 * fraction).round();
         if !(held_out >= 1.0 && held_out < self.len() as f64) {
-            let expected = format!(
-                "a part of {} images that leaves some on both sides",
-                self.len()
-            );
+            let expected =
+                format!("a part of {} images that leaves some on both sides", self.len());
             return Err(DataError::value("validation fraction", expected, fraction));
         }
         let order = batches::shuffled(self.len(), seed, batches::Stream::Split, 0);

@@ -4,7 +4,7 @@ use crate::{
     error::Error,
     gpu::{Executor, Gpu},
     graph::Graph,
-    ops::{Advance, DdimStep, DrawNormal, SamplingRow, Counter},
+    ops::{Advance, Counter, DdimStep, DrawNormal, SamplingRow},
     passes,
     plan::{Plan, Target},
     unet::{ArenaLayout, UNet, UNetInputs},
@@ -56,7 +56,9 @@ impl SamplingGraph {
 
         let views = layout.views(&mut graph, &arenas)?;
         let began = graph.push_all(SamplingRow { batch }, &[counter, table])?;
-        let [key, row, timesteps] = began[..] else { unreachable!("a sampling row has three outputs") };
+        let [key, row, timesteps] = began[..] else {
+            unreachable!("a sampling row has three outputs")
+        };
         let inputs = UNetInputs { x, timesteps, labels, key: None };
         let epsilon = unet.build(&mut graph, inputs, &views)?;
         let mut operands = vec![x, epsilon, row, key];
@@ -140,7 +142,10 @@ impl Sampler {
     /// If the model takes none, or another number.
     pub fn set_labels(&mut self, labels: &[u32]) -> Result<(), Error> {
         let Some(value) = self.step.labels else {
-            return Err(Error::Labels { expected: None, found: Some(TensorType::u32(&[labels.len().max(1)])) });
+            return Err(Error::Labels {
+                expected: None,
+                found: Some(TensorType::u32(&[labels.len().max(1)])),
+            });
         };
         self.executor.write_u32(value, labels)
     }
@@ -179,11 +184,7 @@ impl Sampler {
     ///
     /// # Errors
     /// If the device refuses or is lost.
-    pub fn sample(
-        &mut self,
-        count: usize,
-        mut done: impl FnMut(usize),
-    ) -> Result<Vec<f32>, Error> {
+    pub fn sample(&mut self, count: usize, mut done: impl FnMut(usize)) -> Result<Vec<f32>, Error> {
         let mut images = Vec::new();
         for first in (0..count).step_by(self.batch) {
             self.begin(first as u32)?;

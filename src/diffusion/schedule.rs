@@ -64,11 +64,7 @@ pub enum ScheduleError {
 
 impl ScheduleError {
     fn value(key: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Value {
-            key,
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
+        Self::Value { key, expected: expected.to_string(), found: found.to_string() }
     }
 }
 
@@ -97,9 +93,7 @@ impl Schedule {
     pub fn cosine(timesteps: usize) -> Self {
         let signal = |step: usize| {
             let u = step as f64 / timesteps as f64;
-            ((u + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2)
-                .cos()
-                .powi(2)
+            ((u + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2)
         };
         let betas = (0..timesteps).map(|t| (1.0 - signal(t + 1) / signal(t)).min(0.999));
         Self::from_betas(betas.collect())
@@ -115,10 +109,7 @@ impl Schedule {
                 product
             })
             .collect();
-        Self {
-            betas,
-            alphas_cumprod,
-        }
+        Self { betas, alphas_cumprod }
     }
 
     /// The same schedule stretched so that the last timestep is pure noise: algorithm 1 of
@@ -156,9 +147,7 @@ impl Schedule {
 
     /// `alphas_cumprod` one timestep earlier: 1 before the first.
     fn alpha_before(&self, timestep: usize) -> f64 {
-        timestep
-            .checked_sub(1)
-            .map_or(1.0, |earlier| self.alphas_cumprod[earlier])
+        timestep.checked_sub(1).map_or(1.0, |earlier| self.alphas_cumprod[earlier])
     }
 
     /// Variance of `q(x_{t-1} | x_t, x_0)` at each timestep, DDPM equation 7.
@@ -184,10 +173,7 @@ impl Schedule {
             .map(|t| {
                 let (beta, before) = (self.betas[t], self.alpha_before(t));
                 let noise = 1.0 - self.alphas_cumprod[t];
-                (
-                    beta * before.sqrt() / noise,
-                    (1.0 - before) * (1.0 - beta).sqrt() / noise,
-                )
+                (beta * before.sqrt() / noise, (1.0 - before) * (1.0 - beta).sqrt() / noise)
             })
             .collect()
     }
@@ -197,16 +183,10 @@ impl Schedule {
 /// exact integers follow from some of them.
 fn evenly_spaced(start: f64, end: f64, count: usize) -> impl Iterator<Item = f64> {
     let last = count.saturating_sub(1);
-    let step = if last == 0 {
-        0.0
-    } else {
-        (end - start) / last as f64
-    };
-    (0..count).map(move |index| {
-        if index == last && last > 0 {
-            end
-        } else {
-            index as f64 * step + start
-        }
-    })
+    let step = if last == 0 { 0.0 } else { (end - start) / last as f64 };
+    (0..count).map(
+        move |index| {
+            if index == last && last > 0 { end } else { index as f64 * step + start }
+        },
+    )
 }

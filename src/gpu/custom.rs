@@ -28,9 +28,8 @@ fn compare(dispatch: &Dispatch, types: &[TensorType]) -> Result<(), String> {
         .validate(&module)
         .map_err(|error| error.emit_to_string(&text))?;
     let entries = &module.entry_points;
-    let compute = |name: &str| {
-        entries.iter().position(|e| e.name == name && e.stage == ShaderStage::Compute)
-    };
+    let compute =
+        |name: &str| entries.iter().position(|e| e.name == name && e.stage == ShaderStage::Compute);
     let Some(entry) = compute(&dispatch.kernel.entry) else {
         let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
         return Err(format!("no such compute entry point; there are: {}", names.join(", ")));
@@ -84,7 +83,9 @@ impl<'a> Shader<'a> {
             match (global.space, at.binding) {
                 (AddressSpace::Uniform, 0) => shader.uniform = Some(buffer),
                 (AddressSpace::Uniform, n) => {
-                    return Err(format!("uniform {name} is at binding {n}; params go to binding 0"));
+                    return Err(format!(
+                        "uniform {name} is at binding {n}; params go to binding 0"
+                    ));
                 }
                 _ => shader.storage.push(buffer),
             }

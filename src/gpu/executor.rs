@@ -100,7 +100,9 @@ impl Executor {
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniform = buffer("parameters", (uniforms.len() as u64).max(16), usage)?;
         if !uniforms.is_empty() {
-            gpu.guard("writing parameters", 0, || gpu.queue().write_buffer(&uniform, 0, &uniforms))?;
+            gpu.guard("writing parameters", 0, || {
+                gpu.queue().write_buffer(&uniform, 0, &uniforms)
+            })?;
         }
 
         let mut steps = Vec::with_capacity(plan.dispatches.len());
@@ -109,7 +111,8 @@ impl Executor {
                 custom::check(dispatch, &plan.types)?;
             }
             let compiled = gpu.pipelines().get(gpu, dispatch)?;
-            let group = bind(gpu, &plan, dispatch, &compiled, &buffers, &dummies, (&uniform, offset))?;
+            let group =
+                bind(gpu, &plan, dispatch, &compiled, &buffers, &dummies, (&uniform, offset))?;
             let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
             let slowness = if gpu.target().software { 1.0 } else { 0.05 };
             let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);

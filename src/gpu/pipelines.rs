@@ -4,11 +4,7 @@ use crate::{
     plan::{Access, Dispatch, Kernel},
     shaders,
 };
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 /// A compiled kernel and the layout of its bindings.
 #[derive(Clone, Debug)]

@@ -35,14 +35,7 @@ pub struct Adam {
 impl fmt::Display for Adam {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.decoupled { "adamw" } else { "adam" };
-        let Self {
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-            ema,
-            ..
-        } = self;
+        let Self { beta1, beta2, epsilon, weight_decay, ema, .. } = self;
         write!(f, "{name}{{betas={beta1},{beta2} epsilon={epsilon} ")?;
         write!(f, "weight_decay={weight_decay} ema={ema}}}")
     }
@@ -52,11 +45,7 @@ impl Adam {
     /// Weight decay that goes into the gradient, and that which shrinks the parameter.
     fn decays(&self) -> (f64, f64) {
         let decay = self.weight_decay.get();
-        if self.decoupled {
-            (0.0, decay)
-        } else {
-            (decay, 0.0)
-        }
+        if self.decoupled { (0.0, decay) } else { (decay, 0.0) }
     }
 }
 
@@ -79,9 +68,7 @@ impl Operator for Adam {
         let names = ["parameter", "first_moment", "second_moment", "ema"];
         for (name, &of) in names.into_iter().zip(&inputs[3..]) {
             if of != gradient {
-                return refuse(format!(
-                    "{name} must be {gradient} as the gradient, found {of}"
-                ));
+                return refuse(format!("{name} must be {gradient} as the gradient, found {of}"));
             }
         }
         Ok(inputs[3..].to_vec())
@@ -111,9 +98,7 @@ impl Operator for Adam {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -146,11 +131,7 @@ impl Operator for Adam {
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
-        if self.ema {
-            &[(0, 3), (1, 4), (2, 5), (3, 6)]
-        } else {
-            &[(0, 3), (1, 4), (2, 5)]
-        }
+        if self.ema { &[(0, 3), (1, 4), (2, 5), (3, 6)] } else { &[(0, 3), (1, 4), (2, 5)] }
     }
 }
 
@@ -177,16 +158,8 @@ pub(super) fn cases() -> Vec<Case> {
         decoupled: false,
         ema: true,
     };
-    let l2 = Adam {
-        weight_decay: 0.1.into(),
-        ema: false,
-        ..adam
-    };
-    let adamw = Adam {
-        weight_decay: 0.01.into(),
-        decoupled: true,
-        ..adam
-    };
+    let l2 = Adam { weight_decay: 0.1.into(), ema: false, ..adam };
+    let adamw = Adam { weight_decay: 0.01.into(), decoupled: true, ..adam };
     vec![
         Case::new(adam, operands(1.0, true)),
         Case::new(l2, operands(1.0, false)).name("l2"),

@@ -41,10 +41,7 @@ fn embedding_of(x: TensorType) -> TensorType {
 
 fn params(x: TensorType) -> shader::Params {
     let (pixels, channels4) = (x.rows() / x.shape[0], x.pitch() / 4);
-    shader::Params {
-        pixels: pixels as u32,
-        channels4: channels4 as u32,
-    }
+    shader::Params { pixels: pixels as u32, channels4: channels4 as u32 }
 }
 
 impl Operator for AddEmbedding {
@@ -60,26 +57,18 @@ impl Operator for AddEmbedding {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, embedding] = inputs else {
-            unreachable!("two operands, as infer found")
-        };
+        let [x, embedding] = inputs else { unreachable!("two operands, as infer found") };
         let (image, channels) = (x.data.len() / x.shape[0], x.shape.last());
         let add = |(i, x): (usize, &f64)| x + embedding.data[i / image * channels + i % channels];
-        vec![Tensor::new(
-            x.shape,
-            x.data.iter().enumerate().map(add).collect(),
-        )]
+        vec![Tensor::new(x.shape, x.data.iter().enumerate().map(add).collect())]
     }
 
     fn vjp(&self, backward: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
         let Some(dy) = backward.cotangent(0) else {
             return Ok(vec![None, None]);
         };
-        let dembedding = if backward.needs(1) {
-            Some(backward.push(SumPixels, &[dy])?)
-        } else {
-            None
-        };
+        let dembedding =
+            if backward.needs(1) { Some(backward.push(SumPixels, &[dy])?) } else { None };
         Ok(vec![Some(dy), dembedding])
     }
 
@@ -87,11 +76,7 @@ impl Operator for AddEmbedding {
         let x = lowering.type_of(equation.inputs[0]);
         let (params, overrides) = (params(x), shader::Overrides::default());
         let invocations = params.pixels.div_ceil(overrides.rows) * params.channels4;
-        let grid = [
-            invocations.div_ceil(overrides.workgroup),
-            x.shape[0] as u32,
-            1,
-        ];
+        let grid = [invocations.div_ceil(overrides.workgroup), x.shape[0] as u32, 1];
         let [x, embedding, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
         let kernel = shader::Forward { x, embedding, y };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
@@ -121,53 +106,34 @@ impl Operator for SumPixels {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let x = lowering.type_of(equation.inputs[0]);
         let (params, overrides) = (params(x), shader::Overrides::default());
-        let grid = [
-            params.channels4.div_ceil(overrides.columns),
-            x.shape[0] as u32,
-            1,
-        ];
-        let kernel = shader::Backward {
-            dy: equation.inputs[0],
-            dembedding: equation.outputs[0],
-        };
+        let grid = [params.channels4.div_ceil(overrides.columns), x.shape[0] as u32, 1];
+        let kernel = shader::Backward { dy: equation.inputs[0], dembedding: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let bytes = inputs[0].bytes() + embedding_of(inputs[0]).bytes();
-        Cost {
-            flops: inputs[0].shape.elements() as u64,
-            bytes,
-        }
+        Cost { flops: inputs[0].shape.elements() as u64, bytes }
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [
-        &[2, 7, 5, 3][..],
-        &[1, 49, 5],
-        &[3, 16, 16, 32],
-        &[2, 8, 8, 40],
-    ]
-    .into_iter()
-    .flat_map(|shape| {
-        let x = TensorType::f32(shape);
-        let pixels = x.rows() / shape[0];
-        let operands = vec![Input::normal(x), Input::normal(embedding_of(x))];
-        [
-            Case::new(AddEmbedding, operands).half(&[0, 1]),
-            Case::new(SumPixels, vec![Input::shifted(x, 1.0, 1.0)])
-                .terms(pixels)
-                .half(&[0]),
-        ]
-    })
-    .collect()
+    [&[2, 7, 5, 3][..], &[1, 49, 5], &[3, 16, 16, 32], &[2, 8, 8, 40]]
+        .into_iter()
+        .flat_map(|shape| {
+            let x = TensorType::f32(shape);
+            let pixels = x.rows() / shape[0];
+            let operands = vec![Input::normal(x), Input::normal(embedding_of(x))];
+            [
+                Case::new(AddEmbedding, operands).half(&[0, 1]),
+                Case::new(SumPixels, vec![Input::shifted(x, 1.0, 1.0)]).terms(pixels).half(&[0]),
+            ]
+        })
+        .collect()
 }

@@ -69,22 +69,9 @@ fn mix(x: &Tensor, timesteps: &Tensor, coefficients: &Tensor, noise: &Tensor) ->
 fn params(lowering: &Lowering, equation: &Equation, stream: u32) -> (shader::Params, [u32; 3]) {
     let of = lowering.type_of(equation.inputs[0]);
     let count = lowering.type_of(equation.inputs[2]).rows() as u32;
-    let Images {
-        vectors,
-        channels,
-        channels4,
-        grid,
-    } = Images::new(of, shader::Overrides::default().workgroup);
-    (
-        shader::Params {
-            vectors,
-            channels,
-            channels4,
-            stream,
-            count,
-        },
-        grid,
-    )
+    let Images { vectors, channels, channels4, grid } =
+        Images::new(of, shader::Overrides::default().workgroup);
+    (shader::Params { vectors, channels, channels4, stream, count }, grid)
 }
 
 impl Operator for AddNoise {
@@ -102,9 +89,7 @@ impl Operator for AddNoise {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -137,9 +122,7 @@ impl Operator for AddDrawnNoise {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -175,12 +158,8 @@ pub(super) fn cases() -> Vec<Case> {
             };
             let drawn = AddDrawnNoise { stream: 2 };
             [
-                Case::new(AddNoise, operands(Input::normal(x)))
-                    .terms(2)
-                    .half(&[0, 3]),
-                Case::new(drawn, operands(example_key()))
-                    .terms(2)
-                    .half(&[0]),
+                Case::new(AddNoise, operands(Input::normal(x))).terms(2).half(&[0, 3]),
+                Case::new(drawn, operands(example_key())).terms(2).half(&[0]),
             ]
         })
         .collect()

@@ -62,13 +62,7 @@ impl Extents {
     fn of(q: Shape, k: Shape, heads: usize) -> Self {
         let tokens = |of: Shape| of.rows() / of[0];
         let head_size = q.last() / heads;
-        Self {
-            batch: q[0],
-            queries: tokens(q),
-            keys: tokens(k),
-            heads,
-            head_size,
-        }
+        Self { batch: q[0], queries: tokens(q), keys: tokens(k), heads, head_size }
     }
 
     /// The extents that `q`, `k` and `v`, the first of `inputs`, agree on.
@@ -79,21 +73,15 @@ impl Extents {
         let keys = Images::of(op, k, inputs)?;
         let channels = queries.channels;
         if heads == 0 || channels % heads != 0 {
-            return error(format!(
-                "q has {channels} channels, not a multiple of {heads} heads"
-            ));
+            return error(format!("q has {channels} channels, not a multiple of {heads} heads"));
         }
         if channels / heads > MAX_HEAD_SIZE {
             let found = channels / heads;
-            return error(format!(
-                "a head has {found} channels; at most {MAX_HEAD_SIZE} can be"
-            ));
+            return error(format!("a head has {found} channels; at most {MAX_HEAD_SIZE} can be"));
         }
         if (keys.batch, keys.channels, k.element) != (queries.batch, channels, q.element) {
             let (batch, element) = (queries.batch, q.element);
-            return error(format!(
-                "k must be {element}[{batch},keys,{channels}], found {k}"
-            ));
+            return error(format!("k must be {element}[{batch},keys,{channels}], found {k}"));
         }
         if v != k {
             return error(format!("v must be {k}, found {v}"));
@@ -132,20 +120,12 @@ impl Extents {
     /// Rows of a lane that keeps `accumulators` tensors' rows in registers: 32 vec4s of them.
     fn rows(&self, accumulators: usize) -> u32 {
         let most = 32 / (self.columns() * accumulators);
-        if most >= 4 {
-            4
-        } else {
-            most.next_power_of_two().max(1) as u32
-        }
+        if most >= 4 { 4 } else { most.next_power_of_two().max(1) as u32 }
     }
 
     /// One workgroup per tile of tokens, head and image.
     fn grid(&self, tokens: usize, rows: u32) -> [u32; 3] {
-        [
-            tokens.div_ceil(8 * rows as usize) as u32,
-            self.heads as u32,
-            self.batch as u32,
-        ]
+        [tokens.div_ceil(8 * rows as usize) as u32, self.heads as u32, self.batch as u32]
     }
 
     fn products(&self) -> u64 {
@@ -185,10 +165,7 @@ impl Heads {
             let overrides = layout::Overrides::default();
             let vectors = lowering.type_of(apart).vectors();
             let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
-            let kernel = layout::Separate {
-                together: value,
-                apart_out: apart,
-            };
+            let kernel = layout::Separate { together: value, apart_out: apart };
             lowering.push(kernel.dispatch(params, overrides, grid))?;
         }
         Ok(apart)
@@ -200,10 +177,7 @@ impl Heads {
             let of = lowering.type_of(value);
             let overrides = layout::Overrides::default();
             let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
-            let kernel = layout::Join {
-                apart,
-                together_out: value,
-            };
+            let kernel = layout::Join { apart, together_out: value };
             lowering.push(kernel.dispatch(self.params(of), overrides, grid))?;
         }
         Ok(())
@@ -241,12 +215,7 @@ fn rows(q: &Tensor, k: &Tensor, heads: usize) -> Vec<Row> {
                     extents.scale() * dot(&q.data[query..query + size], &k.data[key..key + size])
                 };
                 let scores = keys.iter().map(score).collect();
-                rows.push(Row {
-                    query,
-                    statistic: rows.len(),
-                    keys,
-                    scores,
-                });
+                rows.push(Row { query, statistic: rows.len(), keys, scores });
             }
         }
     }
@@ -266,10 +235,7 @@ impl Operator for Attention {
         let mut y = Tensor::zeros(q.shape);
         let mut log_sum_exp = Tensor::zeros(extents.log_sum_exp().shape);
         for row in rows(q, k, self.heads) {
-            let maximum = row
-                .scores
-                .iter()
-                .fold(f64::NEG_INFINITY, |max, s| max.max(*s));
+            let maximum = row.scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
             let sum: f64 = row.scores.iter().map(|s| (s - maximum).exp()).sum();
             let normalizer = maximum + sum.ln();
             log_sum_exp.data[row.statistic] = normalizer;
@@ -288,9 +254,7 @@ impl Operator for Attention {
         equation: &Equation,
     ) -> Result<Vec<Option<Value>>, Error> {
         if backward.cotangent(1).is_some() {
-            return Err(Error::NotDifferentiable {
-                op: format!("log_sum_exp of {self}"),
-            });
+            return Err(Error::NotDifferentiable { op: format!("log_sum_exp of {self}") });
         }
         let Some(dy) = backward.cotangent(0) else {
             return Ok(vec![None; 3]);
@@ -316,10 +280,8 @@ impl Operator for Attention {
             log_sum_exp,
         };
         let placed = kernel.y;
-        let overrides = shader::Overrides {
-            rows: extents.rows(1),
-            columns: extents.columns() as u32,
-        };
+        let overrides =
+            shader::Overrides { rows: extents.rows(1), columns: extents.columns() as u32 };
         let params = shader::Params {
             queries: extents.queries as u32,
             keys: extents.keys as u32,
@@ -337,10 +299,7 @@ impl Operator for Attention {
         let extents = Extents::of(inputs[0].shape, inputs[1].shape, self.heads);
         let tensors = 2 * inputs[0].bytes() + 2 * inputs[1].bytes();
         let bytes = tensors + extents.log_sum_exp().bytes();
-        Cost {
-            flops: 4 * extents.products(),
-            bytes,
-        }
+        Cost { flops: 4 * extents.products(), bytes }
     }
 }
 
@@ -350,11 +309,9 @@ impl Operator for AttentionBackward {
         let [q, k, v, y, log_sum_exp, dy] = operands(op, inputs)?;
         let extents = Extents::check(op, self.heads, inputs)?;
         let expected = extents.log_sum_exp();
-        for (name, expected, found) in [
-            ("y", q, y),
-            ("log_sum_exp", expected, log_sum_exp),
-            ("dy", q, dy),
-        ] {
+        for (name, expected, found) in
+            [("y", q, y), ("log_sum_exp", expected, log_sum_exp), ("dy", q, dy)]
+        {
             if found != expected {
                 let message = format!("{name} must be {expected}, found {found}");
                 return Err(ShapeError::new(op, message, inputs));
@@ -364,16 +321,12 @@ impl Operator for AttentionBackward {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [q, k, v, y, log_sum_exp, dy] = [
-            inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5],
-        ];
+        let [q, k, v, y, log_sum_exp, dy] =
+            [inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5]];
         let extents = Extents::of(q.shape, k.shape, self.heads);
         let size = extents.head_size;
-        let [mut dq, mut dk, mut dv] = [
-            Tensor::zeros(q.shape),
-            Tensor::zeros(k.shape),
-            Tensor::zeros(v.shape),
-        ];
+        let [mut dq, mut dk, mut dv] =
+            [Tensor::zeros(q.shape), Tensor::zeros(k.shape), Tensor::zeros(v.shape)];
         for row in rows(q, k, self.heads) {
             let query = row.query..row.query + size;
             let delta = dot(&dy.data[query.clone()], &y.data[query.clone()]);
@@ -392,19 +345,13 @@ impl Operator for AttentionBackward {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [q, k, v] = [equation.inputs[0], equation.inputs[1], equation.inputs[2]];
         let [y, log_sum_exp, dy] = [equation.inputs[3], equation.inputs[4], equation.inputs[5]];
-        let [dq, dk, dv] = [
-            equation.outputs[0],
-            equation.outputs[1],
-            equation.outputs[2],
-        ];
+        let [dq, dk, dv] = [equation.outputs[0], equation.outputs[1], equation.outputs[2]];
         let (query, key) = (lowering.type_of(q).shape, lowering.type_of(k).shape);
         let extents = Extents::of(query, key, self.heads);
         let heads = Heads(extents);
@@ -432,38 +379,18 @@ impl Operator for AttentionBackward {
         };
 
         let overrides = tiles(1);
-        let sums = gradient::RowSums {
-            dy,
-            y,
-            delta_out: delta,
-        };
+        let sums = gradient::RowSums { dy, y, delta_out: delta };
         let vectors = extents.log_sum_exp().physical_elements();
         let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
         lowering.push(sums.dispatch(params, overrides, grid))?;
 
-        let kernel = gradient::Query {
-            q,
-            k,
-            v,
-            dy,
-            log_sum_exp,
-            delta,
-            dq: placed[0],
-        };
+        let kernel = gradient::Query { q, k, v, dy, log_sum_exp, delta, dq: placed[0] };
         let grid = extents.grid(extents.queries, overrides.rows);
         lowering.push(kernel.dispatch(params, overrides, grid))?;
 
         let overrides = tiles(2);
-        let kernel = gradient::KeyValue {
-            q,
-            k,
-            v,
-            dy,
-            log_sum_exp,
-            delta,
-            dk: placed[1],
-            dv: placed[2],
-        };
+        let kernel =
+            gradient::KeyValue { q, k, v, dy, log_sum_exp, delta, dk: placed[1], dv: placed[2] };
         let grid = extents.grid(extents.keys, overrides.rows);
         lowering.push(kernel.dispatch(params, overrides, grid))?;
 
@@ -476,10 +403,7 @@ impl Operator for AttentionBackward {
         let extents = Extents::of(inputs[0].shape, inputs[1].shape, self.heads);
         let tensors = 4 * inputs[0].bytes() + 4 * inputs[1].bytes();
         let bytes = tensors + extents.log_sum_exp().bytes();
-        Cost {
-            flops: 10 * extents.products(),
-            bytes,
-        }
+        Cost { flops: 10 * extents.products(), bytes }
     }
 }
 
@@ -487,15 +411,7 @@ pub(super) fn cases() -> Vec<Case> {
     // (batch, queries, keys, heads, head size, deviation of q)
     let shapes = [
         (1, 1, 1, 1, 4, 1.0, "one token"),
-        (
-            1,
-            49,
-            49,
-            2,
-            6,
-            12.0,
-            "logits of 12, heads meet inside a vec4",
-        ),
+        (1, 49, 49, 2, 6, 12.0, "logits of 12, heads meet inside a vec4"),
         (1, 64, 64, 4, 4, 1.0, "a head is one vec4"),
         (1, 65, 7, 2, 8, 1.0, "few keys"),
         (2, 16, 16, 3, 5, 1.0, "odd head size"),
@@ -509,11 +425,7 @@ pub(super) fn cases() -> Vec<Case> {
         let q = TensorType::f32(&[batch, queries, heads * size]);
         let k = TensorType::f32(&[batch, keys, heads * size]);
         let log_sum_exp = TensorType::f32(&[batch, heads, queries]);
-        let inputs = vec![
-            Input::shifted(q, 0.0, deviation),
-            Input::normal(k),
-            Input::normal(k),
-        ];
+        let inputs = vec![Input::shifted(q, 0.0, deviation), Input::normal(k), Input::normal(k)];
         let forward = Case::new(Attention { heads }, inputs.clone());
         // An error of a score is an error of the weight's exponent.
         let terms = (keys + size) * (1.0 + deviation * deviation) as usize;

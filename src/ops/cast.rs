@@ -27,10 +27,7 @@ impl Operator for Cast {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("cast", inputs)?;
         if [x.element, self.to].contains(&ElementType::U32) {
-            let message = format!(
-                "x and y must be floats, found {} and {}",
-                x.element, self.to
-            );
+            let message = format!("x and y must be floats, found {} and {}", x.element, self.to);
             return Err(ShapeError::new("cast", message, inputs));
         }
         Ok(vec![x.with_element(self.to)])
@@ -56,9 +53,7 @@ impl Operator for Cast {
         let [x, y] = [equation.inputs[0], equation.outputs[0]];
         let vectors = lowering.type_of(x).vectors();
         let overrides = shader::Overrides::default();
-        let params = shader::Params {
-            vectors: vectors as u32,
-        };
+        let params = shader::Params { vectors: vectors as u32 };
         let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
         Ok(lowering.push(shader::Forward { x, y }.dispatch(params, overrides, grid))?)
     }

@@ -40,21 +40,13 @@ impl fmt::Display for Concat {
 
 impl fmt::Display for SliceChannels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "slice_channels{{start={} count={}}}",
-            self.start, self.count
-        )
+        write!(f, "slice_channels{{start={} count={}}}", self.start, self.count)
     }
 }
 
 impl fmt::Display for PadChannels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "pad_channels{{before={} after={}}}",
-            self.before, self.after
-        )
+        write!(f, "pad_channels{{before={} after={}}}", self.before, self.after)
     }
 }
 
@@ -96,11 +88,7 @@ fn dispatch(
         y_channels: y.shape.last() as u32,
     };
     let invocations = y.rows().div_ceil(overrides.rows as usize) * params.y_channels4 as usize;
-    make(
-        params,
-        overrides,
-        fold(invocations.div_ceil(overrides.workgroup as usize)),
-    )
+    make(params, overrides, fold(invocations.div_ceil(overrides.workgroup as usize)))
 }
 
 impl Operator for Concat {
@@ -114,9 +102,7 @@ impl Operator for Concat {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x0, x1] = inputs else {
-            unreachable!("two operands, as infer found")
-        };
+        let [x0, x1] = inputs else { unreachable!("two operands, as infer found") };
         let count = x1.shape.last();
         vec![map_rows(x0, x0.shape.last() + count, |i, row| {
             [row, &x1.data[i * count..(i + 1) * count]].concat()
@@ -136,11 +122,7 @@ impl Operator for Concat {
         for (i, &x) in equation.inputs.iter().enumerate() {
             let count = backward.type_of(x).shape.last();
             let slice = SliceChannels { start, count };
-            parts.push(if backward.needs(i) {
-                Some(backward.push(slice, &[dy])?)
-            } else {
-                None
-            });
+            parts.push(if backward.needs(i) { Some(backward.push(slice, &[dy])?) } else { None });
             start += count;
         }
         Ok(parts)
@@ -150,28 +132,14 @@ impl Operator for Concat {
         let [x0, x1, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
         let of = |value| lowering.type_of(value);
         let start = of(x0).shape.last();
-        let dispatch = dispatch(
-            start,
-            Some(of(x0)),
-            of(x1),
-            of(y),
-            |params, overrides, grid| {
-                shader::Forward {
-                    x0: Some(x0),
-                    x1,
-                    y,
-                }
-                .dispatch(params, overrides, grid)
-            },
-        );
+        let dispatch = dispatch(start, Some(of(x0)), of(x1), of(y), |params, overrides, grid| {
+            shader::Forward { x0: Some(x0), x1, y }.dispatch(params, overrides, grid)
+        });
         Ok(lowering.push(dispatch)?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost {
-            flops: 0,
-            bytes: 2 * inputs.iter().map(TensorType::bytes).sum::<u64>(),
-        }
+        Cost { flops: 0, bytes: 2 * inputs.iter().map(TensorType::bytes).sum::<u64>() }
     }
 }
 
@@ -188,9 +156,7 @@ impl Operator for SliceChannels {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let range = self.start..self.start + self.count;
-        vec![map_rows(inputs[0], self.count, |_, row| {
-            row[range.clone()].to_vec()
-        })]
+        vec![map_rows(inputs[0], self.count, |_, row| row[range.clone()].to_vec())]
     }
 
     fn vjp(
@@ -203,41 +169,28 @@ impl Operator for SliceChannels {
         };
         let channels = backward.type_of(equation.inputs[0]).shape.last();
         let after = channels - self.start - self.count;
-        let pad = PadChannels {
-            before: self.start,
-            after,
-        };
+        let pad = PadChannels { before: self.start, after };
         Ok(vec![Some(backward.push(pad, &[dy])?)])
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [x1, y] = [equation.inputs[0], equation.outputs[0]];
         let of = |value| lowering.type_of(value);
-        let dispatch = dispatch(
-            self.start,
-            None,
-            of(x1),
-            of(y),
-            |params, overrides, grid| shader::Slice { x1, y }.dispatch(params, overrides, grid),
-        );
+        let dispatch = dispatch(self.start, None, of(x1), of(y), |params, overrides, grid| {
+            shader::Slice { x1, y }.dispatch(params, overrides, grid)
+        });
         Ok(lowering.push(dispatch)?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost {
-            flops: 0,
-            bytes: 2 * with_channels(inputs[0], self.count).bytes(),
-        }
+        Cost { flops: 0, bytes: 2 * with_channels(inputs[0], self.count).bytes() }
     }
 }
 
 impl Operator for PadChannels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("pad_channels", inputs)?;
-        Ok(vec![with_channels(
-            x,
-            self.before + x.shape.last() + self.after,
-        )])
+        Ok(vec![with_channels(x, self.before + x.shape.last() + self.after)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -256,25 +209,16 @@ impl Operator for PadChannels {
             return Ok(vec![None]);
         };
         let count = backward.type_of(equation.inputs[0]).shape.last();
-        let slice = SliceChannels {
-            start: self.before,
-            count,
-        };
+        let slice = SliceChannels { start: self.before, count };
         Ok(vec![Some(backward.push(slice, &[dy])?)])
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [x1, y] = [equation.inputs[0], equation.outputs[0]];
         let of = |value| lowering.type_of(value);
-        let dispatch = dispatch(
-            self.before,
-            None,
-            of(x1),
-            of(y),
-            |params, overrides, grid| {
-                shader::Forward { x0: None, x1, y }.dispatch(params, overrides, grid)
-            },
-        );
+        let dispatch = dispatch(self.before, None, of(x1), of(y), |params, overrides, grid| {
+            shader::Forward { x0: None, x1, y }.dispatch(params, overrides, grid)
+        });
         Ok(lowering.push(dispatch)?)
     }
 

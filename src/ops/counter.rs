@@ -67,16 +67,11 @@ impl Operator for Advance {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let params = shader::Params {
-            increment: 1,
-            capacity: 0,
-        };
+        let params = shader::Params { increment: 1, capacity: 0 };
         let kernel = shader::Advance {
             key: equation.inputs[1],
             norm: equation.inputs.get(2).copied(),
@@ -97,13 +92,7 @@ impl Operator for Advance {
 impl Operator for Record {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [history, key, loss, norm] = operands("record", inputs)?;
-        check(
-            "record",
-            "history",
-            history,
-            TensorType::f32(&[history.shape[0], 4]),
-            inputs,
-        )?;
+        check("record", "history", history, TensorType::f32(&[history.shape[0], 4]), inputs)?;
         check_key("record", key, inputs)?;
         check("record", "loss", loss, TensorType::f32(&[1]), inputs)?;
         check("record", "norm", norm, TensorType::f32(&[4]), inputs)?;
@@ -122,17 +111,12 @@ impl Operator for Record {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let capacity = lowering.type_of(equation.outputs[0]).rows() as u32;
-        let params = shader::Params {
-            increment: 0,
-            capacity,
-        };
+        let params = shader::Params { increment: 0, capacity };
         let kernel = shader::Record {
             key: equation.inputs[1],
             loss: equation.inputs[2],
@@ -153,12 +137,7 @@ impl Operator for Record {
 
 pub(super) fn cases() -> Vec<Case> {
     let at = |bad_step| {
-        let counter = Counter {
-            seed: 3 << 32 | 1,
-            step: 6,
-            first_image: 8,
-            bad_step,
-        };
+        let counter = Counter { seed: 3 << 32 | 1, step: 6, first_image: 8, bad_step };
         Input::values(Counter::of(), counter.tensor().data)
     };
     let norm = |good| Input::values(TensorType::f32(&[4]), vec![3.0, 0.5, good, 0.0]);

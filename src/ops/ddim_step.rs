@@ -34,11 +34,7 @@ pub struct DdimStep {
 
 impl fmt::Display for DdimStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ddim_step{{stream={} given_noise={}}}",
-            self.stream, self.given_noise
-        )
+        write!(f, "ddim_step{{stream={} given_noise={}}}", self.stream, self.given_noise)
     }
 }
 
@@ -83,26 +79,14 @@ impl Operator for DdimStep {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let overrides = shader::Overrides::default();
         let of = lowering.type_of(equation.outputs[0]);
-        let Images {
-            vectors,
-            channels,
-            channels4,
-            grid,
-        } = Images::new(of, overrides.workgroup);
-        let params = shader::Params {
-            vectors,
-            channels,
-            channels4,
-            stream: self.stream,
-        };
+        let Images { vectors, channels, channels4, grid } = Images::new(of, overrides.workgroup);
+        let params = shader::Params { vectors, channels, channels4, stream: self.stream };
         let kernel = shader::Forward {
             row: equation.inputs[2],
             key: equation.inputs[3],
@@ -127,31 +111,17 @@ pub(super) fn cases() -> Vec<Case> {
         let numbers = vec![500.0, 0.8, 1.0 / 0.6, clip, 0.7, 0.6, c, sigma];
         Input::values(TensorType::f32(&[8]), numbers)
     };
-    let drawn = DdimStep {
-        stream: 1,
-        given_noise: false,
-    };
-    let given = DdimStep {
-        given_noise: true,
-        ..drawn
-    };
+    let drawn = DdimStep { stream: 1, given_noise: false };
+    let given = DdimStep { given_noise: true, ..drawn };
     let mut all = Vec::new();
     for shape in [&[2, 7, 5, 3][..], &[1, 8, 8, 1], &[3, 16, 16, 4]] {
         let x = TensorType::f32(shape);
         let operands = |row| vec![Input::normal(x), Input::normal(x), row, example_key()];
         let with_noise = [operands(row(1.0, 0.0, 0.3)), vec![Input::normal(x)]].concat();
         all.extend([
-            Case::new(drawn, operands(row(1.0, 0.0, 0.0)))
-                .terms(4)
-                .half(&[1])
-                .name("eta 0"),
-            Case::new(drawn, operands(row(1.0, 0.0, 0.3)))
-                .terms(4)
-                .half(&[1])
-                .name("drawn"),
-            Case::new(drawn, operands(row(1e30, 0.4, 0.3)))
-                .terms(4)
-                .name("ancestral"),
+            Case::new(drawn, operands(row(1.0, 0.0, 0.0))).terms(4).half(&[1]).name("eta 0"),
+            Case::new(drawn, operands(row(1.0, 0.0, 0.3))).terms(4).half(&[1]).name("drawn"),
+            Case::new(drawn, operands(row(1e30, 0.4, 0.3))).terms(4).name("ancestral"),
             Case::new(given, with_noise).terms(4).half(&[1]),
         ]);
     }

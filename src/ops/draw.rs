@@ -41,11 +41,7 @@ impl fmt::Display for DrawNormal {
 
 impl fmt::Display for DrawTimesteps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "draw_timesteps{{count={} stream={}}}",
-            self.count, self.stream
-        )
+        write!(f, "draw_timesteps{{count={} stream={}}}", self.count, self.stream)
     }
 }
 
@@ -67,23 +63,10 @@ impl Operator for DrawNormal {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let overrides = shader::Overrides::default();
-        let Images {
-            vectors,
-            channels,
-            channels4,
-            grid,
-        } = Images::new(self.of, overrides.workgroup);
-        let params = shader::Params {
-            vectors,
-            channels,
-            channels4,
-            stream: self.stream,
-            count: 0,
-        };
-        let kernel = shader::Normal {
-            key: equation.inputs[0],
-            y: equation.outputs[0],
-        };
+        let Images { vectors, channels, channels4, grid } =
+            Images::new(self.of, overrides.workgroup);
+        let params = shader::Params { vectors, channels, channels4, stream: self.stream, count: 0 };
+        let kernel = shader::Normal { key: equation.inputs[0], y: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 
@@ -123,10 +106,7 @@ impl Operator for DrawTimesteps {
             count: self.count,
         };
         let grid = [params.vectors.div_ceil(overrides.workgroup), 1, 1];
-        let kernel = shader::Timesteps {
-            key: equation.inputs[0],
-            drawn: equation.outputs[0],
-        };
+        let kernel = shader::Timesteps { key: equation.inputs[0], drawn: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 
@@ -137,12 +117,7 @@ impl Operator for DrawTimesteps {
 
 /// A key for cases.
 pub(super) fn example_key() -> Input {
-    let counter = Counter {
-        seed: 5 << 32 | 17,
-        step: 3,
-        first_image: 2,
-        bad_step: None,
-    };
+    let counter = Counter { seed: 5 << 32 | 17, step: 3, first_image: 2, bad_step: None };
     Input::values(Counter::of(), counter.tensor().data)
 }
 
@@ -152,21 +127,7 @@ pub(super) fn cases() -> Vec<Case> {
         normal(TensorType::f32(&[2, 7, 5, 3])),
         normal(TensorType::f32(&[3, 16, 16, 8])),
         normal(TensorType::f16(&[2, 7, 5, 5])),
-        Case::new(
-            DrawTimesteps {
-                batch: 1,
-                count: 1000,
-                stream: 1,
-            },
-            vec![example_key()],
-        ),
-        Case::new(
-            DrawTimesteps {
-                batch: 67,
-                count: 1000,
-                stream: 1,
-            },
-            vec![example_key()],
-        ),
+        Case::new(DrawTimesteps { batch: 1, count: 1000, stream: 1 }, vec![example_key()]),
+        Case::new(DrawTimesteps { batch: 67, count: 1000, stream: 1 }, vec![example_key()]),
     ]
 }

@@ -57,11 +57,7 @@ impl Operator for Dropout {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let keep = |word| {
-            if word < self.threshold() {
-                0.0
-            } else {
-                self.scale()
-            }
+            if word < self.threshold() { 0.0 } else { self.scale() }
         };
         let mask =
             Counter::read(inputs[1]).fill(inputs[0].shape, self.stream, |words| words.map(keep));
@@ -76,10 +72,7 @@ impl Operator for Dropout {
         let Some(dy) = backward.cotangent(0) else {
             return Ok(vec![None, None]);
         };
-        Ok(vec![
-            Some(backward.push(*self, &[dy, equation.inputs[1]])?),
-            None,
-        ])
+        Ok(vec![Some(backward.push(*self, &[dy, equation.inputs[1]])?), None])
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -102,24 +95,13 @@ impl Operator for Dropout {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [
-        (&[2, 7, 5, 5][..], 0.1),
-        (&[3, 8, 8, 32], 0.5),
-        (&[4, 12], 0.0),
-    ]
-    .into_iter()
-    .map(|(shape, rate)| {
-        let x = Input::normal(TensorType::f32(shape));
-        Case::new(
-            Dropout {
-                rate: rate.into(),
-                stream: 9,
-            },
-            vec![x, example_key()],
-        )
-        .half(&[0])
-    })
-    .collect()
+    [(&[2, 7, 5, 5][..], 0.1), (&[3, 8, 8, 32], 0.5), (&[4, 12], 0.0)]
+        .into_iter()
+        .map(|(shape, rate)| {
+            let x = Input::normal(TensorType::f32(shape));
+            Case::new(Dropout { rate: rate.into(), stream: 9 }, vec![x, example_key()]).half(&[0])
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -129,21 +111,10 @@ mod tests {
     #[test]
     fn the_mean_is_kept() {
         let x = Tensor::zeros(TensorType::f32(&[4, 50, 50, 6]).shape).map(|_| 1.0);
-        let key = Counter {
-            seed: 3,
-            ..Counter::default()
-        }
-        .tensor();
-        let y = &Dropout {
-            rate: 0.3.into(),
-            stream: 0,
-        }
-        .reference(&[&x, &key])[0];
+        let key = Counter { seed: 3, ..Counter::default() }.tensor();
+        let y = &Dropout { rate: 0.3.into(), stream: 0 }.reference(&[&x, &key])[0];
         let count = y.data.len() as f64;
         let mean = y.data.iter().sum::<f64>() / count;
-        assert!(
-            (mean - 1.0).abs() < 4.0 * (0.3 / 0.7 / count).sqrt(),
-            "mean {mean}"
-        );
+        assert!((mean - 1.0).abs() < 4.0 * (0.3 / 0.7 / count).sqrt(), "mean {mean}");
     }
 }

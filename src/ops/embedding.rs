@@ -39,17 +39,8 @@ impl TimestepEmbedding {
 
 impl fmt::Display for TimestepEmbedding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            width,
-            flip_sin_to_cos,
-            freq_shift,
-            max_period,
-            ..
-        } = self;
-        write!(
-            f,
-            "timestep_embedding{{width={width} flip_sin_to_cos={flip_sin_to_cos} "
-        )?;
+        let Self { width, flip_sin_to_cos, freq_shift, max_period, .. } = self;
+        write!(f, "timestep_embedding{{width={width} flip_sin_to_cos={flip_sin_to_cos} ")?;
         write!(f, "freq_shift={freq_shift} max_period={max_period}}}")
     }
 }
@@ -68,10 +59,7 @@ impl Operator for TimestepEmbedding {
             ));
         }
         if self.max_period.get() <= 1.0 {
-            return refuse(format!(
-                "max_period must be greater than 1, found {}",
-                self.max_period
-            ));
+            return refuse(format!("max_period must be greater than 1, found {}", self.max_period));
         }
         Ok(vec![self.result(timesteps.shape[0])])
     }
@@ -94,9 +82,7 @@ impl Operator for TimestepEmbedding {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -112,10 +98,7 @@ impl Operator for TimestepEmbedding {
             ratio: [ratio as u32, (ratio >> 32) as u32],
         };
         let grid = fold(y.vectors().div_ceil(overrides.workgroup as usize));
-        let kernel = shader::Forward {
-            timesteps: equation.inputs[0],
-            y: equation.outputs[0],
-        };
+        let kernel = shader::Forward { timesteps: equation.inputs[0], y: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 
@@ -147,10 +130,7 @@ pub(super) fn cases() -> Vec<Case> {
         };
         all.push(Case::new(op, vec![times.clone()]).name("every integer"));
         all.push(Case::new(op, vec![fractional.clone()]).name("fractional"));
-        let half = TimestepEmbedding {
-            element: ElementType::F16,
-            ..op
-        };
+        let half = TimestepEmbedding { element: ElementType::F16, ..op };
         all.push(Case::new(half, vec![fractional.clone()]).name("half"));
     }
     all

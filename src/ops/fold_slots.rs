@@ -27,10 +27,7 @@ pub(super) fn fold(
         return None;
     }
     let elements4 = lowering.type_of(y).vectors();
-    let params = shader::Params {
-        slots: slots as u32,
-        elements4: elements4 as u32,
-    };
+    let params = shader::Params { slots: slots as u32, elements4: elements4 as u32 };
     let overrides = shader::Overrides::default();
     let grid = fold_grid(elements4.div_ceil(overrides.workgroup as usize));
     Some(shader::Forward { partial, total: y }.dispatch(params, overrides, grid))

@@ -58,19 +58,14 @@ impl Operator for GatherRows {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [labels, table] = inputs else {
-            unreachable!("two operands, as infer found")
-        };
+        let [labels, table] = inputs else { unreachable!("two operands, as infer found") };
         let (classes, width) = (table.shape[0], table.shape[1]);
         let row = |label: &f64| {
             let first = (*label as usize).min(classes - 1) * width;
             table.data[first..first + width].to_vec()
         };
         let shape = TensorType::f32(&[labels.data.len(), width]).shape;
-        vec![Tensor::new(
-            shape,
-            labels.data.iter().flat_map(row).collect(),
-        )]
+        vec![Tensor::new(shape, labels.data.iter().flat_map(row).collect())]
     }
 
     fn vjp(
@@ -82,9 +77,7 @@ impl Operator for GatherRows {
             return Ok(vec![None, None]);
         };
         let [labels, table] = [equation.inputs[0], equation.inputs[1]];
-        let op = GatherRowsBackward {
-            classes: backward.type_of(table).shape[0],
-        };
+        let op = GatherRowsBackward { classes: backward.type_of(table).shape[0] };
         Ok(vec![None, Some(backward.push(op, &[labels, dy])?)])
     }
 
@@ -119,9 +112,7 @@ impl Operator for GatherRowsBackward {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [labels, dy] = inputs else {
-            unreachable!("two operands, as infer found")
-        };
+        let [labels, dy] = inputs else { unreachable!("two operands, as infer found") };
         let width = dy.shape[1];
         let mut dtable = Tensor::zeros(TensorType::f32(&[self.classes, width]).shape);
         for (label, row) in labels.data.iter().zip(dy.data.chunks(width)) {
@@ -134,9 +125,7 @@ impl Operator for GatherRowsBackward {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -156,10 +145,7 @@ impl Operator for GatherRowsBackward {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let dtable = TensorType::f32(&[self.classes, inputs[1].shape[1]]);
         let bytes = inputs[0].bytes() + inputs[1].bytes() + dtable.bytes();
-        Cost {
-            flops: inputs[1].shape.elements() as u64,
-            bytes,
-        }
+        Cost { flops: inputs[1].shape.elements() as u64, bytes }
     }
 }
 
@@ -176,9 +162,7 @@ pub(super) fn cases() -> Vec<Case> {
             [
                 gather(ElementType::F32),
                 gather(ElementType::F16),
-                Case::new(backward, vec![labels.clone(), dy])
-                    .terms(batch)
-                    .half(&[1]),
+                Case::new(backward, vec![labels.clone(), dy]).terms(batch).half(&[1]),
             ]
         })
         .collect()

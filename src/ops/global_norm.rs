@@ -64,10 +64,7 @@ impl Operator for GlobalNorm {
         if gradients.is_empty() {
             return refuse("takes at least one gradient, found none".to_owned());
         }
-        if let Some(other) = gradients
-            .iter()
-            .find(|of| **of != TensorType::f32(&of.shape))
-        {
+        if let Some(other) = gradients.iter().find(|of| **of != TensorType::f32(&of.shape)) {
             return refuse(format!("gradients must be f32, found {other}"));
         }
         Ok(vec![TensorType::f32(&[4])])
@@ -80,56 +77,32 @@ impl Operator for GlobalNorm {
         let allowed = guard.is_none_or(|[loss, key]| {
             loss.data[0].is_finite() && Counter::read(key).bad_step.is_none()
         });
-        let good = if norm.is_finite() && allowed {
-            1.0
-        } else {
-            0.0
-        };
+        let good = if norm.is_finite() && allowed { 1.0 } else { 0.0 };
         let scale = (self.clip() / (norm + 1e-6)).min(1.0);
-        vec![Tensor::new(
-            TensorType::f32(&[4]).shape,
-            vec![norm, scale, good, 0.0],
-        )]
+        vec![Tensor::new(TensorType::f32(&[4]).shape, vec![norm, scale, good, 0.0])]
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (guard, gradients) = self.split(&equation.inputs);
         let overrides = shader::Overrides::default();
-        let sizes: Vec<_> = gradients
-            .iter()
-            .map(|&g| lowering.type_of(g).vectors())
-            .collect();
-        let groups = sizes
-            .iter()
-            .map(|&vectors| partial_sums(vectors, overrides.workgroup));
+        let sizes: Vec<_> = gradients.iter().map(|&g| lowering.type_of(g).vectors()).collect();
+        let groups = sizes.iter().map(|&vectors| partial_sums(vectors, overrides.workgroup));
         let total: usize = groups.clone().sum();
         let partials = lowering.scratch(TensorType::f32(&[total]));
         let clip = self.clip() as f32;
         let mut first = 0;
         for ((&gradient, &vectors), groups) in gradients.iter().zip(&sizes).zip(groups) {
             let (vectors, groups) = (vectors as u32, groups as u32);
-            let params = shader::Params {
-                vectors,
-                groups,
-                first,
-                clip,
-            };
+            let params = shader::Params { vectors, groups, first, clip };
             let parts = shader::Parts { gradient, partials };
             lowering.push(parts.dispatch(params, overrides, [groups, 1, 1]))?;
             first += groups;
         }
-        let params = shader::Params {
-            vectors: 0,
-            groups: total as u32,
-            first: 0,
-            clip,
-        };
+        let params = shader::Params { vectors: 0, groups: total as u32, first: 0, clip };
         let fold = shader::Fold {
             sums: partials,
             loss: guard.map(|[loss, _]| loss),
@@ -143,40 +116,24 @@ impl Operator for GlobalNorm {
         let (_, gradients) = self.split(inputs);
         let elements: usize = gradients.iter().map(|g| g.shape.elements()).sum();
         let bytes = gradients.iter().map(TensorType::bytes).sum();
-        Cost {
-            flops: 2 * elements as u64,
-            bytes,
-        }
+        Cost { flops: 2 * elements as u64, bytes }
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let gradients = [&[5, 3][..], &[7], &[3, 3, 12, 20], &[300_000]]
         .map(|shape| Input::normal(TensorType::f32(shape)));
-    let op = |clip: Option<f64>, guarded| GlobalNorm {
-        clip: clip.map(Float::from),
-        guarded,
-    };
+    let op = |clip: Option<f64>, guarded| GlobalNorm { clip: clip.map(Float::from), guarded };
     let guard = |loss, key| [Input::values(TensorType::f32(&[1]), vec![loss]), key];
-    let bad = Counter {
-        step: 7,
-        bad_step: Some(6),
-        ..Counter::default()
-    }
-    .tensor()
-    .data;
+    let bad = Counter { step: 7, bad_step: Some(6), ..Counter::default() }.tensor().data;
     let bad_key = Input::values(Counter::of(), bad);
     let guarded = |loss, key| [&guard(loss, key)[..], &gradients[..2]].concat();
     vec![
         Case::new(op(Some(1.0), false), gradients.to_vec()).terms(302_000),
-        Case::new(op(Some(1e6), false), gradients[..1].to_vec())
-            .terms(15)
-            .name("not clipped"),
+        Case::new(op(Some(1e6), false), gradients[..1].to_vec()).terms(15).name("not clipped"),
         Case::new(op(None, false), gradients[1..2].to_vec()).terms(7),
         Case::new(op(Some(1.0), true), guarded(0.5, example_key())).terms(22),
-        Case::new(op(Some(1.0), true), guarded(0.5, bad_key))
-            .terms(22)
-            .name("frozen"),
+        Case::new(op(Some(1.0), true), guarded(0.5, bad_key)).terms(22).name("frozen"),
         Case::new(op(Some(1.0), true), guarded(f64::INFINITY, example_key()))
             .terms(22)
             .name("infinite loss"),

@@ -95,21 +95,14 @@ fn shader_params(images: &Images, groups: usize, eps: f64) -> shader::Params {
 /// A workgroup folds the partials of one group: few lanes where there are few.
 fn fold_overrides(images: &Images, groups: usize) -> shader::Overrides {
     let partials = images.tiles() * images.channels / groups;
-    shader::Overrides {
-        workgroup: if partials > 64 { 64 } else { 8 },
-    }
+    shader::Overrides { workgroup: if partials > 64 { 64 } else { 8 } }
 }
 
 impl Operator for GroupNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "group_norm";
         let [x, weight, bias] = operands(op, inputs)?;
-        let images = check(
-            op,
-            self.groups,
-            &[("weight", weight), ("bias", bias)],
-            inputs,
-        )?;
+        let images = check(op, self.groups, &[("weight", weight), ("bias", bias)], inputs)?;
         Ok(vec![x, statistics_type(&images, self.groups)])
     }
 
@@ -145,17 +138,13 @@ impl Operator for GroupNorm {
         equation: &Equation,
     ) -> Result<Vec<Option<Value>>, Error> {
         if backward.cotangent(1).is_some() {
-            return Err(Error::NotDifferentiable {
-                op: format!("statistics of {self}"),
-            });
+            return Err(Error::NotDifferentiable { op: format!("statistics of {self}") });
         }
         let Some(dy) = backward.cotangent(0) else {
             return Ok(vec![None; 3]);
         };
         let [x, weight, statistics] = [equation.inputs[0], equation.inputs[1], equation.outputs[1]];
-        let op = GroupNormBackward {
-            groups: self.groups,
-        };
+        let op = GroupNormBackward { groups: self.groups };
         let gradients = backward.push_all(op, &[x, statistics, weight, dy])?;
         Ok(gradients.into_iter().map(Some).collect())
     }
@@ -168,31 +157,13 @@ impl Operator for GroupNorm {
         let map = shader::Overrides::default();
         let grid = images.grid(map.workgroup);
         let partials = lowering.scratch(images.partials());
-        lowering.push(
-            shader::Moments {
-                x,
-                partials_out: partials,
-            }
-            .dispatch(params, map, grid),
-        )?;
-        lowering.push(
-            shader::Fold {
-                partials,
-                statistics_out: statistics,
-            }
-            .dispatch(
-                params,
-                fold_overrides(&images, self.groups),
-                fold(images.batch * self.groups),
-            ),
-        )?;
-        let apply = shader::Forward {
-            x,
-            weight,
-            bias,
-            statistics,
-            y,
-        };
+        lowering.push(shader::Moments { x, partials_out: partials }.dispatch(params, map, grid))?;
+        lowering.push(shader::Fold { partials, statistics_out: statistics }.dispatch(
+            params,
+            fold_overrides(&images, self.groups),
+            fold(images.batch * self.groups),
+        ))?;
+        let apply = shader::Forward { x, weight, bias, statistics, y };
         Ok(lowering.push(apply.dispatch(params, map, grid))?)
     }
 
@@ -213,11 +184,7 @@ impl Operator for GroupNormBackward {
             return Err(ShapeError::new(op, message, inputs));
         }
         if dy != x {
-            return Err(ShapeError::new(
-                op,
-                format!("dy must be {x}, found {dy}"),
-                inputs,
-            ));
+            return Err(ShapeError::new(op, format!("dy must be {x}, found {dy}"), inputs));
         }
         Ok(vec![x, weight, weight])
     }
@@ -250,52 +217,28 @@ impl Operator for GroupNormBackward {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [x, statistics] = [equation.inputs[0], equation.inputs[1]];
         let [weight, dy] = [equation.inputs[2], equation.inputs[3]];
-        let [dx, dweight, dbias] = [
-            equation.outputs[0],
-            equation.outputs[1],
-            equation.outputs[2],
-        ];
+        let [dx, dweight, dbias] = [equation.outputs[0], equation.outputs[1], equation.outputs[2]];
         let images = Images::unchecked(lowering.type_of(x));
         let params = shader_params(&images, self.groups, 0.0);
         let map = shader::Overrides::default();
         let grid = images.grid(map.workgroup);
         let partials = lowering.scratch(images.partials());
         let means = lowering.scratch(statistics_type(&images, self.groups));
-        let sums = shader::Sums {
-            x,
-            dy,
-            statistics,
-            partials_out: partials,
-        };
+        let sums = shader::Sums { x, dy, statistics, partials_out: partials };
         lowering.push(sums.dispatch(params, map, grid))?;
-        let fold_sums = shader::FoldSums {
-            weight,
-            partials,
-            means_out: means,
-            dweight,
-            dbias,
-        };
+        let fold_sums = shader::FoldSums { weight, partials, means_out: means, dweight, dbias };
         lowering.push(fold_sums.dispatch(
             params,
             fold_overrides(&images, self.groups),
             fold(images.batch * self.groups + images.channels4()),
         ))?;
-        let apply = shader::Backward {
-            x,
-            weight,
-            dy,
-            statistics,
-            means,
-            dx,
-        };
+        let apply = shader::Backward { x, weight, dy, statistics, means, dx };
         Ok(lowering.push(apply.dispatch(params, map, grid))?)
     }
 
@@ -315,10 +258,7 @@ pub(super) fn cases() -> Vec<Case> {
             Input::shifted(parameter, 1.0, 0.3),
             Input::normal(parameter),
         ];
-        let op = GroupNorm {
-            groups,
-            eps: Float::from(eps),
-        };
+        let op = GroupNorm { groups, eps: Float::from(eps) };
         Case::new(op, inputs).half(&[0]).terms(terms).name(note)
     };
     let backward = |shape: &[usize], groups: usize, note: &str| {

@@ -92,9 +92,7 @@ impl Operator for Linear {
         check_weight("linear", weight, inputs)?;
         let (expected, found) = (weight.shape[0], x.shape.last());
         if expected != found {
-            return wrong(format!(
-                "weight has {expected} input channels, x has {found}"
-            ));
+            return wrong(format!("weight has {expected} input channels, x has {found}"));
         }
         let bias = TensorType::f32(&[weight.shape[1]]);
         if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
@@ -183,9 +181,7 @@ impl Operator for LinearInputGradient {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -210,11 +206,7 @@ impl Operator for LinearWeightGradient {
         check_rows(op, "dy", dy, inputs)?;
         let expected = with_last(x, dy.shape.last());
         if dy != expected {
-            return Err(ShapeError::new(
-                op,
-                format!("dy must be {expected}, found {dy}"),
-                inputs,
-            ));
+            return Err(ShapeError::new(op, format!("dy must be {expected}, found {dy}"), inputs));
         }
         Ok(vec![TensorType::f32(&[x.shape.last(), dy.shape.last()])])
     }
@@ -225,19 +217,14 @@ impl Operator for LinearWeightGradient {
         let mut dweight = Tensor::zeros(TensorType::f32(&[channels, outputs]).shape);
         for (x, dy) in x.data.chunks(channels).zip(dy.data.chunks(outputs)) {
             for (x, dweight) in x.iter().zip(dweight.data.chunks_mut(outputs)) {
-                dweight
-                    .iter_mut()
-                    .zip(dy)
-                    .for_each(|(dweight, dy)| *dweight += x * dy);
+                dweight.iter_mut().zip(dy).for_each(|(dweight, dy)| *dweight += x * dy);
             }
         }
         vec![dweight]
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -256,12 +243,7 @@ impl Operator for LinearWeightGradient {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let products = [
-        (&[1][..], 5, 7),
-        (&[65], 3, 1),
-        (&[3, 49], 20, 36),
-        (&[64], 32, 128),
-    ];
+    let products = [(&[1][..], 5, 7), (&[65], 3, 1), (&[3, 49], 20, 36), (&[64], 32, 128)];
     let mut cases = Vec::new();
     for (rows, channels, outputs) in products {
         let of = |last| TensorType::f32(&[rows, &[last][..]].concat());
@@ -278,12 +260,8 @@ pub(super) fn cases() -> Vec<Case> {
                 .terms(channels + 1)
                 .half(&[0, 1]),
             Case::new(Linear, vec![x.clone(), weight.clone()]).terms(channels),
-            Case::new(LinearInputGradient, vec![dy.clone(), weight])
-                .terms(outputs)
-                .half(&[0, 1]),
-            Case::new(LinearWeightGradient, vec![x, dy])
-                .terms(count)
-                .half(&[0, 1]),
+            Case::new(LinearInputGradient, vec![dy.clone(), weight]).terms(outputs).half(&[0, 1]),
+            Case::new(LinearWeightGradient, vec![x, dy]).terms(count).half(&[0, 1]),
         ]);
     }
     cases

@@ -34,7 +34,9 @@ pub enum LoweringError {
         limit: u64,
     },
     /// A grid passes the limit of an axis.
-    #[error("{kernel}: a grid of {grid:?} workgroups passes the limit of {MAX_WORKGROUPS} per axis")]
+    #[error(
+        "{kernel}: a grid of {grid:?} workgroups passes the limit of {MAX_WORKGROUPS} per axis"
+    )]
     Grid {
         /// The kernel.
         kernel: String,
@@ -139,7 +141,11 @@ impl<'a> Lowering<'a> {
     ///
     /// # Errors
     /// As [`Lowering::push`], and if the choice is none of the candidates.
-    pub fn choose(&mut self, op: &str, mut candidates: Vec<Candidate>) -> Result<(), LoweringError> {
+    pub fn choose(
+        &mut self,
+        op: &str,
+        mut candidates: Vec<Candidate>,
+    ) -> Result<(), LoweringError> {
         let index = self.choose.choose(self.target, op, &candidates);
         if index >= candidates.len() {
             let (op, candidates) = (op.to_owned(), candidates.len());

@@ -61,11 +61,7 @@ impl fmt::Display for MeanSquaredError {
 
 impl fmt::Display for MeanSquaredErrorBackward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "mean_squared_error_backward{{reduction={}}}",
-            self.reduction
-        )
+        write!(f, "mean_squared_error_backward{{reduction={}}}", self.reduction)
     }
 }
 
@@ -87,16 +83,9 @@ impl Operator for MeanSquaredError {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let of = TensorType::f32(&inputs[0].shape);
-        let sum: f64 = inputs[0]
-            .zip(inputs[1], |p, e| (p - e) * (p - e))
-            .data
-            .iter()
-            .sum();
+        let sum: f64 = inputs[0].zip(inputs[1], |p, e| (p - e) * (p - e)).data.iter().sum();
         let loss = TensorType::f32(&[1]);
-        vec![Tensor::new(
-            loss.shape,
-            vec![self.reduction.factor(of) * sum],
-        )]
+        vec![Tensor::new(loss.shape, vec![self.reduction.factor(of) * sum])]
     }
 
     fn vjp(
@@ -107,19 +96,14 @@ impl Operator for MeanSquaredError {
         let Some(dloss) = backward.cotangent(0) else {
             return Ok(vec![None, None]);
         };
-        let op = MeanSquaredErrorBackward {
-            reduction: self.reduction,
-        };
+        let op = MeanSquaredErrorBackward { reduction: self.reduction };
         let [prediction, expected] = [equation.inputs[0], equation.inputs[1]];
         // The loss is symmetric in its operands.
         let mut gradient = |i, a, b| {
             let push = backward.needs(i).then(|| backward.push(op, &[a, b, dloss]));
             push.transpose()
         };
-        Ok(vec![
-            gradient(0, prediction, expected)?,
-            gradient(1, expected, prediction)?,
-        ])
+        Ok(vec![gradient(0, prediction, expected)?, gradient(1, expected, prediction)?])
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -133,38 +117,22 @@ impl Operator for MeanSquaredError {
             groups: groups as u32,
             factor: self.reduction.factor(of) as f32,
         };
-        let parts = shader::Parts {
-            prediction,
-            expected,
-            partials,
-        };
+        let parts = shader::Parts { prediction, expected, partials };
         lowering.push(parts.dispatch(params, overrides, [groups as u32, 1, 1]))?;
-        let total = shader::Fold {
-            sums: partials,
-            loss: equation.outputs[0],
-        };
+        let total = shader::Fold { sums: partials, loss: equation.outputs[0] };
         Ok(lowering.push(total.dispatch(params, overrides, [1, 1, 1]))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let flops = 3 * inputs[0].shape.elements() as u64;
-        Cost {
-            flops,
-            bytes: inputs[0].bytes() + inputs[1].bytes(),
-        }
+        Cost { flops, bytes: inputs[0].bytes() + inputs[1].bytes() }
     }
 }
 
 impl Operator for MeanSquaredErrorBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [prediction, expected, dloss] = operands("mean_squared_error_backward", inputs)?;
-        let refuse = |message| {
-            Err(ShapeError::new(
-                "mean_squared_error_backward",
-                message,
-                inputs,
-            ))
-        };
+        let refuse = |message| Err(ShapeError::new("mean_squared_error_backward", message, inputs));
         if prediction != expected {
             return refuse("prediction and expected differ in type".to_owned());
         }
@@ -181,9 +149,7 @@ impl Operator for MeanSquaredErrorBackward {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

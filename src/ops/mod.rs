@@ -1,13 +1,7 @@
 //! The operations: one file per shader family, five facts and a table of cases each.
 //!
 //! To add one: `shaders/x.wgsl`, `src/ops/x.rs`, one line in the table below.
-use crate::{
-    error::Error,
-    graph::Equation,
-    plan::Cost,
-    reference::Tensor,
-    value::TensorType,
-};
+use crate::{error::Error, graph::Equation, plan::Cost, reference::Tensor, value::TensorType};
 use std::{
     fmt::{self, Debug, Display},
     sync::Arc,
@@ -179,8 +173,8 @@ pub mod attention;
 pub mod cast;
 pub mod concat;
 pub mod constant;
-pub mod counter;
 pub mod conv2d;
+pub mod counter;
 pub mod ddim_step;
 pub mod draw;
 pub mod dropout;

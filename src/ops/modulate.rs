@@ -120,11 +120,7 @@ impl Operator for ModulateBackward {
         let [x, embedding, dy] = operands(op, inputs)?;
         check(op, embedding, inputs)?;
         if dy != x {
-            return Err(ShapeError::new(
-                op,
-                format!("dy must be {x}, found {dy}"),
-                inputs,
-            ));
+            return Err(ShapeError::new(op, format!("dy must be {x}, found {dy}"), inputs));
         }
         Ok(vec![x, embedding])
     }
@@ -143,9 +139,7 @@ impl Operator for ModulateBackward {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -155,23 +149,10 @@ impl Operator for ModulateBackward {
         let params = shader_params(&images);
         let overrides = shader::Overrides::default();
         let partials = lowering.scratch(images.partials());
-        let kernel = shader::Backward {
-            x,
-            embedding,
-            dy,
-            dx,
-            partials_out: partials,
-        };
+        let kernel = shader::Backward { x, embedding, dy, dx, partials_out: partials };
         lowering.push(kernel.dispatch(params, overrides, images.grid(overrides.workgroup)))?;
-        let grid = [
-            params.embedding4.div_ceil(overrides.workgroup),
-            images.batch as u32,
-            1,
-        ];
-        let fold = shader::Fold {
-            partials,
-            dembedding,
-        };
+        let grid = [params.embedding4.div_ceil(overrides.workgroup), images.batch as u32, 1];
+        let fold = shader::Fold { partials, dembedding };
         Ok(lowering.push(fold.dispatch(params, overrides, grid))?)
     }
 
@@ -194,10 +175,7 @@ pub(super) fn cases() -> Vec<Case> {
         let (x, embedding) = operands(shape);
         let inputs = vec![Input::normal(x), Input::normal(embedding), Input::normal(x)];
         let pixels = x.rows() / shape[0];
-        Case::new(ModulateBackward, inputs)
-            .half(&[0, 1, 2])
-            .terms(pixels)
-            .name(note)
+        Case::new(ModulateBackward, inputs).half(&[0, 1, 2]).terms(pixels).name(note)
     };
     vec![
         forward(&[2, 7, 5, 5], "the shift begins inside a vec4"),

@@ -31,11 +31,7 @@ impl Images {
     /// The extents of a tensor that `infer` has accepted.
     pub fn unchecked(x: TensorType) -> Self {
         let (batch, channels) = (x.shape[0], x.shape.last());
-        Self {
-            batch,
-            pixels: x.rows() / batch,
-            channels,
-        }
+        Self { batch, pixels: x.rows() / batch, channels }
     }
 
     /// `vec4`s of a pixel.
@@ -62,10 +58,6 @@ impl Images {
     /// One invocation per image, tile and four channels.
     pub fn grid(&self, workgroup: u32) -> [u32; 3] {
         let invocations = self.tiles() * self.channels4();
-        [
-            invocations.div_ceil(workgroup as usize) as u32,
-            self.batch as u32,
-            1,
-        ]
+        [invocations.div_ceil(workgroup as usize) as u32, self.batch as u32, 1]
     }
 }

@@ -43,12 +43,7 @@ impl Counter {
     pub fn from_words(words: [u32; Self::WORDS]) -> Self {
         let [low, high, step, first_image, bad, ..] = words;
         let seed = u64::from(high) << 32 | u64::from(low);
-        Self {
-            seed,
-            step,
-            first_image,
-            bad_step: bad.checked_sub(1),
-        }
+        Self { seed, step, first_image, bad_step: bad.checked_sub(1) }
     }
 
     /// The counter in a reference tensor.
@@ -64,10 +59,7 @@ impl Counter {
     /// Four random words for vec4 number `vector` of image number `image` of the batch.
     pub(super) fn random_words(self, vector: u32, image: u32, stream: u32) -> [u32; 4] {
         let [low, high, step, first_image, ..] = self.words();
-        philox(
-            [vector, first_image.wrapping_add(image), stream, step],
-            [low, high],
-        )
+        philox([vector, first_image.wrapping_add(image), stream, step], [low, high])
     }
 
     /// `random(words)`, four at a time, for every element of a tensor whose outermost axis
@@ -112,10 +104,7 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
             high(even) ^ words[3] ^ key[1],
             even as u32,
         ];
-        key = [
-            key[0].wrapping_add(0x9e37_79b9),
-            key[1].wrapping_add(0xbb67_ae85),
-        ];
+        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
     }
     words
 }
@@ -154,11 +143,7 @@ pub(super) fn check_images(
     if x.shape.len() > 1 {
         return Ok(());
     }
-    Err(ShapeError::new(
-        op,
-        format!("x must be [batch, .., channels], found {x}"),
-        inputs,
-    ))
+    Err(ShapeError::new(op, format!("x must be [batch, .., channels], found {x}"), inputs))
 }
 
 /// How the kernels that draw walk a tensor whose outermost axis counts images.
@@ -178,12 +163,7 @@ impl Images {
         let vectors = (of.vectors() / of.shape[0]) as u32;
         let (channels, channels4) = (of.shape.last() as u32, of.pitch() as u32 / 4);
         let grid = [vectors.div_ceil(workgroup), of.shape[0] as u32, 1];
-        Self {
-            vectors,
-            channels,
-            channels4,
-            grid,
-        }
+        Self { vectors, channels, channels4, grid }
     }
 }
 
@@ -196,16 +176,8 @@ mod tests {
     fn philox_gives_the_published_words() {
         let ones = u32::MAX;
         let vectors = [
-            (
-                [0; 4],
-                [0; 2],
-                [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8],
-            ),
-            (
-                [ones; 4],
-                [ones; 2],
-                [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd],
-            ),
+            ([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]),
+            ([ones; 4], [ones; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]),
             (
                 [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
                 [0xa409_3822, 0x299f_31d0],
@@ -219,32 +191,19 @@ mod tests {
 
     #[test]
     fn normals_have_mean_zero_and_variance_one() {
-        let counter = Counter {
-            seed: 7,
-            ..Counter::default()
-        };
+        let counter = Counter { seed: 7, ..Counter::default() };
         let drawn = counter.normals(Shape::new(&[4, 100, 100, 3]), 1);
         let count = drawn.data.len() as f64;
         let mean = drawn.data.iter().sum::<f64>() / count;
         let variance = drawn.data.iter().map(|x| x * x).sum::<f64>() / count;
         assert!(mean.abs() < 4.0 / count.sqrt(), "mean {mean}");
-        assert!(
-            (variance - 1.0).abs() < 4.0 * (2.0 / count).sqrt(),
-            "variance {variance}"
-        );
+        assert!((variance - 1.0).abs() < 4.0 * (2.0 / count).sqrt(), "variance {variance}");
     }
 
     #[test]
     fn a_split_batch_draws_the_same_numbers() {
-        let whole = Counter {
-            seed: 7,
-            step: 3,
-            ..Counter::default()
-        };
-        let rest = Counter {
-            first_image: 2,
-            ..whole
-        };
+        let whole = Counter { seed: 7, step: 3, ..Counter::default() };
+        let rest = Counter { first_image: 2, ..whole };
         let all = whole.normals(Shape::new(&[3, 7, 5]), 1);
         let last = rest.normals(Shape::new(&[1, 7, 5]), 1);
         assert_eq!(all.data[2 * 35..], last.data);
@@ -252,12 +211,7 @@ mod tests {
 
     #[test]
     fn a_counter_survives_its_words() {
-        let counter = Counter {
-            seed: 1 << 40 | 5,
-            step: 6,
-            first_image: 7,
-            bad_step: Some(0),
-        };
+        let counter = Counter { seed: 1 << 40 | 5, step: 6, first_image: 7, bad_step: Some(0) };
         assert_eq!(Counter::from_words(counter.words()), counter);
     }
 }

@@ -51,11 +51,7 @@ impl fmt::Display for AveragePool {
 
 impl fmt::Display for AveragePoolBackward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "average_pool_backward{{height={} width={}}}",
-            self.height, self.width
-        )
+        write!(f, "average_pool_backward{{height={} width={}}}", self.height, self.width)
     }
 }
 
@@ -92,10 +88,8 @@ fn reference_up(x: &Tensor, height: usize, width: usize, scale: f64) -> Tensor {
     for b in 0..small[0] {
         for row in 0..height.min(2 * small[1]) {
             for column in 0..width.min(2 * small[2]) {
-                let (to, from) = (
-                    offset(large, b, row, column),
-                    offset(small, b, row / 2, column / 2),
-                );
+                let (to, from) =
+                    (offset(large, b, row, column), offset(small, b, row / 2, column / 2));
                 for channel in 0..small[3] {
                     y.data[to + channel] = scale * x.data[from + channel];
                 }
@@ -113,10 +107,8 @@ fn reference_down(x: &Tensor, scale: f64) -> Tensor {
     for b in 0..small[0] {
         for row in 0..2 * small[1] {
             for column in 0..2 * small[2] {
-                let (to, from) = (
-                    offset(small, b, row / 2, column / 2),
-                    offset(large, b, row, column),
-                );
+                let (to, from) =
+                    (offset(small, b, row / 2, column / 2), offset(large, b, row, column));
                 for channel in 0..small[3] {
                     y.data[to + channel] += scale * x.data[from + channel];
                 }
@@ -143,11 +135,7 @@ fn lower_up(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Result<
     let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
     let invocations = params.large_width.div_ceil(2) * params.channels4;
     let rows = params.large_height.div_ceil(2);
-    let grid = [
-        invocations.div_ceil(overrides.workgroup),
-        rows,
-        small.shape[0] as u32,
-    ];
+    let grid = [invocations.div_ceil(overrides.workgroup), rows, small.shape[0] as u32];
     Ok(lowering.push(shader::Up { x, y }.dispatch(params, overrides, grid))?)
 }
 
@@ -156,11 +144,7 @@ fn lower_down(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Resul
     let (large, small) = (lowering.type_of(x), lowering.type_of(y));
     let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
     let invocations = params.width * params.channels4;
-    let grid = [
-        invocations.div_ceil(overrides.workgroup),
-        params.height,
-        small.shape[0] as u32,
-    ];
+    let grid = [invocations.div_ceil(overrides.workgroup), params.height, small.shape[0] as u32];
     Ok(lowering.push(shader::Down { x, y }.dispatch(params, overrides, grid))?)
 }
 
@@ -195,10 +179,7 @@ impl Operator for UpsampleNearest {
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost {
-            flops: 0,
-            bytes: 5 * inputs[0].bytes(),
-        }
+        Cost { flops: 0, bytes: 5 * inputs[0].bytes() }
     }
 }
 
@@ -213,9 +194,7 @@ impl Operator for UpsampleNearestBackward {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -223,10 +202,7 @@ impl Operator for UpsampleNearestBackward {
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost {
-            flops: inputs[0].shape.elements() as u64,
-            bytes: inputs[0].bytes() * 5 / 4,
-        }
+        Cost { flops: inputs[0].shape.elements() as u64, bytes: inputs[0].bytes() * 5 / 4 }
     }
 }
 
@@ -249,10 +225,7 @@ impl Operator for AveragePool {
             return Ok(vec![None]);
         };
         let x = backward.type_of(equation.inputs[0]).shape;
-        let op = AveragePoolBackward {
-            height: x[1],
-            width: x[2],
-        };
+        let op = AveragePoolBackward { height: x[1], width: x[2] };
         Ok(vec![Some(backward.push(op, &[dy])?)])
     }
 
@@ -261,10 +234,7 @@ impl Operator for AveragePool {
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost {
-            flops: inputs[0].shape.elements() as u64,
-            bytes: inputs[0].bytes() * 5 / 4,
-        }
+        Cost { flops: inputs[0].shape.elements() as u64, bytes: inputs[0].bytes() * 5 / 4 }
     }
 }
 
@@ -278,12 +248,7 @@ impl Operator for AveragePoolBackward {
             );
             return Err(ShapeError::new("average_pool_backward", message, inputs));
         }
-        Ok(vec![inputs[0].with_shape(&[
-            batch,
-            self.height,
-            self.width,
-            channels,
-        ])])
+        Ok(vec![inputs[0].with_shape(&[batch, self.height, self.width, channels])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -291,9 +256,7 @@ impl Operator for AveragePoolBackward {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -302,10 +265,7 @@ impl Operator for AveragePoolBackward {
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let flops = inputs[0].shape.elements() as u64;
-        Cost {
-            flops,
-            bytes: 5 * inputs[0].bytes(),
-        }
+        Cost { flops, bytes: 5 * inputs[0].bytes() }
     }
 }
 
@@ -321,19 +281,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(Case::new(AveragePool, x(&[2, 7, 5, 5]))),
         case(Case::new(AveragePool, x(&[1, 2, 3, 1]))),
         case(Case::new(AveragePool, x(&[3, 16, 16, 32]))),
-        case(Case::new(
-            AveragePoolBackward {
-                height: 7,
-                width: 5,
-            },
-            x(&[2, 3, 2, 5]),
-        )),
-        case(Case::new(
-            AveragePoolBackward {
-                height: 16,
-                width: 16,
-            },
-            x(&[3, 8, 8, 32]),
-        )),
+        case(Case::new(AveragePoolBackward { height: 7, width: 5 }, x(&[2, 3, 2, 5]))),
+        case(Case::new(AveragePoolBackward { height: 16, width: 16 }, x(&[3, 8, 8, 32]))),
     ]
 }

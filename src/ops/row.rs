@@ -44,22 +44,9 @@ pub struct SamplingRow {
 
 impl fmt::Display for TrainingRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            learning_rate,
-            warmup,
-            beta1,
-            beta2,
-            ema_decay,
-            ema_warmup,
-        } = self;
-        write!(
-            f,
-            "training_row{{learning_rate={learning_rate} warmup={warmup} "
-        )?;
-        write!(
-            f,
-            "betas={beta1},{beta2} ema_decay={ema_decay} ema_warmup={ema_warmup}}}"
-        )
+        let Self { learning_rate, warmup, beta1, beta2, ema_decay, ema_warmup } = self;
+        write!(f, "training_row{{learning_rate={learning_rate} warmup={warmup} ")?;
+        write!(f, "betas={beta1},{beta2} ema_decay={ema_decay} ema_warmup={ema_warmup}}}")
     }
 }
 
@@ -80,19 +67,12 @@ pub(super) fn check(
     if found == expected {
         return Ok(());
     }
-    Err(ShapeError::new(
-        op,
-        format!("{name} must be {expected}, found {found}"),
-        inputs,
-    ))
+    Err(ShapeError::new(op, format!("{name} must be {expected}, found {found}"), inputs))
 }
 
 /// Bytes of a few operands, which are all that these ops cost.
 pub(super) fn bytes(inputs: &[TensorType]) -> Cost {
-    Cost {
-        flops: 0,
-        bytes: inputs.iter().map(TensorType::bytes).sum(),
-    }
+    Cost { flops: 0, bytes: inputs.iter().map(TensorType::bytes).sum() }
 }
 
 pub(super) const ONE_WORKGROUP: [u32; 3] = [1, 1, 1];
@@ -115,27 +95,18 @@ impl Operator for TrainingRow {
         let warmed = ((step + 1.0) / f64::from(self.warmup.max(1))).min(1.0);
         let correction = |beta: Float| -((step + 1.0) * beta.get().ln()).exp_m1();
         let decay = self.ema_decay.get();
-        let decay = if self.ema_warmup {
-            decay.min((1.0 + step) / (10.0 + step))
-        } else {
-            decay
-        };
+        let decay = if self.ema_warmup { decay.min((1.0 + step) / (10.0 + step)) } else { decay };
         let row = vec![
             self.learning_rate.get() * warmed,
             correction(self.beta1),
             correction(self.beta2),
             1.0 - decay,
         ];
-        vec![
-            inputs[0].clone(),
-            Tensor::new(TensorType::f32(&[4]).shape, row),
-        ]
+        vec![inputs[0].clone(), Tensor::new(TensorType::f32(&[4]).shape, row)]
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -165,24 +136,12 @@ impl Operator for SamplingRow {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [counter, table] = operands("sampling_row", inputs)?;
         check_key("sampling_row", counter, inputs)?;
-        check(
-            "sampling_row",
-            "table",
-            table,
-            TensorType::f32(&[table.shape[0], 8]),
-            inputs,
-        )?;
-        Ok(vec![
-            Counter::of(),
-            TensorType::f32(&[8]),
-            TensorType::f32(&[self.batch]),
-        ])
+        check("sampling_row", "table", table, TensorType::f32(&[table.shape[0], 8]), inputs)?;
+        Ok(vec![Counter::of(), TensorType::f32(&[8]), TensorType::f32(&[self.batch])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [counter, table] = inputs else {
-            unreachable!("two operands, as infer found")
-        };
+        let [counter, table] = inputs else { unreachable!("two operands, as infer found") };
         let step = (Counter::read(counter).step as usize).min(table.shape[0] - 1);
         let row = table.data[8 * step..8 * step + 8].to_vec();
         let timesteps = vec![row[0]; self.batch];
@@ -194,9 +153,7 @@ impl Operator for SamplingRow {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -223,12 +180,7 @@ impl Operator for SamplingRow {
 
 /// A counter at this step.
 fn at(step: u32) -> Input {
-    let counter = Counter {
-        seed: 3 << 32 | 1,
-        step,
-        first_image: 8,
-        bad_step: None,
-    };
+    let counter = Counter { seed: 3 << 32 | 1, step, first_image: 8, bad_step: None };
     Input::values(Counter::of(), counter.tensor().data)
 }
 
@@ -241,15 +193,10 @@ pub(super) fn cases() -> Vec<Case> {
         ema_decay: 0.99.into(),
         ema_warmup: true,
     };
-    let constant = TrainingRow {
-        warmup: 0,
-        ema_warmup: false,
-        ..training
-    };
+    let constant = TrainingRow { warmup: 0, ema_warmup: false, ..training };
     let table = Input::normal(TensorType::f32(&[5, 8]));
-    let mut all: Vec<Case> = [0, 1, 9, 99, 1000, 100_000]
-        .map(|step| Case::new(training, vec![at(step)]))
-        .into();
+    let mut all: Vec<Case> =
+        [0, 1, 9, 99, 1000, 100_000].map(|step| Case::new(training, vec![at(step)])).into();
     all.extend([
         Case::new(constant, vec![at(0)]),
         Case::new(SamplingRow { batch: 3 }, vec![at(4), table.clone()]),

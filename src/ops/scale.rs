@@ -39,10 +39,7 @@ impl Operator for Scale {
         let Some(dy) = backward.cotangent(0) else {
             return Ok(vec![None]);
         };
-        let slope = Self {
-            shift: 0.0.into(),
-            ..*self
-        };
+        let slope = Self { shift: 0.0.into(), ..*self };
         Ok(vec![Some(backward.push(slope, &[dy])?)])
     }
 
@@ -68,20 +65,11 @@ impl Operator for Scale {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [
-        (&[2, 7, 5, 3][..], 2.0, -1.0),
-        (&[3, 8, 8, 32], 0.7, 0.0),
-        (&[5], -1.0, 0.5),
-    ]
-    .into_iter()
-    .map(|(shape, scale, shift)| {
-        let op = Scale {
-            scale: scale.into(),
-            shift: shift.into(),
-        };
-        Case::new(op, vec![Input::normal(TensorType::f32(shape))])
-            .terms(2)
-            .half(&[0])
-    })
-    .collect()
+    [(&[2, 7, 5, 3][..], 2.0, -1.0), (&[3, 8, 8, 32], 0.7, 0.0), (&[5], -1.0, 0.5)]
+        .into_iter()
+        .map(|(shape, scale, shift)| {
+            let op = Scale { scale: scale.into(), shift: shift.into() };
+            Case::new(op, vec![Input::normal(TensorType::f32(shape))]).terms(2).half(&[0])
+        })
+        .collect()
 }

@@ -1,7 +1,5 @@
 //! Sigmoid-weighted linear unit, elementwise: Elfwing et al. 2017, eq. 3.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
 use crate::{
     error::Error,
     graph::Equation,

@@ -42,9 +42,7 @@ impl Operator for SumRows {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -59,11 +57,7 @@ impl Operator for SumRows {
             slot_rows: slot_rows as u32,
         };
         let overrides = shader::Overrides::default();
-        let grid = [
-            params.channels4.div_ceil(overrides.columns),
-            slots as u32,
-            1,
-        ];
+        let grid = [params.channels4.div_ceil(overrides.columns), slots as u32, 1];
         lowering.push(shader::Forward { x, total }.dispatch(params, overrides, grid))?;
         if let Some(fold) = fold_slots::fold(lowering, slots, total, y) {
             lowering.push(fold)?;
@@ -73,27 +67,16 @@ impl Operator for SumRows {
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let bytes = inputs[0].bytes() + 4 * inputs[0].pitch() as u64;
-        Cost {
-            flops: inputs[0].shape.elements() as u64,
-            bytes,
-        }
+        Cost { flops: inputs[0].shape.elements() as u64, bytes }
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [
-        &[2, 7, 5, 3][..],
-        &[1, 1],
-        &[65, 5],
-        &[3, 16, 16, 32],
-        &[700, 40],
-    ]
-    .into_iter()
-    .map(|shape| {
-        let x = TensorType::f32(shape);
-        Case::new(SumRows, vec![Input::shifted(x, 1.0, 1.0)])
-            .terms(x.rows())
-            .half(&[0])
-    })
-    .collect()
+    [&[2, 7, 5, 3][..], &[1, 1], &[65, 5], &[3, 16, 16, 32], &[700, 40]]
+        .into_iter()
+        .map(|shape| {
+            let x = TensorType::f32(shape);
+            Case::new(SumRows, vec![Input::shifted(x, 1.0, 1.0)]).terms(x.rows()).half(&[0])
+        })
+        .collect()
 }

@@ -146,8 +146,7 @@ impl Trainer {
         })?;
         let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
         let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
-        let mut trainer =
-            Self::new(gpu, unet, scheduler, settings.size, settings.options.clone())?;
+        let mut trainer = Self::new(gpu, unet, scheduler, settings.size, settings.options.clone())?;
         let path = folder.join("training/state.safetensors");
         let mut found: HashMap<String, (Vec<usize>, Vec<f32>)> = read_tensors(&path)?
             .into_iter()
@@ -164,7 +163,10 @@ impl Trainer {
                     return Err(refuse(format!("{name} is missing")));
                 };
                 if shape != spec.of.shape[..] {
-                    return Err(refuse(format!("{name} must be {}, found {shape:?}", spec.of.shape)));
+                    return Err(refuse(format!(
+                        "{name} must be {}, found {shape:?}",
+                        spec.of.shape
+                    )));
                 }
                 weights.insert(&spec.name, spec.of.shape, data);
             }

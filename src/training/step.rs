@@ -4,8 +4,8 @@ use crate::{
     error::Error,
     graph::Graph,
     ops::{
-        Adam, AddDrawnNoise, AddNoise, Advance, Constant, DrawTimesteps, GlobalNorm,
-        MeanSquaredError, Record, Reduction, TrainingRow, Counter,
+        Adam, AddDrawnNoise, AddNoise, Advance, Constant, Counter, DrawTimesteps, GlobalNorm,
+        MeanSquaredError, Record, Reduction, TrainingRow,
     },
     passes,
     unet::{ArenaLayout, UNet, UNetInputs},
@@ -135,9 +135,7 @@ impl TrainingGraph {
 
         // x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, and the noise is what is to be found.
         let (t, x, noise) = match given {
-            Some((t, noise)) => {
-                (t, graph.push(AddNoise, &[x0, t, coefficients, noise])?, noise)
-            }
+            Some((t, noise)) => (t, graph.push(AddNoise, &[x0, t, coefficients, noise])?, noise),
             None => {
                 let draw =
                     DrawTimesteps { batch, count: timesteps as u32, stream: streams::TIMESTEPS };
@@ -155,7 +153,8 @@ impl TrainingGraph {
 
         let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
         let seed = graph.push(one, &[])?;
-        let wrt: Vec<Value> = layout.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
+        let wrt: Vec<Value> =
+            layout.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
         let gradients = passes::gradient(&mut graph, loss, seed, &wrt)?;
         graph.enter("optimizer");
         let gradients = layout.pack(&mut graph, &gradients)?;

@@ -212,7 +212,8 @@ impl Trainer {
             }
             let broke = progress(&self.metrics()?).is_break();
             let seconds = start.elapsed().as_secs_f64() / count as f64;
-            burst = (REPORT_SECONDS / seconds).clamp(1.0, TrainingGraph::HISTORY as f64 / 2.0) as u64;
+            burst =
+                (REPORT_SECONDS / seconds).clamp(1.0, TrainingGraph::HISTORY as f64 / 2.0) as u64;
             if broke {
                 break;
             }
@@ -268,8 +269,7 @@ impl Trainer {
 
     /// Continues from `step`, whose state was written before.
     pub(super) fn resume_at(&mut self, step: u64) -> Result<(), Error> {
-        let counter =
-            Counter { seed: self.options.seed, step: step as u32, ..Counter::default() };
+        let counter = Counter { seed: self.options.seed, step: step as u32, ..Counter::default() };
         self.executor.write_u32(self.graph.counter, &counter.words())?;
         self.submitted = step;
         self.reported = step;

@@ -192,12 +192,7 @@ impl Default for UNetConfig {
             time_embedding_dim: None,
             freq_shift: 0,
             flip_sin_to_cos: true,
-            down_block_types: vec![
-                Down::Plain,
-                Down::Attention,
-                Down::Attention,
-                Down::Attention,
-            ],
+            down_block_types: vec![Down::Plain, Down::Attention, Down::Attention, Down::Attention],
             mid_block_type: Some(MidBlock::UNetMidBlock2D),
             up_block_types: vec![Up::Attention, Up::Attention, Up::Attention, Up::Plain],
             block_out_channels: vec![224, 448, 672, 896],
@@ -227,14 +222,10 @@ impl UNetConfig {
     /// # Errors
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|source| ConfigError::File {
-            path: path.into(),
-            source: source.into(),
-        })
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Self::parse(&text)
+            .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })
     }
 
     /// Reads the text of a `config.json` and checks it.
@@ -244,11 +235,9 @@ impl UNetConfig {
     /// [`UNetConfig::check`]; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let config: Self =
-            serde_path_to_error::deserialize(&mut json).map_err(|error| ConfigError::Json {
-                key: error.path().to_string(),
-                message: error.inner().to_string(),
-            })?;
+        let config: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            ConfigError::Json { key: error.path().to_string(), message: error.inner().to_string() }
+        })?;
         config.check()?;
         Ok(config)
     }

@@ -113,7 +113,8 @@ impl UNet {
         source: blocks::Source,
     ) -> Result<Value, Error> {
         let config = &self.config;
-        let mut b = Builder { graph, source, config, key: inputs.key, stream: 0, embedding: inputs.x };
+        let mut b =
+            Builder { graph, source, config, key: inputs.key, stream: 0, embedding: inputs.x };
         let mut x = inputs.x;
         if config.center_input_sample {
             x = b.graph.push(Scale { scale: 2.0.into(), shift: (-1.0).into() }, &[x])?;

@@ -42,7 +42,12 @@ impl ParameterSpec {
         let key = self.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });
-        input.tensor(key ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).data.iter().map(|&x| x as f32).collect()
+        input
+            .tensor(key ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .data
+            .iter()
+            .map(|&x| x as f32)
+            .collect()
     }
 }
 
@@ -119,9 +124,7 @@ impl ArenaLayout {
                     offsets.push(place.offset);
                     operands.push(match gradient {
                         Some(gradient) => *gradient,
-                        None => {
-                            graph.push(Constant { of: spec.of, number: 0.0.into() }, &[])?
-                        }
+                        None => graph.push(Constant { of: spec.of, number: 0.0.into() }, &[])?,
                     });
                 }
             }
@@ -136,7 +139,10 @@ impl ArenaLayout {
     }
 
     /// The arenas' contents from each parameter's dense contents.
-    pub fn fill<'a>(&self, mut dense: impl FnMut(&ParameterSpec) -> std::borrow::Cow<'a, [f32]>) -> Vec<Vec<f32>> {
+    pub fn fill<'a>(
+        &self,
+        mut dense: impl FnMut(&ParameterSpec) -> std::borrow::Cow<'a, [f32]>,
+    ) -> Vec<Vec<f32>> {
         let mut arenas: Vec<Vec<f32>> = self.arenas.iter().map(|&n| vec![0.0; n]).collect();
         for (spec, place) in self.specs.iter().zip(&self.places) {
             let (columns, pitch) = (spec.of.shape.last(), spec.of.pitch());

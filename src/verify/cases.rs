@@ -126,7 +126,8 @@ impl Case {
 
     /// One of its tensors; none is empty.
     pub fn tensor(&self, name: &str) -> Result<&Stored, Error> {
-        let stored = self.tensors.get(name).ok_or_else(|| self.refuse(format!("{name} is missing")))?;
+        let stored =
+            self.tensors.get(name).ok_or_else(|| self.refuse(format!("{name} is missing")))?;
         if stored.shape.contains(&0) {
             return Err(self.refuse(format!("{name} is empty: {:?}", stored.shape)));
         }
@@ -196,7 +197,8 @@ pub fn reference_cases(
 ) -> Result<Summary, Error> {
     let path = folder.join("index.json");
     let Index { cases } = read_json(&path)?;
-    if let Some(asked) = groups.iter().find(|&group| cases.iter().all(|case| case.group != *group)) {
+    if let Some(asked) = groups.iter().find(|&group| cases.iter().all(|case| case.group != *group))
+    {
         let present: BTreeSet<String> = cases.into_iter().map(|case| case.group).collect();
         let (asked, present) = (asked.clone(), present.into_iter().collect());
         return Err(CasesError::Group { path, asked, present }.into());

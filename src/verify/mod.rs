@@ -90,10 +90,7 @@ impl fmt::Display for Summary {
 ///
 /// # Errors
 /// If the device is lost.
-pub fn op_tables(
-    gpu: &Gpu,
-    mut on_result: impl FnMut(&str, &Outcome),
-) -> Result<Summary, Error> {
+pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result<Summary, Error> {
     let mut summary = Summary::default();
     for case in crate::ops::cases() {
         let half = (!case.half.is_empty()).then(|| case.clone().in_half());
@@ -121,7 +118,9 @@ pub fn op_tables(
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Mismatch {
     /// An element is off.
-    #[error("output {output}[{element}]: {got:e} for {want:e}, error {error:.1e} > {tolerance:.1e}")]
+    #[error(
+        "output {output}[{element}]: {got:e} for {want:e}, error {error:.1e} > {tolerance:.1e}"
+    )]
     Element {
         /// Which output.
         output: usize,
@@ -193,7 +192,8 @@ pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<()
     let tensors = case.tensors();
     for ((&value, input), tensor) in inputs.iter().zip(&case.inputs).zip(&tensors) {
         if input.of.element == ElementType::U32 {
-            executor.write_u32(value, &tensor.data.iter().map(|&x| x as u32).collect::<Vec<_>>())?;
+            executor
+                .write_u32(value, &tensor.data.iter().map(|&x| x as u32).collect::<Vec<_>>())?;
         } else {
             executor.write(value, &tensor.data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
         }

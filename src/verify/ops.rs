@@ -215,9 +215,8 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
     let fill = |contents: &dyn Fn(usize, &Shape) -> Vec<f32>| {
         let mut number = 0..;
-        let arenas = layout.fill(|spec| {
-            Cow::Owned(contents(number.next().unwrap_or_default(), &spec.of.shape))
-        });
+        let arenas = layout
+            .fill(|spec| Cow::Owned(contents(number.next().unwrap_or_default(), &spec.of.shape)));
         arenas.concat()
     };
     for value in [parameter, average] {

@@ -139,7 +139,8 @@ impl Model {
             }
             Self::Sin(stepper) => {
                 let turn = 0.01 * step.timestep as f64;
-                let epsilon = x.iter().map(|&x| f64::from(x)).map(|x| 0.9 * x + 0.1 * (3.0 * x + turn).sin());
+                let epsilon =
+                    x.iter().map(|&x| f64::from(x)).map(|x| 0.9 * x + 0.1 * (3.0 * x + turn).sin());
                 toy(stepper, epsilon.map(|epsilon| epsilon as f32).collect())
             }
             Self::UNet(model) => {
@@ -176,7 +177,8 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         return Err(case.refuse("noise is not x_T for every step"));
     }
     // The step kernel again, told to stop at the predicted image.
-    let image = |step: &Step| Step { from_x0: 1.0, from_epsilon: 0.0, from_x: 0.0, sigma: 0.0, ..*step };
+    let image =
+        |step: &Step| Step { from_x0: 1.0, from_epsilon: 0.0, from_x: 0.0, sigma: 0.0, ..*step };
     let images = Table { steps: table.steps.iter().map(image).collect(), ..table };
     let mut images = Stepper::new(gpu, TensorType::f32(&shape), &images, false)?;
     let mut model = Model::new(gpu, case, shape, &table)?;

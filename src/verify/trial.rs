@@ -48,9 +48,7 @@ impl Axes {
     /// The file's elements in this crate's order; `shape` is that here.
     pub fn read(self, shape: &Shape, data: &[f32]) -> Vec<f32> {
         match (self, &shape[..]) {
-            (Self::Image, &[_, height, width, channels]) => {
-                images(data, channels, height * width)
-            }
+            (Self::Image, &[_, height, width, channels]) => images(data, channels, height * width),
             (Self::Linear, _) => Layout::Linear.read(shape, data),
             (Self::Convolution, _) => Layout::Convolution.read(shape, data),
             _ => data.to_vec(),
@@ -60,9 +58,7 @@ impl Axes {
     /// This crate's elements in the file's order; `shape` is that here.
     pub fn write(self, shape: &Shape, data: &[f32]) -> Vec<f32> {
         match (self, &shape[..]) {
-            (Self::Image, &[_, height, width, channels]) => {
-                images(data, height * width, channels)
-            }
+            (Self::Image, &[_, height, width, channels]) => images(data, height * width, channels),
             (Self::Linear, _) => Layout::Linear.write(shape, data),
             (Self::Convolution, _) => Layout::Convolution.write(shape, data),
             _ => data.to_vec(),

@@ -139,10 +139,7 @@ impl Parameters {
         for stored in read_tensors(path)? {
             let name = canonical_name(&stored.name);
             if found.insert(name.clone(), stored).is_some() {
-                return Err(WeightsError::Twice {
-                    path: path.into(),
-                    tensor: name,
-                });
+                return Err(WeightsError::Twice { path: path.into(), tensor: name });
             }
         }
         let mut parameters = Self::default();
@@ -169,11 +166,7 @@ impl Parameters {
         }
         if let Some(unknown) = found.into_values().next() {
             let (tensor, found) = (unknown.name, unknown.shape);
-            return Err(WeightsError::Unknown {
-                path: path.into(),
-                tensor,
-                found,
-            });
+            return Err(WeightsError::Unknown { path: path.into(), tensor, found });
         }
         Ok(parameters)
     }
@@ -194,9 +187,7 @@ impl Parameters {
         write_tensors(
             path,
             storage,
-            tensors
-                .iter()
-                .map(|(name, shape, data)| (*name, &shape[..], &data[..])),
+            tensors.iter().map(|(name, shape, data)| (*name, &shape[..], &data[..])),
         )
     }
 
@@ -205,11 +196,7 @@ impl Parameters {
     /// # Panics
     /// If `data` has not the number of elements of `shape`.
     pub fn insert(&mut self, name: &str, shape: Shape, data: Vec<f32>) {
-        assert_eq!(
-            data.len(),
-            shape.elements(),
-            "{name}: data for shape {shape}"
-        );
+        assert_eq!(data.len(), shape.elements(), "{name}: data for shape {shape}");
         self.0.insert(name.into(), Parameter { shape, data });
     }
 
@@ -220,9 +207,7 @@ impl Parameters {
 
     /// Names and parameters, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Parameter)> {
-        self.0
-            .iter()
-            .map(|(name, parameter)| (name.as_str(), parameter))
+        self.0.iter().map(|(name, parameter)| (name.as_str(), parameter))
     }
 
     /// Number of parameters, each tensor counted once.

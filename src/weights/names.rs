@@ -3,12 +3,8 @@
 /// The canonical name of a parameter: diffusers' of today. Only the attention layers of its files
 /// of 2022 are called otherwise.
 pub fn canonical_name(name: &str) -> String {
-    const OF_2022: [(&str, &str); 4] = [
-        ("query", "to_q"),
-        ("key", "to_k"),
-        ("value", "to_v"),
-        ("proj_attn", "to_out.0"),
-    ];
+    const OF_2022: [(&str, &str); 4] =
+        [("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0")];
     let Some((block, rest)) = name.split_once(".attentions.") else {
         return name.into();
     };

@@ -65,14 +65,10 @@ pub enum Storage {
 /// If the file cannot be read, is damaged or truncated, or holds elements of another type than
 /// F16, BF16, F32, F64 and I64.
 pub fn read_tensors(path: &Path) -> Result<Vec<Stored>, WeightsError> {
-    let bytes = std::fs::read(path).map_err(|source| WeightsError::Read {
-        path: path.into(),
-        source,
-    })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|source| WeightsError::Format {
-        path: path.into(),
-        source,
-    })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| WeightsError::Read { path: path.into(), source })?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|source| WeightsError::Format { path: path.into(), source })?;
     file.iter()
         .map(|(name, view)| {
             let numbers = numbers(&view).ok_or_else(|| WeightsError::Element {
@@ -80,11 +76,7 @@ pub fn read_tensors(path: &Path) -> Result<Vec<Stored>, WeightsError> {
                 tensor: name.into(),
                 found: format!("{:?}", view.dtype()),
             })?;
-            Ok(Stored {
-                name: name.into(),
-                shape: view.shape().to_vec(),
-                numbers,
-            })
+            Ok(Stored { name: name.into(), shape: view.shape().to_vec(), numbers })
         })
         .collect()
 }
@@ -120,31 +112,17 @@ pub fn write_tensors<'a>(
 ) -> Result<(), WeightsError> {
     let mut packed = Vec::new();
     for (name, shape, numbers) in tensors {
-        assert_eq!(
-            numbers.len(),
-            shape.iter().product::<usize>(),
-            "{name}: elements of {shape:?}"
-        );
+        assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name}: elements of {shape:?}");
         let bytes: Vec<u8> = match storage {
-            Storage::F32 => numbers
-                .iter()
-                .flat_map(|number| number.to_le_bytes())
-                .collect(),
+            Storage::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
             Storage::F16 => {
                 let too_large =
                     |number: &&f32| number.is_finite() && f16::from_f32(**number).is_infinite();
                 if let Some(&number) = numbers.iter().find(too_large) {
                     let (path, tensor) = (path.into(), name.into());
-                    return Err(WeightsError::Overflow {
-                        path,
-                        tensor,
-                        number,
-                    });
+                    return Err(WeightsError::Overflow { path, tensor, number });
                 }
-                numbers
-                    .iter()
-                    .flat_map(|number| f16::from_f32(*number).to_le_bytes())
-                    .collect()
+                numbers.iter().flat_map(|number| f16::from_f32(*number).to_le_bytes()).collect()
             }
         };
         packed.push((name, shape.to_vec(), bytes));
@@ -153,10 +131,7 @@ pub fn write_tensors<'a>(
         Storage::F32 => Dtype::F32,
         Storage::F16 => Dtype::F16,
     };
-    let format_error = |source| WeightsError::Format {
-        path: path.into(),
-        source,
-    };
+    let format_error = |source| WeightsError::Format { path: path.into(), source };
     let views: Vec<_> = packed
         .iter()
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(dtype, shape.clone(), bytes)?)))
@@ -165,8 +140,5 @@ pub fn write_tensors<'a>(
     // What PyTorch's readers look for.
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(format_error)?;
-    write_file(path, &bytes).map_err(|source| WeightsError::Write {
-        path: path.into(),
-        source,
-    })
+    write_file(path, &bytes).map_err(|source| WeightsError::Write { path: path.into(), source })
 }

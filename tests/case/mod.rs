@@ -16,9 +16,7 @@ pub struct Case {
 impl Case {
     /// The folder of the cases.
     pub fn folder() -> PathBuf {
-        [env!("CARGO_MANIFEST_DIR"), "tests", "cases"]
-            .iter()
-            .collect()
+        [env!("CARGO_MANIFEST_DIR"), "tests", "cases"].iter().collect()
     }
 
     /// The case of this group and name.
@@ -31,14 +29,9 @@ impl Case {
         let text =
             std::fs::read_to_string(folder.join(format!("{name}.json"))).expect("a manifest");
         let manifest: Value = serde_json::from_str(&text).expect("a manifest is JSON");
-        let file = manifest["file"]
-            .as_str()
-            .expect("a manifest names its file");
+        let file = manifest["file"].as_str().expect("a manifest names its file");
         let tensors = read_tensors(&folder.join(file)).expect("the tensors of a case");
-        let tensors = tensors
-            .into_iter()
-            .map(|t| (t.name, t.numbers.to_f64()))
-            .collect();
+        let tensors = tensors.into_iter().map(|t| (t.name, t.numbers.to_f64())).collect();
         Self { manifest, tensors }
     }
 
@@ -77,32 +70,20 @@ impl Case {
     }
 
     pub fn shape(&self, input: &str) -> Vec<usize> {
-        let shape = self.manifest["inputs"][input]["shape"]
-            .as_array()
-            .expect("a shape");
-        shape
-            .iter()
-            .map(|extent| extent.as_u64().expect("an extent") as usize)
-            .collect()
+        let shape = self.manifest["inputs"][input]["shape"].as_array().expect("a shape");
+        shape.iter().map(|extent| extent.as_u64().expect("an extent") as usize).collect()
     }
 
     pub fn outputs(&self) -> impl Iterator<Item = &str> {
-        self.manifest["outputs"]
-            .as_object()
-            .expect("outputs")
-            .keys()
-            .map(String::as_str)
+        self.manifest["outputs"].as_object().expect("outputs").keys().map(String::as_str)
     }
 
     pub fn input(&self, name: &str) -> Vec<f64> {
-        self.optional_input(name)
-            .unwrap_or_else(|| panic!("{}: no input {name}", self.name()))
+        self.optional_input(name).unwrap_or_else(|| panic!("{}: no input {name}", self.name()))
     }
 
     pub fn optional_input(&self, name: &str) -> Option<Vec<f64>> {
-        self.manifest["inputs"]
-            .get(name)
-            .map(|_| self.tensors[name].clone())
+        self.manifest["inputs"].get(name).map(|_| self.tensors[name].clone())
     }
 
     pub fn has_output(&self, name: &str) -> bool {
@@ -127,9 +108,7 @@ impl Case {
             // False for a NaN, which must fail.
             let close = (got - expected).abs() <= allowed;
             if !close {
-                return Err(format!(
-                    "{name}: {output}[{index}] is {got}, expected {expected}"
-                ));
+                return Err(format!("{name}: {output}[{index}] is {got}, expected {expected}"));
             }
         }
         Ok(())

@@ -97,9 +97,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let distances = distances(&digits, &drawn, arguments.seed)?;
     let elements = SIDE * SIDE;
     let shape = [SIDE, SIDE, 1];
-    let some = |images: &[f32]| {
-        Picture::grid(&images[..SHOWN * elements], shape, 8, SCALE).png()
-    };
+    let some = |images: &[f32]| Picture::grid(&images[..SHOWN * elements], shape, 8, SCALE).png();
     let pictures = Pictures {
         samples: some(&drawn.images)?,
         real: some(&digits.images())?,

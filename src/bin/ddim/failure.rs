@@ -1,11 +1,7 @@
 //! Why a command stops, in one line.
 use ddim::{
-    data::DataError,
-    diffusion::schedule::ScheduleError,
-    gpu::GpuError,
-    training::TrainingError,
-    unet::ConfigError,
-    weights::WeightsError,
+    data::DataError, diffusion::schedule::ScheduleError, gpu::GpuError, training::TrainingError,
+    unet::ConfigError, weights::WeightsError,
 };
 use std::{error::Error, io, path::PathBuf};
 

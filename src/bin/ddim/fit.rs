@@ -6,8 +6,7 @@ use ddim::{
 };
 use std::{
     fmt::Write,
-    fs,
-    io,
+    fs, io,
     ops::ControlFlow,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},

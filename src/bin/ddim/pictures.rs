@@ -66,7 +66,8 @@ impl Picture {
 
     /// The bytes of a PNG file.
     pub fn png(&self) -> Result<Vec<u8>, Failure> {
-        let color = if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+        let color =
+            if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
         let mut bytes = Vec::new();
         PngEncoder::new(&mut bytes)
             .write_image(&self.pixels, self.width as u32, self.height as u32, color)

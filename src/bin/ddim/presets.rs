@@ -37,9 +37,8 @@ pub fn of(data: &Dataset) -> Preset {
         return digits();
     }
     let mut levels = 1;
-    let halves = |side: usize, levels: usize| {
-        side.is_multiple_of(1 << levels) && side >> levels >= SMALLEST
-    };
+    let halves =
+        |side: usize, levels: usize| side.is_multiple_of(1 << levels) && side >> levels >= SMALLEST;
     while levels < 5 && halves(height, levels) && halves(width, levels) {
         levels += 1;
     }

@@ -26,7 +26,8 @@ impl Progress {
     pub fn new(what: &'static str, done: u64, total: u64, unit: &'static str) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/black} {pos}/{len} {msg}");
+            let style =
+                ProgressStyle::with_template("{prefix} {wide_bar:.cyan/black} {pos}/{len} {msg}");
             bar.set_style(style.expect("a constant template").progress_chars("━━─"));
             bar.set_prefix(what);
             bar.set_position(done);

@@ -1,7 +1,7 @@
 //! The demo's report: one page that needs nothing beside it, and the same numbers for programs.
+use crate::progress::{clock, thousands};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ddim::training::TrainingOptions;
-use crate::progress::{clock, thousands};
 use serde::Serialize;
 
 /// The page with holes like `{{samples}}`.
@@ -109,9 +109,9 @@ pub fn page(numbers: &Numbers, pictures: &Pictures) -> String {
         ("denoising", data_uri("image/png", &pictures.denoising)),
         ("loss", data_uri("image/svg+xml", pictures.loss.as_bytes())),
     ];
-    holes
-        .iter()
-        .fold(TEMPLATE.to_owned(), |page, (name, value)| page.replace(&format!("{{{{{name}}}}}"), value))
+    holes.iter().fold(TEMPLATE.to_owned(), |page, (name, value)| {
+        page.replace(&format!("{{{{{name}}}}}"), value)
+    })
 }
 
 /// A distance as a bar, on a logarithmic scale from 0.03 to 30.

@@ -9,10 +9,7 @@ use crate::{
 };
 use ddim::{
     Error,
-    diffusion::{
-        Sampler, SamplingGraph,
-        schedule::Table,
-    },
+    diffusion::{Sampler, SamplingGraph, schedule::Table},
     gpu::{Gpu, GpuError},
     ops::LoweringError,
     training::read_pipeline,
@@ -83,7 +80,9 @@ impl Model {
             match attempt(batch) {
                 Ok(Some(sampler)) => return Ok((sampler, batch)),
                 Ok(None) => {}
-                Err(error) if batch > 1 && too_large(&error) => log::info!("batch {batch}: {error}"),
+                Err(error) if batch > 1 && too_large(&error) => {
+                    log::info!("batch {batch}: {error}")
+                }
                 Err(error) => return Err(error.into()),
             }
             batch = batch.div_ceil(2);

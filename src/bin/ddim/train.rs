@@ -60,11 +60,7 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
         return Err(Failure::file(out, text));
     }
     let gpu = device.open()?;
-    let mut run = if arguments.resume {
-        resume(&gpu, arguments)?
-    } else {
-        begin(&gpu, arguments)?
-    };
+    let mut run = if arguments.resume { resume(&gpu, arguments)? } else { begin(&gpu, arguments)? };
     files::prepare_folder(out)?;
     let stop = listen()?;
     describe_run(&gpu, &run)?;

@@ -114,14 +114,10 @@ impl SchedulerConfig {
     /// # Errors
     /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ScheduleError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ScheduleError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|source| ScheduleError::File {
-            path: path.into(),
-            source: source.into(),
-        })
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ScheduleError::Read { path: path.into(), source })?;
+        Self::parse(&text)
+            .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })
     }
 
     /// Reads the text of a `scheduler_config.json`.
@@ -163,17 +159,10 @@ impl SchedulerConfig {
                 return Err(ScheduleError::value("trained_betas", expected, betas.len()));
             }
             if let Some(beta) = betas.iter().find(|beta| !(**beta > 0.0 && **beta <= 1.0)) {
-                return Err(ScheduleError::value(
-                    "trained_betas",
-                    "numbers up to 1",
-                    beta,
-                ));
+                return Err(ScheduleError::value("trained_betas", "numbers up to 1", beta));
             }
         }
-        if self
-            .clip()
-            .is_some_and(|range| range.is_nan() || range <= 0.0)
-        {
+        if self.clip().is_some_and(|range| range.is_nan() || range <= 0.0) {
             let found = self.clip_sample_range;
             return Err(ScheduleError::value("clip_sample_range", "above 0", found));
         }
@@ -196,11 +185,7 @@ impl SchedulerConfig {
             (None, BetaSchedule::ScaledLinear) => Schedule::scaled_linear(count, start, end),
             (None, BetaSchedule::Cosine) => Schedule::cosine(count),
         };
-        Ok(if self.rescale_betas_zero_snr {
-            schedule.with_zero_terminal_snr()
-        } else {
-            schedule
-        })
+        Ok(if self.rescale_betas_zero_snr { schedule.with_zero_terminal_snr() } else { schedule })
     }
 
     /// The clip range of the predicted image, if it is clipped.
@@ -213,8 +198,7 @@ impl SchedulerConfig {
     /// # Errors
     /// If there are more steps than timesteps, or none.
     pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>, ScheduleError> {
-        self.timestep_spacing
-            .timesteps(self.num_train_timesteps, steps, self.steps_offset)
+        self.timestep_spacing.timesteps(self.num_train_timesteps, steps, self.steps_offset)
     }
 
     /// A DDIM run of `steps` steps.
@@ -224,19 +208,8 @@ impl SchedulerConfig {
     pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
         let schedule = self.schedule()?;
         let timesteps = self.timesteps(steps)?;
-        let last = if self.set_alpha_to_one {
-            1.0
-        } else {
-            schedule.alphas_cumprod()[0]
-        };
-        ddim_table(
-            &schedule,
-            &timesteps,
-            self.timestep_spacing,
-            eta,
-            self.clip(),
-            last,
-        )
+        let last = if self.set_alpha_to_one { 1.0 } else { schedule.alphas_cumprod()[0] };
+        ddim_table(&schedule, &timesteps, self.timestep_spacing, eta, self.clip(), last)
     }
 
     /// A run of `steps` steps of DDPM's ancestral sampling.
@@ -245,12 +218,7 @@ impl SchedulerConfig {
     /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
     pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
         let timesteps = self.timesteps(steps)?;
-        ddpm_table(
-            &self.schedule()?,
-            &timesteps,
-            self.variance_type,
-            self.clip(),
-        )
+        ddpm_table(&self.schedule()?, &timesteps, self.variance_type, self.clip())
     }
 }
 

@@ -102,10 +102,7 @@ pub fn ddim_table(
             Spacing::Uniform | Spacing::Quad => timesteps.get(index + 1).copied(),
         };
         let before = previous.map_or(final_alpha, |t| schedule.alphas_cumprod()[t]);
-        let sigma = eta
-            * ((1.0 - before) / (1.0 - alpha) * (1.0 - alpha / before))
-                .max(0.0)
-                .sqrt();
+        let sigma = eta * ((1.0 - before) / (1.0 - alpha) * (1.0 - alpha / before)).max(0.0).sqrt();
         steps.push(Step {
             timestep,
             alpha,
@@ -158,11 +155,7 @@ pub fn ddpm_table(
 fn signal(schedule: &Schedule, timestep: usize) -> Result<f64, ScheduleError> {
     let alphas = schedule.alphas_cumprod();
     match alphas.get(timestep) {
-        None => Err(ScheduleError::value(
-            "timestep",
-            format!("below {}", alphas.len()),
-            timestep,
-        )),
+        None => Err(ScheduleError::value("timestep", format!("below {}", alphas.len()), timestep)),
         Some(&alpha) if alpha > 0.0 => Ok(alpha),
         Some(_) => Err(ScheduleError::NoSignal { timestep }),
     }

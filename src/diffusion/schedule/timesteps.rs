@@ -50,16 +50,10 @@ impl Spacing {
         offset: usize,
     ) -> Result<Vec<usize>, ScheduleError> {
         if !(1..=train).contains(&count) {
-            return Err(ScheduleError::value(
-                "steps",
-                format!("1 to {train}"),
-                count,
-            ));
+            return Err(ScheduleError::value("steps", format!("1 to {train}"), count));
         }
         let ascending: Vec<usize> = match self {
-            Self::Leading => (0..count)
-                .map(|index| index * (train / count) + offset)
-                .collect(),
+            Self::Leading => (0..count).map(|index| index * (train / count) + offset).collect(),
             Self::Uniform => (0..train).step_by(train / count).collect(),
             Self::Linspace => evenly_spaced(0.0, (train - 1) as f64, count)
                 .map(|t| t.round_ties_even() as usize)

@@ -49,24 +49,13 @@ impl Extents {
 
     /// A product of matrices: `rows` pixels and one tap.
     pub fn product(rows: usize, in_channels: usize, out_channels: usize) -> Self {
-        Self::new(
-            TensorType::f32(&[1, 1, rows, in_channels]),
-            [1, 1],
-            out_channels,
-            1,
-            [0; 4],
-        )
+        Self::new(TensorType::f32(&[1, 1, rows, in_channels]), [1, 1], out_channels, 1, [0; 4])
     }
 
     /// Type of the output in storage `element`.
     pub fn y(&self, element: ElementType) -> TensorType {
-        TensorType::f32(&[
-            self.batch,
-            self.out_height,
-            self.out_width,
-            self.out_channels,
-        ])
-        .with_element(element)
+        TensorType::f32(&[self.batch, self.out_height, self.out_width, self.out_channels])
+            .with_element(element)
     }
 
     /// Output pixels in all images.
@@ -127,11 +116,7 @@ pub(super) fn check_weight(
         return Ok(());
     }
     let expected = "[kernel_height, kernel_width, in_channels, out_channels]";
-    Err(ShapeError::new(
-        op,
-        format!("weight must be {expected}, found {weight}"),
-        operands,
-    ))
+    Err(ShapeError::new(op, format!("weight must be {expected}, found {weight}"), operands))
 }
 
 /// Height and width of the output.
@@ -149,20 +134,14 @@ pub(super) fn output(
         let (pixels, taps) = (image[axis], kernel[axis]);
         let name = ["height", "width"][axis];
         if stride == 0 || taps == 0 {
-            return wrong(format!(
-                "stride {stride} and kernel {name} {taps} must be at least 1"
-            ));
+            return wrong(format!("stride {stride} and kernel {name} {taps} must be at least 1"));
         }
         if padding.iter().any(|&zeros| zeros >= taps) {
-            return wrong(format!(
-                "padding {padding:?} must be below the kernel {name}, {taps}"
-            ));
+            return wrong(format!("padding {padding:?} must be below the kernel {name}, {taps}"));
         }
         let padded = pixels + padding[0] + padding[1];
         let Some(room) = padded.checked_sub(taps) else {
-            return wrong(format!(
-                "kernel {name} {taps} exceeds the padded {name} {padded}"
-            ));
+            return wrong(format!("kernel {name} {taps} exceeds the padded {name} {padded}"));
         };
         output[axis] = room / stride + 1;
     }

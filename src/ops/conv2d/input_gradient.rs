@@ -31,10 +31,7 @@ impl fmt::Display for Conv2dInputGradient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (attributes, Self { height, width, .. }) =
             (attributes(self.stride, self.padding), self);
-        write!(
-            f,
-            "conv2d_input_gradient{{{attributes} height={height} width={width}}}"
-        )
+        write!(f, "conv2d_input_gradient{{{attributes} height={height} width={width}}}")
     }
 }
 
@@ -45,13 +42,7 @@ impl Conv2dInputGradient {
 
     fn extents(&self, dy: TensorType, weight: TensorType) -> Extents {
         let kernel = [weight.shape[0], weight.shape[1]];
-        Extents::new(
-            self.dx(dy, weight),
-            kernel,
-            weight.shape[3],
-            self.stride,
-            self.padding,
-        )
+        Extents::new(self.dx(dy, weight), kernel, weight.shape[3], self.stride, self.padding)
     }
 }
 
@@ -61,19 +52,12 @@ impl Operator for Conv2dInputGradient {
         let [dy, weight] = operands(op, inputs)?;
         extents::check_images(op, "dy", dy, inputs)?;
         extents::check_weight(op, weight, inputs)?;
-        let (image, kernel) = (
-            [self.height, self.width],
-            [weight.shape[0], weight.shape[1]],
-        );
+        let (image, kernel) = ([self.height, self.width], [weight.shape[0], weight.shape[1]]);
         let [height, width] =
             extents::output(op, image, kernel, self.stride, self.padding, inputs)?;
         let expected = dy.with_shape(&[dy.shape[0], height, width, weight.shape[3]]);
         if dy != expected {
-            return Err(ShapeError::new(
-                op,
-                format!("dy must be {expected}, found {dy}"),
-                inputs,
-            ));
+            return Err(ShapeError::new(op, format!("dy must be {expected}, found {dy}"), inputs));
         }
         Ok(vec![self.dx(dy, weight)])
     }
@@ -96,9 +80,7 @@ impl Operator for Conv2dInputGradient {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -110,9 +92,6 @@ impl Operator for Conv2dInputGradient {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let [dy, weight] = [inputs[0], inputs[1]];
         let bytes = dy.bytes() + weight.bytes() + self.dx(dy, weight).bytes();
-        Cost {
-            flops: self.extents(dy, weight).flops(),
-            bytes,
-        }
+        Cost { flops: self.extents(dy, weight).flops(), bytes }
     }
 }

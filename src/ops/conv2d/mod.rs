@@ -65,9 +65,7 @@ impl Operator for Conv2d {
         };
         if in_channels != x.shape[3] {
             let found = x.shape[3];
-            return wrong(format!(
-                "weight has {in_channels} input channels, x has {found}"
-            ));
+            return wrong(format!("weight has {in_channels} input channels, x has {found}"));
         }
         let bias = TensorType::f32(&[out_channels]);
         if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
@@ -82,12 +80,7 @@ impl Operator for Conv2d {
             self.padding,
             inputs,
         )?;
-        Ok(vec![x.with_shape(&[
-            x.shape[0],
-            height,
-            width,
-            out_channels,
-        ])])
+        Ok(vec![x.with_shape(&[x.shape[0], height, width, out_channels])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -97,10 +90,7 @@ impl Operator for Conv2d {
         let (channels, outputs) = (extents.in_channels, extents.out_channels);
         let mut y = Tensor::zeros(extents.y(ElementType::F32).shape);
         if let Some(bias) = inputs.get(2) {
-            y.data
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, y)| *y = bias.data[i % outputs]);
+            y.data.iter_mut().enumerate().for_each(|(i, y)| *y = bias.data[i % outputs]);
         }
         extents.for_each_tap(|tap, source, pixel| {
             for c in 0..channels {
@@ -127,22 +117,13 @@ impl Operator for Conv2d {
         if backward.needs(0) {
             let of = backward.type_of(x);
             let (height, width) = (of.shape[1], of.shape[2]);
-            let gradient = Conv2dInputGradient {
-                stride,
-                padding,
-                height,
-                width,
-            };
+            let gradient = Conv2dInputGradient { stride, padding, height, width };
             gradients[0] = Some(backward.push(gradient, &[dy, weight])?);
         }
         if backward.needs(1) {
             let of = backward.type_of(weight);
             let kernel = [of.shape[0], of.shape[1]];
-            let gradient = Conv2dWeightGradient {
-                stride,
-                padding,
-                kernel,
-            };
+            let gradient = Conv2dWeightGradient { stride, padding, kernel };
             gradients[1] = Some(backward.push(gradient, &[x, dy])?);
         }
         if equation.inputs.len() == 3 && backward.needs(2) {
@@ -167,10 +148,7 @@ impl Operator for Conv2d {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let extents = self.extents(inputs[0], inputs[1]);
         let bytes: u64 = inputs.iter().map(TensorType::bytes).sum();
-        Cost {
-            flops: extents.flops(),
-            bytes: bytes + extents.y(inputs[0].element).bytes(),
-        }
+        Cost { flops: extents.flops(), bytes: bytes + extents.y(inputs[0].element).bytes() }
     }
 }
 
@@ -197,38 +175,21 @@ pub(super) fn cases() -> Vec<Case> {
         let extents = Extents::new(x, kernel, outputs, stride, padding);
         let [kernel_height, kernel_width] = kernel;
         let weight = TensorType::f32(&[kernel_height, kernel_width, x.shape[3], outputs]);
-        let [x, weight, bias, dy] = [
-            x,
-            weight,
-            TensorType::f32(&[outputs]),
-            extents.y(ElementType::F32),
-        ]
-        .map(Input::normal);
+        let [x, weight, bias, dy] =
+            [x, weight, TensorType::f32(&[outputs]), extents.y(ElementType::F32)]
+                .map(Input::normal);
         let (height, width) = (extents.in_height, extents.in_width);
         let taps = kernel_height * kernel_width;
-        let input_gradient = Conv2dInputGradient {
-            stride,
-            padding,
-            height,
-            width,
-        };
-        let weight_gradient = Conv2dWeightGradient {
-            stride,
-            padding,
-            kernel,
-        };
+        let input_gradient = Conv2dInputGradient { stride, padding, height, width };
+        let weight_gradient = Conv2dWeightGradient { stride, padding, kernel };
         let conv = Conv2d { stride, padding };
         cases.extend([
             Case::new(conv, vec![x.clone(), weight.clone(), bias])
                 .terms(taps * extents.in_channels + 1)
                 .half(&[0, 1]),
             Case::new(conv, vec![x.clone(), weight.clone()]).terms(taps * extents.in_channels),
-            Case::new(input_gradient, vec![dy.clone(), weight])
-                .terms(taps * outputs)
-                .half(&[0, 1]),
-            Case::new(weight_gradient, vec![x, dy])
-                .terms(extents.pixels())
-                .half(&[0, 1]),
+            Case::new(input_gradient, vec![dy.clone(), weight]).terms(taps * outputs).half(&[0, 1]),
+            Case::new(weight_gradient, vec![x, dy]).terms(extents.pixels()).half(&[0, 1]),
         ]);
     }
     cases

@@ -99,38 +99,20 @@ fn candidates(
     let kernel = conv2d_tiled::Forward { x, weight, bias, y };
     let overrides = conv2d_tiled::Overrides::default();
     let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
-    let mut candidates = vec![Candidate {
-        name: "tiled",
-        dispatches: vec![dispatch],
-    }];
+    let mut candidates = vec![Candidate { name: "tiled", dispatches: vec![dispatch] }];
     if let Some(lanes) = target.subgroup {
         // Neighbouring taps share what they load where neighbouring outputs have neighbouring
         // sources; in narrow images the zeros between the rows would eat the gain.
         let shares = params.stride == 1 && params.spread == 1 && params.kernel_width == 3;
-        let taps = if shares && params.out_width >= 16 {
-            3
-        } else {
-            1
-        };
+        let taps = if shares && params.out_width >= 16 { 3 } else { 1 };
         // As many sums as the widest registers hold, or a software driver keeps in its cache.
         let rows_per_lane = (32 / lanes).min(4);
-        let overrides = conv2d_subgroup::Overrides {
-            lanes,
-            rows_per_lane,
-            taps,
-        };
+        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps };
         let rows = lanes * rows_per_lane;
         let (params, grid) = tiled_params(params, rows as usize, lanes as usize, taps);
         let kernel = conv2d_subgroup::Forward { x, weight, bias, y };
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-        offer(
-            target,
-            &mut candidates,
-            Candidate {
-                name: "subgroup",
-                dispatches,
-            },
-        );
+        offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
     }
     candidates
 }
@@ -159,11 +141,7 @@ fn tiled_params(
     let column_groups = params.out_channels4.div_ceil(columns4 as u32);
     let pixels = params.batch as usize * lattice_height as usize * lattice_width as usize;
     let [y, z, _] = fold(pixels.div_ceil(rows));
-    let params = conv2d_subgroup::Params {
-        lattice_width,
-        column_groups,
-        ..params
-    };
+    let params = conv2d_subgroup::Params { lattice_width, column_groups, ..params };
     (params, [column_groups * spread * spread, y, z])
 }
 
@@ -178,19 +156,10 @@ pub(in crate::ops) fn weight_gradient(
     let mut candidates = vec![{
         let (tile, rows4) = (TILE_COLUMNS4, TILE_COLUMNS4);
         let split = Split::new(lowering, extents, rows4, tile, dweight);
-        let kernel = conv2d_weight_gradient_tiled::Forward {
-            x,
-            dy,
-            dweight: split.partial,
-        };
+        let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
         let overrides = conv2d_weight_gradient_tiled::Overrides::default();
         let params = bytemuck::cast(split.params);
-        split.candidate(
-            lowering,
-            "tiled",
-            kernel.dispatch(params, overrides, split.grid),
-            dweight,
-        )
+        split.candidate(lowering, "tiled", kernel.dispatch(params, overrides, split.grid), dweight)
     }];
     if let Some(lanes) = target.subgroup {
         let overrides = conv2d_weight_gradient_subgroup::Overrides {
@@ -198,11 +167,7 @@ pub(in crate::ops) fn weight_gradient(
             ..conv2d_weight_gradient_subgroup::Overrides::default()
         };
         let split = Split::new(lowering, extents, lanes as usize, lanes as usize, dweight);
-        let kernel = conv2d_weight_gradient_subgroup::Forward {
-            x,
-            dy,
-            dweight: split.partial,
-        };
+        let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight: split.partial };
         let dispatch = kernel.dispatch(split.params, overrides, split.grid);
         let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
         offer(&target, &mut candidates, subgroup);
@@ -237,11 +202,7 @@ impl Split {
         let tiles_down = (extents.taps() * extents.in_channels.div_ceil(4)).div_ceil(rows4);
         let tiles_across = extents.out_channels.div_ceil(4).div_ceil(columns4);
         let target = lowering.target();
-        let wanted = if target.software {
-            SOFTWARE_WORKGROUPS
-        } else {
-            GPU_WORKGROUPS
-        };
+        let wanted = if target.software { SOFTWARE_WORKGROUPS } else { GPU_WORKGROUPS };
         let fitting = (target.max_binding / of.bytes()).max(1) as usize;
         let slots = wanted
             .div_ceil(tiles_down * tiles_across)
@@ -265,12 +226,7 @@ impl Split {
             slot_pixels: slot_pixels as u32,
         };
         let grid = [tiles_across as u32, tiles_down as u32, slots as u32];
-        Self {
-            params,
-            grid,
-            slots,
-            partial: fold_slots::slots(lowering, slots, dweight),
-        }
+        Self { params, grid, slots, partial: fold_slots::slots(lowering, slots, dweight) }
     }
 
     fn candidate(
@@ -281,9 +237,6 @@ impl Split {
         dweight: Value,
     ) -> Candidate {
         let fold = fold_slots::fold(lowering, self.slots, self.partial, dweight);
-        Candidate {
-            name,
-            dispatches: [product].into_iter().chain(fold).collect(),
-        }
+        Candidate { name, dispatches: [product].into_iter().chain(fold).collect() }
     }
 }

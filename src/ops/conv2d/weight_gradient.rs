@@ -28,10 +28,7 @@ pub struct Conv2dWeightGradient {
 impl fmt::Display for Conv2dWeightGradient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (attributes, [height, width]) = (attributes(self.stride, self.padding), self.kernel);
-        write!(
-            f,
-            "conv2d_weight_gradient{{{attributes} kernel={height},{width}}}"
-        )
+        write!(f, "conv2d_weight_gradient{{{attributes} kernel={height},{width}}}")
     }
 }
 
@@ -57,11 +54,7 @@ impl Operator for Conv2dWeightGradient {
             extents::output(op, image, self.kernel, self.stride, self.padding, inputs)?;
         let expected = x.with_shape(&[x.shape[0], height, width, dy.shape.last()]);
         if dy != expected {
-            return Err(ShapeError::new(
-                op,
-                format!("dy must be {expected}, found {dy}"),
-                inputs,
-            ));
+            return Err(ShapeError::new(op, format!("dy must be {expected}, found {dy}"), inputs));
         }
         Ok(vec![self.dweight(x, dy)])
     }
@@ -84,9 +77,7 @@ impl Operator for Conv2dWeightGradient {
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable {
-            op: self.to_string(),
-        })
+        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -98,9 +89,6 @@ impl Operator for Conv2dWeightGradient {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let [x, dy] = [inputs[0], inputs[1]];
         let bytes = x.bytes() + dy.bytes() + self.dweight(x, dy).bytes();
-        Cost {
-            flops: self.extents(x, dy).flops(),
-            bytes,
-        }
+        Cost { flops: self.extents(x, dy).flops(), bytes }
     }
 }

@@ -15,60 +15,26 @@ impl UNetConfig {
         }
         let levels = self.block_out_channels.len();
         range("block_out_channels", levels, 1, 16, "levels")?;
-        range(
-            "down_block_types",
-            self.down_block_types.len(),
-            levels,
-            levels,
-            "levels",
-        )?;
-        range(
-            "up_block_types",
-            self.up_block_types.len(),
-            levels,
-            levels,
-            "levels",
-        )?;
+        range("down_block_types", self.down_block_types.len(), levels, levels, "levels")?;
+        range("up_block_types", self.up_block_types.len(), levels, levels, "levels")?;
         for &channels in &self.block_out_channels {
             range("block_out_channels", channels, 1, MAX_CHANNELS, "channels")?;
         }
         range("in_channels", self.in_channels, 1, MAX_CHANNELS, "channels")?;
-        range(
-            "out_channels",
-            self.out_channels,
-            1,
-            MAX_CHANNELS,
-            "channels",
-        )?;
+        range("out_channels", self.out_channels, 1, MAX_CHANNELS, "channels")?;
         range("layers_per_block", self.layers_per_block, 1, 1000, "layers")?;
         range("downsample_padding", self.downsample_padding, 0, 1, "zeros")?;
         let frequencies = self.block_out_channels[0] / 2;
         if frequencies > 0 {
-            range(
-                "freq_shift",
-                self.freq_shift,
-                0,
-                frequencies - 1,
-                "frequencies",
-            )?;
+            range("freq_shift", self.freq_shift, 0, frequencies - 1, "frequencies")?;
         }
-        range(
-            "time_embedding_dim",
-            self.time_width(),
-            1,
-            MAX_CHANNELS,
-            "channels",
-        )?;
+        range("time_embedding_dim", self.time_width(), 1, MAX_CHANNELS, "channels")?;
         if let Some(classes) = self.num_class_embeds {
             range("num_class_embeds", classes, 1, MAX_CHANNELS, "classes")?;
         }
         if !(self.mid_block_scale_factor.is_finite() && self.mid_block_scale_factor != 0.0) {
             let found = self.mid_block_scale_factor;
-            return Err(value(
-                "mid_block_scale_factor",
-                "a number other than 0",
-                found,
-            ));
+            return Err(value("mid_block_scale_factor", "a number other than 0", found));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(value("dropout", "at least 0 and below 1", self.dropout));
@@ -109,15 +75,8 @@ impl UNetConfig {
         let Some(width) = self.attention_head_dim else {
             return Ok(());
         };
-        let encoder = self
-            .down_block_types
-            .iter()
-            .map(|block| *block == DownBlock::Attention);
-        let decoder = self
-            .up_block_types
-            .iter()
-            .rev()
-            .map(|block| *block == UpBlock::Attention);
+        let encoder = self.down_block_types.iter().map(|block| *block == DownBlock::Attention);
+        let decoder = self.up_block_types.iter().rev().map(|block| *block == UpBlock::Attention);
         let levels = self.block_out_channels.iter().zip(encoder.zip(decoder));
         let with_attention = levels.filter(|(_, (down, up))| *down || *up);
         let middle = self.has_middle_attention().then(|| self.deepest_channels());
@@ -141,12 +100,7 @@ impl UNetConfig {
         if fits(height) && fits(width) {
             return Ok(());
         }
-        Err(ConfigError::Image {
-            levels,
-            multiple,
-            height,
-            width,
-        })
+        Err(ConfigError::Image { levels, multiple, height, width })
     }
 
     /// Number of resolutions.
@@ -167,8 +121,7 @@ impl UNetConfig {
 
     /// Heads of an attention over `channels`.
     pub fn heads(&self, channels: usize) -> usize {
-        self.attention_head_dim
-            .map_or(1, |width| channels / width.max(1))
+        self.attention_head_dim.map_or(1, |width| channels / width.max(1))
     }
 
     /// Has the middle an attention?
@@ -179,20 +132,15 @@ impl UNetConfig {
     /// Groups of the norm in the middle's attention. There is none, unlike everywhere else, if the
     /// time scales and shifts and `attn_norm_num_groups` is absent.
     pub fn middle_norm_groups(&self) -> Option<usize> {
-        self.attn_norm_num_groups
-            .or(match self.resnet_time_scale_shift {
-                TimeScaleShift::Default => Some(self.norm_num_groups),
-                TimeScaleShift::ScaleShift => None,
-            })
+        self.attn_norm_num_groups.or(match self.resnet_time_scale_shift {
+            TimeScaleShift::Default => Some(self.norm_num_groups),
+            TimeScaleShift::ScaleShift => None,
+        })
     }
 }
 
 fn value(key: &'static str, expected: impl ToString, found: impl ToString) -> ConfigError {
-    ConfigError::Value {
-        key,
-        expected: expected.to_string(),
-        found: found.to_string(),
-    }
+    ConfigError::Value { key, expected: expected.to_string(), found: found.to_string() }
 }
 
 fn range(
@@ -205,10 +153,7 @@ fn range(
     if (least..=most).contains(&found) {
         return Ok(());
     }
-    let expected = if least == most {
-        format!("{least} {unit}")
-    } else {
-        format!("{least} to {most} {unit}")
-    };
+    let expected =
+        if least == most { format!("{least} {unit}") } else { format!("{least} to {most} {unit}") };
     Err(value(key, expected, found))
 }
