@@ -1,4 +1,5 @@
 //! The executor: replay without waiting, transfers, what it refuses and how, time on the device.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use ddim::{
     Error,
     gpu::{Clock, Executor, Gpu, GpuError, GpuOptions},
@@ -433,7 +434,8 @@ fn refused(gpu: &Gpu, square: Square) -> String {
 #[test]
 fn a_custom_dispatch_is_held_against_its_shader() {
     let Some(gpu) = support::gpu() else { return };
-    let wrongs: [(fn(Dispatch, Value) -> Dispatch, &str); 7] = [
+    type Bind = fn(Dispatch, Value) -> Dispatch;
+    let wrongs: [(Bind, &str); 7] = [
         (|d, x| d.read(3, x), "no storage buffer is used at binding 3"),
         (|d, x| d.read(9, x), "no storage buffer is used at binding 9"),
         (|d, x| d.read(1, x), "binding 1 is bound twice"),

@@ -60,7 +60,8 @@ fn check(case: &Case) -> Result<(), String> {
             let got = gradient.data[element];
             // Cancellation grows with the sum that is differenced.
             let tolerance = TOLERANCE * scale + 1e-10 * above.abs();
-            if !((got - want).abs() <= tolerance) {
+            let error = (got - want).abs();
+            if error.is_nan() || error > tolerance {
                 return Err(format!("operand {input}[{element}]: {got} for {want}"));
             }
         }

@@ -114,7 +114,8 @@ fn draw(gpu: &Gpu, op: Op, operands: &[(TensorType, f32)], first_image: u32) -> 
 fn a_split_batch_draws_the_same_bits() {
     let Some(gpu) = support::gpu() else { return };
     let images = |batch| TensorType::f32(&[batch, 7, 5, 3]);
-    let kinds: [&dyn Fn(usize) -> (Op, Vec<(TensorType, f32)>); 4] = [
+    type Kind<'a> = &'a dyn Fn(usize) -> (Op, Vec<(TensorType, f32)>);
+    let kinds: [Kind; 4] = [
         &|batch| (DrawNormal { of: images(batch), stream: 1 }.into(), vec![]),
         &|batch| (DrawTimesteps { batch, count: 1000, stream: 1 }.into(), vec![]),
         &|batch| (Dropout { rate: 0.3.into(), stream: 1 }.into(), vec![(images(batch), 1.0)]),

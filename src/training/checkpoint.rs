@@ -75,14 +75,25 @@ pub fn write_pipeline(
     write_text(&folder.join("model_index.json"), &format!("{index:#}\n"))
 }
 
-/// Reads the model of a pipeline folder: its configuration, schedule and weights as arenas.
+/// What a pipeline folder holds.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The model.
+    pub unet: UNet,
+    /// Its noise schedule.
+    pub scheduler: SchedulerConfig,
+    /// Where its parameters lie in the arenas.
+    pub layout: ArenaLayout,
+    /// The parameters.
+    pub arenas: Vec<Vec<f32>>,
+}
+
+/// Reads a pipeline folder, of [`Trainer::save`] or of diffusers; `max_binding` is the device's
+/// largest binding, in bytes.
 ///
 /// # Errors
 /// If a file is missing, damaged, or does not fit the others; the error names it.
-pub fn read_pipeline(
-    folder: &Path,
-    max_binding: u64,
-) -> Result<(UNet, SchedulerConfig, ArenaLayout, Vec<Vec<f32>>), Error> {
+pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error> {
     let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
     let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
     let layout = ArenaLayout::new(unet.parameters()?, max_binding);
@@ -90,7 +101,7 @@ pub fn read_pipeline(
     let path = folder.join("unet/diffusion_pytorch_model.safetensors");
     let weights = Parameters::read(&path, expected)?;
     let arenas = super::trainer::arenas_of(&layout, &weights)?;
-    Ok((unet, scheduler, layout, arenas))
+    Ok(Pipeline { unet, scheduler, layout, arenas })
 }
 
 impl Trainer {

@@ -4,7 +4,7 @@ mod step;
 mod trainer;
 mod validation;
 
-pub use checkpoint::{Settings, read_pipeline, write_pipeline};
+pub use checkpoint::{Pipeline, Settings, read_pipeline, write_pipeline};
 pub use step::{Given, TrainingGraph, TrainingOptions};
 pub use trainer::{Metrics, Trainer, arenas_of, parameters_of};
 pub use validation::Validation;

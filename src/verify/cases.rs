@@ -174,7 +174,8 @@ impl Case {
             let (error, allowed) = ((got - want).abs(), atol + rtol * want.abs());
             // Written so that NaN on either side fails, and stays the worst.
             let passes = error <= allowed;
-            if !passes && worst.is_none_or(|(other, most)| !(error - allowed <= other - most)) {
+            let excess = error - allowed;
+            if !passes && worst.is_none_or(|(e, most)| excess.is_nan() || excess > e - most) {
                 worst = Some((error, allowed));
             }
         }

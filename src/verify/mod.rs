@@ -244,7 +244,7 @@ fn compare(
         for (column, (&got, &want)) in got.iter().zip(want).enumerate() {
             let (error, tolerance) = ((got - want).abs(), case.tolerance(of, want, max_abs));
             // Written so that NaN on either side fails.
-            if !(error <= tolerance) {
+            if error.is_nan() || error > tolerance {
                 let element = row * columns + column;
                 return Err(Mismatch::Element { output, element, got, want, error, tolerance });
             }

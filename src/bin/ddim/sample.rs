@@ -12,7 +12,7 @@ use ddim::{
     diffusion::{Sampler, SamplingGraph, schedule::Table},
     gpu::{Gpu, GpuError},
     ops::LoweringError,
-    training::read_pipeline,
+    training::{Pipeline, read_pipeline},
     unet::{ArenaLayout, UNet},
 };
 use std::{
@@ -143,7 +143,8 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
     let folder = &arguments.model;
-    let (unet, scheduler, layout, arenas) = read_pipeline(folder, gpu.target().max_binding)?;
+    let Pipeline { unet, scheduler, layout, arenas } =
+        read_pipeline(folder, gpu.target().max_binding)?;
     let (height, width) = match (arguments.size, unet.config().sample_size) {
         (Some(size), _) => (size, size),
         (None, Some(size)) => size.sides(),
