@@ -4,7 +4,7 @@
 //! ```sh
 //! cargo bench                                  # all
 //! cargo bench -- conv2d/                       # one group
-//! cargo bench -- 'conv2d.*8,32,32,128'         # a regular expression
+//! cargo bench -- 'conv2d.*8x32x32x128'         # a regular expression
 //! ```
 #![allow(missing_docs, reason = "criterion_group makes a public function")]
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -54,6 +54,12 @@ fn training_graph(gpu: &Gpu, unet: &UNet, batch: usize) -> Graph {
 /// `conv2d` of `conv2d{stride=1 padding=1,1,1,1}`.
 fn name(op: &Op) -> String {
     op.to_string().split('{').next().unwrap_or_default().to_owned()
+}
+
+/// `8x32x32x128`
+fn shape(of: &TensorType) -> String {
+    let extents: Vec<String> = of.shape.iter().map(ToString::to_string).collect();
+    extents.join("x")
 }
 
 /// Operands of the op's own cases, at these shapes: what is a probability or a counter there is
@@ -119,7 +125,7 @@ fn each_op(criterion: &mut Criterion<GpuTime>) {
         if matches!(op, Op::View(_) | Op::Pack(_)) {
             continue;
         }
-        let shapes: Vec<String> = types.iter().map(ToString::to_string).collect();
+        let shapes: Vec<String> = types.iter().map(shape).collect();
         let group_name = name(op);
         let attributes = op.to_string().trim_start_matches(&group_name).to_owned();
         let title = format!("{attributes} {}", shapes.join(" ")).trim_start().to_owned();

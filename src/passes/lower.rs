@@ -1,4 +1,5 @@
 //! Equations to dispatches, and which values are parts of others.
+use super::{Lowered, Part, Parts};
 use crate::{
     error::Error,
     graph::{Equation, Graph, Update},
@@ -12,42 +13,20 @@ use std::{
     fmt::Display,
 };
 
-/// A value that lies inside another one.
-#[derive(Clone, Copy, Debug)]
-pub struct Part {
-    /// The value that holds it.
-    pub whole: Value,
-    /// First byte.
-    pub offset: u64,
-}
-
-/// A graph as dispatches over values that have no place yet.
-#[derive(Debug)]
-pub struct Lowered {
-    /// In order.
-    pub dispatches: Vec<Dispatch>,
-    /// Types of all values, scratch included.
-    pub types: Vec<TensorType>,
-    /// Values that share the bytes of another.
-    pub parts: HashMap<Value, Part>,
-    /// Values that several equations fill, bit by bit: their gaps must stay zero.
-    pub arenas: HashSet<Value>,
-}
-
 /// Lowers every equation in order.
 ///
 /// # Errors
 /// If an equation cannot run on the target, or reads state after it was updated in place.
-pub fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowered, Error> {
+pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowered, Error> {
     let mut lowering = Lowering::new(target, choose, graph.types.clone());
-    let mut parts: HashMap<Value, Part> = HashMap::new();
+    let mut parts = Parts::default();
     let mut arenas = HashSet::new();
     let placeable = placeable(graph);
     for equation in &graph.equations {
         match &equation.op {
             Op::View(view) => {
                 let part = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };
-                parts.insert(equation.outputs[0], part);
+                parts.0.insert(equation.outputs[0], part);
             }
             Op::Pack(pack) => {
                 let arena = equation.outputs[0];
@@ -55,10 +34,10 @@ pub fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowe
                 for (&operand, &offset) in equation.inputs.iter().zip(&pack.offsets) {
                     let part = Part { whole: arena, offset: 4 * offset as u64 };
                     if placeable.contains(&operand) {
-                        parts.insert(operand, part);
+                        parts.0.insert(operand, part);
                     } else {
                         let place = lowering.scratch(graph.type_of(operand));
-                        parts.insert(place, part);
+                        parts.0.insert(place, part);
                         lowering.equation(&equation.scope, Cost::default(), |lowering| {
                             lowering.push(copy_dispatch(operand, place, graph.type_of(operand)))
                         })?;
@@ -68,7 +47,7 @@ pub fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowe
             op => {
                 for &(output, input) in op.in_place() {
                     let whole = equation.inputs[input];
-                    parts.insert(equation.outputs[output], Part { whole, offset: 0 });
+                    parts.0.insert(equation.outputs[output], Part { whole, offset: 0 });
                 }
                 let types: Vec<_> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
                 let cost = op.cost(&types);
@@ -80,7 +59,7 @@ pub fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowe
     check_in_place(graph, &parts)?;
     let mut replaced = HashSet::new();
     for &Update { state, next } in &graph.updates {
-        let (root, offset) = place(&parts, next);
+        let (root, offset) = parts.place(next);
         if (root, offset) == (state, 0) {
             continue;
         }
@@ -116,16 +95,6 @@ fn placeable(graph: &Graph) -> HashSet<Value> {
     made.copied().filter(once).collect()
 }
 
-/// The buffer-owning value behind `value`, and the first byte in it.
-pub fn place(parts: &HashMap<Value, Part>, value: Value) -> (Value, u64) {
-    let (mut value, mut offset) = (value, 0);
-    while let Some(part) = parts.get(&value) {
-        offset += part.offset;
-        value = part.whole;
-    }
-    (value, offset)
-}
-
 fn copy_dispatch(x: Value, y: Value, of: TensorType) -> Dispatch {
     let overrides = copy::Overrides::default();
     let blocks = of.bytes().div_ceil(16) as u32;
@@ -140,11 +109,11 @@ fn copy_dispatch(x: Value, y: Value, of: TensorType) -> Dispatch {
 
 /// Nothing may read a value after an op has updated it where it lies; the op's own results are
 /// the new contents.
-fn check_in_place(graph: &Graph, parts: &HashMap<Value, Part>) -> Result<(), Error> {
+fn check_in_place(graph: &Graph, parts: &Parts) -> Result<(), Error> {
     let mut updated: HashMap<Value, &Equation> = HashMap::new();
     let check = |updated: &HashMap<Value, &Equation>, value: Value, reader: &dyn Display| {
-        let Some(by) = updated.get(&place(parts, value).0) else { return Ok(()) };
-        let mut holders = std::iter::successors(Some(value), |v| Some(parts.get(v)?.whole));
+        let Some(by) = updated.get(&parts.place(value).0) else { return Ok(()) };
+        let mut holders = std::iter::successors(Some(value), |v| Some(parts.0.get(v)?.whole));
         if holders.any(|holder| by.outputs.contains(&holder)) {
             return Ok(());
         }
@@ -156,7 +125,7 @@ fn check_in_place(graph: &Graph, parts: &HashMap<Value, Part>) -> Result<(), Err
             check(&updated, value, &equation.op)?;
         }
         for &(_, input) in equation.op.in_place() {
-            updated.insert(place(parts, equation.inputs[input]).0, equation);
+            updated.insert(parts.place(equation.inputs[input]).0, equation);
         }
     }
     for update in &graph.updates {
@@ -164,7 +133,7 @@ fn check_in_place(graph: &Graph, parts: &HashMap<Value, Part>) -> Result<(), Err
     }
     for &value in &graph.outputs {
         // State, and views of it, are read after the run for what it then holds.
-        if !graph.inputs.contains(&place(parts, value).0) {
+        if !graph.inputs.contains(&parts.place(value).0) {
             check(&updated, value, &"the caller")?;
         }
     }

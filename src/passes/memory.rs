@@ -4,7 +4,7 @@
 //! ranges, so temporaries are not ranges of one heap: each lives in a *slot*, a whole buffer that
 //! values share over time. Slots are filled greedily by size, as in "Efficient Memory Management
 //! for Deep Neural Net Inference" (Pisarchyk and Lee 2020, section 4.2).
-use super::lower::{Lowered, place};
+use super::Lowered;
 use crate::{
     error::Error,
     graph::Graph,
@@ -26,19 +26,19 @@ struct Life {
 /// # Errors
 /// If a persistent buffer passes the device's largest binding, or one dispatch reads and writes
 /// one buffer.
-pub fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
+pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
     let Lowered { dispatches, types, parts, arenas } = lowered;
     let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
     let mut persistent: Vec<Value> = graph.inputs.clone();
     let mut lives: HashMap<Value, Life> = HashMap::new();
     for (index, dispatch) in dispatches.iter().enumerate() {
         for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
-            let root = place(&parts, value).0;
+            let root = parts.place(value).0;
             lives.entry(root).or_insert(Life { first: index, last: index }).last = index;
         }
     }
     for value in &graph.outputs {
-        if let Some(life) = lives.get_mut(&place(&parts, *value).0) {
+        if let Some(life) = lives.get_mut(&parts.place(*value).0) {
             life.last = usize::MAX;
         }
     }
@@ -81,7 +81,7 @@ pub fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Er
 
     let placements: Vec<Option<Placement>> = (0..types.len())
         .map(|index| {
-            let (root, offset) = place(&parts, Value::new(index));
+            let (root, offset) = parts.place(Value::new(index));
             homes.get(&root).map(|&buffer| Placement { buffer, offset })
         })
         .collect();

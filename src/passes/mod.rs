@@ -2,8 +2,10 @@
 use crate::{
     error::Error,
     graph::Graph,
-    plan::{Choose, FirstOffered, Plan, Target},
+    plan::{Choose, Dispatch, FirstOffered, Plan, Target},
+    value::{TensorType, Value},
 };
+use std::collections::{HashMap, HashSet};
 
 mod autodiff;
 mod lower;
@@ -33,4 +35,42 @@ pub fn compile_with(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
     }
     let lowered = lower::lower(&graph, target, choose)?;
     memory::plan(&graph, lowered, target)
+}
+
+/// A value that lies inside another one.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// The value that holds it.
+    whole: Value,
+    /// First byte.
+    offset: u64,
+}
+
+/// A graph as dispatches over values that have no place yet.
+#[derive(Debug)]
+struct Lowered {
+    /// In order.
+    dispatches: Vec<Dispatch>,
+    /// Types of all values, scratch included.
+    types: Vec<TensorType>,
+    /// Where values lie that have no buffer of their own.
+    parts: Parts,
+    /// Values that several equations fill, bit by bit: their gaps must stay zero.
+    arenas: HashSet<Value>,
+}
+
+/// Values that share the bytes of another.
+#[derive(Debug, Default)]
+struct Parts(HashMap<Value, Part>);
+
+impl Parts {
+    /// The buffer-owning value behind `value`, and the first byte in it.
+    fn place(&self, mut value: Value) -> (Value, u64) {
+        let mut offset = 0;
+        while let Some(part) = self.0.get(&value) {
+            offset += part.offset;
+            value = part.whole;
+        }
+        (value, offset)
+    }
 }

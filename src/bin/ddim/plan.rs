@@ -87,14 +87,10 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     let parameters = thousands(layout.elements() as u64);
     writeln!(out, "{what}, {batch} images of {height}x{width}, {parameters} parameters")?;
     writeln!(out, "for {adapter}")?;
-    let text = plan.to_string();
     if arguments.summary {
-        // The dispatches come first, each with its scope behind slashes.
-        for line in text.lines().skip(plan.dispatches.len()) {
-            writeln!(out, "{line}")?;
-        }
+        writeln!(out, "{}", plan.totals())?;
     } else {
-        writeln!(out, "\nGraph\n{graph}\nDispatches\n{text}")?;
+        writeln!(out, "\nGraph\n{graph}\nDispatches\n{plan}")?;
     }
     Ok(())
 }

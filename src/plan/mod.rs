@@ -1,0 +1,143 @@
+//! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
+//! or check a [`Plan`]; only `gpu/` turns one into silicon.
+use crate::value::{TensorType, Value};
+use std::{collections::HashSet, fmt};
+
+mod dispatch;
+mod target;
+
+pub use dispatch::{
+    Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_WORKGROUPS, Scope, Storage, fold,
+};
+pub use target::{Candidate, Choose, FirstOffered, Target};
+
+/// What a planned buffer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BufferRole {
+    /// An input or state: keeps its contents from run to run.
+    Persistent,
+    /// A temporary, shared by values whose lives do not meet.
+    Slot,
+}
+
+/// A buffer that the executor allocates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedBuffer {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Use.
+    pub role: BufferRole,
+}
+
+/// Where a value lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// First byte.
+    pub offset: u64,
+}
+
+/// Dispatches in order, and where their operands live.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Types of all values, scratch included.
+    pub types: Vec<TensorType>,
+    /// Place of each value; `None` if no dispatch touches it.
+    pub placements: Vec<Option<Placement>>,
+    /// Buffers to allocate.
+    pub buffers: Vec<PlannedBuffer>,
+    /// One step.
+    pub dispatches: Vec<Dispatch>,
+    /// Values that callers may write.
+    pub inputs: Vec<Value>,
+    /// Values that callers may read after a run.
+    pub outputs: Vec<Value>,
+    /// Largest sum of the bytes of values alive at once: what no placement can undercut.
+    pub live_bytes: u64,
+    /// Bytes if every value had a buffer of its own.
+    pub unplanned_bytes: u64,
+}
+
+impl Plan {
+    /// Bytes of all planned buffers.
+    pub fn peak_bytes(&self) -> u64 {
+        self.buffers.iter().map(|buffer| buffer.bytes).sum()
+    }
+
+    /// Cost of one step.
+    pub fn cost(&self) -> Cost {
+        let mut total = Cost::default();
+        for dispatch in &self.dispatches {
+            total += dispatch.cost;
+        }
+        total
+    }
+
+    /// Number of distinct pipelines.
+    pub fn pipelines(&self) -> usize {
+        let kernels = self.dispatches.iter().map(|dispatch| dispatch.kernel.to_string());
+        kernels.collect::<HashSet<_>>().len()
+    }
+
+    /// Launches, pipelines, work and memory of the plan, a line each.
+    pub fn totals(&self) -> String {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        format!(
+            "dispatches        {}\n\
+             pipelines         {}\n\
+             GFLOP             {:.3}\n\
+             planned peak      {:.2} MiB\n\
+             most live at once {:.2} MiB\n\
+             unplanned         {:.2} MiB\n\
+             plan hash         {:016x}",
+            self.dispatches.len(),
+            self.pipelines(),
+            self.cost().flops as f64 / 1e9,
+            mib(self.peak_bytes()),
+            mib(self.live_bytes),
+            mib(self.unplanned_bytes),
+            self.hash(),
+        )
+    }
+
+    /// A hash of everything that decides the bits of a result: kernels, parameters, grids.
+    /// The same on every machine (FNV-1a), so that reports can quote it.
+    pub fn hash(&self) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut eat = |bytes: &[u8]| {
+            for byte in bytes {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        };
+        for dispatch in &self.dispatches {
+            eat(dispatch.kernel.to_string().as_bytes());
+            eat(dispatch.kernel.source.as_bytes());
+            eat(&dispatch.params);
+            eat(bytemuck::cast_slice(&dispatch.workgroups));
+        }
+        hash
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for dispatch in &self.dispatches {
+            write!(f, "{} [", dispatch.kernel)?;
+            for (n, binding) in dispatch.bindings.iter().enumerate() {
+                let separator = if n == 0 { "" } else { " " };
+                match binding.value {
+                    Some(value) => write!(f, "{separator}{}={value}", binding.name)?,
+                    None => write!(f, "{separator}{}=-", binding.name)?,
+                }
+            }
+            let [x, y, z] = dispatch.workgroups;
+            write!(f, "] {x}x{y}x{z}")?;
+            if !dispatch.scope.as_str().is_empty() {
+                write!(f, "   // {}", dispatch.scope.as_str())?;
+            }
+            writeln!(f)?;
+        }
+        write!(f, "{}", self.totals())
+    }
+}

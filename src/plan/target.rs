@@ -1,0 +1,56 @@
+//! What a device offers, and the choice between kernel families.
+use super::Dispatch;
+
+/// What lowering must know of a device: plain data, so that plans are made without one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The subgroup's size where it is fixed and within 4 to 32; kernels that broadcast through
+    /// it are offered only then.
+    pub subgroup: Option<u32>,
+    /// A CPU pretending to be a GPU (lavapipe, SwiftShader).
+    pub software: bool,
+    /// Whether shaders may store f16.
+    pub f16: bool,
+    /// Largest binding, bytes.
+    pub max_binding: u64,
+    /// Alignment of a storage binding's offset, bytes.
+    pub storage_alignment: u64,
+}
+
+impl Default for Target {
+    /// WebGPU's floor: no subgroups, no f16, default limits.
+    fn default() -> Self {
+        Self {
+            subgroup: None,
+            software: false,
+            f16: false,
+            max_binding: 128 << 20,
+            storage_alignment: 256,
+        }
+    }
+}
+
+/// One way of computing an equation: a complete list of dispatches.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Name of the family, printed with the plan.
+    pub name: &'static str,
+    /// What it runs.
+    pub dispatches: Vec<Dispatch>,
+}
+
+/// Decides between kernel families.
+pub trait Choose {
+    /// Index of the candidate to run for `op` (its printed form) on `target`.
+    fn choose(&self, target: &Target, op: &str, candidates: &[Candidate]) -> usize;
+}
+
+/// Ops offer their candidates best first for the target; this takes the first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FirstOffered;
+
+impl Choose for FirstOffered {
+    fn choose(&self, _: &Target, _: &str, _: &[Candidate]) -> usize {
+        0
+    }
+}

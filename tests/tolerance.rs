@@ -1,0 +1,84 @@
+//! The tolerances of the op tests are tight enough: what they must catch, they catch.
+use ddim::{
+    ops::{self, Case, Conv2d, Input, Linear, Operator},
+    reference::Tensor,
+    value::TensorType,
+};
+
+/// Whether `got` would pass for `want`.
+fn passes(case: &Case, got: &Tensor, want: &Tensor) -> bool {
+    let of = case.output_types().expect("a sound case")[0];
+    let max_abs = want.max_abs();
+    let within =
+        |(got, want): (&f64, &f64)| (got - want).abs() <= case.tolerance(of, *want, max_abs);
+    got.data.iter().zip(&want.data).all(within)
+}
+
+fn output(case: &Case, operands: &[Tensor]) -> Tensor {
+    case.op.reference(&operands.iter().collect::<Vec<_>>()).remove(0)
+}
+
+/// The output with what `change` does to the operands, against the right one.
+fn survives(case: &Case, change: impl Fn(&mut [Tensor])) -> bool {
+    let mut changed = case.tensors();
+    change(&mut changed);
+    passes(case, &output(case, &changed), &output(case, &case.tensors()))
+}
+
+/// In both storages.
+fn storages(case: Case) -> [Case; 2] {
+    [case.clone(), case.in_half()]
+}
+
+#[test]
+fn one_dropped_tap_fails() {
+    let x = TensorType::f32(&[1, 6, 6, 32]);
+    let weight = TensorType::f32(&[3, 3, 32, 16]);
+    let conv = Conv2d { stride: 1, padding: [1; 4] };
+    let case =
+        Case::new(conv, vec![Input::normal(x), Input::normal(weight)]).terms(9 * 32).half(&[0, 1]);
+    for case in storages(case) {
+        assert!(survives(&case, |_| ()), "{}", case.title());
+        for tap in 0..9 {
+            let dropped = |operands: &mut [Tensor]| {
+                operands[1].data[tap * 32 * 16..][..32 * 16].fill(0.0);
+            };
+            assert!(!survives(&case, dropped), "{}: tap {tap}", case.title());
+        }
+    }
+}
+
+#[test]
+fn one_dropped_channel_of_256_fails() {
+    let (x, weight) = (TensorType::f32(&[3, 256]), TensorType::f32(&[256, 8]));
+    let case =
+        Case::new(Linear, vec![Input::normal(x), Input::normal(weight)]).terms(256).half(&[0, 1]);
+    for case in storages(case) {
+        assert!(survives(&case, |_| ()), "{}", case.title());
+        for channel in 0..256 {
+            let dropped = |operands: &mut [Tensor]| operands[1].data[channel * 8..][..8].fill(0.0);
+            assert!(!survives(&case, dropped), "{}: channel {channel}", case.title());
+        }
+    }
+}
+
+/// Every case of every op: an output with one element off by a thousandth of the largest, or NaN
+/// anywhere, fails; in f16, whose spacing is of that size, by a hundredth.
+#[test]
+fn one_wrong_element_fails() {
+    for case in ops::cases() {
+        let halves = (!case.half.is_empty()).then(|| case.clone().in_half());
+        for (case, share) in [(case, 1e-3)].into_iter().chain(halves.map(|case| (case, 1e-2))) {
+            let want = output(&case, &case.tensors());
+            if want.max_abs() == 0.0 {
+                continue;
+            }
+            let mut got = want.clone();
+            let last = got.data.len() - 1;
+            got.data[last] += share * want.max_abs();
+            assert!(!passes(&case, &got, &want), "{}", case.title());
+            got.data[last] = f64::NAN;
+            assert!(!passes(&case, &got, &want), "{}: NaN", case.title());
+        }
+    }
+}
