@@ -96,7 +96,7 @@ fn forward(
     let first_x = (i32(phase_x * params.stride + first_kx) - i32(params.left)) / i32(params.spread);
     let in_channels4 = (params.in_channels + 3u) / 4u;
 
-    var sum: array<vec4<f32>, ROWS>;
+    var total: array<vec4<f32>, ROWS>;
     var offset_y = first_y;
     for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
         var offset_x = first_x;
@@ -110,6 +110,8 @@ fn forward(
                 base[r] = select(0u, ((image[r] + u32(iy)) * params.in_width + u32(ix)) * in_channels4, inside[r]);
             }
             let tap = (ky * params.kernel_width + kx) * params.in_channels;
+            // Short sums meet longer ones, of a tap and then of the pixel: a third of the rounding.
+            var sum: array<vec4<f32>, ROWS>;
             for (var k = 0u; k < in_channels4; k++) {
                 var a: array<vec4<f32>, LOADS>;
                 for (var r = 0u; r < LOADS; r++) {
@@ -124,7 +126,7 @@ fn forward(
                     }
                 }
                 for (var i = 0u; i < ROWS; i++) {
-                    var s = sum[i];
+                    var s = vec4<f32>();
                     for (var t = 0u; t < TAPS; t++) {
                         let r = (i + t) / LANES;
                         let source = (i + t) % LANES;
@@ -133,8 +135,11 @@ fn forward(
                         s = fma(vec4<f32>(subgroupShuffle(a[r].z, source)), b[t * 4u + 2u], s);
                         s = fma(vec4<f32>(subgroupShuffle(a[r].w, source)), b[t * 4u + 3u], s);
                     }
-                    sum[i] = s;
+                    sum[i] += s;
                 }
+            }
+            for (var i = 0u; i < ROWS; i++) {
+                total[i] += sum[i];
             }
             offset_x += i32(TAPS);
         }
@@ -149,7 +154,7 @@ fn forward(
         for (var i = 0u; i < LANES; i++) {
             let pixel = subgroupShuffle(place[r], i);
             if pixel != NOWHERE && own_column < params.out_channels4 {
-                y[pixel * params.out_channels4 + column] = narrow_activation(sum[r * LANES + i] + addend);
+                y[pixel * params.out_channels4 + column] = narrow_activation(total[r * LANES + i] + addend);
             }
         }
     }

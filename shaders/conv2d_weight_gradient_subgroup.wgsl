@@ -42,6 +42,9 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dy: array<activation4>;
 @group(0) @binding(3) var<storage, read_write> dweight: array<vec4<f32>>;
 
+// Pixels that are added before they meet the total: a short sum rounds less. A multiple of PIXELS.
+const BLOCK = 32u;
+
 @compute @workgroup_size(LANES)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
@@ -57,36 +60,43 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
     let own_column = group.x * LANES + lane;
     let column = min(own_column, params.out_channels4 - 1u);
 
-    var sum: array<vec4<f32>, 4u * LANES>;
+    var total: array<vec4<f32>, 4u * LANES>;
     let first = group.z * params.slot_pixels;
     let end = min(first + params.slot_pixels, params.pixels);
     var ox = first % params.out_width;
     var oy = first / params.out_width % params.out_height;
     var image = first / params.out_width / params.out_height * params.in_height;
-    for (var pixel = first; pixel < end; pixel += PIXELS) {
-        var a: array<vec4<f32>, PIXELS>;
-        var b: array<vec4<f32>, PIXELS>;
-        for (var p = 0u; p < PIXELS; p++) {
-            let iy = i32(oy * params.stride) + offset_y;
-            let ix = i32(ox * params.stride) + offset_x;
-            let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width) && pixel + p < end;
-            let source = select(0u, (image + u32(iy)) * params.in_width + u32(ix), inside);
-            a[p] = select(vec4<f32>(), widen_activation(x[source * in_channels4 + c4]), inside);
-            b[p] = widen_activation(dy[min(pixel + p, end - 1u) * params.out_channels4 + column]);
-            let next_row = ox + 1u == params.out_width;
-            let next_image = next_row && oy + 1u == params.out_height;
-            ox = select(ox + 1u, 0u, next_row);
-            oy = select(select(oy, oy + 1u, next_row), 0u, next_image);
-            image = select(image, image + params.in_height, next_image);
-        }
-        for (var i = 0u; i < LANES; i++) {
-            for (var q = 0u; q < 4u; q++) {
-                var total = sum[i * 4u + q];
-                for (var p = 0u; p < PIXELS; p++) {
-                    total = fma(vec4<f32>(subgroupShuffle(a[p][q], i)), b[p], total);
-                }
-                sum[i * 4u + q] = total;
+    for (var block = first; block < end; block += BLOCK) {
+        let block_end = min(block + BLOCK, end);
+        var sum: array<vec4<f32>, 4u * LANES>;
+        for (var pixel = block; pixel < block_end; pixel += PIXELS) {
+            var a: array<vec4<f32>, PIXELS>;
+            var b: array<vec4<f32>, PIXELS>;
+            for (var p = 0u; p < PIXELS; p++) {
+                let iy = i32(oy * params.stride) + offset_y;
+                let ix = i32(ox * params.stride) + offset_x;
+                let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width) && pixel + p < end;
+                let source = select(0u, (image + u32(iy)) * params.in_width + u32(ix), inside);
+                a[p] = select(vec4<f32>(), widen_activation(x[source * in_channels4 + c4]), inside);
+                b[p] = widen_activation(dy[min(pixel + p, end - 1u) * params.out_channels4 + column]);
+                let next_row = ox + 1u == params.out_width;
+                let next_image = next_row && oy + 1u == params.out_height;
+                ox = select(ox + 1u, 0u, next_row);
+                oy = select(select(oy, oy + 1u, next_row), 0u, next_image);
+                image = select(image, image + params.in_height, next_image);
             }
+            for (var i = 0u; i < LANES; i++) {
+                for (var q = 0u; q < 4u; q++) {
+                    var s = sum[i * 4u + q];
+                    for (var p = 0u; p < PIXELS; p++) {
+                        s = fma(vec4<f32>(subgroupShuffle(a[p][q], i)), b[p], s);
+                    }
+                    sum[i * 4u + q] = s;
+                }
+            }
+        }
+        for (var i = 0u; i < 4u * LANES; i++) {
+            total[i] += sum[i];
         }
     }
 
@@ -97,7 +107,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
         let rows = select(0u, min(params.in_channels - channel, 4u), subgroupShuffle(own_row4, i) < rows4);
         for (var q = 0u; q < 4u; q++) {
             if q < rows && own_column < params.out_channels4 {
-                dweight[(first_row + q) * params.out_channels4 + column] = sum[i * 4u + q];
+                dweight[(first_row + q) * params.out_channels4 + column] = total[i * 4u + q];
             }
         }
     }

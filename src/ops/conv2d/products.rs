@@ -186,6 +186,8 @@ struct Split {
 /// Workgroups that keep a software driver's threads, or a large GPU, busy.
 const SOFTWARE_WORKGROUPS: usize = 16;
 const GPU_WORKGROUPS: usize = 512;
+/// Operands of a slot that stay in a core's cache while one tile after another reads them.
+const CACHE_BYTES: usize = 1 << 20;
 /// Pixels below which a slot costs more to add than it saves.
 const SLOT_PIXELS: usize = 64;
 
@@ -202,12 +204,15 @@ impl Split {
         let tiles_down = (extents.taps() * extents.in_channels.div_ceil(4)).div_ceil(rows4);
         let tiles_across = extents.out_channels.div_ceil(4).div_ceil(columns4);
         let target = lowering.target();
-        let wanted = if target.software { SOFTWARE_WORKGROUPS } else { GPU_WORKGROUPS };
+        let (wanted, cached) = if target.software {
+            let channels = extents.in_channels + extents.out_channels;
+            let bytes = 4 * channels * extents.pixels();
+            (SOFTWARE_WORKGROUPS.div_ceil(tiles_down * tiles_across), bytes.div_ceil(CACHE_BYTES))
+        } else {
+            (GPU_WORKGROUPS.div_ceil(tiles_down * tiles_across), 1)
+        };
         let fitting = (target.max_binding / of.bytes()).max(1) as usize;
-        let slots = wanted
-            .div_ceil(tiles_down * tiles_across)
-            .min(extents.pixels() / SLOT_PIXELS)
-            .clamp(1, fitting);
+        let slots = wanted.max(cached).min(extents.pixels() / SLOT_PIXELS).clamp(1, fitting);
         let slot_pixels = extents.pixels().div_ceil(slots);
         let slots = extents.pixels().div_ceil(slot_pixels);
         let params = conv2d_weight_gradient_subgroup::Params {
