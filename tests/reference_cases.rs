@@ -1,0 +1,197 @@
+//! The reference cases on the device, through the library's own check of them.
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use ddim::{
+    Error,
+    gpu::Gpu,
+    verify::{CasesError, Outcome, Summary, reference_cases},
+    weights::{Numbers, Storage, Stored, read_tensors, write_tensors},
+};
+use serde_json::{Value, json};
+
+mod support;
+
+/// Why cases of these groups are skipped, and how many for each reason: what this crate does not
+/// compute. None of it is a convolution, norm, activation, attention, block, resampling, linear
+/// layer, embedding, loss, optimizer, U-Net, training run or schedule of the DDPM family.
+const SKIPPED: [(&str, usize); 16] = [
+    ("kind annealed_langevin", 1),
+    ("kind classifier_free_guidance", 1),
+    ("kind ddim_inverse_scheduler", 1),
+    ("kind ddim_inversion", 3),
+    ("kind ddim_paper", 8),
+    ("kind geglu", 1),
+    ("kind gelu", 1),
+    ("kind layer_norm", 1),
+    ("kind probability_flow", 1),
+    ("kind slerp", 1),
+    ("kind vpsde", 2),
+    ("prediction_type sample", 1),
+    ("prediction_type v_prediction", 3),
+    ("thresholding", 1),
+    ("use_clipped_model_output", 1),
+    ("variance_type learned_range", 1),
+];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+/// The outcomes by name, in the order of the list.
+fn run(gpu: &Gpu, folder: &Path, groups: &[&str]) -> (Vec<(String, Outcome)>, Summary) {
+    let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+    let mut outcomes = Vec::new();
+    let on_result = |name: &str, outcome: &Outcome| outcomes.push((name.into(), outcome.clone()));
+    let summary = reference_cases(gpu, folder, &groups, on_result).expect("a folder of cases");
+    (outcomes, summary)
+}
+
+#[test]
+fn every_case_passes_that_this_crate_computes() {
+    let Some(gpu) = support::gpu() else { return };
+    let groups = ["ops", "unet", "train", "schedules", "samplers"];
+    let (outcomes, summary) = run(&gpu, &folder("cases"), &groups);
+    let mut skipped = BTreeMap::new();
+    for (name, outcome) in &outcomes {
+        match outcome {
+            Outcome::Passed => {}
+            Outcome::Failed(_) => println!("{}", outcome.line(name)),
+            Outcome::Skipped(reason) => *skipped.entry(reason.as_str()).or_insert(0) += 1,
+        }
+    }
+    assert_eq!(summary.failed, 0, "failures are listed above");
+    assert_eq!(skipped, BTreeMap::from(SKIPPED));
+    let index = fs::read_to_string(folder("cases").join("index.json")).expect("a list of cases");
+    let index: Value = serde_json::from_str(&index).expect("the list is JSON");
+    let listed = index["cases"].as_array().expect("a list").iter();
+    let listed = listed.filter(|case| groups.iter().any(|group| case["group"] == *group)).count();
+    assert_eq!(outcomes.len(), listed);
+    assert_eq!(summary.passed + summary.skipped, listed);
+}
+
+#[test]
+fn every_further_setting_of_the_u_net_passes() {
+    let Some(gpu) = support::gpu() else { return };
+    let (outcomes, summary) = run(&gpu, &folder("cases_unet"), &[]);
+    assert_eq!(summary, Summary { passed: 4, ..Summary::default() }, "{outcomes:?}");
+}
+
+/// A folder of one copied case, its tensors and its manifest changed on the way.
+fn changed(
+    (group, name): (&str, &str),
+    tensors: impl FnOnce(&mut Vec<Stored>, &Value),
+    manifest: impl FnOnce(&mut Value),
+) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a folder for the test");
+    let (from, to) = (folder("cases").join(group), copy.path().join(group));
+    fs::create_dir(&to).expect("room");
+    let index = json!({ "cases": [{ "group": group, "name": name }] });
+    fs::write(copy.path().join("index.json"), index.to_string()).expect("room");
+    let text = fs::read_to_string(from.join(format!("{name}.json"))).expect("a manifest");
+    let mut case: Value = serde_json::from_str(&text).expect("the manifest is JSON");
+    let file = case["file"].as_str().expect("a manifest names its file").to_owned();
+    let mut stored = read_tensors(&from.join(&file)).expect("the tensors of the case");
+    tensors(&mut stored, &case);
+    let stored: Vec<_> =
+        stored.into_iter().map(|of| (of.name, of.shape, of.numbers.into_f32())).collect();
+    let views = stored.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
+    write_tensors(&to.join(&file), Storage::F32, views).expect("room");
+    manifest(&mut case);
+    fs::write(to.join(format!("{name}.json")), case.to_string()).expect("room");
+    copy
+}
+
+/// Replaces the last element of `output`.
+fn with_last(tensors: &mut [Stored], output: &str, change: impl FnOnce(f32) -> f32) {
+    let stored = tensors.iter_mut().find(|of| of.name == output).expect("an output of the case");
+    let mut numbers = stored.numbers.clone().into_f32();
+    let last = numbers.last_mut().expect("no tensor is empty");
+    *last = change(*last);
+    stored.numbers = Numbers::F32(numbers);
+}
+
+fn only(gpu: &Gpu, folder: &Path) -> Outcome {
+    let (mut outcomes, _) = run(gpu, folder, &[]);
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0).1
+}
+
+/// An op, its gradients, a loss and an optimizer: each of a kind of its own.
+const SAMPLES: [(&str, &str, &str); 4] = [
+    ("ops", "conv3x3_s2_p0101_n2_3to4_7x5", "y"),
+    ("ops", "conv3x3_s2_p0101_n2_3to4_7x5", "gw"),
+    ("ops", "mse", "loss_mean"),
+    ("ops", "optim_adamw", "p0_after"),
+];
+
+#[test]
+fn one_element_beyond_its_tolerance_fails() {
+    let Some(gpu) = support::gpu() else { return };
+    for (group, name, output) in SAMPLES {
+        let case = (group, name);
+        let copy = changed(case, |_, _| {}, |_| {});
+        assert_eq!(only(&gpu, copy.path()), Outcome::Passed, "{name}: a faithful copy");
+
+        // The result is off by at most the tolerance to the other side.
+        let moved = |tensors: &mut Vec<Stored>, manifest: &Value| {
+            let atol = manifest["outputs"][output]["atol"].as_f64().expect("a tolerance");
+            with_last(tensors, output, |number| number + 2.5 * atol as f32);
+        };
+        let copy = changed(case, moved, |_| {});
+        let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("{name}: {output}") };
+        assert!(text.starts_with(&format!("{output} ")) && text.contains(" > "), "{text}");
+
+        let copy = changed(case, |t, _| with_last(t, output, |_| f32::NAN), |_| {});
+        let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("{name}: NaN") };
+        assert!(text.starts_with(&format!("{output} NaN > ")), "{text}");
+    }
+}
+
+#[test]
+fn nan_on_the_devices_side_fails() {
+    let Some(gpu) = support::gpu() else { return };
+    let copy = changed(("ops", "silu"), |t, _| with_last(t, "x", |_| f32::NAN), |_| {});
+    let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("NaN in x") };
+    assert!(text.contains("y NaN > "), "{text}");
+}
+
+#[test]
+fn damaged_cases_fail_by_name_and_leave_the_others_alone() {
+    let Some(gpu) = support::gpu() else { return };
+    let case = ("ops", "silu");
+    let unknown = |manifest: &mut Value| {
+        manifest["outputs"]["z"] = json!({ "atol": 1.0 });
+    };
+    let missing = |tensors: &mut Vec<Stored>, _: &Value| tensors.retain(|of| of.name != "x");
+    for (copy, words) in [
+        (changed(case, |_, _| {}, unknown), "z is missing"),
+        (changed(case, missing, |_| {}), "x is missing"),
+        (changed(case, |_, _| {}, |m| m["file"] = json!("no.safetensors")), "no.safetensors"),
+        (changed(case, |_, _| {}, |m| m["kind"] = json!(7)), "silu.json"),
+    ] {
+        let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("{words}") };
+        assert!(text.contains(words), "{text}");
+    }
+    let copy = changed(case, |_, _| {}, |_| {});
+    fs::copy(copy.path().join("ops/silu.json"), copy.path().join("ops/other.json")).expect("room");
+    let index =
+        r#"{"cases": [{"group": "ops", "name": "gone"}, {"group": "ops", "name": "other"}]}"#;
+    fs::write(copy.path().join("index.json"), index).expect("room");
+    let (_, summary) = run(&gpu, copy.path(), &["ops"]);
+    assert_eq!(summary, Summary { passed: 1, failed: 1, skipped: 0 });
+}
+
+#[test]
+fn a_group_that_is_not_there_is_an_error() {
+    let Some(gpu) = support::gpu() else { return };
+    let asked = ["ops".to_owned(), "opps".to_owned()];
+    let error = reference_cases(&gpu, &folder("cases"), &asked, |_, _| {}).expect_err("no group");
+    assert!(matches!(&error, Error::Cases(CasesError::Group { asked, .. }) if asked == "opps"));
+    assert!(error.to_string().contains("lists no group opps, only ldm, ops, "), "{error}");
+    let error = reference_cases(&gpu, Path::new("no/such"), &[], |_, _| {}).expect_err("no folder");
+    assert!(error.to_string().contains("no/such"), "{error}");
+}
