@@ -2,7 +2,8 @@
 //! what it takes to go on.
 use super::{
     TrainingError, TrainingOptions,
-    trainer::{Trainer, parameters_of},
+    arenas::{arenas_of, parameters_of},
+    trainer::Trainer,
 };
 use crate::{
     diffusion::schedule::SchedulerConfig,
@@ -100,7 +101,7 @@ pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error>
     let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
     let path = folder.join("unet/diffusion_pytorch_model.safetensors");
     let weights = Parameters::read(&path, expected)?;
-    let arenas = super::trainer::arenas_of(&layout, &weights)?;
+    let arenas = arenas_of(&layout, &weights)?;
     Ok(Pipeline { unet, scheduler, layout, arenas })
 }
 
@@ -181,7 +182,7 @@ impl Trainer {
                 }
                 weights.insert(&spec.name, spec.of.shape, data);
             }
-            let arenas = super::trainer::arenas_of(&trainer.layout, &weights)?;
+            let arenas = arenas_of(&trainer.layout, &weights)?;
             trainer.write_state(part, &arenas)?;
         }
         let step = match found.remove("step").map(|(_, data)| data).as_deref() {

@@ -1,6 +1,7 @@
 //! Feeds batches to the training plan and listens to what it records.
 use super::{
     TrainingError,
+    arenas::arenas_of,
     step::{Given, TrainingGraph, TrainingOptions},
 };
 use crate::{
@@ -281,30 +282,4 @@ impl Trainer {
 pub(super) fn coefficients(schedule: &Schedule) -> Vec<f32> {
     let levels = schedule.alphas_cumprod().iter();
     levels.flat_map(|abar| [abar.sqrt() as f32, (1.0 - abar).sqrt() as f32]).collect()
-}
-
-/// Weights as arenas.
-///
-/// # Errors
-/// If one is missing or has another shape.
-pub fn arenas_of(layout: &ArenaLayout, weights: &Parameters) -> Result<Vec<Vec<f32>>, Error> {
-    for spec in &layout.specs {
-        let fits = |p: &&crate::weights::Parameter| p.shape == spec.of.shape;
-        if weights.get(&spec.name).filter(fits).is_none() {
-            return Err(Error::MissingParameter { name: format!("{}: {}", spec.name, spec.of) });
-        }
-    }
-    Ok(layout.fill(|spec| {
-        let parameter = weights.get(&spec.name).expect("every name was looked up above");
-        Cow::Borrowed(parameter.data.as_slice())
-    }))
-}
-
-/// Arenas as weights.
-pub fn parameters_of(layout: &ArenaLayout, arenas: &[Vec<f32>]) -> Parameters {
-    let mut parameters = Parameters::default();
-    for (spec, data) in layout.extract(arenas) {
-        parameters.insert(&spec.name, spec.of.shape, data);
-    }
-    parameters
 }

@@ -31,7 +31,7 @@ use std::{
 };
 
 /// Pixels of a picture up to which 64 of them are drawn at the end; of larger ones 16.
-const SMALL: usize = 32 * 32;
+const SMALL: usize = 16 * 16;
 
 /// What the checkpoint keeps beside the library's settings.
 #[derive(Serialize, Deserialize)]
