@@ -145,6 +145,12 @@ impl Case {
         self.inputs.iter().map(|input| input.of).collect()
     }
 
+    /// Whether an operand or result is stored as f16, which not every device can.
+    pub fn stores_half(&self) -> bool {
+        let results = self.output_types().unwrap_or_default();
+        self.types().iter().chain(&results).any(|of| of.element == ElementType::F16)
+    }
+
     /// Op, operands and what is special, in one line.
     pub fn title(&self) -> String {
         let types: Vec<String> = self.inputs.iter().map(|i| i.of.to_string()).collect();

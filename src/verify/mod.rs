@@ -94,9 +94,8 @@ pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result
     let mut summary = Summary::default();
     for case in crate::ops::cases() {
         let half = (!case.half.is_empty()).then(|| case.clone().in_half());
-        for (case, in_half) in [(Some(case), false), (half, true)] {
-            let Some(case) = case else { continue };
-            let outcome = if in_half && !gpu.target().f16 {
+        for case in [case].into_iter().chain(half) {
+            let outcome = if case.stores_half() && !gpu.target().f16 {
                 Outcome::Skipped("the device stores no f16".into())
             } else {
                 match check_case(gpu, &case) {
