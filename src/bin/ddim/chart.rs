@@ -53,7 +53,7 @@ fn draw(
             .light_line_style(WHITE.mix(0.0))
             .bold_line_style(BLACK.mix(0.08))
             .x_label_formatter(&|step| format!("{step:.0}"))
-            .y_label_formatter(&|loss| format!("{loss}"))
+            .y_label_formatter(&|loss| ((loss * 1e4).round() / 1e4).to_string())
             .draw()?;
         let every = steps.len().div_ceil(POINTS).max(1);
         chart
