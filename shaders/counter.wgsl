@@ -1,6 +1,7 @@
 // The end of a step: the counter moves on, the step's numbers go to the host's history.  One invocation each.
 //   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
-// A bad step leaves the counter where it is and is remembered; the steps after it see that and change nothing either.
+// A bad step leaves the counter where it is and is remembered; the steps after it see that and change nothing either,
+// nor do they write over what it recorded.
 
 struct Params {
     /// advance: what a good step adds to the counter.
@@ -38,5 +39,7 @@ fn advance() {
 
 @compute @workgroup_size(1)
 fn record() {
-    history[key[0].z % params.capacity] = vec4<f32>(loss[0], norm[0].xyz);
+    if key[1].x == 0u {
+        history[key[0].z % params.capacity] = vec4<f32>(loss[0], norm[0].xyz);
+    }
 }

@@ -26,7 +26,7 @@ pub struct Advance {
 
 /// Keeps a step's numbers for the host, in place: row `step % capacity` of
 /// `history f32[capacity, 4]` becomes (loss, norm, scale, good); operands `history`, `key u32[8]`,
-/// `loss f32[1]`, `norm f32[4]`.
+/// `loss f32[1]`, `norm f32[4]`. After a bad step the row stays the bad step's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record;
 
@@ -104,9 +104,12 @@ impl Operator for Record {
             unreachable!("four operands, as infer found")
         };
         let mut history = (*history).clone();
-        let row = Counter::read(key).step as usize % history.shape[0];
-        let numbers = [loss.data[0], norm.data[0], norm.data[1], norm.data[2]];
-        history.data[4 * row..4 * row + 4].copy_from_slice(&numbers);
+        let counter = Counter::read(key);
+        if counter.bad_step.is_none() {
+            let row = counter.step as usize % history.shape[0];
+            let numbers = [loss.data[0], norm.data[0], norm.data[1], norm.data[2]];
+            history.data[4 * row..4 * row + 4].copy_from_slice(&numbers);
+        }
         vec![history]
     }
 
@@ -149,6 +152,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(guarded, vec![at(None), at(None), norm(1.0)]),
         Case::new(guarded, vec![at(None), at(None), norm(0.0)]).name("bad step"),
         Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0)]).name("after a bad step"),
-        Case::new(Record, vec![history, example_key(), loss, norm(1.0)]),
+        Case::new(Record, vec![history.clone(), example_key(), loss.clone(), norm(1.0)]),
+        Case::new(Record, vec![history, at(Some(6)), loss, norm(0.0)]).name("after a bad step"),
     ]
 }

@@ -122,8 +122,10 @@ impl Trainer {
                 named.push((format!("{prefix}.{}", spec.name), spec.of.shape.to_vec(), data));
             }
         }
-        // f32 holds each half of the count exactly.
-        let step = [(self.submitted >> 16) as f32, (self.submitted & 0xffff) as f32];
+        // The device's count: it stands still after a bad step, whatever was submitted since.
+        let step = self.executor.read_u32(self.graph.counter)?[2];
+        // f32 holds each half of it exactly.
+        let step = [(step >> 16) as f32, (step & 0xffff) as f32];
         named.push(("step".into(), vec![2], step.to_vec()));
         let tensors = named.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
         write_tensors(&training.join("state.safetensors"), Storage::F32, tensors)?;

@@ -169,21 +169,22 @@ impl Trainer {
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, Error> {
         let history = self.executor.read(self.graph.history)?;
         let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
-        let first = self.reported.max(self.submitted.saturating_sub(rows.len() as u64));
-        let mut metrics = Vec::new();
-        for index in first..self.submitted {
-            let [loss, norm, _, good] = rows[index as usize % rows.len()] else {
-                unreachable!("a row of the history has four columns")
-            };
-            let step = index + 1;
-            if *good == 0.0 {
-                // The device stands still since the step before; so does the host's count.
-                self.submitted = index;
-                self.reported = index;
-                return Err(TrainingError::NotFinite { step, loss: *loss, norm: *norm }.into());
-            }
-            metrics.push(Metrics { step, loss: *loss, gradient_norm: *norm });
+        let row = |index: u64| rows[index as usize % rows.len()];
+        let counter = self.executor.read_u32(self.graph.counter)?;
+        let bad = Counter::from_words(std::array::from_fn(|word| counter[word])).bad_step;
+        if let Some(index) = bad.map(u64::from) {
+            // The device stands still since the step before; so does the host's count.
+            (self.submitted, self.reported) = (index, index);
+            let (step, loss, norm) = (index + 1, row(index)[0], row(index)[1]);
+            return Err(TrainingError::NotFinite { step, loss, norm }.into());
         }
+        let first = self.reported.max(self.submitted.saturating_sub(rows.len() as u64));
+        let metrics = (first..self.submitted)
+            .map(|index| {
+                let (step, row) = (index + 1, row(index));
+                Metrics { step, loss: row[0], gradient_norm: row[1] }
+            })
+            .collect();
         self.reported = self.submitted;
         Ok(metrics)
     }
