@@ -1,0 +1,172 @@
+//! Training on the device: what a bad number may not touch, what a break may not change, and that
+//! the host waits for nothing inside.
+use std::ops::ControlFlow;
+
+use ddim::{
+    Error,
+    data::{Batch, Batches, Dataset},
+    diffusion::{Sampler, schedule::SchedulerConfig},
+    gpu::{Gpu, Stats},
+    training::{Metrics, Trainer, TrainingError},
+    unet::ArenaLayout,
+};
+
+mod support;
+mod tiny;
+
+fn batch(data: &Dataset, step: u64) -> Batch {
+    Batches::new(data, tiny::options().batch, 1, false).batch(step)
+}
+
+fn not_finite(error: Error) -> (u64, f32, f32) {
+    match error {
+        Error::Training(TrainingError::NotFinite { step, loss, norm }) => (step, loss, norm),
+        other => panic!("{other}"),
+    }
+}
+
+/// Six good steps, and the state that they leave.
+fn six_steps(gpu: &Gpu, data: &Dataset) -> (Trainer, Vec<Vec<u32>>) {
+    let mut trainer = tiny::trainer(gpu, None);
+    let start = tiny::state(&mut trainer);
+    for step in 0..6 {
+        trainer.step(&batch(data, step)).expect("a good step");
+    }
+    let state = tiny::state(&mut trainer);
+    assert!(state.iter().zip(&start).all(|(now, then)| now != then), "every part has moved");
+    (trainer, state)
+}
+
+#[test]
+fn a_nan_pixel_in_step_7_leaves_the_state_of_step_6() {
+    let Some(gpu) = support::gpu() else { return };
+    let data = tiny::few_digits();
+    let mut bad = batch(&data, 6);
+    bad.images[100] = f32::NAN;
+    for queued in [0, 3] {
+        let (mut trainer, good) = six_steps(&gpu, &data);
+        trainer.step(&bad).expect("nobody has looked yet");
+        for step in 7..7 + queued {
+            trainer.step(&batch(&data, step)).expect("nobody has looked yet");
+        }
+        // A checkpoint is that of step 6, also before anybody has looked.
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        trainer.save(folder.path(), serde_json::Value::Null).expect("room");
+        let (mut resumed, _) = Trainer::resume(&gpu, folder.path()).expect("its own checkpoint");
+        assert_eq!(resumed.steps(), 6);
+        assert!(tiny::state(&mut resumed) == good, "{queued} steps queued");
+
+        let error = trainer.metrics().expect_err("a bad step");
+        assert!(error.to_string().starts_with("step 7: the loss is NaN"), "{error}");
+        let (step, loss, norm) = not_finite(error);
+        assert_eq!(step, 7, "{queued} steps queued");
+        assert!(loss.is_nan() && norm.is_nan(), "{queued} steps queued: {loss}, {norm}");
+        assert_eq!(trainer.steps(), 6);
+        assert!(tiny::state(&mut trainer) == good, "{queued} steps queued");
+    }
+}
+
+#[test]
+fn a_run_that_went_bad_goes_on_from_its_checkpoint() {
+    let Some(gpu) = support::gpu() else { return };
+    let data = tiny::few_digits();
+    let (mut trainer, _) = six_steps(&gpu, &data);
+    let mut bad = batch(&data, 6);
+    bad.images[0] = f32::INFINITY;
+    trainer.step(&bad).expect("nobody has looked yet");
+    assert_eq!(not_finite(trainer.metrics().expect_err("a bad step")).0, 7);
+    // The device stands still until somebody decides what to do.
+    trainer.step(&batch(&data, 6)).expect("nobody has looked yet");
+    assert_eq!(not_finite(trainer.metrics().expect_err("still bad")).0, 7);
+
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    trainer.save(folder.path(), serde_json::Value::Null).expect("room");
+    let (mut resumed, _) = Trainer::resume(&gpu, folder.path()).expect("its own checkpoint");
+    let (mut unharmed, _) = six_steps(&gpu, &data);
+    for trainer in [&mut resumed, &mut unharmed] {
+        trainer.step(&batch(&data, 6)).expect("a good step");
+    }
+    let last = |metrics: Vec<Metrics>| *metrics.last().expect("a step");
+    let (resumed_step, step) = (resumed.metrics(), unharmed.metrics());
+    assert_eq!(last(resumed_step.expect("good")), last(step.expect("good")));
+    assert!(tiny::state(&mut resumed) == tiny::state(&mut unharmed));
+}
+
+#[test]
+fn a_break_changes_no_bit() {
+    let Some(gpu) = support::gpu() else { return };
+    // Labels, dropout, flips and two epochs: whatever a step draws must be as without a break.
+    let data = tiny::few_digits();
+    let (mut heard, mut heard_later) = (Vec::new(), Vec::new());
+    let train = |trainer: &mut Trainer, steps, heard: &mut Vec<Metrics>| {
+        let hear = |metrics: &[Metrics]| {
+            heard.extend(metrics);
+            ControlFlow::Continue(())
+        };
+        trainer.train(&data, steps, true, hear).expect("good data");
+    };
+    let mut unbroken = tiny::trainer(&gpu, Some(10));
+    train(&mut unbroken, 9, &mut heard);
+
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let mut broken = tiny::trainer(&gpu, Some(10));
+    train(&mut broken, 5, &mut heard_later);
+    let notes = serde_json::json!({ "data": "digits" });
+    broken.save(folder.path(), notes.clone()).expect("room");
+    drop(broken);
+    let (mut resumed, settings) = Trainer::resume(&gpu, folder.path()).expect("its checkpoint");
+    assert_eq!((resumed.steps(), &settings.notes, settings.size), (5, &notes, [8, 8]));
+    assert_eq!(settings.options, tiny::options());
+    assert_eq!(settings.plan, format!("{:016x}", resumed.plan().hash()));
+    train(&mut resumed, 9, &mut heard_later);
+
+    assert_eq!(heard.len(), 9);
+    assert!(heard.iter().map(|metrics| metrics.step).eq(1..=9));
+    assert_eq!(heard, heard_later);
+    assert!(tiny::state(&mut resumed) == tiny::state(&mut unbroken));
+}
+
+#[test]
+fn progress_may_end_a_run() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut trainer = tiny::trainer(&gpu, None);
+    let enough = |_: &[Metrics]| ControlFlow::Break(());
+    trainer.train(&tiny::few_digits(), 1000, false, enough).expect("good data");
+    assert_eq!(trainer.steps(), 1, "the first report comes after one step");
+}
+
+fn waits(stats: Stats) -> (u64, u64) {
+    (stats.waits, stats.maps)
+}
+
+#[test]
+fn the_host_waits_for_nothing_inside() {
+    let Some(gpu) = support::gpu() else { return };
+    let data = tiny::few_digits();
+    let mut trainer = tiny::trainer(&gpu, Some(10));
+    let before = trainer.executor().stats();
+    tiny::advance(&mut trainer, &data, 4, true);
+    let after = trainer.executor().stats();
+    assert_eq!(waits(after), waits(before), "in training");
+    let dispatches = trainer.plan().dispatches.len() as u64;
+    assert_eq!(after.dispatches, before.dispatches + 4 * dispatches);
+    trainer.metrics().expect("four good steps");
+    let read = trainer.executor().stats();
+    assert!(read.waits > after.waits && read.maps > after.maps, "the counters count");
+
+    let unet = tiny::unet(Some(10));
+    let layout = ArenaLayout::new(unet.parameters().expect("some"), gpu.target().max_binding);
+    let arenas = trainer.averaged_weights().expect("a device that is there");
+    let table = SchedulerConfig::default().ddim(10, 0.5).expect("ten steps");
+    let mut sampler =
+        Sampler::new(&gpu, &unet, &layout, &arenas, [3, 8, 8], &table, 1).expect("a small model");
+    sampler.set_labels(&[1, 2, 3]).expect("three labels");
+    sampler.begin(0).expect("a device that is there");
+    let before = sampler.executor().stats();
+    sampler.advance(10).expect("a device that is there");
+    let after = sampler.executor().stats();
+    assert_eq!(waits(after), waits(before), "in a trajectory");
+    let dispatches = sampler.plan().dispatches.len() as u64;
+    assert_eq!(after.dispatches, before.dispatches + 10 * dispatches);
+    assert!(sampler.images().expect("images").iter().all(|pixel| pixel.abs() <= 1.0));
+}
