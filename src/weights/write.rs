@@ -6,8 +6,13 @@ use std::path::Path;
 /// finds the old file or the new one, never a part, also after a full disk or a power cut.
 ///
 /// # Errors
-/// If the folder does not exist, or the system refuses; then `path` is untouched.
+/// If the folder does not exist, `path` is something else than a file, or the system refuses; then
+/// `path` is untouched.
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A rename would put a file in place of a device or a socket.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file: left as it is"));
+    }
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

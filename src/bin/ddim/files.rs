@@ -12,8 +12,14 @@ pub fn prepare_folder(folder: &Path) -> Result<(), Failure> {
 
 /// As [`prepare_folder`], for the folder of a file.
 pub fn prepare_file(path: &Path) -> Result<(), Failure> {
-    if path.is_dir() {
-        return Err(Failure::file(path, "is a folder, and a file is to be written there"));
+    match path.metadata() {
+        Ok(found) if found.is_dir() => {
+            return Err(Failure::file(path, "is a folder, and a file is to be written there"));
+        }
+        Ok(found) if !found.is_file() => {
+            return Err(Failure::file(path, "is a device or the like, and stays as it is"));
+        }
+        _ => {}
     }
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => prepare_folder(folder),

@@ -74,7 +74,7 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let total = u64::from(run.notes.steps);
     let every = u64::from(arguments.save_every);
     let mut progress = Progress::new("training", run.trainer.steps(), total, "steps");
-    while run.trainer.steps() < total && !stop.load(Ordering::Relaxed) {
+    while run.trainer.steps() < total {
         let until = (run.trainer.steps() / every * every + every).min(total);
         let Run { trainer, notes, history, .. } = &mut run;
         let result =
@@ -93,6 +93,10 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
             save(&mut run, out)?;
         }
         result?;
+        // Not before there is a checkpoint, however early ctrl-c came.
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
     }
     progress.finish();
     finish(&gpu, run, out, &stop)
