@@ -1,18 +1,15 @@
 //! The reference cases on the device, through the library's own check of them.
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
+use copied::{change_last, change_manifest, change_tensors, copies, folder, list, tolerance};
 use ddim::{
     Error,
     gpu::Gpu,
     verify::{CasesError, Outcome, Summary, reference_cases},
-    weights::{Numbers, Storage, Stored, read_tensors, write_tensors},
 };
 use serde_json::{Value, json};
 
+mod copied;
 mod support;
 
 /// Why cases of these groups are skipped, and how many for each reason: what this crate does not
@@ -36,10 +33,6 @@ const SKIPPED: [(&str, usize); 16] = [
     ("use_clipped_model_output", 1),
     ("variance_type learned_range", 1),
 ];
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
-}
 
 /// The outcomes by name, in the order of the list.
 fn run(gpu: &Gpu, folder: &Path, groups: &[&str]) -> (Vec<(String, Outcome)>, Summary) {
@@ -80,40 +73,6 @@ fn every_further_setting_of_the_u_net_passes() {
     assert_eq!(summary, Summary { passed: 4, ..Summary::default() }, "{outcomes:?}");
 }
 
-/// A folder of one copied case, its tensors and its manifest changed on the way.
-fn changed(
-    (group, name): (&str, &str),
-    tensors: impl FnOnce(&mut Vec<Stored>, &Value),
-    manifest: impl FnOnce(&mut Value),
-) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("a folder for the test");
-    let (from, to) = (folder("cases").join(group), copy.path().join(group));
-    fs::create_dir(&to).expect("room");
-    let index = json!({ "cases": [{ "group": group, "name": name }] });
-    fs::write(copy.path().join("index.json"), index.to_string()).expect("room");
-    let text = fs::read_to_string(from.join(format!("{name}.json"))).expect("a manifest");
-    let mut case: Value = serde_json::from_str(&text).expect("the manifest is JSON");
-    let file = case["file"].as_str().expect("a manifest names its file").to_owned();
-    let mut stored = read_tensors(&from.join(&file)).expect("the tensors of the case");
-    tensors(&mut stored, &case);
-    let stored: Vec<_> =
-        stored.into_iter().map(|of| (of.name, of.shape, of.numbers.into_f32())).collect();
-    let views = stored.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
-    write_tensors(&to.join(&file), Storage::F32, views).expect("room");
-    manifest(&mut case);
-    fs::write(to.join(format!("{name}.json")), case.to_string()).expect("room");
-    copy
-}
-
-/// Replaces the last element of `output`.
-fn with_last(tensors: &mut [Stored], output: &str, change: impl FnOnce(f32) -> f32) {
-    let stored = tensors.iter_mut().find(|of| of.name == output).expect("an output of the case");
-    let mut numbers = stored.numbers.clone().into_f32();
-    let last = numbers.last_mut().expect("no tensor is empty");
-    *last = change(*last);
-    stored.numbers = Numbers::F32(numbers);
-}
-
 fn only(gpu: &Gpu, folder: &Path) -> Outcome {
     let (mut outcomes, _) = run(gpu, folder, &[]);
     assert_eq!(outcomes.len(), 1);
@@ -133,28 +92,28 @@ fn one_element_beyond_its_tolerance_fails() {
     let Some(gpu) = support::gpu() else { return };
     for (group, name, output) in SAMPLES {
         let case = (group, name);
-        let copy = changed(case, |_, _| {}, |_| {});
+        let copy = copies(&[case]);
         assert_eq!(only(&gpu, copy.path()), Outcome::Passed, "{name}: a faithful copy");
 
         // The result is off by at most the tolerance to the other side.
-        let moved = |tensors: &mut Vec<Stored>, manifest: &Value| {
-            let atol = manifest["outputs"][output]["atol"].as_f64().expect("a tolerance");
-            with_last(tensors, output, |number| number + 2.5 * atol as f32);
-        };
-        let copy = changed(case, moved, |_| {});
+        let atol = tolerance(copy.path(), case, output);
+        change_last(copy.path(), case, output, |number| number + 2.5 * atol);
         let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("{name}: {output}") };
         assert!(text.starts_with(&format!("{output} ")) && text.contains(" > "), "{text}");
 
-        let copy = changed(case, |t, _| with_last(t, output, |_| f32::NAN), |_| {});
+        change_last(copy.path(), case, output, |_| f32::NAN);
         let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("{name}: NaN") };
         assert!(text.starts_with(&format!("{output} NaN > ")), "{text}");
     }
 }
 
+const SILU: copied::Named = ("ops", "silu");
+
 #[test]
 fn nan_on_the_devices_side_fails() {
     let Some(gpu) = support::gpu() else { return };
-    let copy = changed(("ops", "silu"), |t, _| with_last(t, "x", |_| f32::NAN), |_| {});
+    let copy = copies(&[SILU]);
+    change_last(copy.path(), SILU, "x", |_| f32::NAN);
     let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("NaN in x") };
     assert!(text.contains("y NaN > "), "{text}");
 }
@@ -162,25 +121,25 @@ fn nan_on_the_devices_side_fails() {
 #[test]
 fn damaged_cases_fail_by_name_and_leave_the_others_alone() {
     let Some(gpu) = support::gpu() else { return };
-    let case = ("ops", "silu");
-    let unknown = |manifest: &mut Value| {
-        manifest["outputs"]["z"] = json!({ "atol": 1.0 });
-    };
-    let missing = |tensors: &mut Vec<Stored>, _: &Value| tensors.retain(|of| of.name != "x");
-    for (copy, words) in [
-        (changed(case, |_, _| {}, unknown), "z is missing"),
-        (changed(case, missing, |_| {}), "x is missing"),
-        (changed(case, |_, _| {}, |m| m["file"] = json!("no.safetensors")), "no.safetensors"),
-        (changed(case, |_, _| {}, |m| m["kind"] = json!(7)), "silu.json"),
-    ] {
+    let fails = |damage: fn(&Path), words: &str| {
+        let copy = copies(&[SILU]);
+        damage(copy.path());
         let Outcome::Failed(text) = only(&gpu, copy.path()) else { panic!("{words}") };
         assert!(text.contains(words), "{text}");
-    }
-    let copy = changed(case, |_, _| {}, |_| {});
-    fs::copy(copy.path().join("ops/silu.json"), copy.path().join("ops/other.json")).expect("room");
-    let index =
-        r#"{"cases": [{"group": "ops", "name": "gone"}, {"group": "ops", "name": "other"}]}"#;
-    fs::write(copy.path().join("index.json"), index).expect("room");
+    };
+    let lacking = |folder: &Path| change_tensors(folder, SILU, |t| t.retain(|of| of.name != "x"));
+    fails(lacking, "silu.json: x is missing");
+    let asking = |folder: &Path| {
+        change_manifest(folder, SILU, |manifest| manifest["outputs"]["z"] = json!({ "atol": 1 }));
+    };
+    fails(asking, "silu.json: z is missing");
+    let misnaming =
+        |folder: &Path| change_manifest(folder, SILU, |manifest| manifest["file"] = json!("none"));
+    fails(misnaming, "ops/none");
+    fails(|folder| fs::write(folder.join("ops/silu.json"), "{").expect("room"), "silu.json");
+
+    let copy = copies(&[SILU]);
+    list(copy.path(), &[("ops", "gone"), SILU]);
     let (_, summary) = run(&gpu, copy.path(), &["ops"]);
     assert_eq!(summary, Summary { passed: 1, failed: 1, skipped: 0 });
 }

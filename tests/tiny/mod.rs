@@ -6,9 +6,10 @@ use ddim::{
     data::{Batches, Dataset, digits},
     diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
-    training::{Trainer, TrainingOptions},
-    unet::{UNet, UNetConfig},
+    training::{Trainer, TrainingOptions, parameters_of, write_pipeline},
+    unet::{ArenaLayout, UNet, UNetConfig},
 };
+use std::{borrow::Cow, path::Path};
 
 /// A model for images of 8x8 grey pixels.
 pub fn config(classes: Option<usize>) -> UNetConfig {
@@ -69,4 +70,13 @@ pub fn state(trainer: &mut Trainer) -> Vec<Vec<u32>> {
     let arenas = trainer.graph().state.concat();
     let mut read = |arena| trainer.executor().read(arena).expect("a device that is there");
     arenas.into_iter().map(|arena| read(arena).into_iter().map(f32::to_bits).collect()).collect()
+}
+
+/// A pipeline folder with weights that nobody trained; no device is needed.
+pub fn pipeline(folder: &Path) {
+    let unet = unet(None);
+    let layout = ArenaLayout::new(unet.parameters().expect("some"), 1 << 27);
+    let arenas = layout.fill(|spec| Cow::Owned(spec.initialise(1)));
+    let weights = parameters_of(&layout, &arenas);
+    write_pipeline(folder, unet.config(), &SchedulerConfig::default(), &weights).expect("room");
 }

@@ -1,0 +1,100 @@
+//! Runs the command line and hears what it says.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// What a finished command left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: Option<i32>,
+    pub out: String,
+    pub error: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("text is UTF-8");
+        let (out, error) = (text(output.stdout), text(output.stderr));
+        assert!(!out.contains("panicked") && !error.contains("panicked"), "{out}\n{error}");
+        Self { status: output.status.code(), out, error }
+    }
+}
+
+/// The command with these arguments, as from a shell.
+pub fn ddim<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ddim"));
+    command.args(arguments).env_remove("RUST_LOG");
+    quiet(&mut command);
+    command
+}
+
+/// Mesa's device-select layer complains on stderr wherever there is no desktop.
+pub fn quiet(command: &mut Command) {
+    command.env("NODEVICE_SELECT", "1");
+}
+
+/// Runs a command line of words, `{}` standing for `path`.
+pub fn run(line: &str, path: &Path) -> Ran {
+    Ran::from(ddim(words(line, path)).output().expect("the command starts"))
+}
+
+fn words(line: &str, path: &Path) -> Vec<String> {
+    let path = path.to_str().expect("temporary folders have plain names");
+    line.split_whitespace().map(|word| word.replace("{}", path)).collect()
+}
+
+/// What the command prints, which must succeed and have nothing to complain of.
+pub fn succeeds(line: &str, path: &Path) -> String {
+    let ran = run(line, path);
+    assert_eq!((ran.status, ran.error.as_str()), (Some(0), ""), "{line}: {}", ran.out);
+    ran.out
+}
+
+/// The one line in which a command must say why it fails, with all of `parts` in it.
+pub fn fails(line: &str, path: &Path, parts: &[&str]) -> String {
+    let ran = run(line, path);
+    fails_with(&ran, parts);
+    ran.error
+}
+
+pub fn fails_with(ran: &Ran, parts: &[&str]) {
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let line = ran.error.strip_suffix('\n').expect("a whole line");
+    assert!(line.starts_with("error: ") && !line.contains('\n'), "{line}");
+    for part in parts {
+        assert!(line.contains(part), "{line}\nlacks {part}");
+    }
+}
+
+pub fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder for the test")
+}
+
+/// Every file below a folder with its bytes, in order of names.
+pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            let below = files(&path).into_iter();
+            let name = PathBuf::from(path.file_name().expect("a name"));
+            found.extend(below.map(|(below, bytes)| (name.join(below), bytes)));
+        } else {
+            let bytes = std::fs::read(&path).expect("a file");
+            found.push((path.file_name().expect("a name").into(), bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The names alone.
+pub fn names(folder: &Path) -> Vec<String> {
+    files(folder).into_iter().map(|(path, _)| path.display().to_string()).collect()
+}
