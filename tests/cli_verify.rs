@@ -1,0 +1,139 @@
+//! The command line on devices: what they are, what would run on them, whether they compute right.
+#![cfg(feature = "cli")]
+
+use command::{ddim, fails, folder, run, succeeds};
+use copied::{Named, change_last, copies};
+
+mod command;
+mod copied;
+mod support;
+mod tiny;
+
+const SILU: Named = ("ops", "silu");
+const CASES: [Named; 4] = [("ops", "gelu_erf"), SILU, ("ops", "mse"), ("schedules", "timesteps")];
+
+/// The lines on cases, and the last one.
+fn verdict(out: &str) -> (Vec<&str>, &str) {
+    let mut lines: Vec<&str> = out.lines().collect();
+    let last = lines.pop().expect("a last line");
+    // The first describes the device.
+    lines.remove(0);
+    (lines, last)
+}
+
+#[test]
+fn verify_says_how_each_case_ended() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let cases = copies(&CASES);
+    let out = succeeds("verify --cases {}", cases.path());
+    let (lines, last) = verdict(&out);
+    let expected = [
+        "skipped ops/gelu_erf: kind gelu",
+        "passed ops/silu",
+        "passed ops/mse",
+        "passed schedules/timesteps",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(last, "3 passed, 0 failed, 1 skipped");
+
+    let out = succeeds("verify --cases {} --group schedules", cases.path());
+    assert_eq!(
+        verdict(&out),
+        (vec!["passed schedules/timesteps"], "1 passed, 0 failed, 0 skipped")
+    );
+    let out = succeeds("verify --cases {} --group schedules,ops", cases.path());
+    assert_eq!(verdict(&out).1, "3 passed, 0 failed, 1 skipped");
+    fails("verify --cases {} --group opps", cases.path(), &["opps", "ops, schedules"]);
+}
+
+#[test]
+fn verify_fails_if_a_case_does() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let cases = copies(&CASES);
+    change_last(cases.path(), SILU, "y", |number| number + 3.1e-4);
+    let ran = run("verify --cases {}", cases.path());
+    command::fails_with(&ran, &["1 of the checks failed"]);
+    let (lines, last) = verdict(&ran.out);
+    assert_eq!(last, "2 passed, 1 failed, 1 skipped");
+    // As in `failed ops/silu: y 3.1e-4 > 6.9e-6`.
+    let said = lines[1].strip_prefix("failed ops/silu: y ").expect(lines[1]);
+    let (error, allowed) = said.split_once(" > ").expect(said);
+    assert_eq!(error, "3.1e-4");
+    let atol = copied::tolerance(cases.path(), SILU, "y");
+    assert_eq!(allowed, format!("{atol:.1e}"));
+    // Other groups are none of its business.
+    succeeds("verify --cases {} --group schedules", cases.path());
+}
+
+#[test]
+fn devices_are_listed_with_what_matters_here() {
+    let Some(gpu) = support::gpu() else { return };
+    let at = folder();
+    let out = succeeds("devices", at.path());
+    assert!(out.contains(&format!("* {}\n", gpu.info().name)), "{out}");
+    for row in [
+        "kind",
+        "driver",
+        "subgroup kernels",
+        "f16 storage",
+        "timestamps",
+        "largest binding",
+        "largest buffer",
+        "workgroup memory",
+    ] {
+        assert!(out.lines().any(|line| line.starts_with(&format!("    {row} "))), "{row}: {out}");
+    }
+    let binding = format!("{} MiB", gpu.target().max_binding >> 20);
+    let row = out.lines().find(|line| line.contains("largest binding")).expect("the row");
+    assert!(row.ends_with(&binding), "{row}");
+    // Part of the name in any case will do.
+    let name = gpu.info().name.to_uppercase();
+    let words = ["devices", "--adapter", &name[..4]];
+    let output = ddim(words).output().expect("the command starts");
+    assert!(command::Ran::from(output).out.contains(&format!("* {}\n", gpu.info().name)));
+}
+
+#[test]
+fn plan_prints_what_would_run() {
+    let at = folder();
+    tiny::pipeline(&at.path().join("model"));
+    let plan = |arguments: &str| succeeds(&format!("plan {arguments} --batch 2"), at.path());
+    let numbers = [
+        "dispatches",
+        "pipelines",
+        "GFLOP",
+        "planned peak",
+        "most live at once",
+        "unplanned",
+        "plan hash",
+    ];
+    let value = |out: &str, number: &str| {
+        let row = out.lines().find_map(|line| line.strip_prefix(number)).expect(number);
+        row.split_whitespace().next().expect("a value").to_owned()
+    };
+    let summary = plan("{}/model --summary");
+    assert_eq!(summary.lines().count(), 2 + numbers.len(), "{summary}");
+    assert!(summary.starts_with("sampling step, 2 images of 8x8, "), "{summary}");
+
+    let whole = plan("{}/model");
+    assert!(!summary.contains("Graph") && whole.contains("\nGraph\n"), "{summary}");
+    assert!(whole.contains(" = conv2d{stride=1 padding=1,1,1,1} "), "{whole}");
+    assert!(whole.contains("// down_blocks.1/resnets.0/conv1"), "{whole}");
+    let (_, dispatches) = whole.split_once("\nDispatches\n").expect("dispatches");
+    let listed = dispatches.lines().count() - numbers.len();
+    assert_eq!(value(&whole, "dispatches"), listed.to_string());
+    for number in numbers {
+        assert_eq!(value(&summary, number), value(&whole, number));
+    }
+
+    let training = plan("{}/model --summary --train");
+    assert!(training.starts_with("training step, 2 images of 8x8, "), "{training}");
+    let float = |out: &str, number: &str| value(out, number).parse::<f64>().expect("a number");
+    assert!(float(&training, "GFLOP") > 2.0 * float(&summary, "GFLOP"), "{training}");
+    assert!(float(&training, "planned peak") < float(&training, "unplanned"), "{training}");
+    assert!(float(&training, "planned peak") >= float(&training, "most live at once"));
+}
