@@ -6,8 +6,8 @@ use ddim::{
     Error,
     data::{Batch, Batches, Dataset},
     diffusion::{Sampler, schedule::SchedulerConfig},
-    gpu::{Gpu, Stats},
-    training::{Metrics, Trainer, TrainingError},
+    gpu::{Gpu, GpuError, Stats},
+    training::{Metrics, Trainer, TrainingError, Validation},
     unet::ArenaLayout,
 };
 
@@ -169,4 +169,35 @@ fn the_host_waits_for_nothing_inside() {
     let dispatches = sampler.plan().dispatches.len() as u64;
     assert_eq!(after.dispatches, before.dispatches + 10 * dispatches);
     assert!(sampler.images().expect("images").iter().all(|pixel| pixel.abs() <= 1.0));
+}
+
+#[test]
+fn a_lost_device_is_a_typed_error_and_spares_the_checkpoint() {
+    let Some(gpu) = support::gpu() else { return };
+    let data = tiny::few_digits();
+    let mut trainer = tiny::trainer(&gpu, None);
+    tiny::advance(&mut trainer, &data, 2, false);
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    trainer.save(folder.path(), serde_json::Value::Null).expect("room");
+    let state = folder.path().join("training/state.safetensors");
+    let before = std::fs::read(&state).expect("the checkpoint");
+    let mut validation = Validation::new(&trainer, data.clone()).expect("data that fit");
+
+    gpu.device().destroy();
+    let next = batch(&data, 2);
+    for error in [
+        trainer.step(&next).expect_err("a step"),
+        trainer.metrics().expect_err("metrics"),
+        trainer.averaged_weights().expect_err("weights"),
+        validation.loss(&mut trainer).expect_err("held-out loss"),
+        trainer.train(&data, 9, false, |_| ControlFlow::Continue(())).expect_err("training"),
+        trainer.save(folder.path(), serde_json::Value::Null).expect_err("a checkpoint"),
+        Trainer::resume(&gpu, folder.path()).err().expect("a new trainer"),
+    ] {
+        assert!(matches!(error, Error::Gpu(GpuError::Lost { .. })), "{error}");
+    }
+    assert_eq!(trainer.steps(), 2);
+    assert!(std::fs::read(&state).expect("the checkpoint") == before);
+    let training = std::fs::read_dir(folder.path().join("training")).expect("the folder");
+    assert_eq!(training.count(), 2, "state and settings, no leftovers");
 }

@@ -221,4 +221,15 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     std::fs::create_dir_all(occupied.join("inside")).expect("a folder");
     assert!(write_tensors(&occupied, Storage::F32, good).is_err());
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 2, "leftovers");
+
+    #[cfg(unix)]
+    {
+        // Renaming would put a file in place of a device or a socket.
+        let socket = folder.path().join("socket");
+        let _listening = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let error = write_tensors(&socket, Storage::F32, good).expect_err("no file");
+        assert!(matches!(error, WeightsError::Write { .. }), "{error}");
+        assert!(!socket.metadata().expect("it is still there").is_file());
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 3, "leftovers");
+    }
 }

@@ -1,0 +1,165 @@
+//! What a plan says of memory: little more than must be alive at once, and what the device then
+//! really gives.
+use std::{collections::HashMap, path::Path};
+
+use ddim::{
+    data::Batch,
+    diffusion::{SamplingGraph, schedule::SchedulerConfig},
+    graph::Graph,
+    passes,
+    plan::{BufferRole, Plan, Target},
+    training::{Given, Trainer, TrainingGraph, TrainingOptions},
+    unet::{ArenaLayout, UNet, UNetConfig, UNetInputs},
+    value::TensorType,
+};
+
+mod support;
+
+const GIB: u64 = 1 << 30;
+
+/// The U-Net of Ho et al. 2020 for CIFAR-10, as diffusers describes it.
+fn cifar10() -> UNet {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/models/cifar10.json");
+    UNet::new(UNetConfig::read(&path).expect("its config")).expect("a consistent config")
+}
+
+fn layout(unet: &UNet, target: &Target) -> ArenaLayout {
+    ArenaLayout::new(unet.parameters().expect("its parameters"), target.max_binding)
+}
+
+fn training_step(target: &Target) -> Plan {
+    let (unet, options) = (cifar10(), TrainingOptions { batch: 4, ..TrainingOptions::default() });
+    let layout = layout(&unet, target);
+    let step = TrainingGraph::new(&unet, &layout, [32, 32], 1000, &options, Given::Nothing);
+    passes::compile(&step.expect("a graph").graph, target).expect("a plan")
+}
+
+fn forward(target: &Target) -> Plan {
+    let unet = cifar10();
+    let layout = layout(&unet, target);
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[1, 32, 32, 3]));
+    let timesteps = graph.input(TensorType::f32(&[1]));
+    let arenas = layout.inputs(&mut graph);
+    let views = layout.views(&mut graph, &arenas).expect("its own arenas");
+    let inputs = UNetInputs { x, timesteps, labels: None, key: None };
+    let y = unet.build(&mut graph, inputs, &views).expect("a graph");
+    graph.outputs.push(y);
+    passes::compile(&graph, target).expect("a plan")
+}
+
+fn sampling_step(target: &Target) -> Plan {
+    let unet = cifar10();
+    let layout = layout(&unet, target);
+    let step = SamplingGraph::new(&unet, &layout, [1, 32, 32], 50, false).expect("a graph");
+    step.plan(target).expect("a plan")
+}
+
+/// The largest sum of bytes alive at once, counted from the dispatches alone: persistent buffers,
+/// and in slots the ranges of all values between the first dispatch and the last that bind them.
+fn alive_at_most(plan: &Plan) -> u64 {
+    let mut lives: HashMap<usize, (usize, usize)> = HashMap::new();
+    for (at, dispatch) in plan.dispatches.iter().enumerate() {
+        for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
+            lives.entry(value.index()).or_insert((at, at)).1 = at;
+        }
+    }
+    for value in &plan.outputs {
+        if let Some(life) = lives.get_mut(&value.index()) {
+            life.1 = plan.dispatches.len();
+        }
+    }
+    let bytes = |role| {
+        let buffers = plan.buffers.iter().filter(move |buffer| buffer.role == role);
+        buffers.map(|buffer| buffer.bytes).sum::<u64>()
+    };
+    let in_slots = (0..plan.dispatches.len()).map(|at| {
+        let mut ranges: Vec<(usize, u64, u64)> = Vec::new();
+        for (&value, _) in lives.iter().filter(|(_, life)| (life.0..=life.1).contains(&at)) {
+            let place = plan.placements[value].expect("what a dispatch binds has a place");
+            if plan.buffers[place.buffer].role == BufferRole::Slot {
+                let end = place.offset + plan.types[value].bytes();
+                ranges.push((place.buffer, place.offset, end));
+            }
+        }
+        // Parts of a whole overlap it: every byte counts once.
+        ranges.sort_unstable();
+        let (mut sum, mut last) = (0, (usize::MAX, 0));
+        for (buffer, first, end) in ranges {
+            let covered = if last.0 == buffer { last.1 } else { 0 };
+            sum += end.saturating_sub(first.max(covered));
+            last = (buffer, end.max(covered));
+        }
+        sum
+    });
+    bytes(BufferRole::Persistent) + in_slots.max().unwrap_or(0)
+}
+
+fn check(target: &Target) {
+    let plans = [
+        ("forward, batch 1", forward(target)),
+        ("sampling step, batch 1", sampling_step(target)),
+        ("training step, batch 4", training_step(target)),
+    ];
+    for (what, plan) in plans {
+        let (peak, live) = (plan.peak_bytes(), plan.live_bytes);
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        println!("{what}: {:.2} MiB planned, {:.2} MiB alive", mib(peak), mib(live));
+        assert!(peak <= 2 * GIB, "{what}: {peak} bytes planned");
+        assert!(peak as f64 <= 1.15 * live as f64, "{what}: {peak} planned for {live} alive");
+        // Parameters and what the optimizer keeps of them are the least that it can be.
+        let parameters = 4 * 35_746_307 * if what.starts_with("training") { 4 } else { 1 };
+        assert!(live > parameters, "{what}: {live} alive, {parameters} of parameters");
+        // Sizes are rounded up to whole bindings, here and there.
+        let counted = alive_at_most(&plan);
+        let ratio = counted as f64 / live as f64;
+        assert!((ratio - 1.0).abs() < 0.01, "{what}: {counted} counted, {live} said to be alive");
+    }
+}
+
+#[test]
+fn the_cifar_10_model_fits_two_gibibytes_on_the_least_device() {
+    check(&Target::default());
+}
+
+#[test]
+fn the_cifar_10_model_fits_two_gibibytes_here() {
+    let Some(gpu) = support::gpu() else { return };
+    check(gpu.target());
+}
+
+#[test]
+fn a_device_gives_what_was_planned() {
+    let Some(gpu) = support::gpu() else { return };
+    let allocated = || {
+        let report = gpu.device().generate_allocator_report()?;
+        Some(report.total_allocated_bytes)
+    };
+    let Some(before) = allocated() else {
+        println!("skipped: this backend reports no allocations");
+        return;
+    };
+    // Some 48 MiB: the parameters of dispatches, and the buffers that carry images and numbers to
+    // and fro, are small beside that.
+    let config = r#"{"sample_size": 64, "layers_per_block": 1, "block_out_channels": [32, 32],
+        "down_block_types": ["DownBlock2D", "DownBlock2D"], "norm_num_groups": 8,
+        "up_block_types": ["UpBlock2D", "UpBlock2D"], "attention_head_dim": 32}"#;
+    let unet = UNet::new(UNetConfig::parse(config).expect("a config")).expect("a model");
+    let options = TrainingOptions { batch: 2, ..TrainingOptions::default() };
+    let scheduler = SchedulerConfig::default();
+    let mut trainer = Trainer::new(&gpu, unet, scheduler, [64, 64], options).expect("it fits");
+    for _ in 0..2 {
+        let images = vec![0.5; 2 * 64 * 64 * 3];
+        trainer.step(&Batch { images, labels: None }).expect("a step");
+        trainer.metrics().expect("finite numbers");
+    }
+    let growth = (allocated().expect("as before") - before) as f64;
+    let planned = trainer.plan().peak_bytes() as f64;
+    println!("{planned} bytes planned, {growth} allocated");
+    assert!((planned - growth).abs() <= 0.05 * growth, "{planned} planned, {growth} allocated");
+    drop(trainer);
+    // What an executor took, it gives back.
+    gpu.device().poll(ddim::wgpu::PollType::wait_indefinitely()).expect("nothing is under way");
+    let left = (allocated().expect("as before").saturating_sub(before)) as f64;
+    assert!(left <= 0.05 * planned, "{left} bytes are kept");
+}
