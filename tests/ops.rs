@@ -4,6 +4,8 @@ use ddim::{
     verify,
 };
 
+#[path = "support/families.rs"]
+mod families;
 mod support;
 
 fn failures(
@@ -39,5 +41,23 @@ fn every_case_agrees_in_half_precision_storage() {
     let check = |case: &Case| verify::check_case(&gpu, case).map_err(|error| error.to_string());
     let half = selected().filter(|case| !case.half.is_empty()).map(Case::in_half);
     let failed = failures(half, check);
+    assert!(failed.is_empty(), "\n{failed}");
+}
+
+#[test]
+fn every_family_agrees_with_the_reference() {
+    let Some(gpu) = support::gpu() else { return };
+    // The family offered first has passed above.
+    let check = |case: &Case| {
+        for (ranked, plan) in families::plans(case, gpu.target()).iter().skip(1) {
+            verify::check_case_with(&gpu, case, ranked).map_err(|error| {
+                let kernels = plan.dispatches.iter().map(|d| format!("\n    {}", d.kernel));
+                format!("{error}{}", kernels.collect::<String>())
+            })?;
+        }
+        Ok(())
+    };
+    let half = selected().filter(|case| gpu.target().f16 && !case.half.is_empty());
+    let failed = failures(selected().chain(half.map(Case::in_half)), check);
     assert!(failed.is_empty(), "\n{failed}");
 }

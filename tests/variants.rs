@@ -1,9 +1,8 @@
 //! Every shader in every storage type, and every kernel that lowering may choose, resolves its
 //! overrides, stays within WebGPU's default limits and translates for every backend. No GPU.
 use ddim::{
-    graph::Graph,
-    ops, passes,
-    plan::{Candidate, Choose, Target},
+    ops,
+    plan::Target,
     shaders::{ALL, Entry, Shader},
     wgpu,
 };
@@ -14,6 +13,8 @@ use naga::{
 };
 use std::collections::HashSet;
 
+#[path = "support/families.rs"]
+mod families;
 #[path = "../build/prelude.rs"]
 mod prelude;
 
@@ -56,13 +57,7 @@ fn every_kernel_that_lowering_may_choose_translates() {
     for case in ops::cases() {
         for case in [case.clone(), case.in_half()] {
             for target in targets() {
-                for rank in 0..MAX_CANDIDATES {
-                    let mut graph = Graph::new();
-                    let inputs: Vec<_> = case.types().iter().map(|of| graph.input(*of)).collect();
-                    let outputs = graph.push_all(case.op.clone(), &inputs);
-                    graph.outputs = outputs.expect("the op takes its own cases");
-                    let plan = passes::compile_with(&graph, &target, &Ranked(rank));
-                    let plan = plan.unwrap_or_else(|error| panic!("{}: {error}", case.title()));
+                for (_, plan) in families::plans(&case, &target) {
                     for dispatch in &plan.dispatches {
                         let kernel = &dispatch.kernel;
                         if !seen.insert(kernel.to_string()) {
@@ -140,19 +135,6 @@ fn the_noop_device_makes_every_pipeline() {
     }
     let error = pollster::block_on(scope.pop());
     assert!(error.is_none(), "{error:?}");
-}
-
-/// As many as any op offers.
-const MAX_CANDIDATES: usize = 4;
-
-/// Takes the candidate of this rank, or the last.
-struct Ranked(usize);
-
-impl Choose for Ranked {
-    fn choose(&self, _: &Target, _: &str, candidates: &[Candidate]) -> usize {
-        assert!(candidates.len() <= MAX_CANDIDATES, "raise MAX_CANDIDATES");
-        self.0.min(candidates.len() - 1)
-    }
 }
 
 /// Without subgroups, and with each size that the crate uses, on CPUs and GPUs.

@@ -208,3 +208,10 @@ impl<'a> Lowering<'a> {
         (self.dispatches, self.types)
     }
 }
+
+/// Adds the subgroup family to the `candidates` that pass through workgroup memory, best first:
+/// software drivers shuffle at the price of a move and load at that of twenty; GPUs the reverse.
+pub(super) fn offer(target: &Target, candidates: &mut Vec<Candidate>, subgroup: Candidate) {
+    let place = if target.software { 0 } else { candidates.len() };
+    candidates.insert(place, subgroup);
+}

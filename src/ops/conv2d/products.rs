@@ -3,7 +3,7 @@
 use super::Extents;
 use crate::{
     error::Error,
-    ops::{Lowering, fold_slots},
+    ops::{Lowering, fold_slots, lowering::offer},
     plan::{Candidate, Dispatch, Target, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, conv2d_weight_gradient_subgroup,
@@ -115,12 +115,6 @@ fn candidates(
         offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
     }
     candidates
-}
-
-/// Software drivers shuffle at the price of a move and load at that of twenty; GPUs the reverse.
-fn offer(target: &Target, candidates: &mut Vec<Candidate>, subgroup: Candidate) {
-    let place = if target.software { 0 } else { candidates.len() };
-    candidates.insert(place, subgroup);
 }
 
 /// Completes `params`, and the grid, for workgroups of `rows` pixels by `columns4` vec4s.

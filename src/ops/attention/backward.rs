@@ -1,0 +1,164 @@
+//! The gradients: Dao et al. 2022, algorithm 4.
+use super::{Extents, Heads, TILED_LANES, Tile, dot, rows};
+use crate::{
+    error::Error,
+    graph::Equation,
+    ops::{Backward, Lowering, Operator, ShapeError, lowering::offer, operands},
+    plan::{Candidate, Cost, Target, fold},
+    reference::Tensor,
+    shaders::{attention_backward as tiled, attention_backward_subgroup as subgroup},
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+/// Gradients of [`Attention`]: operands `q`, `k`, `v`, `y`, `log_sum_exp`, `dy`; outputs `dq`,
+/// `dk`, `dv`. With `p = exp(q k^T / sqrt(head size) - log_sum_exp)` and
+/// `ds = p (dy v^T - rowsum(dy y)) / sqrt(head size)`: `dq = ds k`, `dk = ds^T q`, `dv = p^T dy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttentionBackward {
+    /// Number of heads.
+    pub heads: usize,
+}
+
+impl fmt::Display for AttentionBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attention_backward{{heads={}}}", self.heads)
+    }
+}
+
+impl Operator for AttentionBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "attention_backward";
+        let [q, k, v, y, log_sum_exp, dy] = operands(op, inputs)?;
+        let extents = Extents::check(op, self.heads, inputs)?;
+        let expected = extents.log_sum_exp();
+        for (name, expected, found) in
+            [("y", q, y), ("log_sum_exp", expected, log_sum_exp), ("dy", q, dy)]
+        {
+            if found != expected {
+                let message = format!("{name} must be {expected}, found {found}");
+                return Err(ShapeError::new(op, message, inputs));
+            }
+        }
+        Ok(vec![q, k, v])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [q, k, v, y, log_sum_exp, dy] =
+            [inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5]];
+        let extents = Extents::of(q.shape, k.shape, self.heads);
+        let size = extents.head_size;
+        let [mut dq, mut dk, mut dv] =
+            [Tensor::zeros(q.shape), Tensor::zeros(k.shape), Tensor::zeros(v.shape)];
+        for row in rows(q, k, self.heads) {
+            let query = row.query..row.query + size;
+            let delta = dot(&dy.data[query.clone()], &y.data[query.clone()]);
+            for (&key, score) in row.keys.iter().zip(&row.scores) {
+                let p = (score - log_sum_exp.data[row.statistic]).exp();
+                let slope = dot(&dy.data[query.clone()], &v.data[key..key + size]) - delta;
+                let ds = extents.scale() * p * slope;
+                for c in 0..size {
+                    dq.data[row.query + c] += ds * k.data[key + c];
+                    dk.data[key + c] += ds * q.data[row.query + c];
+                    dv.data[key + c] += p * dy.data[row.query + c];
+                }
+            }
+        }
+        vec![dq, dk, dv]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [q, k, v] = [equation.inputs[0], equation.inputs[1], equation.inputs[2]];
+        let [y, log_sum_exp, dy] = [equation.inputs[3], equation.inputs[4], equation.inputs[5]];
+        let [dq, dk, dv] = [equation.outputs[0], equation.outputs[1], equation.outputs[2]];
+        let (query, key) = (lowering.type_of(q).shape, lowering.type_of(k).shape);
+        let extents = Extents::of(query, key, self.heads);
+        let heads = Heads(extents);
+        let [q, k, v] = [
+            heads.separate(lowering, q)?,
+            heads.separate(lowering, k)?,
+            heads.separate(lowering, v)?,
+        ];
+        let [y, dy] = [heads.separate(lowering, y)?, heads.separate(lowering, dy)?];
+        let placed = [dq, dk, dv].map(|value| heads.place(lowering, value));
+        let delta = lowering.scratch(extents.log_sum_exp());
+        let overrides = tiled::Overrides::default();
+        let vectors = extents.log_sum_exp().physical_elements();
+        let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
+        let kernel = tiled::RowSums { dy, y, delta_out: delta };
+        lowering.push(kernel.dispatch(tiled_params(&extents), overrides, grid))?;
+
+        let operands = [q, k, v, dy, log_sum_exp, delta];
+        let candidates = candidates(lowering.target(), &extents, operands, placed);
+        lowering.choose(&self.to_string(), candidates)?;
+
+        heads.join(lowering, placed[0], dq)?;
+        heads.join(lowering, placed[1], dk)?;
+        heads.join(lowering, placed[2], dv)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let extents = Extents::of(inputs[0].shape, inputs[1].shape, self.heads);
+        let tensors = 4 * inputs[0].bytes() + 4 * inputs[1].bytes();
+        let bytes = tensors + extents.log_sum_exp().bytes();
+        Cost { flops: 10 * extents.products(), bytes }
+    }
+}
+
+fn tiled_params(extents: &Extents) -> tiled::Params {
+    let of = extents.params();
+    tiled::Params {
+        batch: extents.batch as u32,
+        queries: of.queries,
+        keys: of.keys,
+        channels4: of.channels4,
+        head4: of.head4,
+        heads: of.heads,
+        scale: of.scale,
+    }
+}
+
+/// Both families, the better one first.
+fn candidates(
+    target: &Target,
+    extents: &Extents,
+    [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
+    [dq, dk, dv]: [Value; 3],
+) -> Vec<Candidate> {
+    let (queries, keys) = (extents.queries, extents.keys);
+    let mut candidates = vec![{
+        let params = tiled_params(extents);
+        let tile = |sums| {
+            let Tile { rows, columns } = Tile::tiled(extents, sums);
+            (TILED_LANES * rows, tiled::Overrides { rows, columns, ..Default::default() })
+        };
+        let [(query_rows, query_tile), (key_rows, key_tile)] = [tile(1), tile(2)];
+        let query = tiled::Query { q, k, v, dy, log_sum_exp, delta, dq };
+        let key_value = tiled::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
+        let dispatches = vec![
+            query.dispatch(params, query_tile, extents.grid(queries, query_rows)),
+            key_value.dispatch(params, key_tile, extents.grid(keys, key_rows)),
+        ];
+        Candidate { name: "tiled", dispatches }
+    }];
+    if let Some(lanes) = target.subgroup {
+        let params = bytemuck::cast(extents.params());
+        let tile = |sums| {
+            let Tile { rows, columns } = Tile::subgroup(extents, lanes, sums);
+            (lanes * rows, subgroup::Overrides { lanes, rows_per_lane: rows, columns })
+        };
+        let [(query_rows, query_tile), (key_rows, key_tile)] = [tile(1), tile(2)];
+        let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };
+        let key_value = subgroup::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
+        let dispatches = vec![
+            query.dispatch(params, query_tile, extents.grid(queries, query_rows)),
+            key_value.dispatch(params, key_tile, extents.grid(keys, key_rows)),
+        ];
+        offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
+    }
+    candidates
+}

@@ -1,0 +1,48 @@
+//! The table of cases of both ops.
+use super::{Attention, AttentionBackward};
+use crate::{
+    ops::{Case, Input},
+    value::TensorType,
+};
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    // (batch, queries, keys, heads, head size, deviation of q)
+    let shapes = [
+        (1, 1, 1, 1, 4, 1.0, "one token"),
+        (1, 49, 49, 2, 6, 12.0, "logits of 12, heads meet inside a vec4"),
+        (1, 64, 64, 4, 4, 1.0, "a head is one vec4"),
+        (1, 65, 7, 2, 8, 1.0, "few keys"),
+        (2, 16, 16, 3, 5, 1.0, "odd head size"),
+        (2, 20, 65, 1, 5, 1.0, "one odd head"),
+        (1, 40, 40, 1, 1, 1.0, "one channel"),
+        (1, 40, 77, 4, 40, 1.0, "cross attention"),
+        (1, 17, 33, 1, 512, 1.0, "largest head"),
+    ];
+    let mut cases = Vec::new();
+    for (batch, queries, keys, heads, size, deviation, note) in shapes {
+        let q = TensorType::f32(&[batch, queries, heads * size]);
+        let k = TensorType::f32(&[batch, keys, heads * size]);
+        let log_sum_exp = TensorType::f32(&[batch, heads, queries]);
+        let inputs = vec![Input::shifted(q, 0.0, deviation), Input::normal(k), Input::normal(k)];
+        let forward = Case::new(Attention { heads }, inputs.clone());
+        // An error of a score is an error of the weight's exponent.
+        let terms = (keys + size) * (1.0 + deviation * deviation) as usize;
+        cases.push(forward.half(&[0, 1, 2]).terms(terms).name(note));
+        if deviation > 1.0 {
+            continue;
+        }
+        // Weights exp(score - log_sum_exp) of free operands: small scores keep them of one size.
+        let inputs = vec![
+            Input::shifted(q, 0.0, 0.5),
+            Input::normal(k),
+            Input::normal(k),
+            Input::normal(q),
+            Input::uniform(log_sum_exp, 2.0, 4.0),
+            Input::normal(q),
+        ];
+        let backward = Case::new(AttentionBackward { heads }, inputs);
+        let terms = queries.max(keys) + size;
+        cases.push(backward.half(&[0, 1, 2, 3, 5]).terms(terms).name(note));
+    }
+    cases
+}

@@ -1,0 +1,128 @@
+//! Extents of an attention, and how the kernels cut them.
+use crate::{
+    ops::{ShapeError, pixel_tile::Images},
+    shaders::attention,
+    value::{Shape, TensorType},
+};
+
+/// Largest number of channels of a head: more would not fit a lane's registers.
+const MAX_HEAD_SIZE: usize = 512;
+
+/// Extents of one attention.
+#[derive(Clone, Copy)]
+pub(super) struct Extents {
+    pub batch: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub heads: usize,
+    pub head_size: usize,
+}
+
+impl Extents {
+    pub fn of(q: Shape, k: Shape, heads: usize) -> Self {
+        let tokens = |of: Shape| of.rows() / of[0];
+        let head_size = q.last() / heads;
+        Self { batch: q[0], queries: tokens(q), keys: tokens(k), heads, head_size }
+    }
+
+    /// The extents that `q`, `k` and `v`, the first of `inputs`, agree on.
+    pub fn check(op: &str, heads: usize, inputs: &[TensorType]) -> Result<Self, ShapeError> {
+        let error = |message: String| Err(ShapeError::new(op, message, inputs));
+        let [q, k, v] = [inputs[0], inputs[1], inputs[2]];
+        let queries = Images::of(op, q, inputs)?;
+        let keys = Images::of(op, k, inputs)?;
+        let channels = queries.channels;
+        if heads == 0 || channels % heads != 0 {
+            return error(format!("q has {channels} channels, not a multiple of {heads} heads"));
+        }
+        if channels / heads > MAX_HEAD_SIZE {
+            let found = channels / heads;
+            return error(format!("a head has {found} channels; at most {MAX_HEAD_SIZE} can be"));
+        }
+        if (keys.batch, keys.channels, k.element) != (queries.batch, channels, q.element) {
+            let (batch, element) = (queries.batch, q.element);
+            return error(format!("k must be {element}[{batch},keys,{channels}], found {k}"));
+        }
+        if v != k {
+            return error(format!("v must be {k}, found {v}"));
+        }
+        Ok(Self::of(q.shape, k.shape, heads))
+    }
+
+    pub fn log_sum_exp(&self) -> TensorType {
+        TensorType::f32(&[self.batch, self.heads, self.queries])
+    }
+
+    pub fn scale(&self) -> f64 {
+        1.0 / (self.head_size as f64).sqrt()
+    }
+
+    /// `vec4`s of a head that begins at one.
+    pub fn head4(&self) -> usize {
+        self.head_size.div_ceil(4)
+    }
+
+    /// `vec4`s of a token whose heads begin at one.
+    fn channels4(&self) -> usize {
+        self.heads * self.head4()
+    }
+
+    /// Whether two heads meet inside a `vec4`.
+    pub fn heads_touch(&self) -> bool {
+        self.heads > 1 && self.head_size % 4 != 0
+    }
+
+    /// Parameters of the forward kernels.
+    pub fn params(&self) -> attention::Params {
+        attention::Params {
+            queries: self.queries as u32,
+            keys: self.keys as u32,
+            channels4: self.channels4() as u32,
+            head4: self.head4() as u32,
+            heads: self.heads as u32,
+            scale: self.scale() as f32,
+        }
+    }
+
+    /// One workgroup per `rows` tokens, head and image.
+    pub fn grid(&self, tokens: usize, rows: u32) -> [u32; 3] {
+        [tokens.div_ceil(rows as usize) as u32, self.heads as u32, self.batch as u32]
+    }
+
+    pub fn products(&self) -> u64 {
+        (self.batch * self.heads * self.queries * self.keys * self.head_size) as u64
+    }
+}
+
+/// What a lane of a kernel computes, `lanes` of them side by side along a head.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Rows of scores and sums.
+    pub rows: u32,
+    /// `vec4`s of a head.
+    pub columns: u32,
+}
+
+/// Lanes along a head, and rows of lanes, in a workgroup of the tiled kernels.
+pub(super) const TILED_LANES: u32 = 8;
+
+impl Tile {
+    fn columns(extents: &Extents, lanes: u32) -> u32 {
+        (extents.head4() as u32).div_ceil(lanes)
+    }
+
+    /// For the tiled kernels: 32 vec4s of `accumulators` tensors' sums in registers.
+    pub fn tiled(extents: &Extents, accumulators: u32) -> Self {
+        let columns = Self::columns(extents, TILED_LANES);
+        let most = 32 / (columns * accumulators);
+        let rows = if most >= 4 { 4 } else { most.next_power_of_two().max(1) };
+        Self { rows, columns }
+    }
+
+    /// For the subgroup kernels, whose rows are a multiple of the `lanes`.
+    pub fn subgroup(extents: &Extents, lanes: u32, accumulators: u32) -> Self {
+        let columns = Self::columns(extents, lanes);
+        let _ = accumulators;
+        Self { rows: 1, columns }
+    }
+}

@@ -1,0 +1,172 @@
+//! Attention: Vaswani et al. 2017, eq. 1.
+use super::{Backward, Lowering, Operator, ShapeError, lowering::offer, operands};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::{Candidate, Cost, Target},
+    reference::Tensor,
+    shaders::{attention as tiled, attention_subgroup as subgroup},
+    value::{TensorType, Value},
+};
+use std::fmt;
+
+mod backward;
+mod cases;
+mod extents;
+mod heads;
+
+pub use backward::AttentionBackward;
+pub(super) use cases::cases;
+use extents::{Extents, TILED_LANES, Tile};
+use heads::Heads;
+
+/// `y = softmax(q k^T / sqrt(head size)) v` per head; head `i` owns the `i`-th run of channels.
+///
+/// | operand | shape |
+/// |---|---|
+/// | `q` | `[batch, .., channels]` with any one or two axes of queries |
+/// | `k`, `v` | `[batch, .., channels]` with any one or two axes of keys |
+/// | output `y` | as `q` |
+/// | output `log_sum_exp` | `[batch, heads, queries]`, f32: of each row of scaled scores; carries no gradient |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attention {
+    /// Number of heads; divides the channels.
+    pub heads: usize,
+}
+
+impl fmt::Display for Attention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attention{{heads={}}}", self.heads)
+    }
+}
+
+/// Scores and weights of one query of one head in f64, for the references.
+struct Row {
+    /// First element of the query in `q`, `y` and their gradients.
+    query: usize,
+    /// Position in `log_sum_exp`.
+    statistic: usize,
+    /// First element of each key in `k`, `v` and their gradients.
+    keys: Vec<usize>,
+    /// Scaled scores.
+    scores: Vec<f64>,
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn rows(q: &Tensor, k: &Tensor, heads: usize) -> Vec<Row> {
+    let extents = Extents::of(q.shape, k.shape, heads);
+    let (size, channels) = (extents.head_size, q.shape.last());
+    let mut rows = Vec::new();
+    for image in 0..extents.batch {
+        for head in 0..heads {
+            for token in 0..extents.queries {
+                let query = (image * extents.queries + token) * channels + head * size;
+                let keys: Vec<usize> = (0..extents.keys)
+                    .map(|key| (image * extents.keys + key) * channels + head * size)
+                    .collect();
+                let score = |&key: &usize| {
+                    extents.scale() * dot(&q.data[query..query + size], &k.data[key..key + size])
+                };
+                let scores = keys.iter().map(score).collect();
+                rows.push(Row { query, statistic: rows.len(), keys, scores });
+            }
+        }
+    }
+    rows
+}
+
+impl Operator for Attention {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [q, _, _] = operands("attention", inputs)?;
+        let extents = Extents::check("attention", self.heads, inputs)?;
+        Ok(vec![q, extents.log_sum_exp()])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [q, k, v] = [inputs[0], inputs[1], inputs[2]];
+        let extents = Extents::of(q.shape, k.shape, self.heads);
+        let mut y = Tensor::zeros(q.shape);
+        let mut log_sum_exp = Tensor::zeros(extents.log_sum_exp().shape);
+        for row in rows(q, k, self.heads) {
+            let maximum = row.scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
+            let sum: f64 = row.scores.iter().map(|s| (s - maximum).exp()).sum();
+            let normalizer = maximum + sum.ln();
+            log_sum_exp.data[row.statistic] = normalizer;
+            for (key, score) in row.keys.iter().zip(&row.scores) {
+                for c in 0..extents.head_size {
+                    y.data[row.query + c] += (score - normalizer).exp() * v.data[key + c];
+                }
+            }
+        }
+        vec![y, log_sum_exp]
+    }
+
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        if backward.cotangent(1).is_some() {
+            return Err(Error::NotDifferentiable { op: format!("log_sum_exp of {self}") });
+        }
+        let Some(dy) = backward.cotangent(0) else {
+            return Ok(vec![None; 3]);
+        };
+        let mut operands = equation.inputs.clone();
+        operands.extend(&equation.outputs);
+        operands.push(dy);
+        let gradients = backward.push_all(AttentionBackward { heads: self.heads }, &operands)?;
+        Ok(gradients.into_iter().map(Some).collect())
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [q, k, v] = [equation.inputs[0], equation.inputs[1], equation.inputs[2]];
+        let [y, log_sum_exp] = [equation.outputs[0], equation.outputs[1]];
+        let (query, key) = (lowering.type_of(q).shape, lowering.type_of(k).shape);
+        let extents = Extents::of(query, key, self.heads);
+        let heads = Heads(extents);
+        let apart = [
+            heads.separate(lowering, q)?,
+            heads.separate(lowering, k)?,
+            heads.separate(lowering, v)?,
+        ];
+        let placed = heads.place(lowering, y);
+        let candidates = candidates(lowering.target(), &extents, apart, [placed, log_sum_exp]);
+        lowering.choose(&self.to_string(), candidates)?;
+        heads.join(lowering, placed, y)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let extents = Extents::of(inputs[0].shape, inputs[1].shape, self.heads);
+        let tensors = 2 * inputs[0].bytes() + 2 * inputs[1].bytes();
+        let bytes = tensors + extents.log_sum_exp().bytes();
+        Cost { flops: 4 * extents.products(), bytes }
+    }
+}
+
+/// Both families, the better one first.
+fn candidates(
+    target: &Target,
+    extents: &Extents,
+    [q, k, v]: [Value; 3],
+    [y, log_sum_exp]: [Value; 2],
+) -> Vec<Candidate> {
+    let (queries, params) = (extents.queries, extents.params());
+    let Tile { rows, columns } = Tile::tiled(extents, 1);
+    let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
+    let grid = extents.grid(queries, TILED_LANES * rows);
+    let dispatches = vec![kernel.dispatch(params, tiled::Overrides { rows, columns }, grid)];
+    let mut candidates = vec![Candidate { name: "tiled", dispatches }];
+    if let Some(lanes) = target.subgroup {
+        let Tile { rows, columns } = Tile::subgroup(extents, lanes, 1);
+        let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
+        let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
+        let grid = extents.grid(queries, lanes * rows);
+        let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
+        offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
+    }
+    candidates
+}
