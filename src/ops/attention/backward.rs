@@ -145,18 +145,17 @@ fn candidates(
         ];
         Candidate { name: "tiled", dispatches }
     }];
-    if let Some(lanes) = target.subgroup {
+    if let Some(lanes) = target.subgroup
+        && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
+    {
         let params = bytemuck::cast(extents.params());
-        let tile = |sums| {
-            let Tile { rows, columns } = Tile::subgroup(extents, lanes, sums);
-            (lanes * rows, subgroup::Overrides { lanes, rows_per_lane: rows, columns })
-        };
-        let [(query_rows, query_tile), (key_rows, key_tile)] = [tile(1), tile(2)];
+        let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
+        let grid = |tokens| extents.grid(tokens, lanes * rows);
         let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };
         let key_value = subgroup::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
         let dispatches = vec![
-            query.dispatch(params, query_tile, extents.grid(queries, query_rows)),
-            key_value.dispatch(params, key_tile, extents.grid(keys, key_rows)),
+            query.dispatch(params, overrides, grid(queries)),
+            key_value.dispatch(params, overrides, grid(keys)),
         ];
         offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
     }

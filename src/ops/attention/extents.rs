@@ -69,7 +69,7 @@ impl Extents {
 
     /// Whether two heads meet inside a `vec4`.
     pub fn heads_touch(&self) -> bool {
-        self.heads > 1 && self.head_size % 4 != 0
+        self.heads > 1 && !self.head_size.is_multiple_of(4)
     }
 
     /// Parameters of the forward kernels.
@@ -119,10 +119,15 @@ impl Tile {
         Self { rows, columns }
     }
 
-    /// For the subgroup kernels, whose rows are a multiple of the `lanes`.
-    pub fn subgroup(extents: &Extents, lanes: u32, accumulators: u32) -> Self {
+    /// For the subgroup kernels, whose rows are a multiple of the `lanes`. None for heads so
+    /// large that a driver, which unrolls these loops, would compile for minutes.
+    pub fn subgroup(extents: &Extents, lanes: u32) -> Option<Self> {
         let columns = Self::columns(extents, lanes);
-        let _ = accumulators;
-        Self { rows: 1, columns }
+        let unrolled = |rows: &u32| 4 * lanes * lanes * rows * columns;
+        let rows = [2, 1].into_iter().find(|rows| unrolled(rows) <= MOST_UNROLLED)?;
+        Some(Self { rows, columns })
     }
 }
+
+/// Products of vec4s that a subgroup kernel adds in a block of tokens.
+const MOST_UNROLLED: u32 = 2048;

@@ -160,8 +160,9 @@ fn candidates(
     let grid = extents.grid(queries, TILED_LANES * rows);
     let dispatches = vec![kernel.dispatch(params, tiled::Overrides { rows, columns }, grid)];
     let mut candidates = vec![Candidate { name: "tiled", dispatches }];
-    if let Some(lanes) = target.subgroup {
-        let Tile { rows, columns } = Tile::subgroup(extents, lanes, 1);
+    if let Some(lanes) = target.subgroup
+        && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
+    {
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
         let grid = extents.grid(queries, lanes * rows);
