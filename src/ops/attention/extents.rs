@@ -123,11 +123,17 @@ impl Tile {
     /// large that a driver, which unrolls these loops, would compile for minutes.
     pub fn subgroup(extents: &Extents, lanes: u32) -> Option<Self> {
         let columns = Self::columns(extents, lanes);
-        let unrolled = |rows: &u32| 4 * lanes * lanes * rows * columns;
-        let rows = [2, 1].into_iter().find(|rows| unrolled(rows) <= MOST_UNROLLED)?;
+        let fits = |rows: &u32| {
+            lanes * rows <= MOST_ROWS && 4 * lanes * lanes * rows * columns <= MOST_UNROLLED
+        };
+        let rows = [2, 1].into_iter().find(fits)?;
         Some(Self { rows, columns })
     }
 }
 
 /// Products of vec4s that a subgroup kernel adds in a block of tokens.
 const MOST_UNROLLED: u32 = 2048;
+
+/// Rows of a subgroup. With 32 lavapipe compiles the gradients of some sizes for 20 seconds or
+/// more, and what it then runs is two to six times slower.
+const MOST_ROWS: u32 = 16;
