@@ -3,16 +3,16 @@
 use ddim::{
     Error,
     gpu::{Clock, Executor, Gpu, GpuError, GpuOptions},
-    graph::{Equation, Graph},
-    ops::{Add, Backward, Lowering, LoweringError, Op, Operator, ShapeError, Silu},
+    graph::Graph,
+    ops::{Add, LoweringError, Op, Silu},
     passes,
-    plan::{Cost, Dispatch, Target, fold},
-    reference::{Environment, Tensor, evaluate},
+    plan::Target,
     value::{TensorType, Value},
     wgpu,
 };
-use std::fmt;
+use square::Square;
 
+mod square;
 mod support;
 
 /// `silu(x) + x`, with `x` the state that the next run starts from.
@@ -282,196 +282,4 @@ fn every_launch_is_timed() {
     assert_eq!(kernels.iter().map(|kernel| kernel.calls).sum::<usize>(), profile.timings.len());
     let (few, many) = (executor.time(1).unwrap(), executor.time(40).unwrap());
     assert!(few < many, "{few:?}, {many:?}");
-}
-
-const SQUARE: &str = "
-struct Params { factor: f32, vectors: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
-override ADDEND: f32 = 0.0;
-
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors { return; }
-    y[id.x] = params.factor * x[id.x] * x[id.x] + ADDEND;
-}
-
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors { return; }
-    y[id.x] = 2.0 * params.factor * x[id.x] * dy[id.x];
-}
-";
-
-/// `factor x^2`, whose shape is the caller's business; the rest says how to get it wrong.
-#[derive(Clone, Debug)]
-struct Square {
-    factor: f32,
-    flops: u64,
-    wrong: fn(Dispatch, Value) -> Dispatch,
-    entry: &'static str,
-    source: &'static str,
-}
-
-impl Default for Square {
-    fn default() -> Self {
-        let wrong = |dispatch, _| dispatch;
-        Self { factor: 1.0, flops: 0, wrong, entry: "forward", source: SQUARE }
-    }
-}
-
-impl fmt::Display for Square {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "square{{{}}}", self.factor)
-    }
-}
-
-/// Gradient of [`Square`]; operands `x`, `dy`.
-#[derive(Clone, Debug)]
-struct SquareBackward(Square);
-
-impl fmt::Display for SquareBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("square_backward")
-    }
-}
-
-fn dispatch(square: &Square, entry: &'static str, of: TensorType) -> Dispatch {
-    let mut params = square.factor.to_le_bytes().to_vec();
-    params.extend((of.vectors() as u32).to_le_bytes());
-    let grid = fold(of.vectors().div_ceil(64));
-    Dispatch::custom(square.source, entry).params(&params).workgroups(grid)
-}
-
-impl Operator for Square {
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        if inputs.len() != 1 {
-            return Err(ShapeError::new("square", "takes one operand", inputs));
-        }
-        Ok(inputs.to_vec())
-    }
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        vec![inputs[0].map(|x| f64::from(self.factor) * x * x)]
-    }
-    fn vjp(
-        &self,
-        backward: &mut Backward,
-        equation: &Equation,
-    ) -> Result<Vec<Option<Value>>, Error> {
-        let Some(dy) = backward.cotangent(0) else { return Ok(vec![None]) };
-        let op = Op::custom(SquareBackward(self.clone()));
-        Ok(vec![Some(backward.push(op, &[equation.inputs[0], dy])?)])
-    }
-    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let (x, y) = (equation.inputs[0], equation.outputs[0]);
-        let right = dispatch(self, self.entry, lowering.type_of(x)).read(1, x).write(2, y);
-        Ok(lowering.push((self.wrong)(right, x))?)
-    }
-    fn cost(&self, _: &[TensorType]) -> Cost {
-        Cost { flops: self.flops, bytes: 0 }
-    }
-}
-
-impl Operator for SquareBackward {
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        Ok(inputs[..1].to_vec())
-    }
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        vec![inputs[0].zip(inputs[1], |x, dy| 2.0 * f64::from(self.0.factor) * x * dy)]
-    }
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [x, dy] = [equation.inputs[0], equation.inputs[1]];
-        let dispatch = dispatch(&self.0, "backward", lowering.type_of(x));
-        Ok(lowering.push(dispatch.read(1, x).read(3, dy).write(2, equation.outputs[0]))?)
-    }
-    fn cost(&self, _: &[TensorType]) -> Cost {
-        Cost::default()
-    }
-}
-
-#[test]
-fn an_op_of_ones_own_runs_forward_and_backward() {
-    let Some(gpu) = support::gpu() else { return };
-    let mut graph = Graph::new();
-    let of = TensorType::f32(&[3, 5]);
-    let (x, seed) = (graph.input(of), graph.input(of));
-    let silu = graph.push(Silu, &[x]).unwrap();
-    let square = Square { factor: 0.5, ..Square::default() };
-    let y = graph.push(Op::custom(square), &[silu]).unwrap();
-    let dx = passes::gradient(&mut graph, y, seed, &[x]).unwrap()[0].unwrap();
-    graph.outputs = vec![y, dx];
-    let mut executor = executor(&gpu, &graph);
-    let numbers: Vec<f32> = (0..15).map(|i| i as f32 / 5.0 - 1.5).collect();
-    executor.write(x, &numbers).unwrap();
-    executor.write(seed, &numbers).unwrap();
-    executor.run(1).unwrap();
-    let tensor = Tensor::new(of.shape, numbers.iter().map(|&x| f64::from(x)).collect());
-    let want = evaluate(&graph, Environment::from([(x, tensor.clone()), (seed, tensor)]));
-    for value in [y, dx] {
-        for (got, want) in executor.read(value).unwrap().iter().zip(&want[&value].data) {
-            assert!((f64::from(*got) - want).abs() < 1e-5, "{got} for {want}");
-        }
-    }
-}
-
-/// What the device says of a [`Square`] that is wrong somewhere.
-fn refused(gpu: &Gpu, square: Square) -> String {
-    let mut graph = Graph::new();
-    let x = graph.input(TensorType::f32(&[3, 5]));
-    let y = graph.push(Op::custom(square), &[x]).unwrap();
-    graph.outputs.push(y);
-    let plan = passes::compile(&graph, gpu.target()).unwrap();
-    let error = gpu_error(Executor::new(gpu, plan).err().unwrap());
-    assert!(matches!(error, GpuError::Custom { .. }), "{error}");
-    error.to_string()
-}
-
-#[test]
-fn a_custom_dispatch_is_held_against_its_shader() {
-    let Some(gpu) = support::gpu() else { return };
-    type Bind = fn(Dispatch, Value) -> Dispatch;
-    let wrongs: [(Bind, &str); 7] = [
-        (|d, x| d.read(3, x), "no storage buffer is used at binding 3"),
-        (|d, x| d.read(9, x), "no storage buffer is used at binding 9"),
-        (|d, x| d.read(1, x), "binding 1 is bound twice"),
-        (|d, _| d.params(&[0; 4]), "uniform params takes 8 bytes; the params have 4"),
-        (|d, _| d.constant("ADEND", 1.0), "declares no override ADEND"),
-        (
-            |mut d, _| {
-                d.bindings.truncate(1);
-                d
-            },
-            "y at binding 2 is not bound",
-        ),
-        (
-            |mut d, x| {
-                d.bindings.truncate(1);
-                d.read(2, x)
-            },
-            "y is declared read_write and bound as read",
-        ),
-    ];
-    for (wrong, expected) in wrongs {
-        let message = refused(&gpu, Square { wrong, ..Square::default() });
-        assert!(message.contains(expected), "{message}");
-    }
-    let message = refused(&gpu, Square { entry: "forwards", ..Square::default() });
-    assert!(message.contains("no such compute entry point; there are: forward, backward"));
-    let source = "@compute @workgroup_size(64) fn forward() { nonsense }";
-    let message = refused(&gpu, Square { source, ..Square::default() });
-    assert!(message.contains("expected") && message.contains("nonsense"), "{message}");
-    let source = "@group(0) @binding(1) var<storage, read_write> y: array<f32, 999>;
-        @compute @workgroup_size(1) fn forward() { y[0] = 1.0; }";
-    let wrong = |mut d: Dispatch, _| {
-        d.bindings.remove(0);
-        d.bindings[0].binding = 1;
-        d.params(&[])
-    };
-    let message = refused(&gpu, Square { source, wrong, ..Square::default() });
-    assert!(message.contains("y takes 3996 bytes; %1 (f32[3,5]) holds 96"), "{message}");
 }

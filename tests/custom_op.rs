@@ -1,0 +1,99 @@
+//! An operation of another crate: run and differentiated, and every way to get its shader wrong.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use ddim::{
+    Error,
+    gpu::{Executor, Gpu, GpuError},
+    graph::Graph,
+    ops::{Op, Silu},
+    passes,
+    plan::Dispatch,
+    reference::{Environment, Tensor, evaluate},
+    value::{TensorType, Value},
+};
+use square::Square;
+
+mod square;
+mod support;
+
+#[test]
+fn an_op_of_ones_own_runs_forward_and_backward() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    let of = TensorType::f32(&[3, 5]);
+    let (x, seed) = (graph.input(of), graph.input(of));
+    let silu = graph.push(Silu, &[x]).unwrap();
+    let square = Square { factor: 0.5, ..Square::default() };
+    let y = graph.push(Op::custom(square), &[silu]).unwrap();
+    let dx = passes::gradient(&mut graph, y, seed, &[x]).unwrap()[0].unwrap();
+    graph.outputs = vec![y, dx];
+    let plan = passes::compile(&graph, gpu.target()).unwrap();
+    let mut executor = Executor::new(&gpu, plan).unwrap();
+    let numbers: Vec<f32> = (0..15).map(|i| i as f32 / 5.0 - 1.5).collect();
+    executor.write(x, &numbers).unwrap();
+    executor.write(seed, &numbers).unwrap();
+    executor.run(1).unwrap();
+    let tensor = Tensor::new(of.shape, numbers.iter().map(|&x| f64::from(x)).collect());
+    let want = evaluate(&graph, Environment::from([(x, tensor.clone()), (seed, tensor)]));
+    for value in [y, dx] {
+        for (got, want) in executor.read(value).unwrap().iter().zip(&want[&value].data) {
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{got} for {want}");
+        }
+    }
+}
+
+/// What the device says of a [`Square`] that is wrong somewhere.
+fn refused(gpu: &Gpu, square: Square) -> String {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[3, 5]));
+    let y = graph.push(Op::custom(square), &[x]).unwrap();
+    graph.outputs.push(y);
+    let plan = passes::compile(&graph, gpu.target()).unwrap();
+    let error = Executor::new(gpu, plan).err().unwrap();
+    assert!(matches!(error, Error::Gpu(GpuError::Custom { .. })), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_custom_dispatch_is_held_against_its_shader() {
+    let Some(gpu) = support::gpu() else { return };
+    type Bind = fn(Dispatch, Value) -> Dispatch;
+    let wrongs: [(Bind, &str); 7] = [
+        (|d, x| d.read(3, x), "no storage buffer is used at binding 3"),
+        (|d, x| d.read(9, x), "no storage buffer is used at binding 9"),
+        (|d, x| d.read(1, x), "binding 1 is bound twice"),
+        (|d, _| d.params(&[0; 4]), "uniform params takes 8 bytes; the params have 4"),
+        (|d, _| d.constant("ADEND", 1.0), "declares no override ADEND"),
+        (
+            |mut d, _| {
+                d.bindings.truncate(1);
+                d
+            },
+            "y at binding 2 is not bound",
+        ),
+        (
+            |mut d, x| {
+                d.bindings.truncate(1);
+                d.read(2, x)
+            },
+            "y is declared read_write and bound as read",
+        ),
+    ];
+    for (wrong, expected) in wrongs {
+        let message = refused(&gpu, Square { wrong, ..Square::default() });
+        assert!(message.contains(expected), "{message}");
+    }
+    let message = refused(&gpu, Square { entry: "forwards", ..Square::default() });
+    assert!(message.contains("no such compute entry point; there are: forward, backward"));
+    let source = "@compute @workgroup_size(64) fn forward() { nonsense }";
+    let message = refused(&gpu, Square { source, ..Square::default() });
+    assert!(message.contains("expected") && message.contains("nonsense"), "{message}");
+    let source = "@group(0) @binding(1) var<storage, read_write> y: array<f32, 999>;
+        @compute @workgroup_size(1) fn forward() { y[0] = 1.0; }";
+    let wrong = |mut d: Dispatch, _| {
+        d.bindings.remove(0);
+        d.bindings[0].binding = 1;
+        d.params(&[])
+    };
+    let message = refused(&gpu, Square { source, wrong, ..Square::default() });
+    assert!(message.contains("y takes 3996 bytes; %1 (f32[3,5]) holds 96"), "{message}");
+}
