@@ -11,8 +11,8 @@ use crate::{
 };
 use std::fmt;
 
-/// Gradients of [`Attention`](super::Attention): operands `q`, `k`, `v`, `y`, `log_sum_exp`, `dy`; outputs `dq`,
-/// `dk`, `dv`. With `p = exp(q k^T / sqrt(head size) - log_sum_exp)` and
+/// Gradients of [`Attention`](super::Attention): operands `q`, `k`, `v`, `y`, `log_sum_exp`,
+/// `dy`; outputs `dq`, `dk`, `dv`. With `p = exp(q k^T / sqrt(head size) - log_sum_exp)` and
 /// `ds = p (dy v^T - rowsum(dy y)) / sqrt(head size)`: `dq = ds k`, `dk = ds^T q`, `dv = p^T dy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionBackward {
