@@ -26,8 +26,8 @@
 //! | 2 | [`graph`], [`ops`], [`mod@reference`] | the language |
 //! | 3 | [`passes`] | graph to graph to plan |
 //! | 4 | [`gpu`]; [`unet`], [`weights`], [`data`], [`diffusion::schedule`] | silicon; models and tensors |
-//! | 5 | [`diffusion`], [`training`], [`verify`] | both together |
-//! | 6 | the command `ddim`, examples, benches, tests | |
+//! | 5 | [`diffusion`], [`training`] | both together |
+//! | 6 | [`verify`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions
 //!

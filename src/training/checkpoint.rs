@@ -123,7 +123,7 @@ impl Trainer {
             }
         }
         // The device's count: it stands still after a bad step, whatever was submitted since.
-        let step = self.executor.read_u32(self.graph.counter)?[2];
+        let step = self.counter()?.step;
         // f32 holds each half of it exactly.
         let step = [(step >> 16) as f32, (step & 0xffff) as f32];
         named.push(("step".into(), vec![2], step.to_vec()));

@@ -170,9 +170,7 @@ impl Trainer {
         let history = self.executor.read(self.graph.history)?;
         let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
         let row = |index: u64| rows[index as usize % rows.len()];
-        let counter = self.executor.read_u32(self.graph.counter)?;
-        let bad = Counter::from_words(std::array::from_fn(|word| counter[word])).bad_step;
-        if let Some(index) = bad.map(u64::from) {
+        if let Some(index) = self.counter()?.bad_step.map(u64::from) {
             // The device stands still since the step before; so does the host's count.
             (self.submitted, self.reported) = (index, index);
             let (step, loss, norm) = (index + 1, row(index)[0], row(index)[1]);
@@ -255,6 +253,12 @@ impl Trainer {
     /// If the device is lost.
     pub fn raw_weights(&mut self) -> Result<Vec<Vec<f32>>, Error> {
         self.read_state(0)
+    }
+
+    /// The device's own count of steps, once it has done what was submitted.
+    pub(super) fn counter(&mut self) -> Result<Counter, Error> {
+        let words = self.executor.read_u32(self.graph.counter)?;
+        Ok(Counter::from_words(std::array::from_fn(|word| words[word])))
     }
 
     pub(super) fn read_state(&mut self, part: usize) -> Result<Vec<Vec<f32>>, Error> {

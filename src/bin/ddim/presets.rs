@@ -100,6 +100,13 @@ mod tests {
     }
 
     #[test]
+    fn the_bench_measures_the_model_of_the_demo() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/models/digits.json");
+        let config = UNetConfig::read(file.as_ref()).expect("a config of ours");
+        assert_eq!(config, digits().unet);
+    }
+
+    #[test]
     fn the_demo_has_the_parameters_that_its_help_says() {
         let unet = UNet::new(digits().unet).expect("a model");
         let specs = unet.parameters().expect("parameters");

@@ -198,13 +198,13 @@ impl Split {
         let tiles_down = (extents.taps() * extents.in_channels.div_ceil(4)).div_ceil(rows4);
         let tiles_across = extents.out_channels.div_ceil(4).div_ceil(columns4);
         let target = lowering.target();
-        let (wanted, cached) = if target.software {
-            let channels = extents.in_channels + extents.out_channels;
-            let bytes = 4 * channels * extents.pixels();
-            (SOFTWARE_WORKGROUPS.div_ceil(tiles_down * tiles_across), bytes.div_ceil(CACHE_BYTES))
+        let operands = 4 * (extents.in_channels + extents.out_channels) * extents.pixels();
+        let (workgroups, cached) = if target.software {
+            (SOFTWARE_WORKGROUPS, operands.div_ceil(CACHE_BYTES))
         } else {
-            (GPU_WORKGROUPS.div_ceil(tiles_down * tiles_across), 1)
+            (GPU_WORKGROUPS, 1)
         };
+        let wanted = workgroups.div_ceil(tiles_down * tiles_across);
         let fitting = (target.max_binding / of.bytes()).max(1) as usize;
         let slots = wanted.max(cached).min(extents.pixels() / SLOT_PIXELS).clamp(1, fitting);
         let slot_pixels = extents.pixels().div_ceil(slots);
