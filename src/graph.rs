@@ -97,6 +97,9 @@ pub struct Graph {
     pub equations: Vec<Equation>,
     /// What callers provide: data, parameters, state.
     pub inputs: Vec<Value>,
+    /// Inputs that callers write rarely, such as the weights of a finished model: what depends
+    /// on them alone is computed once after they were written, not in every run.
+    pub held: Vec<Value>,
     /// What callers may read after a run.
     pub outputs: Vec<Value>,
     /// What the next run starts from.
@@ -114,6 +117,13 @@ impl Graph {
     pub fn input(&mut self, of: TensorType) -> Value {
         let value = self.value(of);
         self.inputs.push(value);
+        value
+    }
+
+    /// Adds an input of this type that callers write rarely: see [`Graph::held`].
+    pub fn hold(&mut self, of: TensorType) -> Value {
+        let value = self.input(of);
+        self.held.push(value);
         value
     }
 

@@ -51,7 +51,11 @@ pub struct Executor {
     pub(super) gpu: Gpu,
     pub(super) plan: Plan,
     pub(super) buffers: Vec<wgpu::Buffer>,
+    /// What runs once after the held inputs were written.
+    prepare: Vec<Step>,
     steps: Vec<Step>,
+    /// Whether `prepare` has to run before the next step.
+    pub(super) stale: bool,
     pub(super) stats: Stats,
     /// Measured over predicted time, from the last wait.
     pace: f64,
@@ -91,8 +95,8 @@ impl Executor {
 
         let alignment = gpu.device().limits().min_uniform_buffer_offset_alignment as usize;
         let mut uniforms: Vec<u8> = Vec::new();
-        let mut offsets = Vec::with_capacity(plan.dispatches.len());
-        for dispatch in &plan.dispatches {
+        let mut offsets = Vec::with_capacity(plan.prepare.len() + plan.dispatches.len());
+        for dispatch in plan.all() {
             offsets.push(uniforms.len() as u64);
             uniforms.extend(&dispatch.params);
             uniforms.resize(uniforms.len().next_multiple_of(alignment), 0);
@@ -105,8 +109,8 @@ impl Executor {
             })?;
         }
 
-        let mut steps = Vec::with_capacity(plan.dispatches.len());
-        for (dispatch, offset) in plan.dispatches.iter().zip(offsets) {
+        let mut prepare = Vec::new();
+        for (dispatch, offset) in plan.all().zip(offsets) {
             if dispatch.is_custom() {
                 custom::check(dispatch, &plan.types)?;
             }
@@ -116,11 +120,12 @@ impl Executor {
             let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
             let slowness = if gpu.target().software { 1.0 } else { 0.05 };
             let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);
-            steps.push(Step { compiled, group, workgroups: dispatch.workgroups, predicted });
+            prepare.push(Step { compiled, group, workgroups: dispatch.workgroups, predicted });
         }
+        let steps = prepare.split_off(plan.prepare.len());
         gpu.check_now()?;
-        let (gpu, stats) = (gpu.clone(), Stats::default());
-        Ok(Self { gpu, plan, buffers, steps, stats, pace: 1.0, running: None })
+        let (gpu, stats, stale) = (gpu.clone(), Stats::default(), !prepare.is_empty());
+        Ok(Self { gpu, plan, buffers, prepare, steps, stale, stats, pace: 1.0, running: None })
     }
 
     /// The plan being replayed.
@@ -144,7 +149,24 @@ impl Executor {
     /// # Errors
     /// If the device refuses the work or is lost.
     pub fn run(&mut self, times: usize) -> Result<(), Error> {
-        let total = times * self.steps.len();
+        self.make_ready()?;
+        self.submit_all(times * self.steps.len())?;
+        self.gpu.check_now()?;
+        Ok(())
+    }
+
+    /// Runs what depends on the held inputs alone, if they were written since.
+    pub(super) fn make_ready(&mut self) -> Result<(), Error> {
+        if !std::mem::take(&mut self.stale) {
+            return Ok(());
+        }
+        std::mem::swap(&mut self.prepare, &mut self.steps);
+        let result = self.submit_all(self.steps.len());
+        std::mem::swap(&mut self.prepare, &mut self.steps);
+        result
+    }
+
+    fn submit_all(&mut self, total: usize) -> Result<(), Error> {
         let mut first = 0;
         while first < total {
             let end = self.cut(first, total);
@@ -154,7 +176,6 @@ impl Executor {
             })?;
             first = end;
         }
-        self.gpu.check_now()?;
         Ok(())
     }
 

@@ -130,6 +130,7 @@ impl Executor {
             Clock::PassEach => MAX_QUERIES / 2,
             Clock::Host => 1,
         };
+        self.make_ready()?;
         self.wait()?;
         let mut sums = vec![Duration::ZERO; launches];
         let (mut first, total) = (0, times * launches);
@@ -161,6 +162,7 @@ impl Executor {
     /// If the device refuses the work or is lost.
     pub fn time(&mut self, times: usize) -> Result<Duration, Error> {
         let total = times * self.plan.dispatches.len();
+        self.make_ready()?;
         self.wait()?;
         if total == 0 || Clock::of(&self.gpu) == Clock::Host {
             let start = Instant::now();

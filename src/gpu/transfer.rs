@@ -51,6 +51,7 @@ impl Executor {
     /// # Errors
     /// If the device is lost.
     pub fn poison(&mut self) -> Result<(), Error> {
+        self.stale = !self.plan.prepare.is_empty();
         for buffer in &self.buffers {
             let ones = vec![0xff; buffer.size() as usize];
             self.gpu.guard("poisoning", buffer.size(), || {
@@ -98,6 +99,7 @@ impl Executor {
 
     fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
         let place = self.placement(value, "write")?;
+        self.stale |= self.plan.held.contains(&value) && !self.plan.prepare.is_empty();
         let mut offset = place.offset;
         for chunk in bytes.chunks(UPLOAD_CHUNK) {
             // The pitch makes every f16 row a multiple of 8 bytes, so chunks stay 4-aligned.

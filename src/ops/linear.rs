@@ -1,7 +1,7 @@
 //! Linear layer and its gradients: a convolution of one tap over a row of pixels.
 use super::{
     Backward, Case, Input, Lowering, Operator, ShapeError, SumRows,
-    conv2d::{Extents, products},
+    conv2d::{Extents, Operands, products},
     operands,
 };
 use crate::{
@@ -142,7 +142,8 @@ impl Operator for Linear {
         let (rows, of) = (lowering.type_of(x).rows(), lowering.type_of(weight));
         let extents = Extents::product(rows, of.shape[0], of.shape[1]);
         let bias = equation.inputs.get(2).copied();
-        products::forward(lowering, &self.to_string(), &extents, [x, weight, y], bias)
+        let operands = Operands { bias, ..Operands::new(x, of.shape[0], weight, y) };
+        products::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

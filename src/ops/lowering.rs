@@ -3,6 +3,7 @@ use crate::{
     plan::{Candidate, Choose, Cost, Dispatch, Elements, MAX_WORKGROUPS, Scope, Storage, Target},
     value::{ElementType, TensorType, Value},
 };
+use std::collections::{HashMap, HashSet};
 
 /// An equation that cannot run on the target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,17 +89,43 @@ pub struct Lowering<'a> {
     target: &'a Target,
     choose: &'a dyn Choose,
     types: Vec<TensorType>,
+    prepare: Vec<Dispatch>,
     dispatches: Vec<Dispatch>,
     scope: Scope,
+    /// Values that follow from the held inputs alone.
+    settled: HashSet<Value>,
+    /// Whether dispatches go to `prepare`.
+    once: bool,
+    /// Other forms of values, by value and name of the form.
+    forms: HashMap<(Value, &'static str), Value>,
+    /// The forms that a dispatch makes.
+    made: HashSet<Value>,
 }
 
 impl<'a> Lowering<'a> {
     /// Starts a plan over values of these types.
     pub fn new(target: &'a Target, choose: &'a dyn Choose, types: Vec<TensorType>) -> Self {
-        Self { target, choose, types, dispatches: Vec::new(), scope: Scope::default() }
+        Self {
+            target,
+            choose,
+            types,
+            prepare: Vec::new(),
+            dispatches: Vec::new(),
+            scope: Scope::default(),
+            settled: HashSet::new(),
+            once: false,
+            forms: HashMap::new(),
+            made: HashSet::new(),
+        }
     }
 
-    /// Lowers one equation: `lower` pushes its dispatches; the largest is charged with `cost`.
+    /// Declares that these values follow from the held inputs alone.
+    pub fn settle(&mut self, values: &[Value]) {
+        self.settled.extend(values);
+    }
+
+    /// Lowers one equation: `lower` pushes its dispatches; the largest is charged with `cost`,
+    /// unless one says itself what it costs.
     ///
     /// # Errors
     /// Those of `lower`.
@@ -107,17 +134,40 @@ impl<'a> Lowering<'a> {
         scope: &Scope,
         cost: Cost,
         lower: impl FnOnce(&mut Self) -> Result<(), E>,
-    ) -> Result<std::ops::Range<usize>, E> {
+    ) -> Result<(), E> {
         self.scope = scope.clone();
         let first = self.dispatches.len();
         lower(self)?;
-        // The work is the kernels' together; the largest grid does nearly all of it.
-        let threads = |d: &Dispatch| d.workgroups.iter().map(|&n| u64::from(n)).product::<u64>();
-        let largest = (first..self.dispatches.len()).max_by_key(|&i| threads(&self.dispatches[i]));
-        if let Some(largest) = largest {
-            self.dispatches[largest].cost = cost;
+        let own = &mut self.dispatches[first..];
+        if own.iter().all(|dispatch| dispatch.cost == Cost::default()) {
+            // The work is the kernels' together; the largest grid does nearly all of it.
+            let threads = |d: &&mut Dispatch| d.workgroups.map(u64::from).iter().product::<u64>();
+            if let Some(largest) = own.iter_mut().max_by_key(threads) {
+                largest.cost = cost;
+            }
         }
-        Ok(first..self.dispatches.len())
+        Ok(())
+    }
+
+    /// What `lower` pushes runs once if all `inputs` are settled, and that settles `outputs`;
+    /// otherwise it runs in each step.
+    ///
+    /// # Errors
+    /// Those of `lower`.
+    pub fn hoist<E>(
+        &mut self,
+        inputs: &[Value],
+        outputs: &[Value],
+        lower: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let outer = self.once;
+        self.once = !inputs.is_empty() && inputs.iter().all(|value| self.settled.contains(value));
+        if self.once {
+            self.settle(outputs);
+        }
+        let result = lower(self);
+        self.once = outer;
+        result
     }
 
     /// The device, as plain data.
@@ -137,6 +187,17 @@ impl<'a> Lowering<'a> {
         Value::new(self.types.len() - 1)
     }
 
+    /// The place of another form of `value`: the same for every op that asks for the `form` of
+    /// this name. A [`Packed`](crate::plan::Packed) of the candidate says how it is made.
+    pub fn packed(&mut self, value: Value, form: &'static str, of: TensorType) -> Value {
+        if let Some(&known) = self.forms.get(&(value, form)) {
+            return known;
+        }
+        let place = self.scratch(of);
+        self.forms.insert((value, form), place);
+        place
+    }
+
     /// Appends the candidate that the plan's [`Choose`] prefers for `op`.
     ///
     /// # Errors
@@ -151,10 +212,15 @@ impl<'a> Lowering<'a> {
             let (op, candidates) = (op.to_owned(), candidates.len());
             return Err(LoweringError::Choice { op, index, candidates });
         }
-        for dispatch in candidates.swap_remove(index).dispatches {
-            self.push(dispatch)?;
+        let chosen = candidates.swap_remove(index);
+        for packed in chosen.packed {
+            if self.made.insert(packed.form) {
+                self.hoist(&[packed.of], &[packed.form], |lowering| {
+                    lowering.push(packed.dispatch)
+                })?;
+            }
         }
-        Ok(())
+        chosen.dispatches.into_iter().try_for_each(|dispatch| self.push(dispatch))
     }
 
     /// Appends a dispatch. The storage types of `activation4` and `weight4` follow from the
@@ -199,13 +265,13 @@ impl<'a> Lowering<'a> {
             return Ok(());
         }
         dispatch.scope = self.scope.clone();
-        self.dispatches.push(dispatch);
+        if self.once { &mut self.prepare } else { &mut self.dispatches }.push(dispatch);
         Ok(())
     }
 
-    /// The dispatches and the types of all values, scratch included.
-    pub fn finish(self) -> (Vec<Dispatch>, Vec<TensorType>) {
-        (self.dispatches, self.types)
+    /// What runs once, what runs in each step, and the types of all values, scratch included.
+    pub fn finish(self) -> (Vec<Dispatch>, Vec<Dispatch>, Vec<TensorType>) {
+        (self.prepare, self.dispatches, self.types)
     }
 }
 

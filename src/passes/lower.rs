@@ -19,6 +19,9 @@ use std::{
 /// If an equation cannot run on the target, or reads state after it was updated in place.
 pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowered, Error> {
     let mut lowering = Lowering::new(target, choose, graph.types.clone());
+    let updated: HashSet<Value> = graph.updates.iter().map(|update| update.state).collect();
+    let held: Vec<Value> = graph.held.iter().copied().filter(|v| !updated.contains(v)).collect();
+    lowering.settle(&held);
     let mut parts = Parts::default();
     let mut arenas = HashSet::new();
     let placeable = placeable(graph);
@@ -27,6 +30,7 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
             Op::View(view) => {
                 let part = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };
                 parts.0.insert(equation.outputs[0], part);
+                lowering.hoist(&equation.inputs, &equation.outputs, |_| Ok::<_, Error>(()))?;
             }
             Op::Pack(pack) => {
                 let arena = equation.outputs[0];
@@ -51,8 +55,10 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
                 }
                 let types: Vec<_> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
                 let cost = op.cost(&types);
-                lowering
-                    .equation(&equation.scope, cost, |lowering| op.lower(lowering, equation))?;
+                lowering.hoist(&equation.inputs, &equation.outputs, |lowering| {
+                    lowering
+                        .equation(&equation.scope, cost, |lowering| op.lower(lowering, equation))
+                })?;
             }
         }
     }
@@ -72,8 +78,8 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
         })?;
         replaced.insert(state);
     }
-    let (dispatches, types) = lowering.finish();
-    Ok(Lowered { dispatches, types, parts, arenas })
+    let (prepare, dispatches, types) = lowering.finish();
+    Ok(Lowered { prepare, dispatches, types, parts, arenas })
 }
 
 /// Values that may be computed where an arena wants them: an equation makes them, and only the

@@ -27,14 +27,17 @@ struct Life {
 /// If a persistent buffer passes the device's largest binding, or one dispatch reads and writes
 /// one buffer.
 pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
-    let Lowered { dispatches, types, parts, arenas } = lowered;
+    let Lowered { prepare, dispatches, types, parts, arenas } = lowered;
     let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
     let mut persistent: Vec<Value> = graph.inputs.clone();
     let mut lives: HashMap<Value, Life> = HashMap::new();
-    for (index, dispatch) in dispatches.iter().enumerate() {
+    for (index, dispatch) in prepare.iter().chain(&dispatches).enumerate() {
         for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
             let root = parts.place(value).0;
-            lives.entry(root).or_insert(Life { first: index, last: index }).last = index;
+            let life = lives.entry(root).or_insert(Life { first: index, last: index });
+            // What is prepared and then read stays for the runs to come.
+            let prepared = life.first < prepare.len() && index >= prepare.len();
+            life.last = if prepared { usize::MAX } else { index };
         }
     }
     for value in &graph.outputs {
@@ -85,7 +88,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
             homes.get(&root).map(|&buffer| Placement { buffer, offset })
         })
         .collect();
-    for dispatch in &dispatches {
+    for dispatch in prepare.iter().chain(&dispatches) {
         let mut uses: HashMap<usize, Access> = HashMap::new();
         for binding in &dispatch.bindings {
             let Some(value) = binding.value else { continue };
@@ -101,13 +104,15 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     let fixed: u64 = persistent.iter().map(|&v| bytes(v)).sum();
     let total: u64 = temporaries.iter().map(|&(v, _)| bytes(v)).sum();
     Ok(Plan {
-        live_bytes: fixed + most_alive(&temporaries, dispatches.len(), bytes),
+        live_bytes: fixed + most_alive(&temporaries, prepare.len() + dispatches.len(), bytes),
         unplanned_bytes: fixed + total,
         types,
         placements,
         buffers,
+        prepare,
         dispatches,
         inputs: graph.inputs.clone(),
+        held: graph.held.clone(),
         outputs: graph.outputs.clone(),
     })
 }

@@ -49,7 +49,9 @@ struct Part {
 /// A graph as dispatches over values that have no place yet.
 #[derive(Debug)]
 struct Lowered {
-    /// In order.
+    /// What runs once after the held inputs were written, in order.
+    prepare: Vec<Dispatch>,
+    /// What runs in each step, in order.
     dispatches: Vec<Dispatch>,
     /// Types of all values, scratch included.
     types: Vec<TensorType>,

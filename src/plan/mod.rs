@@ -9,7 +9,7 @@ mod target;
 pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_WORKGROUPS, Scope, Storage, fold,
 };
-pub use target::{Candidate, Choose, FirstOffered, Target};
+pub use target::{Candidate, Choose, FirstOffered, Packed, Target};
 
 /// What a planned buffer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,10 +47,14 @@ pub struct Plan {
     pub placements: Vec<Option<Placement>>,
     /// Buffers to allocate.
     pub buffers: Vec<PlannedBuffer>,
+    /// What depends on the held inputs alone: run once after they were written.
+    pub prepare: Vec<Dispatch>,
     /// One step.
     pub dispatches: Vec<Dispatch>,
     /// Values that callers may write.
     pub inputs: Vec<Value>,
+    /// The inputs that `prepare` reads.
+    pub held: Vec<Value>,
     /// Values that callers may read after a run.
     pub outputs: Vec<Value>,
     /// Largest sum of the bytes of values alive at once: what no placement can undercut.
@@ -65,6 +69,11 @@ impl Plan {
         self.buffers.iter().map(|buffer| buffer.bytes).sum()
     }
 
+    /// What runs once, then what runs in each step.
+    pub fn all(&self) -> impl Iterator<Item = &Dispatch> {
+        self.prepare.iter().chain(&self.dispatches)
+    }
+
     /// Cost of one step.
     pub fn cost(&self) -> Cost {
         let mut total = Cost::default();
@@ -76,7 +85,7 @@ impl Plan {
 
     /// Number of distinct pipelines.
     pub fn pipelines(&self) -> usize {
-        let kernels = self.dispatches.iter().map(|dispatch| dispatch.kernel.to_string());
+        let kernels = self.all().map(|dispatch| dispatch.kernel.to_string());
         kernels.collect::<HashSet<_>>().len()
     }
 
@@ -85,6 +94,7 @@ impl Plan {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         format!(
             "dispatches        {}\n\
+             run once          {}\n\
              pipelines         {}\n\
              GFLOP             {:.3}\n\
              planned peak      {:.2} MiB\n\
@@ -92,6 +102,7 @@ impl Plan {
              unplanned         {:.2} MiB\n\
              plan hash         {:016x}",
             self.dispatches.len(),
+            self.prepare.len(),
             self.pipelines(),
             self.cost().flops as f64 / 1e9,
             mib(self.peak_bytes()),
@@ -110,7 +121,7 @@ impl Plan {
                 hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
             }
         };
-        for dispatch in &self.dispatches {
+        for dispatch in self.all() {
             eat(dispatch.kernel.to_string().as_bytes());
             eat(dispatch.kernel.source.as_bytes());
             eat(&dispatch.params);
@@ -122,7 +133,10 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for dispatch in &self.dispatches {
+        for (n, dispatch) in self.all().enumerate() {
+            if n < self.prepare.len() {
+                f.write_str("once: ")?;
+            }
             write!(f, "{} [", dispatch.kernel)?;
             for (n, binding) in dispatch.bindings.iter().enumerate() {
                 let separator = if n == 0 { "" } else { " " };

@@ -1,5 +1,6 @@
 //! What a device offers, and the choice between kernel families.
 use super::Dispatch;
+use crate::value::Value;
 
 /// What lowering must know of a device: plain data, so that plans are made without one.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,8 +36,34 @@ impl Default for Target {
 pub struct Candidate {
     /// Name of the family, printed with the plan.
     pub name: &'static str,
+    /// Forms of operands that it reads, each made once however many candidates want it.
+    pub packed: Vec<Packed>,
     /// What it runs.
     pub dispatches: Vec<Dispatch>,
+}
+
+impl Candidate {
+    /// A candidate that reads its operands as they are.
+    pub fn new(name: &'static str, dispatches: Vec<Dispatch>) -> Self {
+        Self { name, packed: Vec::new(), dispatches }
+    }
+
+    /// The same, reading this form of an operand too.
+    pub fn with(mut self, packed: Packed) -> Self {
+        self.packed.push(packed);
+        self
+    }
+}
+
+/// Another form of a value, such as a transposed weight.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The value.
+    pub of: Value,
+    /// Its other form.
+    pub form: Value,
+    /// What makes one from the other.
+    pub dispatch: Dispatch,
 }
 
 /// Decides between kernel families.

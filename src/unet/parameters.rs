@@ -89,9 +89,9 @@ impl ArenaLayout {
         Self { specs, places, arenas }
     }
 
-    /// One graph input per arena.
+    /// One graph input per arena, held: see [`Graph::held`].
     pub fn inputs(&self, graph: &mut Graph) -> Vec<Value> {
-        self.arenas.iter().map(|&elements| graph.input(TensorType::f32(&[elements]))).collect()
+        self.arenas.iter().map(|&elements| graph.hold(TensorType::f32(&[elements]))).collect()
     }
 
     /// Every parameter as a view of its arena.

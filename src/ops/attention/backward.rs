@@ -143,7 +143,7 @@ fn candidates(
             query.dispatch(params, query_tile, extents.grid(queries, query_rows)),
             key_value.dispatch(params, key_tile, extents.grid(keys, key_rows)),
         ];
-        Candidate { name: "tiled", dispatches }
+        Candidate::new("tiled", dispatches)
     }];
     if let Some(lanes) = target.subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
@@ -157,7 +157,7 @@ fn candidates(
             query.dispatch(params, overrides, grid(queries)),
             key_value.dispatch(params, overrides, grid(keys)),
         ];
-        offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
+        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
     }
     candidates
 }

@@ -159,7 +159,7 @@ fn candidates(
     let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
     let grid = extents.grid(queries, TILED_LANES * rows);
     let dispatches = vec![kernel.dispatch(params, tiled::Overrides { rows, columns }, grid)];
-    let mut candidates = vec![Candidate { name: "tiled", dispatches }];
+    let mut candidates = vec![Candidate::new("tiled", dispatches)];
     if let Some(lanes) = target.subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
     {
@@ -167,7 +167,7 @@ fn candidates(
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
         let grid = extents.grid(queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
-        offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
+        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
     }
     candidates
 }

@@ -52,6 +52,27 @@ impl Extents {
         Self::new(TensorType::f32(&[1, 1, rows, in_channels]), [1, 1], out_channels, 1, [0; 4])
     }
 
+    /// Whether it is a product of matrices: one tap on each pixel.
+    pub fn is_product(&self) -> bool {
+        self.taps() == 1 && self.stride == 1
+    }
+
+    /// The convolution that gives the input gradient of this one, of stride 1: from `y` to `x`
+    /// by the turned kernel.
+    pub fn turned(&self) -> Self {
+        Self {
+            in_height: self.out_height,
+            in_width: self.out_width,
+            in_channels: self.out_channels,
+            out_height: self.in_height,
+            out_width: self.in_width,
+            out_channels: self.in_channels,
+            top: self.kernel[0] - 1 - self.top,
+            left: self.kernel[1] - 1 - self.left,
+            ..*self
+        }
+    }
+
     /// Type of the output in storage `element`.
     pub fn y(&self, element: ElementType) -> TensorType {
         TensorType::f32(&[self.batch, self.out_height, self.out_width, self.out_channels])

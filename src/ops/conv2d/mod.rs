@@ -14,9 +14,11 @@ mod extents;
 mod input_gradient;
 pub(super) mod products;
 mod weight_gradient;
+mod winograd;
 
 pub(super) use extents::Extents;
 pub use input_gradient::Conv2dInputGradient;
+pub(super) use products::Operands;
 pub use weight_gradient::Conv2dWeightGradient;
 
 /// `y[n, i, j, o] = bias[o] + sum over (ky, kx, c) of`
@@ -136,13 +138,9 @@ impl Operator for Conv2d {
         let (x, weight) = (equation.inputs[0], equation.inputs[1]);
         let extents = self.extents(lowering.type_of(x), lowering.type_of(weight));
         let bias = equation.inputs.get(2).copied();
-        products::forward(
-            lowering,
-            &self.to_string(),
-            &extents,
-            [x, weight, equation.outputs[0]],
-            bias,
-        )
+        let operands = Operands::new(x, extents.in_channels, weight, equation.outputs[0]);
+        let operands = Operands { bias, ..operands };
+        products::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

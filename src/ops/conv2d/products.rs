@@ -1,13 +1,13 @@
 //! Lowering of convolutions and linear layers to the two families of product kernels: subgroups
 //! that pass their rows round by shuffles, and tiles in workgroup memory.
-use super::Extents;
+use super::{Extents, winograd};
 use crate::{
     error::Error,
     ops::{Lowering, fold_slots, lowering::offer},
     plan::{Candidate, Dispatch, Target, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, conv2d_weight_gradient_subgroup,
-        conv2d_weight_gradient_tiled,
+        conv2d_weight_gradient_tiled, product_subgroup,
     },
     value::{TensorType, Value},
 };
@@ -16,13 +16,99 @@ use crate::{
 const TILE_ROWS: usize = 64;
 const TILE_COLUMNS4: usize = 16;
 
-/// Lowers `y = x * weight + bias`.
+/// What a convolution or linear layer reads and writes, fused or not.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Operands {
+    /// Input; its first `split4` vec4s of channels if there is an `x1`.
+    pub x0: Value,
+    /// The other channels of the input.
+    pub x1: Option<Value>,
+    /// vec4s of channels in `x0`.
+    pub split4: usize,
+    /// Scale and shift of the input, `[batch, 2, channels]`.
+    pub affine: Option<Value>,
+    /// Whether SiLU follows them.
+    pub silu: bool,
+    /// Whether every pixel of the input stands for 2x2.
+    pub upsample: bool,
+    /// Taps of matrices.
+    pub weight: Value,
+    /// Added to every pixel.
+    pub bias: Option<Value>,
+    /// Added to every pixel of an image, `[batch, out_channels]`.
+    pub embedding: Option<Value>,
+    /// Added to the output.
+    pub residual: Option<Value>,
+    /// Output.
+    pub y: Value,
+    /// Its moments, in squares of 4x4 pixels.
+    pub moments: Option<Value>,
+}
+
+impl Operands {
+    /// Those of `y = x weight`, where `x` has this many channels.
+    pub fn new(x: Value, channels: usize, weight: Value, y: Value) -> Self {
+        Self {
+            x0: x,
+            x1: None,
+            split4: channels.div_ceil(4),
+            affine: None,
+            silu: false,
+            upsample: false,
+            weight,
+            bias: None,
+            embedding: None,
+            residual: None,
+            y,
+            moments: None,
+        }
+    }
+}
+
+/// Matrix products of one shape, one per pair of matrices.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Product {
+    /// Pairs.
+    pub batch: usize,
+    /// Rows of x and y.
+    pub rows: usize,
+    /// Columns of x, rows of the weight.
+    pub in_channels: usize,
+    /// Columns of the weight and of y.
+    pub out_channels: usize,
+}
+
+impl Product {
+    /// The products by subgroups of this size.
+    pub fn dispatch(&self, lanes: u32, operands: &Operands) -> Dispatch {
+        // As many sums as the widest registers hold, or a software driver keeps in its cache.
+        let most = (32 / lanes).min(4);
+        let rows_per_lane = (self.rows.div_ceil(lanes as usize) as u32).clamp(most.min(2), most);
+        let overrides = product_subgroup::Overrides { lanes, rows_per_lane, silu: false };
+        let row_groups = self.rows.div_ceil((lanes * rows_per_lane) as usize);
+        let out_channels4 = self.out_channels.div_ceil(4);
+        let params = product_subgroup::Params {
+            rows: self.rows as u32,
+            in_channels: self.in_channels as u32,
+            split4: operands.split4 as u32,
+            out_channels4: out_channels4 as u32,
+            batch: self.batch as u32,
+            row_groups: row_groups as u32,
+        };
+        let [y, z, _] = fold(self.batch * row_groups);
+        let grid = [out_channels4.div_ceil(lanes as usize) as u32, y, z];
+        let Operands { x0, x1, weight, bias, residual, y, .. } = *operands;
+        product_subgroup::Forward { x0, x1, weight, bias, residual, y }
+            .dispatch(params, overrides, grid)
+    }
+}
+
+/// Lowers a convolution, or a linear layer as one of a single tap.
 pub(in crate::ops) fn forward(
     lowering: &mut Lowering,
     op: &str,
     extents: &Extents,
-    [x, weight, y]: [Value; 3],
-    bias: Option<Value>,
+    operands: &Operands,
 ) -> Result<(), Error> {
     let params = conv2d_subgroup::Params {
         batch: extents.batch as u32,
@@ -41,7 +127,22 @@ pub(in crate::ops) fn forward(
         lattice_width: 0,
         column_groups: 0,
     };
-    let candidates = candidates(lowering.target(), params, [x, weight, y], bias);
+    let mut candidates = candidates(lowering.target(), params, operands);
+    if let (Some(lanes), true) = (lowering.target().subgroup, extents.is_product()) {
+        let product = Product {
+            batch: 1,
+            rows: extents.pixels(),
+            in_channels: extents.in_channels,
+            out_channels: extents.out_channels,
+        };
+        let dispatches = vec![product.dispatch(lanes, operands)];
+        // The same sums as the convolution's, without its coordinates.
+        candidates.retain(|candidate| candidate.name != "subgroup");
+        offer(lowering.target(), &mut candidates, Candidate::new("subgroup", dispatches));
+    }
+    if let Some(winograd) = winograd::forward(lowering, extents, operands) {
+        offer_winograd(lowering.target(), extents, &mut candidates, winograd);
+    }
     Ok(lowering.choose(op, candidates)?)
 }
 
@@ -67,6 +168,10 @@ pub(in crate::ops) fn input_gradient(
         overrides,
         fold(blocks.div_ceil(overrides.workgroup as usize)),
     ))?;
+    let operands = Operands::new(dy, extents.out_channels, turned, dx);
+    if extents.stride == 1 {
+        return forward(lowering, op, &extents.turned(), &operands);
+    }
     let params = conv2d_subgroup::Params {
         batch: extents.batch as u32,
         in_height: extents.out_height as u32,
@@ -84,22 +189,22 @@ pub(in crate::ops) fn input_gradient(
         lattice_width: 0,
         column_groups: 0,
     };
-    let candidates = candidates(lowering.target(), params, [dy, turned, dx], None);
+    let candidates = candidates(lowering.target(), params, &operands);
     Ok(lowering.choose(op, candidates)?)
 }
 
-/// Both families, the better one first; `params` still lacks what depends on the tiling.
+/// Both direct families, the better one first; `params` still lacks what depends on the tiling.
 fn candidates(
     target: &Target,
     params: conv2d_subgroup::Params,
-    [x, weight, y]: [Value; 3],
-    bias: Option<Value>,
+    operands: &Operands,
 ) -> Vec<Candidate> {
+    let Operands { x0: x, weight, bias, y, .. } = *operands;
     let tiled = tiled_params(params, TILE_ROWS, TILE_COLUMNS4, 1);
     let kernel = conv2d_tiled::Forward { x, weight, bias, y };
     let overrides = conv2d_tiled::Overrides::default();
     let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
-    let mut candidates = vec![Candidate { name: "tiled", dispatches: vec![dispatch] }];
+    let mut candidates = vec![Candidate::new("tiled", vec![dispatch])];
     if let Some(lanes) = target.subgroup {
         // Neighbouring taps share what they load where neighbouring outputs have neighbouring
         // sources; in narrow images the zeros between the rows would eat the gain.
@@ -112,9 +217,23 @@ fn candidates(
         let (params, grid) = tiled_params(params, rows as usize, lanes as usize, taps);
         let kernel = conv2d_subgroup::Forward { x, weight, bias, y };
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-        offer(target, &mut candidates, Candidate { name: "subgroup", dispatches });
+        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
     }
     candidates
+}
+
+/// Adds minimal filtering: first where it was measured to win, last elsewhere.
+fn offer_winograd(
+    target: &Target,
+    extents: &Extents,
+    candidates: &mut Vec<Candidate>,
+    winograd: Candidate,
+) {
+    let tiles = extents.batch * extents.out_height.div_ceil(2) * extents.out_width.div_ceil(4);
+    let wins =
+        target.software && tiles >= 16 && extents.in_channels >= 16 && extents.out_channels >= 16;
+    let place = if wins { 0 } else { candidates.len() };
+    candidates.insert(place, winograd);
 }
 
 /// Completes `params`, and the grid, for workgroups of `rows` pixels by `columns4` vec4s.
@@ -165,6 +284,10 @@ pub(in crate::ops) fn weight_gradient(
         let dispatch = kernel.dispatch(split.params, overrides, split.grid);
         let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
         offer(&target, &mut candidates, subgroup);
+    }
+    let operands = Operands::new(x, extents.in_channels, x, dweight);
+    if let Some(winograd) = winograd::weight_gradient(lowering, extents, &operands, dy, dweight) {
+        offer_winograd(&target, extents, &mut candidates, winograd);
     }
     Ok(lowering.choose(op, candidates)?)
 }
@@ -236,6 +359,6 @@ impl Split {
         dweight: Value,
     ) -> Candidate {
         let fold = fold_slots::fold(lowering, self.slots, self.partial, dweight);
-        Candidate { name, dispatches: [product].into_iter().chain(fold).collect() }
+        Candidate::new(name, [product].into_iter().chain(fold).collect())
     }
 }

@@ -1,0 +1,111 @@
+// Matrix products, one for each of `batch` pairs of matrices:
+//   y[n, row, :] = activation(sum over k of x[n, row, k] weight[n, k, :] + bias + residual[n, row, :])
+// where x may stand in two matrices, side by side.
+// Tiling: a subgroup computes LANES * ROWS_PER_LANE rows by LANES * 4 columns. Each lane loads four elements of its own
+// rows of x and four weights of its own columns; x goes round by shuffles, the sums stay in registers.
+// tile: LANES = 8
+// tile: ROWS_PER_LANE = 4
+// import: activation
+
+struct Params {
+    /// Rows of x and y.
+    rows: u32,
+    /// Rows of a weight: columns of x.
+    in_channels: u32,
+    /// Columns of `x0`, in vec4; those of `x1` come after them.
+    split4: u32,
+    /// Columns of y, in vec4.
+    out_channels4: u32,
+    /// Products.
+    batch: u32,
+    /// Workgroups along the rows.
+    row_groups: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x0: array<activation4>;
+@group(0) @binding(2) var<storage, read> x1: array<activation4>;
+@group(0) @binding(3) var<storage, read> weight: array<weight4>;
+@group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> residual: array<activation4>;
+@group(0) @binding(6) var<storage, read_write> y: array<activation4>;
+
+override HAS_X1: bool = false;
+override HAS_BIAS: bool = false;
+override HAS_RESIDUAL: bool = false;
+override SILU: bool = false;
+
+const ROWS = LANES * ROWS_PER_LANE;
+
+@compute @workgroup_size(LANES)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let lane = local.x;
+    let slab = group.z * groups.y + group.y;
+    let n = slab / params.row_groups;
+    if n >= params.batch {
+        return;
+    }
+    let first_row = (slab - n * params.row_groups) * ROWS;
+    let own_column = group.x * LANES + lane;
+    let column = min(own_column, params.out_channels4 - 1u);
+    let in_channels4 = (params.in_channels + 3u) / 4u;
+    let x1_channels4 = in_channels4 - params.split4;
+    var row: array<u32, ROWS_PER_LANE>;
+    for (var r = 0u; r < ROWS_PER_LANE; r++) {
+        row[r] = n * params.rows + min(first_row + r * LANES + lane, params.rows - 1u);
+    }
+    let first_weight = n * params.in_channels;
+
+    var sum: array<vec4<f32>, ROWS>;
+    for (var k = 0u; k < in_channels4; k++) {
+        var a: array<vec4<f32>, ROWS_PER_LANE>;
+        for (var r = 0u; r < ROWS_PER_LANE; r++) {
+            if HAS_X1 && k >= params.split4 {
+                a[r] = widen_activation(x1[row[r] * x1_channels4 + k - params.split4]);
+            } else {
+                a[r] = widen_activation(x0[row[r] * params.split4 + k]);
+            }
+        }
+        var b: array<vec4<f32>, 4>;
+        for (var q = 0u; q < 4u; q++) {
+            // The pad lanes of x are zero; any weight will do for them.
+            let weight_row = first_weight + min(k * 4u + q, params.in_channels - 1u);
+            b[q] = widen_weight(weight[weight_row * params.out_channels4 + column]);
+        }
+        for (var i = 0u; i < ROWS; i++) {
+            let r = i / LANES;
+            let source = i % LANES;
+            // Short sums meet a longer one: a third of the rounding.
+            var s = vec4<f32>(subgroupShuffle(a[r].x, source)) * b[0];
+            s = fma(vec4<f32>(subgroupShuffle(a[r].y, source)), b[1], s);
+            s = fma(vec4<f32>(subgroupShuffle(a[r].z, source)), b[2], s);
+            s = fma(vec4<f32>(subgroupShuffle(a[r].w, source)), b[3], s);
+            sum[i] += s;
+        }
+    }
+
+    if own_column >= params.out_channels4 {
+        return;
+    }
+    var addend = vec4<f32>();
+    if HAS_BIAS {
+        addend = bias[column];
+    }
+    for (var i = 0u; i < ROWS; i++) {
+        if first_row + i < params.rows {
+            let element = (n * params.rows + first_row + i) * params.out_channels4 + column;
+            var value = sum[i] + addend;
+            if HAS_RESIDUAL {
+                value += widen_activation(residual[element]);
+            }
+            if SILU {
+                value = silu(value);
+            }
+            y[element] = narrow_activation(value);
+        }
+    }
+}

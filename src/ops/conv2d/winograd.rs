@@ -1,0 +1,187 @@
+//! Lowering of 3x3 convolutions of stride 1, and of their weight gradients, to minimal filtering:
+//! spread the tiles, multiply matrices, gather (`shaders/winograd.wgsl`).
+use super::{Extents, products, products::Operands};
+use crate::{
+    ops::Lowering,
+    plan::{Candidate, Dispatch, Packed, fold},
+    shaders::{conv2d_weight_gradient_subgroup, winograd},
+    value::{TensorType, Value},
+};
+
+/// Pixels of a tile of `y`, and products per tile and pair of channels.
+const TILE: [usize; 2] = [2, 4];
+const PLACES: usize = 24;
+
+/// Whether minimal filtering applies.
+fn applies(extents: &Extents) -> bool {
+    extents.kernel == [3, 3] && extents.stride == 1
+}
+
+/// Tiles of the images.
+fn tiles(extents: &Extents) -> [usize; 3] {
+    let [height, width] = TILE;
+    [extents.batch, extents.out_height.div_ceil(height), extents.out_width.div_ceil(width)]
+}
+
+fn params(extents: &Extents, operands: Option<&Operands>) -> winograd::Params {
+    let [_, tiles_down, tiles_across] = tiles(extents);
+    let in_channels4 = extents.in_channels.div_ceil(4);
+    winograd::Params {
+        batch: extents.batch as u32,
+        first: 0,
+        in_height: extents.in_height as u32,
+        in_width: extents.in_width as u32,
+        in_channels4: in_channels4 as u32,
+        split4: operands.map_or(in_channels4, |operands| operands.split4) as u32,
+        in_channels: extents.in_channels as u32,
+        out_height: extents.out_height as u32,
+        out_width: extents.out_width as u32,
+        out_channels4: extents.out_channels.div_ceil(4) as u32,
+        top: extents.top as u32,
+        left: extents.left as u32,
+        tiles_across: tiles_across as u32,
+        tiles_down: tiles_down as u32,
+        upsample: operands.is_some_and(|operands| operands.upsample).into(),
+    }
+}
+
+/// `invocations` in workgroups.
+fn grid(invocations: usize) -> [u32; 3] {
+    fold(invocations.div_ceil(winograd::Overrides::default().workgroup as usize))
+}
+
+/// The spread tiles of `images` images, of this many channels.
+fn spread(extents: &Extents, images: usize, channels: usize) -> TensorType {
+    let [_, down, across] = tiles(extents);
+    TensorType::f32(&[PLACES, images * down * across, channels])
+}
+
+/// `y` of a convolution, fused or not; none where minimal filtering does not apply.
+pub(super) fn forward(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    operands: &Operands,
+) -> Option<Candidate> {
+    let target = lowering.target().clone();
+    let lanes = target.subgroup.filter(|_| applies(extents))?;
+    // As many images at a time as their spread tiles fit a binding.
+    let widest = extents.in_channels.max(extents.out_channels);
+    let fitting = target.max_binding / spread(extents, 1, widest).bytes();
+    let images = extents.batch.min(usize::try_from(fitting).ok()?);
+    if images == 0 {
+        return None;
+    }
+    let base = params(extents, Some(operands));
+    let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
+    let spread_x = lowering.scratch(spread(extents, images, extents.in_channels));
+    let sums = lowering.scratch(spread(extents, images, extents.out_channels));
+    let of = TensorType::f32(&[PLACES, extents.in_channels, extents.out_channels]);
+    let filters = lowering.packed(operands.weight, "winograd", of);
+    let overrides = winograd::Overrides { silu: operands.silu, ..Default::default() };
+
+    let mut dispatches = Vec::new();
+    for first in (0..extents.batch).step_by(images) {
+        let batch = images.min(extents.batch - first);
+        let params = winograd::Params { batch: batch as u32, first: first as u32, ..base };
+        let [_, down, across] = tiles(extents);
+        let rows = batch * down * across;
+        let input = winograd::Input { x0, x1, affine, spread: spread_x };
+        let in_channels4 = base.in_channels4 as usize;
+        dispatches.push(input.dispatch(params, overrides, grid(rows * in_channels4)));
+        let product = products::Product {
+            batch: PLACES,
+            rows,
+            in_channels: extents.in_channels,
+            out_channels: extents.out_channels,
+        };
+        let mut product =
+            product.dispatch(lanes, &Operands::new(spread_x, extents.in_channels, filters, sums));
+        product.cost.flops = extents.flops() * batch as u64 / extents.batch as u64;
+        dispatches.push(product);
+        let squares = batch * down.div_ceil(2) * across;
+        let output = winograd::Output { products: sums, bias, embedding, residual, y, moments };
+        let out_channels4 = base.out_channels4 as usize;
+        let overrides = winograd::Overrides::default();
+        dispatches.push(output.dispatch(params, overrides, grid(squares * out_channels4)));
+    }
+    let filtering = winograd::Filters { weight: operands.weight, spread_weight: filters };
+    let invocations = extents.in_channels * base.out_channels4 as usize;
+    let dispatch = filtering.dispatch(base, winograd::Overrides::default(), grid(invocations));
+    let packed = Packed { of: operands.weight, form: filters, dispatch };
+    Some(Candidate::new("winograd", dispatches).with(packed))
+}
+
+/// `dweight` of a convolution whose input is `operands`; none where minimal filtering does not
+/// apply, or the spread tiles do not fit a binding.
+pub(super) fn weight_gradient(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    operands: &Operands,
+    dy: Value,
+    dweight: Value,
+) -> Option<Candidate> {
+    let target = lowering.target().clone();
+    let lanes = target.subgroup.filter(|_| applies(extents))? as usize;
+    let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
+    let spread_of = |channels| spread(extents, extents.batch, channels);
+    if spread_of(in_channels.max(out_channels)).bytes() > target.max_binding {
+        return None;
+    }
+    let params = params(extents, Some(operands));
+    let rows = tiles(extents).iter().product::<usize>();
+    let Operands { x0, x1, affine, .. } = *operands;
+    let spread_x = lowering.scratch(spread_of(in_channels));
+    let spread_dy = lowering.scratch(spread_of(out_channels));
+    let products = lowering.scratch(TensorType::f32(&[PLACES, in_channels, out_channels]));
+    let (in_channels4, out_channels4) = (in_channels.div_ceil(4), out_channels.div_ceil(4));
+
+    let overrides = winograd::Overrides::default();
+    let silu = winograd::Overrides { silu: operands.silu, ..overrides };
+    let input = winograd::Input { x0, x1, affine, spread: spread_x };
+    let gradient = winograd::OutputGradient { dy, spread_gradient: spread_dy };
+    let filters = winograd::FiltersGradient { products, dweight };
+    Some(Candidate::new(
+        "winograd",
+        vec![
+            input.dispatch(params, silu, grid(rows * in_channels4)),
+            gradient.dispatch(params, overrides, grid(rows * out_channels4)),
+            outer_products(extents, rows, lanes, [spread_x, spread_dy, products]),
+            filters.dispatch(params, overrides, grid(in_channels * out_channels4)),
+        ],
+    ))
+}
+
+/// The product of the spread tiles at each place: the weight gradient of one tap, whose slots
+/// are the places.
+fn outer_products(
+    extents: &Extents,
+    rows: usize,
+    lanes: usize,
+    [x, dy, dweight]: [Value; 3],
+) -> Dispatch {
+    let defaults = conv2d_weight_gradient_subgroup::Overrides::default();
+    let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes: lanes as u32, ..defaults };
+    let (in_channels4, out_channels4) =
+        (extents.in_channels.div_ceil(4), extents.out_channels.div_ceil(4));
+    let pixels = (PLACES * rows) as u32;
+    let params = conv2d_weight_gradient_subgroup::Params {
+        in_height: 1,
+        in_width: pixels,
+        in_channels: extents.in_channels as u32,
+        out_height: 1,
+        out_width: pixels,
+        out_channels4: out_channels4 as u32,
+        kernel_height: 1,
+        kernel_width: 1,
+        stride: 1,
+        top: 0,
+        left: 0,
+        pixels,
+        slot_pixels: rows as u32,
+    };
+    let grid = [out_channels4.div_ceil(lanes), in_channels4.div_ceil(lanes), PLACES];
+    let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight };
+    let mut dispatch = kernel.dispatch(params, overrides, grid.map(|n| n as u32));
+    dispatch.cost.flops = extents.flops();
+    dispatch
+}
