@@ -80,6 +80,9 @@ const NEAR = 0.75;
 const FAR = 1.5;
 const NEAR2 = NEAR * NEAR;
 const FAR2 = FAR * FAR;
+// Half the reciprocals of what B' has at the points.
+const NEAR_EVEN = 0.5 / (NEAR2 * (NEAR2 - FAR2));
+const FAR_EVEN = 0.5 / (FAR2 * (FAR2 - NEAR2));
 
 // Where a tile lies.
 struct Tile {
@@ -94,34 +97,127 @@ fn tile_at(index: u32, down: u32) -> Tile {
     return Tile(n, line - n * down, index - line * params.tiles_across);
 }
 
-// B' of a row.
-fn spread_row(d: array<vec4<f32>, 6>) -> array<vec4<f32>, 6> {
-    let near = fma(vec4<f32>(-FAR2), d[2], d[4]);
-    let near_odd = NEAR * fma(vec4<f32>(-FAR2), d[1], d[3]);
-    let far = fma(vec4<f32>(-NEAR2), d[2], d[4]);
-    let far_odd = FAR * fma(vec4<f32>(-NEAR2), d[1], d[3]);
-    return array<vec4<f32>, 6>(
-        fma(vec4<f32>(NEAR2 * FAR2), d[0], fma(vec4<f32>(-NEAR2 - FAR2), d[2], d[4])),
-        near + near_odd,
-        near - near_odd,
-        far + far_odd,
-        far - far_odd,
-        fma(vec4<f32>(NEAR2 * FAR2), d[1], fma(vec4<f32>(-NEAR2 - FAR2), d[3], d[5])),
+// Values of a column of a tile: of its pixels, or at its points.
+struct Four {
+    a: vec4<f32>,
+    b: vec4<f32>,
+    c: vec4<f32>,
+    d: vec4<f32>,
+}
+
+// Values of a row of a tile, at its points.
+struct Six {
+    zero: vec4<f32>,
+    near: vec4<f32>,
+    minus_near: vec4<f32>,
+    far: vec4<f32>,
+    minus_far: vec4<f32>,
+    infinity: vec4<f32>,
+}
+
+fn six(zero: vec4<f32>, near: vec4<f32>, near_odd: vec4<f32>, far: vec4<f32>, far_odd: vec4<f32>, infinity: vec4<f32>) -> Six {
+    return Six(zero, near + near_odd, near - near_odd, far + far_odd, far - far_odd, infinity);
+}
+
+// B' of a row of six pixels.
+fn spread_row(d0: vec4<f32>, d1: vec4<f32>, d2: vec4<f32>, d3: vec4<f32>, d4: vec4<f32>, d5: vec4<f32>) -> Six {
+    let product = vec4<f32>(NEAR2 * FAR2);
+    let sum = vec4<f32>(-NEAR2 - FAR2);
+    return six(
+        fma(product, d0, fma(sum, d2, d4)),
+        fma(vec4<f32>(-FAR2), d2, d4),
+        NEAR * fma(vec4<f32>(-FAR2), d1, d3),
+        fma(vec4<f32>(-NEAR2), d2, d4),
+        FAR * fma(vec4<f32>(-NEAR2), d1, d3),
+        fma(product, d1, fma(sum, d3, d5)),
     );
 }
 
-// A' of a row.
-fn gather_row(m: array<vec4<f32>, 6>) -> array<vec4<f32>, 4> {
-    let near = m[1] + m[2];
-    let near_odd = m[1] - m[2];
-    let far = m[3] + m[4];
-    let far_odd = m[3] - m[4];
-    return array<vec4<f32>, 4>(
-        m[0] + (near + far),
+// G of a row of three weights.
+fn spread_weight_row(g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>) -> Six {
+    return six(
+        (1.0 / (NEAR2 * FAR2)) * g0,
+        NEAR_EVEN * fma(vec4<f32>(NEAR2), g2, g0),
+        NEAR * NEAR_EVEN * g1,
+        FAR_EVEN * fma(vec4<f32>(FAR2), g2, g0),
+        FAR * FAR_EVEN * g1,
+        g2,
+    );
+}
+
+// A of a row of four pixels.
+fn spread_gradient_row(d0: vec4<f32>, d1: vec4<f32>, d2: vec4<f32>, d3: vec4<f32>) -> Six {
+    return six(
+        d0,
+        fma(vec4<f32>(NEAR2), d2, d0),
+        NEAR * fma(vec4<f32>(NEAR2), d3, d1),
+        fma(vec4<f32>(FAR2), d2, d0),
+        FAR * fma(vec4<f32>(FAR2), d3, d1),
+        d3,
+    );
+}
+
+// A' of a row: four pixels.
+fn gather_row(m: Six) -> Four {
+    let near = m.near + m.minus_near;
+    let near_odd = m.near - m.minus_near;
+    let far = m.far + m.minus_far;
+    let far_odd = m.far - m.minus_far;
+    return Four(
+        m.zero + (near + far),
         fma(vec4<f32>(FAR), far_odd, NEAR * near_odd),
         fma(vec4<f32>(FAR2), far, NEAR2 * near),
-        fma(vec4<f32>(FAR * FAR2), far_odd, fma(vec4<f32>(NEAR * NEAR2), near_odd, m[5])),
+        fma(vec4<f32>(FAR * FAR2), far_odd, fma(vec4<f32>(NEAR * NEAR2), near_odd, m.infinity)),
     );
+}
+
+// What an invocation of `input` reads from.
+struct Source {
+    image: u32,
+    c4: u32,
+    row: i32,
+    column: i32,
+    scale: vec4<f32>,
+    shift: vec4<f32>,
+}
+
+fn pixel_at(source: Source, i: i32, j: i32) -> vec4<f32> {
+    let row = source.row + i;
+    let column = source.column + j;
+    let inside = row >= 0 && row < i32(params.in_height) && column >= 0 && column < i32(params.in_width);
+    let line = source.image * (params.in_height >> params.upsample) + (u32(row) >> params.upsample);
+    let pixel = select(0u, line * (params.in_width >> params.upsample) + (u32(column) >> params.upsample), inside);
+    var value: vec4<f32>;
+    if HAS_X1 && source.c4 >= params.split4 {
+        value = widen_activation(x1[pixel * (params.in_channels4 - params.split4) + source.c4 - params.split4]);
+    } else {
+        value = widen_activation(x0[pixel * params.split4 + source.c4]);
+    }
+    if HAS_AFFINE {
+        value = fma(value, source.scale, source.shift);
+    }
+    if SILU {
+        value = silu(value);
+    }
+    return select(vec4<f32>(), value, inside);
+}
+
+// B' of a column of four pixels.
+fn spread_column(source: Source, j: i32) -> Four {
+    let d0 = pixel_at(source, 0, j);
+    let d1 = pixel_at(source, 1, j);
+    let d2 = pixel_at(source, 2, j);
+    let d3 = pixel_at(source, 3, j);
+    return Four(d0 - d2, d1 + d2, d2 - d1, d3 - d1);
+}
+
+fn store_spread(row: Six, first: u32, place: u32) {
+    spread[first] = row.zero;
+    spread[first + place] = row.near;
+    spread[first + 2u * place] = row.minus_near;
+    spread[first + 3u * place] = row.far;
+    spread[first + 4u * place] = row.minus_far;
+    spread[first + 5u * place] = row.infinity;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -138,71 +234,46 @@ fn input(
         return;
     }
     let image = params.first + tile.n;
-    let height = params.in_height >> params.upsample;
-    let width = params.in_width >> params.upsample;
-    var scale = vec4<f32>(1.0);
-    var shift = vec4<f32>();
+    var source = Source(
+        image,
+        c4,
+        i32(2u * tile.row) - i32(params.top),
+        i32(4u * tile.column) - i32(params.left),
+        vec4<f32>(),
+        vec4<f32>(),
+    );
     if HAS_AFFINE {
-        scale = affine[2u * image * params.in_channels4 + c4];
-        shift = affine[(2u * image + 1u) * params.in_channels4 + c4];
+        source.scale = affine[2u * image * params.in_channels4 + c4];
+        source.shift = affine[(2u * image + 1u) * params.in_channels4 + c4];
     }
-    let first_y = i32(2u * tile.row) - i32(params.top);
-    let first_x = i32(4u * tile.column) - i32(params.left);
-    var columns: array<vec4<f32>, 24>;
-    for (var j = 0; j < 6; j++) {
-        var d: array<vec4<f32>, 4>;
-        for (var i = 0; i < 4; i++) {
-            let row = first_y + i;
-            let column = first_x + j;
-            let inside = row >= 0 && row < i32(params.in_height) && column >= 0 && column < i32(params.in_width);
-            let source = (u32(row) >> params.upsample) * width + (u32(column) >> params.upsample);
-            let pixel = select(0u, image * height * width + source, inside);
-            var value: vec4<f32>;
-            if HAS_X1 && c4 >= params.split4 {
-                value = widen_activation(x1[pixel * (params.in_channels4 - params.split4) + c4 - params.split4]);
-            } else {
-                value = widen_activation(x0[pixel * params.split4 + c4]);
-            }
-            if HAS_AFFINE {
-                value = fma(value, scale, shift);
-            }
-            if SILU {
-                value = silu(value);
-            }
-            d[i] = select(vec4<f32>(), value, inside);
-        }
-        columns[j] = d[0] - d[2];
-        columns[6 + j] = d[1] + d[2];
-        columns[12 + j] = d[2] - d[1];
-        columns[18 + j] = d[3] - d[1];
-    }
+    let c0 = spread_column(source, 0);
+    let c1 = spread_column(source, 1);
+    let c2 = spread_column(source, 2);
+    let c3 = spread_column(source, 3);
+    let column4 = spread_column(source, 4);
+    let c5 = spread_column(source, 5);
     let place = params.batch * params.tiles_down * params.tiles_across * params.in_channels4;
-    for (var i = 0u; i < 4u; i++) {
-        var row: array<vec4<f32>, 6>;
-        for (var j = 0u; j < 6u; j++) {
-            row[j] = columns[6u * i + j];
-        }
-        let results = spread_row(row);
-        for (var j = 0u; j < 6u; j++) {
-            spread[(6u * i + j) * place + index] = results[j];
-        }
-    }
+    store_spread(spread_row(c0.a, c1.a, c2.a, c3.a, column4.a, c5.a), index, place);
+    store_spread(spread_row(c0.b, c1.b, c2.b, c3.b, column4.b, c5.b), index + 6u * place, place);
+    store_spread(spread_row(c0.c, c1.c, c2.c, c3.c, column4.c, c5.c), index + 12u * place, place);
+    store_spread(spread_row(c0.d, c1.d, c2.d, c3.d, column4.d, c5.d), index + 18u * place, place);
 }
 
-// G of a row.
-fn spread_weight_row(g: array<vec4<f32>, 3>) -> array<vec4<f32>, 6> {
-    let near = (0.5 / (NEAR2 * (NEAR2 - FAR2))) * fma(vec4<f32>(NEAR2), g[2], g[0]);
-    let near_odd = (0.5 / (NEAR * (NEAR2 - FAR2))) * g[1];
-    let far = (0.5 / (FAR2 * (FAR2 - NEAR2))) * fma(vec4<f32>(FAR2), g[2], g[0]);
-    let far_odd = (0.5 / (FAR * (FAR2 - NEAR2))) * g[1];
-    return array<vec4<f32>, 6>(
-        (1.0 / (NEAR2 * FAR2)) * g[0],
-        near + near_odd,
-        near - near_odd,
-        far + far_odd,
-        far - far_odd,
-        g[2],
-    );
+// G of a column of three weights.
+fn spread_weight_column(j: u32, index: u32, place: u32) -> Four {
+    let first = widen_weight(weight[j * place + index]);
+    let middle = widen_weight(weight[(3u + j) * place + index]);
+    let last = widen_weight(weight[(6u + j) * place + index]);
+    return Four(first, 0.5 * ((first + last) + middle), 0.5 * ((first + last) - middle), last);
+}
+
+fn store_spread_weight(row: Six, first: u32, place: u32) {
+    spread_weight[first] = row.zero;
+    spread_weight[first + place] = row.near;
+    spread_weight[first + 2u * place] = row.minus_near;
+    spread_weight[first + 3u * place] = row.far;
+    spread_weight[first + 4u * place] = row.minus_far;
+    spread_weight[first + 5u * place] = row.infinity;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -216,23 +287,82 @@ fn filters(
     if index >= place {
         return;
     }
-    var columns: array<vec4<f32>, 12>;
-    for (var j = 0u; j < 3u; j++) {
-        let first = widen_weight(weight[j * place + index]);
-        let middle = widen_weight(weight[(3u + j) * place + index]);
-        let last = widen_weight(weight[(6u + j) * place + index]);
-        columns[j] = first;
-        columns[3u + j] = 0.5 * ((first + last) + middle);
-        columns[6u + j] = 0.5 * ((first + last) - middle);
-        columns[9u + j] = last;
-    }
-    for (var i = 0u; i < 4u; i++) {
-        let row = array<vec4<f32>, 3>(columns[3u * i], columns[3u * i + 1u], columns[3u * i + 2u]);
-        let results = spread_weight_row(row);
-        for (var j = 0u; j < 6u; j++) {
-            spread_weight[(6u * i + j) * place + index] = results[j];
+    let c0 = spread_weight_column(0u, index, place);
+    let c1 = spread_weight_column(1u, index, place);
+    let c2 = spread_weight_column(2u, index, place);
+    store_spread_weight(spread_weight_row(c0.a, c1.a, c2.a), index, place);
+    store_spread_weight(spread_weight_row(c0.b, c1.b, c2.b), index + 6u * place, place);
+    store_spread_weight(spread_weight_row(c0.c, c1.c, c2.c), index + 12u * place, place);
+    store_spread_weight(spread_weight_row(c0.d, c1.d, c2.d), index + 18u * place, place);
+}
+
+// A' of a column: two pixels.
+struct Two {
+    upper: vec4<f32>,
+    lower: vec4<f32>,
+}
+
+fn gather_column(j: u32, first: u32, place: u32) -> Two {
+    let m1 = products[(6u + j) * place + first];
+    let m2 = products[(12u + j) * place + first];
+    return Two(products[j * place + first] + (m1 + m2), (m1 - m2) + products[(18u + j) * place + first]);
+}
+
+// Where an invocation of `output` writes to.
+struct Sink {
+    image: u32,
+    o4: u32,
+    column: u32,
+    addend: vec4<f32>,
+}
+
+fn store_pixel(sink: Sink, row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
+    var value = sum + sink.addend;
+    if row < params.out_height && column < params.out_width {
+        let element = ((sink.image * params.out_height + row) * params.out_width + column) * params.out_channels4 + sink.o4;
+        if HAS_RESIDUAL {
+            value += widen_activation(residual[element]);
         }
+        y[element] = narrow_activation(value);
     }
+    return value;
+}
+
+fn store_row(sink: Sink, row: u32, m: Four) -> Four {
+    return Four(
+        store_pixel(sink, row, sink.column, m.a),
+        store_pixel(sink, row, sink.column + 1u, m.b),
+        store_pixel(sink, row, sink.column + 2u, m.c),
+        store_pixel(sink, row, sink.column + 3u, m.d),
+    );
+}
+
+// The two rows of a tile.
+struct Rows {
+    upper: Four,
+    lower: Four,
+}
+
+fn gather_tile(sink: Sink, row: u32, first: u32, place: u32) -> Rows {
+    let c0 = gather_column(0u, first, place);
+    let c1 = gather_column(1u, first, place);
+    let c2 = gather_column(2u, first, place);
+    let c3 = gather_column(3u, first, place);
+    let c4 = gather_column(4u, first, place);
+    let c5 = gather_column(5u, first, place);
+    return Rows(
+        store_row(sink, row, gather_row(Six(c0.upper, c1.upper, c2.upper, c3.upper, c4.upper, c5.upper))),
+        store_row(sink, row + 1u, gather_row(Six(c0.lower, c1.lower, c2.lower, c3.lower, c4.lower, c5.lower))),
+    );
+}
+
+fn sum_row(row: Four) -> vec4<f32> {
+    return (row.a + row.b) + (row.c + row.d);
+}
+
+fn deviations(row: Four, mean: vec4<f32>) -> vec4<f32> {
+    let m = Four(row.a - mean, row.b - mean, row.c - mean, row.d - mean);
+    return fma(m.a, m.a, m.b * m.b) + fma(m.c, m.c, m.d * m.d);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -249,66 +379,52 @@ fn output(
     if square.n >= params.batch {
         return;
     }
-    let image = params.first + square.n;
-    var addend = vec4<f32>();
+    var sink = Sink(params.first + square.n, o4, 4u * square.column, vec4<f32>());
     if HAS_BIAS {
-        addend = bias[o4];
+        sink.addend = bias[o4];
     }
     if HAS_EMBEDDING {
-        addend += widen_activation(embedding[image * params.out_channels4 + o4]);
+        sink.addend += widen_activation(embedding[sink.image * params.out_channels4 + o4]);
     }
     let place = params.batch * params.tiles_down * params.tiles_across * params.out_channels4;
-    var values: array<vec4<f32>, 16>;
-    for (var half = 0u; half < 2u; half++) {
-        let tile_row = 2u * square.row + half;
-        let tile = (square.n * params.tiles_down + tile_row) * params.tiles_across + square.column;
-        let exists = tile_row < params.tiles_down;
-        let first = select(0u, tile * params.out_channels4 + o4, exists);
-        var columns: array<vec4<f32>, 12>;
-        for (var j = 0u; j < 6u; j++) {
-            let m1 = products[(6u + j) * place + first];
-            let m2 = products[(12u + j) * place + first];
-            columns[j] = products[j * place + first] + (m1 + m2);
-            columns[6u + j] = (m1 - m2) + products[(18u + j) * place + first];
-        }
-        for (var i = 0u; i < 2u; i++) {
-            var row: array<vec4<f32>, 6>;
-            for (var j = 0u; j < 6u; j++) {
-                row[j] = columns[6u * i + j];
-            }
-            let results = gather_row(row);
-            let pixel_row = 2u * tile_row + i;
-            for (var j = 0u; j < 4u; j++) {
-                let pixel_column = 4u * square.column + j;
-                var value = results[j] + addend;
-                if pixel_row < params.out_height && pixel_column < params.out_width {
-                    let pixel = (image * params.out_height + pixel_row) * params.out_width + pixel_column;
-                    let element = pixel * params.out_channels4 + o4;
-                    if HAS_RESIDUAL {
-                        value += widen_activation(residual[element]);
-                    }
-                    y[element] = narrow_activation(value);
-                }
-                values[8u * half + 4u * i + j] = value;
-            }
-        }
-    }
+    let line = square.n * params.tiles_down + 2u * square.row;
+    let tile = line * params.tiles_across + square.column;
+    let first = gather_tile(sink, 4u * square.row, tile * params.out_channels4 + o4, place);
+    // An image of an odd number of tile rows has no second half in its last squares.
+    let below = select(tile, tile + params.tiles_across, 2u * square.row + 1u < params.tiles_down);
+    let second = gather_tile(sink, 4u * square.row + 2u, below * params.out_channels4 + o4, place);
     if HAS_MOMENTS {
         // Offered only where the squares fill the image.
-        var mean = vec4<f32>();
-        for (var i = 0u; i < 16u; i++) {
-            mean += values[i];
-        }
-        mean *= 1.0 / 16.0;
-        var deviations = vec4<f32>();
-        for (var i = 0u; i < 16u; i++) {
-            let delta = values[i] - mean;
-            deviations = fma(delta, delta, deviations);
-        }
-        let place = 2u * (params.first * squares_down * params.tiles_across + at) * params.out_channels4 + o4;
-        moments[place] = mean;
-        moments[place + params.out_channels4] = deviations;
+        let mean = (1.0 / 16.0)
+            * ((sum_row(first.upper) + sum_row(first.lower)) + (sum_row(second.upper) + sum_row(second.lower)));
+        let squared = (deviations(first.upper, mean) + deviations(first.lower, mean))
+            + (deviations(second.upper, mean) + deviations(second.lower, mean));
+        let element = 2u * (params.first * squares_down * params.tiles_across + at) * params.out_channels4 + o4;
+        moments[element] = mean;
+        moments[element + params.out_channels4] = squared;
     }
+}
+
+fn gradient_at(image: u32, row: u32, column: u32, o4: u32) -> vec4<f32> {
+    let inside = row < params.out_height && column < params.out_width;
+    let pixel = select(0u, (image * params.out_height + row) * params.out_width + column, inside);
+    return select(vec4<f32>(), widen_activation(dy[pixel * params.out_channels4 + o4]), inside);
+}
+
+// A of a column of two pixels.
+fn spread_gradient_column(image: u32, row: u32, column: u32, o4: u32) -> Four {
+    let upper = gradient_at(image, row, column, o4);
+    let lower = gradient_at(image, row + 1u, column, o4);
+    return Four(upper, upper + lower, upper - lower, lower);
+}
+
+fn store_spread_gradient(row: Six, first: u32, place: u32) {
+    spread_gradient[first] = row.zero;
+    spread_gradient[first + place] = row.near;
+    spread_gradient[first + 2u * place] = row.minus_near;
+    spread_gradient[first + 3u * place] = row.far;
+    spread_gradient[first + 4u * place] = row.minus_far;
+    spread_gradient[first + 5u * place] = row.infinity;
 }
 
 // A of the tiles of dy.
@@ -325,39 +441,43 @@ fn output_gradient(
     if tile.n >= params.batch {
         return;
     }
-    var columns: array<vec4<f32>, 16>;
-    for (var j = 0u; j < 4u; j++) {
-        var d: array<vec4<f32>, 2>;
-        for (var i = 0u; i < 2u; i++) {
-            let row = 2u * tile.row + i;
-            let column = 4u * tile.column + j;
-            let inside = row < params.out_height && column < params.out_width;
-            let pixel = select(0u, ((params.first + tile.n) * params.out_height + row) * params.out_width + column, inside);
-            d[i] = select(vec4<f32>(), widen_activation(dy[pixel * params.out_channels4 + o4]), inside);
-        }
-        columns[j] = d[0];
-        columns[4u + j] = d[0] + d[1];
-        columns[8u + j] = d[0] - d[1];
-        columns[12u + j] = d[1];
-    }
+    let image = params.first + tile.n;
+    let row = 2u * tile.row;
+    let column = 4u * tile.column;
+    let c0 = spread_gradient_column(image, row, column, o4);
+    let c1 = spread_gradient_column(image, row, column + 1u, o4);
+    let c2 = spread_gradient_column(image, row, column + 2u, o4);
+    let c3 = spread_gradient_column(image, row, column + 3u, o4);
     let place = params.batch * params.tiles_down * params.tiles_across * params.out_channels4;
-    for (var i = 0u; i < 4u; i++) {
-        let d0 = columns[4u * i];
-        let d1 = columns[4u * i + 1u];
-        let d2 = columns[4u * i + 2u];
-        let d3 = columns[4u * i + 3u];
-        let near = fma(vec4<f32>(NEAR2), d2, d0);
-        let near_odd = NEAR * fma(vec4<f32>(NEAR2), d3, d1);
-        let far = fma(vec4<f32>(FAR2), d2, d0);
-        let far_odd = FAR * fma(vec4<f32>(FAR2), d3, d1);
-        let first = 6u * i * place + index;
-        spread_gradient[first] = d0;
-        spread_gradient[first + place] = near + near_odd;
-        spread_gradient[first + 2u * place] = near - near_odd;
-        spread_gradient[first + 3u * place] = far + far_odd;
-        spread_gradient[first + 4u * place] = far - far_odd;
-        spread_gradient[first + 5u * place] = d3;
-    }
+    store_spread_gradient(spread_gradient_row(c0.a, c1.a, c2.a, c3.a), index, place);
+    store_spread_gradient(spread_gradient_row(c0.b, c1.b, c2.b, c3.b), index + 6u * place, place);
+    store_spread_gradient(spread_gradient_row(c0.c, c1.c, c2.c, c3.c), index + 12u * place, place);
+    store_spread_gradient(spread_gradient_row(c0.d, c1.d, c2.d, c3.d), index + 18u * place, place);
+}
+
+// G' of a column: three weights.
+struct Three {
+    a: vec4<f32>,
+    b: vec4<f32>,
+    c: vec4<f32>,
+}
+
+fn gather_weight_column(j: u32, index: u32, place: u32) -> Three {
+    let m1 = products[(6u + j) * place + index];
+    let m2 = products[(12u + j) * place + index];
+    let even = 0.5 * (m1 + m2);
+    return Three(products[j * place + index] + even, 0.5 * (m1 - m2), even + products[(18u + j) * place + index]);
+}
+
+// G' of a row: three weights.
+fn store_weight_row(m: Six, first: u32, place: u32) {
+    let near = NEAR_EVEN * (m.near + m.minus_near);
+    let near_odd = (NEAR * NEAR_EVEN) * (m.near - m.minus_near);
+    let far = FAR_EVEN * (m.far + m.minus_far);
+    let far_odd = (FAR * FAR_EVEN) * (m.far - m.minus_far);
+    dweight[first] = fma(vec4<f32>(1.0 / (NEAR2 * FAR2)), m.zero, near + far);
+    dweight[first + place] = near_odd + far_odd;
+    dweight[first + 2u * place] = fma(vec4<f32>(NEAR2), near, fma(vec4<f32>(FAR2), far, m.infinity));
 }
 
 // G' of the sums over the tiles.
@@ -372,26 +492,13 @@ fn filters_gradient(
     if index >= place {
         return;
     }
-    var columns: array<vec4<f32>, 18>;
-    for (var j = 0u; j < 6u; j++) {
-        var m: array<vec4<f32>, 4>;
-        for (var i = 0u; i < 4u; i++) {
-            m[i] = products[(6u * i + j) * place + index];
-        }
-        let even = 0.5 * (m[1] + m[2]);
-        columns[j] = m[0] + even;
-        columns[6u + j] = 0.5 * (m[1] - m[2]);
-        columns[12u + j] = even + m[3];
-    }
-    for (var i = 0u; i < 3u; i++) {
-        let m0 = columns[6u * i];
-        let near = (0.5 / (NEAR2 * (NEAR2 - FAR2))) * (columns[6u * i + 1u] + columns[6u * i + 2u]);
-        let near_odd = (0.5 / (NEAR * (NEAR2 - FAR2))) * (columns[6u * i + 1u] - columns[6u * i + 2u]);
-        let far = (0.5 / (FAR2 * (FAR2 - NEAR2))) * (columns[6u * i + 3u] + columns[6u * i + 4u]);
-        let far_odd = (0.5 / (FAR * (FAR2 - NEAR2))) * (columns[6u * i + 3u] - columns[6u * i + 4u]);
-        let first = 3u * i * place + index;
-        dweight[first] = fma(vec4<f32>(1.0 / (NEAR2 * FAR2)), m0, near + far);
-        dweight[first + place] = near_odd + far_odd;
-        dweight[first + 2u * place] = fma(vec4<f32>(NEAR2), near, fma(vec4<f32>(FAR2), far, columns[6u * i + 5u]));
-    }
+    let c0 = gather_weight_column(0u, index, place);
+    let c1 = gather_weight_column(1u, index, place);
+    let c2 = gather_weight_column(2u, index, place);
+    let c3 = gather_weight_column(3u, index, place);
+    let c4 = gather_weight_column(4u, index, place);
+    let c5 = gather_weight_column(5u, index, place);
+    store_weight_row(Six(c0.a, c1.a, c2.a, c3.a, c4.a, c5.a), index, place);
+    store_weight_row(Six(c0.b, c1.b, c2.b, c3.b, c4.b, c5.b), index + 3u * place, place);
+    store_weight_row(Six(c0.c, c1.c, c2.c, c3.c, c4.c, c5.c), index + 6u * place, place);
 }

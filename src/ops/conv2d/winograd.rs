@@ -11,6 +11,8 @@ use crate::{
 /// Pixels of a tile of `y`, and products per tile and pair of channels.
 const TILE: [usize; 2] = [2, 4];
 const PLACES: usize = 24;
+/// Spread tiles that a CPU's caches hold.
+const CACHE_BYTES: u64 = 4 << 20;
 
 /// Whether minimal filtering applies.
 fn applies(extents: &Extents) -> bool {
@@ -64,10 +66,15 @@ pub(super) fn forward(
 ) -> Option<Candidate> {
     let target = lowering.target().clone();
     let lanes = target.subgroup.filter(|_| applies(extents))?;
-    // As many images at a time as their spread tiles fit a binding.
-    let widest = extents.in_channels.max(extents.out_channels);
-    let fitting = target.max_binding / spread(extents, 1, widest).bytes();
-    let images = extents.batch.min(usize::try_from(fitting).ok()?);
+    // As many images at a time as their spread tiles fit a binding and, on a CPU, its caches.
+    let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
+    let bytes = |channels| spread(extents, 1, channels).bytes();
+    let mut images = target.max_binding / bytes(in_channels.max(out_channels));
+    if target.software {
+        let cached = CACHE_BYTES / (bytes(in_channels) + bytes(out_channels));
+        images = images.min(cached.max(1));
+    }
+    let images = extents.batch.min(usize::try_from(images).unwrap_or(usize::MAX));
     if images == 0 {
         return None;
     }
