@@ -69,21 +69,22 @@ pub(super) fn forward(
     // As many images at a time as their spread tiles fit a binding and, on a CPU, its caches.
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
     let bytes = |channels| spread(extents, 1, channels).bytes();
+    let filters_of = TensorType::f32(&[PLACES, in_channels, out_channels]);
     let mut images = target.max_binding / bytes(in_channels.max(out_channels));
     if target.software {
-        let cached = CACHE_BYTES / (bytes(in_channels) + bytes(out_channels));
-        images = images.min(cached.max(1));
+        let cached = CACHE_BYTES.max(filters_of.bytes());
+        images = images.min((cached / (bytes(in_channels) + bytes(out_channels))).max(1));
     }
-    let images = extents.batch.min(usize::try_from(images).unwrap_or(usize::MAX));
     if images == 0 {
         return None;
     }
+    let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
+    let images = extents.batch.div_ceil(chunks);
     let base = params(extents, Some(operands));
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(spread(extents, images, extents.in_channels));
     let sums = lowering.scratch(spread(extents, images, extents.out_channels));
-    let of = TensorType::f32(&[PLACES, extents.in_channels, extents.out_channels]);
-    let filters = lowering.packed(operands.weight, "winograd", of);
+    let filters = lowering.packed(operands.weight, "winograd", filters_of);
     let overrides = winograd::Overrides { silu: operands.silu, ..Default::default() };
 
     let mut dispatches = Vec::new();
