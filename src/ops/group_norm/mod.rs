@@ -55,7 +55,7 @@ fn check_groups(
     groups: usize,
     inputs: &[TensorType],
 ) -> Result<(), ShapeError> {
-    if groups == 0 || channels % groups != 0 {
+    if !channels.is_multiple_of(groups) {
         let message = format!("x has {channels} channels, not a multiple of {groups} groups");
         return Err(ShapeError::new(op, message, inputs));
     }

@@ -39,8 +39,8 @@ impl Tiles {
     /// The tiles of a tensor of images or tokens.
     pub fn of(x: TensorType) -> Self {
         if let [_, lines, line, _] = x.shape[..]
-            && lines % Self::EDGE == 0
-            && line % Self::EDGE == 0
+            && lines.is_multiple_of(Self::EDGE)
+            && line.is_multiple_of(Self::EDGE)
         {
             return Self { line, lines, width: Self::EDGE, height: Self::EDGE };
         }
