@@ -3,7 +3,7 @@
 //   y = (x - mean) * rstd * weight + bias    with mean and rstd over the pixels and channels of one group of one image
 //     = x * scale + shift                    with scale = rstd * weight, shift = bias - mean * scale
 // Tiling: an invocation owns four channels and one tile of pixels of an image; a workgroup folds the tiles of a group.
-// import: reduce, pixel_tile, silu
+// import: pixel_tile, silu
 
 struct Params {
     /// Images in `x`.
@@ -24,11 +24,11 @@ struct Params {
     tiles: u32,
     /// Pixels of a tile; the last one may have fewer.
     tile_pixels: u32,
-    /// Pixels from one line of a tile to the next.
+    /// Of `moments`: pixels from one line of a tile to the next.
     line: u32,
-    /// Pixels of a line of a tile; the last one of an image's line may have fewer.
-    tile_width: u32,
-    /// Tiles side by side in a line.
+    /// Of `moments`: pixels from one tile to the next.
+    step: u32,
+    /// Of `moments`: tiles side by side; the grid's z axis counts those above each other.
     tiles_across: u32,
     /// Added to the variance.
     eps: f32,
@@ -53,8 +53,11 @@ override WORKGROUP: u32 = 64u;
 /// Whether SiLU follows.
 override SILU: bool = false;
 
-// Moments of each tile about its first pixel: however large the mean, a sum of squares is then at most tile_pixels times
-// the sum of squared deviations that it is corrected to.
+// Lines of a tile of `moments`, and pixels of a line.
+const EDGE = 4u;
+
+// Moments of each tile about its first pixel: however large the mean, the sum of squares is at most as many times the sum
+// of squared deviations that it is corrected to as the tile has pixels.
 @compute @workgroup_size(WORKGROUP)
 fn moments(@builtin(global_invocation_id) id: vec3<u32>) {
     let across = id.x / params.channels4;
@@ -62,23 +65,23 @@ fn moments(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let channel4 = id.x - across * params.channels4;
-    let height = params.tile_pixels / params.tile_width;
-    let column = across * params.tile_width;
-    let width = min(params.tile_width, params.line - column);
-    var start = (id.y * params.pixels + id.z * height * params.line + column) * params.channels4 + channel4;
-    let pivot = widen_activation(x[start]);
+    let corner = id.z * EDGE * params.line + across * params.step;
+    let image = id.y * params.pixels * params.channels4 + channel4;
+    let first_at = image + corner * params.channels4;
+    let pivot = widen_activation(x[first_at]);
     var sum = vec4<f32>();
     var squares = vec4<f32>();
-    for (var row = 0u; row < height; row++) {
-        let end = start + width * params.channels4;
-        for (var i = start; i < end; i += params.channels4) {
+    for (var row = 0u; row < EDGE; row++) {
+        for (var column = 0u; column < EDGE; column++) {
+            let pixel = corner + row * params.line + column;
+            // Past the image's end the first pixel stands in, which adds nothing.
+            let i = select(first_at, image + pixel * params.channels4, pixel < params.pixels);
             let delta = widen_activation(x[i]) - pivot;
             sum += delta;
             squares = fma(delta, delta, squares);
         }
-        start += params.line * params.channels4;
     }
-    let mean = sum / f32(width * height);
+    let mean = sum / f32(min(EDGE * EDGE, params.pixels - corner));
     let tile = id.y * params.tiles + id.z * params.tiles_across + across;
     let out = 2u * tile * params.channels4 + channel4;
     moments_out[out] = pivot + mean;
@@ -95,9 +98,12 @@ struct Moments {
 fn merge(a: Moments, b: Moments) -> Moments {
     let count = a.count + b.count;
     let delta = b.mean - a.mean;
-    let share = delta * (b.count / count);
+    // Both may be empty.
+    let share = delta * b.count / max(count, 1.0);
     return Moments(count, a.mean + share, a.deviations + b.deviations + a.count * delta * share);
 }
+
+var<workgroup> merged: array<Moments, WORKGROUP>;
 
 fn tile_count(tile: u32) -> f32 {
     return f32(min(params.tile_pixels, params.pixels - tile * params.tile_pixels));
@@ -162,21 +168,26 @@ fn fold(
         at = walk_on(at, step, end - seam);
     }
 
-    let count = f32(params.pixels * params.group_channels);
-    let mean = reduce_sum(lane, vec4<f32>(own.count * own.mean)).x / count;
-    let delta = own.mean - mean;
-    let deviations = reduce_sum(lane, vec4<f32>(own.deviations + own.count * delta * delta)).x;
-    let row_of = vec2<f32>(pivot + mean, inverseSqrt(deviations / count + params.eps));
+    merged[lane] = own;
+    for (var stride = WORKGROUP / 2u; stride > 0u; stride /= 2u) {
+        workgroupBarrier();
+        if lane < stride {
+            merged[lane] = merge(merged[lane], merged[lane + stride]);
+        }
+    }
+    workgroupBarrier();
+    let mean = pivot + merged[0].mean;
+    let rstd = inverseSqrt(merged[0].deviations / merged[0].count + params.eps);
     if lane == 0u {
-        statistics[row] = vec4<f32>(row_of, 0.0, 0.0);
+        statistics[row] = vec4<f32>(mean, rstd, 0.0, 0.0);
     }
     // The last group writes the pad lanes too: weight and bias are zero there.
     let pitch = 4u * params.channels4;
     let last = select(end, pitch, group + 1u == params.groups);
     for (var channel = begin + lane; channel < last; channel += WORKGROUP) {
-        let scale = row_of.y * weight[channel];
+        let scale = rstd * weight[channel];
         affine_out[2u * image * pitch + channel] = scale;
-        affine_out[(2u * image + 1u) * pitch + channel] = fma(-row_of.x, scale, bias[channel]);
+        affine_out[(2u * image + 1u) * pitch + channel] = fma(-mean, scale, bias[channel]);
     }
 }
 

@@ -1,5 +1,6 @@
 // Gradients of group normalization, alone or followed by SiLU, whose slope is then recomputed.  Wu and He 2018, eq. 1 to 4.
 //   dx = rstd * (weight * dy - mean(weight * dy) - xhat * mean(weight * dy * xhat))    with xhat = (x - mean) * rstd
+//      = scale * dy - slope * x - offset    with scale = rstd * weight, slope = rstd^2 * mean(weight * dy * xhat)
 //   dweight = sum(dy * xhat), dbias = sum(dy)
 // Tiling: an invocation owns four channels and one tile of pixels of an image; a workgroup folds the tiles of a group.
 // import: reduce, pixel_tile, silu
@@ -36,9 +37,9 @@ struct Params {
 // [batch, tiles, 2, channels]: sums of (dy, dy * xhat).
 @group(0) @binding(6) var<storage, read> partials: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> partials_out: array<vec4<f32>>;
-// [batch, groups, 2]: means of (weight * dy, weight * dy * xhat).
-@group(0) @binding(7) var<storage, read> means: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> means_out: array<vec4<f32>>;
+// [batch, 4, channels]: scale and shift of the normalization, slope and offset of its gradient.
+@group(0) @binding(7) var<storage, read> coefficients: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> coefficients_out: array<f32>;
 @group(0) @binding(8) var<storage, read_write> dx: array<activation4>;
 @group(0) @binding(8) var<storage, read_write> dweight: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> dbias: array<vec4<f32>>;
@@ -47,41 +48,29 @@ override WORKGROUP: u32 = 64u;
 /// Whether SiLU follows, and dy is the gradient of what comes out of that.
 override SILU: bool = false;
 
-// The rows of `channel4`'s channels in an array [batch, groups, 2]. Pad lanes get the last channel's.
-struct Rows {
-    first: vec4<f32>,
-    second: vec4<f32>,
+// (mean, rstd) of the groups of four channels; pad lanes get the last channel's.
+struct Statistics {
+    mean: vec4<f32>,
+    rstd: vec4<f32>,
 }
 
-// The groups of four channels. Half a channel keeps the product away from whole numbers: it is exact below 2^20 channels.
-fn groups_of(channel4: u32) -> vec4<u32> {
+fn statistics_of(image: u32, channel4: u32) -> Statistics {
     let channel = min(vec4<u32>(4u * channel4) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.channels - 1u));
-    return vec4<u32>((vec4<f32>(channel) + 0.5) * params.channel_groups);
-}
-
-fn statistics_of(image: u32, groups: vec4<u32>) -> Rows {
-    let row = image * params.groups + groups;
+    // Half a channel keeps the quotient away from whole numbers, so that rounding does not matter.
+    let group = vec4<u32>((vec4<f32>(channel) + 0.5) * params.channel_groups);
+    let row = image * params.groups + group;
     let a = statistics[row.x];
     let b = statistics[row.y];
     let c = statistics[row.z];
     let d = statistics[row.w];
-    return Rows(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
+    return Statistics(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
 }
 
-fn means_of(image: u32, groups: vec4<u32>) -> Rows {
-    let row = image * params.groups + groups;
-    let a = means[row.x];
-    let b = means[row.y];
-    let c = means[row.z];
-    let d = means[row.w];
-    return Rows(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
-}
-
-// The gradient of the normalized image: dy, or dy through SiLU. `centered` is x - mean.
-fn gradient_at(i: u32, centered: vec4<f32>, scale: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
+// The gradient of the normalized tensor: dy, or dy through SiLU.
+fn gradient_at(i: u32, value: vec4<f32>, scale: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
     let gradient = widen_activation(dy[i]);
     if SILU {
-        return gradient * silu_slope(fma(centered, scale, shift));
+        return gradient * silu_slope(fma(value, scale, shift));
     }
     return gradient;
 }
@@ -93,19 +82,19 @@ fn sums(@builtin(global_invocation_id) id: vec3<u32>) {
     if !tile.inside {
         return;
     }
-    let rows = statistics_of(id.y, groups_of(tile.channel4));
-    let scale = rows.second * weight[tile.channel4];
-    let shift = bias[tile.channel4];
+    let moments = statistics_of(id.y, tile.channel4);
+    let scale = moments.rstd * weight[tile.channel4];
+    let shift = fma(-moments.mean, scale, bias[tile.channel4]);
     var sum = vec4<f32>();
     var product = vec4<f32>();
     for (var i = tile.first; i < tile.end; i += params.channels4) {
-        let centered = widen_activation(x[i]) - rows.first;
-        let gradient = gradient_at(i, centered, scale, shift);
+        let value = widen_activation(x[i]);
+        let gradient = gradient_at(i, value, scale, shift);
         sum += gradient;
-        product = fma(gradient, centered, product);
+        product = fma(gradient, value - moments.mean, product);
     }
     partials_out[tile.partial] = sum;
-    partials_out[tile.partial + params.channels4] = product * rows.second;
+    partials_out[tile.partial + params.channels4] = product * moments.rstd;
 }
 
 // Walks the (tile, channel) pairs of one group, WORKGROUP apart, without a division on the way.
@@ -152,7 +141,8 @@ fn fold(
 
 fn fold_group(row: u32, lane: u32) {
     let image = row / params.groups;
-    let first = (row - image * params.groups) * params.group_channels;
+    let group = row - image * params.groups;
+    let first = group * params.group_channels;
     let step = walk_from(WORKGROUP);
     var sum = vec2<f32>();
     for (var at = walk_from(lane); at.tile < params.tiles; at = walk_on(at, step)) {
@@ -160,9 +150,22 @@ fn fold_group(row: u32, lane: u32) {
         let terms = vec2<f32>(partial(image, at.tile, 0u, channel), partial(image, at.tile, 1u, channel));
         sum += weight[channel / 4u][channel % 4u] * terms;
     }
-    let total = reduce_sum(lane, vec4<f32>(sum, 0.0, 0.0));
-    if lane == 0u {
-        means_out[row] = total / f32(params.pixels * params.group_channels);
+    let means = reduce_sum(lane, vec4<f32>(sum, 0.0, 0.0)) / f32(params.pixels * params.group_channels);
+
+    let moments = statistics[row];
+    let slope = moments.y * moments.y * means.y;
+    let offset = fma(-moments.x, slope, moments.y * means.x);
+    let pitch = 4u * params.channels4;
+    // The last group writes the pad lanes too.
+    let end = select(first + params.group_channels, pitch, group + 1u == params.groups);
+    for (var channel = first + lane; channel < end; channel += WORKGROUP) {
+        let inside = channel < params.channels;
+        let scale = moments.y * weight[channel / 4u][channel % 4u];
+        let at = 4u * image * pitch + channel;
+        coefficients_out[at] = scale;
+        coefficients_out[at + pitch] = fma(-moments.x, scale, bias[channel / 4u][channel % 4u]);
+        coefficients_out[at + 2u * pitch] = select(0.0, slope, inside);
+        coefficients_out[at + 3u * pitch] = select(0.0, offset, inside);
     }
 }
 
@@ -187,20 +190,14 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     if !tile.inside {
         return;
     }
-    let groups = groups_of(tile.channel4);
-    let rows = statistics_of(id.y, groups);
-    let mean_of = means_of(id.y, groups);
-    let slope = weight[tile.channel4];
-    let scale = rows.second * slope;
-    let shift = bias[tile.channel4];
-    // Pad lanes of x and dy are zero, but not the means: the last vec4 is masked.
-    let lanes = 4u * tile.channel4 + vec4<u32>(0u, 1u, 2u, 3u);
-    let rstd = select(vec4<f32>(), rows.second, lanes < vec4<u32>(params.channels));
+    let at = 4u * id.y * params.channels4 + tile.channel4;
+    let scale = coefficients[at];
+    let shift = coefficients[at + params.channels4];
+    let slope = coefficients[at + 2u * params.channels4];
+    let offset = coefficients[at + 3u * params.channels4];
     for (var i = tile.first; i < tile.end; i += params.channels4) {
-        let centered = widen_activation(x[i]) - rows.first;
-        let gradient = gradient_at(i, centered, scale, shift);
-        let xhat = centered * rows.second;
-        let inner = fma(slope, gradient, -fma(xhat, mean_of.second, mean_of.first));
-        dx[i] = narrow_activation(rstd * inner);
+        let value = widen_activation(x[i]);
+        let gradient = gradient_at(i, value, scale, shift);
+        dx[i] = narrow_activation(fma(scale, gradient, -fma(slope, value, offset)));
     }
 }

@@ -66,11 +66,12 @@ impl Images {
         [invocations.div_ceil(workgroup as usize) as u32, self.batch as u32, 1]
     }
 
-    /// Pixels of a tile that leaves no partial result: a CPU saves what a tile loads once, a GPU
-    /// wants invocations first.
+    /// Pixels of a tile that leaves no partial result: what a tile loads once should not count, and
+    /// a GPU wants many invocations first.
     pub fn strip(&self, target: &Target) -> usize {
+        const LONGEST: usize = 8;
         const INVOCATIONS: usize = 1 << 16;
         let vectors = self.batch * self.pixels * self.channels4();
-        if target.software { 32 } else { (vectors / INVOCATIONS).clamp(1, 16) }
+        if target.software { LONGEST } else { (vectors / INVOCATIONS).clamp(1, LONGEST) }
     }
 }

@@ -1,5 +1,7 @@
 //! Group normalization folded to a scale and a shift of every channel, and those applied.
-use super::{GroupMoments, GroupNorm, Tiles, check_groups, check_parameters, statistics_type};
+use super::{
+    GroupMoments, GroupNorm, Tiles, check_groups, check_parameters, fold_lanes, statistics_type,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -39,7 +41,7 @@ impl GroupNorm {
     pub(crate) fn affine(&self, x: TensorType) -> GroupAffine {
         let Self { groups, eps } = *self;
         let pixels = x.rows() / x.shape[0];
-        GroupAffine { groups, eps, pixels, tile_pixels: Tiles::of(x).pixels() }
+        GroupAffine { groups, eps, pixels, tile_pixels: Tiles::PIXELS }
     }
 }
 
@@ -90,8 +92,7 @@ impl GroupAffine {
             eps: self.eps.get() as f32,
             ..shader::Params::default()
         };
-        // Few lanes where there is little to fold.
-        let workgroup = if tiles * channels / self.groups > 64 { 64 } else { 8 };
+        let workgroup = fold_lanes(lowering.target(), tiles * channels / self.groups);
         let overrides = shader::Overrides { workgroup, ..Default::default() };
         // Of a second source that is not there no channel is read.
         let (first, second) = (moments[0], moments[moments.len() - 1]);

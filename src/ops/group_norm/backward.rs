@@ -1,5 +1,5 @@
 //! Gradients of group normalization, and of SiLU after it.
-use super::{check_groups, check_parameters, statistics_type};
+use super::{check_groups, check_parameters, fold_lanes, statistics_type};
 use crate::{
     error::Error,
     graph::Equation,
@@ -138,22 +138,23 @@ impl Operator for GroupNormBackward {
         };
         let map = shader::Overrides { silu: self.silu, ..Default::default() };
         let partials = lowering.scratch(images.partials());
-        let means = lowering.scratch(statistics_type(images.batch, self.groups));
+        let coefficients = lowering.scratch(TensorType::f32(&[images.batch, 4, images.channels]));
 
         let cut = params(images.tile_pixels());
         let sums = shader::Sums { x, statistics, weight, bias, dy, partials_out: partials };
         lowering.push(sums.dispatch(cut, map, images.grid(map.workgroup)))?;
 
-        // Few lanes where there is little to fold.
-        let workgroup = if images.tiles() * group_channels > 64 { 64 } else { 8 };
+        let workgroup = fold_lanes(lowering.target(), images.tiles() * group_channels);
         let overrides = shader::Overrides { workgroup, ..Default::default() };
         let rows = images.batch * self.groups + images.channels4();
-        let folded = shader::Fold { weight, partials, means_out: means, dweight, dbias };
-        lowering.push(folded.dispatch(cut, overrides, fold(rows)))?;
+        let coefficients_out = coefficients;
+        let kernel =
+            shader::Fold { statistics, weight, bias, partials, coefficients_out, dweight, dbias };
+        lowering.push(kernel.dispatch(cut, overrides, fold(rows)))?;
 
         let strip = params(images.strip(lowering.target()));
         let grid = images.grid_of(strip.tiles as usize, map.workgroup);
-        let apply = shader::Apply { x, statistics, weight, bias, dy, means, dx };
+        let apply = shader::Apply { x, dy, coefficients, dx };
         Ok(lowering.push(apply.dispatch(strip, map, grid))?)
     }
 

@@ -15,57 +15,54 @@ use std::fmt;
 /// squared deviations from it), f32.
 ///
 /// The tiles are squares of 4 x 4 pixels, in row-major order, if `x` has four axes and height and
-/// width are multiples of 4; otherwise runs of consecutive pixels, the last perhaps shorter.
+/// width are multiples of 4; otherwise runs of 16 consecutive pixels, the last perhaps shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupMoments;
 
 /// The tiles of one image.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tiles {
-    /// Pixels from one line of a tile to the next: a line of the image, or all of it for runs.
+    /// Tiles side by side.
+    across: usize,
+    /// Tiles above each other.
+    down: usize,
+    /// Pixels from one line of a tile to the next: a run is a square whose lines touch.
     line: usize,
-    /// Lines of an image.
-    lines: usize,
-    /// Pixels of a line of a tile.
-    width: usize,
-    /// Lines of a tile.
-    height: usize,
+    /// Pixels from one tile to the next.
+    step: usize,
 }
 
 impl Tiles {
-    /// Edge of a square: what a Winograd kernel F(4x4, 3x3) computes at once.
+    /// Lines of a tile, and pixels of a line: what a Winograd kernel F(4x4, 3x3) computes at once.
     const EDGE: usize = 4;
+
+    /// Pixels of a tile; the last one may have fewer.
+    pub const PIXELS: usize = Self::EDGE * Self::EDGE;
 
     /// The tiles of a tensor of images or tokens.
     pub fn of(x: TensorType) -> Self {
-        if let [_, lines, line, _] = x.shape[..]
-            && lines.is_multiple_of(Self::EDGE)
-            && line.is_multiple_of(Self::EDGE)
+        let edge = Self::EDGE;
+        if let [_, height, width, _] = x.shape[..]
+            && height.is_multiple_of(edge)
+            && width.is_multiple_of(edge)
         {
-            return Self { line, lines, width: Self::EDGE, height: Self::EDGE };
+            return Self { across: width / edge, down: height / edge, line: width, step: edge };
         }
-        let images = Images::unchecked(x);
-        Self { line: images.pixels, lines: 1, width: images.tile_pixels(), height: 1 }
-    }
-
-    /// Tiles side by side, and above each other.
-    fn grid(&self) -> [usize; 2] {
-        [self.line.div_ceil(self.width), self.lines / self.height]
+        let across = Images::unchecked(x).pixels.div_ceil(Self::PIXELS);
+        Self { across, down: 1, line: edge, step: Self::PIXELS }
     }
 
     /// Tiles of an image.
     pub fn count(&self) -> usize {
-        self.grid().iter().product()
+        self.across * self.down
     }
 
-    /// Pixels of a tile; the last one may have fewer.
-    pub fn pixels(&self) -> usize {
-        self.width * self.height
-    }
-
-    /// The tile that holds a pixel of an image.
-    fn holding(&self, pixel: usize) -> usize {
-        pixel / self.line / self.height * self.grid()[0] + pixel % self.line / self.width
+    /// The pixels of a tile, of an image of so many.
+    fn members(self, tile: usize, pixels: usize) -> impl Iterator<Item = usize> {
+        let (row, column) = (tile / self.across, tile % self.across);
+        let corner = row * Self::EDGE * self.line + column * self.step;
+        let member = move |i| corner + i / Self::EDGE * self.line + i % Self::EDGE;
+        (0..Self::PIXELS).map(member).filter(move |&pixel| pixel < pixels)
     }
 }
 
@@ -79,20 +76,18 @@ pub(super) fn push(lowering: &mut Lowering, x: Value, moments: Value) -> Result<
     let of = lowering.type_of(x);
     let (images, tiles) = (Images::unchecked(of), Tiles::of(of));
     let overrides = shader::Overrides::default();
-    let [across, down] = tiles.grid();
     let params = shader::Params {
         pixels: images.pixels as u32,
         channels4: images.channels4() as u32,
         tiles: tiles.count() as u32,
-        tile_pixels: tiles.pixels() as u32,
         line: tiles.line as u32,
-        tile_width: tiles.width as u32,
-        tiles_across: across as u32,
+        step: tiles.step as u32,
+        tiles_across: tiles.across as u32,
         ..shader::Params::default()
     };
-    let [columns, batch, _] = images.grid_of(across, overrides.workgroup);
+    let [columns, batch, _] = images.grid_of(tiles.across, overrides.workgroup);
     let kernel = shader::Moments { x, moments_out: moments };
-    Ok(lowering.push(kernel.dispatch(params, overrides, [columns, batch, down as u32]))?)
+    Ok(lowering.push(kernel.dispatch(params, overrides, [columns, batch, tiles.down as u32]))?)
 }
 
 impl fmt::Display for GroupMoments {
@@ -116,10 +111,9 @@ impl Operator for GroupMoments {
         for n in 0..images.batch {
             for tile in 0..tiles.count() {
                 for channel in 0..images.channels {
-                    let pixels = (0..images.pixels).filter(|&pixel| tiles.holding(pixel) == tile);
-                    let members: Vec<f64> = pixels
-                        .map(|p| x.data[(n * images.pixels + p) * images.channels + channel])
-                        .collect();
+                    let at = |pixel| (n * images.pixels + pixel) * images.channels + channel;
+                    let pixels = tiles.members(tile, images.pixels);
+                    let members: Vec<f64> = pixels.map(|pixel| x.data[at(pixel)]).collect();
                     let mean = members.iter().sum::<f64>() / members.len() as f64;
                     let row = 2 * (n * tiles.count() + tile) * images.channels + channel;
                     moments.data[row] = mean;
@@ -149,7 +143,7 @@ pub(super) fn cases() -> Vec<Case> {
     let case = |shape: &[usize], mean, note: &str| {
         let x = TensorType::f32(shape);
         let input = Input::shifted(x, mean, 1.0);
-        Case::new(GroupMoments, vec![input]).terms(Tiles::of(x).pixels()).half(&[0]).name(note)
+        Case::new(GroupMoments, vec![input]).terms(Tiles::PIXELS).half(&[0]).name(note)
     };
     vec![
         case(&[2, 8, 12, 5], 0.0, "squares of odd channels"),
