@@ -2,6 +2,7 @@
 //   y  = x s                    with s = 1 / (1 + exp(-x))
 //   dx = dy (s + x s (1 - s))
 // One vec4 per invocation.
+// import: silu
 
 struct Params {
     /// `vec4`s in `x`.
@@ -16,10 +17,6 @@ struct Params {
 
 override WORKGROUP: u32 = 64u;
 
-fn sigmoid(v: vec4<f32>) -> vec4<f32> {
-    return 1.0 / (1.0 + exp(-v));
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -28,8 +25,7 @@ fn forward(
 ) {
     let i = (group.y * groups.x + group.x) * WORKGROUP + local;
     if i >= params.vectors { return; }
-    let v = widen_activation(x[i]);
-    y[i] = narrow_activation(v * sigmoid(v));
+    y[i] = narrow_activation(silu(widen_activation(x[i])));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -40,7 +36,5 @@ fn backward(
 ) {
     let i = (group.y * groups.x + group.x) * WORKGROUP + local;
     if i >= params.vectors { return; }
-    let v = widen_activation(x[i]);
-    let s = sigmoid(v);
-    dx[i] = narrow_activation(widen_activation(dy[i]) * (s + v * s * (1.0 - s)));
+    dx[i] = narrow_activation(widen_activation(dy[i]) * silu_slope(widen_activation(x[i])));
 }

@@ -212,7 +212,7 @@ operations! {
     embedding::{TimestepEmbedding};
     gather_rows::{GatherRows, GatherRowsBackward};
     global_norm::{GlobalNorm};
-    group_norm::{GroupNorm, GroupNormBackward};
+    group_norm::{GroupNorm, GroupMoments, GroupAffine, ApplyAffine, GroupNormBackward};
     linear::{Linear, LinearInputGradient, LinearWeightGradient};
     mean_squared_error::{MeanSquaredError, MeanSquaredErrorBackward};
     modulate::{Modulate, ModulateBackward};

@@ -1,7 +1,7 @@
 //! The tiling of `shaders/shared/pixel_tile.wgsl`: an invocation owns four channels and one tile
 //! of the pixels of an image.
 use super::ShapeError;
-use crate::value::TensorType;
+use crate::{plan::Target, value::TensorType};
 
 /// A tensor as images of pixels of channels: `[batch, .., channels]`.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,21 @@ impl Images {
 
     /// One invocation per image, tile and four channels.
     pub fn grid(&self, workgroup: u32) -> [u32; 3] {
-        let invocations = self.tiles() * self.channels4();
+        self.grid_of(self.tiles(), workgroup)
+    }
+
+    /// As [`Self::grid`], of so many tiles.
+    pub fn grid_of(&self, tiles: usize, workgroup: u32) -> [u32; 3] {
+        let invocations = tiles * self.channels4();
         [invocations.div_ceil(workgroup as usize) as u32, self.batch as u32, 1]
+    }
+
+    /// Pixels of a tile that leaves no partial result: what a tile loads once should not count, and
+    /// a GPU wants many invocations first.
+    pub fn strip(&self, target: &Target) -> usize {
+        const LONGEST: usize = 8;
+        const INVOCATIONS: usize = 1 << 16;
+        let vectors = self.batch * self.pixels * self.channels4();
+        if target.software { LONGEST } else { (vectors / INVOCATIONS).clamp(1, LONGEST) }
     }
 }

@@ -1,0 +1,220 @@
+//! Group normalization folded to a scale and a shift of every channel, and those applied.
+use super::{
+    GroupMoments, GroupNorm, Tiles, check_groups, check_parameters, fold_lanes, statistics_type,
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    ops::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost},
+    plan::{Cost, fold},
+    reference::Tensor,
+    shaders::group_norm as shader,
+    value::{Float, TensorType, Value},
+};
+use std::fmt;
+
+/// [`GroupNorm`] as a scale and a shift of every channel of every image: `scale = rstd weight`,
+/// `shift = bias - mean scale`.
+///
+/// | operand | shape |
+/// |---|---|
+/// | `moments` | `[batch, tiles, 2, channels]`, as [`GroupMoments`] gives; two for a concatenation, the channels of the first before those of the second |
+/// | `weight`, `bias` | `[channels]`, f32 |
+/// | output `affine` | `[batch, 2, channels]` = (scale, shift), f32 |
+/// | output `statistics` | `[batch, groups, 2]` = (mean, rstd), f32 |
+///
+/// Tiles are merged as in Chan, Golub and LeVeque 1979, eq. 2.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupAffine {
+    /// Number of groups; divides the channels.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: Float,
+    /// Pixels of an image.
+    pub pixels: usize,
+    /// Pixels of a tile; the last one may have fewer.
+    pub tile_pixels: usize,
+}
+
+impl GroupNorm {
+    /// The fold of the moments of `x`.
+    pub(crate) fn affine(&self, x: TensorType) -> GroupAffine {
+        let Self { groups, eps } = *self;
+        let pixels = x.rows() / x.shape[0];
+        GroupAffine { groups, eps, pixels, tile_pixels: Tiles::PIXELS }
+    }
+}
+
+impl fmt::Display for GroupAffine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { groups, eps, pixels, tile_pixels } = self;
+        write!(f, "group_affine{{groups={groups} eps={eps} pixels={pixels} tile={tile_pixels}}}")
+    }
+}
+
+/// Moments, one or two; weight and bias.
+fn split<T: Copy>(inputs: &[T]) -> Option<(&[T], [T; 2])> {
+    match inputs {
+        [moments @ .., weight, bias] if (1..=2).contains(&moments.len()) => {
+            Some((moments, [*weight, *bias]))
+        }
+        _ => None,
+    }
+}
+
+/// Type of the scales and shifts of so many channels.
+pub(super) fn affine_type(batch: usize, channels: usize) -> TensorType {
+    TensorType::f32(&[batch, 2, channels])
+}
+
+impl GroupAffine {
+    /// Folds the moments of one or two sources.
+    pub(super) fn push(
+        &self,
+        lowering: &mut Lowering,
+        moments: &[Value],
+        [weight, bias]: [Value; 2],
+        [affine, statistics]: [Value; 2],
+    ) -> Result<(), Error> {
+        let of = lowering.type_of(affine);
+        let (batch, channels) = (of.shape[0], of.shape.last());
+        let tiles = self.pixels.div_ceil(self.tile_pixels);
+        let params = shader::Params {
+            batch: batch as u32,
+            pixels: self.pixels as u32,
+            channels: channels as u32,
+            channels4: channels.div_ceil(4) as u32,
+            groups: self.groups as u32,
+            group_channels: (channels / self.groups) as u32,
+            split: lowering.type_of(moments[0]).shape.last() as u32,
+            tiles: tiles as u32,
+            tile_pixels: self.tile_pixels as u32,
+            eps: self.eps.get() as f32,
+            ..shader::Params::default()
+        };
+        let workgroup = fold_lanes(lowering.target(), tiles * channels / self.groups);
+        let overrides = shader::Overrides { workgroup, ..Default::default() };
+        // Of a second source that is not there no channel is read.
+        let (first, second) = (moments[0], moments[moments.len() - 1]);
+        let kernel = shader::Fold { first, second, weight, bias, affine_out: affine, statistics };
+        Ok(lowering.push(kernel.dispatch(params, overrides, fold(batch * self.groups)))?)
+    }
+}
+
+impl Operator for GroupAffine {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "group_affine";
+        let wrong = |message: String| Err(ShapeError::new(op, message, inputs));
+        let Some((moments, [weight, bias])) = split(inputs) else {
+            return wrong(format!("takes 3 or 4 operands, found {}", inputs.len()));
+        };
+        if self.tile_pixels == 0 || self.pixels == 0 {
+            return wrong("pixels and tile_pixels must be positive".to_owned());
+        }
+        let (batch, tiles) = (moments[0].shape[0], self.pixels.div_ceil(self.tile_pixels));
+        for &found in moments {
+            let expected = TensorType::f32(&[batch, tiles, 2, found.shape.last()]);
+            if found != expected {
+                return wrong(format!("moments must be {expected}, found {found}"));
+            }
+        }
+        let channels = moments.iter().map(|of| of.shape.last()).sum();
+        check_groups(op, channels, self.groups, inputs)?;
+        check_parameters(op, channels, &[("weight", weight), ("bias", bias)], inputs)?;
+        Ok(vec![affine_type(batch, channels), statistics_type(batch, self.groups)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (moments, [weight, bias]) = split(inputs).expect("operands fit, as infer found");
+        let (batch, tiles) = (moments[0].shape[0], moments[0].shape[1]);
+        let channels = weight.data.len();
+        let size = channels / self.groups;
+        // Row 0 or 1 of a channel of the concatenation, in one tile.
+        let moment = |n: usize, tile: usize, row: usize, mut channel: usize| {
+            let mut source = moments[0];
+            if channel >= source.shape.last() {
+                channel -= source.shape.last();
+                source = moments[1];
+            }
+            source.data[(2 * (n * tiles + tile) + row) * source.shape.last() + channel]
+        };
+        let count = |tile| self.tile_pixels.min(self.pixels - tile * self.tile_pixels) as f64;
+        let mut affine = Tensor::zeros(affine_type(batch, channels).shape);
+        let mut statistics = Tensor::zeros(statistics_type(batch, self.groups).shape);
+        for n in 0..batch {
+            for group in 0..self.groups {
+                let members = || {
+                    let of = group * size..(group + 1) * size;
+                    (0..tiles).flat_map(move |tile| of.clone().map(move |channel| (tile, channel)))
+                };
+                let total = (self.pixels * size) as f64;
+                let sum: f64 = members().map(|(t, c)| count(t) * moment(n, t, 0, c)).sum();
+                let mean = sum / total;
+                let deviations: f64 = members()
+                    .map(|(t, c)| {
+                        moment(n, t, 1, c) + count(t) * (moment(n, t, 0, c) - mean).powi(2)
+                    })
+                    .sum();
+                let rstd = 1.0 / (deviations / total + self.eps.get()).sqrt();
+                let row = n * self.groups + group;
+                statistics.data[2 * row..2 * row + 2].copy_from_slice(&[mean, rstd]);
+                for channel in group * size..(group + 1) * size {
+                    let scale = rstd * weight.data[channel];
+                    affine.data[2 * n * channels + channel] = scale;
+                    affine.data[(2 * n + 1) * channels + channel] =
+                        bias.data[channel] - mean * scale;
+                }
+            }
+        }
+        vec![affine, statistics]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (moments, parameters) = split(&equation.inputs).expect("operands fit, as infer found");
+        let results = [equation.outputs[0], equation.outputs[1]];
+        self.push(lowering, moments, parameters, results)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        // Two sums over the moments.
+        let outputs = self.infer(inputs).unwrap_or_default();
+        let moments = inputs[..inputs.len() - 2].iter();
+        let flops = moments.map(|of| 4 * of.shape.elements() as u64).sum();
+        Cost { flops, ..elementwise_cost(0, inputs, &outputs) }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    // Images of these channels, whose moments are real ones.
+    let case = |shape: &[usize], sources: &[usize], groups: usize, mean: f64, note: &str| {
+        let channels = sources.iter().sum::<usize>();
+        let source = |(seed, channels): (u64, &usize)| {
+            let x = TensorType::f32(&[shape, &[*channels]].concat());
+            let moments = GroupMoments.reference(&[&Input::shifted(x, mean, 1.0).tensor(seed)]);
+            Input::values(super::moments::moments_type(x), moments[0].data.clone())
+        };
+        let parameter = TensorType::f32(&[channels]);
+        let inputs = (1..)
+            .zip(sources)
+            .map(source)
+            .chain([Input::shifted(parameter, 1.0, 0.3), Input::normal(parameter)]);
+        let x = TensorType::f32(&[shape, &[channels]].concat());
+        let op = GroupNorm { groups, eps: Float::from(1e-6) }.affine(x);
+        let terms = op.pixels * channels / groups;
+        Case::new(op, inputs.collect()).terms(terms).name(note)
+    };
+    vec![
+        case(&[2, 8, 8], &[5], 1, 0.0, "odd channels"),
+        case(&[2, 7, 5], &[12], 3, 0.0, "the last tile is shorter"),
+        case(&[1, 16, 16], &[6], 3, 0.0, "groups inside a vec4"),
+        case(&[2, 8, 8], &[32], 32, 50.0, "a group per channel, mean far from zero"),
+        case(&[3, 65], &[7], 7, 50.0, "tokens, mean far from zero"),
+        case(&[2, 8, 8], &[32, 16], 8, 50.0, "two sources, the seam between groups"),
+        case(&[2, 8, 8], &[16, 8], 2, 50.0, "two sources, the seam inside a group"),
+        case(&[1, 5, 5], &[5, 7], 3, 0.0, "two sources of odd channels"),
+    ]
+}
