@@ -1,5 +1,5 @@
 // Convolution, as a matrix product of output pixels and output channels, for both directions:
-//   y[n, oy, ox, :] = bias + sum over (ky, kx, c) of x[n, iy, ix, c] weight[ky, kx, c, :]
+//   y[n, oy, ox, :] = bias + embedding[n, :] + residual[n, oy, ox, :] + sum over (ky, kx, c) of x[n, iy, ix, c] weight[ky, kx, c, :]
 //   with iy spread = oy stride + ky - top  and  ix spread = ox stride + kx - left
 // over the taps whose source pixel exists.  Spread 1 convolves.  Stride 1, the forward stride as spread and the weight
 // transposed and turned give the input gradient (Dumoulin, Visin 2016, "A guide to convolution arithmetic", chapter 4).
@@ -47,13 +47,31 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> weight: array<weight4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<activation4>;
+// [batch, out_channels]
+@group(0) @binding(4) var<storage, read> embedding: array<activation4>;
+@group(0) @binding(5) var<storage, read> residual: array<activation4>;
+@group(0) @binding(6) var<storage, read_write> y: array<activation4>;
 
 override HAS_BIAS: bool = false;
+override HAS_EMBEDDING: bool = false;
+override HAS_RESIDUAL: bool = false;
 
 const ROWS = LANES * ROWS_PER_LANE;
 const LOADS = ROWS_PER_LANE + (TAPS + LANES - 2u) / LANES;
 const NOWHERE = 0xffffffffu;
+
+// What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
+fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
+    var value = sum;
+    if HAS_EMBEDDING {
+        let image = pixel / (params.out_height * params.out_width);
+        value += widen_activation(embedding[image * params.out_channels4 + column]);
+    }
+    if HAS_RESIDUAL {
+        value += widen_activation(residual[pixel * params.out_channels4 + column]);
+    }
+    return value;
+}
 
 @compute @workgroup_size(LANES)
 fn forward(
@@ -154,7 +172,8 @@ fn forward(
         for (var i = 0u; i < LANES; i++) {
             let pixel = subgroupShuffle(place[r], i);
             if pixel != NOWHERE && own_column < params.out_channels4 {
-                y[pixel * params.out_channels4 + column] = narrow_activation(total[r * LANES + i] + addend);
+                let value = finish(total[r * LANES + i] + addend, pixel, column);
+                y[pixel * params.out_channels4 + column] = narrow_activation(value);
             }
         }
     }

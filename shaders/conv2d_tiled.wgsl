@@ -40,9 +40,14 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> weight: array<weight4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<activation4>;
+// [batch, out_channels]
+@group(0) @binding(4) var<storage, read> embedding: array<activation4>;
+@group(0) @binding(5) var<storage, read> residual: array<activation4>;
+@group(0) @binding(6) var<storage, read_write> y: array<activation4>;
 
 override HAS_BIAS: bool = false;
+override HAS_EMBEDDING: bool = false;
+override HAS_RESIDUAL: bool = false;
 
 const ROWS = 64u;
 const COLUMNS4 = 16u;
@@ -52,6 +57,19 @@ const NOWHERE = 0xffffffffu;
 var<workgroup> x_tile: array<vec4<f32>, DEPTH4 * ROWS>;
 var<workgroup> weight_tile: array<vec4<f32>, DEPTH4 * 4u * COLUMNS4>;
 var<workgroup> places: array<u32, ROWS>;
+
+// What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
+fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
+    var value = sum;
+    if HAS_EMBEDDING {
+        let image = pixel / (params.out_height * params.out_width);
+        value += widen_activation(embedding[image * params.out_channels4 + column]);
+    }
+    if HAS_RESIDUAL {
+        value += widen_activation(residual[pixel * params.out_channels4 + column]);
+    }
+    return value;
+}
 
 @compute @workgroup_size(ROWS)
 fn forward(
@@ -143,7 +161,8 @@ fn forward(
             for (var i = 0u; i < 8u; i++) {
                 let place = places[i * 8u + tile_row];
                 if place != NOWHERE {
-                    y[place * params.out_channels4 + column] = narrow_activation(sum[i * 2u + j] + addend);
+                    let value = finish(sum[i * 2u + j] + addend, place, column);
+                    y[place * params.out_channels4 + column] = narrow_activation(value);
                 }
             }
         }

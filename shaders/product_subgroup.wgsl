@@ -5,7 +5,7 @@
 // rows of x and four weights of its own columns; x goes round by shuffles, the sums stay in registers.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: activation
+// import: silu
 
 struct Params {
     /// Rows of x and y.

@@ -4,7 +4,7 @@
 // one matrix product over the channels, or the tiles, for each of the 24 places.  Along a column the points are 0, 1, -1
 // and infinity; along a row 0, 3/4, -3/4, 3/2, -3/2 and infinity, whose rounding error is a third of that of 0, 1, -1, 2, -2.
 // Tiling: an invocation owns four channels of one tile (of two tiles, one below the other, in `output`).
-// import: activation
+// import: silu
 
 struct Params {
     /// Images that are computed at a time.

@@ -199,9 +199,9 @@ fn candidates(
     params: conv2d_subgroup::Params,
     operands: &Operands,
 ) -> Vec<Candidate> {
-    let Operands { x0: x, weight, bias, y, .. } = *operands;
+    let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
     let tiled = tiled_params(params, TILE_ROWS, TILE_COLUMNS4, 1);
-    let kernel = conv2d_tiled::Forward { x, weight, bias, y };
+    let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
     let overrides = conv2d_tiled::Overrides::default();
     let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
     let mut candidates = vec![Candidate::new("tiled", vec![dispatch])];
@@ -215,7 +215,7 @@ fn candidates(
         let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps };
         let rows = lanes * rows_per_lane;
         let (params, grid) = tiled_params(params, rows as usize, lanes as usize, taps);
-        let kernel = conv2d_subgroup::Forward { x, weight, bias, y };
+        let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y };
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
         offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
     }
