@@ -59,21 +59,24 @@ fn sampling_step(target: &Target) -> Plan {
 /// and in slots the ranges of all values between the first dispatch and the last that bind them.
 fn alive_at_most(plan: &Plan) -> u64 {
     let mut lives: HashMap<usize, (usize, usize)> = HashMap::new();
-    for (at, dispatch) in plan.dispatches.iter().enumerate() {
+    for (at, dispatch) in plan.all().enumerate() {
         for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
-            lives.entry(value.index()).or_insert((at, at)).1 = at;
+            let life = lives.entry(value.index()).or_insert((at, at));
+            // What is prepared once and read in each step stays.
+            let stays = life.0 < plan.prepare.len() && at >= plan.prepare.len();
+            life.1 = if stays { plan.all().count() } else { at };
         }
     }
     for value in &plan.outputs {
         if let Some(life) = lives.get_mut(&value.index()) {
-            life.1 = plan.dispatches.len();
+            life.1 = plan.all().count();
         }
     }
     let bytes = |role| {
         let buffers = plan.buffers.iter().filter(move |buffer| buffer.role == role);
         buffers.map(|buffer| buffer.bytes).sum::<u64>()
     };
-    let in_slots = (0..plan.dispatches.len()).map(|at| {
+    let in_slots = (0..plan.all().count()).map(|at| {
         let mut ranges: Vec<(usize, u64, u64)> = Vec::new();
         for (&value, _) in lives.iter().filter(|(_, life)| (life.0..=life.1).contains(&at)) {
             let place = plan.placements[value].expect("what a dispatch binds has a place");
