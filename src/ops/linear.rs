@@ -232,7 +232,8 @@ impl Operator for LinearWeightGradient {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let (of, outputs) = (lowering.type_of(x), lowering.type_of(dy).shape.last());
         let extents = Extents::product(of.rows(), of.shape.last(), outputs);
-        products::weight_gradient(lowering, &self.to_string(), &extents, [x, dy, dweight])
+        let operands = Operands::new(x, of.shape.last(), x, dweight);
+        products::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -1,5 +1,8 @@
 //! What lowering an equation may ask and do.
+use super::{Op, Operator};
 use crate::{
+    error::Error,
+    graph::Equation,
     plan::{Candidate, Choose, Cost, Dispatch, Elements, MAX_WORKGROUPS, Scope, Storage, Target},
     value::{ElementType, TensorType, Value},
 };
@@ -139,11 +142,13 @@ impl<'a> Lowering<'a> {
         let first = self.dispatches.len();
         lower(self)?;
         let own = &mut self.dispatches[first..];
-        if own.iter().all(|dispatch| dispatch.cost == Cost::default()) {
-            // The work is the kernels' together; the largest grid does nearly all of it.
-            let threads = |d: &&mut Dispatch| d.workgroups.map(u64::from).iter().product::<u64>();
-            if let Some(largest) = own.iter_mut().max_by_key(threads) {
-                largest.cost = cost;
+        // The work is the kernels' together; one that says what it computes, or else the largest
+        // grid, does nearly all of it.
+        let threads = |d: &Dispatch| d.workgroups.iter().map(|&n| u64::from(n)).product::<u64>();
+        if let Some(main) = own.iter_mut().max_by_key(|d| (d.cost.flops, threads(d))) {
+            main.cost.bytes = cost.bytes;
+            if main.cost.flops == 0 {
+                main.cost.flops = cost.flops;
             }
         }
         Ok(())
@@ -221,6 +226,36 @@ impl<'a> Lowering<'a> {
             }
         }
         chosen.dispatches.into_iter().try_for_each(|dispatch| self.push(dispatch))
+    }
+
+    /// Lowers another op within this equation; its first output is a scratch value.
+    ///
+    /// # Errors
+    /// Those of the op.
+    pub(super) fn nested(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Value, Error> {
+        let op = op.into();
+        let types: Vec<TensorType> = inputs.iter().map(|value| self.type_of(*value)).collect();
+        let outputs: Vec<Value> =
+            op.infer(&types)?.into_iter().map(|of| self.scratch(of)).collect();
+        let (inputs, first, scope) = (inputs.to_vec(), outputs[0], self.scope.clone());
+        let equation = Equation { op, inputs, outputs, scope };
+        equation.op.lower(self, &equation)?;
+        Ok(first)
+    }
+
+    /// The dispatches that `lower` would append, for a candidate.
+    ///
+    /// # Errors
+    /// Those of `lower`.
+    pub(super) fn captured<T>(
+        &mut self,
+        lower: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<(Vec<Dispatch>, T), Error> {
+        let list = if self.once { &self.prepare } else { &self.dispatches };
+        let first = list.len();
+        let result = lower(self)?;
+        let list = if self.once { &mut self.prepare } else { &mut self.dispatches };
+        Ok((list.split_off(first), result))
     }
 
     /// Appends a dispatch. The storage types of `activation4` and `weight4` follow from the

@@ -13,6 +13,7 @@ mod lowering;
 
 pub use backward::Backward;
 pub use cases::{Case, Fill, Input};
+pub use conv2d::{Load, Prologue};
 pub use lowering::{Lowering, LoweringError};
 pub use mean_squared_error::Reduction;
 pub use random::Counter;
@@ -205,7 +206,7 @@ operations! {
     concat::{Concat, SliceChannels, PadChannels};
     constant::{Constant};
     counter::{Advance, Record};
-    conv2d::{Conv2d, Conv2dInputGradient, Conv2dWeightGradient};
+    conv2d::{Conv2d, Conv2dInputGradient, Conv2dWeightGradient, FusedConv2d, FusedConv2dWeightGradient};
     ddim_step::{DdimStep};
     draw::{DrawNormal, DrawTimesteps};
     dropout::{Dropout};

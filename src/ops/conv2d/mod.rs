@@ -11,13 +11,17 @@ use crate::{
 use std::fmt;
 
 mod extents;
+mod fused;
 mod input_gradient;
+mod load;
 pub(super) mod products;
 mod weight_gradient;
 mod winograd;
 
 pub(super) use extents::Extents;
+pub use fused::{FusedConv2d, FusedConv2dWeightGradient};
 pub use input_gradient::Conv2dInputGradient;
+pub use load::{Load, Prologue};
 pub(super) use products::Operands;
 pub use weight_gradient::Conv2dWeightGradient;
 
@@ -190,5 +194,6 @@ pub(super) fn cases() -> Vec<Case> {
             Case::new(weight_gradient, vec![x, dy]).terms(extents.pixels()).half(&[0, 1]),
         ]);
     }
+    cases.extend(fused::cases());
     cases
 }

@@ -3,13 +3,16 @@
 use super::{Extents, winograd};
 use crate::{
     error::Error,
-    ops::{Lowering, fold_slots, lowering::offer},
+    ops::{
+        ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest, fold_slots,
+        group_norm::Tiles, lowering::offer,
+    },
     plan::{Candidate, Dispatch, Target, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, conv2d_weight_gradient_subgroup,
         conv2d_weight_gradient_tiled, product_subgroup,
     },
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 
 /// Rows and columns of vec4s that a workgroup of the tiled kernels computes.
@@ -63,6 +66,41 @@ impl Operands {
             moments: None,
         }
     }
+
+    /// The same operands with an input that stands in one tensor as it is, and what makes that.
+    fn dense(&self, lowering: &mut Lowering) -> Result<(Vec<Dispatch>, Self), Error> {
+        let (before, x) = lowering.captured(|lowering| {
+            let mut x = self.x0;
+            if let Some(x1) = self.x1 {
+                x = lowering.nested(Concat, &[x, x1])?;
+            }
+            if let Some(affine) = self.affine {
+                x = lowering.nested(ApplyAffine { silu: self.silu }, &[x, affine])?;
+            }
+            if self.upsample {
+                x = lowering.nested(UpsampleNearest, &[x])?;
+            }
+            Ok(x)
+        })?;
+        let split4 = lowering.type_of(x).pitch() / 4;
+        let (x1, affine) = (None, None);
+        let dense = Self { x0: x, x1, split4, affine, silu: false, upsample: false, ..*self };
+        Ok((before, dense))
+    }
+
+    /// What computes the moments of `y`, where a kernel does not along the way.
+    fn after(&self, lowering: &mut Lowering) -> Result<Vec<Dispatch>, Error> {
+        let Some(moments) = self.moments else { return Ok(Vec::new()) };
+        Ok(lowering.captured(|lowering| GroupMoments.compute(lowering, self.y, moments))?.0)
+    }
+}
+
+/// The dispatches of all three, in this order.
+fn in_order(before: &[Dispatch], mut kernel: Candidate, after: &[Dispatch]) -> Candidate {
+    let kernels = std::mem::take(&mut kernel.dispatches);
+    kernel.dispatches =
+        before.iter().cloned().chain(kernels).chain(after.iter().cloned()).collect();
+    kernel
 }
 
 /// Matrix products of one shape, one per pair of matrices.
@@ -127,20 +165,39 @@ pub(in crate::ops) fn forward(
         lattice_width: 0,
         column_groups: 0,
     };
-    let mut candidates = candidates(lowering.target(), params, operands);
-    if let (Some(lanes), true) = (lowering.target().subgroup, extents.is_product()) {
+    let (before, dense) = operands.dense(lowering)?;
+    let after = operands.after(lowering)?;
+    let mut candidates = candidates(lowering.target(), params, &dense);
+    for candidate in &mut candidates {
+        // The costliest of them, whatever stands around it.
+        candidate.dispatches[0].cost.flops = extents.flops();
+        *candidate = in_order(&before, candidate.clone(), &after);
+    }
+    let product = extents.is_product() && operands.embedding.is_none();
+    if let (Some(lanes), true) = (lowering.target().subgroup, product) {
         let product = Product {
             batch: 1,
             rows: extents.pixels(),
             in_channels: extents.in_channels,
             out_channels: extents.out_channels,
         };
-        let dispatches = vec![product.dispatch(lanes, operands)];
+        // It reads a concatenation in place, and nothing else.
+        let side_by_side = operands.affine.is_none() && !operands.upsample;
+        let (before, operands) =
+            if side_by_side { (&[][..], operands) } else { (&before[..], &dense) };
+        let mut dispatch = product.dispatch(lanes, operands);
+        dispatch.cost.flops = extents.flops();
         // The same sums as the convolution's, without its coordinates.
         candidates.retain(|candidate| candidate.name != "subgroup");
-        offer(lowering.target(), &mut candidates, Candidate::new("subgroup", dispatches));
+        let candidate = in_order(before, Candidate::new("subgroup", vec![dispatch]), &after);
+        offer(lowering.target(), &mut candidates, candidate);
     }
-    if let Some(winograd) = winograd::forward(lowering, extents, operands) {
+    let squares = Tiles::of(extents.y(ElementType::F32)).are_squares();
+    let within = Operands { moments: operands.moments.filter(|_| squares), ..*operands };
+    if let Some(mut winograd) = winograd::forward(lowering, extents, &within) {
+        if within.moments.is_none() {
+            winograd = in_order(&[], winograd, &after);
+        }
         offer_winograd(lowering.target(), extents, &mut candidates, winograd);
     }
     Ok(lowering.choose(op, candidates)?)
@@ -263,9 +320,12 @@ pub(in crate::ops) fn weight_gradient(
     lowering: &mut Lowering,
     op: &str,
     extents: &Extents,
-    [x, dy, dweight]: [Value; 3],
+    operands: &Operands,
+    [dy, dweight]: [Value; 2],
 ) -> Result<(), Error> {
     let target = lowering.target().clone();
+    let (before, dense) = operands.dense(lowering)?;
+    let x = dense.x0;
     let mut candidates = vec![{
         let (tile, rows4) = (TILE_COLUMNS4, TILE_COLUMNS4);
         let split = Split::new(lowering, extents, rows4, tile, dweight);
@@ -285,8 +345,11 @@ pub(in crate::ops) fn weight_gradient(
         let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
         offer(&target, &mut candidates, subgroup);
     }
-    let operands = Operands::new(x, extents.in_channels, x, dweight);
-    if let Some(winograd) = winograd::weight_gradient(lowering, extents, &operands, dy, dweight) {
+    for candidate in &mut candidates {
+        candidate.dispatches[0].cost.flops = extents.flops();
+        *candidate = in_order(&before, candidate.clone(), &[]);
+    }
+    if let Some(winograd) = winograd::weight_gradient(lowering, extents, operands, dy, dweight) {
         offer_winograd(&target, extents, &mut candidates, winograd);
     }
     Ok(lowering.choose(op, candidates)?)

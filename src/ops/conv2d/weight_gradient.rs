@@ -1,5 +1,5 @@
 //! Gradient of a convolution with respect to its weight.
-use super::{Extents, attributes, extents, products};
+use super::{Extents, Operands, attributes, extents, products};
 use crate::{
     error::Error,
     graph::Equation,
@@ -33,7 +33,7 @@ impl fmt::Display for Conv2dWeightGradient {
 }
 
 impl Conv2dWeightGradient {
-    fn extents(&self, x: TensorType, dy: TensorType) -> Extents {
+    pub(super) fn extents(&self, x: TensorType, dy: TensorType) -> Extents {
         Extents::new(x, self.kernel, dy.shape.last(), self.stride, self.padding)
     }
 
@@ -83,7 +83,8 @@ impl Operator for Conv2dWeightGradient {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = self.extents(lowering.type_of(x), lowering.type_of(dy));
-        products::weight_gradient(lowering, &self.to_string(), &extents, [x, dy, dweight])
+        let operands = Operands::new(x, extents.in_channels, x, dweight);
+        products::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

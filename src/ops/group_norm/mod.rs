@@ -149,7 +149,7 @@ impl Operator for GroupNorm {
         let of = lowering.type_of(x);
         let partial = lowering.scratch(moments::moments_type(of));
         let affine = lowering.scratch(affine::affine_type(of.shape[0], of.shape.last()));
-        moments::push(lowering, x, partial)?;
+        GroupMoments.compute(lowering, x, partial)?;
         self.affine(of).push(lowering, &[partial], [weight, bias], [affine, statistics])?;
         ApplyAffine { silu: false }.push(lowering, x, affine, y)
     }

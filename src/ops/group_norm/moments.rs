@@ -52,6 +52,11 @@ impl Tiles {
         Self { across, down: 1, line: edge, step: Self::PIXELS }
     }
 
+    /// Whether they are squares of 4 x 4 pixels.
+    pub fn are_squares(&self) -> bool {
+        self.step == Self::EDGE
+    }
+
     /// Tiles of an image.
     pub fn count(&self) -> usize {
         self.across * self.down
@@ -66,28 +71,42 @@ impl Tiles {
     }
 }
 
+impl GroupMoments {
+    /// Appends what computes the moments of `x`.
+    ///
+    /// # Errors
+    /// As [`Lowering::push`].
+    pub(in crate::ops) fn compute(
+        self,
+        lowering: &mut Lowering,
+        x: Value,
+        moments: Value,
+    ) -> Result<(), Error> {
+        let of = lowering.type_of(x);
+        let (images, tiles) = (Images::unchecked(of), Tiles::of(of));
+        let overrides = shader::Overrides::default();
+        let params = shader::Params {
+            pixels: images.pixels as u32,
+            channels4: images.channels4() as u32,
+            tiles: tiles.count() as u32,
+            line: tiles.line as u32,
+            step: tiles.step as u32,
+            tiles_across: tiles.across as u32,
+            ..shader::Params::default()
+        };
+        let [columns, batch, _] = images.grid_of(tiles.across, overrides.workgroup);
+        let kernel = shader::Moments { x, moments_out: moments };
+        Ok(lowering.push(kernel.dispatch(
+            params,
+            overrides,
+            [columns, batch, tiles.down as u32],
+        ))?)
+    }
+}
+
 /// Type of the moments of `x`.
 pub(super) fn moments_type(x: TensorType) -> TensorType {
     TensorType::f32(&[x.shape[0], Tiles::of(x).count(), 2, x.shape.last()])
-}
-
-/// Computes the moments of `x`.
-pub(super) fn push(lowering: &mut Lowering, x: Value, moments: Value) -> Result<(), Error> {
-    let of = lowering.type_of(x);
-    let (images, tiles) = (Images::unchecked(of), Tiles::of(of));
-    let overrides = shader::Overrides::default();
-    let params = shader::Params {
-        pixels: images.pixels as u32,
-        channels4: images.channels4() as u32,
-        tiles: tiles.count() as u32,
-        line: tiles.line as u32,
-        step: tiles.step as u32,
-        tiles_across: tiles.across as u32,
-        ..shader::Params::default()
-    };
-    let [columns, batch, _] = images.grid_of(tiles.across, overrides.workgroup);
-    let kernel = shader::Moments { x, moments_out: moments };
-    Ok(lowering.push(kernel.dispatch(params, overrides, [columns, batch, tiles.down as u32]))?)
 }
 
 impl fmt::Display for GroupMoments {
@@ -130,7 +149,7 @@ impl Operator for GroupMoments {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        push(lowering, equation.inputs[0], equation.outputs[0])
+        self.compute(lowering, equation.inputs[0], equation.outputs[0])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
