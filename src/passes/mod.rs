@@ -8,6 +8,7 @@ use crate::{
 use std::collections::{HashMap, HashSet};
 
 mod autodiff;
+mod fuse;
 mod lower;
 mod memory;
 mod simplify;
@@ -29,12 +30,38 @@ pub fn compile(graph: &Graph, target: &Target) -> Result<Plan, Error> {
 /// As [`compile`].
 pub fn compile_with(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Plan, Error> {
     graph.verify()?;
-    let graph = simplify(graph);
+    plan(&fuse(&simplify(graph))?, target, choose)
+}
+
+/// As [`compile`], every equation by its own kernels: what fusion is held against.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_unfused(graph: &Graph, target: &Target) -> Result<Plan, Error> {
+    graph.verify()?;
+    plan(&simplify(graph), target, &FirstOffered)
+}
+
+/// The same program in fewer, larger ops: group norm and SiLU where a convolution reads,
+/// concatenations and upsampling read in place, embedding, residual and the moments of the next
+/// norm where a convolution writes. Fused ops have no gradients, so this comes last.
+///
+/// # Errors
+/// If the graph is malformed.
+pub fn fuse(graph: &Graph) -> Result<Graph, Error> {
+    let mut graph = graph.clone();
+    for step in fuse::STEPS {
+        graph = simplify(&step(&graph)?);
+    }
+    Ok(graph)
+}
+
+fn plan(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Plan, Error> {
     if cfg!(debug_assertions) {
         graph.verify()?;
     }
-    let lowered = lower::lower(&graph, target, choose)?;
-    memory::plan(&graph, lowered, target)
+    let lowered = lower::lower(graph, target, choose)?;
+    memory::plan(graph, lowered, target)
 }
 
 /// A value that lies inside another one.

@@ -1,0 +1,135 @@
+//! A fused graph computes what the graph before it did: by the reference, and on the device.
+use ddim::{
+    diffusion::SamplingGraph,
+    gpu::Executor,
+    graph::Graph,
+    ops::{Input, Op},
+    passes,
+    reference::{Environment, Tensor, evaluate},
+    training::{Given, TrainingGraph, TrainingOptions},
+    unet::{ArenaLayout, UNet, UNetConfig},
+    value::{ElementType, Value},
+};
+
+mod support;
+
+/// Concatenations, upsampling, attention, and images whose moments are squares and runs.
+const CONFIG: &str = r#"{"sample_size": 8, "layers_per_block": 1, "block_out_channels": [8, 16],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "norm_num_groups": 4,
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "attention_head_dim": 8}"#;
+
+fn model() -> (UNet, ArenaLayout) {
+    let unet = UNet::new(UNetConfig::parse(CONFIG).expect("a config")).expect("a model");
+    let layout = ArenaLayout::new(unet.parameters().expect("a model"), 128 << 20);
+    (unet, layout)
+}
+
+fn sampling(size: usize) -> Graph {
+    let (unet, layout) = model();
+    SamplingGraph::new(&unet, &layout, [2, size, size], 3, true).expect("a step").graph
+}
+
+fn training() -> Graph {
+    let (unet, layout) = model();
+    let options = TrainingOptions { batch: 2, ..TrainingOptions::default() };
+    let given = Given::TimestepsAndNoise;
+    TrainingGraph::new(&unet, &layout, [8, 8], 10, &options, given).expect("a step").graph
+}
+
+/// Counters at zero; everything else between 0.1 and 0.3, as schedules and second moments may be.
+fn inputs(graph: &Graph) -> Environment {
+    let tensor = |(&value, seed): (&Value, u64)| {
+        let of = graph.type_of(value);
+        let tensor = match of.element {
+            ElementType::U32 => Tensor::zeros(of.shape),
+            _ => Input::uniform(of, 0.1, 0.3).tensor(seed),
+        };
+        (value, tensor)
+    };
+    graph.inputs.iter().zip(1..).map(tensor).collect()
+}
+
+/// What callers, and the next step, read.
+fn results(graph: &Graph) -> Vec<Value> {
+    let next = graph.updates.iter().map(|update| update.next);
+    graph.outputs.iter().copied().chain(next).collect()
+}
+
+fn count(graph: &Graph, wanted: impl Fn(&Op) -> bool) -> usize {
+    graph.equations.iter().filter(|equation| wanted(&equation.op)).count()
+}
+
+#[test]
+fn fusion_keeps_what_the_reference_computes() {
+    for graph in [sampling(8), sampling(6), training()] {
+        let before = passes::simplify(&graph);
+        let after = passes::fuse(&before).expect("a fused graph");
+        after.verify().expect("well formed");
+        assert!(count(&after, |op| matches!(op, Op::FusedConv2d(_))) > 0);
+        let environments = [&before, &after].map(|graph| evaluate(graph, inputs(graph)));
+        for (old, new) in results(&before).into_iter().zip(results(&after)) {
+            let [old, new] = [&environments[0][&old], &environments[1][&new]];
+            let worst = old.zip(new, |a, b| (a - b).abs()).max_abs();
+            // The order of f64 sums differs, nothing else.
+            assert!(worst <= 1e-9 * old.max_abs().max(1e-3), "{worst} of {}", old.max_abs());
+        }
+    }
+}
+
+#[test]
+fn nothing_that_can_be_fused_is_left() {
+    let after = passes::fuse(&passes::simplify(&sampling(8))).expect("a fused graph");
+    let left = |op: &Op| {
+        matches!(op, Op::GroupNorm(_) | Op::Concat(_) | Op::UpsampleNearest(_))
+            || matches!(op, Op::AddEmbedding(_))
+    };
+    assert_eq!(count(&after, left), 0, "{after}");
+    // What attention takes, and nothing else, is normalized by a kernel of its own.
+    let attentions = count(&after, |op| matches!(op, Op::Attention(_)));
+    assert_eq!(count(&after, |op| matches!(op, Op::ApplyAffine(_))), attentions, "{after}");
+}
+
+#[test]
+fn a_fused_plan_computes_what_the_plain_one_does() {
+    let Some(gpu) = support::gpu() else { return };
+    for mut graph in [sampling(8), sampling(6), training()] {
+        // Results of updates are read where they go; what is left to compare are the outputs.
+        if graph.outputs.is_empty() {
+            let losses = graph.equations.iter().filter(|e| matches!(e.op, Op::GlobalNorm(_)));
+            graph.outputs = losses.flat_map(|e| e.outputs.clone()).collect();
+        }
+        let given = inputs(&graph);
+        let plans = [
+            passes::compile(&graph, gpu.target()).expect("it fits"),
+            passes::compile_unfused(&graph, gpu.target()).expect("it fits"),
+        ];
+        assert!(plans[0].dispatches.len() < plans[1].dispatches.len());
+        let results = plans.map(|plan| {
+            let mut executor = Executor::new(&gpu, plan).expect("the device takes it");
+            // The gaps of arenas are read as the zeros they were made of.
+            if count(&graph, |op| matches!(op, Op::Pack(_))) == 0 {
+                executor.poison().expect("the device works");
+            }
+            for (&value, tensor) in &given {
+                let written = match graph.type_of(value).element {
+                    ElementType::U32 => executor.write_u32(value, &vec![0; tensor.data.len()]),
+                    _ => {
+                        let data: Vec<f32> = tensor.data.iter().map(|&x| x as f32).collect();
+                        executor.write(value, &data)
+                    }
+                };
+                written.expect("its own shape");
+            }
+            executor.run(1).expect("the device works");
+            let read = |value: &Value| executor.read(*value).expect("an output");
+            graph.outputs.iter().map(read).collect::<Vec<_>>()
+        });
+        for (fused, plain) in results[0].iter().zip(&results[1]) {
+            let most = plain.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            for (a, b) in fused.iter().zip(plain) {
+                // Some forty layers of f32, each within a few roundings of the other.
+                assert!((a - b).abs() <= 2e-5 * most, "{a} and {b}, most {most}");
+            }
+        }
+    }
+}
