@@ -6,6 +6,7 @@
 // The output is cut in spread x spread phases of pixels that share their taps, so no tap is visited in vain.
 // Tiling: a subgroup computes LANES * ROWS_PER_LANE pixels of a phase by LANES * 4 channels. Each lane loads four
 // channels of its own pixels and four weights of its own columns; x goes round by shuffles, the sums stay in registers.
+// The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
 // tile: TAPS = 1
@@ -81,7 +82,8 @@ fn forward(
 ) {
     let lane = local.x;
     let phase = group.x / params.column_groups;
-    let own_column = (group.x - phase * params.column_groups) * LANES + lane;
+    let panel = group.x - phase * params.column_groups;
+    let own_column = panel * LANES + lane;
     let column = min(own_column, params.out_channels4 - 1u);
     let phase_y = phase / params.spread;
     let phase_x = phase - phase_y * params.spread;
@@ -127,7 +129,7 @@ fn forward(
                 inside[r] = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width);
                 base[r] = select(0u, ((image[r] + u32(iy)) * params.in_width + u32(ix)) * in_channels4, inside[r]);
             }
-            let tap = (ky * params.kernel_width + kx) * params.in_channels;
+            let tap = ((panel * params.kernel_height + ky) * params.kernel_width + kx) * params.in_channels;
             // Short sums meet longer ones, of a tap and then of the pixel: a third of the rounding.
             var sum: array<vec4<f32>, ROWS>;
             for (var k = 0u; k < in_channels4; k++) {
@@ -140,7 +142,7 @@ fn forward(
                     // The pad lanes of x are zero; any weight of this tap will do for them.
                     let row = tap + min(k * 4u + q, params.in_channels - 1u);
                     for (var t = 0u; t < TAPS; t++) {
-                        b[t * 4u + q] = widen_weight(weight[(row + t * params.in_channels) * params.out_channels4 + column]);
+                        b[t * 4u + q] = widen_weight(weight[(row + t * params.in_channels) * LANES + lane]);
                     }
                 }
                 for (var i = 0u; i < ROWS; i++) {

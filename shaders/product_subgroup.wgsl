@@ -3,6 +3,7 @@
 // where x may stand in two matrices, side by side.
 // Tiling: a subgroup computes LANES * ROWS_PER_LANE rows by LANES * 4 columns. Each lane loads four elements of its own
 // rows of x and four weights of its own columns; x goes round by shuffles, the sums stay in registers.
+// The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
 // import: silu
@@ -58,7 +59,8 @@ fn forward(
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         row[r] = n * params.rows + min(first_row + r * LANES + lane, params.rows - 1u);
     }
-    let first_weight = n * params.in_channels;
+    let panels = (params.out_channels4 + LANES - 1u) / LANES;
+    let first_weight = (n * panels + group.x) * params.in_channels;
 
     var sum: array<vec4<f32>, ROWS>;
     for (var k = 0u; k < in_channels4; k++) {
@@ -74,7 +76,7 @@ fn forward(
         for (var q = 0u; q < 4u; q++) {
             // The pad lanes of x are zero; any weight will do for them.
             let weight_row = first_weight + min(k * 4u + q, params.in_channels - 1u);
-            b[q] = widen_weight(weight[weight_row * params.out_channels4 + column]);
+            b[q] = widen_weight(weight[weight_row * LANES + lane]);
         }
         for (var i = 0u; i < ROWS; i++) {
             let r = i / LANES;

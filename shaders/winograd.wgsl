@@ -35,6 +35,8 @@ struct Params {
     tiles_across: u32,
     /// Tiles one below the other.
     tiles_down: u32,
+    /// vec4s of columns in a panel of `spread_weight`: see panels.wgsl.
+    panel: u32,
     /// Halvings from the image that the convolution sees to what `x0` and `x1` hold: 1 reads every pixel four times.
     upsample: u32,
 }
@@ -48,7 +50,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> spread: array<vec4<f32>>;
 
 @group(0) @binding(1) var<storage, read> weight: array<weight4>;
-// [24, in_channels, out_channels]
+// [24, panels, in_channels, panel]
 @group(0) @binding(2) var<storage, read_write> spread_weight: array<vec4<f32>>;
 
 // [24, tiles, out_channels], or [24, in_channels, out_channels] of the weight gradient.
@@ -290,10 +292,16 @@ fn filters(
     let c0 = spread_weight_column(0u, index, place);
     let c1 = spread_weight_column(1u, index, place);
     let c2 = spread_weight_column(2u, index, place);
-    store_spread_weight(spread_weight_row(c0.a, c1.a, c2.a), index, place);
-    store_spread_weight(spread_weight_row(c0.b, c1.b, c2.b), index + 6u * place, place);
-    store_spread_weight(spread_weight_row(c0.c, c1.c, c2.c), index + 12u * place, place);
-    store_spread_weight(spread_weight_row(c0.d, c1.d, c2.d), index + 18u * place, place);
+    let c = index / params.out_channels4;
+    let o4 = index - c * params.out_channels4;
+    let panel = o4 / params.panel;
+    let first = (panel * params.in_channels + c) * params.panel + o4 - panel * params.panel;
+    let panels = (params.out_channels4 + params.panel - 1u) / params.panel;
+    let step = panels * params.in_channels * params.panel;
+    store_spread_weight(spread_weight_row(c0.a, c1.a, c2.a), first, step);
+    store_spread_weight(spread_weight_row(c0.b, c1.b, c2.b), first + 6u * step, step);
+    store_spread_weight(spread_weight_row(c0.c, c1.c, c2.c), first + 12u * step, step);
+    store_spread_weight(spread_weight_row(c0.d, c1.d, c2.d), first + 18u * step, step);
 }
 
 // A' of a column: two pixels.

@@ -7,10 +7,10 @@ use crate::{
         ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest, fold_slots,
         group_norm::Tiles, lowering::offer,
     },
-    plan::{Candidate, Dispatch, Target, fold},
+    plan::{Candidate, Dispatch, Packed, Target, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, conv2d_weight_gradient_subgroup,
-        conv2d_weight_gradient_tiled, product_subgroup,
+        conv2d_weight_gradient_tiled, panels, product_subgroup,
     },
     value::{ElementType, TensorType, Value},
 };
@@ -103,6 +103,20 @@ fn in_order(before: &[Dispatch], mut kernel: Candidate, after: &[Dispatch]) -> C
     kernel
 }
 
+/// The panels of a weight: the form that subgroups read.
+fn panels(lowering: &mut Lowering, lanes: u32, weight: Value) -> Packed {
+    let of = lowering.type_of(weight);
+    let (rows, columns4) = (of.rows(), of.pitch() / 4);
+    let width = 4 * lanes as usize;
+    let panels = TensorType::f32(&[of.pitch().div_ceil(width), rows, width]);
+    let form = lowering.packed(weight, "panels", panels.with_element(of.element));
+    let overrides = panels::Overrides { width: lanes, ..Default::default() };
+    let params = panels::Params { rows: rows as u32, columns4: columns4 as u32 };
+    let grid = fold((rows * columns4).div_ceil(overrides.workgroup as usize));
+    let kernel = panels::Forward { weight, panels: form };
+    Packed { of: weight, form, dispatch: kernel.dispatch(params, overrides, grid) }
+}
+
 /// Matrix products of one shape, one per pair of matrices.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Product {
@@ -167,7 +181,7 @@ pub(in crate::ops) fn forward(
     };
     let (before, dense) = operands.dense(lowering)?;
     let after = operands.after(lowering)?;
-    let mut candidates = candidates(lowering.target(), params, &dense);
+    let mut candidates = candidates(lowering, params, &dense);
     for candidate in &mut candidates {
         // The costliest of them, whatever stands around it.
         candidate.dispatches[0].cost.flops = extents.flops();
@@ -185,11 +199,14 @@ pub(in crate::ops) fn forward(
         let side_by_side = operands.affine.is_none() && !operands.upsample;
         let (before, operands) =
             if side_by_side { (&[][..], operands) } else { (&before[..], &dense) };
-        let mut dispatch = product.dispatch(lanes, operands);
+        let packed = panels(lowering, lanes, operands.weight);
+        let operands = Operands { weight: packed.form, ..*operands };
+        let mut dispatch = product.dispatch(lanes, &operands);
         dispatch.cost.flops = extents.flops();
         // The same sums as the convolution's, without its coordinates.
         candidates.retain(|candidate| candidate.name != "subgroup");
-        let candidate = in_order(before, Candidate::new("subgroup", vec![dispatch]), &after);
+        let candidate =
+            in_order(before, Candidate::new("subgroup", vec![dispatch]), &after).with(packed);
         offer(lowering.target(), &mut candidates, candidate);
     }
     let squares = Tiles::of(extents.y(ElementType::F32)).are_squares();
@@ -246,13 +263,13 @@ pub(in crate::ops) fn input_gradient(
         lattice_width: 0,
         column_groups: 0,
     };
-    let candidates = candidates(lowering.target(), params, &operands);
+    let candidates = candidates(lowering, params, &operands);
     Ok(lowering.choose(op, candidates)?)
 }
 
 /// Both direct families, the better one first; `params` still lacks what depends on the tiling.
 fn candidates(
-    target: &Target,
+    lowering: &mut Lowering,
     params: conv2d_subgroup::Params,
     operands: &Operands,
 ) -> Vec<Candidate> {
@@ -262,6 +279,7 @@ fn candidates(
     let overrides = conv2d_tiled::Overrides::default();
     let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
     let mut candidates = vec![Candidate::new("tiled", vec![dispatch])];
+    let target = lowering.target().clone();
     if let Some(lanes) = target.subgroup {
         // Neighbouring taps share what they load where neighbouring outputs have neighbouring
         // sources; in narrow images the zeros between the rows would eat the gain.
@@ -272,9 +290,11 @@ fn candidates(
         let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps };
         let rows = lanes * rows_per_lane;
         let (params, grid) = tiled_params(params, rows as usize, lanes as usize, taps);
+        let packed = panels(lowering, lanes, weight);
+        let weight = packed.form;
         let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y };
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
+        offer(&target, &mut candidates, Candidate::new("subgroup", dispatches).with(packed));
     }
     candidates
 }

@@ -25,7 +25,7 @@ fn tiles(extents: &Extents) -> [usize; 3] {
     [extents.batch, extents.out_height.div_ceil(height), extents.out_width.div_ceil(width)]
 }
 
-fn params(extents: &Extents, operands: Option<&Operands>) -> winograd::Params {
+fn params(extents: &Extents, lanes: u32, operands: &Operands) -> winograd::Params {
     let [_, tiles_down, tiles_across] = tiles(extents);
     let in_channels4 = extents.in_channels.div_ceil(4);
     winograd::Params {
@@ -34,7 +34,7 @@ fn params(extents: &Extents, operands: Option<&Operands>) -> winograd::Params {
         in_height: extents.in_height as u32,
         in_width: extents.in_width as u32,
         in_channels4: in_channels4 as u32,
-        split4: operands.map_or(in_channels4, |operands| operands.split4) as u32,
+        split4: operands.split4 as u32,
         in_channels: extents.in_channels as u32,
         out_height: extents.out_height as u32,
         out_width: extents.out_width as u32,
@@ -43,7 +43,8 @@ fn params(extents: &Extents, operands: Option<&Operands>) -> winograd::Params {
         left: extents.left as u32,
         tiles_across: tiles_across as u32,
         tiles_down: tiles_down as u32,
-        upsample: operands.is_some_and(|operands| operands.upsample).into(),
+        panel: lanes,
+        upsample: operands.upsample.into(),
     }
 }
 
@@ -69,7 +70,8 @@ pub(super) fn forward(
     // As many images at a time as their spread tiles fit a binding and, on a CPU, its caches.
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
     let bytes = |channels| spread(extents, 1, channels).bytes();
-    let filters_of = TensorType::f32(&[PLACES, in_channels, out_channels]);
+    let panels = out_channels.div_ceil(4).div_ceil(lanes as usize);
+    let filters_of = TensorType::f32(&[PLACES, panels, in_channels, 4 * lanes as usize]);
     let mut images = target.max_binding / bytes(in_channels.max(out_channels));
     if target.software {
         let cached = CACHE_BYTES.max(filters_of.bytes());
@@ -80,7 +82,7 @@ pub(super) fn forward(
     }
     let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
     let images = extents.batch.div_ceil(chunks);
-    let base = params(extents, Some(operands));
+    let base = params(extents, lanes, operands);
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(spread(extents, images, extents.in_channels));
     let sums = lowering.scratch(spread(extents, images, extents.out_channels));
@@ -135,7 +137,7 @@ pub(super) fn weight_gradient(
     if spread_of(in_channels.max(out_channels)).bytes() > target.max_binding {
         return None;
     }
-    let params = params(extents, Some(operands));
+    let params = params(extents, lanes as u32, operands);
     let rows = tiles(extents).iter().product::<usize>();
     let Operands { x0, x1, affine, .. } = *operands;
     let spread_x = lowering.scratch(spread_of(in_channels));

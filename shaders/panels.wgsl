@@ -1,0 +1,35 @@
+// Cuts a matrix into panels of WIDTH vec4 of columns, one after another, so that a subgroup which computes those columns
+// reads one run of memory:
+//   panels[column / WIDTH, row, column % WIDTH] = weight[row, column]
+// What pads the last panel is never used.
+// Tiling: one invocation per vec4.
+// tile: WIDTH = 8
+
+struct Params {
+    /// Rows of the matrix.
+    rows: u32,
+    /// Its columns, in vec4.
+    columns4: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight: array<weight4>;
+@group(0) @binding(2) var<storage, read_write> panels: array<weight4>;
+
+override WORKGROUP: u32 = 64u;
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let index = (group.y * groups.x + group.x) * WORKGROUP + local.x;
+    let row = index / params.columns4;
+    if row >= params.rows {
+        return;
+    }
+    let column = index - row * params.columns4;
+    let panel = column / WIDTH;
+    panels[(panel * params.rows + row) * WIDTH + column - panel * WIDTH] = weight[index];
+}
