@@ -1,15 +1,17 @@
 // Convolution, as a matrix product of output pixels and output channels, for both directions:
 //   y[n, oy, ox, :] = bias + embedding[n, :] + residual[n, oy, ox, :] + sum over (ky, kx, c) of x[n, iy, ix, c] weight[ky, kx, c, :]
 //   with iy spread = oy stride + ky - top  and  ix spread = ox stride + kx - left
-// over the taps whose source pixel exists.  Spread 1 convolves.  Stride 1, the forward stride as spread and the weight
+// over the taps whose source pixel exists, and SiLU of that if asked.  Spread 1 convolves.  Stride 1, the forward stride as spread and the weight
 // transposed and turned give the input gradient (Dumoulin, Visin 2016, "A guide to convolution arithmetic", chapter 4).
 // The output is cut in spread x spread phases of pixels that share their taps, so no tap is visited in vain.
 // Tiling: a subgroup computes LANES * ROWS_PER_LANE pixels of a phase by LANES * 4 channels. Each lane loads four
 // channels of its own pixels and four weights of its own columns; x goes round by shuffles, the sums stay in registers.
+// Where moments are wanted, 16 pixels that follow each other are a square of 4 x 4.
 // The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
 // tile: TAPS = 1
+// import: silu
 
 struct Params {
     /// Images.
@@ -52,10 +54,14 @@ struct Params {
 @group(0) @binding(4) var<storage, read> embedding: array<activation4>;
 @group(0) @binding(5) var<storage, read> residual: array<activation4>;
 @group(0) @binding(6) var<storage, read_write> y: array<activation4>;
+// [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
+@group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
 
 override HAS_BIAS: bool = false;
 override HAS_EMBEDDING: bool = false;
 override HAS_RESIDUAL: bool = false;
+override HAS_MOMENTS: bool = false;
+override SILU: bool = false;
 
 const ROWS = LANES * ROWS_PER_LANE;
 const LOADS = ROWS_PER_LANE + (TAPS + LANES - 2u) / LANES;
@@ -70,6 +76,9 @@ fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
     }
     if HAS_RESIDUAL {
         value += widen_activation(residual[pixel * params.out_channels4 + column]);
+    }
+    if SILU {
+        value = silu(value);
     }
     return value;
 }
@@ -96,10 +105,18 @@ fn forward(
     var place: array<u32, LOADS>;
     for (var r = 0u; r < LOADS; r++) {
         let pixel = first + r * LANES;
-        let row = pixel / params.lattice_width;
-        let n = row / lattice_height;
-        let lattice_x = pixel - row * params.lattice_width;
-        let lattice_y = row - n * lattice_height;
+        var row = pixel / params.lattice_width;
+        var n = row / lattice_height;
+        var lattice_x = pixel - row * params.lattice_width;
+        var lattice_y = row - n * lattice_height;
+        if HAS_MOMENTS {
+            // Offered only where the squares fill the image.
+            let square = pixel / 16u;
+            row = square / (params.out_width / 4u);
+            n = row / (params.out_height / 4u);
+            lattice_x = 4u * (square - row * (params.out_width / 4u)) + pixel % 4u;
+            lattice_y = 4u * (row - n * (params.out_height / 4u)) + pixel / 4u % 4u;
+        }
         let oy = lattice_y * params.spread + phase_y;
         let ox = lattice_x * params.spread + phase_x;
         let exists = n < params.batch && oy < params.out_height && ox < params.out_width;
@@ -176,6 +193,27 @@ fn forward(
             if pixel != NOWHERE && own_column < params.out_channels4 {
                 let value = finish(total[r * LANES + i] + addend, pixel, column);
                 y[pixel * params.out_channels4 + column] = narrow_activation(value);
+                total[r * LANES + i] = value;
+            }
+        }
+    }
+    if HAS_MOMENTS && own_column < params.out_channels4 {
+        let squares = params.batch * params.out_height * params.out_width / 16u;
+        for (var s = 0u; s < ROWS / 16u; s++) {
+            var mean = vec4<f32>();
+            for (var i = 0u; i < 16u; i++) {
+                mean += total[s * 16u + i];
+            }
+            mean *= 1.0 / 16.0;
+            var deviations = vec4<f32>();
+            for (var i = 0u; i < 16u; i++) {
+                let delta = total[s * 16u + i] - mean;
+                deviations = fma(delta, delta, deviations);
+            }
+            let square = (group.z * groups.y + group.y) * (ROWS / 16u) + s;
+            if square < squares {
+                moments[2u * square * params.out_channels4 + column] = mean;
+                moments[(2u * square + 1u) * params.out_channels4 + column] = deviations;
             }
         }
     }

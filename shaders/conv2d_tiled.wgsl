@@ -2,6 +2,7 @@
 // without a small subgroup of fixed size.
 // Tiling: 64 invocations compute 64 pixels of a phase by 64 channels, 8 pixels by 2 vec4 each; 16 channels of x and of
 // weight at a time stand in workgroup memory (8 KiB).
+// import: silu
 
 struct Params {
     /// Images.
@@ -48,6 +49,7 @@ struct Params {
 override HAS_BIAS: bool = false;
 override HAS_EMBEDDING: bool = false;
 override HAS_RESIDUAL: bool = false;
+override SILU: bool = false;
 
 const ROWS = 64u;
 const COLUMNS4 = 16u;
@@ -67,6 +69,9 @@ fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
     }
     if HAS_RESIDUAL {
         value += widen_activation(residual[pixel * params.out_channels4 + column]);
+    }
+    if SILU {
+        value = silu(value);
     }
     return value;
 }

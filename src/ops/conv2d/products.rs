@@ -44,7 +44,9 @@ pub(in crate::ops) struct Operands {
     pub residual: Option<Value>,
     /// Output.
     pub y: Value,
-    /// Its moments, in squares of 4x4 pixels.
+    /// Whether SiLU of it is written.
+    pub activated: bool,
+    /// Its moments.
     pub moments: Option<Value>,
 }
 
@@ -63,6 +65,7 @@ impl Operands {
             embedding: None,
             residual: None,
             y,
+            activated: false,
             moments: None,
         }
     }
@@ -95,12 +98,17 @@ impl Operands {
     }
 }
 
-/// The dispatches of all three, in this order.
-fn in_order(before: &[Dispatch], mut kernel: Candidate, after: &[Dispatch]) -> Candidate {
-    let kernels = std::mem::take(&mut kernel.dispatches);
-    kernel.dispatches =
-        before.iter().cloned().chain(kernels).chain(after.iter().cloned()).collect();
-    kernel
+/// The kernels of a candidate after what makes their input, and before the moments of their
+/// output unless they write these themselves.
+fn in_order(before: &[Dispatch], mut kernels: Candidate, after: &[Dispatch]) -> Candidate {
+    let moments = after.first().and_then(|dispatch| dispatch.bindings.last()?.value);
+    let bound = |dispatch: &Dispatch| dispatch.bindings.iter().any(|b| b.value == moments);
+    let written = moments.is_some() && kernels.dispatches.iter().any(bound);
+    kernels.dispatches.splice(0..0, before.iter().cloned());
+    if !written {
+        kernels.dispatches.extend_from_slice(after);
+    }
+    kernels
 }
 
 /// The panels of a weight: the form that subgroups read.
@@ -136,7 +144,8 @@ impl Product {
         // As many sums as the widest registers hold, or a software driver keeps in its cache.
         let most = (32 / lanes).min(4);
         let rows_per_lane = (self.rows.div_ceil(lanes as usize) as u32).clamp(most.min(2), most);
-        let overrides = product_subgroup::Overrides { lanes, rows_per_lane, silu: false };
+        let overrides =
+            product_subgroup::Overrides { lanes, rows_per_lane, silu: operands.activated };
         let row_groups = self.rows.div_ceil((lanes * rows_per_lane) as usize);
         let out_channels4 = self.out_channels.div_ceil(4);
         let params = product_subgroup::Params {
@@ -179,7 +188,10 @@ pub(in crate::ops) fn forward(
         lattice_width: 0,
         column_groups: 0,
     };
-    let (before, dense) = operands.dense(lowering)?;
+    // Kernels write the moments of squares; of runs, others do.
+    let squares = Tiles::of(extents.y(ElementType::F32)).are_squares();
+    let within = Operands { moments: operands.moments.filter(|_| squares), ..*operands };
+    let (before, dense) = within.dense(lowering)?;
     let after = operands.after(lowering)?;
     let mut candidates = candidates(lowering, params, &dense);
     for candidate in &mut candidates {
@@ -209,12 +221,8 @@ pub(in crate::ops) fn forward(
             in_order(before, Candidate::new("subgroup", vec![dispatch]), &after).with(packed);
         offer(lowering.target(), &mut candidates, candidate);
     }
-    let squares = Tiles::of(extents.y(ElementType::F32)).are_squares();
-    let within = Operands { moments: operands.moments.filter(|_| squares), ..*operands };
-    if let Some(mut winograd) = winograd::forward(lowering, extents, &within) {
-        if within.moments.is_none() {
-            winograd = in_order(&[], winograd, &after);
-        }
+    if let Some(winograd) = winograd::forward(lowering, extents, &within) {
+        let winograd = in_order(&[], winograd, &after);
         offer_winograd(lowering.target(), extents, &mut candidates, winograd);
     }
     Ok(lowering.choose(op, candidates)?)
@@ -276,7 +284,7 @@ fn candidates(
     let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
     let tiled = tiled_params(params, TILE_ROWS, TILE_COLUMNS4, 1);
     let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
-    let overrides = conv2d_tiled::Overrides::default();
+    let overrides = conv2d_tiled::Overrides { silu: operands.activated };
     let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
     let mut candidates = vec![Candidate::new("tiled", vec![dispatch])];
     let target = lowering.target().clone();
@@ -284,15 +292,21 @@ fn candidates(
         // Neighbouring taps share what they load where neighbouring outputs have neighbouring
         // sources; in narrow images the zeros between the rows would eat the gain.
         let shares = params.stride == 1 && params.spread == 1 && params.kernel_width == 3;
-        let taps = if shares && params.out_width >= 16 { 3 } else { 1 };
+        let squares = operands.moments.is_some();
+        let taps = if shares && params.out_width >= 16 && !squares { 3 } else { 1 };
         // As many sums as the widest registers hold, or a software driver keeps in its cache.
-        let rows_per_lane = (32 / lanes).min(4);
-        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps };
+        let most = (32 / lanes).min(4);
+        let pixels = params.batch * params.out_height * params.out_width;
+        // At least a square of pixels.
+        let rows_per_lane = pixels.div_ceil(lanes).clamp((16 / lanes).max(1), most);
+        let silu = operands.activated;
+        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps, silu };
         let rows = lanes * rows_per_lane;
         let (params, grid) = tiled_params(params, rows as usize, lanes as usize, taps);
         let packed = panels(lowering, lanes, weight);
         let weight = packed.form;
-        let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y };
+        let moments = operands.moments;
+        let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y, moments };
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
         offer(&target, &mut candidates, Candidate::new("subgroup", dispatches).with(packed));
     }
