@@ -250,7 +250,7 @@ fn concatenations(graph: &Graph) -> Result<Graph, Error> {
             continue;
         };
         let whole = equation.outputs[0];
-        let aligned = [x0, x1].iter().all(|&x| graph.type_of(x).shape.last() % 4 == 0);
+        let aligned = [x0, x1].iter().all(|&x| graph.type_of(x).shape.last().is_multiple_of(4));
         let all = uses.readers(graph, whole).is_some_and(|readers| {
             readers.iter().all(|reader| folded(reader) || convolved(reader, whole))
         });

@@ -68,7 +68,7 @@ impl Load {
             let message = format!("takes {} operands, found {}", self.arity(), inputs.len());
             return Err(ShapeError::new(format!("load{{{self} }}"), message, inputs));
         };
-        if self.concat && x.shape.last() % 4 != 0 {
+        if self.concat && !x.shape.last().is_multiple_of(4) {
             let message = format!("x0 must have a multiple of 4 channels, found {x}");
             return Err(ShapeError::new("load", message, inputs));
         }
