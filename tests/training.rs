@@ -167,8 +167,9 @@ fn the_host_waits_for_nothing_inside() {
     sampler.advance(10).expect("a device that is there");
     let after = sampler.executor().stats();
     assert_eq!(waits(after), waits(before), "in a trajectory");
-    let dispatches = sampler.plan().dispatches.len() as u64;
-    assert_eq!(after.dispatches, before.dispatches + 10 * dispatches);
+    let plan = sampler.plan();
+    let launches = plan.prepare.len() + 10 * plan.dispatches.len();
+    assert_eq!(after.dispatches, before.dispatches + launches as u64);
     assert!(sampler.images().expect("images").iter().all(|pixel| pixel.abs() <= 1.0));
 }
 

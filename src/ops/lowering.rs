@@ -99,6 +99,8 @@ pub struct Lowering<'a> {
     settled: HashSet<Value>,
     /// Whether dispatches go to `prepare`.
     once: bool,
+    /// Whether the plan computes gradients of weights.
+    trains: bool,
     /// Other forms of values, by value and name of the form.
     forms: HashMap<(Value, &'static str), Value>,
     /// The forms that a dispatch makes.
@@ -117,9 +119,21 @@ impl<'a> Lowering<'a> {
             scope: Scope::default(),
             settled: HashSet::new(),
             once: false,
+            trains: false,
             forms: HashMap::new(),
             made: HashSet::new(),
         }
+    }
+
+    /// Declares that the plan computes gradients of weights.
+    pub fn train(&mut self) {
+        self.trains = true;
+    }
+
+    /// Whether the plan computes gradients of weights: these take the rounding of the forward
+    /// pass harder than its own result does.
+    pub fn trains(&self) -> bool {
+        self.trains
     }
 
     /// Declares that these values follow from the held inputs alone.

@@ -22,6 +22,9 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
     let updated: HashSet<Value> = graph.updates.iter().map(|update| update.state).collect();
     let held: Vec<Value> = graph.held.iter().copied().filter(|v| !updated.contains(v)).collect();
     lowering.settle(&held);
+    if graph.equations.iter().any(computes_weight_gradient) {
+        lowering.train();
+    }
     let mut parts = Parts::default();
     let mut arenas = HashSet::new();
     let placeable = placeable(graph);
@@ -80,6 +83,10 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
     }
     let (prepare, dispatches, types) = lowering.finish();
     Ok(Lowered { prepare, dispatches, types, parts, arenas })
+}
+
+fn computes_weight_gradient(equation: &Equation) -> bool {
+    matches!(equation.op, Op::Conv2dWeightGradient(_) | Op::FusedConv2dWeightGradient(_))
 }
 
 /// Values that may be computed where an arena wants them: an equation makes them, and only the
