@@ -18,7 +18,7 @@ struct Params {
     groups: u32,
     /// Channels of a group.
     group_channels: u32,
-    /// Channels of `first`, those of the first source; `second` holds the others.
+    /// Channels of the first source, `first` or `x0`; `second` or `x1` holds the others.
     split: u32,
     /// Tiles of an image.
     tiles: u32,
@@ -47,11 +47,14 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> affine_out: array<f32>;
 // [batch, groups, 2]: (mean, rstd).
 @group(0) @binding(6) var<storage, read_write> statistics: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x0: array<activation4>;
+@group(0) @binding(4) var<storage, read> x1: array<activation4>;
 @group(0) @binding(3) var<storage, read_write> y: array<activation4>;
 
 override WORKGROUP: u32 = 64u;
 /// Whether SiLU follows.
 override SILU: bool = false;
+override HAS_X1: bool = false;
 
 // Lines of a tile of `moments`, and pixels of a line.
 const EDGE = 4u;
@@ -195,6 +198,7 @@ fn padded(channels: u32) -> u32 {
     return (channels + 3u) / 4u * 4u;
 }
 
+// The channels of `x0`, then those of `x1`.
 @compute @workgroup_size(WORKGROUP)
 fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     let tile = tile_of(id);
@@ -203,11 +207,22 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let scale = affine[2u * id.y * params.channels4 + tile.channel4];
     let shift = affine[(2u * id.y + 1u) * params.channels4 + tile.channel4];
+    let split4 = padded(params.split) / 4u;
+    let in_x1 = HAS_X1 && tile.channel4 >= split4;
+    let pitch = select(split4, params.channels4 - split4, in_x1);
+    var source = tile.pixel * pitch + tile.channel4 - select(0u, split4, in_x1);
     for (var i = tile.first; i < tile.end; i += params.channels4) {
-        var value = fma(widen_activation(x[i]), scale, shift);
+        var value = vec4<f32>();
+        if in_x1 {
+            value = widen_activation(x1[source]);
+        } else {
+            value = widen_activation(x0[source]);
+        }
+        value = fma(value, scale, shift);
         if SILU {
             value = silu(value);
         }
         y[i] = narrow_activation(value);
+        source += pitch;
     }
 }

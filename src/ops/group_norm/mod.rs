@@ -151,7 +151,7 @@ impl Operator for GroupNorm {
         let affine = lowering.scratch(affine::affine_type(of.shape[0], of.shape.last()));
         moments::push(lowering, x, partial)?;
         self.affine(of).push(lowering, &[partial], [weight, bias], [affine, statistics])?;
-        ApplyAffine { silu: false }.push(lowering, x, affine, y)
+        ApplyAffine { silu: false }.push(lowering, &[x], affine, y)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
