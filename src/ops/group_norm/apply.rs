@@ -50,7 +50,7 @@ impl ApplyAffine {
         let params = shader::Params {
             pixels: images.pixels as u32,
             channels4: images.channels4() as u32,
-            split: lowering.type_of(sources[0]).shape.last() as u32,
+            split4: lowering.type_of(sources[0]).pitch() as u32 / 4,
             tiles: tiles as u32,
             tile_pixels: tile_pixels as u32,
             ..shader::Params::default()
