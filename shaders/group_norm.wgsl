@@ -6,8 +6,6 @@
 // import: pixel_tile, silu
 
 struct Params {
-    /// Images in `x`.
-    batch: u32,
     /// Pixels of an image.
     pixels: u32,
     /// Channels of a pixel.
@@ -18,8 +16,8 @@ struct Params {
     groups: u32,
     /// Channels of a group.
     group_channels: u32,
-    /// Channels of `first`, those of the first source; `second` holds the others.
-    split: u32,
+    /// vec4s of a pixel in the first source, `first` or `x0`; `second` or `x1` holds the others.
+    split4: u32,
     /// Tiles of an image.
     tiles: u32,
     /// Pixels of a tile; the last one may have fewer.
@@ -37,8 +35,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 // [batch, tiles, 2, channels]: (mean, sum of squared deviations).
-@group(0) @binding(1) var<storage, read> first: array<f32>;
-@group(0) @binding(2) var<storage, read> second: array<f32>;
+@group(0) @binding(1) var<storage, read> first: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> second: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> moments_out: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
@@ -47,11 +45,19 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> affine_out: array<f32>;
 // [batch, groups, 2]: (mean, rstd).
 @group(0) @binding(6) var<storage, read_write> statistics: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> x0: array<activation4>;
+@group(0) @binding(4) var<storage, read> x1: array<activation4>;
 @group(0) @binding(3) var<storage, read_write> y: array<activation4>;
 
 override WORKGROUP: u32 = 64u;
+/// Of `fold`: invocations that share the tiles of a group; a power of two.
+override LANES: u32 = 1u;
+/// Of `fold`: groups of a workgroup.
+override ROWS: u32 = 8u;
 /// Whether SiLU follows.
 override SILU: bool = false;
+override HAS_X1: bool = false;
+override HAS_SECOND: bool = false;
 
 // Lines of a tile of `moments`, and pixels of a line.
 const EDGE = 4u;
@@ -103,98 +109,111 @@ fn merge(a: Moments, b: Moments) -> Moments {
     return Moments(count, a.mean + share, a.deviations + b.deviations + a.count * delta * share);
 }
 
-var<workgroup> merged: array<Moments, WORKGROUP>;
+var<workgroup> merged: array<Moments, ROWS * LANES>;
 
-fn tile_count(tile: u32) -> f32 {
-    return f32(min(params.tile_pixels, params.pixels - tile * params.tile_pixels));
+// Where the moments of four channels lie: the mean in the first tile of an image, and vec4s from one row to the next.
+struct Place {
+    in_second: bool,
+    at: u32,
+    pitch: u32,
 }
 
-// Walks the (tile, channel) pairs of some channels, WORKGROUP apart, without a division on the way.
-struct Walk {
-    tile: u32,
-    channel: u32,
+fn place_of(image: u32, channel4: u32) -> Place {
+    let in_second = HAS_SECOND && channel4 >= params.split4;
+    let pitch = select(params.split4, params.channels4 - params.split4, in_second);
+    let column = channel4 - select(0u, params.split4, in_second);
+    return Place(in_second, 2u * image * params.tiles * pitch + column, pitch);
 }
 
-fn walk_from(index: u32, channels: u32) -> Walk {
-    let tile = index / channels;
-    return Walk(tile, index - tile * channels);
+fn moments_at(in_second: bool, i: u32) -> vec4<f32> {
+    if in_second {
+        return second[i];
+    }
+    return first[i];
 }
 
-fn walk_on(at: Walk, step: Walk, channels: u32) -> Walk {
-    let channel = at.channel + step.channel;
-    let wraps = channel >= channels;
-    return Walk(at.tile + step.tile + select(0u, 1u, wraps), channel - select(0u, channels, wraps));
+// Those of four channels that count: `mean` and `deviations` of so many pixels each.
+fn across_channels(pixels: f32, mean: vec4<f32>, deviations: vec4<f32>, counts: vec4<bool>) -> Moments {
+    let ones = vec4<f32>(1.0);
+    let channels = dot(select(vec4<f32>(), ones, counts), ones);
+    let center = dot(select(vec4<f32>(), mean, counts), ones) / channels;
+    let offset = select(vec4<f32>(), mean - center, counts);
+    let within = dot(select(vec4<f32>(), deviations, counts), ones);
+    return Moments(pixels * channels, center, fma(pixels, dot(offset, offset), within));
 }
 
-// One workgroup per image and group. Means are taken about a pivot near them, so that a large one costs no digits.
-@compute @workgroup_size(WORKGROUP)
+// LANES invocations per group and image. Means are taken about others near them: a large one costs no digits.
+@compute @workgroup_size(LANES, ROWS)
 fn fold(
     @builtin(workgroup_id) group_id: vec3<u32>,
-    @builtin(num_workgroups) num_workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) slot: u32,
 ) {
-    let row = group_id.y * num_workgroups.x + group_id.x;
-    if row >= params.batch * params.groups {
-        return;
-    }
-    let image = row / params.groups;
-    let group = row - image * params.groups;
+    let lane = local.x;
+    // Past the last group there is work that nobody sees: barriers want everyone.
+    let group = min(group_id.x * ROWS + local.y, params.groups - 1u);
+    let image = group_id.y;
     let begin = group * params.group_channels;
     let end = begin + params.group_channels;
-    // The seam of a concatenation may cross the group.
-    let seam = clamp(params.split, begin, end);
-    let first_pitch = padded(params.split);
-    let second_pitch = padded(params.channels - params.split);
-    var pivot = 0.0;
-    if begin < seam {
-        pivot = first[2u * image * params.tiles * first_pitch + begin];
-    } else {
-        pivot = second[2u * image * params.tiles * second_pitch + begin - params.split];
-    }
+    // Software drivers would repeat these loads in the loop.
+    let tiles = params.tiles;
+    let tile_pixels = params.tile_pixels;
+    let image_pixels = params.pixels;
 
+    let origin = place_of(image, begin / 4u);
+    let pivot = moments_at(origin.in_second, origin.at)[begin % 4u];
     var own = Moments(0.0, 0.0, 0.0);
-    var at = walk_from(lane, seam - begin);
-    var step = walk_from(WORKGROUP, seam - begin);
-    for (var pair = lane; pair < params.tiles * (seam - begin); pair += WORKGROUP) {
-        let i = 2u * (image * params.tiles + at.tile) * first_pitch + begin + at.channel;
-        own = merge(own, Moments(tile_count(at.tile), first[i] - pivot, first[i + first_pitch]));
-        at = walk_on(at, step, seam - begin);
-    }
-    at = walk_from(lane, end - seam);
-    step = walk_from(WORKGROUP, end - seam);
-    for (var pair = lane; pair < params.tiles * (end - seam); pair += WORKGROUP) {
-        let i = 2u * (image * params.tiles + at.tile) * second_pitch + seam - params.split + at.channel;
-        own = merge(own, Moments(tile_count(at.tile), second[i] - pivot, second[i + second_pitch]));
-        at = walk_on(at, step, end - seam);
+    for (var channel4 = begin / 4u; 4u * channel4 < end; channel4++) {
+        let place = place_of(image, channel4);
+        let shift = moments_at(place.in_second, place.at);
+        var pixels = 0.0;
+        var sum = vec4<f32>();
+        var squares = vec4<f32>();
+        var i = place.at + 2u * lane * place.pitch;
+        for (var tile = lane; tile < tiles; tile += LANES) {
+            let count = f32(min(tile_pixels, image_pixels - tile * tile_pixels));
+            let offset = moments_at(place.in_second, i) - shift;
+            pixels += count;
+            sum += count * offset;
+            squares += fma(count * offset, offset, moments_at(place.in_second, i + place.pitch));
+            i += 2u * LANES * place.pitch;
+        }
+        let center = sum / max(pixels, 1.0);
+        let channel = vec4<u32>(4u * channel4) + vec4<u32>(0u, 1u, 2u, 3u);
+        let counts = (channel >= vec4<u32>(begin)) & (channel < vec4<u32>(end));
+        own = merge(own, across_channels(pixels, shift - pivot + center, squares - sum * center, counts));
     }
 
-    merged[lane] = own;
-    for (var stride = WORKGROUP / 2u; stride > 0u; stride /= 2u) {
-        workgroupBarrier();
-        if lane < stride {
-            merged[lane] = merge(merged[lane], merged[lane + stride]);
+    if LANES > 1u {
+        merged[slot] = own;
+        for (var stride = LANES / 2u; stride > 0u; stride /= 2u) {
+            workgroupBarrier();
+            if lane < stride {
+                merged[slot] = merge(merged[slot], merged[slot + stride]);
+            }
         }
+        workgroupBarrier();
+        own = merged[slot - lane];
     }
-    workgroupBarrier();
-    let mean = pivot + merged[0].mean;
-    let rstd = inverseSqrt(merged[0].deviations / merged[0].count + params.eps);
+    if group_id.x * ROWS + local.y > group {
+        return;
+    }
+    let mean = pivot + own.mean;
+    let rstd = inverseSqrt(own.deviations / own.count + params.eps);
     if lane == 0u {
-        statistics[row] = vec4<f32>(mean, rstd, 0.0, 0.0);
+        statistics[image * params.groups + group] = vec4<f32>(mean, rstd, 0.0, 0.0);
     }
     // The last group writes the pad lanes too: weight and bias are zero there.
     let pitch = 4u * params.channels4;
     let last = select(end, pitch, group + 1u == params.groups);
-    for (var channel = begin + lane; channel < last; channel += WORKGROUP) {
+    for (var channel = begin + lane; channel < last; channel += LANES) {
         let scale = rstd * weight[channel];
         affine_out[2u * image * pitch + channel] = scale;
         affine_out[(2u * image + 1u) * pitch + channel] = fma(-mean, scale, bias[channel]);
     }
 }
 
-fn padded(channels: u32) -> u32 {
-    return (channels + 3u) / 4u * 4u;
-}
-
+// The channels of `x0`, then those of `x1`.
 @compute @workgroup_size(WORKGROUP)
 fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     let tile = tile_of(id);
@@ -203,11 +222,22 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let scale = affine[2u * id.y * params.channels4 + tile.channel4];
     let shift = affine[(2u * id.y + 1u) * params.channels4 + tile.channel4];
+    let split4 = params.split4;
+    let in_x1 = HAS_X1 && tile.channel4 >= split4;
+    let pitch = select(split4, params.channels4 - split4, in_x1);
+    var source = tile.pixel * pitch + tile.channel4 - select(0u, split4, in_x1);
     for (var i = tile.first; i < tile.end; i += params.channels4) {
-        var value = fma(widen_activation(x[i]), scale, shift);
+        var value = vec4<f32>();
+        if in_x1 {
+            value = widen_activation(x1[source]);
+        } else {
+            value = widen_activation(x0[source]);
+        }
+        value = fma(value, scale, shift);
         if SILU {
             value = silu(value);
         }
         y[i] = narrow_activation(value);
+        source += pitch;
     }
 }

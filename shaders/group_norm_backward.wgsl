@@ -97,32 +97,6 @@ fn sums(@builtin(global_invocation_id) id: vec3<u32>) {
     partials_out[tile.partial + params.channels4] = product * moments.rstd;
 }
 
-// Walks the (tile, channel) pairs of one group, WORKGROUP apart, without a division on the way.
-struct Walk {
-    tile: u32,
-    channel: u32,
-}
-
-fn walk_from(index: u32) -> Walk {
-    let tile = index / params.group_channels;
-    return Walk(tile, index - tile * params.group_channels);
-}
-
-fn walk_on(at: Walk, step: Walk) -> Walk {
-    let channel = at.channel + step.channel;
-    let wraps = channel >= params.group_channels;
-    return Walk(
-        at.tile + step.tile + select(0u, 1u, wraps),
-        channel - select(0u, params.group_channels, wraps),
-    );
-}
-
-// Row `row` (0 or 1) of the partials of one tile of an image, one channel.
-fn partial(image: u32, tile: u32, row: u32, channel: u32) -> f32 {
-    let first = (2u * (image * params.tiles + tile) + row) * params.channels4;
-    return partials[first + channel / 4u][channel % 4u];
-}
-
 // One workgroup per image and group, then one per four channels for dweight and dbias: both only read the partials.
 @compute @workgroup_size(WORKGROUP)
 fn fold(
@@ -143,12 +117,16 @@ fn fold_group(row: u32, lane: u32) {
     let image = row / params.groups;
     let group = row - image * params.groups;
     let first = group * params.group_channels;
-    let step = walk_from(WORKGROUP);
+    let last = first + params.group_channels;
     var sum = vec2<f32>();
-    for (var at = walk_from(lane); at.tile < params.tiles; at = walk_on(at, step)) {
-        let channel = first + at.channel;
-        let terms = vec2<f32>(partial(image, at.tile, 0u, channel), partial(image, at.tile, 1u, channel));
-        sum += weight[channel / 4u][channel % 4u] * terms;
+    for (var channel4 = first / 4u; 4u * channel4 < last; channel4++) {
+        let channel = vec4<u32>(4u * channel4) + vec4<u32>(0u, 1u, 2u, 3u);
+        let counts = (channel >= vec4<u32>(first)) & (channel < vec4<u32>(last));
+        let share = select(vec4<f32>(), weight[channel4], counts);
+        for (var tile = lane; tile < params.tiles; tile += WORKGROUP) {
+            let i = 2u * (image * params.tiles + tile) * params.channels4 + channel4;
+            sum += vec2<f32>(dot(share, partials[i]), dot(share, partials[i + params.channels4]));
+        }
     }
     let means = reduce_sum(lane, vec4<f32>(sum, 0.0, 0.0)) / f32(params.pixels * params.group_channels);
 
@@ -157,7 +135,7 @@ fn fold_group(row: u32, lane: u32) {
     let offset = fma(-moments.x, slope, moments.y * means.x);
     let pitch = 4u * params.channels4;
     // The last group writes the pad lanes too.
-    let end = select(first + params.group_channels, pitch, group + 1u == params.groups);
+    let end = select(last, pitch, group + 1u == params.groups);
     for (var channel = first + lane; channel < end; channel += WORKGROUP) {
         let inside = channel < params.channels;
         let scale = moments.y * weight[channel / 4u][channel % 4u];

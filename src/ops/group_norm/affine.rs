@@ -5,8 +5,10 @@ use super::{
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost},
-    plan::{Cost, fold},
+    ops::{
+        Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, lowering::offer,
+    },
+    plan::{Candidate, Cost},
     reference::Tensor,
     shaders::group_norm as shader,
     value::{Float, TensorType, Value},
@@ -18,7 +20,7 @@ use std::fmt;
 ///
 /// | operand | shape |
 /// |---|---|
-/// | `moments` | `[batch, tiles, 2, channels]`, as [`GroupMoments`] gives; two for a concatenation, the channels of the first before those of the second |
+/// | `moments` | `[batch, tiles, 2, channels]`, as [`GroupMoments`] gives; two for a concatenation, the channels of the first, a multiple of 4, before those of the second |
 /// | `weight`, `bias` | `[channels]`, f32 |
 /// | output `affine` | `[batch, 2, channels]` = (scale, shift), f32 |
 /// | output `statistics` | `[batch, groups, 2]` = (mean, rstd), f32 |
@@ -80,24 +82,28 @@ impl GroupAffine {
         let (batch, channels) = (of.shape[0], of.shape.last());
         let tiles = self.pixels.div_ceil(self.tile_pixels);
         let params = shader::Params {
-            batch: batch as u32,
             pixels: self.pixels as u32,
             channels: channels as u32,
             channels4: channels.div_ceil(4) as u32,
             groups: self.groups as u32,
             group_channels: (channels / self.groups) as u32,
-            split: lowering.type_of(moments[0]).shape.last() as u32,
+            split4: lowering.type_of(moments[0]).pitch() as u32 / 4,
             tiles: tiles as u32,
             tile_pixels: self.tile_pixels as u32,
             eps: self.eps.get() as f32,
             ..shader::Params::default()
         };
-        let workgroup = fold_lanes(lowering.target(), tiles * channels / self.groups);
-        let overrides = shader::Overrides { workgroup, ..Default::default() };
-        // Of a second source that is not there no channel is read.
-        let (first, second) = (moments[0], moments[moments.len() - 1]);
+        let (first, second) = (moments[0], moments.get(1).copied());
         let kernel = shader::Fold { first, second, weight, bias, affine_out: affine, statistics };
-        Ok(lowering.push(kernel.dispatch(params, overrides, fold(batch * self.groups)))?)
+        let with = |lanes: u32, rows: u32| {
+            let overrides = shader::Overrides { lanes, rows, ..Default::default() };
+            let grid = [(self.groups as u32).div_ceil(rows), batch as u32, 1];
+            vec![kernel.dispatch(params, overrides, grid)]
+        };
+        // A GPU wants many invocations; on a software driver their tree costs more than the fold.
+        let mut candidates = vec![Candidate::new("tree", with(fold_lanes(tiles), 1))];
+        offer(lowering.target(), &mut candidates, Candidate::new("serial", with(1, 8)));
+        Ok(lowering.choose(&self.to_string(), candidates)?)
     }
 }
 
@@ -117,6 +123,12 @@ impl Operator for GroupAffine {
             if found != expected {
                 return wrong(format!("moments must be {expected}, found {found}"));
             }
+        }
+        if moments.len() == 2 && !moments[0].shape.last().is_multiple_of(4) {
+            let found = moments[0];
+            return wrong(format!(
+                "the first moments must have a multiple of 4 channels, found {found}"
+            ));
         }
         let channels = moments.iter().map(|of| of.shape.last()).sum();
         check_groups(op, channels, self.groups, inputs)?;
@@ -215,6 +227,8 @@ pub(super) fn cases() -> Vec<Case> {
         case(&[3, 65], &[7], 7, 50.0, "tokens, mean far from zero"),
         case(&[2, 8, 8], &[32, 16], 8, 50.0, "two sources, the seam between groups"),
         case(&[2, 8, 8], &[16, 8], 2, 50.0, "two sources, the seam inside a group"),
-        case(&[1, 5, 5], &[5, 7], 3, 0.0, "two sources of odd channels"),
+        case(&[1, 5, 5], &[8, 7], 5, 50.0, "two sources, the second of odd channels"),
+        case(&[2, 9], &[12, 4], 16, 0.0, "two sources, a group per channel"),
+        case(&[1, 40, 40], &[8], 1, 50.0, "many tiles"),
     ]
 }

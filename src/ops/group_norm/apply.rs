@@ -4,7 +4,7 @@ use crate::{
     error::Error,
     graph::Equation,
     ops::{
-        Backward, Case, Input, Lowering, Operator, ShapeError, Silu, elementwise_cost, operands,
+        Backward, Case, Concat, Input, Lowering, Operator, ShapeError, Silu, elementwise_cost,
         pixel_tile::Images,
     },
     plan::Cost,
@@ -18,37 +18,47 @@ use std::fmt;
 ///
 /// | operand | shape |
 /// |---|---|
-/// | `x` | `[batch, height, width, channels]` or `[batch, tokens, channels]` |
+/// | `x` | `[batch, height, width, channels]` or `[batch, tokens, channels]`; two for a concatenation, the first with a multiple of 4 channels |
 /// | `affine` | `[batch, 2, channels]` = (scale, shift), f32, as [`GroupAffine`](super::GroupAffine) gives |
-/// | output `y` | as `x` |
+/// | output `y` | as `x`, or the concatenation |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplyAffine {
     /// Whether SiLU follows.
     pub silu: bool,
 }
 
+/// Sources, one or two; scales and shifts.
+fn split<T: Copy>(inputs: &[T]) -> Option<(&[T], T)> {
+    match inputs {
+        [sources @ .., affine] if (1..=2).contains(&sources.len()) => Some((sources, *affine)),
+        _ => None,
+    }
+}
+
 impl ApplyAffine {
-    /// Applies `affine` to `x`.
+    /// Applies `affine` to one or two sources.
     pub(super) fn push(
         self,
         lowering: &mut Lowering,
-        x: Value,
+        sources: &[Value],
         affine: Value,
         y: Value,
     ) -> Result<(), Error> {
-        let images = Images::unchecked(lowering.type_of(x));
+        let images = Images::unchecked(lowering.type_of(y));
         let tile_pixels = images.strip(lowering.target());
         let tiles = images.pixels.div_ceil(tile_pixels);
         let params = shader::Params {
             pixels: images.pixels as u32,
             channels4: images.channels4() as u32,
+            split4: lowering.type_of(sources[0]).pitch() as u32 / 4,
             tiles: tiles as u32,
             tile_pixels: tile_pixels as u32,
             ..shader::Params::default()
         };
         let overrides = shader::Overrides { silu: self.silu, ..Default::default() };
         let grid = images.grid_of(tiles, overrides.workgroup);
-        Ok(lowering.push(shader::Apply { x, affine, y }.dispatch(params, overrides, grid))?)
+        let kernel = shader::Apply { x0: sources[0], x1: sources.get(1).copied(), affine, y };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 }
 
@@ -60,20 +70,28 @@ impl fmt::Display for ApplyAffine {
 
 impl Operator for ApplyAffine {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, affine] = operands("apply_affine", inputs)?;
-        let images = Images::of("apply_affine", x, inputs)?;
+        let op = "apply_affine";
+        let wrong = |message: String| Err(ShapeError::new(op, message, inputs));
+        let Some((sources, affine)) = split(inputs) else {
+            return wrong(format!("takes 2 or 3 operands, found {}", inputs.len()));
+        };
+        if sources.len() == 2 && !sources[0].shape.last().is_multiple_of(4) {
+            return wrong(format!("x0 must have a multiple of 4 channels, found {}", sources[0]));
+        }
+        let y = if let [x] = *sources { x } else { Concat.infer(sources)?[0] };
+        let images = Images::of(op, y, inputs)?;
         let expected = affine_type(images.batch, images.channels);
         if affine != expected {
-            let message = format!("affine must be {expected}, found {affine}");
-            return Err(ShapeError::new("apply_affine", message, inputs));
+            return wrong(format!("affine must be {expected}, found {affine}"));
         }
-        Ok(vec![x])
+        Ok(vec![y])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, affine] = [inputs[0], inputs[1]];
-        let (image, channels) = (x.data.len() / x.shape[0], x.shape.last());
-        let mut y = x.clone();
+        let (sources, affine) = split(inputs).expect("operands fit, as infer found");
+        let mut y =
+            if let [x] = *sources { x.clone() } else { Concat.reference(sources).swap_remove(0) };
+        let (image, channels) = (y.data.len() / y.shape[0], y.shape.last());
         for (i, y) in y.data.iter_mut().enumerate() {
             let scale = i / image * 2 * channels + i % channels;
             *y = *y * affine.data[scale] + affine.data[scale + channels];
@@ -86,25 +104,33 @@ impl Operator for ApplyAffine {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        self.push(lowering, equation.inputs[0], equation.inputs[1], equation.outputs[0])
+        let (sources, affine) = split(&equation.inputs).expect("operands fit, as infer found");
+        self.push(lowering, sources, affine, equation.outputs[0])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        elementwise_cost(if self.silu { 6 } else { 2 }, inputs, &inputs[..1])
+        let outputs = self.infer(inputs).unwrap_or_default();
+        elementwise_cost(if self.silu { 6 } else { 2 }, inputs, &outputs)
     }
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], _); 3] = [
-        (&[2, 7, 5, 5], "odd channels"),
-        (&[1, 49, 1], "one channel of tokens"),
-        (&[3, 8, 8, 32], ""),
-    ];
-    let case = |silu, (shape, note): (&[usize], &str)| {
-        let x = TensorType::f32(shape);
-        let affine = affine_type(shape[0], x.shape.last());
-        let inputs = vec![Input::normal(x), Input::normal(affine)];
-        Case::new(ApplyAffine { silu }, inputs).half(&[0]).name(note)
+    let case = |silu, shape: &[usize], sources: &[usize], note: &str| {
+        let of = |channels: usize| TensorType::f32(&[shape, &[channels]].concat());
+        let affine = affine_type(shape[0], sources.iter().sum());
+        let inputs = sources.iter().map(|&channels| of(channels)).chain([affine]);
+        let half: &[usize] = if sources.len() == 2 { &[0, 1] } else { &[0] };
+        let inputs = inputs.map(Input::normal).collect();
+        Case::new(ApplyAffine { silu }, inputs).half(half).name(note)
     };
-    [false, true].into_iter().flat_map(|silu| shapes.map(|shape| case(silu, shape))).collect()
+    let both = |silu| {
+        [
+            case(silu, &[2, 7, 5], &[5], "odd channels"),
+            case(silu, &[1, 49], &[1], "one channel of tokens"),
+            case(silu, &[3, 8, 8], &[32], ""),
+            case(silu, &[2, 7, 5], &[8, 5], "two sources, the second of odd channels"),
+            case(silu, &[1, 49], &[4, 16], "two sources of tokens"),
+        ]
+    };
+    [both(false), both(true)].concat()
 }

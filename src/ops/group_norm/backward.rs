@@ -144,7 +144,8 @@ impl Operator for GroupNormBackward {
         let sums = shader::Sums { x, statistics, weight, bias, dy, partials_out: partials };
         lowering.push(sums.dispatch(cut, map, images.grid(map.workgroup)))?;
 
-        let workgroup = fold_lanes(lowering.target(), images.tiles() * group_channels);
+        // On a software driver the barriers of several subgroups cost more than the fold.
+        let workgroup = if lowering.target().software { 8 } else { fold_lanes(images.tiles()) };
         let overrides = shader::Overrides { workgroup, ..Default::default() };
         let rows = images.batch * self.groups + images.channels4();
         let coefficients_out = coefficients;

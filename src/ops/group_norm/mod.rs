@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::Error,
     graph::Equation,
-    plan::{Cost, Target},
+    plan::Cost,
     reference::Tensor,
     value::{Float, TensorType, Value},
 };
@@ -79,11 +79,9 @@ fn check_parameters(
     Ok(())
 }
 
-/// Invocations of the workgroup that folds so many partial results of a group. On a software
-/// driver the barriers of several subgroups cost more than the fold.
-fn fold_lanes(target: &Target, partials: usize) -> u32 {
-    let wide = (partials / 4).next_power_of_two().clamp(8, 256);
-    if target.software { 8 } else { wide as u32 }
+/// Invocations that share a fold of so many tiles.
+fn fold_lanes(tiles: usize) -> u32 {
+    tiles.next_power_of_two().clamp(32, 256) as u32
 }
 
 fn statistics_type(batch: usize, groups: usize) -> TensorType {
@@ -151,7 +149,7 @@ impl Operator for GroupNorm {
         let affine = lowering.scratch(affine::affine_type(of.shape[0], of.shape.last()));
         GroupMoments.compute(lowering, x, partial)?;
         self.affine(of).push(lowering, &[partial], [weight, bias], [affine, statistics])?;
-        ApplyAffine { silu: false }.push(lowering, x, affine, y)
+        ApplyAffine { silu: false }.push(lowering, &[x], affine, y)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
