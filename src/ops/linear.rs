@@ -1,6 +1,6 @@
 //! Linear layer and its gradients: a convolution of one tap over a row of pixels.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, SumRows,
+    Add, Backward, Case, Input, Lowering, Operator, ShapeError, Silu, SumRows,
     conv2d::{Extents, Operands, products},
     operands,
 };
@@ -20,6 +20,18 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Linear;
 
+/// `y = activation(linear(x, weight, bias) + residual)`: fusion makes it of [`Linear`] and what
+/// follows it. Operands `x`, `weight`, \[`bias`\], \[`residual` as `y`\], as the fields say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FusedLinear {
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether a residual is added.
+    pub residual: bool,
+    /// Whether SiLU follows.
+    pub silu: bool,
+}
+
 /// `dx[.., c] = sum over o of dy[.., o] weight[c, o]`; operands `dy`, `weight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinearInputGradient;
@@ -31,6 +43,16 @@ pub struct LinearWeightGradient;
 impl fmt::Display for Linear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("linear")
+    }
+}
+
+impl fmt::Display for FusedLinear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bias, residual, silu } = *self;
+        let parts = [(bias, "bias"), (residual, "residual"), (silu, "silu")];
+        let named: Vec<_> =
+            parts.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect();
+        write!(f, "fused_linear{{{}}}", named.join(" "))
     }
 }
 
@@ -155,6 +177,63 @@ impl Operator for Linear {
     }
 }
 
+impl FusedLinear {
+    /// The operands of the linear layer, and the residual.
+    fn split<'a, T>(&self, inputs: &'a [T]) -> (&'a [T], Option<&'a T>) {
+        match inputs.split_last() {
+            Some((residual, linear)) if self.residual => (linear, Some(residual)),
+            _ => (inputs, None),
+        }
+    }
+}
+
+impl Operator for FusedLinear {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let wanted = 2 + usize::from(self.bias) + usize::from(self.residual);
+        if inputs.len() != wanted {
+            let message = format!("takes {wanted} operands, found {}", inputs.len());
+            return Err(ShapeError::new("fused_linear", message, inputs));
+        }
+        let (linear, residual) = self.split(inputs);
+        let y = Linear.infer(linear)?[0];
+        if let Some(&residual) = residual {
+            Add.infer(&[y, residual])?;
+        }
+        Ok(vec![y])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (linear, residual) = self.split(inputs);
+        let mut y = Linear.reference(linear);
+        if let Some(residual) = residual {
+            y = Add.reference(&[&y[0], residual]);
+        }
+        if self.silu { Silu.reference(&[&y[0]]) } else { y }
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (linear, residual) = self.split(&equation.inputs);
+        let (x, weight, y) = (linear[0], linear[1], equation.outputs[0]);
+        let (rows, of) = (lowering.type_of(x).rows(), lowering.type_of(weight));
+        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        let (bias, residual) = (linear.get(2).copied(), residual.copied());
+        let base = Operands::new(x, of.shape[0], weight, y);
+        let operands = Operands { bias, residual, activated: self.silu, ..base };
+        products::forward(lowering, &self.to_string(), &extents, &operands)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let (linear, residual) = self.split(inputs);
+        let mut cost = Linear.cost(linear);
+        cost.bytes += residual.map_or(0, TensorType::bytes);
+        cost
+    }
+}
+
 impl Operator for LinearInputGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "linear_input_gradient";
@@ -258,10 +337,21 @@ pub(super) fn cases() -> Vec<Case> {
         ]
         .map(Input::normal);
         cases.extend([
-            Case::new(Linear, vec![x.clone(), weight.clone(), bias])
+            Case::new(Linear, vec![x.clone(), weight.clone(), bias.clone()])
                 .terms(channels + 1)
                 .half(&[0, 1]),
             Case::new(Linear, vec![x.clone(), weight.clone()]).terms(channels),
+            Case::new(
+                FusedLinear { bias: true, residual: true, silu: false },
+                vec![x.clone(), weight.clone(), bias.clone(), dy.clone()],
+            )
+            .terms(channels + 2)
+            .half(&[0, 1, 3]),
+            Case::new(
+                FusedLinear { bias: true, residual: false, silu: true },
+                vec![x.clone(), weight.clone(), bias.clone()],
+            )
+            .terms(channels + 1),
             Case::new(LinearInputGradient, vec![dy.clone(), weight]).terms(outputs).half(&[0, 1]),
             Case::new(LinearWeightGradient, vec![x, dy]).terms(count).half(&[0, 1]),
         ]);

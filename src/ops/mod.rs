@@ -214,7 +214,7 @@ operations! {
     gather_rows::{GatherRows, GatherRowsBackward};
     global_norm::{GlobalNorm};
     group_norm::{GroupNorm, GroupMoments, GroupAffine, ApplyAffine, GroupNormBackward};
-    linear::{Linear, LinearInputGradient, LinearWeightGradient};
+    linear::{Linear, FusedLinear, LinearInputGradient, LinearWeightGradient};
     mean_squared_error::{MeanSquaredError, MeanSquaredErrorBackward};
     modulate::{Modulate, ModulateBackward};
     resample::{UpsampleNearest, UpsampleNearestBackward, AveragePool, AveragePoolBackward};

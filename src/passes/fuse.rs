@@ -6,8 +6,8 @@ use crate::{
     graph::{Equation, Graph},
     ops::{
         Add, AddEmbedding, ApplyAffine, Concat, Conv2dWeightGradient, FusedConv2d,
-        FusedConv2dWeightGradient, GroupAffine, GroupMoments, GroupNormBackward, Load, Op,
-        Prologue, Silu, SiluBackward, UpsampleNearest,
+        FusedConv2dWeightGradient, FusedLinear, GroupAffine, GroupMoments, GroupNormBackward,
+        Linear, Load, Op, Prologue, Silu, SiluBackward, UpsampleNearest,
     },
     value::Value,
 };
@@ -17,8 +17,8 @@ use std::collections::{HashMap, HashSet};
 type Step = fn(&Graph) -> Result<Graph, Error>;
 
 /// What has to be done in this order.
-pub(super) const STEPS: [Step; 6] =
-    [norms, upsampling, prologues, concatenations, addends, moments];
+pub(super) const STEPS: [Step; 7] =
+    [norms, upsampling, prologues, concatenations, addends, activations, moments];
 
 /// Who makes and who reads each value.
 struct Uses {
@@ -148,6 +148,18 @@ fn fused(equation: &Equation) -> Option<FusedConv2d> {
     match equation.op {
         Op::Conv2d(conv) => Some(FusedConv2d { bias: equation.inputs.len() == 3, ..conv.into() }),
         Op::FusedConv2d(fused) => Some(fused),
+        _ => None,
+    }
+}
+
+/// A linear layer in its fused form.
+fn linear(equation: &Equation) -> Option<FusedLinear> {
+    match equation.op {
+        Op::Linear(Linear) => {
+            let bias = equation.inputs.len() == 3;
+            Some(FusedLinear { bias, residual: false, silu: false })
+        }
+        Op::FusedLinear(fused) => Some(fused),
         _ => None,
     }
 }
@@ -283,43 +295,71 @@ fn concatenations(graph: &Graph) -> Result<Graph, Error> {
     })
 }
 
-/// An embedding or a residual into the convolution before it.
+/// An embedding or a residual into the convolution, a residual into the linear layer before it.
 fn addends(graph: &Graph) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
-    // A convolution that only this sum reads, and has room for another addend.
+    // A convolution or linear layer that only this sum reads, and has room for another addend.
     let host = |value: Value| {
         uses.reader(graph, value)?;
         let maker = uses.maker(graph, value)?;
-        let conv = fused(maker).filter(|conv| !conv.embedding && !conv.residual)?;
-        Some((maker, conv))
+        let conv = fused(maker).is_some_and(|conv| !conv.embedding && !conv.residual);
+        (conv || linear(maker).is_some_and(|linear| !linear.residual)).then_some(maker)
     };
     let mut absorbed: HashSet<Value> = HashSet::new();
-    let result = rewrite(graph, |result, equation| {
-        let (maker, op, addend) = match (&equation.op, &equation.inputs[..]) {
+    let mut result = rewrite(graph, |result, equation| {
+        let embedding = matches!(equation.op, Op::AddEmbedding(AddEmbedding));
+        let (maker, addend) = match (&equation.op, &equation.inputs[..]) {
             (Op::AddEmbedding(AddEmbedding), &[x, embedding]) => {
-                let Some((maker, conv)) = host(x) else { return Ok(false) };
-                (maker, FusedConv2d { embedding: true, ..conv }, embedding)
+                let Some(maker) = host(x).filter(|maker| fused(maker).is_some()) else {
+                    return Ok(false);
+                };
+                (maker, embedding)
             }
             (Op::Add(Add), &[a, b]) if a != b => {
                 // The larger kernel: a shortcut's product is rather read than computed last.
-                let taps = |(maker, conv): &(&Equation, FusedConv2d)| {
-                    graph.type_of(maker.inputs[conv.load.arity()]).shape[0]
+                let taps = |maker: &Equation| {
+                    let weight = fused(maker).map(|conv| maker.inputs[conv.load.arity()]);
+                    weight.map_or(1, |weight| graph.type_of(weight).shape[0])
                 };
-                let hosts =
-                    [(a, b), (b, a)].into_iter().filter_map(|(x, other)| Some((host(x)?, other)));
-                let Some(((maker, conv), other)) = hosts.max_by_key(|(host, _)| taps(host)) else {
+                let pairs = [(a, b), (b, a)].into_iter();
+                let hosts = pairs.filter_map(|(x, other)| Some((host(x)?, other)));
+                let Some(found) = hosts.max_by_key(|(maker, _)| taps(maker)) else {
                     return Ok(false);
                 };
-                (maker, FusedConv2d { residual: true, ..conv }, other)
+                found
             }
             _ => return Ok(false),
+        };
+        let op: Op = match (fused(maker), linear(maker)) {
+            (Some(conv), _) if embedding => FusedConv2d { embedding, ..conv }.into(),
+            (Some(conv), _) => FusedConv2d { residual: true, ..conv }.into(),
+            (None, Some(linear)) => FusedLinear { residual: true, ..linear }.into(),
+            (None, None) => return Ok(false),
         };
         absorbed.insert(maker.outputs[0]);
         let inputs = [&maker.inputs[..], &[addend]].concat();
         push(result, op, &inputs, maker, &equation.outputs)?;
         Ok(true)
     })?;
-    let mut result = result;
+    result.equations.retain(|equation| !equation.outputs.iter().any(|v| absorbed.contains(v)));
+    Ok(result)
+}
+
+/// SiLU into the linear layer before it.
+fn activations(graph: &Graph) -> Result<Graph, Error> {
+    let uses = Uses::of(graph);
+    let mut absorbed: HashSet<Value> = HashSet::new();
+    let mut result = rewrite(graph, |result, equation| {
+        let (Op::Silu(Silu), &[y]) = (&equation.op, &equation.inputs[..]) else { return Ok(false) };
+        let maker = uses.reader(graph, y).and_then(|_| uses.maker(graph, y));
+        let Some((maker, linear)) = maker.and_then(|maker| Some((maker, linear(maker)?))) else {
+            return Ok(false);
+        };
+        absorbed.insert(y);
+        let op = FusedLinear { silu: true, ..linear };
+        push(result, op, &maker.inputs, maker, &equation.outputs)?;
+        Ok(true)
+    })?;
     result.equations.retain(|equation| !equation.outputs.iter().any(|v| absorbed.contains(v)));
     Ok(result)
 }

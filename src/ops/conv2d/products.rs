@@ -73,12 +73,13 @@ impl Operands {
     /// The same operands with an input that stands in one tensor as it is, and what makes that.
     fn dense(&self, lowering: &mut Lowering) -> Result<(Vec<Dispatch>, Self), Error> {
         let (before, x) = lowering.captured(|lowering| {
+            let sources = [Some(self.x0), self.x1, self.affine];
+            let sources: Vec<Value> = sources.into_iter().flatten().collect();
             let mut x = self.x0;
-            if let Some(x1) = self.x1 {
-                x = lowering.nested(Concat, &[x, x1])?;
-            }
-            if let Some(affine) = self.affine {
-                x = lowering.nested(ApplyAffine { silu: self.silu }, &[x, affine])?;
+            if self.affine.is_some() {
+                x = lowering.nested(ApplyAffine { silu: self.silu }, &sources)?;
+            } else if self.x1.is_some() {
+                x = lowering.nested(Concat, &sources)?;
             }
             if self.upsample {
                 x = lowering.nested(UpsampleNearest, &[x])?;
