@@ -7,9 +7,11 @@ mod error;
 mod executor;
 mod pipelines;
 mod profile;
+mod roofline;
 mod transfer;
 
 pub use device::{AdapterReport, Gpu, GpuOptions, adapters};
 pub use error::GpuError;
 pub use executor::{Executor, Stats};
 pub use profile::{Clock, KernelTime, Profile, Timing};
+pub use roofline::{Bound, Roofline};
