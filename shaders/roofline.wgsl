@@ -6,17 +6,19 @@
 struct Params {
     /// Steps of `STEPS` multiply-adds of each sum.
     rounds: u32,
+    /// What a sum is multiplied by in each step; one keeps the result exact.
     factor: f32,
+    /// What is added to it.
     addend: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-/// One per invocation: without it the compiler would drop the work.
+// One per invocation: without it the compiler would drop the work.
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
 
 override WORKGROUP: u32 = 64u;
 
-/// A loop's own cost is that of a few multiply-adds.
+// A loop's own cost is that of a few multiply-adds.
 const STEPS: u32 = 32u;
 
 @compute @workgroup_size(WORKGROUP)

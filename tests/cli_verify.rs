@@ -98,6 +98,37 @@ fn devices_are_listed_with_what_matters_here() {
 }
 
 #[test]
+fn profile_tells_where_the_time_goes() {
+    let at = folder();
+    tiny::pipeline(&at.path().join("model"));
+    let out = succeeds("profile {}/model --batch 2 --runs 2 --trace {}/trace.json", at.path());
+    for part in ["ceilings: ", "host: ", "part of the model", "kernel", "mid_block"] {
+        assert!(out.contains(part), "{part} in {out}");
+    }
+    let tables: Vec<&str> = out.split("calls ").skip(1).collect();
+    assert_eq!(tables.len(), 2, "{out}");
+    for table in tables {
+        let rows = table.lines().skip(1).take_while(|row| row.contains('%'));
+        let share = |row: &str| -> f64 {
+            let column = row.split_whitespace().nth(2).expect("a share");
+            column.trim_end_matches('%').parse().expect("a number")
+        };
+        let sum: f64 = rows.map(share).sum();
+        // Each row is rounded to a tenth of a percent.
+        assert!((95.0..105.0).contains(&sum), "{sum}% in {table}");
+    }
+    let trace = std::fs::read_to_string(at.path().join("trace.json")).expect("the trace");
+    let trace: serde_json::Value = serde_json::from_str(&trace).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let launches = events.iter().filter(|event| event["tid"] == 1).count();
+    let counted = out.lines().find_map(|line| line.strip_prefix("host: ")).expect("a line");
+    let counted = counted.split_whitespace().nth(5).expect("a count").parse::<usize>();
+    // Two runs were counted.
+    assert_eq!(2 * launches, counted.expect("a number"), "{out}");
+    assert!(events.iter().all(|event| event["ph"] == "X" && event["dur"].as_f64() >= Some(0.0)));
+}
+
+#[test]
 fn plan_prints_what_would_run() {
     let at = folder();
     tiny::pipeline(&at.path().join("model"));

@@ -78,6 +78,10 @@ fn every_kernel_that_lowering_may_choose_translates() {
     for shader in ALL {
         for entry in shader.entries {
             let name = format!("{}.{}", shader.name, entry.name);
+            // No op: it measures the device.
+            if shader.name == "roofline" {
+                continue;
+            }
             let seen = seen.iter().any(|k| k.split(' ').next() == Some(name.as_str()));
             assert!(seen, "no case of any op lowers to {name}");
         }

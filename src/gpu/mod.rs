@@ -13,5 +13,5 @@ mod transfer;
 pub use device::{AdapterReport, Gpu, GpuOptions, adapters};
 pub use error::GpuError;
 pub use executor::{Executor, Stats};
-pub use profile::{Clock, KernelTime, Profile, Timing};
+pub use profile::{Clock, GroupTime, Profile, Timing};
 pub use roofline::{Bound, Roofline};

@@ -1,5 +1,5 @@
 //! Where the time goes: GPU time per kernel launch, by timestamp queries.
-use super::{Executor, Gpu, executor::Step};
+use super::{Executor, Gpu, Roofline, executor::Step};
 use crate::{
     error::Error,
     plan::{Cost, Scope},
@@ -51,11 +51,11 @@ pub struct Timing {
     pub cost: Cost,
 }
 
-/// Time of all launches of one kernel.
+/// Time of launches that have something in common.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KernelTime {
-    /// The kernel's printed form.
-    pub kernel: String,
+pub struct GroupTime {
+    /// What they have in common: the kernel's printed form, or a part of the model.
+    pub name: String,
     /// Launches in one run of the plan.
     pub calls: usize,
     /// Together, in one run of the plan.
@@ -65,6 +65,9 @@ pub struct KernelTime {
 }
 
 /// GPU time of a plan, launch by launch. Prints a table of its kernels, the slowest first.
+///
+/// An equation that takes several launches has charged its cost to one of them, so rates of
+/// scopes are right and those of kernels that share an equation are not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// How it was measured.
@@ -80,40 +83,94 @@ impl Profile {
     }
 
     /// Launches gathered by kernel, the slowest first.
-    pub fn kernels(&self) -> Vec<KernelTime> {
-        let mut kernels: HashMap<&str, KernelTime> = HashMap::new();
-        for Timing { kernel, time, cost, .. } in &self.timings {
-            let sum = kernels.entry(kernel).or_insert_with(|| KernelTime {
-                kernel: kernel.clone(),
+    pub fn kernels(&self) -> Vec<GroupTime> {
+        self.grouped(|timing| timing.kernel.clone())
+    }
+
+    /// Launches gathered by the first two parts of their scope, the slowest first; a prime marks
+    /// backward.
+    pub fn scopes(&self) -> Vec<GroupTime> {
+        self.grouped(|timing| {
+            let (path, prime) = match timing.scope.as_str().strip_suffix('\'') {
+                Some(path) => (path, "'"),
+                None => (timing.scope.as_str(), ""),
+            };
+            let parts: Vec<&str> = path.split('/').take(2).collect();
+            parts.join("/") + prime
+        })
+    }
+
+    fn grouped(&self, name: impl Fn(&Timing) -> String) -> Vec<GroupTime> {
+        let mut groups: HashMap<String, GroupTime> = HashMap::new();
+        for timing in &self.timings {
+            let sum = groups.entry(name(timing)).or_insert_with_key(|name| GroupTime {
+                name: name.clone(),
                 calls: 0,
                 time: Duration::ZERO,
                 cost: Cost::default(),
             });
             sum.calls += 1;
-            sum.time += *time;
-            sum.cost += *cost;
+            sum.time += timing.time;
+            sum.cost += timing.cost;
         }
-        let mut kernels: Vec<_> = kernels.into_values().collect();
-        kernels.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.kernel.cmp(&b.kernel)));
-        kernels
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
+        groups
+    }
+
+    /// A table of these groups: launches, time, share of all time, rates and, given what the
+    /// device does at most, the share of the bound that applies.
+    pub fn table(&self, groups: &[GroupTime], title: &str, roofline: Option<&Roofline>) -> String {
+        let total = self.total().as_secs_f64();
+        let heading = if roofline.is_some() { "  bound" } else { "" };
+        let mut table = format!("calls         ms  share  GFLOP/s     GB/s{heading}  {title}\n");
+        for GroupTime { name, calls, time, cost } in groups {
+            let seconds = time.as_secs_f64().max(1e-9);
+            let (milliseconds, share) = (1e3 * seconds, 100.0 * seconds / total.max(1e-9));
+            let rate = |amount: u64| amount as f64 / seconds / 1e9;
+            let (flops, bytes) = (rate(cost.flops), rate(cost.bytes));
+            let bound = roofline.map(|roofline| 100.0 * roofline.share(*cost, *time));
+            let bound = bound.map(|bound| format!(" {bound:5.1}%")).unwrap_or_default();
+            table += &format!(
+                "{calls:5} {milliseconds:10.3} {share:5.1}% {flops:8.2} {bytes:8.2}{bound}  {name}\n"
+            );
+        }
+        let (launches, clock) = (self.timings.len(), self.clock);
+        table + &format!("{launches:5} {:10.3}  total ({clock:?})", 1e3 * total)
+    }
+
+    /// The launches, one after another, as a trace that Chrome and Perfetto open: two tracks, the
+    /// kernels and the parts of the model.
+    pub fn trace(&self) -> String {
+        let mut events = Vec::new();
+        let (mut start, mut open): (f64, Option<(&str, f64)>) = (0.0, None);
+        let event = |name: &str, track: u32, start: f64, end: f64, scope: &str| {
+            serde_json::json!({
+                "name": name, "ph": "X", "pid": 1, "tid": track,
+                "ts": start, "dur": end - start, "args": { "scope": scope },
+            })
+        };
+        for Timing { scope, kernel, time, .. } in &self.timings {
+            let end = start + 1e6 * time.as_secs_f64();
+            let name = kernel.split(' ').next().unwrap_or_default();
+            events.push(event(name, 1, start, end, scope.as_str()));
+            if let Some((before, since)) = open.filter(|(before, _)| *before != scope.as_str()) {
+                events.push(event(before, 2, since, start, before));
+                open = None;
+            }
+            open = open.or(Some((scope.as_str(), start)));
+            start = end;
+        }
+        if let Some((before, since)) = open {
+            events.push(event(before, 2, since, start, before));
+        }
+        serde_json::json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
     }
 }
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let total = self.total().as_secs_f64();
-        writeln!(f, "calls         ms  share  GFLOP/s     GB/s  kernel")?;
-        for KernelTime { kernel, calls, time, cost } in self.kernels() {
-            let seconds = time.as_secs_f64().max(1e-9);
-            let (milliseconds, share) = (1e3 * seconds, 100.0 * seconds / total.max(1e-9));
-            let rate = |amount: u64| amount as f64 / seconds / 1e9;
-            let (flops, bytes) = (rate(cost.flops), rate(cost.bytes));
-            writeln!(
-                f,
-                "{calls:5} {milliseconds:10.3} {share:5.1}% {flops:8.2} {bytes:8.2}  {kernel}"
-            )?;
-        }
-        write!(f, "{:5} {:10.3}  total ({:?})", self.timings.len(), 1e3 * total, self.clock)
+        f.write_str(&self.table(&self.kernels(), "kernel", None))
     }
 }
 

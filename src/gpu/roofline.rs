@@ -102,7 +102,8 @@ fn arithmetic(gpu: &Gpu) -> Result<f64, Error> {
 /// Holds the sums against those that the shader is to compute: each begins at its own number and
 /// grows by one a step.
 fn check(y: &[f32], overrides: roofline::Overrides, steps: u64) -> Result<(), Error> {
-    let sum = |local: u64| -> u64 { (0..u64::from(overrides.sums)).map(|j| local + j + steps).sum() };
+    let sum =
+        |local: u64| -> u64 { (0..u64::from(overrides.sums)).map(|j| local + j + steps).sum() };
     let invocation = |index: usize| (index / 4) as u64 % u64::from(overrides.workgroup);
     let wrong = y.iter().enumerate().find(|(index, y)| **y != sum(invocation(*index)) as f32);
     match wrong {
@@ -146,14 +147,17 @@ fn best(executor: &mut Executor) -> Result<Duration, Error> {
 fn plan(dispatch: Dispatch, types: Vec<TensorType>) -> Plan {
     let values: Vec<Value> = (0..types.len()).map(Value::new).collect();
     let place = |value: &Value| Some(Placement { buffer: value.index(), offset: 0 });
-    let buffer = |of: &TensorType| PlannedBuffer { bytes: of.bytes(), role: BufferRole::Persistent };
+    let buffer =
+        |of: &TensorType| PlannedBuffer { bytes: of.bytes(), role: BufferRole::Persistent };
     let buffers: Vec<PlannedBuffer> = types.iter().map(buffer).collect();
     let bytes = types.iter().map(TensorType::bytes).sum();
     Plan {
         placements: values.iter().map(place).collect(),
         buffers,
+        prepare: Vec::new(),
         dispatches: vec![dispatch],
         inputs: values.clone(),
+        held: Vec::new(),
         outputs: values,
         live_bytes: bytes,
         unplanned_bytes: bytes,

@@ -56,6 +56,8 @@ pub enum Command {
     Devices,
     /// Print what a model runs: graph, dispatches, FLOPs and memory
     Plan(Plan),
+    /// Time every kernel of a model on this device
+    Profile(Profile),
     /// Check this device and driver against references computed in 64 bits
     Verify(Verify),
 }
@@ -217,6 +219,16 @@ Examples:
   ddim plan run --batch 16              a model that `ddim train` wrote
   ddim plan --config config.json --size 32 --train")]
 pub struct Plan {
+    #[command(flatten)]
+    pub step: Step,
+    /// Only the numbers
+    #[arg(long)]
+    pub summary: bool,
+}
+
+/// Which step of which model.
+#[derive(Args)]
+pub struct Step {
     /// Folder of a pipeline [default: the demo's model]
     #[arg(value_name = "MODEL", conflicts_with = "config")]
     pub model: Option<PathBuf>,
@@ -232,9 +244,29 @@ pub struct Plan {
     /// Height and width in pixels [default: the model's]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub size: Option<usize>,
-    /// Only the numbers
-    #[arg(long)]
-    pub summary: bool,
+}
+
+/// Time every kernel of a model on this device.
+///
+/// Prints the device's ceilings (multiply-adds in registers, a copy in memory), and the time of a
+/// step by kernel and by part of the model: milliseconds, share, rates, and the share of the
+/// ceiling that applies. An equation that takes several launches has charged its cost to one of
+/// them. The weights are as before training: times do not depend on them.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim profile                          a sampling step of the demo's model
+  ddim profile --train --batch 16       a training step of it
+  ddim profile run --trace trace.json   open it in ui.perfetto.dev or chrome://tracing")]
+pub struct Profile {
+    #[command(flatten)]
+    pub step: Step,
+    /// Runs that are averaged, after one that compiles
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    pub runs: usize,
+    /// Write the launches as a trace in Chrome's format
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 }
 
 /// Check this device and driver against references computed in 64 bits.

@@ -10,6 +10,7 @@ mod fit;
 mod pictures;
 mod plan;
 mod presets;
+mod profile;
 mod progress;
 mod report;
 mod sample;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Sample(arguments) => sample::run(&cli.device, arguments),
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
+        Command::Profile(arguments) => profile::run(&cli.device, arguments),
         Command::Verify(arguments) => verify::run(&cli.device, arguments),
     };
     match result {

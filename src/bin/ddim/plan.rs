@@ -50,43 +50,61 @@ pub fn summary(plan: &Plan) -> String {
     )
 }
 
+/// A step of a model, as a graph.
+pub struct ModelStep {
+    /// What it is, in a line.
+    pub title: String,
+    /// The step.
+    pub graph: Graph,
+    /// Where the parameters lie in the held inputs, which begin with them.
+    pub layout: ArenaLayout,
+}
+
+impl cli::Step {
+    /// Builds the step for a device.
+    pub fn build(&self, target: &Target) -> Result<ModelStep, Failure> {
+        let (config, scheduler) = match (&self.model, &self.config) {
+            (Some(folder), _) => (
+                UNetConfig::read(&folder.join("unet/config.json"))?,
+                SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?,
+            ),
+            (None, Some(file)) => (UNetConfig::read(file)?, SchedulerConfig::default()),
+            (None, None) => (presets::digits().unet, SchedulerConfig::default()),
+        };
+        let unet = UNet::new(config)?;
+        let [height, width] = match (self.size, unet.config().sample_size) {
+            (Some(size), _) => [size; 2],
+            (None, Some(size)) => size.sides().into(),
+            (None, None) => {
+                return Err(Failure::Usage("the model names no sample_size: give --size".into()));
+            }
+        };
+        unet.config().check_image(height, width)?;
+        let layout = ArenaLayout::new(unet.parameters()?, target.max_binding);
+        let batch = self.batch;
+        let (what, graph) = if self.train {
+            let options = TrainingOptions { batch, ..TrainingOptions::default() };
+            let (timesteps, size) = (scheduler.num_train_timesteps, [height, width]);
+            let given = Given::Nothing;
+            let step = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
+            ("training step", step.graph)
+        } else {
+            let step = SamplingGraph::new(&unet, &layout, [batch, height, width], STEPS, false)?;
+            ("sampling step", step.graph)
+        };
+        let parameters = thousands(layout.elements() as u64);
+        let title = format!("{what}, {batch} images of {height}x{width}, {parameters} parameters");
+        Ok(ModelStep { title, graph, layout })
+    }
+}
+
 /// Prints graph and plan.
 pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     let (target, adapter) = device.target()?;
-    let (config, scheduler) = match (&arguments.model, &arguments.config) {
-        (Some(folder), _) => (
-            UNetConfig::read(&folder.join("unet/config.json"))?,
-            SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?,
-        ),
-        (None, Some(file)) => (UNetConfig::read(file)?, SchedulerConfig::default()),
-        (None, None) => (presets::digits().unet, SchedulerConfig::default()),
-    };
-    let unet = UNet::new(config)?;
-    let [height, width] = match (arguments.size, unet.config().sample_size) {
-        (Some(size), _) => [size; 2],
-        (None, Some(size)) => size.sides().into(),
-        (None, None) => {
-            return Err(Failure::Usage("the model names no sample_size: give --size".into()));
-        }
-    };
-    unet.config().check_image(height, width)?;
-    let layout = ArenaLayout::new(unet.parameters()?, target.max_binding);
-    let batch = arguments.batch;
-    let (what, graph): (_, Graph) = if arguments.train {
-        let options = TrainingOptions { batch, ..TrainingOptions::default() };
-        let timesteps = scheduler.num_train_timesteps;
-        let size = [height, width];
-        let step = TrainingGraph::new(&unet, &layout, size, timesteps, &options, Given::Nothing)?;
-        ("training step", step.graph)
-    } else {
-        let step = SamplingGraph::new(&unet, &layout, [batch, height, width], STEPS, false)?;
-        ("sampling step", step.graph)
-    };
+    let ModelStep { title, graph, .. } = arguments.step.build(&target)?;
     let plan = passes::compile(&graph, &target)?;
     let mut out = stdout().lock();
-    let parameters = thousands(layout.elements() as u64);
-    writeln!(out, "{what}, {batch} images of {height}x{width}, {parameters} parameters")?;
-    writeln!(out, "for {adapter}")?;
+    writeln!(out, "{title}\nfor {adapter}")?;
     if arguments.summary {
         writeln!(out, "{}", plan.totals())?;
     } else {

@@ -1,0 +1,76 @@
+//! `ddim profile`: where the time of a step goes.
+use crate::{
+    cli::{self, Device},
+    devices::describe,
+    failure::Failure,
+    files,
+    plan::ModelStep,
+};
+use ddim::{
+    gpu::{Executor, Roofline},
+    ops::Input,
+    passes,
+    value::ElementType,
+};
+use std::{
+    borrow::Cow,
+    io::{Write, stdout},
+    time::Instant,
+};
+
+/// Measures and prints.
+pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
+    if let Some(path) = &arguments.trace {
+        files::prepare_file(path)?;
+    }
+    let gpu = device.open()?;
+    let ModelStep { title, graph, layout } = arguments.step.build(gpu.target())?;
+    let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
+    let weights = layout.fill(|spec| Cow::Owned(spec.initialise(0)));
+    for (&arena, contents) in graph.held.iter().zip(&weights) {
+        executor.write(arena, contents)?;
+    }
+    // Images, tables and times: anything but zeros, which some processors compute faster.
+    for (&value, seed) in graph.inputs.iter().zip(1..) {
+        let of = graph.type_of(value);
+        if of.element != ElementType::U32 && !graph.held.contains(&value) {
+            let data = Input::uniform(of, 0.05, 0.95).tensor(seed).data;
+            executor.write(value, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
+        }
+    }
+    let compiling = Instant::now();
+    executor.run(1)?;
+    executor.wait()?;
+    let first = compiling.elapsed();
+    let roofline = Roofline::measure(&gpu)?;
+    let profile = executor.profile(arguments.runs)?;
+
+    // Nothing is awaited inside, so what passes is the host's own time.
+    let before = executor.stats().dispatches;
+    let encoding = Instant::now();
+    executor.run(arguments.runs)?;
+    let host = encoding.elapsed();
+    let launches = executor.stats().dispatches - before;
+    executor.wait()?;
+
+    let mut out = stdout().lock();
+    writeln!(out, "{title}\nfor {}", describe(&gpu))?;
+    writeln!(
+        out,
+        "ceilings: {:.1} GFLOP/s in registers, {:.1} GB/s copying",
+        roofline.flops_per_second / 1e9,
+        roofline.bytes_per_second / 1e9,
+    )?;
+    writeln!(out, "first run, with compilation: {:.2} s", first.as_secs_f64())?;
+    let each = 1e6 * host.as_secs_f64() / launches.max(1) as f64;
+    writeln!(out, "host: {each:.2} us for each of {launches} launches\n")?;
+    let tables = [(profile.scopes(), "part of the model"), (profile.kernels(), "kernel")];
+    for (groups, name) in tables {
+        writeln!(out, "{}\n", profile.table(&groups, name, Some(&roofline)))?;
+    }
+    if let Some(path) = &arguments.trace {
+        files::write(path, profile.trace().as_bytes())?;
+        writeln!(out, "wrote {}", path.display())?;
+    }
+    Ok(())
+}
