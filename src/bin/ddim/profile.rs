@@ -6,6 +6,7 @@ use crate::{
     files,
     plan::ModelStep,
 };
+use cpu_time::ThreadTime;
 use ddim::{
     gpu::{Executor, Roofline},
     ops::Input,
@@ -45,9 +46,9 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let roofline = Roofline::measure(&gpu)?;
     let profile = executor.profile(arguments.runs)?;
 
-    // Nothing is awaited inside, so what passes is the host's own time.
+    // The thread's own time: submitting may block until the driver has room.
     let before = executor.stats().dispatches;
-    let encoding = Instant::now();
+    let encoding = ThreadTime::now();
     executor.run(arguments.runs)?;
     let host = encoding.elapsed();
     let launches = executor.stats().dispatches - before;
