@@ -1,5 +1,5 @@
 //! Writes the Rust side of the shaders.
-use crate::shader::{Binding, Entry, Override, Params, Shader};
+use crate::shader::{Binding, Entry, Override, Params, Presence, Shader};
 
 /// The text of `shaders.rs`: a module per shader, and the list of them all.
 pub fn emit(shaders: &[Shader]) -> String {
@@ -105,12 +105,20 @@ fn tiles(self) -> Vec<(&'static str, u32)> {{ vec![\n{tiles}] }}
 fn entry_point(shader: &str, entry: &Entry) -> String {
     let Entry { name, bindings, .. } = entry;
     let (mut fields, mut presence, mut bound) = (String::new(), String::new(), String::new());
+    let mut members = String::new();
     for binding in bindings {
         let Binding { binding: number, name, storage, .. } = binding;
         let access = if binding.written { "Write" } else { "Read" };
         let (ty, value) = match &binding.presence {
-            Some(constant) => {
-                presence += &format!("({constant:?}, self.{name}.is_some()), ");
+            Some(told) => {
+                match told {
+                    Presence::Constant(constant) => {
+                        presence += &format!("({constant:?}, self.{name}.is_some()), ");
+                    }
+                    Presence::Member(member) => {
+                        members += &format!("{member}: self.{name}.is_some().into(), ");
+                    }
+                }
                 ("Option<Value>", format!("self.{name}"))
             }
             None => ("Value", format!("Some(self.{name})")),
@@ -120,6 +128,9 @@ fn entry_point(shader: &str, entry: &Entry) -> String {
             "Binding {{ binding: {number}, name: {name:?}, value: {value}, \
              access: Access::{access}, storage: Storage::{storage} }},\n"
         );
+    }
+    if !members.is_empty() {
+        members = format!("let params = Params {{ {members}..params }};\n");
     }
     let camel = camel(name);
     let own = if entry.doc.is_empty() { "" } else { "\n\n" };
@@ -132,7 +143,7 @@ impl {camel} {{
 pub fn dispatch(self, params: Params, overrides: Overrides, workgroups: [u32; 3]) -> Dispatch {{
 let constants = overrides.constants(&[{presence}]);
 let bindings = vec![\n{bound}];
-let params = bytemuck::bytes_of(&params);
+{members}let params = bytemuck::bytes_of(&params);
 Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params, bindings, workgroups)
 }}
 }}
@@ -151,7 +162,10 @@ fn field_doc(binding: &Binding) -> String {
 /// The shader's line in the list of all.
 fn listed(shader: &Shader) -> String {
     let entries = shader.entries.iter().map(|entry| {
-        let optional = entry.bindings.iter().filter_map(|binding| binding.presence.as_ref());
+        let optional = entry.bindings.iter().filter_map(|binding| match &binding.presence {
+            Some(Presence::Constant(constant)) => Some(constant),
+            _ => None,
+        });
         format!(
             "Entry {{ name: {:?}, bindings: {}, optional: &{:?} }}",
             entry.name,

@@ -1,7 +1,7 @@
 //! Finds out what the Rust side of a shader must say.
 use crate::assemble::Assembled;
 use crate::check::Checked;
-use crate::shader::{Binding, Entry, Member, Override, Params, Shader};
+use crate::shader::{Binding, Entry, Member, Override, Params, Presence, Shader};
 use naga::{
     AddressSpace, ArraySize, Expression, GlobalVariable, Handle, Literal, Module, Scalar,
     ScalarKind, StorageAccess, Type, TypeInner, VectorSize, valid,
@@ -83,6 +83,13 @@ impl Checked {
         })?;
         let docs = self.module.doc_comments.as_ref();
         let doc = text(docs.and_then(|docs| docs.struct_members.get(&(ty, index))));
+        if let Some(operand) = name.strip_prefix("has_")
+            && (rust != "u32" || !self.globals().any(|(_, global)| global == operand))
+        {
+            return Err(format!(
+                "`Params.{name}` should be a u32 beside a storage buffer `{operand}`"
+            ));
+        }
         if doc.is_empty() {
             return Err(format!("`Params.{name}` has no `///` comment: it becomes the rustdoc"));
         }
@@ -93,6 +100,17 @@ impl Checked {
             rust,
             doc,
         })
+    }
+
+    /// Whether `Params` has a member of this name.
+    fn has_member(&self, name: &str) -> bool {
+        let structs = self.module.types.iter().filter_map(|(_, ty)| match &ty.inner {
+            TypeInner::Struct { members, .. } if ty.name.as_deref() == Some("Params") => {
+                Some(members)
+            }
+            _ => None,
+        });
+        structs.flatten().any(|member| member.name.as_deref() == Some(name))
     }
 
     /// What the host may set, without the presence of optional operands: dispatches set that.
@@ -209,15 +227,21 @@ impl Checked {
         let written = matches!(variable.space,
             AddressSpace::Storage { access } if access.contains(StorageAccess::STORE));
         let docs = self.module.doc_comments.as_ref();
-        let presence = format!("HAS_{}", name.to_uppercase());
-        let optional = |constant: &naga::Override| constant.name.as_ref() == Some(&presence);
+        let constant = format!("HAS_{}", name.to_uppercase());
+        let optional = |o: &naga::Override| o.name.as_ref() == Some(&constant);
+        let member = format!("has_{name}");
+        let presence = if self.module.overrides.iter().any(|(_, o)| optional(o)) {
+            Some(Presence::Constant(constant))
+        } else {
+            self.has_member(&member).then_some(Presence::Member(member))
+        };
         Ok(Binding {
             binding: variable.binding.as_ref().map_or(0, |resource| resource.binding),
             name: name.to_owned(),
             doc: text(docs.and_then(|docs| docs.global_variables.get(&handle))),
             written,
             storage,
-            presence: self.module.overrides.iter().any(|(_, o)| optional(o)).then_some(presence),
+            presence,
         })
     }
 }

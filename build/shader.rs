@@ -45,6 +45,14 @@ pub struct Entry {
     pub bindings: Vec<Binding>,
 }
 
+/// What tells a kernel whether an optional operand is there.
+pub enum Presence {
+    /// The override `HAS_OPERAND`: a pipeline for each.
+    Constant(String),
+    /// The member `has_operand` of `Params`: one pipeline for both.
+    Member(String),
+}
+
 /// A storage buffer of an entry point.
 pub struct Binding {
     pub binding: u32,
@@ -54,6 +62,6 @@ pub struct Binding {
     pub written: bool,
     /// Variant of the crate's `Storage`.
     pub storage: &'static str,
-    /// The override that says whether it is there, of an optional operand.
-    pub presence: Option<String>,
+    /// What says whether it is there, of an optional operand.
+    pub presence: Option<Presence>,
 }

@@ -44,6 +44,16 @@ struct Params {
     lattice_width: u32,
     /// Workgroups side by side along the channels of `y`; the grid's x axis has this many for each phase.
     column_groups: u32,
+    /// Whether there is a bias.
+    has_bias: u32,
+    /// Whether there is an embedding.
+    has_embedding: u32,
+    /// Whether there is a residual.
+    has_residual: u32,
+    /// Whether SiLU is applied.
+    silu: u32,
+    /// Whether moments are wanted.
+    has_moments: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -57,11 +67,6 @@ struct Params {
 // [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
 
-override HAS_BIAS: bool = false;
-override HAS_EMBEDDING: bool = false;
-override HAS_RESIDUAL: bool = false;
-override HAS_MOMENTS: bool = false;
-override SILU: bool = false;
 
 const ROWS = LANES * ROWS_PER_LANE;
 const LOADS = ROWS_PER_LANE + (TAPS + LANES - 2u) / LANES;
@@ -70,14 +75,14 @@ const NOWHERE = 0xffffffffu;
 // What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
 fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
     var value = sum;
-    if HAS_EMBEDDING {
+    if params.has_embedding != 0u {
         let image = pixel / (params.out_height * params.out_width);
         value += widen_activation(embedding[image * params.out_channels4 + column]);
     }
-    if HAS_RESIDUAL {
+    if params.has_residual != 0u {
         value += widen_activation(residual[pixel * params.out_channels4 + column]);
     }
-    if SILU {
+    if params.silu != 0u {
         value = silu(value);
     }
     return value;
@@ -109,7 +114,7 @@ fn forward(
         var n = row / lattice_height;
         var lattice_x = pixel - row * params.lattice_width;
         var lattice_y = row - n * lattice_height;
-        if HAS_MOMENTS {
+        if params.has_moments != 0u {
             // Offered only where the squares fill the image.
             let square = pixel / 16u;
             row = square / (params.out_width / 4u);
@@ -184,7 +189,7 @@ fn forward(
     }
 
     var addend = vec4<f32>();
-    if HAS_BIAS {
+    if params.has_bias != 0u {
         addend = bias[column];
     }
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
@@ -197,7 +202,7 @@ fn forward(
             }
         }
     }
-    if HAS_MOMENTS && own_column < params.out_channels4 {
+    if params.has_moments != 0u && own_column < params.out_channels4 {
         let squares = params.batch * params.out_height * params.out_width / 16u;
         for (var s = 0u; s < ROWS / 16u; s++) {
             var mean = vec4<f32>();

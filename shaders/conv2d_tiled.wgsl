@@ -35,6 +35,16 @@ struct Params {
     lattice_width: u32,
     /// Workgroups side by side along the channels of `y`; the grid's x axis has this many for each phase.
     column_groups: u32,
+    /// Whether there is a bias.
+    has_bias: u32,
+    /// Whether there is an embedding.
+    has_embedding: u32,
+    /// Whether there is a residual.
+    has_residual: u32,
+    /// Whether SiLU is applied.
+    silu: u32,
+    /// Unused: `Params` are those of conv2d_subgroup.wgsl, and moments are for others to compute.
+    unused: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,10 +56,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> residual: array<activation4>;
 @group(0) @binding(6) var<storage, read_write> y: array<activation4>;
 
-override HAS_BIAS: bool = false;
-override HAS_EMBEDDING: bool = false;
-override HAS_RESIDUAL: bool = false;
-override SILU: bool = false;
 
 const ROWS = 64u;
 const COLUMNS4 = 16u;
@@ -63,14 +69,14 @@ var<workgroup> places: array<u32, ROWS>;
 // What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
 fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
     var value = sum;
-    if HAS_EMBEDDING {
+    if params.has_embedding != 0u {
         let image = pixel / (params.out_height * params.out_width);
         value += widen_activation(embedding[image * params.out_channels4 + column]);
     }
-    if HAS_RESIDUAL {
+    if params.has_residual != 0u {
         value += widen_activation(residual[pixel * params.out_channels4 + column]);
     }
-    if SILU {
+    if params.silu != 0u {
         value = silu(value);
     }
     return value;
@@ -160,7 +166,7 @@ fn forward(
         let column = first_column + j * 8u + tile_column;
         if column < params.out_channels4 {
             var addend = vec4<f32>();
-            if HAS_BIAS {
+            if params.has_bias != 0u {
                 addend = bias[column];
             }
             for (var i = 0u; i < 8u; i++) {

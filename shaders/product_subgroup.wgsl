@@ -21,6 +21,12 @@ struct Params {
     batch: u32,
     /// Workgroups along the rows.
     row_groups: u32,
+    /// Whether there is a bias.
+    has_bias: u32,
+    /// Whether there is a residual.
+    has_residual: u32,
+    /// Whether SiLU is applied.
+    silu: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,9 +38,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> y: array<activation4>;
 
 override HAS_X1: bool = false;
-override HAS_BIAS: bool = false;
-override HAS_RESIDUAL: bool = false;
-override SILU: bool = false;
 
 const ROWS = LANES * ROWS_PER_LANE;
 
@@ -94,17 +97,17 @@ fn forward(
         return;
     }
     var addend = vec4<f32>();
-    if HAS_BIAS {
+    if params.has_bias != 0u {
         addend = bias[column];
     }
     for (var i = 0u; i < ROWS; i++) {
         if first_row + i < params.rows {
             let element = (n * params.rows + first_row + i) * params.out_channels4 + column;
             var value = sum[i] + addend;
-            if HAS_RESIDUAL {
+            if params.has_residual != 0u {
                 value += widen_activation(residual[element]);
             }
-            if SILU {
+            if params.silu != 0u {
                 value = silu(value);
             }
             y[element] = narrow_activation(value);

@@ -39,6 +39,10 @@ struct Params {
     panel: u32,
     /// Halvings from the image that the convolution sees to what `x0` and `x1` hold: 1 reads every pixel four times.
     upsample: u32,
+    /// Whether there is a bias.
+    has_bias: u32,
+    /// Whether there is an embedding.
+    has_embedding: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -72,8 +76,6 @@ override WORKGROUP: u32 = 64u;
 override HAS_X1: bool = false;
 override HAS_AFFINE: bool = false;
 override SILU: bool = false;
-override HAS_BIAS: bool = false;
-override HAS_EMBEDDING: bool = false;
 override HAS_RESIDUAL: bool = false;
 override HAS_MOMENTS: bool = false;
 
@@ -388,10 +390,10 @@ fn output(
         return;
     }
     var sink = Sink(params.first + square.n, o4, 4u * square.column, vec4<f32>());
-    if HAS_BIAS {
+    if params.has_bias != 0u {
         sink.addend = bias[o4];
     }
-    if HAS_EMBEDDING {
+    if params.has_embedding != 0u {
         sink.addend += widen_activation(embedding[sink.image * params.out_channels4 + o4]);
     }
     let place = params.batch * params.tiles_down * params.tiles_across * params.out_channels4;

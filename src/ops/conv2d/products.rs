@@ -145,8 +145,7 @@ impl Product {
         // As many sums as the widest registers hold, or a software driver keeps in its cache.
         let most = (32 / lanes).min(4);
         let rows_per_lane = (self.rows.div_ceil(lanes as usize) as u32).clamp(most.min(2), most);
-        let overrides =
-            product_subgroup::Overrides { lanes, rows_per_lane, silu: operands.activated };
+        let overrides = product_subgroup::Overrides { lanes, rows_per_lane };
         let row_groups = self.rows.div_ceil((lanes * rows_per_lane) as usize);
         let out_channels4 = self.out_channels.div_ceil(4);
         let params = product_subgroup::Params {
@@ -156,6 +155,8 @@ impl Product {
             out_channels4: out_channels4 as u32,
             batch: self.batch as u32,
             row_groups: row_groups as u32,
+            silu: operands.activated.into(),
+            ..Default::default()
         };
         let [y, z, _] = fold(self.batch * row_groups);
         let grid = [out_channels4.div_ceil(lanes as usize) as u32, y, z];
@@ -199,8 +200,8 @@ fn convolve(
         spread: 1,
         top: extents.top as u32,
         left: extents.left as u32,
-        lattice_width: 0,
-        column_groups: 0,
+        silu: operands.activated.into(),
+        ..Default::default()
     };
     // Kernels write the moments of squares; of runs, others do.
     let squares = Tiles::of(extents.y(ElementType::F32)).are_squares();
@@ -282,8 +283,8 @@ pub(in crate::ops) fn input_gradient(
         spread: extents.stride as u32,
         top: (kernel_height - 1 - extents.top) as u32,
         left: (kernel_width - 1 - extents.left) as u32,
-        lattice_width: 0,
-        column_groups: 0,
+        silu: operands.activated.into(),
+        ..Default::default()
     };
     let candidates = candidates(lowering, params, &operands);
     Ok(lowering.choose(op, candidates)?)
@@ -298,7 +299,7 @@ fn candidates(
     let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
     let tiled = tiled_params(params, TILE_ROWS, TILE_COLUMNS4, 1);
     let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
-    let overrides = conv2d_tiled::Overrides { silu: operands.activated };
+    let overrides = conv2d_tiled::Overrides::default();
     let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
     let mut candidates = vec![Candidate::new("tiled", vec![dispatch])];
     let target = lowering.target().clone();
@@ -313,8 +314,7 @@ fn candidates(
         let pixels = params.batch * params.out_height * params.out_width;
         // At least a square of pixels.
         let rows_per_lane = pixels.div_ceil(lanes).clamp((16 / lanes).max(1), most);
-        let silu = operands.activated;
-        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps, silu };
+        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps };
         let rows = lanes * rows_per_lane;
         let (params, grid) = tiled_params(params, rows as usize, lanes as usize, taps);
         let packed = panels(lowering, lanes, weight);

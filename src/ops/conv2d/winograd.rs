@@ -45,6 +45,7 @@ fn params(extents: &Extents, lanes: u32, operands: &Operands) -> winograd::Param
         tiles_down: tiles_down as u32,
         panel: lanes,
         upsample: operands.upsample.into(),
+        ..Default::default()
     }
 }
 
