@@ -10,7 +10,6 @@
 // The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
-// tile: TAPS = 1
 // import: silu
 
 struct Params {
@@ -40,7 +39,7 @@ struct Params {
     top: u32,
     /// Zeros left of the image; at most `kernel_width - 1`.
     left: u32,
-    /// Pixels of a phase from one row to the next: `out_width / spread`, and what separates the rows when TAPS is above 1.
+    /// Pixels of a phase in a row: `out_width / spread`, rounded up.
     lattice_width: u32,
     /// Workgroups side by side along the channels of `y`; the grid's x axis has this many for each phase.
     column_groups: u32,
@@ -69,7 +68,6 @@ struct Params {
 
 
 const ROWS = LANES * ROWS_PER_LANE;
-const LOADS = ROWS_PER_LANE + (TAPS + LANES - 2u) / LANES;
 const NOWHERE = 0xffffffffu;
 
 // What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
@@ -104,11 +102,11 @@ fn forward(
     let lattice_height = (params.out_height + params.spread - 1u) / params.spread;
 
     let first = (group.z * groups.y + group.y) * ROWS + lane;
-    var source_y: array<i32, LOADS>;
-    var source_x: array<i32, LOADS>;
-    var image: array<u32, LOADS>;
-    var place: array<u32, LOADS>;
-    for (var r = 0u; r < LOADS; r++) {
+    var source_y: array<i32, ROWS_PER_LANE>;
+    var source_x: array<i32, ROWS_PER_LANE>;
+    var image: array<u32, ROWS_PER_LANE>;
+    var place: array<u32, ROWS_PER_LANE>;
+    for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let pixel = first + r * LANES;
         var row = pixel / params.lattice_width;
         var n = row / lattice_height;
@@ -142,10 +140,10 @@ fn forward(
     var offset_y = first_y;
     for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
         var offset_x = first_x;
-        for (var kx = first_kx; kx < params.kernel_width; kx += params.spread * TAPS) {
-            var base: array<u32, LOADS>;
-            var inside: array<bool, LOADS>;
-            for (var r = 0u; r < LOADS; r++) {
+        for (var kx = first_kx; kx < params.kernel_width; kx += params.spread) {
+            var base: array<u32, ROWS_PER_LANE>;
+            var inside: array<bool, ROWS_PER_LANE>;
+            for (var r = 0u; r < ROWS_PER_LANE; r++) {
                 let iy = source_y[r] + offset_y;
                 let ix = source_x[r] + offset_x;
                 inside[r] = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width);
@@ -155,35 +153,30 @@ fn forward(
             // Short sums meet longer ones, of a tap and then of the pixel: a third of the rounding.
             var sum: array<vec4<f32>, ROWS>;
             for (var k = 0u; k < in_channels4; k++) {
-                var a: array<vec4<f32>, LOADS>;
-                for (var r = 0u; r < LOADS; r++) {
+                var a: array<vec4<f32>, ROWS_PER_LANE>;
+                for (var r = 0u; r < ROWS_PER_LANE; r++) {
                     a[r] = select(vec4<f32>(), widen_activation(x[base[r] + k]), inside[r]);
                 }
-                var b: array<vec4<f32>, 4u * TAPS>;
+                var b: array<vec4<f32>, 4>;
                 for (var q = 0u; q < 4u; q++) {
                     // The pad lanes of x are zero; any weight of this tap will do for them.
                     let row = tap + min(k * 4u + q, params.in_channels - 1u);
-                    for (var t = 0u; t < TAPS; t++) {
-                        b[t * 4u + q] = widen_weight(weight[(row + t * params.in_channels) * LANES + lane]);
-                    }
+                    b[q] = widen_weight(weight[row * LANES + lane]);
                 }
                 for (var i = 0u; i < ROWS; i++) {
-                    var s = vec4<f32>();
-                    for (var t = 0u; t < TAPS; t++) {
-                        let r = (i + t) / LANES;
-                        let source = (i + t) % LANES;
-                        s = fma(vec4<f32>(subgroupShuffle(a[r].x, source)), b[t * 4u], s);
-                        s = fma(vec4<f32>(subgroupShuffle(a[r].y, source)), b[t * 4u + 1u], s);
-                        s = fma(vec4<f32>(subgroupShuffle(a[r].z, source)), b[t * 4u + 2u], s);
-                        s = fma(vec4<f32>(subgroupShuffle(a[r].w, source)), b[t * 4u + 3u], s);
-                    }
+                    let r = i / LANES;
+                    let source = i % LANES;
+                    var s = vec4<f32>(subgroupShuffle(a[r].x, source)) * b[0];
+                    s = fma(vec4<f32>(subgroupShuffle(a[r].y, source)), b[1], s);
+                    s = fma(vec4<f32>(subgroupShuffle(a[r].z, source)), b[2], s);
+                    s = fma(vec4<f32>(subgroupShuffle(a[r].w, source)), b[3], s);
                     sum[i] += s;
                 }
             }
             for (var i = 0u; i < ROWS; i++) {
                 total[i] += sum[i];
             }
-            offset_x += i32(TAPS);
+            offset_x += 1;
         }
         offset_y += 1;
     }

@@ -31,7 +31,7 @@ struct Params {
     top: u32,
     /// Zeros left of the image; at most `kernel_width - 1`.
     left: u32,
-    /// Pixels of a phase from one row to the next: `out_width / spread`, rounded up.
+    /// Pixels of a phase in a row: `out_width / spread`, rounded up.
     lattice_width: u32,
     /// Workgroups side by side along the channels of `y`; the grid's x axis has this many for each phase.
     column_groups: u32,

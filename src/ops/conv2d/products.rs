@@ -297,26 +297,21 @@ fn candidates(
     operands: &Operands,
 ) -> Vec<Candidate> {
     let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
-    let tiled = tiled_params(params, TILE_ROWS, TILE_COLUMNS4, 1);
+    let tiled = tiled_params(params, TILE_ROWS, TILE_COLUMNS4);
     let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
     let overrides = conv2d_tiled::Overrides::default();
     let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
     let mut candidates = vec![Candidate::new("tiled", vec![dispatch])];
     let target = lowering.target().clone();
     if let Some(lanes) = target.subgroup {
-        // Neighbouring taps share what they load where neighbouring outputs have neighbouring
-        // sources; in narrow images the zeros between the rows would eat the gain.
-        let shares = params.stride == 1 && params.spread == 1 && params.kernel_width == 3;
-        let squares = operands.moments.is_some();
-        let taps = if shares && params.out_width >= 16 && !squares { 3 } else { 1 };
         // As many sums as the widest registers hold, or a software driver keeps in its cache.
         let most = (32 / lanes).min(4);
         let pixels = params.batch * params.out_height * params.out_width;
         // At least a square of pixels.
         let rows_per_lane = pixels.div_ceil(lanes).clamp((16 / lanes).max(1), most);
-        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane, taps };
+        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane };
         let rows = lanes * rows_per_lane;
-        let (params, grid) = tiled_params(params, rows as usize, lanes as usize, taps);
+        let (params, grid) = tiled_params(params, rows as usize, lanes as usize);
         let packed = panels(lowering, lanes, weight);
         let weight = packed.form;
         let moments = operands.moments;
@@ -347,15 +342,9 @@ fn tiled_params(
     params: conv2d_subgroup::Params,
     rows: usize,
     columns4: usize,
-    taps: u32,
 ) -> (conv2d_subgroup::Params, [u32; 3]) {
     let spread = params.spread;
-    let mut lattice_width = params.out_width.div_ceil(spread);
-    if taps > 1 {
-        // The zeros right of a row and those left of the next may be the same pixels.
-        let beyond = params.out_width + params.kernel_width - 1 - params.left;
-        lattice_width = params.out_width + taps - 1 - params.left.min(beyond - params.in_width);
-    }
+    let lattice_width = params.out_width.div_ceil(spread);
     let lattice_height = params.out_height.div_ceil(spread);
     let column_groups = params.out_channels4.div_ceil(columns4 as u32);
     let pixels = params.batch as usize * lattice_height as usize * lattice_width as usize;
