@@ -39,6 +39,10 @@ struct Params {
     has_bias: u32,
     /// Whether there is an embedding.
     has_embedding: u32,
+    /// vec4s of a row of it.
+    embedding_pitch4: u32,
+    /// Those before the channels that are added.
+    embedding_first4: u32,
     /// Whether there is a residual.
     has_residual: u32,
     /// Whether SiLU is applied.
@@ -51,7 +55,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> weight: array<weight4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-// [batch, out_channels]
+// [batch, channels]: out_channels of them are added.
 @group(0) @binding(4) var<storage, read> embedding: array<activation4>;
 @group(0) @binding(5) var<storage, read> residual: array<activation4>;
 @group(0) @binding(6) var<storage, read_write> y: array<activation4>;
@@ -71,7 +75,7 @@ fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
     var value = sum;
     if params.has_embedding != 0u {
         let image = pixel / (params.out_height * params.out_width);
-        value += widen_activation(embedding[image * params.out_channels4 + column]);
+        value += widen_activation(embedding[image * params.embedding_pitch4 + params.embedding_first4 + column]);
     }
     if params.has_residual != 0u {
         value += widen_activation(residual[pixel * params.out_channels4 + column]);

@@ -43,6 +43,10 @@ struct Params {
     has_bias: u32,
     /// Whether there is an embedding.
     has_embedding: u32,
+    /// vec4s of a row of it.
+    embedding_pitch4: u32,
+    /// Those before the channels that are added.
+    embedding_first4: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -60,7 +64,7 @@ struct Params {
 // [24, tiles, out_channels], or [24, in_channels, out_channels] of the weight gradient.
 @group(0) @binding(1) var<storage, read> products: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
-// [batch, out_channels]
+// [batch, channels]: out_channels of them are added.
 @group(0) @binding(3) var<storage, read> embedding: array<activation4>;
 @group(0) @binding(4) var<storage, read> residual: array<activation4>;
 @group(0) @binding(5) var<storage, read_write> y: array<activation4>;
@@ -394,7 +398,7 @@ fn output(
         sink.addend = bias[o4];
     }
     if params.has_embedding != 0u {
-        sink.addend += widen_activation(embedding[sink.image * params.out_channels4 + o4]);
+        sink.addend += widen_activation(embedding[sink.image * params.embedding_pitch4 + params.embedding_first4 + o4]);
     }
     let place = params.batch * params.tiles_down * params.tiles_across * params.out_channels4;
     let line = square.n * params.tiles_down + 2u * square.row;

@@ -4,7 +4,10 @@ use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, products};
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Add, AddEmbedding, Backward, Case, GroupMoments, Input, Lowering, Operator, ShapeError},
+    ops::{
+        Add, AddEmbedding, Backward, Case, GroupMoments, Input, Lowering, Operator, ShapeError,
+        SliceChannels,
+    },
     plan::Cost,
     reference::Tensor,
     value::{ElementType, TensorType, Value},
@@ -14,7 +17,8 @@ use std::fmt;
 /// `y = conv2d(load(x0, ..), weight, bias) + embedding + residual`, and the moments of `y`.
 ///
 /// Operands, those in brackets if the fields say so: what [`Load`] reads, `weight`, \[`bias`\],
-/// \[`embedding [batch, out]`\], \[`residual` as `y`\]. Outputs `y` and \[`moments`, as
+/// \[`embedding [batch, channels]`,
+/// of which `out` channels are added\], \[`residual` as `y`\]. Outputs `y` and \[`moments`, as
 /// [`GroupMoments`]\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FusedConv2d {
@@ -24,8 +28,8 @@ pub struct FusedConv2d {
     pub load: Load,
     /// Whether there is a bias.
     pub bias: bool,
-    /// Whether an embedding is added.
-    pub embedding: bool,
+    /// The first channel, a multiple of 4, of the embedding that is added, if one is.
+    pub embedding: Option<usize>,
     /// Whether a residual is added.
     pub residual: bool,
     /// Whether the moments of `y` are computed too.
@@ -45,7 +49,7 @@ pub struct FusedConv2dWeightGradient {
 impl From<Conv2d> for FusedConv2d {
     fn from(conv: Conv2d) -> Self {
         let load = Load::default();
-        Self { conv, load, bias: false, embedding: false, residual: false, moments: false }
+        Self { conv, load, bias: false, embedding: None, residual: false, moments: false }
     }
 }
 
@@ -54,6 +58,9 @@ impl fmt::Display for FusedConv2d {
         let attributes = super::attributes(self.conv.stride, self.conv.padding);
         write!(f, "fused_conv2d{{{attributes}{}", self.load)?;
         let Self { bias, embedding, residual, moments, .. } = *self;
+        let from = embedding.filter(|&first| first > 0);
+        let from = from.map(|first| format!(" from={first}")).unwrap_or_default();
+        let embedding = embedding.is_some();
         let parts = [
             (bias, "bias"),
             (embedding, "embedding"),
@@ -63,7 +70,7 @@ impl fmt::Display for FusedConv2d {
         for (_, name) in parts.into_iter().filter(|(there, _)| *there) {
             write!(f, " {name}")?;
         }
-        f.write_str("}")
+        write!(f, "{from}}}")
     }
 }
 
@@ -90,7 +97,7 @@ impl FusedConv2d {
     /// The number that there should be of all.
     fn parts<T: Copy>(&self, inputs: &[T]) -> Result<Parts<T>, usize> {
         let mut rest = inputs.iter().copied().skip(self.load.arity());
-        let Self { bias, embedding, residual, .. } = *self;
+        let (bias, embedding, residual) = (self.bias, self.embedding.is_some(), self.residual);
         let wanted = self.load.arity()
             + 1
             + [bias, embedding, residual].map(usize::from).iter().sum::<usize>();
@@ -118,8 +125,14 @@ impl Operator for FusedConv2d {
         })?;
         let x = self.load.infer(&inputs[..self.load.arity()])?;
         let y = self.convolved(x, &parts)?;
-        if let Some(embedding) = parts.embedding {
-            AddEmbedding.infer(&[y, embedding])?;
+        if let (Some(embedding), Some(start)) = (parts.embedding, self.embedding) {
+            let part = SliceChannels { start, count: y.shape.last() }.infer(&[embedding])?[0];
+            AddEmbedding.infer(&[y, part])?;
+            if !start.is_multiple_of(4) {
+                let message =
+                    format!("the embedding's first channel, {start}, is no multiple of 4");
+                return Err(ShapeError::new("fused_conv2d", message, inputs));
+            }
         }
         if let Some(residual) = parts.residual {
             Add.infer(&[y, residual])?;
@@ -133,8 +146,10 @@ impl Operator for FusedConv2d {
         let x = self.load.reference(&inputs[..self.load.arity()]);
         let operands: Vec<&Tensor> = [&x, parts.weight].into_iter().chain(parts.bias).collect();
         let mut y = self.conv.reference(&operands).swap_remove(0);
-        if let Some(embedding) = parts.embedding {
-            y = AddEmbedding.reference(&[&y, embedding]).swap_remove(0);
+        if let (Some(embedding), Some(start)) = (parts.embedding, self.embedding) {
+            let slice = SliceChannels { start, count: y.shape.last() };
+            let part = slice.reference(&[embedding]).swap_remove(0);
+            y = AddEmbedding.reference(&[&y, &part]).swap_remove(0);
         }
         if let Some(residual) = parts.residual {
             y = Add.reference(&[&y, residual]).swap_remove(0);
@@ -157,7 +172,8 @@ impl Operator for FusedConv2d {
         let base = Operands::new(read[0], extents.in_channels, parts.weight, equation.outputs[0]);
         let Parts { bias, embedding, residual, .. } = parts;
         let moments = equation.outputs.get(1).copied();
-        let base = Operands { bias, embedding, residual, moments, ..base };
+        let embedding_first4 = self.embedding.unwrap_or_default() / 4;
+        let base = Operands { bias, embedding, embedding_first4, residual, moments, ..base };
         let operands = self.load.operands(lowering, read, base);
         products::forward(lowering, &self.to_string(), &extents, &operands)
     }
@@ -254,10 +270,11 @@ pub(super) fn cases() -> Vec<Case> {
             let gradient =
                 Case::new(FusedConv2dWeightGradient { gradient, load }, given).terms(y.rows());
             let [bias, embedding, residual, moments] = parts;
+            let embedding = embedding.then_some(4 * (batch - 1));
             inputs.push(Input::normal(weight));
             let more = [
                 bias.then(|| TensorType::f32(&[outputs])),
-                embedding.then(|| TensorType::f32(&[batch, outputs])),
+                embedding.map(|first| TensorType::f32(&[batch, first + outputs + 3])),
                 residual.then_some(y),
             ];
             inputs.extend(more.into_iter().flatten().map(Input::normal));

@@ -38,8 +38,10 @@ pub(in crate::ops) struct Operands {
     pub weight: Value,
     /// Added to every pixel.
     pub bias: Option<Value>,
-    /// Added to every pixel of an image, `[batch, out_channels]`.
+    /// Channels of it are added to every pixel of an image, `[batch, channels]`.
     pub embedding: Option<Value>,
+    /// vec4s of channels before those.
+    pub embedding_first4: usize,
     /// Added to the output.
     pub residual: Option<Value>,
     /// Output.
@@ -63,11 +65,17 @@ impl Operands {
             weight,
             bias: None,
             embedding: None,
+            embedding_first4: 0,
             residual: None,
             y,
             activated: false,
             moments: None,
         }
+    }
+
+    /// vec4s of a row of the embedding.
+    pub(super) fn embedding_pitch4(&self, lowering: &Lowering) -> u32 {
+        self.embedding.map_or(0, |value| lowering.type_of(value).pitch() as u32 / 4)
     }
 
     /// The same operands with an input that stands in one tensor as it is, and what makes that.
@@ -201,6 +209,8 @@ fn convolve(
         top: extents.top as u32,
         left: extents.left as u32,
         silu: operands.activated.into(),
+        embedding_pitch4: operands.embedding_pitch4(lowering),
+        embedding_first4: operands.embedding_first4 as u32,
         ..Default::default()
     };
     // Kernels write the moments of squares; of runs, others do.

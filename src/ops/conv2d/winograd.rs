@@ -83,7 +83,11 @@ pub(super) fn forward(
     }
     let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
     let images = extents.batch.div_ceil(chunks);
-    let base = params(extents, lanes, operands);
+    let base = winograd::Params {
+        embedding_pitch4: operands.embedding_pitch4(lowering),
+        embedding_first4: operands.embedding_first4 as u32,
+        ..params(extents, lanes, operands)
+    };
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(spread(extents, images, extents.in_channels));
     let sums = lowering.scratch(spread(extents, images, extents.out_channels));
