@@ -28,7 +28,8 @@ pub struct FusedConv2d {
     pub load: Load,
     /// Whether there is a bias.
     pub bias: bool,
-    /// The first channel, a multiple of 4, of the embedding that is added, if one is.
+    /// The first channel of the embedding that is added, if one is. Unless all its channels are
+    /// added, the first and their number are multiples of 4.
     pub embedding: Option<usize>,
     /// Whether a residual is added.
     pub residual: bool,
@@ -128,9 +129,13 @@ impl Operator for FusedConv2d {
         if let (Some(embedding), Some(start)) = (parts.embedding, self.embedding) {
             let part = SliceChannels { start, count: y.shape.last() }.infer(&[embedding])?[0];
             AddEmbedding.infer(&[y, part])?;
-            if !start.is_multiple_of(4) {
-                let message =
-                    format!("the embedding's first channel, {start}, is no multiple of 4");
+            // Kernels read whole vec4s: the lanes past a part of an embedding would not be zero.
+            let (count, all) = (y.shape.last(), embedding.shape.last());
+            if count != all && !(start.is_multiple_of(4) && count.is_multiple_of(4)) {
+                let message = format!(
+                    "channels {start} to {} of an embedding of {all} are not whole vec4s",
+                    start + count
+                );
                 return Err(ShapeError::new("fused_conv2d", message, inputs));
             }
         }
@@ -270,11 +275,17 @@ pub(super) fn cases() -> Vec<Case> {
             let gradient =
                 Case::new(FusedConv2dWeightGradient { gradient, load }, given).terms(y.rows());
             let [bias, embedding, residual, moments] = parts;
-            let embedding = embedding.then_some(4 * (batch - 1));
+            // All of an embedding, or a part of one.
+            let (first, channels) = if batch > 1 && outputs.is_multiple_of(4) {
+                (4, outputs + 7)
+            } else {
+                (0, outputs)
+            };
+            let embedding = embedding.then_some(first);
             inputs.push(Input::normal(weight));
             let more = [
                 bias.then(|| TensorType::f32(&[outputs])),
-                embedding.map(|first| TensorType::f32(&[batch, first + outputs + 3])),
+                embedding.map(|_| TensorType::f32(&[batch, channels])),
                 residual.then_some(y),
             ];
             inputs.extend(more.into_iter().flatten().map(Input::normal));
