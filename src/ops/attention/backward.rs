@@ -110,15 +110,14 @@ impl Operator for AttentionBackward {
 }
 
 fn tiled_params(extents: &Extents) -> tiled::Params {
-    let of = extents.params();
     tiled::Params {
         batch: extents.batch as u32,
-        queries: of.queries,
-        keys: of.keys,
-        channels4: of.channels4,
-        head4: of.head4,
-        heads: of.heads,
-        scale: of.scale,
+        queries: extents.queries as u32,
+        keys: extents.keys as u32,
+        channels4: extents.channels4() as u32,
+        head4: extents.head4() as u32,
+        heads: extents.heads as u32,
+        scale: extents.scale() as f32,
     }
 }
 
@@ -148,7 +147,15 @@ fn candidates(
     if let Some(lanes) = target.subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
     {
-        let params = bytemuck::cast(extents.params());
+        let of = tiled_params(extents);
+        let params = subgroup::Params {
+            queries: of.queries,
+            keys: of.keys,
+            channels4: of.channels4,
+            head4: of.head4,
+            heads: of.heads,
+            scale: of.scale,
+        };
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);
         let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };

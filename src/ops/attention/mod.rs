@@ -14,11 +14,13 @@ mod backward;
 mod cases;
 mod extents;
 mod heads;
+mod joint;
 
 pub use backward::AttentionBackward;
 pub(super) use cases::cases;
 use extents::{Extents, TILED_LANES, Tile};
 use heads::Heads;
+pub use joint::JointAttention;
 
 /// `y = softmax(q k^T / sqrt(head size)) v` per head; head `i` owns the `i`-th run of channels.
 ///
@@ -134,7 +136,13 @@ impl Operator for Attention {
             heads.separate(lowering, v)?,
         ];
         let placed = heads.place(lowering, y);
-        let candidates = candidates(lowering.target(), &extents, apart, [placed, log_sum_exp]);
+        let candidates = candidates(
+            lowering.target(),
+            &extents,
+            extents.params(false),
+            apart,
+            [placed, log_sum_exp],
+        );
         lowering.choose(&self.to_string(), candidates)?;
         heads.join(lowering, placed, y)
     }
@@ -151,10 +159,11 @@ impl Operator for Attention {
 fn candidates(
     target: &Target,
     extents: &Extents,
+    params: tiled::Params,
     [q, k, v]: [Value; 3],
     [y, log_sum_exp]: [Value; 2],
 ) -> Vec<Candidate> {
-    let (queries, params) = (extents.queries, extents.params());
+    let queries = extents.queries;
     let Tile { rows, columns } = Tile::tiled(extents, 1);
     let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
     let grid = extents.grid(queries, TILED_LANES * rows);
