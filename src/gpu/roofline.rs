@@ -155,6 +155,7 @@ fn plan(dispatch: Dispatch, types: Vec<TensorType>) -> Plan {
         placements: values.iter().map(place).collect(),
         buffers,
         prepare: Vec::new(),
+        choices: Default::default(),
         dispatches: vec![dispatch],
         inputs: values.clone(),
         held: Vec::new(),

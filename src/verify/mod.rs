@@ -15,7 +15,7 @@ use crate::{
     graph::Graph,
     ops::{Case, Operator},
     passes,
-    plan::{Choose, FirstOffered},
+    plan::{Choose, Tabled},
     reference::Tensor,
     value::{ElementType, TensorType, Value},
 };
@@ -170,7 +170,7 @@ const SENTINEL: u64 = 256;
 /// # Errors
 /// The first difference, or why the case could not run.
 pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
-    check_case_with(gpu, case, &FirstOffered)
+    check_case_with(gpu, case, &Tabled)
 }
 
 /// As [`check_case`], with a choice between kernel families.

@@ -3,7 +3,7 @@ use ddim::{
     graph::Graph,
     ops::Case,
     passes,
-    plan::{Candidate, Choose, Plan, Target},
+    plan::{Candidate, Choose, Plan, Target, Work},
 };
 use std::cell::Cell;
 
@@ -14,7 +14,7 @@ pub struct Ranked {
 }
 
 impl Choose for Ranked {
-    fn choose(&self, _: &Target, _: &str, candidates: &[Candidate]) -> usize {
+    fn choose(&self, _: &Target, _: &Work, _: &str, candidates: &[Candidate]) -> usize {
         self.offered.set(self.offered.get().max(candidates.len()));
         self.rank.min(candidates.len() - 1)
     }

@@ -3,8 +3,8 @@ use super::{Extents, Heads, TILED_LANES, Tile, dot, rows};
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, lowering::offer, operands},
-    plan::{Candidate, Cost, Target, fold},
+    ops::{Backward, Lowering, Operator, ShapeError, operands},
+    plan::{Candidate, Cost, Kind, Target, fold},
     reference::Tensor,
     shaders::{attention_backward as tiled, attention_backward_subgroup as subgroup},
     value::{TensorType, Value},
@@ -94,7 +94,8 @@ impl Operator for AttentionBackward {
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
         let candidates = candidates(lowering.target(), &extents, operands, placed);
-        lowering.choose(&self.to_string(), candidates)?;
+        let work = extents.work(Kind::AttentionBackward);
+        lowering.choose(&self.to_string(), work, candidates)?;
 
         heads.join(lowering, placed[0], dq)?;
         heads.join(lowering, placed[1], dk)?;
@@ -121,7 +122,7 @@ fn tiled_params(extents: &Extents) -> tiled::Params {
     }
 }
 
-/// Both families, the better one first.
+/// Both families.
 fn candidates(
     target: &Target,
     extents: &Extents,
@@ -164,7 +165,7 @@ fn candidates(
             query.dispatch(params, overrides, grid(queries)),
             key_value.dispatch(params, overrides, grid(keys)),
         ];
-        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
+        candidates.push(Candidate::new("subgroup", dispatches));
     }
     candidates
 }

@@ -1,6 +1,7 @@
 //! Extents of an attention, and how the kernels cut them.
 use crate::{
     ops::{ShapeError, pixel_tile::Images},
+    plan::{Kind, Work},
     shaders::attention,
     value::{Shape, TensorType},
 };
@@ -93,6 +94,11 @@ impl Extents {
     /// One workgroup per `rows` tokens, head and image.
     pub fn grid(&self, tokens: usize, rows: u32) -> [u32; 3] {
         [tokens.div_ceil(rows as usize) as u32, self.heads as u32, self.batch as u32]
+    }
+
+    /// What the choice between families goes by.
+    pub fn work(&self, kind: Kind) -> Work {
+        Work { kind, rows: self.batch * self.queries, channels: self.head_size }
     }
 
     pub fn products(&self) -> u64 {

@@ -4,7 +4,7 @@ use crate::{
     error::Error,
     graph::Equation,
     ops::{Backward, Lowering, Operator, ShapeError, SliceChannels, operands},
-    plan::Cost,
+    plan::{Cost, Kind},
     reference::Tensor,
     value::{Shape, TensorType, Value},
 };
@@ -77,7 +77,8 @@ impl Operator for JointAttention {
         let outputs = [equation.outputs[0], equation.outputs[1]];
         let params = extents.params(true);
         let candidates = candidates(lowering.target(), &extents, params, [joint; 3], outputs);
-        Ok(lowering.choose(&self.to_string(), candidates)?)
+        let work = extents.work(Kind::Attention);
+        Ok(lowering.choose(&self.to_string(), work, candidates)?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

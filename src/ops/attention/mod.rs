@@ -1,9 +1,9 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Lowering, Operator, ShapeError, lowering::offer, operands};
+use super::{Backward, Lowering, Operator, ShapeError, operands};
 use crate::{
     error::Error,
     graph::Equation,
-    plan::{Candidate, Cost, Target},
+    plan::{Candidate, Cost, Kind, Target},
     reference::Tensor,
     shaders::{attention as tiled, attention_subgroup as subgroup},
     value::{TensorType, Value},
@@ -143,7 +143,8 @@ impl Operator for Attention {
             apart,
             [placed, log_sum_exp],
         );
-        lowering.choose(&self.to_string(), candidates)?;
+        let work = extents.work(Kind::Attention);
+        lowering.choose(&self.to_string(), work, candidates)?;
         heads.join(lowering, placed, y)
     }
 
@@ -155,7 +156,7 @@ impl Operator for Attention {
     }
 }
 
-/// Both families, the better one first.
+/// Both families.
 fn candidates(
     target: &Target,
     extents: &Extents,
@@ -176,7 +177,7 @@ fn candidates(
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
         let grid = extents.grid(queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
-        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
+        candidates.push(Candidate::new("subgroup", dispatches));
     }
     candidates
 }
