@@ -16,7 +16,7 @@ use ddim::{
 use std::{
     borrow::Cow,
     io::{Write, stdout},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Measures and prints.
@@ -44,15 +44,22 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     executor.wait()?;
     let first = compiling.elapsed();
     let roofline = Roofline::measure(&gpu)?;
-    let profile = executor.profile(arguments.runs)?;
-
-    // The thread's own time: submitting may block until the driver has room.
+    // Steps before and after the profile: other work on the machine slows them alike.
+    let (mut host, mut elapsed) = (Duration::ZERO, Duration::ZERO);
+    let mut steps = |executor: &mut Executor| -> Result<(), Failure> {
+        // The thread's own time: submitting may block until the driver has room.
+        let (encoding, stepping) = (ThreadTime::now(), Instant::now());
+        executor.run(arguments.runs)?;
+        host += encoding.elapsed();
+        executor.wait()?;
+        elapsed += stepping.elapsed();
+        Ok(())
+    };
     let before = executor.stats().dispatches;
-    let encoding = ThreadTime::now();
-    executor.run(arguments.runs)?;
-    let host = encoding.elapsed();
-    let launches = executor.stats().dispatches - before;
-    executor.wait()?;
+    steps(&mut executor)?;
+    let launches = 2 * (executor.stats().dispatches - before);
+    let profile = executor.profile(arguments.runs)?;
+    steps(&mut executor)?;
 
     let mut out = stdout().lock();
     writeln!(out, "{title}\nfor {}", describe(&gpu))?;
@@ -64,7 +71,10 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     )?;
     writeln!(out, "first run, with compilation: {:.2} s", first.as_secs_f64())?;
     let each = 1e6 * host.as_secs_f64() / launches.max(1) as f64;
-    writeln!(out, "host: {each:.2} us for each of {launches} launches\n")?;
+    writeln!(out, "host: {each:.2} us for each of {launches} launches")?;
+    let step = elapsed.as_secs_f64() / (2 * arguments.runs) as f64;
+    let ratio = step / profile.total().as_secs_f64();
+    writeln!(out, "a step: {:.2} ms, {ratio:.2} times the sum of its kernels\n", 1e3 * step)?;
     let tables = [(profile.scopes(), "part of the model"), (profile.kernels(), "kernel")];
     for (groups, name) in tables {
         writeln!(out, "{}\n", profile.table(&groups, name, Some(&roofline)))?;
