@@ -82,7 +82,7 @@ fn stage(timed: &Timed, ceilings: &Ceilings) -> String {
             0.0 => String::new(),
             rate => format!("{rate:.1}"),
         };
-        let share = share(row, ceilings).map(|share| format!("{:.0}%", 100.0 * share));
+        let share = percent(share(row.cost(), *seconds, ceilings));
         let [short, long] = spread.map(|time| 1e3 * time);
         part += &format!(
             "| {name} | {way}{} | {:.4} | {short:.4} to {long:.4} | {} | {} | {} |\n",
@@ -90,7 +90,7 @@ fn stage(timed: &Timed, ceilings: &Ceilings) -> String {
             1e3 * seconds,
             rate(row.flops),
             rate(row.bytes),
-            share.unwrap_or_default(),
+            share,
         );
     }
     part += &left_out(&sheet.left_out, &sheet.waiting);
@@ -119,10 +119,9 @@ fn profile(profiled: &Profiled, ceilings: &Ceilings) -> String {
     part += "| kernel | launches | ms | GFLOP/s | GB/s | of its bound |\n|---|---:|---:|---:|---:|---:|\n";
     for &(ref kernel, calls, seconds, flops, bytes) in kernels {
         let rate = |amount: u64| amount as f64 / seconds / 1e9;
-        let (time, cost) = (Duration::from_secs_f64(seconds), Cost { flops, bytes });
-        let share = 100.0 * ceilings.roofline().share(cost, time);
+        let share = percent(share(Cost { flops, bytes }, seconds, ceilings));
         part += &format!(
-            "| {kernel} | {calls} | {:.3} | {:.1} | {:.1} | {share:.0}% |\n",
+            "| {kernel} | {calls} | {:.3} | {:.1} | {:.1} | {share} |\n",
             1e3 * seconds,
             rate(flops),
             rate(bytes)
@@ -151,10 +150,13 @@ fn beside(report: &Report) -> String {
 }
 
 /// Of the bound that applies, if that is known.
-fn share(row: &Row, ceilings: &Ceilings) -> Option<f64> {
-    let known = ceilings.flops_per_second > 0.0 && row.cost() != Cost::default();
-    let time = Duration::from_secs_f64(row.seconds);
-    known.then(|| ceilings.roofline().share(row.cost(), time))
+fn share(cost: Cost, seconds: f64, ceilings: &Ceilings) -> Option<f64> {
+    let known = ceilings.flops_per_second > 0.0 && cost != Cost::default();
+    known.then(|| ceilings.roofline().share(cost, Duration::from_secs_f64(seconds)))
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map(|share| format!("{:.0}%", 100.0 * share)).unwrap_or_default()
 }
 
 /// What bounds each chosen way that is below half of its roofline.
@@ -167,9 +169,8 @@ fn below(report: &Report) -> String {
                     wait for each other. The largest is the bound.\n\n"
         .to_owned();
     for row in rows {
-        let Some(share) = share(row, ceilings).filter(|share| *share < WORTH_A_LINE) else {
-            continue;
-        };
+        let share = share(row.cost(), row.seconds, ceilings);
+        let Some(share) = share.filter(|share| *share < WORTH_A_LINE) else { continue };
         let roofline = ceilings.roofline();
         let arithmetic = row.flops as f64 / roofline.flops_per_second;
         let traffic = row.bytes as f64 / roofline.bytes_per_second;
