@@ -159,40 +159,62 @@ fn percent(share: Option<f64>) -> String {
     share.map(|share| format!("{:.0}%", 100.0 * share)).unwrap_or_default()
 }
 
-/// What bounds each chosen way that is below half of its roofline.
+/// What bounds each chosen way, and each kernel of a step, that is below half of its roofline.
 fn below(report: &Report) -> String {
-    let ceilings = &report.ceilings;
-    let rows = report.timed.iter().filter(|timed| timed.stage != "ceilings");
-    let rows = rows.flat_map(|timed| &timed.sheet.rows).filter(|row| row.chosen);
     let mut part = "\n## Below half of the roofline\n\nTimes in ms: arithmetic at the rate of \
                     multiply-adds, traffic at that of the copy, launches at that of tiny ones which \
                     wait for each other. The largest is the bound.\n\n"
         .to_owned();
-    for row in rows {
-        let share = share(row.cost(), row.seconds, ceilings);
-        let Some(share) = share.filter(|share| *share < WORTH_A_LINE) else { continue };
-        let roofline = ceilings.roofline();
-        let arithmetic = row.flops as f64 / roofline.flops_per_second;
-        let traffic = row.bytes as f64 / roofline.bytes_per_second;
-        let launches = row.launches as f64 * ceilings.dependent_launch[0];
-        let bound = match roofline.bound(row.cost()) {
-            _ if launches > arithmetic.max(traffic) => "launches",
-            Bound::Compute => "arithmetic",
-            Bound::Bandwidth => "traffic",
-        };
-        part += &format!(
-            "- {} ({}): {:.0}% of the roofline, bound by {bound}: takes {:.4}; arithmetic {:.4}, \
-             traffic {:.4}, {} launches {:.4}; largest grid {} workgroups\n",
-            row.name,
-            row.way,
-            100.0 * share,
-            1e3 * row.seconds,
-            1e3 * arithmetic,
-            1e3 * traffic,
-            row.launches,
-            1e3 * launches,
-            row.workgroups,
-        );
+    for Timed { stage, sheet } in &report.timed {
+        // Its rows are those of `products` once more.
+        if *stage != "ceilings" {
+            let chosen = sheet.rows.iter().filter(|row| row.chosen).cloned();
+            let kernels = sheet.facts.profiles.iter().flat_map(in_step);
+            part.extend(chosen.chain(kernels).filter_map(|row| bound(&row, &report.ceilings)));
+        }
     }
     part
+}
+
+/// Kernels of a step, all launches of each together.
+fn in_step(profiled: &Profiled) -> impl Iterator<Item = Row> {
+    profiled.kernels.iter().map(|&(ref kernel, launches, seconds, flops, bytes)| Row {
+        name: profiled.name.clone(),
+        way: kernel.clone(),
+        seconds,
+        flops,
+        bytes,
+        launches,
+        ..Row::default()
+    })
+}
+
+/// The line of what is below half of its roofline.
+fn bound(row: &Row, ceilings: &Ceilings) -> Option<String> {
+    let share = share(row.cost(), row.seconds, ceilings).filter(|share| *share < WORTH_A_LINE)?;
+    let roofline = ceilings.roofline();
+    let arithmetic = row.flops as f64 / roofline.flops_per_second;
+    let traffic = row.bytes as f64 / roofline.bytes_per_second;
+    let launches = row.launches as f64 * ceilings.dependent_launch[0];
+    let bound = match roofline.bound(row.cost()) {
+        _ if launches > arithmetic.max(traffic) => "launches",
+        Bound::Compute => "arithmetic",
+        Bound::Bandwidth => "traffic",
+    };
+    let grid = match row.workgroups {
+        0 => String::new(),
+        workgroups => format!("; largest grid {workgroups} workgroups"),
+    };
+    Some(format!(
+        "- {} ({}): {:.0}% of the roofline, bound by {bound}: takes {:.4}; arithmetic {:.4}, \
+         traffic {:.4}, {} launches {:.4}{grid}\n",
+        row.name,
+        row.way,
+        100.0 * share,
+        1e3 * row.seconds,
+        1e3 * arithmetic,
+        1e3 * traffic,
+        row.launches,
+        1e3 * launches,
+    ))
 }

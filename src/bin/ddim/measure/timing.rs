@@ -1,11 +1,14 @@
 //! Times of repeated runs.
 use super::record::Row;
 use crate::failure::Failure;
-use ddim::gpu::Executor;
+use ddim::{gpu::Executor, works::Model};
 use std::time::{Duration, Instant};
 
 /// At most so many runs make one sample: the queue of a driver is finite.
 const MOST_RUNS: f64 = 1000.0;
+
+/// A sample by the host's clock lasts so many spans: its start and end weigh more.
+const LONGER_SPANS: f64 = 12.0;
 
 /// How often something is timed.
 #[derive(Clone, Copy, Debug)]
@@ -30,27 +33,28 @@ impl Repeats {
         Ok(summarised(row, each))
     }
 
-    /// The host's time of `runs` runs together, submitting and waiting included, each from a fresh
-    /// start.
+    /// The host's time of a whole model: of `steps` runs from a fresh start, submitting and waiting
+    /// included; or, if that is one, of a run among as many as a trajectory has at most.
     pub fn host(
         self,
         executor: &mut Executor,
-        runs: usize,
+        steps: usize,
         row: Row,
         mut restart: impl FnMut(&mut Executor) -> Result<(), ddim::Error>,
     ) -> Result<Row, Failure> {
-        let mut each = Vec::new();
-        // The first compiles.
-        for sample in 0..=self.samples {
+        let mut time = |times: usize| -> Result<f64, Failure> {
             restart(executor)?;
             executor.wait()?;
-            let (start, now) = (Instant::now(), if sample == 0 { 1 } else { runs });
-            executor.run(now)?;
+            let start = Instant::now();
+            executor.run(steps * times)?;
             executor.wait()?;
-            if sample > 0 {
-                each.push(start.elapsed().as_secs_f64());
-            }
-        }
+            Ok(start.elapsed().as_secs_f64() / times as f64)
+        };
+        // The first compiles.
+        time(1)?;
+        let fill = LONGER_SPANS * self.span.as_secs_f64() / time(1)?.max(1e-9);
+        let times = if steps > 1 { 1 } else { fill.clamp(1.0, Model::TRAJECTORY as f64) as usize };
+        let each = (0..self.samples).map(|_| time(times)).collect::<Result<_, _>>()?;
         Ok(summarised(row, each))
     }
 }
