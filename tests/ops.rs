@@ -50,7 +50,7 @@ fn every_case_agrees_with_the_reference() {
 #[test]
 fn every_family_agrees_with_the_reference() {
     let Some(gpu) = support::gpu() else { return };
-    // The family offered first has passed above.
+    // What lowering chooses has passed above.
     let check = |case: &Case| {
         let graph = case.graph().map_err(|error| error.to_string())?;
         for Family { choice, plan, .. } in families(&graph, gpu.target()).iter().skip(1) {

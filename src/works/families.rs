@@ -55,5 +55,10 @@ pub fn families(graph: &Graph, target: &Target) -> Vec<Family> {
             break;
         }
     }
+    if let Ok(chosen) = passes::compile(graph, target) {
+        let chosen = chosen.hash();
+        // Stable: the others stay in the order in which they were offered.
+        found.sort_by_key(|way| way.plan.as_ref().map_or(0, Plan::hash) != chosen);
+    }
     found
 }

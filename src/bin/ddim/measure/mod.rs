@@ -17,7 +17,7 @@ use checks::Checks;
 use clap::ValueEnum;
 use ddim::{
     gpu::{Gpu, Roofline},
-    plan::{Candidate, Choose, Target},
+    plan::{Candidate, Choose, FirstOffered, Target},
 };
 use device::Ceilings;
 use record::{Sheet, read};
@@ -53,15 +53,16 @@ impl Run {
     }
 }
 
-/// The first candidate whose kernels are all trusted, or else the first.
+/// What lowering chooses by itself, unless its kernels are not trusted: then the first that is.
 struct Trusted(BTreeSet<String>);
 
 impl Choose for Trusted {
-    fn choose(&self, _: &Target, _: &str, candidates: &[Candidate]) -> usize {
-        let sound = |candidate: &Candidate| {
-            !candidate.dispatches.iter().any(|d| self.0.contains(&record::kernel(d)))
+    fn choose(&self, target: &Target, op: &str, candidates: &[Candidate]) -> usize {
+        let usual = FirstOffered.choose(target, op, candidates);
+        let sound = |&index: &usize| {
+            !candidates[index].dispatches.iter().any(|d| self.0.contains(&record::kernel(d)))
         };
-        candidates.iter().position(sound).unwrap_or(0)
+        [usual].into_iter().chain(0..candidates.len()).find(sound).unwrap_or(usual)
     }
 }
 
