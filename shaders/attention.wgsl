@@ -11,8 +11,14 @@ struct Params {
     queries: u32,
     /// Keys of an image.
     keys: u32,
-    /// vec4s of a token.
+    /// vec4s of a token of y.
     channels4: u32,
+    /// vec4s from a token of q, k or v to the next: q, k and v may be parts of one tensor.
+    pitch4: u32,
+    /// vec4s before the first token's part of k.
+    k_first4: u32,
+    /// And of v.
+    v_first4: u32,
     /// vec4s of a head; COLUMNS * 8 covers them.
     head4: u32,
     /// Heads of a token.
@@ -51,7 +57,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     var query: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let token = min(first_query + row + r, params.queries - 1u);
-        query[r] = (group.z * params.queries + token) * params.channels4 + head;
+        query[r] = (group.z * params.queries + token) * params.pitch4 + head;
     }
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
     // Of row `lane`, for the first TILE_ROWS lanes.
@@ -62,7 +68,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         var key: array<u32, 4>;
         for (var i = 0u; i < 4u; i++) {
             let token = min(block + 4u * column + i, params.keys - 1u);
-            key[i] = (first_key + token) * params.channels4 + head;
+            key[i] = (first_key + token) * params.pitch4 + params.k_first4 + head;
         }
         var score: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
@@ -115,7 +121,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             }
             for (var c = 0u; c < 4u; c++) {
                 let token = min(block + 4u * i + c, params.keys - 1u);
-                let value = (first_key + token) * params.channels4 + head;
+                let value = (first_key + token) * params.pitch4 + params.v_first4 + head;
                 for (var j = 0u; j < COLUMNS; j++) {
                     let b = widen_activation(v[value + min(column + LANES * j, params.head4 - 1u)]);
                     for (var r = 0u; r < ROWS; r++) {
@@ -140,8 +146,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     for (var r = 0u; r < ROWS; r++) {
         for (var j = 0u; j < COLUMNS; j++) {
             let channel4 = column + LANES * j;
-            if first_query + row + r < params.queries && channel4 < params.head4 {
-                y[query[r] + channel4] = narrow_activation(factors[row + r] * sum[r * COLUMNS + j]);
+            let token = first_query + row + r;
+            if token < params.queries && channel4 < params.head4 {
+                let index = (group.z * params.queries + token) * params.channels4 + head + channel4;
+                y[index] = narrow_activation(factors[row + r] * sum[r * COLUMNS + j]);
             }
         }
     }

@@ -12,8 +12,14 @@ struct Params {
     queries: u32,
     /// Keys of an image.
     keys: u32,
-    /// vec4s of a token.
+    /// vec4s of a token of y.
     channels4: u32,
+    /// vec4s from a token of q, k or v to the next: q, k and v may be parts of one tensor.
+    pitch4: u32,
+    /// vec4s before the first token's part of k.
+    k_first4: u32,
+    /// And of v.
+    v_first4: u32,
     /// vec4s of a head; COLUMNS * LANES covers them.
     head4: u32,
     /// Heads of a token.
@@ -44,7 +50,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     var query: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let token = min(first_query + r * LANES + lane, params.queries - 1u);
-        query[r] = (group.z * params.queries + token) * params.channels4 + head;
+        query[r] = (group.z * params.queries + token) * params.pitch4 + head;
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) {
@@ -62,7 +68,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         var key: array<u32, 4>;
         for (var s = 0u; s < 4u; s++) {
             let token = min(block + s * LANES + lane, params.keys - 1u);
-            key[s] = (first_key + token) * params.channels4 + head;
+            key[s] = (first_key + token) * params.pitch4 + params.k_first4 + head;
         }
         var weight: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
@@ -105,7 +111,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         for (var s = 0u; s < 4u; s++) {
             for (var l = 0u; l < LANES; l++) {
                 let token = min(block + s * LANES + l, params.keys - 1u);
-                let value = (first_key + token) * params.channels4;
+                let value = (first_key + token) * params.pitch4 + params.v_first4;
                 for (var j = 0u; j < COLUMNS; j++) {
                     let b = widen_activation(v[value + column[j]]);
                     for (var i = 0u; i < ROWS; i++) {

@@ -92,7 +92,8 @@ fn nothing_that_can_be_fused_is_left() {
     let layers = after.equations.iter().filter(|e| matches!(e.op, Op::Linear(_)));
     assert_eq!(layers.map(widest).max(), Some(8 + 16 + 2 * 16 + 2 * 16 + 2 * 8), "{after}");
     // What attention takes, and nothing else, is normalized by a kernel of its own.
-    let attentions = count(&after, |op| matches!(op, Op::Attention(_)));
+    let attentions = count(&after, |op| matches!(op, Op::JointAttention(_)));
+    assert!(attentions > 0 && count(&after, |op| matches!(op, Op::Attention(_))) == 0, "{after}");
     assert_eq!(count(&after, |op| matches!(op, Op::ApplyAffine(_))), attentions, "{after}");
 }
 

@@ -109,12 +109,12 @@ impl Executor {
             })?;
         }
 
+        for dispatch in plan.all().filter(|dispatch| dispatch.is_custom()) {
+            custom::check(dispatch, &plan.types)?;
+        }
+        let compiled = gpu.pipelines().all(gpu, plan.all())?;
         let mut prepare = Vec::new();
-        for (dispatch, offset) in plan.all().zip(offsets) {
-            if dispatch.is_custom() {
-                custom::check(dispatch, &plan.types)?;
-            }
-            let compiled = gpu.pipelines().get(gpu, dispatch)?;
+        for ((dispatch, offset), compiled) in plan.all().zip(offsets).zip(compiled) {
             let group =
                 bind(gpu, &plan, dispatch, &compiled, &buffers, &dummies, (&uniform, offset))?;
             let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);

@@ -4,7 +4,9 @@ use crate::{
     plan::{Access, Dispatch, Kernel},
     shaders,
 };
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow, collections::HashMap, num::NonZero, panic::resume_unwind, sync::Arc, thread,
+};
 
 /// A compiled kernel and the layout of its bindings.
 #[derive(Clone, Debug)]
@@ -22,26 +24,55 @@ pub struct Pipelines {
 }
 
 impl Pipelines {
-    /// The pipeline of a dispatch, compiled if it is new.
-    pub fn get(&mut self, gpu: &Gpu, dispatch: &Dispatch) -> Result<Arc<Compiled>, GpuError> {
-        let kernel = &dispatch.kernel;
-        let wgsl = kernel.wgsl();
-        let key = (kernel.to_string(), wgsl.clone());
-        if let Some(found) = self.pipelines.get(&key) {
-            return Ok(Arc::clone(found));
-        }
-        let module = match self.modules.get(&wgsl) {
-            Some(module) => module.clone(),
-            None => {
-                let module = module(gpu, kernel, &wgsl)?;
-                self.modules.insert(wgsl, module.clone());
-                module
+    /// The pipelines of the dispatches, in their order; those that are new compile side by side.
+    pub fn all<'a>(
+        &mut self,
+        gpu: &Gpu,
+        dispatches: impl Iterator<Item = &'a Dispatch>,
+    ) -> Result<Vec<Arc<Compiled>>, GpuError> {
+        let mut keys: Vec<(String, String)> = Vec::new();
+        let (mut modules, mut pipelines) = (HashMap::new(), HashMap::new());
+        for dispatch in dispatches {
+            let wgsl = dispatch.kernel.wgsl();
+            let key = (dispatch.kernel.to_string(), wgsl.clone());
+            if !self.modules.contains_key(&wgsl) {
+                modules.insert(wgsl, dispatch);
             }
-        };
-        let compiled = Arc::new(compile(gpu, dispatch, &module)?);
-        self.pipelines.insert(key, Arc::clone(&compiled));
-        Ok(compiled)
+            if !self.pipelines.contains_key(&key) {
+                pipelines.insert(key.clone(), dispatch);
+            }
+            keys.push(key);
+        }
+        self.modules
+            .extend(side_by_side(modules, |wgsl, dispatch| module(gpu, &dispatch.kernel, wgsl))?);
+        self.pipelines.extend(side_by_side(pipelines, |(_, wgsl), dispatch| {
+            Ok(Arc::new(compile(gpu, dispatch, &self.modules[wgsl])?))
+        })?);
+        Ok(keys.iter().map(|key| Arc::clone(&self.pipelines[key])).collect())
     }
+}
+
+/// Does the work of each item on as many threads as there are processors.
+fn side_by_side<K: Send + Sync, T: Send + Sync, R: Send>(
+    items: HashMap<K, T>,
+    work: impl Fn(&K, &T) -> Result<R, GpuError> + Sync,
+) -> Result<Vec<(K, R)>, GpuError> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut items: Vec<(K, T)> = items.into_iter().collect();
+    let share = items.len().div_ceil(processors).max(1);
+    let each = |(key, item): (K, T)| work(&key, &item).map(|result| (key, result));
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        while !items.is_empty() {
+            let part = items.split_off(items.len().saturating_sub(share));
+            threads.push(scope.spawn(|| part.into_iter().map(each).collect::<Result<Vec<_>, _>>()));
+        }
+        let mut results = Vec::new();
+        for thread in threads {
+            results.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        }
+        Ok(results)
+    })
 }
 
 fn module(gpu: &Gpu, kernel: &Kernel, wgsl: &str) -> Result<wgpu::ShaderModule, GpuError> {

@@ -3,10 +3,13 @@ use super::{Op, Operator};
 use crate::{
     error::Error,
     graph::Equation,
-    plan::{Candidate, Choose, Cost, Dispatch, Elements, MAX_WORKGROUPS, Scope, Storage, Target},
+    plan::{
+        Candidate, Choose, Cost, Dispatch, Elements, Kind, MAX_WORKGROUPS, Scope, Storage, Target,
+        Work,
+    },
     value::{ElementType, TensorType, Value},
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// An equation that cannot run on the target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +108,8 @@ pub struct Lowering<'a> {
     forms: HashMap<(Value, &'static str), Value>,
     /// The forms that a dispatch makes.
     made: HashSet<Value>,
+    /// How often each family was chosen.
+    choices: BTreeMap<(Kind, &'static str), usize>,
 }
 
 impl<'a> Lowering<'a> {
@@ -122,6 +127,7 @@ impl<'a> Lowering<'a> {
             trains: false,
             forms: HashMap::new(),
             made: HashSet::new(),
+            choices: BTreeMap::new(),
         }
     }
 
@@ -224,14 +230,16 @@ impl<'a> Lowering<'a> {
     pub fn choose(
         &mut self,
         op: &str,
+        work: Work,
         mut candidates: Vec<Candidate>,
     ) -> Result<(), LoweringError> {
-        let index = self.choose.choose(self.target, op, &candidates);
+        let index = self.choose.choose(self.target, &work, op, &candidates);
         if index >= candidates.len() {
             let (op, candidates) = (op.to_owned(), candidates.len());
             return Err(LoweringError::Choice { op, index, candidates });
         }
         let chosen = candidates.swap_remove(index);
+        *self.choices.entry((work.kind, chosen.name)).or_default() += 1;
         for packed in chosen.packed {
             if self.made.insert(packed.form) {
                 self.hoist(&[packed.of], &[packed.form], |lowering| {
@@ -318,15 +326,13 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
+    /// How often each family was chosen.
+    pub fn choices(&mut self) -> BTreeMap<(Kind, &'static str), usize> {
+        std::mem::take(&mut self.choices)
+    }
+
     /// What runs once, what runs in each step, and the types of all values, scratch included.
     pub fn finish(self) -> (Vec<Dispatch>, Vec<Dispatch>, Vec<TensorType>) {
         (self.prepare, self.dispatches, self.types)
     }
-}
-
-/// Adds the subgroup family to the `candidates` that pass through workgroup memory, best first:
-/// software drivers shuffle at the price of a move and load at that of twenty; GPUs the reverse.
-pub(super) fn offer(target: &Target, candidates: &mut Vec<Candidate>, subgroup: Candidate) {
-    let place = if target.software { 0 } else { candidates.len() };
-    candidates.insert(place, subgroup);
 }

@@ -201,7 +201,7 @@ operations! {
     add_embedding::{AddEmbedding, SumPixels};
     add_noise::{AddNoise, AddDrawnNoise};
     arena::{View, Pack};
-    attention::{Attention, AttentionBackward};
+    attention::{Attention, AttentionBackward, JointAttention};
     cast::{Cast};
     concat::{Concat, SliceChannels, PadChannels};
     constant::{Constant};

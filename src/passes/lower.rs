@@ -81,8 +81,9 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
         })?;
         replaced.insert(state);
     }
+    let choices = lowering.choices();
     let (prepare, dispatches, types) = lowering.finish();
-    Ok(Lowered { prepare, dispatches, types, parts, arenas })
+    Ok(Lowered { prepare, dispatches, choices, types, parts, arenas })
 }
 
 fn computes_weight_gradient(equation: &Equation) -> bool {

@@ -27,7 +27,7 @@ struct Life {
 /// If a persistent buffer passes the device's largest binding, or one dispatch reads and writes
 /// one buffer.
 pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
-    let Lowered { prepare, dispatches, types, parts, arenas } = lowered;
+    let Lowered { prepare, dispatches, choices, types, parts, arenas } = lowered;
     let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
     let mut persistent: Vec<Value> = graph.inputs.clone();
     let mut lives: HashMap<Value, Life> = HashMap::new();
@@ -110,6 +110,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
         placements,
         buffers,
         prepare,
+        choices,
         dispatches,
         inputs: graph.inputs.clone(),
         held: graph.held.clone(),

@@ -2,10 +2,10 @@
 use crate::{
     error::Error,
     graph::Graph,
-    plan::{Choose, Dispatch, FirstOffered, Plan, Target},
+    plan::{Choose, Dispatch, Kind, Plan, Tabled, Target},
     value::{TensorType, Value},
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 mod autodiff;
 mod fuse;
@@ -21,7 +21,7 @@ pub use simplify::simplify;
 /// # Errors
 /// If the graph is malformed, or an equation cannot run on the target.
 pub fn compile(graph: &Graph, target: &Target) -> Result<Plan, Error> {
-    compile_with(graph, target, &FirstOffered)
+    compile_with(graph, target, &Tabled)
 }
 
 /// As [`compile`], with another way of deciding between kernel families.
@@ -39,7 +39,7 @@ pub fn compile_with(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
 /// As [`compile`].
 pub fn compile_unfused(graph: &Graph, target: &Target) -> Result<Plan, Error> {
     graph.verify()?;
-    plan(&simplify(graph), target, &FirstOffered)
+    plan(&simplify(graph), target, &Tabled)
 }
 
 /// The same program in fewer, larger ops: group norm and SiLU where a convolution reads,
@@ -80,6 +80,8 @@ struct Lowered {
     prepare: Vec<Dispatch>,
     /// What runs in each step, in order.
     dispatches: Vec<Dispatch>,
+    /// How often each family was chosen.
+    choices: BTreeMap<(Kind, &'static str), usize>,
     /// Types of all values, scratch included.
     types: Vec<TensorType>,
     /// Where values lie that have no buffer of their own.

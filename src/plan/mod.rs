@@ -1,15 +1,20 @@
 //! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
 //! or check a [`Plan`]; only `gpu/` turns one into silicon.
 use crate::value::{TensorType, Value};
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
+mod choice;
 mod dispatch;
 mod target;
 
+pub use choice::{Choose, Kind, Rule, TABLE, Tabled, Work};
 pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_WORKGROUPS, Scope, Storage, fold,
 };
-pub use target::{Candidate, Choose, FirstOffered, Packed, Target};
+pub use target::{Candidate, Packed, Target};
 
 /// What a planned buffer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +56,8 @@ pub struct Plan {
     pub prepare: Vec<Dispatch>,
     /// One step.
     pub dispatches: Vec<Dispatch>,
+    /// How often each family was chosen for each kind of work.
+    pub choices: BTreeMap<(Kind, &'static str), usize>,
     /// Values that callers may write.
     pub inputs: Vec<Value>,
     /// The inputs that `prepare` reads.
@@ -92,10 +99,14 @@ impl Plan {
     /// Launches, pipelines, work and memory of the plan, a line each.
     pub fn totals(&self) -> String {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let chosen =
+            |((kind, family), times): (&(Kind, &str), _)| format!("{kind} by {family}: {times}");
+        let families: Vec<String> = self.choices.iter().map(chosen).collect();
         format!(
             "dispatches        {}\n\
              run once          {}\n\
              pipelines         {}\n\
+             families          {}\n\
              GFLOP             {:.3}\n\
              planned peak      {:.2} MiB\n\
              most live at once {:.2} MiB\n\
@@ -104,6 +115,7 @@ impl Plan {
             self.dispatches.len(),
             self.prepare.len(),
             self.pipelines(),
+            families.join("; "),
             self.cost().flops as f64 / 1e9,
             mib(self.peak_bytes()),
             mib(self.live_bytes),

@@ -1,4 +1,4 @@
-//! What a device offers, and the choice between kernel families.
+//! What a device offers, and the candidates between which that decides.
 use super::Dispatch;
 use crate::value::Value;
 
@@ -64,20 +64,4 @@ pub struct Packed {
     pub form: Value,
     /// What makes one from the other.
     pub dispatch: Dispatch,
-}
-
-/// Decides between kernel families.
-pub trait Choose {
-    /// Index of the candidate to run for `op` (its printed form) on `target`.
-    fn choose(&self, target: &Target, op: &str, candidates: &[Candidate]) -> usize;
-}
-
-/// Ops offer their candidates best first for the target; this takes the first.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct FirstOffered;
-
-impl Choose for FirstOffered {
-    fn choose(&self, _: &Target, _: &str, _: &[Candidate]) -> usize {
-        0
-    }
 }

@@ -14,7 +14,7 @@ use crate::{
     gpu::{Executor, Gpu, GpuError},
     ops::{Case, Operator},
     passes,
-    plan::{Choose, FirstOffered},
+    plan::{Choose, Tabled},
     reference::Tensor,
     value::{ElementType, TensorType},
 };
@@ -169,7 +169,7 @@ const SENTINEL: u64 = 256;
 /// # Errors
 /// The first difference, or why the case could not run.
 pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
-    check_case_with(gpu, case, &FirstOffered)
+    check_case_with(gpu, case, &Tabled)
 }
 
 /// As [`check_case`], with a choice between kernel families.

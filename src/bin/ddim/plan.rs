@@ -10,7 +10,7 @@ use ddim::{
     gpu::adapters,
     graph::Graph,
     passes,
-    plan::{Plan, Target},
+    plan::{Plan, TABLE, Target},
     training::{Given, TrainingGraph, TrainingOptions},
     unet::{ArenaLayout, UNet, UNetConfig},
 };
@@ -108,7 +108,11 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     if arguments.summary {
         writeln!(out, "{}", plan.totals())?;
     } else {
-        writeln!(out, "\nGraph\n{graph}\nDispatches\n{plan}")?;
+        writeln!(out, "\nGraph\n{graph}\nFamilies, by the first line that applies")?;
+        for rule in TABLE.iter().filter(|rule| rule.software == target.software) {
+            writeln!(out, "{rule}")?;
+        }
+        writeln!(out, "\nDispatches\n{plan}")?;
     }
     Ok(())
 }

@@ -3,8 +3,8 @@ use super::{Extents, Heads, TILED_LANES, Tile, dot, rows};
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, lowering::offer, operands},
-    plan::{Candidate, Cost, Target, fold},
+    ops::{Backward, Lowering, Operator, ShapeError, operands},
+    plan::{Candidate, Cost, Kind, Target, fold},
     reference::Tensor,
     shaders::{attention_backward as tiled, attention_backward_subgroup as subgroup},
     value::{TensorType, Value},
@@ -94,7 +94,8 @@ impl Operator for AttentionBackward {
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
         let candidates = candidates(lowering.target(), &extents, operands, placed);
-        lowering.choose(&self.to_string(), candidates)?;
+        let work = extents.work(Kind::AttentionBackward);
+        lowering.choose(&self.to_string(), work, candidates)?;
 
         heads.join(lowering, placed[0], dq)?;
         heads.join(lowering, placed[1], dk)?;
@@ -110,19 +111,18 @@ impl Operator for AttentionBackward {
 }
 
 fn tiled_params(extents: &Extents) -> tiled::Params {
-    let of = extents.params();
     tiled::Params {
         batch: extents.batch as u32,
-        queries: of.queries,
-        keys: of.keys,
-        channels4: of.channels4,
-        head4: of.head4,
-        heads: of.heads,
-        scale: of.scale,
+        queries: extents.queries as u32,
+        keys: extents.keys as u32,
+        channels4: extents.channels4() as u32,
+        head4: extents.head4() as u32,
+        heads: extents.heads as u32,
+        scale: extents.scale() as f32,
     }
 }
 
-/// Both families, the better one first.
+/// Both families.
 fn candidates(
     target: &Target,
     extents: &Extents,
@@ -148,7 +148,15 @@ fn candidates(
     if let Some(lanes) = target.subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
     {
-        let params = bytemuck::cast(extents.params());
+        let of = tiled_params(extents);
+        let params = subgroup::Params {
+            queries: of.queries,
+            keys: of.keys,
+            channels4: of.channels4,
+            head4: of.head4,
+            heads: of.heads,
+            scale: of.scale,
+        };
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);
         let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };
@@ -157,7 +165,7 @@ fn candidates(
             query.dispatch(params, overrides, grid(queries)),
             key_value.dispatch(params, overrides, grid(keys)),
         ];
-        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
+        candidates.push(Candidate::new("subgroup", dispatches));
     }
     candidates
 }

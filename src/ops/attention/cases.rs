@@ -1,5 +1,5 @@
-//! The table of cases of both ops.
-use super::{Attention, AttentionBackward};
+//! The table of cases of the ops.
+use super::{Attention, AttentionBackward, JointAttention};
 use crate::{
     ops::{Case, Input},
     value::TensorType,
@@ -43,6 +43,12 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         let backward = Case::new(AttentionBackward { heads }, inputs);
         let terms = queries.max(keys) + size;
         cases.push(backward.half(&[0, 1, 2, 3, 5]).terms(terms).name(note));
+    }
+    for (axes, heads, size) in [(&[2, 5, 7][..], 1, 8), (&[1, 40][..], 4, 40)] {
+        let shape: Vec<usize> = axes.iter().copied().chain([3 * heads * size]).collect();
+        let inputs = vec![Input::normal(TensorType::f32(&shape))];
+        let case = Case::new(JointAttention { heads }, inputs);
+        cases.push(case.half(&[0]).terms(2 * (40 + size)).name("one tensor"));
     }
     cases
 }

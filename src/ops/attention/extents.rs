@@ -1,6 +1,7 @@
 //! Extents of an attention, and how the kernels cut them.
 use crate::{
     ops::{ShapeError, pixel_tile::Images},
+    plan::{Kind, Work},
     shaders::attention,
     value::{Shape, TensorType},
 };
@@ -63,7 +64,7 @@ impl Extents {
     }
 
     /// `vec4`s of a token whose heads begin at one.
-    fn channels4(&self) -> usize {
+    pub fn channels4(&self) -> usize {
         self.heads * self.head4()
     }
 
@@ -72,12 +73,18 @@ impl Extents {
         self.heads > 1 && !self.head_size.is_multiple_of(4)
     }
 
-    /// Parameters of the forward kernels.
-    pub fn params(&self) -> attention::Params {
+    /// Parameters of the forward kernels: of three tensors, or of one that holds `q`, `k` and `v`
+    /// side by side.
+    pub fn params(&self, joint: bool) -> attention::Params {
+        let channels4 = self.channels4() as u32;
+        let part = |index: u32| if joint { index * channels4 } else { 0 };
         attention::Params {
             queries: self.queries as u32,
             keys: self.keys as u32,
-            channels4: self.channels4() as u32,
+            channels4,
+            pitch4: if joint { 3 * channels4 } else { channels4 },
+            k_first4: part(1),
+            v_first4: part(2),
             head4: self.head4() as u32,
             heads: self.heads as u32,
             scale: self.scale() as f32,
@@ -87,6 +94,11 @@ impl Extents {
     /// One workgroup per `rows` tokens, head and image.
     pub fn grid(&self, tokens: usize, rows: u32) -> [u32; 3] {
         [tokens.div_ceil(rows as usize) as u32, self.heads as u32, self.batch as u32]
+    }
+
+    /// What the choice between families goes by.
+    pub fn work(&self, kind: Kind) -> Work {
+        Work { kind, rows: self.batch * self.queries, channels: self.head_size }
     }
 
     pub fn products(&self) -> u64 {

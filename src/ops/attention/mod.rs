@@ -1,9 +1,9 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Lowering, Operator, ShapeError, lowering::offer, operands};
+use super::{Backward, Lowering, Operator, ShapeError, operands};
 use crate::{
     error::Error,
     graph::Equation,
-    plan::{Candidate, Cost, Target},
+    plan::{Candidate, Cost, Kind, Target},
     reference::Tensor,
     shaders::{attention as tiled, attention_subgroup as subgroup},
     value::{TensorType, Value},
@@ -14,11 +14,13 @@ mod backward;
 mod cases;
 mod extents;
 mod heads;
+mod joint;
 
 pub use backward::AttentionBackward;
 pub(super) use cases::cases;
 use extents::{Extents, TILED_LANES, Tile};
 use heads::Heads;
+pub use joint::JointAttention;
 
 /// `y = softmax(q k^T / sqrt(head size)) v` per head; head `i` owns the `i`-th run of channels.
 ///
@@ -134,8 +136,15 @@ impl Operator for Attention {
             heads.separate(lowering, v)?,
         ];
         let placed = heads.place(lowering, y);
-        let candidates = candidates(lowering.target(), &extents, apart, [placed, log_sum_exp]);
-        lowering.choose(&self.to_string(), candidates)?;
+        let candidates = candidates(
+            lowering.target(),
+            &extents,
+            extents.params(false),
+            apart,
+            [placed, log_sum_exp],
+        );
+        let work = extents.work(Kind::Attention);
+        lowering.choose(&self.to_string(), work, candidates)?;
         heads.join(lowering, placed, y)
     }
 
@@ -147,14 +156,15 @@ impl Operator for Attention {
     }
 }
 
-/// Both families, the better one first.
+/// Both families.
 fn candidates(
     target: &Target,
     extents: &Extents,
+    params: tiled::Params,
     [q, k, v]: [Value; 3],
     [y, log_sum_exp]: [Value; 2],
 ) -> Vec<Candidate> {
-    let (queries, params) = (extents.queries, extents.params());
+    let queries = extents.queries;
     let Tile { rows, columns } = Tile::tiled(extents, 1);
     let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
     let grid = extents.grid(queries, TILED_LANES * rows);
@@ -167,7 +177,7 @@ fn candidates(
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
         let grid = extents.grid(queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
-        offer(target, &mut candidates, Candidate::new("subgroup", dispatches));
+        candidates.push(Candidate::new("subgroup", dispatches));
     }
     candidates
 }

@@ -4,10 +4,9 @@ use super::{Extents, winograd};
 use crate::{
     error::Error,
     ops::{
-        ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest, fold_slots,
-        group_norm::Tiles, lowering::offer,
+        ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest, fold_slots, group_norm::Tiles,
     },
-    plan::{Candidate, Dispatch, Packed, Target, fold},
+    plan::{Candidate, Dispatch, Kind, Packed, Work, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, conv2d_weight_gradient_subgroup,
         conv2d_weight_gradient_tiled, panels, product_subgroup,
@@ -181,18 +180,17 @@ pub(in crate::ops) fn forward(
     extents: &Extents,
     operands: &Operands,
 ) -> Result<(), Error> {
-    // With minimal filtering here, gradients of unet_32_64_rgb_b3_16x16 miss their tolerance.
-    let minimal = !lowering.trains();
-    convolve(lowering, op, extents, operands, minimal)
+    let kind = if lowering.trains() { Kind::TrainedConvolution } else { Kind::Convolution };
+    convolve(lowering, op, kind, extents, operands)
 }
 
-/// Lowers the convolution of any direction; `minimal` prefers minimal filtering where it wins.
+/// Lowers the convolution of any direction.
 fn convolve(
     lowering: &mut Lowering,
     op: &str,
+    kind: Kind,
     extents: &Extents,
     operands: &Operands,
-    minimal: bool,
 ) -> Result<(), Error> {
     let params = conv2d_subgroup::Params {
         batch: extents.batch as u32,
@@ -244,13 +242,13 @@ fn convolve(
         candidates.retain(|candidate| candidate.name != "subgroup");
         let candidate =
             in_order(before, Candidate::new("subgroup", vec![dispatch]), &after).with(packed);
-        offer(lowering.target(), &mut candidates, candidate);
+        candidates.push(candidate);
     }
     if let Some(winograd) = winograd::forward(lowering, extents, &within) {
-        let winograd = in_order(&[], winograd, &after);
-        offer_winograd(lowering.target(), extents, &mut candidates, winograd, minimal);
+        candidates.push(in_order(&[], winograd, &after));
     }
-    Ok(lowering.choose(op, candidates)?)
+    let kind = if extents.is_product() { Kind::Product } else { kind };
+    Ok(lowering.choose(op, work(kind, extents), candidates)?)
 }
 
 /// Lowers `dx` from `dy` and the weight: the same sum over the turned weight.
@@ -277,7 +275,7 @@ pub(in crate::ops) fn input_gradient(
     ))?;
     let operands = Operands::new(dy, extents.out_channels, turned, dx);
     if extents.stride == 1 {
-        return convolve(lowering, op, &extents.turned(), &operands, true);
+        return convolve(lowering, op, Kind::InputGradient, &extents.turned(), &operands);
     }
     let params = conv2d_subgroup::Params {
         batch: extents.batch as u32,
@@ -297,10 +295,16 @@ pub(in crate::ops) fn input_gradient(
         ..Default::default()
     };
     let candidates = candidates(lowering, params, &operands);
-    Ok(lowering.choose(op, candidates)?)
+    Ok(lowering.choose(op, work(Kind::InputGradient, extents), candidates)?)
 }
 
-/// Both direct families, the better one first; `params` still lacks what depends on the tiling.
+/// What the choice between families goes by.
+fn work(kind: Kind, extents: &Extents) -> Work {
+    let channels = extents.in_channels.min(extents.out_channels);
+    Work { kind, rows: extents.pixels(), channels }
+}
+
+/// Both direct families; `params` still lacks what depends on the tiling.
 fn candidates(
     lowering: &mut Lowering,
     params: conv2d_subgroup::Params,
@@ -327,24 +331,9 @@ fn candidates(
         let moments = operands.moments;
         let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y, moments };
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-        offer(&target, &mut candidates, Candidate::new("subgroup", dispatches).with(packed));
+        candidates.push(Candidate::new("subgroup", dispatches).with(packed));
     }
     candidates
-}
-
-/// Adds minimal filtering: first where it was measured to win and is wanted, last elsewhere.
-fn offer_winograd(
-    target: &Target,
-    extents: &Extents,
-    candidates: &mut Vec<Candidate>,
-    winograd: Candidate,
-    wanted: bool,
-) {
-    let tiles = extents.batch * extents.out_height.div_ceil(2) * extents.out_width.div_ceil(4);
-    let wins =
-        target.software && tiles >= 16 && extents.in_channels >= 16 && extents.out_channels >= 16;
-    let place = if wins && wanted { 0 } else { candidates.len() };
-    candidates.insert(place, winograd);
 }
 
 /// Completes `params`, and the grid, for workgroups of `rows` pixels by `columns4` vec4s.
@@ -391,16 +380,16 @@ pub(in crate::ops) fn weight_gradient(
         let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight: split.partial };
         let dispatch = kernel.dispatch(split.params, overrides, split.grid);
         let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
-        offer(&target, &mut candidates, subgroup);
+        candidates.push(subgroup);
     }
     for candidate in &mut candidates {
         candidate.dispatches[0].cost.flops = extents.flops();
         *candidate = in_order(&before, candidate.clone(), &[]);
     }
     if let Some(winograd) = winograd::weight_gradient(lowering, extents, operands, dy, dweight) {
-        offer_winograd(&target, extents, &mut candidates, winograd, true);
+        candidates.push(winograd);
     }
-    Ok(lowering.choose(op, candidates)?)
+    Ok(lowering.choose(op, work(Kind::WeightGradient, extents), candidates)?)
 }
 
 /// A weight gradient cut into tiles and slots.

@@ -5,10 +5,8 @@ use super::{
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{
-        Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, lowering::offer,
-    },
-    plan::{Candidate, Cost},
+    ops::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost},
+    plan::{Candidate, Cost, Kind, Work},
     reference::Tensor,
     shaders::group_norm as shader,
     value::{Float, TensorType, Value},
@@ -102,8 +100,9 @@ impl GroupAffine {
         };
         // A GPU wants many invocations; on a software driver their tree costs more than the fold.
         let mut candidates = vec![Candidate::new("tree", with(fold_lanes(tiles), 1))];
-        offer(lowering.target(), &mut candidates, Candidate::new("serial", with(1, 8)));
-        Ok(lowering.choose(&self.to_string(), candidates)?)
+        candidates.push(Candidate::new("serial", with(1, 8)));
+        let work = Work { kind: Kind::NormFold, rows: batch * self.pixels, channels };
+        Ok(lowering.choose(&self.to_string(), work, candidates)?)
     }
 }
 

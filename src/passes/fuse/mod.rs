@@ -10,11 +10,13 @@ use crate::{
 use std::collections::{HashMap, HashSet};
 
 mod addends;
+mod attention;
 mod loads;
 mod norms;
 mod projections;
 
 use addends::{activations, addends, moments};
+use attention::attention;
 use loads::{concatenations, prologues, upsampling};
 use norms::norms;
 use projections::projections;
@@ -23,8 +25,17 @@ use projections::projections;
 type Step = fn(&Graph) -> Result<Graph, Error>;
 
 /// What has to be done in this order.
-pub(super) const STEPS: [Step; 8] =
-    [norms, upsampling, prologues, concatenations, addends, projections, activations, moments];
+pub(super) const STEPS: [Step; 9] = [
+    norms,
+    upsampling,
+    prologues,
+    concatenations,
+    addends,
+    projections,
+    attention,
+    activations,
+    moments,
+];
 
 /// Who makes and who reads each value.
 struct Uses {

@@ -74,7 +74,7 @@ fn embedding_at(conv: &FusedConv2d, equation: &Equation) -> Option<Value> {
 }
 
 /// Values that callers write rarely and the graph never does, and views of them.
-fn held(graph: &Graph) -> HashSet<Value> {
+pub(super) fn held(graph: &Graph) -> HashSet<Value> {
     let updated = |value: &Value| graph.updates.iter().any(|update| update.state == *value);
     let mut held: HashSet<Value> = graph.held.iter().copied().filter(|v| !updated(v)).collect();
     for equation in &graph.equations {
@@ -87,7 +87,7 @@ fn held(graph: &Graph) -> HashSet<Value> {
 
 /// Matrices, or rows, with their columns side by side: two at a time, so that each is copied as
 /// often as their number has bits.
-fn side_by_side(
+pub(super) fn side_by_side(
     graph: &mut Graph,
     like: &Equation,
     values: impl Iterator<Item = Value>,

@@ -17,7 +17,7 @@ use checks::Checks;
 use clap::ValueEnum;
 use ddim::{
     gpu::{Gpu, Roofline},
-    plan::{Candidate, Choose, FirstOffered, Target},
+    plan::{Candidate, Choose, Tabled, Target, Work},
 };
 use device::Ceilings;
 use record::{Sheet, read};
@@ -57,8 +57,8 @@ impl Run {
 struct Trusted(BTreeSet<String>);
 
 impl Choose for Trusted {
-    fn choose(&self, target: &Target, op: &str, candidates: &[Candidate]) -> usize {
-        let usual = FirstOffered.choose(target, op, candidates);
+    fn choose(&self, target: &Target, work: &Work, op: &str, candidates: &[Candidate]) -> usize {
+        let usual = Tabled.choose(target, work, op, candidates);
         let sound = |&index: &usize| {
             !candidates[index].dispatches.iter().any(|d| self.0.contains(&record::kernel(d)))
         };

@@ -1,0 +1,88 @@
+//! Self-attention of queries, keys and values that one linear layer made.
+use super::{Attention, Extents, candidates};
+use crate::{
+    error::Error,
+    graph::Equation,
+    ops::{Backward, Lowering, Operator, ShapeError, SliceChannels, operands},
+    plan::{Cost, Kind},
+    reference::Tensor,
+    value::{Shape, TensorType, Value},
+};
+use std::fmt;
+
+/// [`Attention`] of one operand `[batch, .., 3 * channels]` that holds `q`, `k` and `v` side by
+/// side; the outputs are those of `Attention`. The channels are a multiple of 4, and so is the
+/// size of a head unless there is one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JointAttention {
+    /// Number of heads; divides the channels.
+    pub heads: usize,
+}
+
+impl JointAttention {
+    /// Whether `Attention` of tensors like `q` has this form.
+    pub fn takes(&self, q: TensorType) -> bool {
+        let size = q.shape.last().checked_div(self.heads).unwrap_or_default();
+        q.shape.last().is_multiple_of(4) && (self.heads == 1 || size.is_multiple_of(4))
+    }
+
+    /// Where `q`, `k` and `v` lie.
+    fn parts(of: Shape) -> [SliceChannels; 3] {
+        let count = of.last() / 3;
+        [0, 1, 2].map(|index| SliceChannels { start: index * count, count })
+    }
+
+    fn part(joint: TensorType) -> Result<TensorType, ShapeError> {
+        Ok(Self::parts(joint.shape)[0].infer(&[joint])?[0])
+    }
+}
+
+impl fmt::Display for JointAttention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "joint_attention{{heads={}}}", self.heads)
+    }
+}
+
+impl Operator for JointAttention {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [joint] = operands("joint_attention", inputs)?;
+        let channels = joint.shape.last();
+        let error = |message: String| Err(ShapeError::new("joint_attention", message, inputs));
+        if !channels.is_multiple_of(3) {
+            return error(format!("takes q, k and v side by side, found {channels} channels"));
+        }
+        let q = Self::part(joint)?;
+        let outputs = Attention { heads: self.heads }.infer(&[q; 3])?;
+        if !self.takes(q) {
+            let (channels, heads) = (q.shape.last(), self.heads);
+            return error(format!("{channels} channels and {heads} heads are not whole vec4s"));
+        }
+        Ok(outputs)
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [q, k, v] =
+            Self::parts(inputs[0].shape).map(|part| part.reference(inputs).swap_remove(0));
+        Attention { heads: self.heads }.reference(&[&q, &k, &v])
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let joint = equation.inputs[0];
+        let q = Self::part(lowering.type_of(joint))?.shape;
+        let extents = Extents::of(q, q, self.heads);
+        let outputs = [equation.outputs[0], equation.outputs[1]];
+        let params = extents.params(true);
+        let candidates = candidates(lowering.target(), &extents, params, [joint; 3], outputs);
+        let work = extents.work(Kind::Attention);
+        Ok(lowering.choose(&self.to_string(), work, candidates)?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let q = Self::part(inputs[0]).unwrap_or(inputs[0]);
+        Attention { heads: self.heads }.cost(&[q; 3])
+    }
+}

@@ -1,0 +1,140 @@
+//! The choice between kernel families: a table written from measurements.
+use super::{Candidate, Target};
+use std::fmt;
+
+/// Kinds of work that several families of kernels can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `y = x w` of matrices: linear layers and 1x1 convolutions.
+    Product,
+    /// A convolution.
+    Convolution,
+    /// A convolution in a plan that computes gradients of its weights.
+    TrainedConvolution,
+    /// The gradient of a convolution's input.
+    InputGradient,
+    /// The gradient of the weights of a convolution or linear layer.
+    WeightGradient,
+    /// Attention.
+    Attention,
+    /// The gradients of attention.
+    AttentionBackward,
+    /// Group norm's scale and shift from its moments.
+    NormFold,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Product => "product",
+            Self::Convolution => "convolution",
+            Self::TrainedConvolution => "convolution in training",
+            Self::InputGradient => "input gradient",
+            Self::WeightGradient => "weight gradient",
+            Self::Attention => "attention",
+            Self::AttentionBackward => "attention backward",
+            Self::NormFold => "norm fold",
+        })
+    }
+}
+
+/// What an equation computes, as far as families differ by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Work {
+    /// What it is.
+    pub kind: Kind,
+    /// Pixels or tokens of the batch.
+    pub rows: usize,
+    /// The lesser of the channels read and written; of attention those of a head.
+    pub channels: usize,
+}
+
+/// A line of the table: the families in the order in which they win.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Whether it is for software drivers or for GPUs.
+    pub software: bool,
+    /// The kinds it is for; empty for all.
+    pub kinds: &'static [Kind],
+    /// Fewest rows.
+    pub rows: usize,
+    /// Fewest channels.
+    pub channels: usize,
+    /// The families, fastest first.
+    pub families: &'static [&'static str],
+}
+
+impl Rule {
+    fn applies(&self, target: &Target, work: &Work) -> bool {
+        self.software == target.software
+            && (self.kinds.is_empty() || self.kinds.contains(&work.kind))
+            && work.rows >= self.rows
+            && work.channels >= self.channels
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.software { "software driver" } else { "GPU" })?;
+        for (n, kind) in self.kinds.iter().enumerate() {
+            write!(f, "{} {kind}", if n == 0 { ":" } else { "," })?;
+        }
+        if self.rows > 0 {
+            write!(f, ", at least {} rows and {} channels", self.rows, self.channels)?;
+        }
+        write!(f, " -> {}", self.families.join(", "))
+    }
+}
+
+/// The table; the first rule that applies decides, and of its families the first on offer.
+///
+/// Of the software drivers: lavapipe, `cargo bench -- families`. There a subgroup's shuffle costs
+/// as much as a move and a load as much as twenty, on GPUs the reverse; minimal filtering pays for
+/// its transforms from 16 tiles of 2x4 pixels and 16 channels on. In training the rounding of
+/// the forward pass goes into the gradients, which minimal filtering makes miss the tolerance of
+/// a reference case (unet_32_64_rgb_b3_16x16).
+pub const TABLE: &[Rule] = &[
+    Rule {
+        software: true,
+        kinds: &[Kind::Convolution, Kind::InputGradient, Kind::WeightGradient],
+        rows: 128,
+        channels: 16,
+        families: &["winograd", "subgroup", "tiled"],
+    },
+    Rule {
+        software: true,
+        kinds: &[],
+        rows: 0,
+        channels: 0,
+        families: &["subgroup", "serial", "tiled", "tree", "winograd"],
+    },
+    Rule {
+        software: false,
+        kinds: &[],
+        rows: 0,
+        channels: 0,
+        families: &["tiled", "tree", "subgroup", "serial", "winograd"],
+    },
+];
+
+/// Decides between kernel families.
+pub trait Choose {
+    /// Index of the candidate to run for `op` (its printed form) on `target`.
+    fn choose(&self, target: &Target, work: &Work, op: &str, candidates: &[Candidate]) -> usize;
+}
+
+/// Decides by the [`TABLE`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tabled;
+
+impl Choose for Tabled {
+    fn choose(&self, target: &Target, work: &Work, _: &str, candidates: &[Candidate]) -> usize {
+        let rule = TABLE.iter().find(|rule| rule.applies(target, work));
+        let rank = |candidate: &Candidate| {
+            let families = rule.map_or(&[][..], |rule| rule.families);
+            families.iter().position(|family| *family == candidate.name).unwrap_or(usize::MAX)
+        };
+        let ranked = candidates.iter().enumerate();
+        ranked.min_by_key(|(_, candidate)| rank(candidate)).map_or(0, |(index, _)| index)
+    }
+}

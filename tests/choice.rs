@@ -1,0 +1,52 @@
+//! The table that decides between kernel families.
+use ddim::{
+    graph::Graph,
+    ops::{self, Conv2d, Conv2dWeightGradient, Op},
+    passes,
+    plan::{Kind, Plan, TABLE, Target},
+    value::TensorType,
+    works::families,
+};
+use std::collections::BTreeSet;
+
+fn software() -> Target {
+    Target { subgroup: Some(8), software: true, f16: true, ..Target::default() }
+}
+
+fn plan(op: impl Into<Op>, operands: [&[usize]; 2], target: &Target) -> Plan {
+    let mut graph = Graph::new();
+    let inputs = operands.map(|shape| graph.input(TensorType::f32(shape)));
+    graph.outputs = graph.push_all(op, &inputs).expect("operands of the op");
+    passes::compile(&graph, target).expect("it fits")
+}
+
+#[test]
+fn every_family_of_the_table_is_offered_and_every_offer_is_in_it() {
+    let mut offered = BTreeSet::new();
+    for case in ops::cases() {
+        let graph = case.graph().expect("the op takes its own cases");
+        for family in families(&graph, &software()) {
+            let plan = family.plan.expect("it fits");
+            offered.extend(plan.choices.into_keys().map(|(_, family)| family));
+        }
+    }
+    for software in [true, false] {
+        let rules = TABLE.iter().filter(|rule| rule.software == software);
+        let named: BTreeSet<&str> = rules.flat_map(|rule| rule.families).copied().collect();
+        assert_eq!(named, offered);
+    }
+}
+
+#[test]
+fn the_first_line_that_applies_decides() {
+    let conv = Conv2d { stride: 1, padding: [1; 4] };
+    let gradient = Conv2dWeightGradient { stride: 1, padding: [1; 4], kernel: [3; 2] };
+    let large = [&[1, 16, 16, 32][..], &[3, 3, 32, 32]];
+    let small = [&[1, 8, 8, 32][..], &[3, 3, 32, 32]];
+    let chosen = |plan: Plan| plan.choices.into_keys().collect::<Vec<_>>();
+    assert_eq!(chosen(plan(conv, large, &software())), [(Kind::Convolution, "winograd")]);
+    assert_eq!(chosen(plan(conv, small, &software())), [(Kind::Convolution, "subgroup")]);
+    assert_eq!(chosen(plan(conv, large, &Target::default())), [(Kind::Convolution, "tiled")]);
+    let dy = [&[1, 16, 16, 32][..], &[1, 16, 16, 32]];
+    assert_eq!(chosen(plan(gradient, dy, &software())), [(Kind::WeightGradient, "winograd")]);
+}
