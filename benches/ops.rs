@@ -1,193 +1,185 @@
-//! Every op of the CIFAR-10 DDPM U-Net's training step (batch 8), forward and backward, at each of
-//! the shapes it has there; then whole steps. Times are the device's own where it has timestamps.
+//! Every kernel at the shapes of real models, each by every family; fusions with and without;
+//! whole steps. Times are the device's own where it has timestamps; after each stands its share of
+//! the ceiling that applies, measured in the same run.
 //!
 //! ```sh
-//! cargo bench                                  # all
-//! cargo bench -- conv2d/                       # one group
-//! cargo bench -- 'conv2d.*8x32x32x128'         # a regular expression
+//! cargo bench                                       # all
+//! cargo bench -- conv2d/                            # one group
+//! cargo bench -- 'conv2d/.* 8x32x32x128 .*/tiled'   # a regular expression
 //! ```
-#![allow(missing_docs, reason = "criterion_group makes a public function")]
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use ddim::{
-    diffusion::{SamplingGraph, schedule::SchedulerConfig},
-    gpu::{Executor, Gpu, GpuOptions},
-    graph::{Equation, Graph},
-    ops::{self, Case, Fill, Input, Op, Operator},
-    passes,
-    plan::Cost,
-    training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, UNet, UNetConfig},
-    value::{ElementType, TensorType, Value},
+    Error,
+    gpu::{Bound, Gpu, GpuOptions, Roofline},
+    ops, passes,
+    plan::{Cost, Plan},
+    works::{self, Model, Step, Way, Work},
 };
-use gpu_time::GpuTime;
-use std::{cell::OnceCell, collections::HashSet, path::Path, process};
+use filter::Filter;
+use gpu_time::{GpuTime, Timed};
+use std::{cell::OnceCell, process};
 
+#[path = "support/filter.rs"]
+mod filter;
 #[path = "support/gpu_time.rs"]
 mod gpu_time;
 
-/// Images of a training step.
-const BATCH: usize = 8;
+/// Images at a time of the CIFAR-10 U-Net.
+const BATCHES: [usize; 3] = [1, 8, 64];
 
-fn gpu() -> Gpu {
-    Gpu::new(&GpuOptions::default()).unwrap_or_else(|error| {
+/// Images at a time of the digits model: those of the demo.
+const DIGITS: usize = 64;
+
+fn main() -> Result<(), Error> {
+    let gpu = Gpu::new(&GpuOptions::default()).unwrap_or_else(|error| {
         eprintln!("error: {error}");
         process::exit(1)
-    })
-}
-
-fn model(name: &str) -> UNet {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/models").join(name);
-    let config = UNetConfig::read(&file).expect("a config of ours");
-    UNet::new(config).expect("a model")
-}
-
-fn training_graph(gpu: &Gpu, unet: &UNet, batch: usize) -> Graph {
-    let layout = ArenaLayout::new(unet.parameters().expect("a model"), gpu.target().max_binding);
-    let options = TrainingOptions { batch, ..TrainingOptions::default() };
-    let timesteps = SchedulerConfig::default().num_train_timesteps;
-    let (height, width) = unet.config().sample_size.expect("a size").sides();
-    let size = [height, width];
-    let step = TrainingGraph::new(unet, &layout, size, timesteps, &options, Given::Nothing);
-    passes::simplify(&step.expect("a training step").graph)
-}
-
-/// `conv2d` of `conv2d{stride=1 padding=1,1,1,1}`.
-fn name(op: &Op) -> String {
-    op.to_string().split('{').next().unwrap_or_default().to_owned()
-}
-
-/// `8x32x32x128`
-fn shape(of: &TensorType) -> String {
-    let extents: Vec<String> = of.shape.iter().map(ToString::to_string).collect();
-    extents.join("x")
-}
-
-/// Operands of the op's own cases, at these shapes: what is a probability or a counter there is
-/// one here.
-fn operands(op: &Op, types: &[TensorType], cases: &[Case]) -> Vec<Input> {
-    let like = cases.iter().find(|case| name(&case.op) == name(op));
-    let fill = |index: usize, of: TensorType| match like?.inputs.get(index)?.fill.clone() {
-        Fill::Values(values) => {
-            Some(Fill::Values(values.into_iter().cycle().take(of.shape.elements()).collect()))
-        }
-        fill => Some(fill),
-    };
-    let input = |(index, &of): (usize, &TensorType)| match fill(index, of) {
-        Some(fill) => Input { of, fill },
-        None => Input::normal(of),
-    };
-    types.iter().enumerate().map(input).collect()
-}
-
-fn write(executor: &mut Executor, value: Value, input: &Input, seed: u64) {
-    let data = input.tensor(seed).data;
-    let written = if input.of.element == ElementType::U32 {
-        executor.write_u32(value, &data.iter().map(|x| *x as u32).collect::<Vec<_>>())
-    } else {
-        executor.write(value, &data.iter().map(|x| *x as f32).collect::<Vec<_>>())
-    };
-    written.expect("the operand's own shape");
-}
-
-/// An executor of this one equation.
-fn alone(gpu: &Gpu, op: &Op, inputs: &[Input]) -> Executor {
-    let mut graph = Graph::new();
-    let values: Vec<Value> = inputs.iter().map(|input| graph.input(input.of)).collect();
-    graph.outputs = graph.push_all(op.clone(), &values).expect("as in the model");
-    let plan = passes::compile(&graph, gpu.target()).expect("it fits the device");
-    let mut executor = Executor::new(gpu, plan).expect("the device takes it");
-    for ((value, input), seed) in values.into_iter().zip(inputs).zip(1..) {
-        write(&mut executor, value, input, seed);
-    }
-    executor
-}
-
-/// Arithmetic where it bounds the kernel, traffic elsewhere.
-fn throughput(cost: Cost) -> Throughput {
-    /// Operations per byte above which even a software driver computes longer than it loads.
-    const COMPUTE_BOUND: u64 = 8;
-    if cost.flops > COMPUTE_BOUND * cost.bytes {
-        Throughput::Elements(cost.flops)
-    } else {
-        Throughput::Bytes(cost.bytes)
-    }
-}
-
-fn each_op(criterion: &mut Criterion<GpuTime>) {
-    let gpu = gpu();
+    });
     println!("{} ({} {})", gpu.info().name, gpu.info().driver, gpu.info().driver_info);
-    let graph = training_graph(&gpu, &model("cifar10.json"), BATCH);
-    let cases = ops::cases();
-    let mut seen = HashSet::new();
-    for Equation { op, inputs, .. } in &graph.equations {
-        let types: Vec<TensorType> = inputs.iter().map(|value| graph.type_of(*value)).collect();
-        // What only says where a tensor lies runs nothing.
-        if matches!(op, Op::View(_) | Op::Pack(_)) {
-            continue;
-        }
-        let shapes: Vec<String> = types.iter().map(shape).collect();
-        let group_name = name(op);
-        let attributes = op.to_string().trim_start_matches(&group_name).to_owned();
-        let title = format!("{attributes} {}", shapes.join(" ")).trim_start().to_owned();
-        if !seen.insert((group_name.clone(), title.clone())) {
-            continue;
-        }
-        let mut group = criterion.benchmark_group(&group_name);
-        group.throughput(throughput(op.cost(&types)));
-        let executor = OnceCell::new();
-        group.bench_function(BenchmarkId::from_parameter(title), |bencher| {
-            executor.get_or_init(|| alone(&gpu, op, &operands(op, &types, &cases)).into());
-            GpuTime::iterate(bencher, &executor);
-        });
-        group.finish();
+    let mut bench = Bench {
+        criterion: gpu_time::config().configure_from_args(),
+        filter: Filter::from_arguments(),
+        roofline: OnceCell::new(),
+        left_out: Vec::new(),
+        gpu,
+    };
+    for work in kernels(&bench.gpu)? {
+        bench.work(&work)?;
     }
+    for batch in BATCHES {
+        bench.steps(&Model::cifar10()?, batch)?;
+    }
+    bench.steps(&Model::digits()?, DIGITS)?;
+    bench.criterion.final_summary();
+    if !bench.left_out.is_empty() {
+        println!("left out:\n{}", bench.left_out.join("\n"));
+    }
+    Ok(())
 }
 
-fn whole_steps(criterion: &mut Criterion<GpuTime>) {
-    let gpu = gpu();
-    let mut group = criterion.benchmark_group("step");
-    for (file, training, batch) in [
-        ("digits.json", true, 64),
-        ("digits.json", false, 64),
-        ("cifar10.json", false, 1),
-        ("cifar10.json", true, 4),
-    ] {
-        let unet = model(file);
-        let graph = if training {
-            training_graph(&gpu, &unet, batch)
-        } else {
-            let parameters = unet.parameters().expect("a model");
-            let layout = ArenaLayout::new(parameters, gpu.target().max_binding);
-            let (height, width) = unet.config().sample_size.expect("a size").sides();
-            let step = SamplingGraph::new(&unet, &layout, [batch, height, width], 50, false);
-            step.expect("a sampling step").graph
+/// All that is timed but whole steps.
+fn kernels(gpu: &Gpu) -> Result<Vec<Work>, Error> {
+    let (cases, target) = (ops::cases(), gpu.target());
+    let mut works = Vec::new();
+    for batch in BATCHES {
+        works.extend(Model::cifar10()?.works(batch, target, &cases)?);
+    }
+    works.extend(works::stable_diffusion(&cases)?);
+    works.extend(Model::digits()?.works(DIGITS, target, &cases)?);
+    works.extend(works::products(&[512, 1024, 4096], &cases)?);
+    for extents in [[8, 32, 128], [1, 64, 320], [64, 8, 32]] {
+        works.extend(works::fusions(extents)?);
+    }
+    let mut works = works::distinct(works);
+    // Criterion takes a group in one piece.
+    works.sort_by(|a, b| a.group.cmp(&b.group));
+    Ok(works)
+}
+
+struct Bench {
+    gpu: Gpu,
+    criterion: Criterion<GpuTime>,
+    filter: Filter,
+    roofline: OnceCell<Roofline>,
+    left_out: Vec<String>,
+}
+
+impl Bench {
+    /// A work in every way.
+    fn work(&mut self, work: &Work) -> Result<(), Error> {
+        // The names of families come with their plans, which need no device.
+        let ways = work.ways(self.gpu.target());
+        let several = ways.len() > 1;
+        for Way { name, plan } in ways {
+            let name = if several { format!("{}/{name}", work.name) } else { work.name.clone() };
+            let gpu = self.gpu.clone();
+            self.time(&work.group, &name, work.cost, || {
+                Ok(Timed::new(work.executor(&gpu, plan?)?, 1, Box::new(|_| Ok(()))))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A sampling step, a training step and a trajectory.
+    fn steps(&mut self, model: &Model, batch: usize) -> Result<(), Error> {
+        let (gpu, trajectory) = (self.gpu.clone(), Model::TRAJECTORY);
+        let target = gpu.target();
+        for (group, runs) in [("unet", 1), ("training", 1), ("ddim", trajectory)] {
+            let title = model.title(batch);
+            if !self.filter.matches(&format!("{group}/{title}")) {
+                continue;
+            }
+            let step: Step = match group {
+                "training" => model.training(batch, target)?,
+                _ => model.sampling(batch, target)?,
+            };
+            let plan = passes::compile(&step.graph, target);
+            let Cost { flops, bytes } = plan.as_ref().map_or(Cost::default(), Plan::cost);
+            let cost = Cost { flops: flops * runs as u64, bytes: bytes * runs as u64 };
+            self.time(group, &title, cost, || {
+                let executor = step.executor(&gpu, plan?)?;
+                Ok(Timed::new(executor, runs, Box::new(move |executor| step.restart(executor))))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Times what `make` makes, if the filter lets it through and it fits device and patience.
+    fn time(
+        &mut self,
+        group: &str,
+        name: &str,
+        cost: Cost,
+        make: impl FnOnce() -> Result<Timed, Error>,
+    ) -> Result<(), Error> {
+        let title = format!("{group}/{name}");
+        if !self.filter.matches(&title) {
+            return Ok(());
+        }
+        let id = BenchmarkId::from_parameter(name);
+        if self.filter.lists {
+            self.criterion.benchmark_group(group).bench_function(id, |_| ());
+            return Ok(());
+        }
+        let roofline = self.roofline()?;
+        if let Some(reason) = works::too_long(cost, &roofline) {
+            return self.leave_out(&title, &reason);
+        }
+        // Made before criterion begins: it has no word for what cannot be timed.
+        let timed = match make() {
+            Ok(timed) => timed,
+            Err(error) => return self.leave_out(&title, &error.to_string()),
         };
-        let plan = passes::compile(&graph, gpu.target()).expect("it fits the device");
-        let what = if training { "training" } else { "sampling" };
-        let title = format!("{} {what} batch {batch}", file.trim_end_matches(".json"));
-        group.throughput(throughput(plan.cost()));
-        let executor = OnceCell::new();
-        group.bench_function(BenchmarkId::from_parameter(title), |bencher| {
-            executor.get_or_init(|| {
-                let mut executor = Executor::new(&gpu, plan.clone()).expect("the device takes it");
-                for (&value, seed) in graph.inputs.iter().zip(1..) {
-                    let of = graph.type_of(value);
-                    // Small, as weights are; integers are counters, and those begin at zero.
-                    if of.element != ElementType::U32 {
-                        write(&mut executor, value, &Input::uniform(of, 0.0, 0.05), seed);
-                    }
-                }
-                executor.into()
-            });
-            GpuTime::iterate(bencher, &executor);
-        });
+        let (bound, work) = match roofline.bound(cost) {
+            Bound::Compute => ("multiply-adds", Throughput::Elements(cost.flops)),
+            Bound::Bandwidth => ("a copy", Throughput::Bytes(cost.bytes)),
+        };
+        let mut benches = self.criterion.benchmark_group(group);
+        benches.throughput(work).bench_function(id, |bencher| timed.iterate(bencher));
+        benches.finish();
+        if let Some(time) = timed.fastest() {
+            let share = 100.0 * roofline.share(cost, time);
+            println!("{:24}bound:  {share:.1}% of the rate of {bound}\n", "");
+        }
+        Ok(())
     }
-    group.finish();
-}
 
-criterion_group! {
-    name = benches;
-    config = gpu_time::config();
-    targets = each_op, whole_steps
+    /// Measured when it is first wanted.
+    fn roofline(&self) -> Result<Roofline, Error> {
+        if let Some(known) = self.roofline.get() {
+            return Ok(*known);
+        }
+        let measured = Roofline::measure(&self.gpu)?;
+        let (flops, bytes) = (measured.flops_per_second / 1e9, measured.bytes_per_second / 1e9);
+        println!("ceilings: {flops:.1} GFLOP/s in registers, {bytes:.1} GB/s copying\n");
+        Ok(*self.roofline.get_or_init(|| measured))
+    }
+
+    fn leave_out(&mut self, title: &str, reason: &str) -> Result<(), Error> {
+        if self.filter.matches(title) {
+            println!("{title}\n{:24}left out: {reason}\n", "");
+            self.left_out.push(format!("{title}: {reason}"));
+        }
+        Ok(())
+    }
 }
-criterion_main!(benches);

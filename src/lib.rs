@@ -27,7 +27,7 @@
 //! | 3 | [`passes`] | graph to graph to plan |
 //! | 4 | [`gpu`]; [`unet`], [`weights`], [`data`], [`diffusion::schedule`] | silicon; models and tensors |
 //! | 5 | [`diffusion`], [`training`] | both together |
-//! | 6 | [`verify`], the command `ddim`, examples, benches, tests | |
+//! | 6 | [`verify`], [`works`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions
 //!
@@ -79,6 +79,7 @@ pub mod unet;
 pub mod value;
 pub mod verify;
 pub mod weights;
+pub mod works;
 
 pub use error::Error;
 pub use wgpu;

@@ -3,10 +3,9 @@ use ddim::{
     gpu::Gpu,
     ops::{self, Case},
     verify,
+    works::{Family, families},
 };
 
-#[path = "support/families.rs"]
-mod families;
 mod support;
 
 fn failures(cases: &[Case], check: impl Fn(&Case) -> Result<(), String>) -> String {
@@ -51,10 +50,12 @@ fn every_case_agrees_with_the_reference() {
 #[test]
 fn every_family_agrees_with_the_reference() {
     let Some(gpu) = support::gpu() else { return };
-    // The family offered first has passed above.
+    // What lowering chooses has passed above.
     let check = |case: &Case| {
-        for (ranked, plan) in families::plans(case, gpu.target()).iter().skip(1) {
-            verify::check_case_with(&gpu, case, ranked).map_err(|error| {
+        let graph = case.graph().map_err(|error| error.to_string())?;
+        for Family { choice, plan, .. } in families(&graph, gpu.target()).iter().skip(1) {
+            let plan = plan.as_ref().map_err(ToString::to_string)?;
+            verify::check_case_with(&gpu, case, choice).map_err(|error| {
                 let kernels = plan.dispatches.iter().map(|d| format!("\n    {}", d.kernel));
                 format!("{error}{}", kernels.collect::<String>())
             })?;

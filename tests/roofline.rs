@@ -1,7 +1,9 @@
 //! The ceilings of a device are measured, and kernels stay below them.
 use ddim::{
-    gpu::{Bound, Roofline},
+    gpu::{Bound, Overhead, Roofline, with_checks},
+    ops,
     plan::Cost,
+    works,
 };
 use std::time::Duration;
 
@@ -26,4 +28,29 @@ fn the_lower_ceiling_bounds() {
     let traffic = Cost { flops: 10, bytes: 1000 };
     assert_eq!(roofline.bound(traffic), Bound::Bandwidth);
     assert_eq!(roofline.least_time(traffic), Duration::from_secs(100));
+}
+
+#[test]
+fn launches_cost_something() {
+    let Some(gpu) = support::gpu() else { return };
+    let Overhead { dependent, independent } = Overhead::measure(&gpu, 100, false).expect("both");
+    for time in [dependent, independent] {
+        assert!(time > Duration::ZERO && time < Duration::from_millis(10), "{time:?}");
+    }
+}
+
+#[test]
+fn checks_change_no_result() {
+    let Some(gpu) = support::gpu() else { return };
+    let works = works::products(&[20], &ops::cases()).expect("shapes that fit");
+    for way in works[0].ways(gpu.target()) {
+        let plan = way.plan.expect("it fits");
+        let results = [plan.clone(), with_checks(plan)].map(|plan| {
+            let mut executor = works[0].executor(&gpu, plan).expect("the device takes it");
+            executor.run(1).expect("the device works");
+            executor.read(works[0].graph.outputs[0]).expect("an output")
+        });
+        assert!(results[0].iter().any(|x| *x != 0.0));
+        assert_eq!(results[0], results[1], "{}", way.name);
+    }
 }

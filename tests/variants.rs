@@ -5,6 +5,7 @@ use ddim::{
     plan::Target,
     shaders::{ALL, Entry, Shader},
     wgpu,
+    works::families,
 };
 use naga::{
     AddressSpace, Module, ShaderStage,
@@ -13,8 +14,6 @@ use naga::{
 };
 use std::collections::HashSet;
 
-#[path = "support/families.rs"]
-mod families;
 #[path = "../build/prelude.rs"]
 mod prelude;
 
@@ -57,8 +56,9 @@ fn every_kernel_that_lowering_may_choose_translates() {
     for case in ops::cases() {
         for case in [case.clone(), case.in_half()] {
             for target in targets() {
-                for (_, plan) in families::plans(&case, &target) {
-                    for dispatch in &plan.dispatches {
+                let graph = case.graph().expect("the op takes its own cases");
+                for family in families(&graph, &target) {
+                    for dispatch in &family.plan.expect("it fits").dispatches {
                         let kernel = &dispatch.kernel;
                         if !seen.insert(kernel.to_string()) {
                             continue;

@@ -6,7 +6,7 @@ use criterion::{
 };
 use ddim::gpu::Executor;
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, RefCell},
     time::Duration,
 };
 
@@ -22,11 +22,40 @@ pub fn config() -> Criterion<GpuTime> {
         .measurement_time(Duration::from_secs(1))
 }
 
-impl GpuTime {
-    /// Measures runs of the executor's plan.
-    pub fn iterate(bencher: &mut Bencher<Self>, executor: &OnceCell<RefCell<Executor>>) {
-        let mut executor = executor.get().expect("made before").borrow_mut();
-        bencher.iter_custom(|runs| executor.time(runs as usize).expect("the device works"));
+type Restart = Box<dyn Fn(&mut Executor) -> Result<(), ddim::Error>>;
+
+/// An executor under measurement.
+pub struct Timed {
+    executor: RefCell<Executor>,
+    /// Runs of the plan that count as one.
+    runs: usize,
+    /// Back to the beginning, before each sample.
+    restart: Restart,
+    fastest: Cell<Option<Duration>>,
+}
+
+impl Timed {
+    /// Ready to be measured.
+    pub fn new(executor: Executor, runs: usize, restart: Restart) -> Self {
+        Self { executor: executor.into(), runs, restart, fastest: Cell::new(None) }
+    }
+
+    /// Measures.
+    pub fn iterate(&self, bencher: &mut Bencher<GpuTime>) {
+        let mut executor = self.executor.borrow_mut();
+        bencher.iter_custom(|times| {
+            (self.restart)(&mut executor).expect("the device works");
+            let runs = times as usize * self.runs;
+            let time = executor.time(runs).expect("the device works");
+            let each = time.div_f64(times as f64);
+            self.fastest.set(self.fastest.get().map(|known| known.min(each)).or(Some(each)));
+            time
+        });
+    }
+
+    /// The shortest time so far.
+    pub fn fastest(&self) -> Option<Duration> {
+        self.fastest.get()
     }
 }
 

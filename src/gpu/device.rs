@@ -24,10 +24,12 @@ pub struct AdapterReport {
     pub target: Target,
     /// Whether kernels can be timed inside a pass.
     pub timestamps: bool,
-    /// Largest buffer, bytes.
-    pub max_buffer: u64,
-    /// Workgroup memory, bytes.
-    pub workgroup_memory: u32,
+    /// All limits.
+    pub limits: wgpu::Limits,
+    /// All features.
+    pub features: wgpu::Features,
+    /// Products of small matrices that a subgroup computes together.
+    pub cooperative_matrices: Vec<wgpu::CooperativeMatrixProperties>,
 }
 
 /// An open device. Clones share it.
@@ -100,8 +102,9 @@ pub async fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
         AdapterReport {
             target: target(&info, adapter.features(), &limits),
             timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
-            max_buffer: limits.max_buffer_size,
-            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            features: adapter.features(),
+            cooperative_matrices: adapter.cooperative_matrix_properties(),
+            limits,
             info,
         }
     };

@@ -85,7 +85,7 @@ fn arithmetic(gpu: &Gpu) -> Result<f64, Error> {
         let params = roofline::Params { rounds, factor: 1.0, addend: 1.0 };
         let kernel = roofline::Forward { y };
         let dispatch = kernel.dispatch(params, overrides, [workgroups, 1, 1]);
-        let mut executor = Executor::new(gpu, plan(dispatch, vec![of]))?;
+        let mut executor = Executor::new(gpu, plan(vec![dispatch], vec![of]))?;
         let time = best(&mut executor)?;
         if time < LONG_ENOUGH && rounds < 1 << 16 {
             rounds *= 4;
@@ -125,7 +125,7 @@ fn traffic(gpu: &Gpu) -> Result<f64, Error> {
     let blocks = (bytes / 16) as u32;
     let grid = fold(blocks.div_ceil(overrides.workgroup) as usize);
     let dispatch = copy::Forward { x, y }.dispatch(copy::Params { blocks }, overrides, grid);
-    let mut executor = Executor::new(gpu, plan(dispatch, vec![of, of]))?;
+    let mut executor = Executor::new(gpu, plan(vec![dispatch], vec![of, of]))?;
     // Pages that were never written may all be one.
     let numbers: Vec<f32> = (0..bytes / 4).map(|i| i as f32).collect();
     executor.write(x, &numbers)?;
@@ -134,7 +134,7 @@ fn traffic(gpu: &Gpu) -> Result<f64, Error> {
 }
 
 /// The shortest of several runs, the first of which compiles.
-fn best(executor: &mut Executor) -> Result<Duration, Error> {
+pub(super) fn best(executor: &mut Executor) -> Result<Duration, Error> {
     executor.run(1)?;
     let mut best = Duration::MAX;
     for _ in 0..REPEATS {
@@ -143,8 +143,8 @@ fn best(executor: &mut Executor) -> Result<Duration, Error> {
     Ok(best)
 }
 
-/// A plan of one dispatch, each value in a buffer of its own.
-fn plan(dispatch: Dispatch, types: Vec<TensorType>) -> Plan {
+/// A plan of these dispatches, each value in a buffer of its own.
+pub(super) fn plan(dispatches: Vec<Dispatch>, types: Vec<TensorType>) -> Plan {
     let values: Vec<Value> = (0..types.len()).map(Value::new).collect();
     let place = |value: &Value| Some(Placement { buffer: value.index(), offset: 0 });
     let buffer =
@@ -156,7 +156,7 @@ fn plan(dispatch: Dispatch, types: Vec<TensorType>) -> Plan {
         buffers,
         prepare: Vec::new(),
         choices: Default::default(),
-        dispatches: vec![dispatch],
+        dispatches,
         inputs: values.clone(),
         held: Vec::new(),
         outputs: values,

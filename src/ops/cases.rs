@@ -1,8 +1,10 @@
 //! Cases as data: each op's file lists its own.
 use super::{Op, Operator};
 use crate::{
+    error::Error,
+    graph::Graph,
     reference::Tensor,
-    value::{ElementType, TensorType},
+    value::{ElementType, TensorType, Value},
 };
 
 /// What an operand of a case is filled with.
@@ -175,6 +177,17 @@ impl Case {
         // The smallest normal f16 is 2^-14: below it the spacing no longer shrinks.
         let floor = if of.element == ElementType::F16 { 2_f64.powi(-25) } else { 0.0 };
         storage * want.abs() + floor + 4.0 * arithmetic * (self.terms as f64).sqrt() * max_abs
+    }
+
+    /// The op alone, as a graph: inputs and outputs are its own.
+    ///
+    /// # Errors
+    /// If the case's operands do not fit its op.
+    pub fn graph(&self) -> Result<Graph, Error> {
+        let mut graph = Graph::new();
+        let inputs: Vec<Value> = self.inputs.iter().map(|input| graph.input(input.of)).collect();
+        graph.outputs = graph.push_all(self.op.clone(), &inputs)?;
+        Ok(graph)
     }
 
     /// Types of the outputs.

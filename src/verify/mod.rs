@@ -12,12 +12,11 @@ pub use cases::{CasesError, reference_cases};
 use crate::{
     error::Error,
     gpu::{Executor, Gpu, GpuError},
-    graph::Graph,
     ops::{Case, Operator},
     passes,
     plan::{Choose, Tabled},
     reference::Tensor,
-    value::{ElementType, TensorType, Value},
+    value::{ElementType, TensorType},
 };
 use std::fmt;
 
@@ -178,10 +177,7 @@ pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
 /// # Errors
 /// As [`check_case`].
 pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<(), CaseError> {
-    let mut graph = Graph::new();
-    let inputs: Vec<Value> = case.inputs.iter().map(|input| graph.input(input.of)).collect();
-    let outputs = graph.push_all(case.op.clone(), &inputs)?;
-    graph.outputs.clone_from(&outputs);
+    let graph = case.graph()?;
     let mut plan = passes::compile_with(&graph, gpu.target(), choose)?;
     for buffer in &mut plan.buffers {
         buffer.bytes += SENTINEL;
@@ -189,7 +185,7 @@ pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<()
     let mut executor = Executor::new(gpu, plan)?;
     executor.poison()?;
     let tensors = case.tensors();
-    for ((&value, input), tensor) in inputs.iter().zip(&case.inputs).zip(&tensors) {
+    for ((&value, input), tensor) in graph.inputs.iter().zip(&case.inputs).zip(&tensors) {
         if input.of.element == ElementType::U32 {
             executor
                 .write_u32(value, &tensor.data.iter().map(|&x| x as u32).collect::<Vec<_>>())?;
@@ -199,7 +195,7 @@ pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<()
     }
     executor.run(1)?;
     let wanted = case.op.reference(&tensors.iter().collect::<Vec<_>>());
-    for (output, (&value, want)) in outputs.iter().zip(&wanted).enumerate() {
+    for (output, (&value, want)) in graph.outputs.iter().zip(&wanted).enumerate() {
         let of = graph.type_of(value);
         let raw = executor.read_raw(value)?;
         let got = decode(of, &raw);

@@ -58,6 +58,8 @@ pub enum Command {
     Plan(Plan),
     /// Time every kernel of a model on this device
     Profile(Profile),
+    /// Measure this device, a stage at a time: what scripts/measure-gpu runs
+    Measure(Measure),
     /// Check this device and driver against references computed in 64 bits
     Verify(Verify),
 }
@@ -267,6 +269,54 @@ pub struct Profile {
     /// Write the launches as a trace in Chrome's format
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+}
+
+/// Measure this device, a stage at a time.
+///
+/// scripts/measure-gpu runs the stages one after another, each under a time limit. A stage writes
+/// STAGE.json below --out after every row, so that one which is stopped leaves what it has; `report`
+/// makes report.json and report.md of all. Kernels that failed in `ops` are not used by later stages.
+#[derive(Args)]
+pub struct Measure {
+    /// What to measure
+    #[arg(value_enum, value_name = "STAGE")]
+    pub stage: Stage,
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The short form: small shapes, one repeat, on any adapter
+    #[arg(long)]
+    pub rehearse: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// Adapter, driver, limits, cooperative matrices; fails unless it is a hardware GPU
+    Device,
+    /// Multiply-adds, copy, launches; run-time checks on and off
+    Ceilings,
+    /// Every op's own cases, by each kernel family
+    Ops,
+    /// Reference cases in tests/cases and tests/cases_unet
+    Cases,
+    /// Products of matrices and linear layers, with their gradients
+    Products,
+    /// Convolutions and their gradients
+    Convolutions,
+    /// Attention and its gradient
+    Attention,
+    /// Group norms and their gradients
+    Norms,
+    /// Small graphs, fused and unfused
+    Fusions,
+    /// A sampling step of the CIFAR-10 U-Net, by kernel
+    Unet,
+    /// A training step of it
+    Training,
+    /// Fifty steps of DDIM
+    Ddim,
+    /// All of it, as JSON and Markdown
+    Report,
 }
 
 /// Check this device and driver against references computed in 64 bits.

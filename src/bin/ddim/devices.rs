@@ -69,8 +69,11 @@ pub fn run(device: &Device) -> Result<(), Failure> {
             ("f16 storage", yes(report.target.f16)),
             ("timestamps", yes(report.timestamps)),
             ("largest binding", mebibytes(report.target.max_binding)),
-            ("largest buffer", mebibytes(report.max_buffer)),
-            ("workgroup memory", format!("{} KiB", report.workgroup_memory >> 10)),
+            ("largest buffer", mebibytes(report.limits.max_buffer_size)),
+            (
+                "workgroup memory",
+                format!("{} KiB", report.limits.max_compute_workgroup_storage_size >> 10),
+            ),
         ];
         for (what, value) in rows {
             writeln!(out, "    {what:<17} {value}")?;

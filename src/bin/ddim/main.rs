@@ -7,6 +7,7 @@ mod devices;
 mod failure;
 mod files;
 mod fit;
+mod measure;
 mod pictures;
 mod plan;
 mod presets;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
         Command::Profile(arguments) => profile::run(&cli.device, arguments),
+        Command::Measure(arguments) => measure::run(&cli.device, arguments),
         Command::Verify(arguments) => verify::run(&cli.device, arguments),
     };
     match result {

@@ -1,0 +1,124 @@
+//! The adapter, and what it does at most.
+use super::{Run, record::Row};
+use crate::{
+    cli::{self, Stage},
+    devices::describe,
+    failure::Failure,
+};
+use ddim::{
+    gpu::{Overhead, Roofline, adapters, with_checks},
+    ops,
+    works::{self, Way},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Launches that are timed together.
+const LAUNCHES: usize = 1000;
+
+/// What there is to measure.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Adapter {
+    /// Name, kind, API and driver in a line.
+    pub adapter: String,
+    /// Whether it runs on the CPU.
+    pub software: bool,
+    /// The subgroup's size, if it is fixed.
+    subgroup: Option<u32>,
+    /// All limits by name.
+    limits: BTreeMap<String, String>,
+    /// All features.
+    features: Vec<String>,
+    /// Products that a subgroup computes together, as the driver lists them.
+    pub cooperative_matrices: Vec<String>,
+}
+
+/// What it does at most.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// f32, a multiply-add counted as two, in registers.
+    pub flops_per_second: f64,
+    /// Read and written by a copy.
+    pub bytes_per_second: f64,
+    /// Seconds of a tiny launch that waits for the one before, and with run-time checks.
+    pub dependent_launch: [f64; 2],
+    /// Seconds of one that does not.
+    pub independent_launch: [f64; 2],
+}
+
+impl Ceilings {
+    /// As the library has them.
+    pub fn roofline(&self) -> Roofline {
+        let Self { flops_per_second, bytes_per_second, .. } = *self;
+        Roofline { flops_per_second, bytes_per_second }
+    }
+}
+
+/// Writes down the adapter; an error if it is none of hardware and this is no rehearsal.
+pub fn device(run: &Run, asked: &cli::Device) -> Result<(), Failure> {
+    let mut sheet = run.sheet(Stage::Device, Adapter::default())?;
+    let info = run.gpu.info();
+    let found = pollster::block_on(adapters(&asked.options())).into_iter();
+    let mut found = found.filter(|report| report.info.name == info.name);
+    let Some(report) = found.find(|report| report.info.backend == info.backend) else {
+        return Err(Failure::Usage(format!("{} is no longer there", info.name)));
+    };
+    // Their printed form has one `name: value` after another.
+    let limits = format!("{:#?}", report.limits);
+    let limits =
+        limits.lines().filter_map(|line| line.trim().trim_end_matches(',').split_once(": "));
+    sheet.facts = Adapter {
+        adapter: describe(&run.gpu),
+        software: report.target.software,
+        subgroup: report.target.subgroup,
+        limits: limits.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        features: report.features.iter_names().map(|(name, _)| name.to_owned()).collect(),
+        cooperative_matrices: report
+            .cooperative_matrices
+            .iter()
+            .map(|p| {
+                let (m, n, k) = (p.m_size, p.n_size, p.k_size);
+                format!("{m}x{n}x{k} {:?} to {:?}", p.ab_type, p.cr_type).to_lowercase()
+            })
+            .collect(),
+    };
+    sheet.save()?;
+    println!("{}", sheet.facts.adapter);
+    if sheet.facts.software && !run.rehearse {
+        return Err(Failure::Usage(format!(
+            "{} is no hardware GPU: its figures are none; --rehearse measures it all the same",
+            info.name
+        )));
+    }
+    Ok(())
+}
+
+/// Measures them.
+pub fn ceilings(run: &Run) -> Result<(), Failure> {
+    let mut sheet = run.sheet(Stage::Ceilings, Ceilings::default())?;
+    let roofline = Roofline::measure(&run.gpu)?;
+    let [plain, checked] =
+        [false, true].map(|checked| Overhead::measure(&run.gpu, LAUNCHES, checked));
+    let (plain, checked) = (plain?, checked?);
+    sheet.facts = Ceilings {
+        flops_per_second: roofline.flops_per_second,
+        bytes_per_second: roofline.bytes_per_second,
+        dependent_launch: [plain.dependent, checked.dependent].map(|time| time.as_secs_f64()),
+        independent_launch: [plain.independent, checked.independent].map(|time| time.as_secs_f64()),
+    };
+    sheet.save()?;
+    // The same product with and without checks.
+    let extent = if run.rehearse { 64 } else { 4096 };
+    let work = works::products(&[extent], &ops::cases())?.into_iter().next();
+    let Some(work) = work else { return Ok(()) };
+    for Way { name, plan } in work.ways(run.gpu.target()) {
+        let plan = plan?;
+        for (plan, checks) in [(plan.clone(), ""), (with_checks(plan), ", checked")] {
+            let name = format!("{name}{checks}");
+            let row = Row::of(&work.title(), &name, &plan, work.cost);
+            let mut executor = work.executor(&run.gpu, plan)?;
+            sheet.add(run.repeats.device(&mut executor, row)?)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! What a stage writes: a sheet of rows, whole on disk after each.
+use crate::{failure::Failure, files};
+use ddim::plan::{Cost, Dispatch, Plan};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// One measured time.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Row {
+    /// What was timed.
+    pub name: String,
+    /// How it was computed: a kernel family, fused or unfused, another engine.
+    pub way: String,
+    /// Whether lowering chooses this way by itself.
+    #[serde(default)]
+    pub chosen: bool,
+    /// Median.
+    pub seconds: f64,
+    /// Shortest and longest.
+    pub spread: [f64; 2],
+    /// Arithmetic of one run.
+    #[serde(default)]
+    pub flops: u64,
+    /// Least traffic of one run.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Launches of one run.
+    #[serde(default)]
+    pub launches: usize,
+    /// Workgroups of the largest grid.
+    #[serde(default)]
+    pub workgroups: u64,
+    /// Kernels that run.
+    #[serde(default)]
+    pub kernels: BTreeSet<String>,
+}
+
+impl Row {
+    /// A row without times.
+    pub fn of(name: &str, way: &str, plan: &Plan, cost: Cost) -> Self {
+        let workgroups = |d: &Dispatch| d.workgroups.iter().map(|&n| u64::from(n)).product();
+        Self {
+            name: name.to_owned(),
+            way: way.to_owned(),
+            flops: cost.flops,
+            bytes: cost.bytes,
+            launches: plan.dispatches.len(),
+            workgroups: plan.dispatches.iter().map(workgroups).max().unwrap_or(0),
+            kernels: plan.dispatches.iter().map(kernel).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Its work.
+    pub fn cost(&self) -> Cost {
+        Cost { flops: self.flops, bytes: self.bytes }
+    }
+}
+
+/// What was not measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A stage's results; `T` holds what is no row.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Sheet<T> {
+    #[serde(skip)]
+    path: PathBuf,
+    /// What this stage alone finds out.
+    #[serde(flatten)]
+    pub facts: T,
+    /// Times.
+    #[serde(default)]
+    pub rows: Vec<Row>,
+    /// What does not fit, or takes too long, or was struck out.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+    /// What is still to come; empty when the stage ends by itself.
+    #[serde(default)]
+    pub waiting: Vec<String>,
+}
+
+impl<T: Serialize> Sheet<T> {
+    /// An empty sheet, already on disk.
+    pub fn begin(path: PathBuf, facts: T) -> Result<Self, Failure> {
+        let (rows, left_out, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let sheet = Self { path, facts, rows, left_out, waiting };
+        sheet.save()?;
+        Ok(sheet)
+    }
+
+    /// Writes what there is.
+    pub fn save(&self) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self).map_err(io::Error::from)?;
+        files::write(&self.path, text)
+    }
+
+    /// Says what is to come.
+    pub fn expect(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+        self.waiting = names.into_iter().collect();
+        self.save()
+    }
+
+    /// Adds a time.
+    pub fn add(&mut self, row: Row) -> Result<(), Failure> {
+        println!("{:>12.3} ms  {} ({})", 1e3 * row.seconds, row.name, row.way);
+        self.rows.push(row);
+        self.save()
+    }
+
+    /// Adds what cannot be timed.
+    pub fn leave_out(&mut self, name: &str, reason: impl ToString) -> Result<(), Failure> {
+        let (name, reason) = (name.to_owned(), reason.to_string());
+        println!("   left out      {name}: {reason}");
+        self.left_out.push(LeftOut { name, reason });
+        self.save()
+    }
+
+    /// One of those to come is done.
+    pub fn done(&mut self, name: &str) -> Result<(), Failure> {
+        self.waiting.retain(|other| other != name);
+        self.save()
+    }
+}
+
+/// Shader and entry point.
+pub fn kernel(dispatch: &Dispatch) -> String {
+    format!("{}.{}", dispatch.kernel.shader, dispatch.kernel.entry)
+}
+
+/// A file of the run, if it is there.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let parsed = serde_json::from_slice(&bytes);
+            parsed.map(Some).map_err(|error| Failure::file(path, error))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::file(path, error)),
+    }
+}

@@ -1,0 +1,55 @@
+//! What a launch costs that computes nothing, and what run-time checks cost.
+use super::{
+    Executor, Gpu,
+    roofline::{best, plan},
+};
+use crate::{
+    error::Error,
+    plan::{Dispatch, Plan},
+    shaders::copy,
+    value::{TensorType, Value},
+};
+use std::time::Duration;
+
+/// Time of a tiny launch among many in one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overhead {
+    /// Where each reads what the one before it wrote: with a barrier between.
+    pub dependent: Duration,
+    /// Where each writes a buffer of its own.
+    pub independent: Duration,
+}
+
+impl Overhead {
+    /// Measures launches of one workgroup that copies 16 bytes, with run-time checks if `checked`.
+    /// Waits.
+    ///
+    /// # Errors
+    /// If the device refuses the work or is lost.
+    pub fn measure(gpu: &Gpu, launches: usize, checked: bool) -> Result<Self, Error> {
+        let copy = |from: usize, to: usize| {
+            let kernel = copy::Forward { x: Value::new(from), y: Value::new(to) };
+            kernel.dispatch(copy::Params { blocks: 1 }, copy::Overrides::default(), [1, 1, 1])
+        };
+        let each = |dispatches: Vec<Dispatch>, values: usize| -> Result<Duration, Error> {
+            let plan = plan(dispatches, vec![TensorType::f32(&[4]); values]);
+            let plan = if checked { with_checks(plan) } else { plan };
+            let mut executor = Executor::new(gpu, plan)?;
+            executor.write(Value::new(0), &[1.0, 2.0, 3.0, 4.0])?;
+            Ok(best(&mut executor)?.div_f64(launches.max(1) as f64))
+        };
+        let chain = (0..launches).map(|n| copy(n % 2, (n + 1) % 2)).collect();
+        let fan = (0..launches).map(|n| copy(0, n + 1)).collect();
+        Ok(Self { dependent: each(chain, 2)?, independent: each(fan, launches + 1)? })
+    }
+}
+
+/// The same plan with the run-time checks that a caller's own WGSL gets: indices clamped, loops
+/// bounded, workgroup memory zeroed. In debug builds every plan has the first two.
+pub fn with_checks(mut plan: Plan) -> Plan {
+    for dispatch in plan.prepare.iter_mut().chain(&mut plan.dispatches) {
+        // Under this name it is none of the crate's shaders.
+        dispatch.kernel.shader = format!("checked {}", dispatch.kernel.shader).into();
+    }
+    plan
+}

@@ -1,0 +1,64 @@
+//! Every kernel family that lowering may choose.
+use crate::{
+    error::Error,
+    graph::Graph,
+    passes,
+    plan::{self, Candidate, Choose, Plan, Target},
+};
+use std::cell::{Cell, RefCell};
+
+/// Takes the candidate of this rank, or the last.
+#[derive(Debug)]
+pub struct Ranked {
+    rank: usize,
+    offered: Cell<usize>,
+    chosen: RefCell<Vec<&'static str>>,
+}
+
+impl Choose for Ranked {
+    fn choose(&self, _: &Target, _: &plan::Work, _: &str, candidates: &[Candidate]) -> usize {
+        self.offered.set(self.offered.get().max(candidates.len()));
+        let index = self.rank.min(candidates.len() - 1);
+        self.chosen.borrow_mut().push(candidates[index].name);
+        index
+    }
+}
+
+/// A way of lowering a graph.
+#[derive(Debug)]
+pub struct Family {
+    /// Names of the candidates taken; `only` where there is no choice.
+    pub name: String,
+    /// What runs, or why it does not fit the target.
+    pub plan: Result<Plan, Error>,
+    /// Lowers any graph so.
+    pub choice: Ranked,
+}
+
+/// The different ways of lowering a graph for `target`, the one that lowering chooses by itself
+/// first.
+pub fn families(graph: &Graph, target: &Target) -> Vec<Family> {
+    let mut found: Vec<Family> = Vec::new();
+    for rank in 0.. {
+        let choice = Ranked { rank, offered: Cell::new(1), chosen: RefCell::default() };
+        let plan = passes::compile_with(graph, target, &choice);
+        let last = rank + 1 >= choice.offered.get();
+        let hash = plan.as_ref().map_or(0, Plan::hash);
+        let known = |other: &Family| other.plan.as_ref().is_ok_and(|plan| plan.hash() == hash);
+        if !found.iter().any(known) {
+            let mut names = choice.chosen.borrow().clone();
+            names.dedup();
+            let name = if names.is_empty() { "only".to_owned() } else { names.join("+") };
+            found.push(Family { name, plan, choice });
+        }
+        if last {
+            break;
+        }
+    }
+    if let Ok(chosen) = passes::compile(graph, target) {
+        let chosen = chosen.hash();
+        // Stable: the others stay in the order in which they were offered.
+        found.sort_by_key(|way| way.plan.as_ref().map_or(0, Plan::hash) != chosen);
+    }
+    found
+}

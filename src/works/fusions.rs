@@ -1,0 +1,191 @@
+//! A small graph for each fusion, to be compared with itself unfused.
+use super::Work;
+use crate::{
+    error::Error,
+    graph::Graph,
+    ops::{Add, AddEmbedding, Concat, Conv2d, GroupNorm, Linear, Silu, UpsampleNearest},
+    passes,
+    value::{TensorType, Value},
+};
+
+const CONV: Conv2d = Conv2d { stride: 1, padding: [1; 4] };
+
+/// A graph under construction, of images with these extents.
+struct Builder {
+    graph: Graph,
+    batch: usize,
+    side: usize,
+    channels: usize,
+}
+
+/// Graphs of images `[batch, side, side, channels]`, one for each fusion, then a block of all.
+///
+/// # Errors
+/// If the channels are no multiple of the groups, 8.
+pub fn fusions(extents: [usize; 3]) -> Result<Vec<Work>, Error> {
+    type Build = fn(&mut Builder) -> Result<(), Error>;
+    let builds: [(&str, Build); 11] = [
+        ("norm and silu", Builder::norm_alone),
+        ("upsampling read in place", Builder::upsampling),
+        ("norm and silu where read", Builder::prologue),
+        ("concatenation read in place", Builder::concatenation),
+        ("embedding added where written", Builder::embedding),
+        ("residual added where written", Builder::residual),
+        ("moments where written", Builder::moments),
+        ("silu of a linear layer", Builder::activation),
+        ("projections of an embedding as one", Builder::projections),
+        ("gradients through norm and silu", Builder::gradients),
+        ("residual block", Builder::block),
+    ];
+    let [batch, side, channels] = extents;
+    let work = |(name, build): (&str, Build)| {
+        let mut builder = Builder { graph: Graph::new(), batch, side, channels };
+        build(&mut builder)?;
+        let name = format!("{name} {batch}x{side}x{side}x{channels}");
+        Ok(Work::fusion(name, builder.graph))
+    };
+    builds.into_iter().map(work).collect()
+}
+
+impl Builder {
+    fn image(&mut self, side: usize, channels: usize) -> Value {
+        self.graph.input(TensorType::f32(&[self.batch, side, side, channels]))
+    }
+
+    fn x(&mut self) -> Value {
+        self.image(self.side, self.channels)
+    }
+
+    fn row(&mut self) -> Value {
+        self.graph.input(TensorType::f32(&[self.batch, self.channels]))
+    }
+
+    /// With a bias, the weights held.
+    fn conv(&mut self, x: Value) -> Result<Value, Error> {
+        let (from, to) = (self.graph.type_of(x).shape.last(), self.channels);
+        let weight = self.graph.hold(TensorType::f32(&[3, 3, from, to]));
+        let bias = self.graph.hold(TensorType::f32(&[to]));
+        self.graph.push(CONV, &[x, weight, bias])
+    }
+
+    fn linear(&mut self, x: Value) -> Result<Value, Error> {
+        let (from, to) = (self.graph.type_of(x).shape.last(), self.channels);
+        let weight = self.graph.hold(TensorType::f32(&[from, to]));
+        let bias = self.graph.hold(TensorType::f32(&[to]));
+        self.graph.push(Linear, &[x, weight, bias])
+    }
+
+    fn norm(&mut self, x: Value) -> Result<Value, Error> {
+        let channels = self.graph.type_of(x).shape.last();
+        let [weight, bias] = [(); 2].map(|()| self.graph.hold(TensorType::f32(&[channels])));
+        self.graph.push(GroupNorm { groups: 8, eps: 1e-6.into() }, &[x, weight, bias])
+    }
+
+    fn norm_silu(&mut self, x: Value) -> Result<Value, Error> {
+        let y = self.norm(x)?;
+        self.graph.push(Silu, &[y])
+    }
+
+    fn give(&mut self, outputs: &[Value]) {
+        self.graph.outputs = outputs.to_vec();
+    }
+
+    fn norm_alone(&mut self) -> Result<(), Error> {
+        let x = self.x();
+        let y = self.norm_silu(x)?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn upsampling(&mut self) -> Result<(), Error> {
+        let x = self.image(self.side / 2, self.channels);
+        let x = self.graph.push(UpsampleNearest, &[x])?;
+        let y = self.conv(x)?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn prologue(&mut self) -> Result<(), Error> {
+        let x = self.x();
+        let x = self.norm_silu(x)?;
+        let y = self.conv(x)?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn concatenation(&mut self) -> Result<(), Error> {
+        let (x0, x1) = (self.x(), self.x());
+        let x = self.graph.push(Concat, &[x0, x1])?;
+        let x = self.norm_silu(x)?;
+        let y = self.conv(x)?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn embedding(&mut self) -> Result<(), Error> {
+        let (x, embedding) = (self.x(), self.row());
+        let y = self.conv(x)?;
+        let y = self.graph.push(AddEmbedding, &[y, embedding])?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn residual(&mut self) -> Result<(), Error> {
+        let (x, residual) = (self.x(), self.x());
+        let y = self.conv(x)?;
+        let y = self.graph.push(Add, &[y, residual])?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn moments(&mut self) -> Result<(), Error> {
+        let x = self.x();
+        let y = self.conv(x)?;
+        let z = self.norm_silu(y)?;
+        self.give(&[y, z]);
+        Ok(())
+    }
+
+    fn activation(&mut self) -> Result<(), Error> {
+        let x = self.x();
+        let y = self.linear(x)?;
+        let y = self.graph.push(Silu, &[y])?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn projections(&mut self) -> Result<(), Error> {
+        let (mut x, embedding) = (self.x(), self.row());
+        for _ in 0..4 {
+            let projected = self.linear(embedding)?;
+            x = self.conv(x)?;
+            x = self.graph.push(AddEmbedding, &[x, projected])?;
+        }
+        self.give(&[x]);
+        Ok(())
+    }
+
+    fn gradients(&mut self) -> Result<(), Error> {
+        let x = self.x();
+        let y = self.norm_silu(x)?;
+        let y = self.conv(y)?;
+        let dy = self.x();
+        let of: Vec<Value> = self.graph.inputs.iter().copied().filter(|v| *v != dy).collect();
+        let gradients = passes::gradient(&mut self.graph, y, dy, &of)?;
+        let outputs: Vec<Value> = gradients.into_iter().flatten().chain([y]).collect();
+        self.give(&outputs);
+        Ok(())
+    }
+
+    fn block(&mut self) -> Result<(), Error> {
+        let (x, embedding) = (self.x(), self.row());
+        let y = self.norm_silu(x)?;
+        let y = self.conv(y)?;
+        let y = self.graph.push(AddEmbedding, &[y, embedding])?;
+        let y = self.norm_silu(y)?;
+        let y = self.conv(y)?;
+        let y = self.graph.push(Add, &[y, x])?;
+        self.give(&[y]);
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! The equations and whole steps of two U-Nets.
+use super::{PERIOD, Work};
+use crate::{
+    diffusion::{SamplingGraph, schedule::SchedulerConfig},
+    error::Error,
+    gpu::{Executor, Gpu},
+    graph::{Equation, Graph},
+    ops::{Case, Counter, Input, Op},
+    passes,
+    plan::{Plan, Target},
+    training::{Given, TrainingGraph, TrainingOptions},
+    unet::{ArenaLayout, UNet, UNetConfig},
+    value::{TensorType, Value},
+};
+use std::borrow::Cow;
+
+/// A U-Net that is timed.
+#[derive(Clone, Debug)]
+pub struct Model {
+    name: &'static str,
+    unet: UNet,
+    size: [usize; 2],
+}
+
+/// A step of a model, and what it starts from.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The step.
+    pub graph: Graph,
+    /// Written once.
+    weights: Vec<(Value, Vec<f32>)>,
+    /// Written before each run: images and the counter.
+    images: Vec<(Value, Vec<f32>)>,
+    counter: Value,
+}
+
+impl Model {
+    /// Steps of a trajectory.
+    pub const TRAJECTORY: usize = 50;
+
+    /// The U-Net that DDPM has for CIFAR-10 (Ho, Jain, Abbeel 2020): 35.7 million parameters.
+    ///
+    /// # Errors
+    /// None: the configuration is part of the crate.
+    pub fn cifar10() -> Result<Self, Error> {
+        Self::parse("cifar10", include_str!("../../benches/models/cifar10.json"))
+    }
+
+    /// The U-Net of `ddim demo`: 0.7 million parameters, on images of 8x8.
+    ///
+    /// # Errors
+    /// None: the configuration is part of the crate.
+    pub fn digits() -> Result<Self, Error> {
+        Self::parse("digits", include_str!("../../benches/models/digits.json"))
+    }
+
+    fn parse(name: &'static str, config: &str) -> Result<Self, Error> {
+        let unet = UNet::new(UNetConfig::parse(config)?)?;
+        let size = unet.config().sample_size.map_or([32; 2], |size| size.sides().into());
+        Ok(Self { name, unet, size })
+    }
+
+    /// `cifar10-b8`
+    pub fn title(&self, batch: usize) -> String {
+        format!("{}-b{batch}", self.name)
+    }
+
+    /// Every op of a training and of a sampling step, plain and fused.
+    ///
+    /// # Errors
+    /// If the model cannot be built for the target.
+    pub fn works(&self, batch: usize, target: &Target, cases: &[Case]) -> Result<Vec<Work>, Error> {
+        let training = passes::simplify(&self.training_graph(batch, target)?.graph);
+        let sampling = passes::simplify(&self.sampling_graph(batch, target)?.graph);
+        let mut works = Vec::new();
+        for graph in [&training, &passes::fuse(&training)?, &passes::fuse(&sampling)?] {
+            works.extend(equations(&self.title(batch), graph, cases)?);
+        }
+        Ok(works)
+    }
+
+    /// A training step from the first.
+    ///
+    /// # Errors
+    /// If the model cannot be built for the target.
+    pub fn training(&self, batch: usize, target: &Target) -> Result<Step, Error> {
+        let TrainingGraph { graph, x0, coefficients, counter, state, .. } =
+            self.training_graph(batch, target)?;
+        let arenas = self.weights(target)?;
+        let weights = [&state[0], &state[3]].into_iter();
+        let weights = weights.flat_map(|values| values.iter().copied().zip(arenas.clone()));
+        let mut weights: Vec<_> = weights.collect();
+        weights
+            .push((coefficients, numbers(Input::uniform(graph.type_of(coefficients), 0.2, 0.8))));
+        let images = vec![(x0, numbers(Input::uniform(graph.type_of(x0), -1.0, 1.0)))];
+        Ok(Step { graph, weights, images, counter })
+    }
+
+    /// A step of DDIM along [`Model::TRAJECTORY`], from noise.
+    ///
+    /// # Errors
+    /// If the model cannot be built for the target.
+    pub fn sampling(&self, batch: usize, target: &Target) -> Result<Step, Error> {
+        let SamplingGraph { graph, x, table, counter, arenas, .. } =
+            self.sampling_graph(batch, target)?;
+        let mut weights: Vec<_> = arenas.into_iter().zip(self.weights(target)?).collect();
+        let rows = SchedulerConfig::default().ddim(Self::TRAJECTORY, 0.0)?.rows();
+        weights.push((table, rows));
+        let images = vec![(x, numbers(Input::normal(graph.type_of(x))))];
+        Ok(Step { graph, weights, images, counter })
+    }
+
+    fn layout(&self, target: &Target) -> Result<ArenaLayout, Error> {
+        Ok(ArenaLayout::new(self.unet.parameters()?, target.max_binding))
+    }
+
+    fn weights(&self, target: &Target) -> Result<Vec<Vec<f32>>, Error> {
+        Ok(self.layout(target)?.fill(|spec| Cow::Owned(spec.initialise(0))))
+    }
+
+    fn training_graph(&self, batch: usize, target: &Target) -> Result<TrainingGraph, Error> {
+        let options = TrainingOptions { batch, ..TrainingOptions::default() };
+        let timesteps = SchedulerConfig::default().num_train_timesteps;
+        let layout = self.layout(target)?;
+        TrainingGraph::new(&self.unet, &layout, self.size, timesteps, &options, Given::Nothing)
+    }
+
+    fn sampling_graph(&self, batch: usize, target: &Target) -> Result<SamplingGraph, Error> {
+        let ([height, width], layout) = (self.size, self.layout(target)?);
+        let size = [batch, height, width];
+        SamplingGraph::new(&self.unet, &layout, size, Self::TRAJECTORY, false)
+    }
+}
+
+impl Step {
+    /// An executor of a plan of this step, ready to run.
+    ///
+    /// # Errors
+    /// If the device refuses a kernel or has no memory left.
+    pub fn executor(&self, gpu: &Gpu, plan: Plan) -> Result<Executor, Error> {
+        let mut executor = Executor::new(gpu, plan)?;
+        for (value, contents) in &self.weights {
+            executor.write(*value, contents)?;
+        }
+        self.restart(&mut executor)?;
+        Ok(executor)
+    }
+
+    /// Back to the images and the counter of the beginning.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn restart(&self, executor: &mut Executor) -> Result<(), Error> {
+        for (value, contents) in &self.images {
+            executor.write(*value, contents)?;
+        }
+        executor.write_u32(self.counter, &Counter::default().words())
+    }
+}
+
+/// An operand's numbers.
+fn numbers(input: Input) -> Vec<f32> {
+    let elements = input.of.shape.elements();
+    let some = Input { of: TensorType::f32(&[elements.min(PERIOD)]), ..input };
+    let some = some.tensor(1).data;
+    some.iter().cycle().take(elements).map(|&x| x as f32).collect()
+}
+
+/// The equations of a graph, one work each; what only says where a tensor lies runs nothing.
+///
+/// # Errors
+/// None of a graph that holds them.
+pub fn equations(whose: &str, graph: &Graph, cases: &[Case]) -> Result<Vec<Work>, Error> {
+    let runs = |equation: &&Equation| !matches!(equation.op, Op::View(_) | Op::Pack(_));
+    let work = |Equation { op, inputs, .. }: &Equation| {
+        let types: Vec<TensorType> = inputs.iter().map(|value| graph.type_of(*value)).collect();
+        Work::of(whose, op, &types, cases)
+    };
+    graph.equations.iter().filter(runs).map(work).collect()
+}
