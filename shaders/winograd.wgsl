@@ -1,8 +1,10 @@
 // 3x3 convolution of stride 1 by minimal filtering F(2x4, 3x3): Lavin and Gray 2016, "Fast Algorithms for Convolutional
-// Neural Networks", eq. 8 to 12.  A tile of 2 x 4 pixels of y takes 24 products per pair of channels instead of 72:
+// Neural Networks", eq. 8 to 12.  A tile of 2 x 4 pixels of y takes 24 products per pair of channels instead of 72, or
+// a NARROW one of 2 x 2 pixels 16 instead of 36:
 //   y = A' [(G g G') * (B' d B)] A,  dweight = G' [(B' d B) * (A dy A')] G  summed over the tiles,
 // one matrix product over the channels, or the tiles, for each of the 24 places.  Along a column the points are 0, 1, -1
 // and infinity; along a row 0, 3/4, -3/4, 3/2, -3/2 and infinity, whose rounding error is a third of that of 0, 1, -1, 2, -2.
+// A narrow tile has the points of a column along its rows too, and about half the error.
 // Tiling: an invocation owns four channels of one tile (of two tiles, one below the other, in `output`).
 // import: silu
 
@@ -82,6 +84,8 @@ override HAS_AFFINE: bool = false;
 override SILU: bool = false;
 override HAS_RESIDUAL: bool = false;
 override HAS_MOMENTS: bool = false;
+// Tiles of 2 x 2 pixels, for `input`, `filters` and `output` without moments.
+override NARROW: bool = false;
 
 // The points of a row are 0, NEAR, -NEAR, FAR, -FAR and infinity.
 const NEAR = 0.75;
@@ -179,6 +183,25 @@ fn gather_row(m: Six) -> Four {
     );
 }
 
+// B' of four pixels, of a column or of a narrow row.
+fn spread_four(d: Four) -> Four {
+    return Four(d.a - d.c, d.b + d.c, d.c - d.b, d.d - d.b);
+}
+
+// G of three weights.
+fn spread_weight_four(first: vec4<f32>, middle: vec4<f32>, last: vec4<f32>) -> Four {
+    return Four(first, 0.5 * ((first + last) + middle), 0.5 * ((first + last) - middle), last);
+}
+
+// Pixels in a row of a tile, and the points there.
+fn tile_columns() -> u32 {
+    return select(4u, 2u, NARROW);
+}
+
+fn points_across() -> u32 {
+    return tile_columns() + 2u;
+}
+
 // What an invocation of `input` reads from.
 struct Source {
     image: u32,
@@ -216,7 +239,14 @@ fn spread_column(source: Source, j: i32) -> Four {
     let d1 = pixel_at(source, 1, j);
     let d2 = pixel_at(source, 2, j);
     let d3 = pixel_at(source, 3, j);
-    return Four(d0 - d2, d1 + d2, d2 - d1, d3 - d1);
+    return spread_four(Four(d0, d1, d2, d3));
+}
+
+fn store_narrow(row: Four, first: u32, place: u32) {
+    spread[first] = row.a;
+    spread[first + place] = row.b;
+    spread[first + 2u * place] = row.c;
+    spread[first + 3u * place] = row.d;
 }
 
 fn store_spread(row: Six, first: u32, place: u32) {
@@ -246,7 +276,7 @@ fn input(
         image,
         c4,
         i32(2u * tile.row) - i32(params.top),
-        i32(4u * tile.column) - i32(params.left),
+        i32(tile_columns() * tile.column) - i32(params.left),
         vec4<f32>(),
         vec4<f32>(),
     );
@@ -258,9 +288,16 @@ fn input(
     let c1 = spread_column(source, 1);
     let c2 = spread_column(source, 2);
     let c3 = spread_column(source, 3);
+    let place = params.batch * params.tiles_down * params.tiles_across * params.in_channels4;
+    if NARROW {
+        store_narrow(spread_four(Four(c0.a, c1.a, c2.a, c3.a)), index, place);
+        store_narrow(spread_four(Four(c0.b, c1.b, c2.b, c3.b)), index + 4u * place, place);
+        store_narrow(spread_four(Four(c0.c, c1.c, c2.c, c3.c)), index + 8u * place, place);
+        store_narrow(spread_four(Four(c0.d, c1.d, c2.d, c3.d)), index + 12u * place, place);
+        return;
+    }
     let column4 = spread_column(source, 4);
     let c5 = spread_column(source, 5);
-    let place = params.batch * params.tiles_down * params.tiles_across * params.in_channels4;
     store_spread(spread_row(c0.a, c1.a, c2.a, c3.a, column4.a, c5.a), index, place);
     store_spread(spread_row(c0.b, c1.b, c2.b, c3.b, column4.b, c5.b), index + 6u * place, place);
     store_spread(spread_row(c0.c, c1.c, c2.c, c3.c, column4.c, c5.c), index + 12u * place, place);
@@ -272,7 +309,14 @@ fn spread_weight_column(j: u32, index: u32, place: u32) -> Four {
     let first = widen_weight(weight[j * place + index]);
     let middle = widen_weight(weight[(3u + j) * place + index]);
     let last = widen_weight(weight[(6u + j) * place + index]);
-    return Four(first, 0.5 * ((first + last) + middle), 0.5 * ((first + last) - middle), last);
+    return spread_weight_four(first, middle, last);
+}
+
+fn store_narrow_weight(row: Four, first: u32, place: u32) {
+    spread_weight[first] = row.a;
+    spread_weight[first + place] = row.b;
+    spread_weight[first + 2u * place] = row.c;
+    spread_weight[first + 3u * place] = row.d;
 }
 
 fn store_spread_weight(row: Six, first: u32, place: u32) {
@@ -304,22 +348,35 @@ fn filters(
     let first = (panel * params.in_channels + c) * params.panel + o4 - panel * params.panel;
     let panels = (params.out_channels4 + params.panel - 1u) / params.panel;
     let step = panels * params.in_channels * params.panel;
+    if NARROW {
+        store_narrow_weight(spread_weight_four(c0.a, c1.a, c2.a), first, step);
+        store_narrow_weight(spread_weight_four(c0.b, c1.b, c2.b), first + 4u * step, step);
+        store_narrow_weight(spread_weight_four(c0.c, c1.c, c2.c), first + 8u * step, step);
+        store_narrow_weight(spread_weight_four(c0.d, c1.d, c2.d), first + 12u * step, step);
+        return;
+    }
     store_spread_weight(spread_weight_row(c0.a, c1.a, c2.a), first, step);
     store_spread_weight(spread_weight_row(c0.b, c1.b, c2.b), first + 6u * step, step);
     store_spread_weight(spread_weight_row(c0.c, c1.c, c2.c), first + 12u * step, step);
     store_spread_weight(spread_weight_row(c0.d, c1.d, c2.d), first + 18u * step, step);
 }
 
-// A' of a column: two pixels.
+// Two pixels of a column, or of a narrow row.
 struct Two {
     upper: vec4<f32>,
     lower: vec4<f32>,
 }
 
+// A' of a column or of a narrow row.
+fn gather_four(m: Four) -> Two {
+    return Two(m.a + (m.b + m.c), (m.b - m.c) + m.d);
+}
+
 fn gather_column(j: u32, first: u32, place: u32) -> Two {
-    let m1 = products[(6u + j) * place + first];
-    let m2 = products[(12u + j) * place + first];
-    return Two(products[j * place + first] + (m1 + m2), (m1 - m2) + products[(18u + j) * place + first]);
+    let points = points_across();
+    let m1 = products[(points + j) * place + first];
+    let m2 = products[(2u * points + j) * place + first];
+    return gather_four(Four(products[j * place + first], m1, m2, products[(3u * points + j) * place + first]));
 }
 
 // Where an invocation of `output` writes to.
@@ -351,7 +408,12 @@ fn store_row(sink: Sink, row: u32, m: Four) -> Four {
     );
 }
 
-// The two rows of a tile.
+fn store_pair(sink: Sink, row: u32, pair: Two) {
+    store_pixel(sink, row, sink.column, pair.upper);
+    store_pixel(sink, row, sink.column + 1u, pair.lower);
+}
+
+// The two rows of a wide tile.
 struct Rows {
     upper: Four,
     lower: Four,
@@ -362,6 +424,11 @@ fn gather_tile(sink: Sink, row: u32, first: u32, place: u32) -> Rows {
     let c1 = gather_column(1u, first, place);
     let c2 = gather_column(2u, first, place);
     let c3 = gather_column(3u, first, place);
+    if NARROW {
+        store_pair(sink, row, gather_four(Four(c0.upper, c1.upper, c2.upper, c3.upper)));
+        store_pair(sink, row + 1u, gather_four(Four(c0.lower, c1.lower, c2.lower, c3.lower)));
+        return Rows();
+    }
     let c4 = gather_column(4u, first, place);
     let c5 = gather_column(5u, first, place);
     return Rows(
@@ -393,7 +460,7 @@ fn output(
     if square.n >= params.batch {
         return;
     }
-    var sink = Sink(params.first + square.n, o4, 4u * square.column, vec4<f32>());
+    var sink = Sink(params.first + square.n, o4, tile_columns() * square.column, vec4<f32>());
     if params.has_bias != 0u {
         sink.addend = bias[o4];
     }

@@ -1,6 +1,9 @@
 //! Lowering of convolutions and linear layers to the two families of product kernels: subgroups
 //! that pass their rows round by shuffles, and tiles in workgroup memory.
-use super::{Extents, winograd};
+use super::{
+    Extents,
+    winograd::{self, Tile},
+};
 use crate::{
     error::Error,
     ops::{
@@ -244,8 +247,9 @@ fn convolve(
             in_order(before, Candidate::new("subgroup", vec![dispatch]), &after).with(packed);
         candidates.push(candidate);
     }
-    if let Some(winograd) = winograd::forward(lowering, extents, &within) {
-        candidates.push(in_order(&[], winograd, &after));
+    for tile in [Tile::Wide, Tile::Narrow] {
+        let winograd = winograd::forward(lowering, tile, extents, &within);
+        candidates.extend(winograd.map(|winograd| in_order(&[], winograd, &after)));
     }
     let kind = if extents.is_product() { Kind::Product } else { kind };
     Ok(lowering.choose(op, work(kind, extents), candidates)?)

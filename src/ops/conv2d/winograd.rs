@@ -8,9 +8,49 @@ use crate::{
     value::{TensorType, Value},
 };
 
-/// Pixels of a tile of `y`, and products per tile and pair of channels.
-const TILE: [usize; 2] = [2, 4];
-const PLACES: usize = 24;
+/// A tile of two rows of `y`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tile {
+    /// Of four pixels each.
+    Wide,
+    /// Of two, with half the rounding error and half as many products again.
+    Narrow,
+}
+
+impl Tile {
+    /// The family's name, and that of its form of a weight.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Wide => "winograd",
+            Self::Narrow => "winograd_narrow",
+        }
+    }
+
+    fn columns(self) -> usize {
+        match self {
+            Self::Wide => 4,
+            Self::Narrow => 2,
+        }
+    }
+
+    /// Products per tile and pair of channels.
+    fn places(self) -> usize {
+        4 * (self.columns() + 2)
+    }
+
+    /// Tiles of the images.
+    fn count(self, extents: &Extents) -> [usize; 3] {
+        let (down, across) = (extents.out_height.div_ceil(2), extents.out_width);
+        [extents.batch, down, across.div_ceil(self.columns())]
+    }
+
+    /// The spread tiles of `images` images, of this many channels.
+    fn spread(self, extents: &Extents, images: usize, channels: usize) -> TensorType {
+        let [_, down, across] = self.count(extents);
+        TensorType::f32(&[self.places(), images * down * across, channels])
+    }
+}
+
 /// Spread tiles that a CPU's caches hold.
 const CACHE_BYTES: u64 = 4 << 20;
 
@@ -19,14 +59,8 @@ fn applies(extents: &Extents) -> bool {
     extents.kernel == [3, 3] && extents.stride == 1
 }
 
-/// Tiles of the images.
-fn tiles(extents: &Extents) -> [usize; 3] {
-    let [height, width] = TILE;
-    [extents.batch, extents.out_height.div_ceil(height), extents.out_width.div_ceil(width)]
-}
-
-fn params(extents: &Extents, lanes: u32, operands: &Operands) -> winograd::Params {
-    let [_, tiles_down, tiles_across] = tiles(extents);
+fn params(tile: Tile, extents: &Extents, lanes: u32, operands: &Operands) -> winograd::Params {
+    let [_, tiles_down, tiles_across] = tile.count(extents);
     let in_channels4 = extents.in_channels.div_ceil(4);
     winograd::Params {
         batch: extents.batch as u32,
@@ -54,15 +88,11 @@ fn grid(invocations: usize) -> [u32; 3] {
     fold(invocations.div_ceil(winograd::Overrides::default().workgroup as usize))
 }
 
-/// The spread tiles of `images` images, of this many channels.
-fn spread(extents: &Extents, images: usize, channels: usize) -> TensorType {
-    let [_, down, across] = tiles(extents);
-    TensorType::f32(&[PLACES, images * down * across, channels])
-}
-
-/// `y` of a convolution, fused or not; none where minimal filtering does not apply.
+/// `y` of a convolution, fused or not; none where minimal filtering does not apply, or its
+/// tensors do not fit a binding.
 pub(super) fn forward(
     lowering: &mut Lowering,
+    tile: Tile,
     extents: &Extents,
     operands: &Operands,
 ) -> Option<Candidate> {
@@ -70,15 +100,15 @@ pub(super) fn forward(
     let lanes = target.subgroup.filter(|_| applies(extents))?;
     // As many images at a time as their spread tiles fit a binding and, on a CPU, its caches.
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
-    let bytes = |channels| spread(extents, 1, channels).bytes();
+    let bytes = |channels| tile.spread(extents, 1, channels).bytes();
     let panels = out_channels.div_ceil(4).div_ceil(lanes as usize);
-    let filters_of = TensorType::f32(&[PLACES, panels, in_channels, 4 * lanes as usize]);
+    let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * lanes as usize]);
     let mut images = target.max_binding / bytes(in_channels.max(out_channels));
     if target.software {
         let cached = CACHE_BYTES.max(filters_of.bytes());
         images = images.min((cached / (bytes(in_channels) + bytes(out_channels))).max(1));
     }
-    if images == 0 {
+    if images == 0 || filters_of.bytes() > target.max_binding {
         return None;
     }
     let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
@@ -86,25 +116,28 @@ pub(super) fn forward(
     let base = winograd::Params {
         embedding_pitch4: operands.embedding_pitch4(lowering),
         embedding_first4: operands.embedding_first4 as u32,
-        ..params(extents, lanes, operands)
+        ..params(tile, extents, lanes, operands)
     };
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
-    let spread_x = lowering.scratch(spread(extents, images, extents.in_channels));
-    let sums = lowering.scratch(spread(extents, images, extents.out_channels));
-    let filters = lowering.packed(operands.weight, "winograd", filters_of);
-    let overrides = winograd::Overrides { silu: operands.silu, ..Default::default() };
+    let spread_x = lowering.scratch(tile.spread(extents, images, extents.in_channels));
+    let sums = lowering.scratch(tile.spread(extents, images, extents.out_channels));
+    let filters = lowering.packed(operands.weight, tile.name(), filters_of);
+    let plain = winograd::Overrides { narrow: tile == Tile::Narrow, ..Default::default() };
+    let overrides = winograd::Overrides { silu: operands.silu, ..plain };
+    // A square of pixels is two wide tiles.
+    let moments = moments.filter(|_| tile == Tile::Wide);
 
     let mut dispatches = Vec::new();
     for first in (0..extents.batch).step_by(images) {
         let batch = images.min(extents.batch - first);
         let params = winograd::Params { batch: batch as u32, first: first as u32, ..base };
-        let [_, down, across] = tiles(extents);
+        let [_, down, across] = tile.count(extents);
         let rows = batch * down * across;
         let input = winograd::Input { x0, x1, affine, spread: spread_x };
         let in_channels4 = base.in_channels4 as usize;
         dispatches.push(input.dispatch(params, overrides, grid(rows * in_channels4)));
         let product = products::Product {
-            batch: PLACES,
+            batch: tile.places(),
             rows,
             in_channels: extents.in_channels,
             out_channels: extents.out_channels,
@@ -116,14 +149,13 @@ pub(super) fn forward(
         let squares = batch * down.div_ceil(2) * across;
         let output = winograd::Output { products: sums, bias, embedding, residual, y, moments };
         let out_channels4 = base.out_channels4 as usize;
-        let overrides = winograd::Overrides::default();
-        dispatches.push(output.dispatch(params, overrides, grid(squares * out_channels4)));
+        dispatches.push(output.dispatch(params, plain, grid(squares * out_channels4)));
     }
     let filtering = winograd::Filters { weight: operands.weight, spread_weight: filters };
     let invocations = extents.in_channels * base.out_channels4 as usize;
-    let dispatch = filtering.dispatch(base, winograd::Overrides::default(), grid(invocations));
+    let dispatch = filtering.dispatch(base, plain, grid(invocations));
     let packed = Packed { of: operands.weight, form: filters, dispatch };
-    Some(Candidate::new("winograd", dispatches).with(packed))
+    Some(Candidate::new(tile.name(), dispatches).with(packed))
 }
 
 /// `dweight` of a convolution whose input is `operands`; none where minimal filtering does not
@@ -138,16 +170,19 @@ pub(super) fn weight_gradient(
     let target = lowering.target().clone();
     let lanes = target.subgroup.filter(|_| applies(extents))? as usize;
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
-    let spread_of = |channels| spread(extents, extents.batch, channels);
-    if spread_of(in_channels.max(out_channels)).bytes() > target.max_binding {
+    let tile = Tile::Wide;
+    let spread_of = |channels| tile.spread(extents, extents.batch, channels);
+    let products_of = TensorType::f32(&[tile.places(), in_channels, out_channels]);
+    let largest = spread_of(in_channels.max(out_channels)).bytes().max(products_of.bytes());
+    if largest > target.max_binding {
         return None;
     }
-    let params = params(extents, lanes as u32, operands);
-    let rows = tiles(extents).iter().product::<usize>();
+    let params = params(tile, extents, lanes as u32, operands);
+    let rows = tile.count(extents).iter().product::<usize>();
     let Operands { x0, x1, affine, .. } = *operands;
     let spread_x = lowering.scratch(spread_of(in_channels));
     let spread_dy = lowering.scratch(spread_of(out_channels));
-    let products = lowering.scratch(TensorType::f32(&[PLACES, in_channels, out_channels]));
+    let products = lowering.scratch(products_of);
     let (in_channels4, out_channels4) = (in_channels.div_ceil(4), out_channels.div_ceil(4));
 
     let overrides = winograd::Overrides::default();
@@ -160,7 +195,7 @@ pub(super) fn weight_gradient(
         vec![
             input.dispatch(params, silu, grid(rows * in_channels4)),
             gradient.dispatch(params, overrides, grid(rows * out_channels4)),
-            outer_products(extents, rows, lanes, [spread_x, spread_dy, products]),
+            outer_products(tile.places(), extents, rows, lanes, [spread_x, spread_dy, products]),
             filters.dispatch(params, overrides, grid(in_channels * out_channels4)),
         ],
     ))
@@ -169,6 +204,7 @@ pub(super) fn weight_gradient(
 /// The product of the spread tiles at each place: the weight gradient of one tap, whose slots
 /// are the places.
 fn outer_products(
+    places: usize,
     extents: &Extents,
     rows: usize,
     lanes: usize,
@@ -178,7 +214,7 @@ fn outer_products(
     let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes: lanes as u32, ..defaults };
     let (in_channels4, out_channels4) =
         (extents.in_channels.div_ceil(4), extents.out_channels.div_ceil(4));
-    let pixels = (PLACES * rows) as u32;
+    let pixels = (places * rows) as u32;
     let params = conv2d_weight_gradient_subgroup::Params {
         in_height: 1,
         in_width: pixels,
@@ -194,7 +230,7 @@ fn outer_products(
         pixels,
         slot_pixels: rows as u32,
     };
-    let grid = [out_channels4.div_ceil(lanes), in_channels4.div_ceil(lanes), PLACES];
+    let grid = [out_channels4.div_ceil(lanes), in_channels4.div_ceil(lanes), places];
     let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight };
     let mut dispatch = kernel.dispatch(params, overrides, grid.map(|n| n as u32));
     dispatch.cost.flops = extents.flops();
