@@ -1,6 +1,7 @@
 // What changes from step to step, written once at its beginning by one workgroup.
 //   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
 //   training row = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)    with t = step + 1
+//   timesteps = the first column of the table, of all rows; steps = the number of this step, for every image
 //   sampling row = (timestep, sqrt(1 - abar), 1 / sqrt(abar), clip), (factor of x0, factor of eps, factor of x, sigma)
 // Warm-up is linear; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
 
@@ -29,6 +30,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> row: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> timesteps: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> steps: array<vec4<u32>>;
 
 /// 1 - exp(-x) for x >= 0, by its series where the difference would cancel.
 fn one_less_exponential(x: f32) -> f32 {
@@ -71,5 +73,21 @@ fn sampling(@builtin(local_invocation_index) lane: u32) {
     for (var image = 4u * lane; image < params.batch; image += 4u * LANES) {
         let inside = vec4<u32>(image) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.batch);
         timesteps[image / 4u] = select(vec4<f32>(), vec4<f32>(first.x), inside);
+        steps[image / 4u] = select(vec4<u32>(), vec4<u32>(step), inside);
     }
+}
+
+@compute @workgroup_size(LANES)
+fn all_timesteps(@builtin(global_invocation_id) id: vec3<u32>) {
+    let step = 4u * id.x;
+    if step >= params.steps {
+        return;
+    }
+    var column: vec4<f32>;
+    for (var lane = 0u; lane < 4u; lane++) {
+        if step + lane < params.steps {
+            column[lane] = table[2u * (step + lane)].x;
+        }
+    }
+    timesteps[id.x] = column;
 }

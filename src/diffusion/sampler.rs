@@ -18,7 +18,7 @@ pub struct SamplingGraph {
     pub graph: Graph,
     /// `x_t f32[batch, height, width, channels]`, updated where it lies.
     pub x: Value,
-    /// `f32[steps, 8]`: a [`Table`]'s rows.
+    /// `f32[steps, 8]`: a [`Table`]'s rows; held, as the arenas are.
     pub table: Value,
     /// Seed, step and first image: a [`Counter`].
     pub counter: Value,
@@ -48,16 +48,16 @@ impl SamplingGraph {
         let mut graph = Graph::new();
         let image = TensorType::f32(&[batch, height, width, unet.config().in_channels]);
         let x = graph.input(image);
-        let table = graph.input(TensorType::f32(&[steps, Table::COLUMNS]));
         let counter = graph.input(Counter::of());
         let arenas = layout.inputs(&mut graph);
+        let table = graph.hold(TensorType::f32(&[steps, Table::COLUMNS]));
         let labels = unet.label_type(batch).map(|of| graph.input(of));
         let noise = given_noise.then(|| graph.input(image));
 
         let views = layout.views(&mut graph, &arenas)?;
         let began = graph.push_all(SamplingRow { batch }, &[counter, table])?;
-        let [key, row, timesteps] = began[..] else {
-            unreachable!("a sampling row has three outputs")
+        let [key, row, timesteps, _] = began[..] else {
+            unreachable!("a sampling row has four outputs")
         };
         let inputs = UNetInputs { x, timesteps, labels, key: None };
         let epsilon = unet.build(&mut graph, inputs, &views)?;

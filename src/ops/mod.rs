@@ -218,7 +218,7 @@ operations! {
     mean_squared_error::{MeanSquaredError, MeanSquaredErrorBackward};
     modulate::{Modulate, ModulateBackward};
     resample::{UpsampleNearest, UpsampleNearestBackward, AveragePool, AveragePoolBackward};
-    row::{TrainingRow, SamplingRow};
+    row::{AllTimesteps, TrainingRow, SamplingRow};
     scale::{Scale};
     silu::{Silu, SiluBackward};
     sum_rows::{SumRows};

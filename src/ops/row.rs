@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::Error,
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::row as shader,
     value::{Float, TensorType, Value},
@@ -35,12 +35,17 @@ pub struct TrainingRow {
 
 /// Begins a sampling step: from `counter u32[8]` and `table f32[steps, 8]`, `key u32[8]` (the
 /// counter's copy), `row f32[8]` (the table's row of this step, as
-/// [`DdimStep`](super::DdimStep) reads it) and `timesteps f32[batch]`, all its first number.
+/// [`DdimStep`](super::DdimStep) reads it), `timesteps f32[batch]`, all its first number, and
+/// `steps u32[batch]`, all the row's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SamplingRow {
     /// Images.
     pub batch: usize,
 }
+
+/// `timesteps f32[steps]` of all rows of `table f32[steps, 8]`: its first column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AllTimesteps;
 
 impl fmt::Display for TrainingRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,6 +58,12 @@ impl fmt::Display for TrainingRow {
 impl fmt::Display for SamplingRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sampling_row{{batch={}}}", self.batch)
+    }
+}
+
+impl fmt::Display for AllTimesteps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("all_timesteps")
     }
 }
 
@@ -76,6 +87,9 @@ pub(super) fn bytes(inputs: &[TensorType]) -> Cost {
 }
 
 pub(super) const ONE_WORKGROUP: [u32; 3] = [1, 1, 1];
+
+/// Invocations of a workgroup that has more than one.
+const LANES: usize = 64;
 
 impl Operator for TrainingRow {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -137,7 +151,8 @@ impl Operator for SamplingRow {
         let [counter, table] = operands("sampling_row", inputs)?;
         check_key("sampling_row", counter, inputs)?;
         check("sampling_row", "table", table, TensorType::f32(&[table.shape[0], 8]), inputs)?;
-        Ok(vec![Counter::of(), TensorType::f32(&[8]), TensorType::f32(&[self.batch])])
+        let (timesteps, steps) = (TensorType::f32(&[self.batch]), TensorType::u32(&[self.batch]));
+        Ok(vec![Counter::of(), TensorType::f32(&[8]), timesteps, steps])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -149,6 +164,7 @@ impl Operator for SamplingRow {
             (*counter).clone(),
             Tensor::new(TensorType::f32(&[8]).shape, row),
             Tensor::new(TensorType::f32(&[self.batch]).shape, timesteps),
+            Tensor::new(TensorType::u32(&[self.batch]).shape, vec![step as f64; self.batch]),
         ]
     }
 
@@ -169,12 +185,43 @@ impl Operator for SamplingRow {
             key: equation.outputs[0],
             row: equation.outputs[1],
             timesteps: equation.outputs[2],
+            steps: equation.outputs[3],
         };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         bytes(&inputs[..1])
+    }
+}
+
+impl Operator for AllTimesteps {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [table] = operands("all_timesteps", inputs)?;
+        check("all_timesteps", "table", table, TensorType::f32(&[table.shape[0], 8]), inputs)?;
+        Ok(vec![TensorType::f32(&[table.shape[0]])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let column: Vec<f64> = inputs[0].data.chunks(8).map(|row| row[0]).collect();
+        vec![Tensor::new(TensorType::f32(&[column.len()]).shape, column)]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (table, timesteps) = (equation.inputs[0], equation.outputs[0]);
+        let steps = lowering.type_of(table).rows();
+        let params = shader::Params { steps: steps as u32, ..shader::Params::zeroed() };
+        let grid = fold(steps.div_ceil(4 * LANES));
+        let kernel = shader::AllTimesteps { table, timesteps };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        bytes(inputs)
     }
 }
 
@@ -200,7 +247,9 @@ pub(super) fn cases() -> Vec<Case> {
     all.extend([
         Case::new(constant, vec![at(0)]),
         Case::new(SamplingRow { batch: 3 }, vec![at(4), table.clone()]),
-        Case::new(SamplingRow { batch: 300 }, vec![at(0), table]),
+        Case::new(SamplingRow { batch: 300 }, vec![at(0), table.clone()]),
+        Case::new(AllTimesteps, vec![table]),
+        Case::new(AllTimesteps, vec![Input::normal(TensorType::f32(&[260, 8]))]),
     ]);
     all
 }

@@ -14,18 +14,20 @@ mod attention;
 mod loads;
 mod norms;
 mod projections;
+mod trajectory;
 
 use addends::{activations, addends, moments};
 use attention::attention;
 use loads::{concatenations, prologues, upsampling};
 use norms::norms;
 use projections::projections;
+use trajectory::trajectory;
 
 /// A step: the graph with some equations replaced.
 type Step = fn(&Graph) -> Result<Graph, Error>;
 
 /// What has to be done in this order.
-pub(super) const STEPS: [Step; 9] = [
+pub(super) const STEPS: [Step; 10] = [
     norms,
     upsampling,
     prologues,
@@ -35,6 +37,7 @@ pub(super) const STEPS: [Step; 9] = [
     attention,
     activations,
     moments,
+    trajectory,
 ];
 
 /// Who makes and who reads each value.

@@ -1,0 +1,73 @@
+//! What depends on the time alone, for all steps of a trajectory at once.
+use super::{Uses, push, rewrite};
+use crate::{
+    error::Error,
+    graph::{Equation, Graph},
+    ops::{AllTimesteps, GatherRows, Op, Operator},
+    plan::Target,
+    value::Value,
+};
+use std::collections::{HashMap, HashSet};
+
+/// The time embedding and its projections follow from the table of a trajectory, which is held:
+/// they are computed once, for each row of it, and a step takes its own row.
+pub(super) fn trajectory(graph: &Graph) -> Result<Graph, Error> {
+    let uses = Uses::of(graph);
+    let settled = settled(graph);
+    // Of a value of one step: that of all steps, and the number of the step.
+    let mut all: HashMap<Value, (Value, Value)> = HashMap::new();
+    rewrite(graph, |result, equation| {
+        if let Op::SamplingRow(_) = equation.op
+            && settled.contains(&equation.inputs[1])
+        {
+            result.equations.push(equation.clone());
+            let table = equation.inputs[1];
+            let timesteps = push(result, AllTimesteps, &[table], equation, &[])?[0];
+            all.insert(equation.outputs[2], (timesteps, equation.outputs[3]));
+            return Ok(true);
+        }
+        let Some(&(whole, step)) = row_wise(equation, &settled).and_then(|x| all.get(&x)) else {
+            return Ok(false);
+        };
+        let mut inputs = equation.inputs.clone();
+        inputs[0] = whole;
+        let types: Vec<_> = inputs.iter().map(|value| result.type_of(*value)).collect();
+        // A table of many steps may be more than a device binds.
+        if equation.op.infer(&types)?[0].bytes() > Target::default().max_binding {
+            return Ok(false);
+        }
+        let y = equation.outputs[0];
+        let rows = push(result, equation.op.clone(), &inputs, equation, &[])?[0];
+        all.insert(y, (rows, step));
+        let follows = |reader: &Equation| row_wise(reader, &settled) == Some(y);
+        if !uses.readers(graph, y).is_some_and(|readers| readers.into_iter().all(follows)) {
+            let element = graph.type_of(y).element;
+            push(result, GatherRows { element }, &[step, rows], equation, &[y])?;
+        }
+        Ok(true)
+    })
+}
+
+/// The operand each of whose rows alone makes a row of the result, the other operands being
+/// settled.
+fn row_wise(equation: &Equation, settled: &HashSet<Value>) -> Option<Value> {
+    let alone = match &equation.op {
+        Op::TimestepEmbedding(_) | Op::Linear(_) | Op::Silu(_) => true,
+        Op::FusedLinear(fused) => !fused.residual,
+        _ => false,
+    };
+    let (&x, others) = equation.inputs.split_first()?;
+    (alone && others.iter().all(|value| settled.contains(value))).then_some(x)
+}
+
+/// Values that follow from held inputs alone.
+fn settled(graph: &Graph) -> HashSet<Value> {
+    let updated = |value: &Value| graph.updates.iter().any(|update| update.state == *value);
+    let mut settled: HashSet<Value> = graph.held.iter().copied().filter(|v| !updated(v)).collect();
+    for equation in &graph.equations {
+        if !equation.inputs.is_empty() && equation.inputs.iter().all(|v| settled.contains(v)) {
+            settled.extend(&equation.outputs);
+        }
+    }
+    settled
+}
