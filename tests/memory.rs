@@ -166,3 +166,17 @@ fn a_device_gives_what_was_planned() {
     let left = (allocated().expect("as before").saturating_sub(before)) as f64;
     assert!(left <= 0.05 * planned, "{left} bytes are kept");
 }
+
+#[test]
+fn the_cifar_10_forward_takes_few_launches_and_pipelines() {
+    // As lavapipe and SwiftShader are seen, and WebGPU's least.
+    let software =
+        |lanes| Target { subgroup: Some(lanes), software: true, f16: true, ..Target::default() };
+    for target in [software(8), software(4), Target::default()] {
+        let plan = forward(&target);
+        let (launches, pipelines) = (plan.dispatches.len(), plan.pipelines());
+        // The tiled kernels leave moments and some concatenations to launches of their own.
+        let most = if target.software { 250 } else { 260 };
+        assert!(launches <= most && pipelines <= 24, "{target:?}: {}", plan.totals());
+    }
+}

@@ -80,7 +80,7 @@ Writes below --out:
                   goes on, and DDPMPipeline.from_pretrained of Python's diffusers opens it")]
 pub struct Demo {
     /// Training steps, of 64 digits each
-    #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 800, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
     /// Folder to write to
     #[arg(long, default_value = "out", value_name = "DIR")]
