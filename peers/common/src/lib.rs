@@ -12,6 +12,11 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// One piece of work on one engine, its operands on the device.
 pub trait Work {
+    /// What has to be there before each run, outside the clock. Waits for the device.
+    fn prepare(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Computes it once and waits for the device.
     fn run(&mut self) -> Result<()>;
 
@@ -90,6 +95,7 @@ fn converse(
     for note in work.notes() {
         println!("note {note}");
     }
+    work.prepare()?;
     work.run()?;
     println!("first");
     stdout().flush()?;
@@ -99,6 +105,7 @@ fn converse(
                 let times: usize = times.parse()?;
                 let mut measured = Vec::with_capacity(times);
                 for _ in 0..times {
+                    work.prepare()?;
                     let start = Instant::now();
                     work.run()?;
                     measured.push(start.elapsed().as_secs_f64().to_string());

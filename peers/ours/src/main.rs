@@ -32,7 +32,7 @@ impl Work for Planned {
 fn main() {
     serve(|kind, rest| {
         let gpu = Gpu::new(&GpuOptions::default())?;
-        let work = match kind {
+        let mut work = match kind {
             "conv" => kernels::convolution(&gpu, numbers(rest)?),
             "conv_input_gradient" => kernels::gradient(&gpu, numbers(rest)?, true),
             "conv_weight_gradient" => kernels::gradient(&gpu, numbers(rest)?, false),
@@ -46,6 +46,8 @@ fn main() {
             "tiny_training" => training::tiny(&gpu, numbers(rest)?),
             _ => return Ok(None),
         }?;
-        Ok(Some((gpu.info().name.clone(), Box::new(work))))
+        let info = gpu.info();
+        work.notes.push(format!("driver {} {}", info.driver, info.driver_info));
+        Ok(Some((info.name.clone(), Box::new(work))))
     });
 }

@@ -46,8 +46,7 @@ pub fn forward(gpu: &Gpu, [batch]: [usize; 1]) -> Result<Planned> {
     let image = uniform(1, batch * channels * pixels, 1.7);
     executor.write(x, &layout::swap(&image, channels, pixels))?;
     executor.write(timesteps, &vec![500.0; batch])?;
-    let result = move |executor: &mut Executor| {
-        Ok(layout::swap(&executor.read(y)?, pixels, channels))
-    };
+    let result =
+        move |executor: &mut Executor| Ok(layout::swap(&executor.read(y)?, pixels, channels));
     Ok(Planned { executor, result: Box::new(result), notes })
 }

@@ -160,8 +160,7 @@ pub fn blocks(gpu: &Gpu, [batch, channels, side, layers]: [usize; 4]) -> Result<
     let began = graph.push_all(row, &[counter])?;
     let (key, row) = (began[0], began[1]);
     let views = layout.views(&mut graph, &state[0])?;
-    let mut model =
-        Blocks { graph: &mut graph, channels, specs: Vec::new(), given: Some(&views) };
+    let mut model = Blocks { graph: &mut graph, channels, specs: Vec::new(), given: Some(&views) };
     let y = model.build(x, layers)?;
     let loss = graph.push(MeanSquaredError { reduction: Reduction::Mean }, &[y, expected])?;
     let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
