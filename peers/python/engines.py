@@ -16,7 +16,7 @@ class Engine:
     name: str
     version: str
     command: list
-    # Runs through the GPU's driver, so that its adapter has to be ours.
+    # Tells its adapter, a GPU, which has to be ours.
     driver: bool = True
     # Why it cannot be started.
     missing: str = ""
@@ -89,7 +89,7 @@ def all_engines():
     engines = [
         rust("ddim", "peer-ddim", locked("ddim")),
         worker("ncnn", "ncnn", "ncnn_worker.py"),
-        worker("ONNX Runtime WebGPU", "onnxruntime-webgpu", "ort_worker.py"),
+        worker("ONNX Runtime WebGPU", "onnxruntime-webgpu", "ort_worker.py", driver=False),
         rust("burn", "peer-burn", locked("burn")),
         rust("meganeura", "peer-meganeura", locked("meganeura")),
         worker("PyTorch CPU", "torch", "torch_worker.py", "cpu", driver=False),

@@ -46,8 +46,21 @@ def difference(entries):
     return f"{max(found):.1e}" if found else ""
 
 
+def reasons(run, name):
+    """Why an engine has no time of any work; nothing if it has one."""
+    entries = [work["engines"][name] for work in run["works"] if name in work["engines"]]
+    if any("median_s" in entry for entry in entries):
+        return []
+    return sorted({entry["why"] for entry in entries}) or ["has none of these works"]
+
+
 def markdown(run):
-    shown = [e for e in run["engines"] if any(e in work["engines"] for work in run["works"])]
+    shown = [name for name in run["engines"] if not reasons(run, name)]
+    absent = [
+        f"{name} {version}: {'; '.join(reasons(run, name))}"
+        for name, version in run["engines"].items()
+        if name not in shown
+    ]
     lines = [
         f"{run['adapter']}, {run['driver']}; {run['cpu']}, {run['cpus']} threads; {run['date']}; `{run['command']}`.",
         "Median (least to largest), rate, and **how many times as long as this crate**; the last column is",
@@ -62,7 +75,7 @@ def markdown(run):
             cell(work["engines"][e], ours, work["flop"]) if e in work["engines"] else "-" for e in shown
         ]
         lines.append(f"| {work['title']} | " + " | ".join(cells) + f" | {difference(work['engines'])} |")
-    lines += [""] + [f"- {line}" for line in run["remarks"]]
+    lines += [""] + [f"- {line}" for line in absent + run["remarks"]]
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ import array
 import math
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
@@ -86,7 +87,8 @@ class Worker:
 
     def end(self):
         """Ends the process; its peak memory in bytes."""
-        self.process.kill()
+        # Not Popen.kill: that would reap a process that ended by itself, and its memory with it.
+        os.kill(self.process.pid, signal.SIGKILL)
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.process.stdin.close()

@@ -10,6 +10,8 @@ class Work:
     # Runs of a round, the same for every engine.
     repeats: int
     flop: float = 0
+    # Of like size in each engine, not the same: results are not compared.
+    other_model: bool = False
 
 
 def conv(n, c, h, w, k, size, kind="conv"):
@@ -46,6 +48,6 @@ WORKS = [
     Work("fresh process to first U-Net forward, caches warm", f"start {UNET}", 1),
     Work("fresh process to first U-Net forward, caches off", f"cold {UNET}", 1),
     Work("4 residual blocks + attention, batch 4, training step", "blocks_training 4 128 32 4", 1),
-    Work("tiny latent U-Net, batch 1, training step", "tiny_training 1", 1),
+    Work("tiny latent U-Net, batch 1, training step", "tiny_training 1", 1, 0, True),
     Work("CIFAR-10 U-Net, batch 4, training step", "unet_training 4", 1),
 ]
