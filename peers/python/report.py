@@ -24,7 +24,8 @@ def duration(seconds):
 def cell(entry, ours, flop):
     """`46 ms (44 to 51), 52 GFLOP/s, 3.1x`: the ratio is theirs over ours."""
     if "median_s" not in entry:
-        return entry["why"]
+        first = f"first step {duration(entry['first_s'])}, " if "first_s" in entry else ""
+        return first + entry["why"]
     parts = [f"{duration(entry['median_s'])} ({duration(entry['min_s'])} to {duration(entry['max_s'])})"]
     if flop:
         parts.append(f"{flop / entry['median_s'] / 1e9:.3g} GFLOP/s")

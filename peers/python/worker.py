@@ -11,7 +11,7 @@ import time
 
 
 class Stopped(Exception):
-    """The time of the item is over."""
+    """The time of the item is over: its seconds."""
 
 
 class Failed(Exception):
@@ -22,7 +22,7 @@ class Worker:
     """One engine at one work. Its time runs only while it is asked for something."""
 
     def __init__(self, command, environment, folder, log, limit):
-        self.left, self.notes, self.adapter = limit, [], None
+        self.limit, self.left, self.notes, self.adapter = limit, limit, [], None
         self.lines, self.buffer = [], b""
         self.log = open(log, "ab")
         self.started = time.monotonic()
@@ -49,7 +49,7 @@ class Worker:
                         return word, rest
                 left = self.left - (time.monotonic() - start)
                 if left <= 0:
-                    raise Stopped
+                    raise Stopped(self.limit)
                 if select.select([self.process.stdout], [], [], left)[0]:
                     read = os.read(self.process.stdout.fileno(), 1 << 16)
                     if not read:
