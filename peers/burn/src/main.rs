@@ -14,7 +14,7 @@ fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D], device: &Device)
 
 /// The numbers of a tensor.
 fn contents<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    Ok(tensor.try_into_data()?.to_vec()?)
+    Ok(tensor.try_into_data()?.try_to_vec()?)
 }
 
 fn main() {
