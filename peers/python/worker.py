@@ -63,15 +63,25 @@ class Worker:
         """Waits for the first run; False where the engine has no such work."""
         word, _ = self.wait_for("first", "absent")
         self.first = time.monotonic() - self.started
+        self.signal(signal.SIGSTOP)
         return word == "first"
 
+    def signal(self, number):
+        # Not Popen's: that would reap a process that ended by itself, and its memory with it.
+        os.kill(self.process.pid, number)
+
     def ask(self, line, answer):
+        """Says a line to the worker, which is stopped while others have their turn: some engines
+        wait by spinning."""
+        self.signal(signal.SIGCONT)
         try:
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError as error:
             raise Failed(f"ended, see {self.log.name}") from error
-        return self.wait_for(answer)[1]
+        _, rest = self.wait_for(answer)
+        self.signal(signal.SIGSTOP)
+        return rest
 
     def run(self, times):
         return [float(number) for number in self.ask(f"run {times}", "times").split()]
@@ -87,8 +97,7 @@ class Worker:
 
     def end(self):
         """Ends the process; its peak memory in bytes."""
-        # Not Popen.kill: that would reap a process that ended by itself, and its memory with it.
-        os.kill(self.process.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.process.stdin.close()
