@@ -7,10 +7,13 @@ mod training;
 use ddim::gpu::{Executor, Gpu, GpuOptions};
 use peer_common::{Result, Work, numbers, serve};
 
+/// Reads what was computed, in PyTorch's order.
+type Read = Box<dyn FnMut(&mut Executor) -> Result<Vec<f32>>>;
+
 /// A plan on the device and how to read what it computed.
 struct Planned {
     executor: Executor,
-    result: Box<dyn FnMut(&mut Executor) -> Result<Vec<f32>>>,
+    result: Read,
     notes: Vec<String>,
 }
 
