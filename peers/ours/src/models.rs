@@ -1,0 +1,52 @@
+//! Whole models: forward.
+use crate::{Planned, layout};
+use ddim::{
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    passes,
+    unet::{ArenaLayout, UNet, UNetConfig, UNetInputs},
+    value::TensorType,
+};
+use peer_common::{Result, uniform};
+use std::{borrow::Cow, path::Path};
+
+/// The CIFAR-10 DDPM U-Net.
+pub fn cifar10() -> Result<UNet> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/models/cifar10.json");
+    Ok(UNet::new(UNetConfig::read(&file)?)?)
+}
+
+/// The contents of arenas: each parameter by its name.
+pub fn weights(layout: &ArenaLayout) -> Vec<Vec<f32>> {
+    layout.fill(|spec| {
+        let contents = peer_common::parameter(&spec.name, &layout::torch_shape(&spec.of.shape));
+        Cow::Owned(layout::parameter(&contents, &spec.of.shape))
+    })
+}
+
+/// One forward pass at timestep 500.
+pub fn forward(gpu: &Gpu, [batch]: [usize; 1]) -> Result<Planned> {
+    let (side, channels) = (32, 3);
+    let unet = cifar10()?;
+    let layout = ArenaLayout::new(unet.parameters()?, gpu.target().max_binding);
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[batch, side, side, channels]));
+    let timesteps = graph.input(TensorType::f32(&[batch]));
+    let arenas = layout.inputs(&mut graph);
+    let views = layout.views(&mut graph, &arenas)?;
+    let y = unet.build(&mut graph, UNetInputs { x, timesteps, labels: None, key: None }, &views)?;
+    graph.outputs = vec![y];
+    let plan = passes::compile(&graph, gpu.target())?;
+    let notes = vec![format!("{:.2} GFLOP", plan.cost().flops as f64 / 1e9)];
+    let mut executor = Executor::new(gpu, plan)?;
+    for (&arena, contents) in arenas.iter().zip(weights(&layout)) {
+        executor.write(arena, &contents)?;
+    }
+    let pixels = side * side;
+    let image = uniform(1, batch * channels * pixels, 1.7);
+    executor.write(x, &layout::swap(&image, channels, pixels))?;
+    executor.write(timesteps, &vec![500.0; batch])?;
+    let result =
+        move |executor: &mut Executor| Ok(layout::swap(&executor.read(y)?, pixels, channels));
+    Ok(Planned { executor, result: Box::new(result), notes })
+}
