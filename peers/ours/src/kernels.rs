@@ -117,6 +117,7 @@ pub fn copies(gpu: &Gpu, [n, c, h, w]: [usize; 4]) -> Result<Planned> {
     let buffer = PlannedBuffer { bytes: of.bytes(), role: BufferRole::Persistent };
     let placement = |value: &Value| Some(Placement { buffer: value.index(), offset: 0 });
     let plan = Plan {
+        choices: Default::default(),
         types: vec![of; values.len()],
         placements: values.iter().map(placement).collect(),
         buffers: vec![buffer; values.len()],
