@@ -9,6 +9,7 @@ use ddim::{
     training::{Given, TrainingGraph, TrainingOptions},
     unet::{ArenaLayout, UNet, UNetConfig},
     value::{ElementType, Value},
+    works,
 };
 
 mod support;
@@ -99,6 +100,30 @@ fn nothing_that_can_be_fused_is_left() {
     let attentions = count(&after, |op| matches!(op, Op::JointAttention(_)));
     assert!(attentions > 0 && count(&after, |op| matches!(op, Op::Attention(_))) == 0, "{after}");
     assert_eq!(count(&after, |op| matches!(op, Op::ApplyAffine(_))), attentions, "{after}");
+}
+
+#[test]
+fn each_fusion_computes_what_its_parts_do() {
+    let Some(gpu) = support::gpu() else { return };
+    for work in works::fusions([2, 8, 16]).expect("shapes that fit") {
+        let results = work.ways(gpu.target()).into_iter().map(|way| {
+            let plan = way.plan.expect("it fits");
+            let mut executor = work.executor(&gpu, plan).expect("the device takes it");
+            executor.run(1).expect("the device works");
+            let read = |value: &Value| executor.read(*value).expect("an output");
+            work.graph.outputs.iter().map(read).collect::<Vec<_>>()
+        });
+        let [fused, plain] =
+            <[Vec<Vec<f32>>; 2]>::try_from(results.collect::<Vec<_>>()).expect("fused and unfused");
+        for (fused, plain) in fused.iter().zip(&plain) {
+            let most = plain.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            assert!(most > 0.0, "{}: nothing but zeros", work.title());
+            for (a, b) in fused.iter().zip(plain) {
+                // A few layers of f32, some by minimal filtering, whose error is four times theirs.
+                assert!((a - b).abs() <= 1e-5 * most, "{}: {a} and {b} of {most}", work.title());
+            }
+        }
+    }
 }
 
 #[test]

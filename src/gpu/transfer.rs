@@ -5,6 +5,7 @@ use crate::{
     plan::Placement,
     value::{ElementType, TensorType, Value},
 };
+use std::borrow::Cow;
 
 /// wgpu holds twice the bytes of an upload until it is polled.
 const UPLOAD_CHUNK: usize = 16 << 20;
@@ -167,17 +168,18 @@ impl Executor {
     }
 }
 
-/// Bytes of the device's layout: rows padded with zeros to a multiple of four elements.
-fn pad<T: bytemuck::Pod>(of: TensorType, dense: &[T]) -> Vec<u8> {
+/// Bytes of the device's layout: rows padded with zeros to a multiple of four elements. Arenas
+/// of weights need none, and are not copied.
+fn pad<T: bytemuck::Pod>(of: TensorType, dense: &[T]) -> Cow<'_, [u8]> {
     let (columns, pitch) = (of.shape.last(), of.pitch());
     if columns == pitch {
-        return bytemuck::cast_slice(dense).to_vec();
+        return Cow::Borrowed(bytemuck::cast_slice(dense));
     }
     let mut padded = vec![T::zeroed(); of.physical_elements()];
     for (to, from) in padded.chunks_exact_mut(pitch).zip(dense.chunks_exact(columns)) {
         to[..columns].copy_from_slice(from);
     }
-    bytemuck::cast_slice(&padded).to_vec()
+    Cow::Owned(bytemuck::cast_slice(&padded).to_vec())
 }
 
 /// The dense elements of padded bytes.
@@ -192,10 +194,10 @@ fn unpad<T: bytemuck::Pod>(of: TensorType, bytes: &[u8]) -> Vec<T> {
 }
 
 /// f32 numbers as the bytes of `of`, an f32 or f16 tensor.
-fn encode(of: TensorType, dense: &[f32]) -> Vec<u8> {
+fn encode(of: TensorType, dense: &[f32]) -> Cow<'_, [u8]> {
     if of.element == ElementType::F16 {
         let half: Vec<half::f16> = dense.iter().map(|&x| half::f16::from_f32(x)).collect();
-        pad(of, &half)
+        Cow::Owned(pad(of, &half).into_owned())
     } else {
         pad(of, dense)
     }

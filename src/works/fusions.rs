@@ -1,12 +1,19 @@
 //! A small graph for each fusion, to be compared with itself unfused.
 use super::Work;
 use crate::{
+    diffusion::schedule::Table,
     error::Error,
     graph::Graph,
-    ops::{Add, AddEmbedding, Concat, Conv2d, GroupNorm, Linear, Silu, UpsampleNearest},
+    ops::{
+        Add, AddEmbedding, Attention, Concat, Conv2d, Counter, GroupNorm, Linear, SamplingRow,
+        Scale, Silu, TimestepEmbedding, UpsampleNearest,
+    },
     passes,
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
+
+/// Steps of the trajectory.
+const STEPS: usize = 50;
 
 const CONV: Conv2d = Conv2d { stride: 1, padding: [1; 4] };
 
@@ -24,7 +31,7 @@ struct Builder {
 /// If the channels are no multiple of the groups, 8.
 pub fn fusions(extents: [usize; 3]) -> Result<Vec<Work>, Error> {
     type Build = fn(&mut Builder) -> Result<(), Error>;
-    let builds: [(&str, Build); 11] = [
+    let builds: [(&str, Build); 13] = [
         ("norm and silu", Builder::norm_alone),
         ("upsampling read in place", Builder::upsampling),
         ("norm and silu where read", Builder::prologue),
@@ -34,6 +41,8 @@ pub fn fusions(extents: [usize; 3]) -> Result<Vec<Work>, Error> {
         ("moments where written", Builder::moments),
         ("silu of a linear layer", Builder::activation),
         ("projections of an embedding as one", Builder::projections),
+        ("queries, keys and values as one", Builder::attention),
+        ("time embedding of a trajectory at once", Builder::trajectory),
         ("gradients through norm and silu", Builder::gradients),
         ("residual block", Builder::block),
     ];
@@ -162,6 +171,38 @@ impl Builder {
             x = self.graph.push(AddEmbedding, &[x, projected])?;
         }
         self.give(&[x]);
+        Ok(())
+    }
+
+    fn attention(&mut self) -> Result<(), Error> {
+        let x = self.x();
+        // Large scores would pick a key by their rounding.
+        let less = Scale { scale: (1.0 / self.channels as f64).into(), shift: 0.0.into() };
+        let x = self.graph.push(less, &[x])?;
+        let [q, k, v] = [self.linear(x)?, self.linear(x)?, self.linear(x)?];
+        let y = self.graph.push(Attention { heads: 1 }, &[q, k, v])?;
+        self.give(&[y]);
+        Ok(())
+    }
+
+    fn trajectory(&mut self) -> Result<(), Error> {
+        let (x, counter) = (self.x(), self.graph.input(Counter::of()));
+        let table = self.graph.hold(TensorType::f32(&[STEPS, Table::COLUMNS]));
+        let row = self.graph.push_all(SamplingRow { batch: self.batch }, &[counter, table])?;
+        let embedding = TimestepEmbedding {
+            width: self.channels,
+            flip_sin_to_cos: false,
+            freq_shift: 1.0.into(),
+            max_period: 10_000.0.into(),
+            element: ElementType::F32,
+        };
+        let embedding = self.graph.push(embedding, &[row[2]])?;
+        let hidden = self.linear(embedding)?;
+        let hidden = self.graph.push(Silu, &[hidden])?;
+        let projected = self.linear(hidden)?;
+        let y = self.conv(x)?;
+        let y = self.graph.push(AddEmbedding, &[y, projected])?;
+        self.give(&[y]);
         Ok(())
     }
 

@@ -253,7 +253,8 @@ pub struct Step {
 /// Prints the device's ceilings (multiply-adds in registers, a copy in memory), and the time of a
 /// step by kernel and by part of the model: milliseconds, share, rates, and the share of the
 /// ceiling that applies. An equation that takes several launches has charged its cost to one of
-/// them. The weights are as before training: times do not depend on them.
+/// them. A convolution counts the operations of the direct sum: minimal filtering, which does a
+/// third of them, may pass the ceiling. The weights are as before training: times do not depend on them.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

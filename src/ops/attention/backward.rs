@@ -146,7 +146,7 @@ fn candidates(
         Candidate::new("tiled", dispatches)
     }];
     if let Some(lanes) = target.subgroup
-        && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
+        && let Some(Tile { rows, columns }) = Tile::subgroup_backward(extents, lanes)
     {
         let of = tiled_params(extents);
         let params = subgroup::Params {

@@ -131,21 +131,26 @@ impl Tile {
         Self { rows, columns }
     }
 
-    /// For the subgroup kernels, whose rows are a multiple of the `lanes`. None for heads so
-    /// large that a driver, which unrolls these loops, would compile for minutes.
-    pub fn subgroup(extents: &Extents, lanes: u32) -> Option<Self> {
+    /// For the subgroup kernels, whose rows are a multiple of the `lanes`: `most_rows` at most, and
+    /// `most_unrolled` products of vec4s in a block of tokens. None for heads so large that a
+    /// driver, which unrolls these loops, would compile for minutes.
+    fn subgroup(extents: &Extents, lanes: u32, most_rows: u32, most_unrolled: u32) -> Option<Self> {
         let columns = Self::columns(extents, lanes);
         let fits = |rows: &u32| {
-            lanes * rows <= MOST_ROWS && 4 * lanes * lanes * rows * columns <= MOST_UNROLLED
+            lanes * rows <= most_rows && 4 * lanes * lanes * rows * columns <= most_unrolled
         };
-        let rows = [2, 1].into_iter().find(fits)?;
+        let rows = [4, 2, 1].into_iter().find(fits)?;
         Some(Self { rows, columns })
     }
+
+    /// For the forward kernel.
+    pub fn subgroup_forward(extents: &Extents, lanes: u32) -> Option<Self> {
+        Self::subgroup(extents, lanes, 32, 4096)
+    }
+
+    /// For the gradients. With 32 rows lavapipe compiles some sizes for 20 seconds or more, and
+    /// what it then runs is two to six times slower.
+    pub fn subgroup_backward(extents: &Extents, lanes: u32) -> Option<Self> {
+        Self::subgroup(extents, lanes, 16, 2048)
+    }
 }
-
-/// Products of vec4s that a subgroup kernel adds in a block of tokens.
-const MOST_UNROLLED: u32 = 2048;
-
-/// Rows of a subgroup. With 32 lavapipe compiles the gradients of some sizes for 20 seconds or
-/// more, and what it then runs is two to six times slower.
-const MOST_ROWS: u32 = 16;

@@ -171,7 +171,7 @@ fn candidates(
     let dispatches = vec![kernel.dispatch(params, tiled::Overrides { rows, columns }, grid)];
     let mut candidates = vec![Candidate::new("tiled", dispatches)];
     if let Some(lanes) = target.subgroup
-        && let Some(Tile { rows, columns }) = Tile::subgroup(extents, lanes)
+        && let Some(Tile { rows, columns }) = Tile::subgroup_forward(extents, lanes)
     {
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
