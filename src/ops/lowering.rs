@@ -4,8 +4,8 @@ use crate::{
     error::Error,
     graph::Equation,
     plan::{
-        Candidate, Choose, Cost, Dispatch, Elements, Kind, MAX_WORKGROUPS, Scope, Storage, Target,
-        Work,
+        Candidate, Choose, Cost, Dispatch, Elements, Kind, MAX_WORKGROUPS, Scope, SizeClass,
+        Storage, Target,
     },
     value::{ElementType, TensorType, Value},
 };
@@ -230,16 +230,16 @@ impl<'a> Lowering<'a> {
     pub fn choose(
         &mut self,
         op: &str,
-        work: Work,
+        class: SizeClass,
         mut candidates: Vec<Candidate>,
     ) -> Result<(), LoweringError> {
-        let index = self.choose.choose(self.target, &work, op, &candidates);
+        let index = self.choose.choose(self.target, &class, op, &candidates);
         if index >= candidates.len() {
             let (op, candidates) = (op.to_owned(), candidates.len());
             return Err(LoweringError::Choice { op, index, candidates });
         }
         let chosen = candidates.swap_remove(index);
-        *self.choices.entry((work.kind, chosen.name)).or_default() += 1;
+        *self.choices.entry((class.kind, chosen.name)).or_default() += 1;
         for packed in chosen.packed {
             if self.made.insert(packed.form) {
                 self.hoist(&[packed.of], &[packed.form], |lowering| {

@@ -40,7 +40,7 @@ impl fmt::Display for Kind {
 
 /// What an equation computes, as far as families differ by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Work {
+pub struct SizeClass {
     /// What it is.
     pub kind: Kind,
     /// Pixels or tokens of the batch.
@@ -65,11 +65,11 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn applies(&self, target: &Target, work: &Work) -> bool {
+    fn applies(&self, target: &Target, class: &SizeClass) -> bool {
         self.software == target.software
-            && (self.kinds.is_empty() || self.kinds.contains(&work.kind))
-            && work.rows >= self.rows
-            && work.channels >= self.channels
+            && (self.kinds.is_empty() || self.kinds.contains(&class.kind))
+            && class.rows >= self.rows
+            && class.channels >= self.channels
     }
 }
 
@@ -127,7 +127,13 @@ pub const TABLE: &[Rule] = &[
 /// Decides between kernel families.
 pub trait Choose {
     /// Index of the candidate to run for `op` (its printed form) on `target`.
-    fn choose(&self, target: &Target, work: &Work, op: &str, candidates: &[Candidate]) -> usize;
+    fn choose(
+        &self,
+        target: &Target,
+        class: &SizeClass,
+        op: &str,
+        candidates: &[Candidate],
+    ) -> usize;
 }
 
 /// Decides by the [`TABLE`].
@@ -135,8 +141,14 @@ pub trait Choose {
 pub struct Tabled;
 
 impl Choose for Tabled {
-    fn choose(&self, target: &Target, work: &Work, _: &str, candidates: &[Candidate]) -> usize {
-        let rule = TABLE.iter().find(|rule| rule.applies(target, work));
+    fn choose(
+        &self,
+        target: &Target,
+        class: &SizeClass,
+        _: &str,
+        candidates: &[Candidate],
+    ) -> usize {
+        let rule = TABLE.iter().find(|rule| rule.applies(target, class));
         let rank = |candidate: &Candidate| {
             let families = rule.map_or(&[][..], |rule| rule.families);
             families.iter().position(|family| *family == candidate.name).unwrap_or(usize::MAX)

@@ -10,7 +10,7 @@ mod choice;
 mod dispatch;
 mod target;
 
-pub use choice::{Choose, Kind, Rule, TABLE, Tabled, Work};
+pub use choice::{Choose, Kind, Rule, SizeClass, TABLE, Tabled};
 pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_WORKGROUPS, Scope, Storage, fold,
 };

@@ -16,7 +16,7 @@ pub struct Ranked {
 }
 
 impl Choose for Ranked {
-    fn choose(&self, _: &Target, _: &plan::Work, _: &str, candidates: &[Candidate]) -> usize {
+    fn choose(&self, _: &Target, _: &plan::SizeClass, _: &str, candidates: &[Candidate]) -> usize {
         self.offered.set(self.offered.get().max(candidates.len()));
         let index = self.rank.min(candidates.len() - 1);
         self.chosen.borrow_mut().push(candidates[index].name);

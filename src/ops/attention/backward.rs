@@ -94,8 +94,8 @@ impl Operator for AttentionBackward {
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
         let candidates = candidates(lowering.target(), &extents, operands, placed);
-        let work = extents.work(Kind::AttentionBackward);
-        lowering.choose(&self.to_string(), work, candidates)?;
+        let class = extents.class(Kind::AttentionBackward);
+        lowering.choose(&self.to_string(), class, candidates)?;
 
         heads.join(lowering, placed[0], dq)?;
         heads.join(lowering, placed[1], dk)?;

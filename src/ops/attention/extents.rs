@@ -1,7 +1,7 @@
 //! Extents of an attention, and how the kernels cut them.
 use crate::{
     ops::{ShapeError, pixel_tile::Images},
-    plan::{Kind, Work},
+    plan::{Kind, SizeClass},
     shaders::attention,
     value::{Shape, TensorType},
 };
@@ -97,8 +97,8 @@ impl Extents {
     }
 
     /// What the choice between families goes by.
-    pub fn work(&self, kind: Kind) -> Work {
-        Work { kind, rows: self.batch * self.queries, channels: self.head_size }
+    pub fn class(&self, kind: Kind) -> SizeClass {
+        SizeClass { kind, rows: self.batch * self.queries, channels: self.head_size }
     }
 
     pub fn products(&self) -> u64 {

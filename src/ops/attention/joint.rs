@@ -77,8 +77,8 @@ impl Operator for JointAttention {
         let outputs = [equation.outputs[0], equation.outputs[1]];
         let params = extents.params(true);
         let candidates = candidates(lowering.target(), &extents, params, [joint; 3], outputs);
-        let work = extents.work(Kind::Attention);
-        Ok(lowering.choose(&self.to_string(), work, candidates)?)
+        let class = extents.class(Kind::Attention);
+        Ok(lowering.choose(&self.to_string(), class, candidates)?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -143,8 +143,8 @@ impl Operator for Attention {
             apart,
             [placed, log_sum_exp],
         );
-        let work = extents.work(Kind::Attention);
-        lowering.choose(&self.to_string(), work, candidates)?;
+        let class = extents.class(Kind::Attention);
+        lowering.choose(&self.to_string(), class, candidates)?;
         heads.join(lowering, placed, y)
     }
 

@@ -9,7 +9,7 @@ use crate::{
     ops::{
         ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest, fold_slots, group_norm::Tiles,
     },
-    plan::{Candidate, Dispatch, Kind, Packed, Work, fold},
+    plan::{Candidate, Dispatch, Kind, Packed, SizeClass, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, conv2d_weight_gradient_subgroup,
         conv2d_weight_gradient_tiled, panels, product_subgroup,
@@ -252,7 +252,7 @@ fn convolve(
         candidates.extend(winograd.map(|winograd| in_order(&[], winograd, &after)));
     }
     let kind = if extents.is_product() { Kind::Product } else { kind };
-    Ok(lowering.choose(op, work(kind, extents), candidates)?)
+    Ok(lowering.choose(op, class(kind, extents), candidates)?)
 }
 
 /// Lowers `dx` from `dy` and the weight: the same sum over the turned weight.
@@ -299,13 +299,13 @@ pub(in crate::ops) fn input_gradient(
         ..Default::default()
     };
     let candidates = candidates(lowering, params, &operands);
-    Ok(lowering.choose(op, work(Kind::InputGradient, extents), candidates)?)
+    Ok(lowering.choose(op, class(Kind::InputGradient, extents), candidates)?)
 }
 
 /// What the choice between families goes by.
-fn work(kind: Kind, extents: &Extents) -> Work {
+fn class(kind: Kind, extents: &Extents) -> SizeClass {
     let channels = extents.in_channels.min(extents.out_channels);
-    Work { kind, rows: extents.pixels(), channels }
+    SizeClass { kind, rows: extents.pixels(), channels }
 }
 
 /// Both direct families; `params` still lacks what depends on the tiling.
@@ -393,7 +393,7 @@ pub(in crate::ops) fn weight_gradient(
     if let Some(winograd) = winograd::weight_gradient(lowering, extents, operands, dy, dweight) {
         candidates.push(winograd);
     }
-    Ok(lowering.choose(op, work(Kind::WeightGradient, extents), candidates)?)
+    Ok(lowering.choose(op, class(Kind::WeightGradient, extents), candidates)?)
 }
 
 /// A weight gradient cut into tiles and slots.

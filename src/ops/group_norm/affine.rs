@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     graph::Equation,
     ops::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost},
-    plan::{Candidate, Cost, Kind, Work},
+    plan::{Candidate, Cost, Kind, SizeClass},
     reference::Tensor,
     shaders::group_norm as shader,
     value::{Float, TensorType, Value},
@@ -101,8 +101,8 @@ impl GroupAffine {
         // A GPU wants many invocations; on a software driver their tree costs more than the fold.
         let mut candidates = vec![Candidate::new("tree", with(fold_lanes(tiles), 1))];
         candidates.push(Candidate::new("serial", with(1, 8)));
-        let work = Work { kind: Kind::NormFold, rows: batch * self.pixels, channels };
-        Ok(lowering.choose(&self.to_string(), work, candidates)?)
+        let class = SizeClass { kind: Kind::NormFold, rows: batch * self.pixels, channels };
+        Ok(lowering.choose(&self.to_string(), class, candidates)?)
     }
 }
 

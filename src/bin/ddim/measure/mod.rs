@@ -17,7 +17,7 @@ use checks::Checks;
 use clap::ValueEnum;
 use ddim::{
     gpu::{Gpu, Roofline},
-    plan::{Candidate, Choose, Tabled, Target, Work},
+    plan::{Candidate, Choose, SizeClass, Tabled, Target},
 };
 use device::Ceilings;
 use record::{Sheet, read};
@@ -57,8 +57,14 @@ impl Run {
 struct Trusted(BTreeSet<String>);
 
 impl Choose for Trusted {
-    fn choose(&self, target: &Target, work: &Work, op: &str, candidates: &[Candidate]) -> usize {
-        let usual = Tabled.choose(target, work, op, candidates);
+    fn choose(
+        &self,
+        target: &Target,
+        class: &SizeClass,
+        op: &str,
+        candidates: &[Candidate],
+    ) -> usize {
+        let usual = Tabled.choose(target, class, op, candidates);
         let sound = |&index: &usize| {
             !candidates[index].dispatches.iter().any(|d| self.0.contains(&record::kernel(d)))
         };
