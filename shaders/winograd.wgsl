@@ -5,6 +5,7 @@
 // one matrix product over the channels, or the tiles, for each of the 24 places.  Along a column the points are 0, 1, -1
 // and infinity; along a row 0, 3/4, -3/4, 3/2, -3/2 and infinity, whose rounding error is a third of that of 0, 1, -1, 2, -2.
 // A narrow tile has the points of a column along its rows too, and about half the error.
+// One file, though long: the five entries share the points, the transforms and the parameters.
 // Tiling: an invocation owns four channels of one tile (of two tiles, one below the other, in `output`).
 // import: silu
 

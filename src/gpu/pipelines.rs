@@ -44,8 +44,8 @@ impl Pipelines {
             keys.push(key);
         }
         self.modules
-            .extend(side_by_side(modules, |wgsl, dispatch| module(gpu, &dispatch.kernel, wgsl))?);
-        self.pipelines.extend(side_by_side(pipelines, |(_, wgsl), dispatch| {
+            .extend(in_parallel(modules, |wgsl, dispatch| module(gpu, &dispatch.kernel, wgsl))?);
+        self.pipelines.extend(in_parallel(pipelines, |(_, wgsl), dispatch| {
             Ok(Arc::new(compile(gpu, dispatch, &self.modules[wgsl])?))
         })?);
         Ok(keys.iter().map(|key| Arc::clone(&self.pipelines[key])).collect())
@@ -53,7 +53,7 @@ impl Pipelines {
 }
 
 /// Does the work of each item on as many threads as there are processors.
-fn side_by_side<K: Send + Sync, T: Send + Sync, R: Send>(
+fn in_parallel<K: Send + Sync, T: Send + Sync, R: Send>(
     items: HashMap<K, T>,
     work: impl Fn(&K, &T) -> Result<R, GpuError> + Sync,
 ) -> Result<Vec<(K, R)>, GpuError> {

@@ -1,4 +1,5 @@
-//! Where the time goes: GPU time per kernel launch, by timestamp queries.
+//! Where the time goes: GPU time per kernel launch, by timestamp queries. Above 300 lines, for the
+//! table and the trace are printed here too.
 use super::{Executor, Gpu, Roofline, executor::Step};
 use crate::{
     error::Error,

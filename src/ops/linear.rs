@@ -1,7 +1,8 @@
-//! Linear layer and its gradients: a convolution of one tap over a row of pixels.
+//! Linear layer and its gradients: a convolution of one tap over a row of pixels. Above 300 lines,
+//! for the fused layer stands here too.
 use super::{
     Add, Backward, Case, Input, Lowering, Operator, ShapeError, Silu, SumRows,
-    conv2d::{Extents, Operands, products},
+    conv2d::{Extents, Operands, products, split_k},
     operands,
 };
 use crate::{
@@ -312,7 +313,7 @@ impl Operator for LinearWeightGradient {
         let (of, outputs) = (lowering.type_of(x), lowering.type_of(dy).shape.last());
         let extents = Extents::product(of.rows(), of.shape.last(), outputs);
         let operands = Operands::new(x, of.shape.last(), x, dweight);
-        products::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
+        split_k::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

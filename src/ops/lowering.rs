@@ -1,15 +1,15 @@
-//! What lowering an equation may ask and do.
+//! What lowering an equation may ask and do. Above 300 lines, for its errors stand here too.
 use super::{Op, Operator};
 use crate::{
     error::Error,
     graph::Equation,
     plan::{
-        Candidate, Choose, Cost, Dispatch, Elements, Kind, MAX_WORKGROUPS, Scope, SizeClass,
+        Candidate, Choices, Choose, Cost, Dispatch, Elements, MAX_WORKGROUPS, Scope, SizeClass,
         Storage, Target,
     },
     value::{ElementType, TensorType, Value},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 /// An equation that cannot run on the target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +109,7 @@ pub struct Lowering<'a> {
     /// The forms that a dispatch makes.
     made: HashSet<Value>,
     /// How often each family was chosen.
-    choices: BTreeMap<(Kind, &'static str), usize>,
+    choices: Choices,
 }
 
 impl<'a> Lowering<'a> {
@@ -127,7 +127,7 @@ impl<'a> Lowering<'a> {
             trains: false,
             forms: HashMap::new(),
             made: HashSet::new(),
-            choices: BTreeMap::new(),
+            choices: Choices::new(),
         }
     }
 
@@ -326,13 +326,9 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// How often each family was chosen.
-    pub fn choices(&mut self) -> BTreeMap<(Kind, &'static str), usize> {
-        std::mem::take(&mut self.choices)
-    }
-
-    /// What runs once, what runs in each step, and the types of all values, scratch included.
-    pub fn finish(self) -> (Vec<Dispatch>, Vec<Dispatch>, Vec<TensorType>) {
-        (self.prepare, self.dispatches, self.types)
+    /// What runs once, what runs in each step, the types of all values, scratch included, and how
+    /// often each family was chosen.
+    pub fn finish(self) -> (Vec<Dispatch>, Vec<Dispatch>, Vec<TensorType>, Choices) {
+        (self.prepare, self.dispatches, self.types, self.choices)
     }
 }

@@ -81,8 +81,7 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
         })?;
         replaced.insert(state);
     }
-    let choices = lowering.choices();
-    let (prepare, dispatches, types) = lowering.finish();
+    let (prepare, dispatches, types, choices) = lowering.finish();
     Ok(Lowered { prepare, dispatches, choices, types, parts, arenas })
 }
 

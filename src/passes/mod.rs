@@ -2,10 +2,10 @@
 use crate::{
     error::Error,
     graph::Graph,
-    plan::{Choose, Dispatch, Kind, Plan, Tabled, Target},
+    plan::{Choices, Choose, Dispatch, Plan, Tabled, Target},
     value::{TensorType, Value},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 mod autodiff;
 mod fuse;
@@ -81,7 +81,7 @@ struct Lowered {
     /// What runs in each step, in order.
     dispatches: Vec<Dispatch>,
     /// How often each family was chosen.
-    choices: BTreeMap<(Kind, &'static str), usize>,
+    choices: Choices,
     /// Types of all values, scratch included.
     types: Vec<TensorType>,
     /// Where values lie that have no buffer of their own.

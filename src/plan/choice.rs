@@ -1,6 +1,6 @@
 //! The choice between kernel families: a table written from measurements.
 use super::{Candidate, Target};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Kinds of work that several families of kernels can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +37,9 @@ impl fmt::Display for Kind {
         })
     }
 }
+
+/// How often each family was chosen for each kind of work.
+pub type Choices = BTreeMap<(Kind, &'static str), usize>;
 
 /// What an equation computes, as far as families differ by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

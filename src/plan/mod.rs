@@ -1,16 +1,13 @@
 //! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
 //! or check a [`Plan`]; only `gpu/` turns one into silicon.
 use crate::value::{TensorType, Value};
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt,
-};
+use std::{collections::HashSet, fmt};
 
 mod choice;
 mod dispatch;
 mod target;
 
-pub use choice::{Choose, Kind, Rule, SizeClass, TABLE, Tabled};
+pub use choice::{Choices, Choose, Kind, Rule, SizeClass, TABLE, Tabled};
 pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_WORKGROUPS, Scope, Storage, fold,
 };
@@ -57,7 +54,7 @@ pub struct Plan {
     /// One step.
     pub dispatches: Vec<Dispatch>,
     /// How often each family was chosen for each kind of work.
-    pub choices: BTreeMap<(Kind, &'static str), usize>,
+    pub choices: Choices,
     /// Values that callers may write.
     pub inputs: Vec<Value>,
     /// The inputs that `prepare` reads.

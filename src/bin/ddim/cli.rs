@@ -1,4 +1,4 @@
-//! Arguments, and the help that teaches them.
+//! Arguments, and the help that teaches them. One file, though long: half of it is that help.
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! A convolution, or its weight gradient, together with what stands around it. Fusion makes these
 //! of finished graphs; each computes what the plain ops compute one after another.
-use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, products};
+use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, products, split_k};
 use crate::{
     error::Error,
     graph::Equation,
@@ -222,7 +222,7 @@ impl Operator for FusedConv2dWeightGradient {
         let base = Operands::new(read[0], extents.in_channels, dy, dweight);
         let operands = self.load.operands(lowering, read, base);
         let op = self.to_string();
-        products::weight_gradient(lowering, &op, &extents, &operands, [dy, dweight])
+        split_k::weight_gradient(lowering, &op, &extents, &operands, [dy, dweight])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -14,7 +14,9 @@ mod extents;
 mod fused;
 mod input_gradient;
 mod load;
+mod operands;
 pub(super) mod products;
+pub(super) mod split_k;
 mod weight_gradient;
 mod winograd;
 
@@ -22,7 +24,7 @@ pub(super) use extents::Extents;
 pub use fused::{FusedConv2d, FusedConv2dWeightGradient};
 pub use input_gradient::Conv2dInputGradient;
 pub use load::{Load, Prologue};
-pub(super) use products::Operands;
+pub(super) use operands::Operands;
 pub use weight_gradient::Conv2dWeightGradient;
 
 /// `y[n, i, j, o] = bias[o] + sum over (ky, kx, c) of`

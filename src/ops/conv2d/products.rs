@@ -1,126 +1,21 @@
 //! Lowering of convolutions and linear layers to the two families of product kernels: subgroups
 //! that pass their rows round by shuffles, and tiles in workgroup memory.
 use super::{
-    Extents,
+    Extents, Operands,
+    operands::in_order,
     winograd::{self, Tile},
 };
 use crate::{
     error::Error,
-    ops::{
-        ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest, fold_slots, group_norm::Tiles,
-    },
+    ops::{Lowering, group_norm::Tiles},
     plan::{Candidate, Dispatch, Kind, Packed, SizeClass, fold},
-    shaders::{
-        conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, conv2d_weight_gradient_subgroup,
-        conv2d_weight_gradient_tiled, panels, product_subgroup,
-    },
+    shaders::{conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup},
     value::{ElementType, TensorType, Value},
 };
 
 /// Rows and columns of vec4s that a workgroup of the tiled kernels computes.
 const TILE_ROWS: usize = 64;
-const TILE_COLUMNS4: usize = 16;
-
-/// What a convolution or linear layer reads and writes, fused or not.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::ops) struct Operands {
-    /// Input; its first `split4` vec4s of channels if there is an `x1`.
-    pub x0: Value,
-    /// The other channels of the input.
-    pub x1: Option<Value>,
-    /// vec4s of channels in `x0`.
-    pub split4: usize,
-    /// Scale and shift of the input, `[batch, 2, channels]`.
-    pub affine: Option<Value>,
-    /// Whether SiLU follows them.
-    pub silu: bool,
-    /// Whether every pixel of the input stands for 2x2.
-    pub upsample: bool,
-    /// Taps of matrices.
-    pub weight: Value,
-    /// Added to every pixel.
-    pub bias: Option<Value>,
-    /// Channels of it are added to every pixel of an image, `[batch, channels]`.
-    pub embedding: Option<Value>,
-    /// vec4s of channels before those.
-    pub embedding_first4: usize,
-    /// Added to the output.
-    pub residual: Option<Value>,
-    /// Output.
-    pub y: Value,
-    /// Whether SiLU of it is written.
-    pub activated: bool,
-    /// Its moments.
-    pub moments: Option<Value>,
-}
-
-impl Operands {
-    /// Those of `y = x weight`, where `x` has this many channels.
-    pub fn new(x: Value, channels: usize, weight: Value, y: Value) -> Self {
-        Self {
-            x0: x,
-            x1: None,
-            split4: channels.div_ceil(4),
-            affine: None,
-            silu: false,
-            upsample: false,
-            weight,
-            bias: None,
-            embedding: None,
-            embedding_first4: 0,
-            residual: None,
-            y,
-            activated: false,
-            moments: None,
-        }
-    }
-
-    /// vec4s of a row of the embedding.
-    pub(super) fn embedding_pitch4(&self, lowering: &Lowering) -> u32 {
-        self.embedding.map_or(0, |value| lowering.type_of(value).pitch() as u32 / 4)
-    }
-
-    /// The same operands with an input that stands in one tensor as it is, and what makes that.
-    fn dense(&self, lowering: &mut Lowering) -> Result<(Vec<Dispatch>, Self), Error> {
-        let (before, x) = lowering.captured(|lowering| {
-            let sources = [Some(self.x0), self.x1, self.affine];
-            let sources: Vec<Value> = sources.into_iter().flatten().collect();
-            let mut x = self.x0;
-            if self.affine.is_some() {
-                x = lowering.nested(ApplyAffine { silu: self.silu }, &sources)?;
-            } else if self.x1.is_some() {
-                x = lowering.nested(Concat, &sources)?;
-            }
-            if self.upsample {
-                x = lowering.nested(UpsampleNearest, &[x])?;
-            }
-            Ok(x)
-        })?;
-        let split4 = lowering.type_of(x).pitch() / 4;
-        let (x1, affine) = (None, None);
-        let dense = Self { x0: x, x1, split4, affine, silu: false, upsample: false, ..*self };
-        Ok((before, dense))
-    }
-
-    /// What computes the moments of `y`, where a kernel does not along the way.
-    fn after(&self, lowering: &mut Lowering) -> Result<Vec<Dispatch>, Error> {
-        let Some(moments) = self.moments else { return Ok(Vec::new()) };
-        Ok(lowering.captured(|lowering| GroupMoments.compute(lowering, self.y, moments))?.0)
-    }
-}
-
-/// The kernels of a candidate after what makes their input, and before the moments of their
-/// output unless they write these themselves.
-fn in_order(before: &[Dispatch], mut kernels: Candidate, after: &[Dispatch]) -> Candidate {
-    let moments = after.first().and_then(|dispatch| dispatch.bindings.last()?.value);
-    let bound = |dispatch: &Dispatch| dispatch.bindings.iter().any(|b| b.value == moments);
-    let written = moments.is_some() && kernels.dispatches.iter().any(bound);
-    kernels.dispatches.splice(0..0, before.iter().cloned());
-    if !written {
-        kernels.dispatches.extend_from_slice(after);
-    }
-    kernels
-}
+pub(super) const TILE_COLUMNS4: usize = 16;
 
 /// The panels of a weight: the form that subgroups read.
 fn panels(lowering: &mut Lowering, lanes: u32, weight: Value) -> Packed {
@@ -303,7 +198,7 @@ pub(in crate::ops) fn input_gradient(
 }
 
 /// What the choice between families goes by.
-fn class(kind: Kind, extents: &Extents) -> SizeClass {
+pub(super) fn class(kind: Kind, extents: &Extents) -> SizeClass {
     let channels = extents.in_channels.min(extents.out_channels);
     SizeClass { kind, rows: extents.pixels(), channels }
 }
@@ -354,115 +249,4 @@ fn tiled_params(
     let [y, z, _] = fold(pixels.div_ceil(rows));
     let params = conv2d_subgroup::Params { lattice_width, column_groups, ..params };
     (params, [column_groups * spread * spread, y, z])
-}
-
-/// Lowers `dweight` from `x` and `dy`.
-pub(in crate::ops) fn weight_gradient(
-    lowering: &mut Lowering,
-    op: &str,
-    extents: &Extents,
-    operands: &Operands,
-    [dy, dweight]: [Value; 2],
-) -> Result<(), Error> {
-    let target = lowering.target().clone();
-    let (before, dense) = operands.dense(lowering)?;
-    let x = dense.x0;
-    let mut candidates = vec![{
-        let (tile, rows4) = (TILE_COLUMNS4, TILE_COLUMNS4);
-        let split = Split::new(lowering, extents, rows4, tile, dweight);
-        let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
-        let overrides = conv2d_weight_gradient_tiled::Overrides::default();
-        let params = bytemuck::cast(split.params);
-        split.candidate(lowering, "tiled", kernel.dispatch(params, overrides, split.grid), dweight)
-    }];
-    if let Some(lanes) = target.subgroup {
-        let overrides = conv2d_weight_gradient_subgroup::Overrides {
-            lanes,
-            ..conv2d_weight_gradient_subgroup::Overrides::default()
-        };
-        let split = Split::new(lowering, extents, lanes as usize, lanes as usize, dweight);
-        let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight: split.partial };
-        let dispatch = kernel.dispatch(split.params, overrides, split.grid);
-        let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
-        candidates.push(subgroup);
-    }
-    for candidate in &mut candidates {
-        candidate.dispatches[0].cost.flops = extents.flops();
-        *candidate = in_order(&before, candidate.clone(), &[]);
-    }
-    if let Some(winograd) = winograd::weight_gradient(lowering, extents, operands, dy, dweight) {
-        candidates.push(winograd);
-    }
-    Ok(lowering.choose(op, class(Kind::WeightGradient, extents), candidates)?)
-}
-
-/// A weight gradient cut into tiles and slots.
-struct Split {
-    params: conv2d_weight_gradient_subgroup::Params,
-    grid: [u32; 3],
-    slots: usize,
-    partial: Value,
-}
-
-/// Workgroups that keep a software driver's threads, or a large GPU, busy.
-const SOFTWARE_WORKGROUPS: usize = 16;
-const GPU_WORKGROUPS: usize = 512;
-/// Operands of a slot that stay in a core's cache while one tile after another reads them.
-const CACHE_BYTES: usize = 1 << 20;
-/// Pixels below which a slot costs more to add than it saves.
-const SLOT_PIXELS: usize = 64;
-
-impl Split {
-    /// For workgroups of `rows4` vec4s of rows by `columns4` vec4s of columns.
-    fn new(
-        lowering: &mut Lowering,
-        extents: &Extents,
-        rows4: usize,
-        columns4: usize,
-        dweight: Value,
-    ) -> Self {
-        let of = lowering.type_of(dweight);
-        let tiles_down = (extents.taps() * extents.in_channels.div_ceil(4)).div_ceil(rows4);
-        let tiles_across = extents.out_channels.div_ceil(4).div_ceil(columns4);
-        let target = lowering.target();
-        let operands = 4 * (extents.in_channels + extents.out_channels) * extents.pixels();
-        let (workgroups, cached) = if target.software {
-            (SOFTWARE_WORKGROUPS, operands.div_ceil(CACHE_BYTES))
-        } else {
-            (GPU_WORKGROUPS, 1)
-        };
-        let wanted = workgroups.div_ceil(tiles_down * tiles_across);
-        let fitting = (target.max_binding / of.bytes()).max(1) as usize;
-        let slots = wanted.max(cached).min(extents.pixels() / SLOT_PIXELS).clamp(1, fitting);
-        let slot_pixels = extents.pixels().div_ceil(slots);
-        let slots = extents.pixels().div_ceil(slot_pixels);
-        let params = conv2d_weight_gradient_subgroup::Params {
-            in_height: extents.in_height as u32,
-            in_width: extents.in_width as u32,
-            in_channels: extents.in_channels as u32,
-            out_height: extents.out_height as u32,
-            out_width: extents.out_width as u32,
-            out_channels4: extents.out_channels.div_ceil(4) as u32,
-            kernel_height: extents.kernel[0] as u32,
-            kernel_width: extents.kernel[1] as u32,
-            stride: extents.stride as u32,
-            top: extents.top as u32,
-            left: extents.left as u32,
-            pixels: extents.pixels() as u32,
-            slot_pixels: slot_pixels as u32,
-        };
-        let grid = [tiles_across as u32, tiles_down as u32, slots as u32];
-        Self { params, grid, slots, partial: fold_slots::slots(lowering, slots, dweight) }
-    }
-
-    fn candidate(
-        &self,
-        lowering: &Lowering,
-        name: &'static str,
-        product: Dispatch,
-        dweight: Value,
-    ) -> Candidate {
-        let fold = fold_slots::fold(lowering, self.slots, self.partial, dweight);
-        Candidate::new(name, [product].into_iter().chain(fold).collect())
-    }
 }

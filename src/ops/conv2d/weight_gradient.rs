@@ -1,5 +1,5 @@
 //! Gradient of a convolution with respect to its weight.
-use super::{Extents, Operands, attributes, extents, products};
+use super::{Extents, Operands, attributes, extents, split_k};
 use crate::{
     error::Error,
     graph::Equation,
@@ -84,7 +84,7 @@ impl Operator for Conv2dWeightGradient {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = self.extents(lowering.type_of(x), lowering.type_of(dy));
         let operands = Operands::new(x, extents.in_channels, x, dweight);
-        products::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
+        split_k::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

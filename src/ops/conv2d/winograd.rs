@@ -1,6 +1,6 @@
 //! Lowering of 3x3 convolutions of stride 1, and of their weight gradients, to minimal filtering:
 //! spread the tiles, multiply matrices, gather (`shaders/winograd.wgsl`).
-use super::{Extents, products, products::Operands};
+use super::{Extents, Operands, products};
 use crate::{
     ops::Lowering,
     plan::{Candidate, Dispatch, Packed, fold},

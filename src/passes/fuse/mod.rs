@@ -81,6 +81,18 @@ impl Uses {
     }
 }
 
+/// Values that follow from held inputs alone.
+fn settled(graph: &Graph) -> HashSet<Value> {
+    let updated = |value: &Value| graph.updates.iter().any(|update| update.state == *value);
+    let mut settled: HashSet<Value> = graph.held.iter().copied().filter(|v| !updated(v)).collect();
+    for equation in &graph.equations {
+        if !equation.inputs.is_empty() && equation.inputs.iter().all(|v| settled.contains(v)) {
+            settled.extend(&equation.outputs);
+        }
+    }
+    settled
+}
+
 /// Replaces equations: `replace` pushes onto the new graph what stands for an equation, or
 /// returns false to keep it.
 fn rewrite(

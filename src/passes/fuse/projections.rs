@@ -1,19 +1,19 @@
 //! All projections of the time embedding as one.
-use super::{Uses, push, rewrite};
+use super::{Uses, push, rewrite, settled};
 use crate::{
     error::Error,
     graph::{Equation, Graph},
     ops::{Concat, FusedConv2d, Linear, Op},
     value::Value,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-/// Linear layers of one input, whose weights are held and whose results are embeddings that
+/// Linear layers of one input, whose weights follow from held inputs and whose results are embeddings that
 /// convolutions add, become one layer; each convolution reads its part of the result. The weights
 /// are put side by side once.
 pub(super) fn projections(graph: &Graph) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
-    let held = held(graph);
+    let settled = settled(graph);
     let joins = |equation: &Equation| {
         let aligned = graph.type_of(equation.outputs[0]).shape.last().is_multiple_of(4);
         let added = |reader: &&Equation| match reader.op {
@@ -22,7 +22,7 @@ pub(super) fn projections(graph: &Graph) -> Result<Graph, Error> {
         };
         matches!(equation.op, Op::Linear(Linear))
             && equation.inputs.len() == 3
-            && equation.inputs[1..].iter().all(|value| held.contains(value))
+            && equation.inputs[1..].iter().all(|value| settled.contains(value))
             && aligned
             && uses.reader(graph, equation.outputs[0]).as_ref().is_some_and(added)
     };
@@ -71,18 +71,6 @@ pub(super) fn projections(graph: &Graph) -> Result<Graph, Error> {
 fn embedding_at(conv: &FusedConv2d, equation: &Equation) -> Option<Value> {
     conv.embedding?;
     equation.inputs.get(conv.load.arity() + 1 + usize::from(conv.bias)).copied()
-}
-
-/// Values that callers write rarely and the graph never does, and views of them.
-pub(super) fn held(graph: &Graph) -> HashSet<Value> {
-    let updated = |value: &Value| graph.updates.iter().any(|update| update.state == *value);
-    let mut held: HashSet<Value> = graph.held.iter().copied().filter(|v| !updated(v)).collect();
-    for equation in &graph.equations {
-        if matches!(equation.op, Op::View(_)) && held.contains(&equation.inputs[0]) {
-            held.extend(&equation.outputs);
-        }
-    }
-    held
 }
 
 /// Matrices, or rows, with their columns side by side: two at a time, so that each is copied as

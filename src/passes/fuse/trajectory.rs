@@ -1,5 +1,5 @@
 //! What depends on the time alone, for all steps of a trajectory at once.
-use super::{Uses, push, rewrite};
+use super::{Uses, push, rewrite, settled};
 use crate::{
     error::Error,
     graph::{Equation, Graph},
@@ -58,16 +58,4 @@ fn row_wise(equation: &Equation, settled: &HashSet<Value>) -> Option<Value> {
     };
     let (&x, others) = equation.inputs.split_first()?;
     (alone && others.iter().all(|value| settled.contains(value))).then_some(x)
-}
-
-/// Values that follow from held inputs alone.
-fn settled(graph: &Graph) -> HashSet<Value> {
-    let updated = |value: &Value| graph.updates.iter().any(|update| update.state == *value);
-    let mut settled: HashSet<Value> = graph.held.iter().copied().filter(|v| !updated(v)).collect();
-    for equation in &graph.equations {
-        if !equation.inputs.is_empty() && equation.inputs.iter().all(|v| settled.contains(v)) {
-            settled.extend(&equation.outputs);
-        }
-    }
-    settled
 }

@@ -1,0 +1,112 @@
+//! What the kernels of convolutions and linear layers read and write, and what runs around them.
+use crate::{
+    error::Error,
+    ops::{ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest},
+    plan::{Candidate, Dispatch},
+    value::Value,
+};
+
+/// What a convolution or linear layer reads and writes, fused or not.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Operands {
+    /// Input; its first `split4` vec4s of channels if there is an `x1`.
+    pub x0: Value,
+    /// The other channels of the input.
+    pub x1: Option<Value>,
+    /// vec4s of channels in `x0`.
+    pub split4: usize,
+    /// Scale and shift of the input, `[batch, 2, channels]`.
+    pub affine: Option<Value>,
+    /// Whether SiLU follows them.
+    pub silu: bool,
+    /// Whether every pixel of the input stands for 2x2.
+    pub upsample: bool,
+    /// Taps of matrices.
+    pub weight: Value,
+    /// Added to every pixel.
+    pub bias: Option<Value>,
+    /// Channels of it are added to every pixel of an image, `[batch, channels]`.
+    pub embedding: Option<Value>,
+    /// vec4s of channels before those.
+    pub embedding_first4: usize,
+    /// Added to the output.
+    pub residual: Option<Value>,
+    /// Output.
+    pub y: Value,
+    /// Whether SiLU of it is written.
+    pub activated: bool,
+    /// Its moments.
+    pub moments: Option<Value>,
+}
+
+impl Operands {
+    /// Those of `y = x weight`, where `x` has this many channels.
+    pub fn new(x: Value, channels: usize, weight: Value, y: Value) -> Self {
+        Self {
+            x0: x,
+            x1: None,
+            split4: channels.div_ceil(4),
+            affine: None,
+            silu: false,
+            upsample: false,
+            weight,
+            bias: None,
+            embedding: None,
+            embedding_first4: 0,
+            residual: None,
+            y,
+            activated: false,
+            moments: None,
+        }
+    }
+
+    /// vec4s of a row of the embedding.
+    pub(super) fn embedding_pitch4(&self, lowering: &Lowering) -> u32 {
+        self.embedding.map_or(0, |value| lowering.type_of(value).pitch() as u32 / 4)
+    }
+
+    /// The same operands with an input that stands in one tensor as it is, and what makes that.
+    pub(super) fn dense(&self, lowering: &mut Lowering) -> Result<(Vec<Dispatch>, Self), Error> {
+        let (before, x) = lowering.captured(|lowering| {
+            let sources = [Some(self.x0), self.x1, self.affine];
+            let sources: Vec<Value> = sources.into_iter().flatten().collect();
+            let mut x = self.x0;
+            if self.affine.is_some() {
+                x = lowering.nested(ApplyAffine { silu: self.silu }, &sources)?;
+            } else if self.x1.is_some() {
+                x = lowering.nested(Concat, &sources)?;
+            }
+            if self.upsample {
+                x = lowering.nested(UpsampleNearest, &[x])?;
+            }
+            Ok(x)
+        })?;
+        let split4 = lowering.type_of(x).pitch() / 4;
+        let (x1, affine) = (None, None);
+        let dense = Self { x0: x, x1, split4, affine, silu: false, upsample: false, ..*self };
+        Ok((before, dense))
+    }
+
+    /// What computes the moments of `y`, where a kernel does not along the way.
+    pub(super) fn after(&self, lowering: &mut Lowering) -> Result<Vec<Dispatch>, Error> {
+        let Some(moments) = self.moments else { return Ok(Vec::new()) };
+        Ok(lowering.captured(|lowering| GroupMoments.compute(lowering, self.y, moments))?.0)
+    }
+}
+
+/// The kernels of a candidate after what makes their input, and before the moments of their
+/// output unless they write these themselves.
+pub(super) fn in_order(
+    before: &[Dispatch],
+    mut kernels: Candidate,
+    after: &[Dispatch],
+) -> Candidate {
+    let moments = after.first().and_then(|dispatch| dispatch.bindings.last()?.value);
+    let bound = |dispatch: &Dispatch| dispatch.bindings.iter().any(|b| b.value == moments);
+    let written = moments.is_some() && kernels.dispatches.iter().any(bound);
+    kernels.dispatches.splice(0..0, before.iter().cloned());
+    if !written {
+        kernels.dispatches.extend_from_slice(after);
+    }
+    kernels
+}

@@ -1,0 +1,125 @@
+//! Lowering of weight gradients: sums over all pixels, cut into slots that are added in order.
+use super::{
+    Extents, Operands,
+    operands::in_order,
+    products::{TILE_COLUMNS4, class},
+    winograd,
+};
+use crate::{
+    error::Error,
+    ops::{Lowering, fold_slots},
+    plan::{Candidate, Dispatch, Kind},
+    shaders::{conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled},
+    value::Value,
+};
+
+/// Lowers `dweight` from `x` and `dy`.
+pub(in crate::ops) fn weight_gradient(
+    lowering: &mut Lowering,
+    op: &str,
+    extents: &Extents,
+    operands: &Operands,
+    [dy, dweight]: [Value; 2],
+) -> Result<(), Error> {
+    let target = lowering.target().clone();
+    let (before, dense) = operands.dense(lowering)?;
+    let x = dense.x0;
+    let mut candidates = vec![{
+        let (tile, rows4) = (TILE_COLUMNS4, TILE_COLUMNS4);
+        let split = Split::new(lowering, extents, rows4, tile, dweight);
+        let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
+        let overrides = conv2d_weight_gradient_tiled::Overrides::default();
+        let params = bytemuck::cast(split.params);
+        split.candidate(lowering, "tiled", kernel.dispatch(params, overrides, split.grid), dweight)
+    }];
+    if let Some(lanes) = target.subgroup {
+        let overrides = conv2d_weight_gradient_subgroup::Overrides {
+            lanes,
+            ..conv2d_weight_gradient_subgroup::Overrides::default()
+        };
+        let split = Split::new(lowering, extents, lanes as usize, lanes as usize, dweight);
+        let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight: split.partial };
+        let dispatch = kernel.dispatch(split.params, overrides, split.grid);
+        let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
+        candidates.push(subgroup);
+    }
+    for candidate in &mut candidates {
+        candidate.dispatches[0].cost.flops = extents.flops();
+        *candidate = in_order(&before, candidate.clone(), &[]);
+    }
+    if let Some(winograd) = winograd::weight_gradient(lowering, extents, operands, dy, dweight) {
+        candidates.push(winograd);
+    }
+    Ok(lowering.choose(op, class(Kind::WeightGradient, extents), candidates)?)
+}
+
+/// A weight gradient cut into tiles and slots.
+struct Split {
+    params: conv2d_weight_gradient_subgroup::Params,
+    grid: [u32; 3],
+    slots: usize,
+    partial: Value,
+}
+
+/// Workgroups that keep a software driver's threads, or a large GPU, busy.
+const SOFTWARE_WORKGROUPS: usize = 16;
+const GPU_WORKGROUPS: usize = 512;
+/// Operands of a slot that stay in a core's cache while one tile after another reads them.
+const CACHE_BYTES: usize = 1 << 20;
+/// Pixels below which a slot costs more to add than it saves.
+const SLOT_PIXELS: usize = 64;
+
+impl Split {
+    /// For workgroups of `rows4` vec4s of rows by `columns4` vec4s of columns.
+    fn new(
+        lowering: &mut Lowering,
+        extents: &Extents,
+        rows4: usize,
+        columns4: usize,
+        dweight: Value,
+    ) -> Self {
+        let of = lowering.type_of(dweight);
+        let tiles_down = (extents.taps() * extents.in_channels.div_ceil(4)).div_ceil(rows4);
+        let tiles_across = extents.out_channels.div_ceil(4).div_ceil(columns4);
+        let target = lowering.target();
+        let operands = 4 * (extents.in_channels + extents.out_channels) * extents.pixels();
+        let (workgroups, cached) = if target.software {
+            (SOFTWARE_WORKGROUPS, operands.div_ceil(CACHE_BYTES))
+        } else {
+            (GPU_WORKGROUPS, 1)
+        };
+        let wanted = workgroups.div_ceil(tiles_down * tiles_across);
+        let fitting = (target.max_binding / of.bytes()).max(1) as usize;
+        let slots = wanted.max(cached).min(extents.pixels() / SLOT_PIXELS).clamp(1, fitting);
+        let slot_pixels = extents.pixels().div_ceil(slots);
+        let slots = extents.pixels().div_ceil(slot_pixels);
+        let params = conv2d_weight_gradient_subgroup::Params {
+            in_height: extents.in_height as u32,
+            in_width: extents.in_width as u32,
+            in_channels: extents.in_channels as u32,
+            out_height: extents.out_height as u32,
+            out_width: extents.out_width as u32,
+            out_channels4: extents.out_channels.div_ceil(4) as u32,
+            kernel_height: extents.kernel[0] as u32,
+            kernel_width: extents.kernel[1] as u32,
+            stride: extents.stride as u32,
+            top: extents.top as u32,
+            left: extents.left as u32,
+            pixels: extents.pixels() as u32,
+            slot_pixels: slot_pixels as u32,
+        };
+        let grid = [tiles_across as u32, tiles_down as u32, slots as u32];
+        Self { params, grid, slots, partial: fold_slots::slots(lowering, slots, dweight) }
+    }
+
+    fn candidate(
+        &self,
+        lowering: &Lowering,
+        name: &'static str,
+        product: Dispatch,
+        dweight: Value,
+    ) -> Candidate {
+        let fold = fold_slots::fold(lowering, self.slots, self.partial, dweight);
+        Candidate::new(name, [product].into_iter().chain(fold).collect())
+    }
+}
