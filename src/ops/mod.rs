@@ -194,6 +194,7 @@ pub mod row;
 pub mod scale;
 pub mod silu;
 pub mod sum_rows;
+pub mod variational_bound;
 
 operations! {
     adam::{Adam};
@@ -222,4 +223,5 @@ operations! {
     scale::{Scale};
     silu::{Silu, SiluBackward};
     sum_rows::{SumRows};
+    variational_bound::{VariationalBound};
 }
