@@ -35,7 +35,7 @@ struct Params {
 // from_x, from_output, weight, span; 1 / posterior deviation, 0, 0, 0
 @group(0) @binding(5) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> bound: array<f32>;
-// the bound with the exact distribution function, mean squared error of the predicted image, 0, 0
+// the bound, the bound with the exact distribution function, mean squared error of the predicted image, 0
 @group(0) @binding(7) var<storage, read_write> measures: array<vec4<f32>>;
 
 override LEARNED: bool = false;
@@ -111,7 +111,7 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation
     let total = params.mean * reduce_sum(lane, own);
     if lane == 0u {
         bound[image] = BITS * total.x;
-        measures[image] = vec4<f32>(BITS * select(total.y, total.x, row > 0u), total.z, 0.0, 0.0);
+        measures[image] = vec4<f32>(BITS * total.x, BITS * select(total.y, total.x, row > 0u), total.z, 0.0);
         // The last image writes the pad lanes too.
         for (var pad = params.batch; image + 1u == params.batch && pad % 4u != 0u; pad++) {
             bound[pad] = 0.0;

@@ -24,8 +24,8 @@ use std::{f64::consts::LN_2, fmt};
 /// | `table` | `f32[timesteps, 5]`, see [`VariationalBound::COLUMNS`] |
 ///
 /// Results: `bound f32[batch]`, with the tanh approximation of the normal distribution function
-/// that the released DDPM and guided-diffusion code take; `measures f32[batch, 2]`: the bound with
-/// the exact function, and the mean squared error of the predicted image.
+/// that the released DDPM and guided-diffusion code take; `measures f32[batch, 3]`: the same once
+/// more, the bound with the exact function, and the mean squared error of the predicted image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VariationalBound {
     /// Does a second half of the output's channels say where the variance lies?
@@ -121,7 +121,7 @@ impl Operator for VariationalBound {
         ] {
             super::row::check("variational_bound", name, found, expected, inputs)?;
         }
-        Ok(vec![TensorType::f32(&[batch]), TensorType::f32(&[batch, 2])])
+        Ok(vec![TensorType::f32(&[batch]), TensorType::f32(&[batch, 3])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -150,10 +150,10 @@ impl Operator for VariationalBound {
                 }
             }
             bound.push(sums[0] / LN_2);
-            measures.extend([sums[1] / LN_2, sums[2]]);
+            measures.extend([sums[0] / LN_2, sums[1] / LN_2, sums[2]]);
         }
         let of = |shape: &[usize]| TensorType::f32(shape).shape;
-        vec![Tensor::new(of(&[batch]), bound), Tensor::new(of(&[batch, 2]), measures)]
+        vec![Tensor::new(of(&[batch]), bound), Tensor::new(of(&[batch, 3]), measures)]
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {

@@ -1,4 +1,8 @@
 //! Arguments, and the help that teaches them. One file, though long: half of it is that help.
+mod evaluate;
+
+pub use evaluate::Evaluate;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -52,6 +56,8 @@ pub enum Command {
     Train(Train),
     /// Draw images with a trained model
     Sample(Sample),
+    /// Evaluate the variational bound of a model on images, in bits per dimension
+    Evaluate(Evaluate),
     /// List the adapters, with the features and limits that matter here
     Devices,
     /// Print what a model runs: graph, dispatches, FLOPs and memory

@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod demo;
 mod devices;
+mod evaluate;
 mod failure;
 mod files;
 mod fit;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
         Command::Sample(arguments) => sample::run(&cli.device, arguments),
+        Command::Evaluate(arguments) => evaluate::run(&cli.device, arguments),
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
         Command::Profile(arguments) => profile::run(&cli.device, arguments),
