@@ -224,7 +224,10 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     let results = match case.kind() {
         "conv2d" => ops::conv2d(gpu, case),
         "group_norm" => ops::group_norm(gpu, case),
+        "layer_norm" => ops::layer_norm(gpu, case),
         "silu" => ops::silu(gpu, case),
+        "gelu" => ops::gelu(gpu, case),
+        "geglu" => ops::geglu(gpu, case),
         "attention" => ops::attention(gpu, case),
         "upsample_nearest2" => ops::upsample_nearest(gpu, case),
         "avgpool2" => ops::average_pool(gpu, case),
