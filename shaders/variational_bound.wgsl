@@ -4,7 +4,7 @@
 //   t = 0: -ln of the mass that N(x0', variance) leaves in the bin of x0
 // Ho et al. 2020, eq. 5 and 13; fraction = (v + 1) / 2 of the network's second half of channels: Nichol and Dhariwal 2021, eq. 15.
 // One workgroup per image; a fixed tree adds what its lanes have summed.
-// import: reduce, mask, normal_cdf
+// import: reduce, mask, gelu
 
 struct Params {
     /// Images.
@@ -105,7 +105,7 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation
         let upper = centre + scale * params.half_bin;
         let lower = centre - scale * params.half_bin;
         nats += mask_channels(information(logistic(upper), logistic(lower), open), channel4, params.channels);
-        exact += mask_channels(information(normal_cdf(upper), normal_cdf(lower), open), channel4, params.channels);
+        exact += mask_channels(information(normal_distribution(upper).below, normal_distribution(lower).below, open), channel4, params.channels);
     }
     let own = vec4<f32>(dot(nats, vec4<f32>(1.0)), dot(exact, vec4<f32>(1.0)), dot(squares, vec4<f32>(1.0)), 0.0);
     let total = params.mean * reduce_sum(lane, own);

@@ -1,6 +1,6 @@
 //! Terms of the variational bound: Ho et al. 2020, eq. 5 and 13; Nichol and Dhariwal 2021, eq. 15.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, operands, random::check_images,
+    Backward, Case, Input, Lowering, Operator, ShapeError, gelu, operands, random::check_images,
 };
 use crate::{
     error::Error,
@@ -74,7 +74,7 @@ impl VariationalBound {
             };
             -mass.max(1e-12).ln()
         };
-        [nats(released_cdf), nats(normal_cdf), error]
+        [nats(released_cdf), nats(gelu::below), error]
     }
 }
 
@@ -88,10 +88,6 @@ struct Element {
 
 fn released_cdf(z: f64) -> f64 {
     0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh())
-}
-
-fn normal_cdf(z: f64) -> f64 {
-    0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
 }
 
 impl fmt::Display for VariationalBound {
