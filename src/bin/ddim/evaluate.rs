@@ -9,7 +9,7 @@ use crate::{
 };
 use ddim::{
     data::Dataset,
-    diffusion::{Bound, BoundEvaluator, BoundOptions, TrainedUNet},
+    diffusion::{Bound, BoundEvaluator, BoundOptions},
     training::{Pipeline, read_pipeline},
 };
 use std::{
@@ -38,8 +38,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
         variance: pipeline.scheduler.variance_type,
         half_bin: data.half_bin(),
     };
-    let (unet, layout, arenas) = (&pipeline.unet, &pipeline.layout, &pipeline.arenas);
-    let network = TrainedUNet { unet, layout, arenas };
+    let network = pipeline.network();
     let size = [arguments.batch.min(count), data.height(), data.width()];
     let seed = arguments.seed;
     let mut evaluator = BoundEvaluator::new(&gpu, &network, size, &schedule, &options, seed)?;

@@ -4,6 +4,8 @@ mod check;
 mod cli;
 mod demo;
 mod devices;
+mod draw;
+mod encode;
 mod evaluate;
 mod failure;
 mod files;
@@ -17,6 +19,7 @@ mod progress;
 mod report;
 mod sample;
 mod train;
+mod trajectory;
 mod verify;
 
 use clap::Parser;
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
         Command::Sample(arguments) => sample::run(&cli.device, arguments),
+        Command::Interpolate(arguments) => encode::interpolate(&cli.device, arguments),
+        Command::Encode(arguments) => encode::encode(&cli.device, arguments),
+        Command::Reconstruct(arguments) => encode::reconstruct(&cli.device, arguments),
         Command::Evaluate(arguments) => evaluate::run(&cli.device, arguments),
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
