@@ -4,6 +4,7 @@
 //! (2020), and what follows from them. [`SchedulerConfig`] reads and writes diffusers'
 //! `scheduler_config.json`, [`Spacing`] picks the timesteps of a shorter sampling run, and a
 //! [`Table`] holds the coefficients of every step of such a run for the fused step kernel.
+mod bound;
 mod config;
 mod ddim;
 mod ddpm;
