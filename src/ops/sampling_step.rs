@@ -60,7 +60,8 @@ impl SamplingStep {
         if inputs.len() != wanted {
             return Err(wanted);
         }
-        let [memory, noise, bound, size] = flags.map(|there| rest.next().filter(|_| there));
+        let [memory, noise, bound, size] =
+            flags.map(|there| if there { rest.next() } else { None });
         Ok(Parts { memory, noise, bound, size })
     }
 }

@@ -1,5 +1,5 @@
 //! Sub-sequences of the timesteps for sampling in fewer steps.
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,19 @@ impl fmt::Display for Spacing {
             Self::Linspace => "linspace",
             Self::Uniform => "uniform",
             Self::Quad => "quad",
+        })
+    }
+}
+
+impl FromStr for Spacing {
+    type Err = ScheduleError;
+
+    fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        let all = [Self::Leading, Self::Trailing, Self::Linspace, Self::Uniform, Self::Quad];
+        let named = all.into_iter().find(|spacing| spacing.to_string() == text);
+        named.ok_or_else(|| {
+            let names = all.map(|spacing| spacing.to_string()).join(", ");
+            ScheduleError::value("spacing", format!("one of {names}"), text)
         })
     }
 }
