@@ -189,7 +189,7 @@ fn settings_survive_writing_and_reading() {
 fn faults_name_their_key() {
     for (text, expected) in [
         (r#"{"beta_end": "high"}"#, "beta_end: invalid type"),
-        (r#"{"beta_schedule": "sigmoid"}"#, "beta_schedule: unknown variant `sigmoid`"),
+        (r#"{"beta_schedule": "sigmoidal"}"#, "beta_schedule: unknown variant `sigmoidal`"),
         (r#"{"prediction_type": "v_prediction"}"#, "prediction_type: unknown variant"),
         (r#"{"num_train_timesteps": 0}"#, "num_train_timesteps: expected 1 to 1000000, found 0"),
         (r#"{"beta_start": -0.1}"#, "beta_start: expected between 0 and 1, found -0.1"),

@@ -35,7 +35,7 @@ impl fmt::Display for GeluBackward {
 }
 
 /// The normal distribution.
-fn below(x: f64) -> f64 {
+pub(super) fn below(x: f64) -> f64 {
     0.5 * libm::erfc(-x * FRAC_1_SQRT_2)
 }
 

@@ -209,7 +209,7 @@ operations! {
     adam::{Adam};
     add::{Add};
     add_embedding::{AddEmbedding, SumPixels};
-    add_noise::{AddNoise, AddDrawnNoise};
+    add_noise::{AddNoise, AddDrawnNoise, AddNumberedNoise};
     arena::{View, Pack};
     attention::{Attention, AttentionBackward, JointAttention};
     cast::{Cast};

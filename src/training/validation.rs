@@ -1,5 +1,5 @@
 //! The loss on images that training never sees.
-use super::trainer::{Trainer, coefficients};
+use super::trainer::Trainer;
 use crate::{
     data::{Batches, Dataset},
     diffusion::streams,
@@ -67,7 +67,7 @@ impl Validation {
 
         let gpu = trainer.gpu();
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-        executor.write(levels, &coefficients(&schedule))?;
+        executor.write(levels, &schedule.level_rows())?;
         Ok(Self { executor, x0, labels, counter, loss, arenas, data, batch })
     }
 
