@@ -260,7 +260,7 @@ pub(super) fn cases() -> Vec<Case> {
                 learned,
                 clip: clip.map(Float::from),
                 half_bin: (1.0 / levels).into(),
-                frozen_mean: learned && shape[0] == 4,
+                frozen_mean: false,
             };
             let of = TensorType::f32(shape);
             let batch = shape[0];
