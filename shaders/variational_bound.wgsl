@@ -3,7 +3,8 @@
 //   t > 0: KL between normals, (exp(d) - 1 - d) / 2 + weight exp(d) (x0 - x0')^2 with d = -span * fraction
 //   t = 0: -ln of the mass that N(x0', variance) leaves in the bin of x0
 // Ho et al. 2020, eq. 5 and 13; fraction = (v + 1) / 2 of the network's second half of channels: Nichol and Dhariwal 2021, eq. 15.
-// One workgroup per image; a fixed tree adds what its lanes have summed.
+// forward: one workgroup per image; a fixed tree adds what its lanes have summed.
+// backward: the gradient of the bound for one half of the output; one invocation per vec4, the grid is (vec4s of an image, images).
 // import: reduce, mask, gelu
 
 struct Params {
@@ -37,6 +38,9 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> bound: array<f32>;
 // the bound, the bound with the exact distribution function, mean squared error of the predicted image, 0
 @group(0) @binding(7) var<storage, read_write> measures: array<vec4<f32>>;
+
+@group(0) @binding(6) var<storage, read> dbound: array<f32>;
+@group(0) @binding(7) var<storage, read_write> half: array<activation4>;
 
 override LEARNED: bool = false;
 override WORKGROUP: u32 = 256u;
@@ -117,4 +121,81 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation
             bound[pad] = 0.0;
         }
     }
+}
+
+/// Of `backward`: whether the gradient is for the half that says where the variance lies.
+override OF_VARIANCE: bool = false;
+
+/// Derivatives of an element's nats for the error of the predicted image and for d.
+struct Slopes {
+    error: vec4<f32>,
+    d: vec4<f32>,
+}
+
+/// The argument of [`logistic`]'s exponential, and its derivative.
+fn stretched(z: vec4<f32>) -> vec4<f32> {
+    return 1.5957691 * (z + 0.044715 * z * z * z);
+}
+
+fn stretch(z: vec4<f32>) -> vec4<f32> {
+    return 1.5957691 * (1.0 + 0.134145 * z * z);
+}
+
+fn sigmoid(v: vec4<f32>) -> vec4<f32> {
+    return 1.0 / (1.0 + exp(-v));
+}
+
+/// Of the decoder.  The mass between b and a is sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which loses no digits in either tail,
+/// so the derivative of its logarithm is sigmoid(-a) / (sigmoid(-b) (1 - exp(b - a))) for a, and mirrored for b.
+fn decoder_slopes(expected: vec4<f32>, error: vec4<f32>, scale: vec4<f32>) -> Slopes {
+    let upper = scale * (error + params.half_bin);
+    let lower = scale * (error - params.half_bin);
+    let a = stretched(upper);
+    let b = stretched(lower);
+    let width = 2.0 * params.half_bin * scale;
+    let part = 1.0 - exp(-1.5957691 * width * (1.0 + 0.044715 * (upper * upper + upper * lower + lower * lower)));
+    let first = expected < vec4<f32>(-0.999);
+    let last = expected > vec4<f32>(0.999);
+    let rise = stretch(upper) * sigmoid(-a);
+    let fall = -stretch(lower) * sigmoid(b);
+    let of_upper = select(select(rise / (sigmoid(-b) * part), vec4<f32>(), last), rise, first);
+    let of_lower = select(select(fall / (sigmoid(a) * part), vec4<f32>(), first), fall, last);
+    let mass = select(select(sigmoid(a) * sigmoid(-b) * part, sigmoid(-b), last), sigmoid(a), first);
+    // A mass that was raised to the least is a constant; a number that is none is passed on.
+    let constant = mass < vec4<f32>(LEAST_MASS);
+    return Slopes(
+        select(-scale * (of_upper + of_lower), vec4<f32>(), constant),
+        select(-0.5 * (of_upper * upper + of_lower * lower), vec4<f32>(), constant),
+    );
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors {
+        return;
+    }
+    let index = id.y * params.vectors + id.x;
+    let pixel = index / params.channels4;
+    let channel4 = index % params.channels4;
+    let row = min(u32(timesteps[id.y]), params.count - 1u);
+    let level = table[2u * row];
+    let expected = widen_activation(x0[index]);
+    let found = level.x * widen_activation(x[index]) + level.y * widen_activation(output[pixel * params.output4 + channel4]);
+    let error = expected - clamp(found, vec4<f32>(-params.clip), vec4<f32>(params.clip));
+    let d = -level.w * fraction(pixel, channel4);
+    var slopes: Slopes;
+    if row > 0u {
+        let weighted = level.z * exp(d) * error;
+        slopes = Slopes(2.0 * weighted, 0.5 * (excess(d) + d) + weighted * error);
+    } else {
+        slopes = decoder_slopes(expected, error, table[2u * row + 1u].x * exp(0.5 * d));
+    }
+    var slope: vec4<f32>;
+    if OF_VARIANCE {
+        slope = -0.5 * level.w * slopes.d;
+    } else {
+        slope = select(-level.y * slopes.error, vec4<f32>(), abs(found) > vec4<f32>(params.clip));
+    }
+    let own = BITS * params.mean * dbound[id.y] * slope;
+    half[index] = narrow_activation(mask_channels(own, channel4, params.channels));
 }

@@ -178,6 +178,7 @@ pub mod conv2d;
 pub mod corrector_size;
 pub mod counter;
 pub mod draw;
+pub mod drop_labels;
 pub mod dropout;
 pub mod dynamic_threshold;
 pub mod embedding;
@@ -188,6 +189,8 @@ pub mod gelu;
 pub mod global_norm;
 pub mod group_norm;
 pub mod guidance;
+pub mod image_losses;
+pub mod importance;
 pub mod layer_norm;
 pub mod linear;
 pub mod mean_squared_error;
@@ -216,6 +219,7 @@ operations! {
     counter::{Advance, Record};
     conv2d::{Conv2d, Conv2dInputGradient, Conv2dWeightGradient, FusedConv2d, FusedConv2dWeightGradient};
     draw::{DrawNormal, DrawTimesteps};
+    drop_labels::{DropLabels};
     dropout::{Dropout};
     dynamic_threshold::{DynamicThreshold};
     embedding::{TimestepEmbedding};
@@ -225,6 +229,8 @@ operations! {
     global_norm::{GlobalNorm};
     group_norm::{GroupNorm, GroupMoments, GroupAffine, ApplyAffine, GroupNormBackward};
     guidance::{Twice, Guide};
+    image_losses::{ImageSquaredError, ImageSquaredErrorBackward, MeanLoss, MeanLossBackward};
+    importance::{TimestepProbabilities, DrawImportant, Remember};
     layer_norm::{LayerNorm, LayerNormBackward};
     linear::{Linear, FusedLinear, LinearInputGradient, LinearWeightGradient};
     mean_squared_error::{MeanSquaredError, MeanSquaredErrorBackward};
@@ -235,5 +241,5 @@ operations! {
     scale::{Scale};
     silu::{Silu, SiluBackward};
     sum_rows::{SumRows};
-    variational_bound::{VariationalBound};
+    variational_bound::{VariationalBound, VariationalBoundBackward};
 }

@@ -1,6 +1,11 @@
 //! Terms of the variational bound: Ho et al. 2020, eq. 5 and 13; Nichol and Dhariwal 2021, eq. 15.
+mod backward;
+
+pub use backward::VariationalBoundBackward;
+
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, gelu, operands, random::check_images,
+    Backward, Case, Concat, Input, Lowering, Operator, PadChannels, ShapeError, gelu, operands,
+    random::check_images,
 };
 use crate::{
     error::Error,
@@ -26,6 +31,8 @@ use std::{f64::consts::LN_2, fmt};
 /// Results: `bound f32[batch]`, with the tanh approximation of the normal distribution function
 /// that the released DDPM and guided-diffusion code take; `measures f32[batch, 3]`: the same once
 /// more, the bound with the exact function, and the mean squared error of the predicted image.
+///
+/// Of these `bound` has a gradient, for `output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VariationalBound {
     /// Does a second half of the output's channels say where the variance lies?
@@ -34,6 +41,9 @@ pub struct VariationalBound {
     pub clip: Option<Float>,
     /// Half of the distance between two values that a pixel can have: 1/255 for bytes.
     pub half_bin: Float,
+    /// Is the first half of the output a constant of the gradient, which then reaches the variance
+    /// alone? So in the hybrid loss of Nichol and Dhariwal 2021, eq. 16.
+    pub frozen_mean: bool,
 }
 
 impl VariationalBound {
@@ -49,6 +59,42 @@ impl VariationalBound {
             shape[x.shape.len() - 1] *= 2;
         }
         x.with_shape(&shape)
+    }
+
+    /// Checks what the bound and its gradient read.
+    fn check(
+        self,
+        op: &str,
+        [output, x0, x, timesteps, table]: [TensorType; 5],
+        inputs: &[TensorType],
+    ) -> Result<(), ShapeError> {
+        check_images(op, x0, inputs)?;
+        let table_of = TensorType::f32(&[table.shape[0], Self::COLUMNS]);
+        for (name, found, expected) in [
+            ("output", output, self.output_of(x0)),
+            ("x", x, x0),
+            ("timesteps", timesteps, TensorType::f32(&x0.shape[..1])),
+            ("table", table, table_of),
+        ] {
+            super::row::check(op, name, found, expected, inputs)?;
+        }
+        Ok(())
+    }
+
+    fn params(self, lowering: &Lowering, inputs: &[Value]) -> shader::Params {
+        let of = lowering.type_of(inputs[1]);
+        let batch = of.shape[0];
+        shader::Params {
+            batch: batch as u32,
+            vectors: (of.vectors() / batch) as u32,
+            channels: of.shape.last() as u32,
+            channels4: of.pitch() as u32 / 4,
+            output4: lowering.type_of(inputs[0]).pitch() as u32 / 4,
+            count: lowering.type_of(inputs[4]).rows() as u32,
+            clip: self.clip.map_or(f32::MAX, |range| range.get() as f32),
+            half_bin: self.half_bin.get() as f32,
+            mean: (batch as f64 / of.shape.elements() as f64) as f32,
+        }
     }
 
     /// Nats of one element, with the released code's distribution function and the exact one, and
@@ -99,24 +145,14 @@ impl fmt::Display for VariationalBound {
         if let Some(clip) = self.clip {
             write!(f, "clip={clip} ")?;
         }
-        write!(f, "half_bin={}}}", self.half_bin)
+        write!(f, "half_bin={} frozen_mean={}}}", self.half_bin, self.frozen_mean)
     }
 }
 
 impl Operator for VariationalBound {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [output, x0, x, timesteps, table] = operands("variational_bound", inputs)?;
-        check_images("variational_bound", x0, inputs)?;
-        let batch = x0.shape[0];
-        let table_of = TensorType::f32(&[table.shape[0], Self::COLUMNS]);
-        for (name, found, expected) in [
-            ("output", output, self.output_of(x0)),
-            ("x", x, x0),
-            ("timesteps", timesteps, TensorType::f32(&[batch])),
-            ("table", table, table_of),
-        ] {
-            super::row::check("variational_bound", name, found, expected, inputs)?;
-        }
+        self.check("variational_bound", operands("variational_bound", inputs)?, inputs)?;
+        let batch = inputs[1].shape[0];
         Ok(vec![TensorType::f32(&[batch]), TensorType::f32(&[batch, 3])])
     }
 
@@ -152,31 +188,42 @@ impl Operator for VariationalBound {
         vec![Tensor::new(of(&[batch]), bound), Tensor::new(of(&[batch, 3]), measures)]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
+    fn vjp(
+        &self,
+        backward: &mut Backward,
+        equation: &Equation,
+    ) -> Result<Vec<Option<Value>>, Error> {
+        let mut gradients = vec![None; 5];
+        let Some(dbound) = backward.cotangent(0) else { return Ok(gradients) };
+        let operands = [&equation.inputs[..], &[dbound]].concat();
+        let mut half = |of_variance| {
+            backward.push(VariationalBoundBackward { bound: *self, of_variance }, &operands)
+        };
+        gradients[0] = match (self.learned, self.frozen_mean) {
+            (false, false) => Some(half(false)?),
+            (false, true) => None,
+            (true, false) => {
+                let halves = [half(false)?, half(true)?];
+                Some(backward.push(Concat, &halves)?)
+            }
+            (true, true) => {
+                let variance = half(true)?;
+                let before = backward.type_of(variance).shape.last();
+                Some(backward.push(PadChannels { before, after: 0 }, &[variance])?)
+            }
+        };
+        Ok(gradients)
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [output, x0, x, timesteps, table] = equation.inputs[..] else {
             unreachable!("five operands, as infer found")
         };
-        let of = lowering.type_of(x0);
-        let batch = of.shape[0];
-        let params = shader::Params {
-            batch: batch as u32,
-            vectors: (of.vectors() / batch) as u32,
-            channels: of.shape.last() as u32,
-            channels4: of.pitch() as u32 / 4,
-            output4: lowering.type_of(output).pitch() as u32 / 4,
-            count: lowering.type_of(table).rows() as u32,
-            clip: self.clip.map_or(f32::MAX, |range| range.get() as f32),
-            half_bin: self.half_bin.get() as f32,
-            mean: (batch as f64 / of.shape.elements() as f64) as f32,
-        };
+        let params = self.params(lowering, &equation.inputs);
         let overrides = shader::Overrides { learned: self.learned, ..Default::default() };
         let (bound, measures) = (equation.outputs[0], equation.outputs[1]);
         let kernel = shader::Forward { output, x0, x, timesteps, table, bound, measures };
-        Ok(lowering.push(kernel.dispatch(params, overrides, [batch as u32, 1, 1]))?)
+        Ok(lowering.push(kernel.dispatch(params, overrides, [params.batch, 1, 1]))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -213,6 +260,7 @@ pub(super) fn cases() -> Vec<Case> {
                 learned,
                 clip: clip.map(Float::from),
                 half_bin: (1.0 / levels).into(),
+                frozen_mean: false,
             };
             let of = TensorType::f32(shape);
             let batch = shape[0];
@@ -240,6 +288,7 @@ pub(super) fn cases() -> Vec<Case> {
             ];
             // The error of an element enters as a difference of two numbers near 1, over a
             // deviation of 1/100.
+            all.extend(backward::cases(op, &operands));
             all.push(Case::new(op, operands).terms(100 * image).half(&[0, 1, 2]));
         }
     }

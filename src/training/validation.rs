@@ -50,7 +50,12 @@ impl Validation {
         let counter = graph.input(Counter::of());
         let arenas = trainer.layout().inputs(&mut graph);
         let views = trainer.layout().views(&mut graph, &arenas)?;
-        let draw = DrawTimesteps { batch, count: count as u32, stream: streams::TIMESTEPS };
+        let draw = DrawTimesteps {
+            batch,
+            count: count as u32,
+            antithetic: false,
+            stream: streams::TIMESTEPS,
+        };
         let timesteps = graph.push(draw, &[counter])?;
         let noising = AddDrawnNoise { stream: streams::NOISE };
         let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;

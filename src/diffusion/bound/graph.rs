@@ -97,6 +97,7 @@ impl<'a> BoundGraph<'a> {
             learned: options.variance == Variance::LearnedRange,
             clip: options.output.clip.map(Into::into),
             half_bin: options.half_bin.into(),
+            frozen_mean: false,
         };
         let terms = graph.push_all(op, &[output, x0, x, t, table])?;
         let measures = terms[1];
