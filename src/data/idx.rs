@@ -5,34 +5,46 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, Split};
+
+/// The name of the file that holds the images of a part.
+pub(super) fn images(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train-images-idx3-ubyte",
+        Split::Test => "t10k-images-idx3-ubyte",
+    }
+}
 
 /// The images in `folder` and their labels, if there are idx files: the training part, or the
 /// test part where it stands alone.
 pub(super) fn open(folder: &Path) -> Result<Option<Dataset>, DataError> {
-    for part in ["train", "t10k"] {
-        let Some(path) = find(folder, &format!("{part}-images-idx3-ubyte")) else {
-            continue;
-        };
-        let ([count, height, width], pixels) = read::<3>(&path)?;
-        let labels = match find(folder, &format!("{part}-labels-idx1-ubyte")) {
-            Some(path) => {
-                let ([labels], bytes) = read::<1>(&path)?;
-                if labels != count {
-                    return Err(DataError::Format {
-                        path,
-                        expected: format!("{count} labels"),
-                        found: labels.to_string(),
-                    });
-                }
-                Some(bytes)
-            }
-            None => None,
-        };
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        return Dataset::from_pixels(&name, [height, width, 1], pixels, labels).map(Some);
+    match open_part(folder, Split::Train)? {
+        Some(dataset) => Ok(Some(dataset)),
+        None => open_part(folder, Split::Test),
     }
-    Ok(None)
+}
+
+/// The images of a part and their labels, if it is there.
+pub(super) fn open_part(folder: &Path, split: Split) -> Result<Option<Dataset>, DataError> {
+    let name = images(split);
+    let Some(path) = find(folder, name) else { return Ok(None) };
+    let ([count, height, width], pixels) = read::<3>(&path)?;
+    let labels = match find(folder, &name.replace("images-idx3", "labels-idx1")) {
+        Some(path) => {
+            let ([labels], bytes) = read::<1>(&path)?;
+            if labels != count {
+                return Err(DataError::Format {
+                    path,
+                    expected: format!("{count} labels"),
+                    found: labels.to_string(),
+                });
+            }
+            Some(bytes)
+        }
+        None => None,
+    };
+    let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+    Dataset::from_pixels(&name, [height, width, 1], pixels, labels).map(Some)
 }
 
 /// The file of this name, packed or not.

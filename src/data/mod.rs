@@ -56,7 +56,7 @@ pub enum DataError {
         found: (usize, usize),
     },
     /// A folder without images.
-    #[error("{}: expected {expected}, found neither", path.display())]
+    #[error("{}: expected {expected}, found none", path.display())]
     Empty {
         /// The folder.
         path: PathBuf,
@@ -82,6 +82,15 @@ impl DataError {
     fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Value { what, expected: expected.to_string(), found: found.to_string() }
     }
+}
+
+/// Which part of a set of images that is published in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// That to learn from.
+    Train,
+    /// That to test with.
+    Test,
 }
 
 /// Images of one size, in bytes, with or without labels.
@@ -139,9 +148,31 @@ impl Dataset {
         } else {
             return Self::from_pictures(source, size);
         };
+        dataset.sized(size)
+    }
+
+    /// One part of the embedded digits or of a folder with MNIST's idx files, as
+    /// [`Dataset::open`].
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], or if the folder has no such part.
+    pub fn open_part(source: &Path, split: Split, size: Option<usize>) -> Result<Self, DataError> {
+        let dataset = if source == Path::new("digits") {
+            let wanted = digits_test_part().map(|test| test == (split == Split::Test));
+            let indices = (0..).zip(wanted).filter_map(|(index, wanted)| wanted.then_some(index));
+            digits().subset(&indices.collect::<Vec<u32>>())
+        } else {
+            let expected = idx::images(split);
+            let none = || DataError::Empty { path: source.into(), expected };
+            idx::open_part(source, split)?.ok_or_else(none)?
+        };
+        dataset.sized(size)
+    }
+
+    fn sized(self, size: Option<usize>) -> Result<Self, DataError> {
         match size {
-            Some(size) => dataset.resized(size),
-            None => Ok(dataset),
+            Some(size) => self.resized(size),
+            None => Ok(self),
         }
     }
 
@@ -189,6 +220,12 @@ impl Dataset {
     /// Numbers in an image.
     pub fn image_elements(&self) -> usize {
         self.height * self.width * self.channels
+    }
+
+    /// Half of the distance between two values of a pixel, as numbers from -1 to 1: 1/255 for
+    /// bytes.
+    pub fn half_bin(&self) -> f64 {
+        f64::from(self.brightest).recip()
     }
 
     /// The class of each image.

@@ -1,10 +1,14 @@
 //! The mathematics of diffusion: schedules in f64, and sampling as one replayed plan.
+mod bound;
 pub(crate) mod closure;
 mod interpolate;
 mod network;
 mod sampler;
 pub mod schedule;
 
+pub use bound::{
+    Bound, BoundEvaluator, BoundGraph, BoundLevel, BoundNoise, BoundOptions, BoundPair, BoundTerm,
+};
 pub use closure::{ClosureSampler, Evaluation};
 pub use interpolate::{angle_between, slerp};
 pub use network::{BuiltNetwork, Network, NetworkInputs};
@@ -20,4 +24,6 @@ pub(crate) mod streams {
     pub const START: u32 = TIMESTEPS + 2;
     /// The noise that sampling steps add.
     pub const STEP: u32 = TIMESTEPS + 3;
+    /// The noise at which the variational bound is evaluated.
+    pub const BOUND: u32 = TIMESTEPS + 16;
 }

@@ -137,8 +137,12 @@ impl TrainingGraph {
         let (t, x, noise) = match given {
             Some((t, noise)) => (t, graph.push(AddNoise, &[x0, t, coefficients, noise])?, noise),
             None => {
-                let draw =
-                    DrawTimesteps { batch, count: timesteps as u32, stream: streams::TIMESTEPS };
+                let draw = DrawTimesteps {
+                    batch,
+                    count: timesteps as u32,
+                    antithetic: false,
+                    stream: streams::TIMESTEPS,
+                };
                 let t = graph.push(draw, &[key])?;
                 let noising = AddDrawnNoise { stream: streams::NOISE };
                 let made = graph.push_all(noising, &[x0, t, coefficients, key])?;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     data::{Batch, Batches, Dataset},
-    diffusion::schedule::{Schedule, SchedulerConfig},
+    diffusion::schedule::SchedulerConfig,
     error::Error,
     gpu::{Executor, Gpu},
     ops::Counter,
@@ -79,7 +79,7 @@ impl Trainer {
         let graph = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
         let plan = passes::compile(&graph.graph, gpu.target())?;
         let mut executor = Executor::new(gpu, plan)?;
-        executor.write(graph.coefficients, &coefficients(&schedule))?;
+        executor.write(graph.coefficients, &schedule.level_rows())?;
         let counter = Counter { seed: options.seed, ..Counter::default() };
         executor.write_u32(graph.counter, &counter.words())?;
         let (submitted, reported) = (0, 0);
@@ -281,10 +281,4 @@ impl Trainer {
         self.reported = step;
         Ok(())
     }
-}
-
-/// `sqrt(abar)` and `sqrt(1 - abar)` of every timestep.
-pub(super) fn coefficients(schedule: &Schedule) -> Vec<f32> {
-    let levels = schedule.alphas_cumprod().iter();
-    levels.flat_map(|abar| [abar.sqrt() as f32, (1.0 - abar).sqrt() as f32]).collect()
 }

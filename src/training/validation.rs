@@ -1,5 +1,5 @@
 //! The loss on images that training never sees.
-use super::trainer::{Trainer, coefficients};
+use super::trainer::Trainer;
 use crate::{
     data::{Batches, Dataset},
     diffusion::streams,
@@ -50,7 +50,12 @@ impl Validation {
         let counter = graph.input(Counter::of());
         let arenas = trainer.layout().inputs(&mut graph);
         let views = trainer.layout().views(&mut graph, &arenas)?;
-        let draw = DrawTimesteps { batch, count: count as u32, stream: streams::TIMESTEPS };
+        let draw = DrawTimesteps {
+            batch,
+            count: count as u32,
+            antithetic: false,
+            stream: streams::TIMESTEPS,
+        };
         let timesteps = graph.push(draw, &[counter])?;
         let noising = AddDrawnNoise { stream: streams::NOISE };
         let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;
@@ -62,7 +67,7 @@ impl Validation {
 
         let gpu = trainer.gpu();
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-        executor.write(levels, &coefficients(&schedule))?;
+        executor.write(levels, &schedule.level_rows())?;
         Ok(Self { executor, x0, labels, counter, loss, arenas, data, batch })
     }
 

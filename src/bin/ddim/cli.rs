@@ -1,9 +1,12 @@
 //! Arguments, and the help that teaches them. Long: half of it is that help.
+mod evaluate;
 mod sampling;
 
+pub use evaluate::Evaluate;
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Method, Reconstruct, Sample, Trajectory};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ddim::diffusion::schedule::BetaSchedule;
 use std::path::PathBuf;
 
 /// Diffusion U-Nets in hand-written WGSL: train, sample and check them on any Vulkan, Metal or
@@ -62,6 +65,8 @@ pub enum Command {
     Encode(Encode),
     /// Encode images and draw them again, and measure what is lost
     Reconstruct(Reconstruct),
+    /// Evaluate the variational bound of a model on images, in bits per dimension
+    Evaluate(Evaluate),
     /// List the adapters, with the features and limits that matter here
     Devices,
     /// Print what a model runs: graph, dispatches, FLOPs and memory
@@ -147,9 +152,10 @@ pub struct Train {
     /// Steps in which the learning rate grows to that [default: 0]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
-    /// How the noise grows over the 1,000 timesteps [default: linear]
-    #[arg(long, value_enum)]
-    pub schedule: Option<Schedule>,
+    /// How the noise grows over the 1,000 timesteps: linear, quad (scaled_linear), cosine, const,
+    /// jsd or sigmoid [default: linear]
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<BetaSchedule>,
     /// Decay of the moving average of the weights, at most (1 + i) / (10 + i) in step i
     /// [default: by the images]
     #[arg(long, value_name = "DECAY", value_parser = below_one)]
@@ -295,12 +301,6 @@ pub struct Verify {
     /// Only these groups of them, like `ops,unet`
     #[arg(long, value_name = "GROUPS", value_delimiter = ',', requires = "cases")]
     pub group: Vec<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Schedule {
-    Linear,
-    Cosine,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -14,7 +14,7 @@ use crate::{
 };
 use ddim::{
     data::Dataset,
-    diffusion::schedule::{BetaSchedule, SchedulerConfig},
+    diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
     training::{Pipeline, Trainer, TrainingError, TrainingOptions, Validation},
     unet::{UNet, UNetConfig, config::SampleSize},
@@ -129,10 +129,7 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         },
     };
     let scheduler = SchedulerConfig {
-        beta_schedule: match arguments.schedule.unwrap_or(cli::Schedule::Linear) {
-            cli::Schedule::Linear => BetaSchedule::Linear,
-            cli::Schedule::Cosine => BetaSchedule::Cosine,
-        },
+        beta_schedule: arguments.schedule.unwrap_or_default(),
         ..SchedulerConfig::default()
     };
     let defaults = preset.options;
