@@ -226,7 +226,7 @@ fn dropped_labels_teach_the_null_label() {
         let schedule = scheduler(PredictionType::Epsilon, Variance::FixedSmall);
         let options = TrainingOptions { label_drop, ..options() };
         let mut trainer = trainer(&gpu, schedule, Some(11), options).expect("a small model");
-        let mut read = |trainer: &mut Trainer| {
+        let read = |trainer: &mut Trainer| {
             let arenas = trainer.raw_weights().expect("weights");
             let weights = parameters_of(trainer.layout(), &arenas);
             let table = weights.get("class_embedding.weight").expect("a table of classes");
