@@ -37,7 +37,8 @@ fn training() -> Graph {
     let (unet, layout) = model();
     let options = TrainingOptions { batch: 2, ..TrainingOptions::default() };
     let given = Given::TimestepsAndNoise;
-    TrainingGraph::new(&unet, &layout, [8, 8], 10, &options, given).expect("a step").graph
+    let scheduler = SchedulerConfig { num_train_timesteps: 10, ..SchedulerConfig::default() };
+    TrainingGraph::new(&unet, &layout, [8, 8], &scheduler, &options, given).expect("a step").graph
 }
 
 /// Counters at zero; everything else between 0.1 and 0.3, as schedules and second moments may be.

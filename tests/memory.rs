@@ -30,7 +30,8 @@ fn layout(unet: &UNet, target: &Target) -> ArenaLayout {
 fn training_step(target: &Target) -> Plan {
     let (unet, options) = (cifar10(), TrainingOptions { batch: 4, ..TrainingOptions::default() });
     let layout = layout(&unet, target);
-    let step = TrainingGraph::new(&unet, &layout, [32, 32], 1000, &options, Given::Nothing);
+    let scheduler = SchedulerConfig::default();
+    let step = TrainingGraph::new(&unet, &layout, [32, 32], &scheduler, &options, Given::Nothing);
     passes::compile(&step.expect("a graph").graph, target).expect("a plan")
 }
 

@@ -24,6 +24,8 @@ pub(crate) mod streams {
     pub const START: u32 = TIMESTEPS + 2;
     /// The noise that sampling steps add.
     pub const STEP: u32 = TIMESTEPS + 3;
+    /// Which class labels are dropped in training.
+    pub const LABELS: u32 = TIMESTEPS + 17;
     /// The noise at which the variational bound is evaluated.
     pub const BOUND: u32 = TIMESTEPS + 16;
 }

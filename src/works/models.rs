@@ -125,9 +125,8 @@ impl Model {
 
     fn training_graph(&self, batch: usize, target: &Target) -> Result<TrainingGraph, Error> {
         let options = TrainingOptions { batch, ..TrainingOptions::default() };
-        let timesteps = SchedulerConfig::default().num_train_timesteps;
-        let layout = self.layout(target)?;
-        TrainingGraph::new(&self.unet, &layout, self.size, timesteps, &options, Given::Nothing)
+        let (layout, scheduler) = (self.layout(target)?, SchedulerConfig::default());
+        TrainingGraph::new(&self.unet, &layout, self.size, &scheduler, &options, Given::Nothing)
     }
 }
 

@@ -6,7 +6,11 @@ pub use evaluate::Evaluate;
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Method, Reconstruct, Sample, Trajectory};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ddim::diffusion::schedule::BetaSchedule;
+use ddim::{
+    diffusion::schedule::{BetaSchedule, PredictionType},
+    training::{Loss, Timesteps},
+};
+use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
 /// Diffusion U-Nets in hand-written WGSL: train, sample and check them on any Vulkan, Metal or
@@ -117,6 +121,7 @@ Examples:
   ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
   ddim train --data photos --size 32 --flip --out run   a folder of PNGs, cropped to their centres
   ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
+  ddim train --data mnist --out run --conditional --label-drop 0.1    classes, for guided samples
 
 Defaults follow the images. Digits: block_out_channels 32,64, learning rate 2e-3, EMA 0.99, 1,500
 steps. Up to 28x28 grey: 32,64,64, 1e-3, 0.999, 5,000. Others: 64,128,256,..., 2e-4, 0.9999, 50,000.
@@ -135,7 +140,7 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Go on with the run in --out: its data and settings, the same bits as without a break
-    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "schedule", "ema", "clip", "seed", "flip", "valid", "size"])]
+    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "schedule", "ema", "clip", "seed", "flip", "valid", "size", "prediction", "loss", "min_snr_gamma", "timesteps", "conditional", "label_drop"])]
     pub resume: bool,
     /// The U-Net: a config.json of diffusers' UNet2DModel [default: by the images]
     #[arg(long, value_name = "FILE")]
@@ -156,6 +161,25 @@ pub struct Train {
     /// jsd or sigmoid [default: linear]
     #[arg(long, value_name = "NAME")]
     pub schedule: Option<BetaSchedule>,
+    /// What the network predicts: epsilon, sample (x0) or v_prediction [default: epsilon]
+    #[arg(long, value_name = "NAME", value_parser = named::<PredictionType>)]
+    pub prediction: Option<PredictionType>,
+    /// What is minimised: simple, vlb or hybrid; the last two learn the variance too, unless
+    /// --config has but one output channel for each of the images' [default: simple]
+    #[arg(long, value_name = "NAME", value_parser = named::<Loss>)]
+    pub loss: Option<Loss>,
+    /// Largest signal-to-noise ratio that counts in the simple loss (min-SNR weighting)
+    #[arg(long, value_name = "GAMMA", value_parser = positive)]
+    pub min_snr_gamma: Option<f64>,
+    /// How timesteps are drawn: uniform, antithetic or importance [default: uniform]
+    #[arg(long, value_name = "NAME", value_parser = named::<Timesteps>)]
+    pub timesteps: Option<Timesteps>,
+    /// Learn the classes of labelled images
+    #[arg(long)]
+    pub conditional: bool,
+    /// Probability that a label is dropped, so that samples can be guided [default: 0]
+    #[arg(long, value_name = "P", value_parser = below_one)]
+    pub label_drop: Option<f64>,
     /// Decay of the moving average of the weights, at most (1 + i) / (10 + i) in step i
     /// [default: by the images]
     #[arg(long, value_name = "DECAY", value_parser = below_one)]
@@ -311,6 +335,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
     let number = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
     if fits(number) { Ok(number) } else { Err(what.to_owned()) }
+}
+
+/// A name that serde knows.
+fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -84,9 +84,8 @@ impl cli::Step {
         let batch = self.batch;
         let (what, graph) = if self.train {
             let options = TrainingOptions { batch, ..TrainingOptions::default() };
-            let (timesteps, size) = (scheduler.num_train_timesteps, [height, width]);
-            let given = Given::Nothing;
-            let step = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
+            let (size, given) = ([height, width], Given::Nothing);
+            let step = TrainingGraph::new(&unet, &layout, size, &scheduler, &options, given)?;
             ("training step", step.graph)
         } else {
             let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };

@@ -1,18 +1,17 @@
-//! Losses image by image, where timesteps or images count differently.
+//! Squared errors image by image, each weighted by its timestep.
 use super::{
     Backward, Case, Input, Lowering, Operator, Reduction, ShapeError, elementwise_cost, operands,
     random::{Images, check_images},
-    row::{ONE_WORKGROUP, check},
+    row::check,
 };
 use crate::{
     error::Error,
     graph::Equation,
     plan::Cost,
     reference::Tensor,
-    shaders::image_losses as shader,
+    shaders::image_squared_error as shader,
     value::{TensorType, Value},
 };
-use bytemuck::Zeroable;
 use std::fmt;
 
 /// `losses f32[batch]`: each image's squared error, meant or summed over it, times the weight of its
@@ -31,18 +30,6 @@ pub struct ImageSquaredErrorBackward {
     pub reduction: Reduction,
 }
 
-/// `loss f32[1]`: the mean of `losses f32[batch]`, each times its own factor if there is a second
-/// operand, `factors f32[batch]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MeanLoss;
-
-/// `dlosses f32[batch]`; operands `dloss f32[1]` and perhaps `factors f32[batch]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct MeanLossBackward {
-    /// Images.
-    pub batch: usize,
-}
-
 impl fmt::Display for ImageSquaredError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "image_squared_error{{reduction={}}}", self.reduction)
@@ -52,18 +39,6 @@ impl fmt::Display for ImageSquaredError {
 impl fmt::Display for ImageSquaredErrorBackward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "image_squared_error_backward{{reduction={}}}", self.reduction)
-    }
-}
-
-impl fmt::Display for MeanLoss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("mean_loss")
-    }
-}
-
-impl fmt::Display for MeanLossBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mean_loss_backward{{batch={}}}", self.batch)
     }
 }
 
@@ -148,12 +123,12 @@ impl Operator for ImageSquaredError {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (params, _) = params(lowering, equation, self.reduction);
-        let kernel = shader::Squares {
+        let kernel = shader::Forward {
             prediction: equation.inputs[0],
             expected: equation.inputs[1],
             timesteps: equation.inputs[2],
             weights: equation.inputs[3],
-            losses_out: equation.outputs[0],
+            losses: equation.outputs[0],
         };
         let grid = [params.batch.next_multiple_of(4), 1, 1];
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
@@ -207,107 +182,6 @@ impl Operator for ImageSquaredErrorBackward {
     }
 }
 
-/// `f32[batch]` of the losses or factors, if all operands fit.
-fn check_mean(
-    op: &str,
-    name: &str,
-    expected: TensorType,
-    batch: TensorType,
-    inputs: &[TensorType],
-) -> Result<(), ShapeError> {
-    let (&[first], factors) = inputs
-        .split_first_chunk()
-        .ok_or_else(|| ShapeError::new(op, "takes 1 or 2 operands, found none", inputs))?;
-    check(op, name, first, expected, inputs)?;
-    match factors {
-        [] => Ok(()),
-        &[factors] => check(op, "factors", factors, batch, inputs),
-        _ => {
-            let message = format!("takes 1 or 2 operands, found {}", inputs.len());
-            Err(ShapeError::new(op, message, inputs))
-        }
-    }
-}
-
-impl Operator for MeanLoss {
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let batch = TensorType::f32(&[inputs.first().map_or(1, |losses| losses.shape[0])]);
-        check_mean("mean_loss", "losses", batch, batch, inputs)?;
-        Ok(vec![TensorType::f32(&[1])])
-    }
-
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let losses = inputs[0];
-        let factor = |i: usize| inputs.get(1).map_or(1.0, |factors| factors.data[i]);
-        let sum: f64 = losses.data.iter().enumerate().map(|(i, loss)| factor(i) * loss).sum();
-        vec![Tensor::new(TensorType::f32(&[1]).shape, vec![sum / losses.data.len() as f64])]
-    }
-
-    fn vjp(
-        &self,
-        backward: &mut Backward,
-        equation: &Equation,
-    ) -> Result<Vec<Option<Value>>, Error> {
-        let mut gradients = vec![None; equation.inputs.len()];
-        if let Some(dloss) = backward.cotangent(0) {
-            let op = MeanLossBackward { batch: backward.type_of(equation.inputs[0]).shape[0] };
-            let operands = [&[dloss], &equation.inputs[1..]].concat();
-            gradients[0] = Some(backward.push(op, &operands)?);
-        }
-        Ok(gradients)
-    }
-
-    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let batch = lowering.type_of(equation.inputs[0]).shape[0] as u32;
-        let params = shader::Params { batch, ..shader::Params::zeroed() };
-        let kernel = shader::Mean {
-            losses: equation.inputs[0],
-            factors: equation.inputs.get(1).copied(),
-            loss: equation.outputs[0],
-        };
-        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        elementwise_cost(2, inputs, &inputs[..1])
-    }
-}
-
-impl Operator for MeanLossBackward {
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let batch = TensorType::f32(&[self.batch]);
-        check_mean("mean_loss_backward", "dloss", TensorType::f32(&[1]), batch, inputs)?;
-        Ok(vec![batch])
-    }
-
-    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let share = inputs[0].data[0] / self.batch as f64;
-        let factor = |i: usize| inputs.get(1).map_or(1.0, |factors| factors.data[i]);
-        let data = (0..self.batch).map(|i| share * factor(i)).collect();
-        vec![Tensor::new(TensorType::f32(&[self.batch]).shape, data)]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
-    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let params = shader::Params { batch: self.batch as u32, ..shader::Params::zeroed() };
-        let overrides = shader::Overrides::default();
-        let kernel = shader::MeanBackward {
-            dloss: equation.inputs[0],
-            factors: equation.inputs.get(1).copied(),
-            dlosses_out: equation.outputs[0],
-        };
-        let grid = [params.batch.next_multiple_of(4).div_ceil(overrides.workgroup), 1, 1];
-        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        elementwise_cost(2, inputs, &[TensorType::f32(&[self.batch])])
-    }
-}
-
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for shape in [&[3, 7, 5, 3][..], &[1, 1, 1, 1], &[6, 32, 32, 4]] {
@@ -329,19 +203,6 @@ pub(super) fn cases() -> Vec<Case> {
             let case = Case::new(ImageSquaredErrorBackward { reduction }, inputs.clone());
             all.push(case.half(&[0, 1]));
         }
-    }
-    for images in [1, 7, 200] {
-        let batch = TensorType::f32(&[images]);
-        let losses = Input::uniform(batch, 0.1, 2.0);
-        let factors = Input::uniform(batch, 0.1, 9.0);
-        let dloss = Input::values(TensorType::f32(&[1]), vec![0.75]);
-        let backward = MeanLossBackward { batch: images };
-        all.extend([
-            Case::new(MeanLoss, vec![losses.clone()]).terms(images),
-            Case::new(MeanLoss, vec![losses, factors.clone()]).terms(images),
-            Case::new(backward, vec![dloss.clone()]),
-            Case::new(backward, vec![dloss, factors]),
-        ]);
     }
     all
 }

@@ -1,9 +1,7 @@
-// Losses image by image, and their mean.
+// Squared errors image by image, each weighted by its timestep, and their gradient.
 //   losses[i] = weights[t[i]] * factor * sum over image i of (prediction - expected)^2
 //   dprediction = 2 * weights[t[i]] * factor * dlosses[i] * (prediction - expected)
-//   loss = mean of factors[i] * losses[i],   dlosses[i] = dloss * factors[i] / images
-// squares: a workgroup per image; mean: one workgroup; both are fixed trees.  backward: one invocation per vec4, the grid is
-// (vec4s of an image, images).  mean_backward: one invocation per image.
+// forward: a workgroup per image, a fixed tree.  backward: one invocation per vec4, the grid is (vec4s of an image, images).
 // import: reduce
 
 struct Params {
@@ -22,24 +20,18 @@ struct Params {
 @group(0) @binding(2) var<storage, read> expected: array<activation4>;
 @group(0) @binding(3) var<storage, read> timesteps: array<f32>;
 @group(0) @binding(4) var<storage, read> weights: array<f32>;
-@group(0) @binding(5) var<storage, read_write> losses_out: array<f32>;
+@group(0) @binding(5) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(5) var<storage, read> dlosses: array<f32>;
 @group(0) @binding(6) var<storage, read_write> dprediction: array<activation4>;
-@group(0) @binding(1) var<storage, read> losses: array<f32>;
-@group(0) @binding(2) var<storage, read> factors: array<f32>;
-@group(0) @binding(3) var<storage, read_write> loss: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> dloss: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dlosses_out: array<f32>;
 
 override WORKGROUP: u32 = 128u;
-override HAS_FACTORS: bool = false;
 
 fn weight_of(image: u32) -> f32 {
     return params.factor * weights[min(u32(timesteps[image]), params.count - 1u)];
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn squares(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let image = group.x;
     var sum = vec4<f32>();
     var weight = 0.0;
@@ -54,7 +46,7 @@ fn squares(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
     let total = reduce_sum(lane, sum);
     if lane == 0u {
-        losses_out[image] = weight * ((total.x + total.y) + (total.z + total.w));
+        losses[image] = weight * ((total.x + total.y) + (total.z + total.w));
     }
 }
 
@@ -66,31 +58,4 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = id.y * params.vectors + id.x;
     let difference = widen_activation(prediction[index]) - widen_activation(expected[index]);
     dprediction[index] = narrow_activation(2.0 * weight_of(id.y) * dlosses[id.y] * difference);
-}
-
-fn factor_of(image: u32) -> f32 {
-    if HAS_FACTORS {
-        return factors[image] / f32(params.batch);
-    }
-    return 1.0 / f32(params.batch);
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn mean(@builtin(local_invocation_index) lane: u32) {
-    var sum = 0.0;
-    for (var image = lane; image < params.batch; image += WORKGROUP) {
-        sum += factor_of(image) * losses[image];
-    }
-    let total = reduce_sum(lane, vec4<f32>(sum)).x;
-    if lane == 0u {
-        loss[0] = vec4<f32>(total, 0.0, 0.0, 0.0);
-    }
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn mean_backward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= (params.batch + 3u) / 4u * 4u {
-        return;
-    }
-    dlosses_out[id.x] = select(0.0, dloss[0] * factor_of(id.x), id.x < params.batch);
 }
