@@ -11,7 +11,7 @@ use ddim::{
     gpu::{Executor, Roofline},
     ops::Input,
     passes,
-    value::ElementType,
+    value::{ElementType, Value},
 };
 use std::{
     borrow::Cow,
@@ -28,15 +28,16 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let ModelStep { title, graph, layout } = arguments.step.build(gpu.target())?;
     let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
     let weights = layout.fill(|spec| Cow::Owned(spec.initialise(0)));
-    for (&arena, contents) in graph.held.iter().zip(&weights) {
+    // Arenas are flat; the table of a trajectory, held too, is not.
+    let flat = graph.held.iter().copied().filter(|&value| graph.type_of(value).shape.len() == 1);
+    let arenas: Vec<Value> = flat.take(weights.len()).collect();
+    for (&arena, contents) in arenas.iter().zip(&weights) {
         executor.write(arena, contents)?;
     }
     // Images, tables and times: anything but zeros, which some processors compute faster.
     for (&value, seed) in graph.inputs.iter().zip(1..) {
         let of = graph.type_of(value);
-        if of.element != ElementType::U32
-            && !graph.held.iter().take(weights.len()).any(|&v| v == value)
-        {
+        if of.element != ElementType::U32 && !arenas.contains(&value) {
             let data = Input::uniform(of, 0.05, 0.95).tensor(seed).data;
             executor.write(value, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
         }
