@@ -1,13 +1,13 @@
 //! A fused graph computes what the graph before it did: by the reference, and on the device.
 use ddim::{
-    diffusion::{SamplingGraph, schedule::SchedulerConfig},
+    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::Executor,
     graph::{Equation, Graph},
     ops::{Input, Op},
     passes,
     reference::{Environment, Tensor, evaluate},
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, UNet, UNetConfig},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     value::{ElementType, Value},
     works,
 };
@@ -27,7 +27,10 @@ fn model() -> (UNet, ArenaLayout) {
 
 fn sampling(size: usize) -> Graph {
     let (unet, layout) = model();
-    SamplingGraph::new(&unet, &layout, [2, size, size], 3, true).expect("a step").graph
+    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
+    let table = SchedulerConfig::default().ddim(3, 1.0).expect("a table");
+    let options = SamplingOptions { given_noise: true, guidance: None };
+    SamplingGraph::new(&network, [2, size, size], &table, &options).expect("a step").graph
 }
 
 fn training() -> Graph {

@@ -104,7 +104,7 @@ impl BoundEvaluator {
         Ok(terms)
     }
 
-    /// The bound of the first `images` of `data` at `levels` of the timesteps: all of them, or
+    /// The bound of the first `images` of `data`, one or more, at `levels` of the timesteps: all of them, or
     /// fewer for an estimate, see [`bound_levels`]. `on_batch` hears how many of the `images *
     /// levels` pairs are done and may break off.
     ///
@@ -122,7 +122,7 @@ impl BoundEvaluator {
             let expected = Some(TensorType::u32(&[self.batch]));
             return Err(Error::Labels { expected, found: None });
         }
-        let images = images.min(data.len());
+        let images = images.clamp(1, data.len());
         let mut levels: Vec<BoundLevel> = bound_levels(self.schedule.timesteps(), levels)?
             .into_iter()
             .map(|(timestep, stands_for)| BoundLevel {

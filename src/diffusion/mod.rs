@@ -11,7 +11,7 @@ pub use bound::{
 };
 pub use closure::{ClosureSampler, Evaluation};
 pub use interpolate::{angle_between, slerp};
-pub use network::{BuiltNetwork, Network, NetworkInputs, TrainedUNet};
+pub use network::{BuiltNetwork, Network, NetworkInputs};
 pub use sampler::{Guidance, Sampler, SamplingGraph, SamplingOptions};
 
 /// Random streams of a run. Dropout uses those from 1 on, one per layer.

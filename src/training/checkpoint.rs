@@ -6,10 +6,10 @@ use super::{
     trainer::Trainer,
 };
 use crate::{
-    diffusion::{TrainedUNet, schedule::SchedulerConfig},
+    diffusion::schedule::SchedulerConfig,
     error::Error,
     gpu::Gpu,
-    unet::{ArenaLayout, UNet, UNetConfig},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     weights::{Parameters, Storage, read_tensors, write_file, write_tensors},
 };
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use crate::{
 };
 use ddim::{
     data::Dataset,
-    diffusion::{Bound, BoundEvaluator, BoundOptions},
+    diffusion::{Bound, BoundEvaluator, BoundOptions, schedule::bound_levels},
     training::{Pipeline, read_pipeline},
 };
 use std::{
@@ -31,6 +31,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     check(&pipeline, &data, arguments)?;
     let schedule = pipeline.scheduler.schedule()?;
     let levels = arguments.timesteps.unwrap_or(schedule.timesteps());
+    bound_levels(schedule.timesteps(), levels)?;
     let images = arguments.images.unwrap_or(data.len());
     let count = images * levels;
     let options = BoundOptions {

@@ -6,13 +6,13 @@ use crate::{
     progress::thousands,
 };
 use ddim::{
-    diffusion::{SamplingGraph, SamplingOptions, TrainedUNet, schedule::SchedulerConfig},
+    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::adapters,
     graph::Graph,
     passes,
     plan::{Plan, TABLE, Target},
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, UNet, UNetConfig},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
 };
 use std::io::{Write, stdout};
 

@@ -1,4 +1,5 @@
 //! The terms of the bound, for one image and in the mean over many.
+
 /// The bound's term of an image at a timestep, or the mean of some.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BoundTerm {
@@ -15,8 +16,9 @@ pub struct BoundTerm {
 }
 
 impl BoundTerm {
-    /// The term of a row of [`VariationalBound`](crate::ops::VariationalBound)'s measures, at a level that leaves `alpha` of the
-    /// image's variance: the errors of image and noise are the same but for their scale.
+    /// The term of a row of measures, see [`VariationalBound`](crate::ops::VariationalBound), at a
+    /// level that leaves `alpha` of the image's variance: the errors of image and noise are the
+    /// same but for their scale.
     pub fn of([bits, exact_bits, x0_error]: [f32; 3], alpha: f64) -> Self {
         let x0_error = f64::from(x0_error);
         let epsilon_error = x0_error * alpha / (1.0 - alpha);
