@@ -46,6 +46,12 @@ fn the_first_line_that_applies_decides() {
     let chosen = |plan: Plan| plan.choices.into_keys().collect::<Vec<_>>();
     assert_eq!(chosen(plan(conv, large, &software())), [(Kind::Convolution, "winograd")]);
     assert_eq!(chosen(plan(conv, small, &software())), [(Kind::Convolution, "subgroup")]);
+    let few = [&[1, 16, 16, 8][..], &[3, 3, 8, 8]];
+    assert_eq!(chosen(plan(conv, few, &software())), [(Kind::Convolution, "window")]);
+    let last = [&[1, 16, 16, 128][..], &[3, 3, 128, 3]];
+    assert_eq!(chosen(plan(conv, last, &software())), [(Kind::Convolution, "window")]);
+    let first = [&[1, 16, 16, 3][..], &[3, 3, 3, 128]];
+    assert_eq!(chosen(plan(conv, first, &software())), [(Kind::Convolution, "subgroup")]);
     assert_eq!(chosen(plan(conv, large, &Target::default())), [(Kind::Convolution, "tiled")]);
     let dy = [&[1, 16, 16, 32][..], &[1, 16, 16, 32]];
     assert_eq!(chosen(plan(gradient, dy, &software())), [(Kind::WeightGradient, "winograd")]);

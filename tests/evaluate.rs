@@ -7,13 +7,12 @@ use ddim::{
     data::{Dataset, Split, digits},
     diffusion::{
         Bound, BoundEvaluator, BoundOptions, BoundPair, BuiltNetwork, Network, NetworkInputs,
-        TrainedUNet,
         schedule::{Output, PredictionType, Schedule, Variance},
     },
     gpu::Gpu,
     graph::Graph,
     ops::Constant,
-    unet::ArenaLayout,
+    unet::{ArenaLayout, TrainedUNet},
 };
 
 #[cfg(feature = "cli")]
