@@ -169,3 +169,45 @@ fn ctrl_c_ends_with_a_checkpoint() {
         Some(0)
     );
 }
+
+#[test]
+fn what_a_model_learns_goes_by_arguments() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = folder();
+    let mut config = tiny::config(None);
+    config.out_channels = 2;
+    fs::write(at.path().join("config.json"), config.to_json()).expect("room");
+    let train = "train --data digits --config {}/config.json --batch 4 --steps 3 --out {}/run \
+                 --prediction v_prediction --loss hybrid --min-snr-gamma 5 --timesteps importance \
+                 --conditional --label-drop 0.2 --schedule cosine";
+    succeeds(train, at.path());
+    let run = at.path().join("run");
+    let read = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(run.join(name)).expect("a file of the run");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    // Ten classes, and the null label.
+    assert_eq!(read("unet/config.json")["num_class_embeds"], 11);
+    let scheduler = read("scheduler/scheduler_config.json");
+    assert_eq!(scheduler["variance_type"], "learned_range");
+    assert_eq!(scheduler["prediction_type"], "v_prediction");
+    let options = &read("training/settings.json")["options"];
+    for (name, value) in [("loss", "hybrid"), ("timesteps", "importance")] {
+        assert_eq!(options[name], value);
+    }
+    assert_eq!((&options["min_snr_gamma"], &options["label_drop"]), (&5.0.into(), &0.2.into()));
+
+    let said = succeeds("train --resume --out {}/run --steps 5", at.path());
+    assert!(said.contains("steps 4 to 5"), "{said}");
+    let sample = "sample --model {}/run --sampler ddpm --steps 3 --count 2 --class 7 \
+                  --guidance-scale 2 --out {}/sevens.png";
+    succeeds(sample, at.path());
+    let unlabelled = "train --data {}/data --conditional --out {}/none";
+    let data = at.path().join("data");
+    fs::create_dir(&data).expect("room");
+    let pixels = image::GrayImage::from_pixel(8, 8, image::Luma([9]));
+    pixels.save(data.join("a.png")).expect("room");
+    command::fails(unlabelled, at.path(), &["--conditional: the images have no labels"]);
+}

@@ -35,7 +35,7 @@ impl Tables {
     /// # Errors
     /// If the device refuses.
     pub fn write(&self, executor: &mut Executor) -> Result<(), Error> {
-        self.0.iter().try_for_each(|(value, numbers)| Ok(executor.write(*value, numbers)?))
+        self.0.iter().try_for_each(|(value, numbers)| executor.write(*value, numbers))
     }
 }
 
