@@ -7,32 +7,28 @@ use flate2::read::MultiGzDecoder;
 
 use super::{DataError, Dataset};
 
-/// The images in `folder` and their labels, if there are idx files: the training part, or the
-/// test part where it stands alone.
-pub(super) fn open(folder: &Path) -> Result<Option<Dataset>, DataError> {
-    for part in ["train", "t10k"] {
-        let Some(path) = find(folder, &format!("{part}-images-idx3-ubyte")) else {
-            continue;
-        };
-        let ([count, height, width], pixels) = read::<3>(&path)?;
-        let labels = match find(folder, &format!("{part}-labels-idx1-ubyte")) {
-            Some(path) => {
-                let ([labels], bytes) = read::<1>(&path)?;
-                if labels != count {
-                    return Err(DataError::Format {
-                        path,
-                        expected: format!("{count} labels"),
-                        found: labels.to_string(),
-                    });
-                }
-                Some(bytes)
+/// The images of one part (`train`, `t10k`) in `folder` and their labels, if there are idx files.
+pub(super) fn open(folder: &Path, part: &str) -> Result<Option<Dataset>, DataError> {
+    let Some(path) = find(folder, &format!("{part}-images-idx3-ubyte")) else {
+        return Ok(None);
+    };
+    let ([count, height, width], pixels) = read::<3>(&path)?;
+    let labels = match find(folder, &format!("{part}-labels-idx1-ubyte")) {
+        Some(path) => {
+            let ([labels], bytes) = read::<1>(&path)?;
+            if labels != count {
+                return Err(DataError::Format {
+                    path,
+                    expected: format!("{count} labels"),
+                    found: labels.to_string(),
+                });
             }
-            None => None,
-        };
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        return Dataset::from_pixels(&name, [height, width, 1], pixels, labels).map(Some);
-    }
-    Ok(None)
+            Some(bytes)
+        }
+        None => None,
+    };
+    let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+    Dataset::from_pixels(&name, [height, width, 1], pixels, labels).map(Some)
 }
 
 /// The file of this name, packed or not.

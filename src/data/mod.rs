@@ -63,6 +63,19 @@ pub enum DataError {
         /// What was looked for.
         expected: &'static str,
     },
+    /// A folder in which a part of MNIST is missing.
+    #[error(
+        "{}: expected {part}-images-idx3-ubyte.gz and {part}-labels-idx1-ubyte.gz: put MNIST's four \
+         files there (train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
+         t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz), packed or not",
+        path.display()
+    )]
+    Mnist {
+        /// The folder.
+        path: PathBuf,
+        /// `train` or `t10k`.
+        part: &'static str,
+    },
     /// A number out of its range.
     #[error("{what}: expected {expected}, found {found}")]
     Value {
@@ -134,7 +147,9 @@ impl Dataset {
     pub fn open(source: &Path, size: Option<usize>) -> Result<Self, DataError> {
         let dataset = if source == Path::new("digits") {
             digits()
-        } else if let Some(dataset) = idx::open(source)? {
+        } else if let Some(dataset) = idx::open(source, "train")? {
+            dataset
+        } else if let Some(dataset) = idx::open(source, "t10k")? {
             dataset
         } else {
             return Self::from_pictures(source, size);
@@ -143,6 +158,19 @@ impl Dataset {
             Some(size) => dataset.resized(size),
             None => Ok(dataset),
         }
+    }
+
+    /// Opens the training part and the test part of a folder with MNIST's four idx files, packed
+    /// or not.
+    ///
+    /// # Errors
+    /// If a file is missing (the message names all four) or damaged, or without labels.
+    pub fn open_mnist(folder: &Path) -> Result<(Self, Self), DataError> {
+        let part = |part| match idx::open(folder, part)? {
+            Some(dataset) if dataset.labels.is_some() => Ok(dataset),
+            _ => Err(DataError::Mnist { path: folder.into(), part }),
+        };
+        Ok((part("train")?, part("t10k")?))
     }
 
     #[cfg(not(feature = "cli"))]

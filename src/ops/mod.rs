@@ -193,6 +193,7 @@ pub mod resample;
 pub mod row;
 pub mod scale;
 pub mod silu;
+pub mod softmax_cross_entropy;
 pub mod sum_rows;
 
 operations! {
@@ -221,5 +222,6 @@ operations! {
     row::{AllTimesteps, TrainingRow, SamplingRow};
     scale::{Scale};
     silu::{Silu, SiluBackward};
+    softmax_cross_entropy::{SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward};
     sum_rows::{SumRows};
 }

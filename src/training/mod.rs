@@ -1,12 +1,14 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
 mod arenas;
 mod checkpoint;
+mod optimizer;
 mod step;
 mod trainer;
 mod validation;
 
 pub use arenas::{arenas_of, parameters_of};
 pub use checkpoint::{Pipeline, Settings, read_pipeline, write_pipeline};
+pub(crate) use optimizer::RunState;
 pub use step::{Given, TrainingGraph, TrainingOptions};
 pub use trainer::{Metrics, Trainer};
 pub use validation::Validation;

@@ -1,13 +1,10 @@
 //! A training step as a graph: algorithm 1 of Ho et al. 2020, with clipping, Adam and EMA.
+use super::optimizer::RunState;
 use crate::{
     diffusion::streams,
     error::Error,
     graph::Graph,
-    ops::{
-        Adam, AddDrawnNoise, AddNoise, Advance, Constant, Counter, DrawTimesteps, GlobalNorm,
-        MeanSquaredError, Record, Reduction, TrainingRow,
-    },
-    passes,
+    ops::{AddDrawnNoise, AddNoise, DrawTimesteps, MeanSquaredError, Reduction},
     unet::{ArenaLayout, UNet, UNetInputs},
     value::{TensorType, Value},
 };
@@ -84,7 +81,7 @@ pub struct TrainingGraph {
     pub given: Option<(Value, Value)>,
     /// `f32[timesteps, 2]`: `sqrt(abar)`, `sqrt(1 - abar)`.
     pub coefficients: Value,
-    /// Seed and step: a [`Counter`].
+    /// Seed and step: a [`Counter`](crate::ops::Counter).
     pub counter: Value,
     /// `f32[capacity, 4]`: loss, gradient norm, clip factor, good, a row a step.
     pub history: Value,
@@ -116,22 +113,12 @@ impl TrainingGraph {
         let x0 = graph.input(image);
         let labels = unet.label_type(batch).map(|of| graph.input(of));
         let coefficients = graph.input(TensorType::f32(&[timesteps, 2]));
-        let counter = graph.input(Counter::of());
-        let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
-        let state = [(); 4].map(|()| layout.inputs(&mut graph));
+        let run = RunState::inputs(&mut graph, layout);
         let given = (given == Given::TimestepsAndNoise)
             .then(|| (graph.input(TensorType::f32(&[batch])), graph.input(image)));
 
-        let row = TrainingRow {
-            learning_rate: options.learning_rate.into(),
-            warmup: options.warmup,
-            beta1: options.betas.0.into(),
-            beta2: options.betas.1.into(),
-            ema_decay: options.ema_decay.into(),
-            ema_warmup: options.ema_warmup,
-        };
-        let began = graph.push_all(row, &[counter])?;
-        let [key, row] = began[..] else { unreachable!("a training row has two outputs") };
+        let begun = run.begin(&mut graph, options)?;
+        let key = begun.key;
 
         // x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, and the noise is what is to be found.
         let (t, x, noise) = match given {
@@ -145,45 +132,14 @@ impl TrainingGraph {
                 (t, made[0], made[1])
             }
         };
-        let views = layout.views(&mut graph, &state[0])?;
+        let views = layout.views(&mut graph, &run.state[0])?;
         let inputs = UNetInputs { x, timesteps: t, labels, key: Some(key) };
         let prediction = unet.build(&mut graph, inputs, &views)?;
         let reduction = if options.sum_loss { Reduction::ImageSum } else { Reduction::Mean };
         let loss = graph.push(MeanSquaredError { reduction }, &[prediction, noise])?;
 
-        let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
-        let seed = graph.push(one, &[])?;
-        let wrt: Vec<Value> =
-            layout.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
-        let gradients = passes::gradient(&mut graph, loss, seed, &wrt)?;
-        graph.enter("optimizer");
-        let gradients = layout.pack(&mut graph, &gradients)?;
-        let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
-        let mut operands = vec![loss, key];
-        operands.extend(&gradients);
-        let norm = graph.push(norm, &operands)?;
-        let adam = Adam {
-            beta1: options.betas.0.into(),
-            beta2: options.betas.1.into(),
-            epsilon: options.epsilon.into(),
-            weight_decay: options.weight_decay.into(),
-            decoupled: options.decoupled,
-            ema: true,
-        };
-        for (arena, &gradient) in gradients.iter().enumerate() {
-            let own = [0, 1, 2, 3].map(|part: usize| state[part][arena]);
-            let mut operands = vec![row, norm, gradient];
-            operands.extend(own);
-            let next = graph.push_all(adam, &operands)?;
-            for (state, next) in own.into_iter().zip(next) {
-                graph.update(state, next);
-            }
-        }
-        let recorded = graph.push(Record, &[history, key, loss, norm])?;
-        graph.update(history, recorded);
-        let advanced = graph.push(Advance { guarded: true }, &[counter, key, norm])?;
-        graph.update(counter, advanced);
-        graph.leave();
+        run.end(&mut graph, layout, &views, options, begun, loss)?;
+        let RunState { counter, history, state } = run;
         Ok(Self { graph, x0, labels, given, coefficients, counter, history, state, loss })
     }
 }
