@@ -2,7 +2,7 @@
 //   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
 //   training row = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)    with t = step + 1
 //   timesteps = the first column of the table, of all rows; steps = the number of this step, for every image
-//   sampling row = (timestep, sqrt(1 - abar), 1 / sqrt(abar), clip), (factor of x0, factor of eps, factor of x, sigma)
+//   sampling row = the row of the table, of which the first number is the timestep
 // Warm-up is linear; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
 
 struct Params {
@@ -58,17 +58,20 @@ fn training() {
 }
 
 const LANES: u32 = 64u;
+// vec4s of a row of the table.
+const ROW4: u32 = 4u;
 
 @compute @workgroup_size(LANES)
 fn sampling(@builtin(local_invocation_index) lane: u32) {
     let words = counter[0];
     let step = min(words.z, params.steps - 1u);
-    let first = table[2u * step];
+    let first = table[ROW4 * step];
     if lane == 0u {
         key[0] = words;
         key[1] = counter[1];
-        row[0] = first;
-        row[1] = table[2u * step + 1u];
+        for (var part = 0u; part < ROW4; part++) {
+            row[part] = table[ROW4 * step + part];
+        }
     }
     for (var image = 4u * lane; image < params.batch; image += 4u * LANES) {
         let inside = vec4<u32>(image) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.batch);
@@ -86,7 +89,7 @@ fn all_timesteps(@builtin(global_invocation_id) id: vec3<u32>) {
     var column: vec4<f32>;
     for (var lane = 0u; lane < 4u; lane++) {
         if step + lane < params.steps {
-            column[lane] = table[2u * (step + lane)].x;
+            column[lane] = table[ROW4 * (step + lane)].x;
         }
     }
     timesteps[id.x] = column;

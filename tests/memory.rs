@@ -51,7 +51,7 @@ fn forward(target: &Target) -> Plan {
 fn sampling_step(target: &Target) -> Plan {
     let unet = cifar10();
     let layout = layout(&unet, target);
-    let step = SamplingGraph::new(&unet, &layout, [1, 32, 32], 50, false).expect("a graph");
+    let step = sampling_graph(&unet, &layout);
     step.plan(target).expect("a plan")
 }
 

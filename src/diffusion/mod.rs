@@ -1,8 +1,14 @@
 //! The mathematics of diffusion: schedules in f64, and sampling as one replayed plan.
+pub(crate) mod closure;
+mod interpolate;
+mod network;
 mod sampler;
 pub mod schedule;
 
-pub use sampler::{Sampler, SamplingGraph};
+pub use closure::{ClosureSampler, Evaluation};
+pub use interpolate::{angle_between, slerp};
+pub use network::{BuiltNetwork, Network, NetworkInputs, TrainedUNet};
+pub use sampler::{Guidance, Sampler, SamplingGraph, SamplingOptions};
 
 /// Random streams of a run. Dropout uses those from 1 on, one per layer.
 pub(crate) mod streams {

@@ -1,74 +1,145 @@
 //! Sampling: S steps are S replays of one plan, with no host wait between them.
-use super::{schedule::Table, streams};
+use super::{
+    network::{BuiltNetwork, Network, NetworkInputs},
+    schedule::Table,
+    streams,
+};
 use crate::{
     error::Error,
     gpu::{Executor, Gpu},
     graph::Graph,
-    ops::{Advance, Counter, DdimStep, DrawNormal, SamplingRow},
+    ops::{
+        Advance, CorrectorSize, Counter, DrawNormal, DynamicThreshold, Guide, SamplingRow,
+        SamplingStep, Twice,
+    },
     passes,
     plan::{Plan, Target},
-    unet::{ArenaLayout, UNet, UNetInputs},
     value::{TensorType, Value},
 };
 
+/// Classifier-free guidance: each image is predicted twice in one batch, without and with its
+/// label.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guidance {
+    /// `e = u + scale (c - u)`: 1 follows the label as it was trained.
+    pub scale: f64,
+    /// Share of the prediction that is brought back to the deviation of `c`: 0 to 1.
+    pub rescale: f64,
+    /// The label that stands for none.
+    pub null_label: u32,
+}
+
+impl Guidance {
+    /// Imagen's and diffusers' scale: `u + scale (c - u)`.
+    pub fn of_scale(scale: f64, null_label: u32) -> Self {
+        Self { scale, rescale: 0.0, null_label }
+    }
+
+    /// Ho and Salimans' weight, *Classifier-Free Diffusion Guidance* (2022), equation 6:
+    /// `(1 + w) c - w u`, which is a scale of `1 + w`.
+    pub fn ho_salimans(w: f64, null_label: u32) -> Self {
+        Self::of_scale(1.0 + w, null_label)
+    }
+}
+
+/// What a sampling step does beside its table.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SamplingOptions {
+    /// Whether the noise of a step is an input; otherwise the kernel draws it.
+    pub given_noise: bool,
+    /// Guidance, for a network with labels.
+    pub guidance: Option<Guidance>,
+}
+
 /// A sampling run as a graph, and the values that a caller writes and reads.
-#[derive(Clone, Debug)]
-pub struct SamplingGraph {
-    /// One step: row, U-Net, fused update, counter.
+pub struct SamplingGraph<'a> {
+    /// One step: row, network, fused update, counter.
     pub graph: Graph,
     /// `x_t f32[batch, height, width, channels]`, updated where it lies.
     pub x: Value,
-    /// `f32[steps, 8]`: a [`Table`]'s rows; held, as the arenas are.
+    /// `f32[steps, 16]`: a [`Table`]'s rows; held, as weights are.
     pub table: Value,
     /// Seed, step and first image: a [`Counter`].
     pub counter: Value,
-    /// Parameter arenas.
-    pub arenas: Vec<Value>,
-    /// Class labels, if the model takes any.
+    /// Class labels, if the network takes any; with guidance of twice the batch, those of nothing
+    /// first.
     pub labels: Option<Value>,
     /// Noise of each step `[batch, height, width, channels]`, if it is given.
     pub noise: Option<Value>,
-    /// The noise that the model found in the last step.
-    pub epsilon: Value,
+    /// What the network predicted in the last step, after guidance.
+    pub output: Value,
+    /// The network's weights, to be written once.
+    pub weights: Vec<(Value, &'a [f32])>,
 }
 
-impl SamplingGraph {
-    /// One step of sampling `batch` images of `height` x `width` along a table of `steps` rows.
-    /// With `given_noise` the noise of a step is an input; otherwise the kernel draws it.
+impl<'a> SamplingGraph<'a> {
+    /// One step of sampling `batch` images of `height` x `width` along `table`, of which only the
+    /// number of rows and what they use are compiled in.
     ///
     /// # Errors
-    /// If the model cannot be built at this size.
+    /// If the network cannot be built at this size, or has no labels to be guided by.
     pub fn new(
-        unet: &UNet,
-        layout: &ArenaLayout,
+        network: &'a dyn Network,
         [batch, height, width]: [usize; 3],
-        steps: usize,
-        given_noise: bool,
+        table: &Table,
+        options: &SamplingOptions,
     ) -> Result<Self, Error> {
         let mut graph = Graph::new();
-        let image = TensorType::f32(&[batch, height, width, unet.config().in_channels]);
+        let channels = network.channels();
+        let image = TensorType::f32(&[batch, height, width, channels]);
         let x = graph.input(image);
         let counter = graph.input(Counter::of());
-        let arenas = layout.inputs(&mut graph);
-        let table = graph.hold(TensorType::f32(&[steps, Table::COLUMNS]));
-        let labels = unet.label_type(batch).map(|of| graph.input(of));
-        let noise = given_noise.then(|| graph.input(image));
+        let rows = graph.hold(TensorType::f32(&[table.steps.len(), Table::COLUMNS]));
+        let predicted = if options.guidance.is_some() { 2 * batch } else { batch };
+        let labels = network.labels(predicted).map(|of| graph.input(of));
+        if options.guidance.is_some() && labels.is_none() {
+            let expected = Some(TensorType::u32(&[predicted]));
+            return Err(Error::Labels { expected, found: None });
+        }
+        let noise = options.given_noise.then(|| graph.input(image));
+        let memory = table.has_memory().then(|| graph.input(image));
 
-        let views = layout.views(&mut graph, &arenas)?;
-        let began = graph.push_all(SamplingRow { batch }, &[counter, table])?;
+        let began = graph.push_all(SamplingRow { batch: predicted }, &[counter, rows])?;
         let [key, row, timesteps, _] = began[..] else {
             unreachable!("a sampling row has four outputs")
         };
-        let inputs = UNetInputs { x, timesteps, labels, key: None };
-        let epsilon = unet.build(&mut graph, inputs, &views)?;
-        let mut operands = vec![x, epsilon, row, key];
-        operands.extend(noise);
-        let next = graph.push(DdimStep { stream: streams::STEP, given_noise }, &operands)?;
-        graph.update(x, next);
+        let seen = match options.guidance {
+            Some(_) => graph.push(Twice, &[x])?,
+            None => x,
+        };
+        let inputs = NetworkInputs { x: seen, timesteps, labels };
+        let BuiltNetwork { mut output, weights } = network.build(&mut graph, inputs)?;
+        if let Some(Guidance { scale, rescale, .. }) = options.guidance {
+            let guide = Guide { scale: scale.into(), rescale: rescale.into(), channels };
+            output = graph.push(guide, &[output])?;
+        }
+        let bound = table.threshold.map(|of| {
+            let op = DynamicThreshold { ratio: of.ratio.into(), limit: of.limit.into() };
+            graph.push(op, &[x, output, row])
+        });
+        let (stream, given_noise) = (streams::STEP, noise.is_some());
+        let size = table.is_adaptive().then(|| {
+            let operands: Vec<Value> = [output, key].into_iter().chain(noise).collect();
+            graph.push(CorrectorSize { stream, channels, given_noise }, &operands)
+        });
+        let step = SamplingStep {
+            stream,
+            memory: memory.is_some(),
+            given_noise,
+            bounded: bound.is_some(),
+            sized: size.is_some(),
+        };
+        let mut operands = vec![x, output, row, key];
+        operands.extend(memory.into_iter().chain(noise));
+        operands.extend([bound.transpose()?, size.transpose()?].into_iter().flatten());
+        let next = graph.push_all(step, &operands)?;
+        for (state, next) in [x].into_iter().chain(memory).zip(next) {
+            graph.update(state, next);
+        }
         let advanced = graph.push(Advance { guarded: false }, &[counter, key])?;
         graph.update(counter, advanced);
-        graph.outputs.push(epsilon);
-        Ok(Self { graph, x, table, counter, arenas, labels, noise, epsilon })
+        graph.outputs.push(output);
+        Ok(Self { graph, x, table: rows, counter, labels, noise, output, weights })
     }
 
     /// The plan of one step.
@@ -78,52 +149,81 @@ impl SamplingGraph {
     pub fn plan(&self, target: &Target) -> Result<Plan, Error> {
         passes::compile(&self.graph, target)
     }
+
+    /// An executor of the plan, with weights and table in place.
+    ///
+    /// # Errors
+    /// If the plan does not fit the device.
+    pub fn executor(&self, gpu: &Gpu, table: &Table) -> Result<Executor, Error> {
+        let mut executor = Executor::new(gpu, self.plan(gpu.target())?)?;
+        for (value, contents) in &self.weights {
+            executor.write(*value, contents)?;
+        }
+        executor.write(self.table, &table.rows())?;
+        Ok(executor)
+    }
 }
 
 /// Samples images in batches of a fixed size.
 pub struct Sampler {
-    step: SamplingGraph,
-    executor: Executor,
+    pub(super) executor: Executor,
     start: Executor,
     start_key: Value,
     start_x: Value,
+    start_deviation: f32,
+    pub(super) x: Value,
+    pub(super) output: Value,
+    counter: Value,
+    labels: Option<Value>,
+    guidance: Option<Guidance>,
+    image: TensorType,
     steps: usize,
     seed: u64,
-    batch: usize,
 }
 
 impl Sampler {
-    /// Prepares to sample `[batch, height, width]` images at a time along `table`, with the
-    /// weights in `arenas` (see [`ArenaLayout::fill`]).
+    /// Prepares to sample `[batch, height, width]` images at a time along `table`.
     ///
     /// An image depends on `seed` and its number alone, not on the batch it is computed in.
     ///
     /// # Errors
-    /// If the model cannot be built at this size, or does not fit the device.
+    /// If the network cannot be built at this size, or does not fit the device.
     pub fn new(
         gpu: &Gpu,
-        unet: &UNet,
-        layout: &ArenaLayout,
-        arenas: &[Vec<f32>],
+        network: &dyn Network,
         size: [usize; 3],
         table: &Table,
+        guidance: Option<Guidance>,
         seed: u64,
     ) -> Result<Self, Error> {
-        let steps = table.steps.len();
-        let step = SamplingGraph::new(unet, layout, size, steps, false)?;
-        let mut executor = Executor::new(gpu, step.plan(gpu.target())?)?;
-        for (&arena, contents) in step.arenas.iter().zip(arenas) {
-            executor.write(arena, contents)?;
-        }
-        executor.write(step.table, &table.rows())?;
+        let options = SamplingOptions { given_noise: false, guidance };
+        let step = SamplingGraph::new(network, size, table, &options)?;
+        let executor = step.executor(gpu, table)?;
+        let SamplingGraph { graph, x, output, counter, labels, .. } = step;
+        let image = graph.type_of(x);
 
         let mut graph = Graph::new();
         let start_key = graph.input(Counter::of());
-        let of = step.graph.type_of(step.x);
-        let start_x = graph.push(DrawNormal { of, stream: streams::START }, &[start_key])?;
+        let draw = DrawNormal { of: image, stream: streams::START };
+        let start_x = graph.push(draw, &[start_key])?;
         graph.outputs.push(start_x);
         let start = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-        Ok(Self { step, executor, start, start_key, start_x, steps, seed, batch: size[0] })
+        let (start_deviation, steps) = (table.start as f32, table.steps.len());
+        Ok(Self {
+            executor,
+            start,
+            start_key,
+            start_x,
+            start_deviation,
+            x,
+            output,
+            counter,
+            labels,
+            guidance,
+            image,
+            steps,
+            seed,
+        })
     }
 
     /// The plan of one step.
@@ -136,18 +236,20 @@ impl Sampler {
         &self.executor
     }
 
-    /// Sets the class labels of the next batches.
+    /// Sets the class labels of the next batches, one an image.
     ///
     /// # Errors
-    /// If the model takes none, or another number.
+    /// If the network takes none, or another number.
     pub fn set_labels(&mut self, labels: &[u32]) -> Result<(), Error> {
-        let Some(value) = self.step.labels else {
+        let Some(value) = self.labels else {
             return Err(Error::Labels {
                 expected: None,
                 found: Some(TensorType::u32(&[labels.len().max(1)])),
             });
         };
-        self.executor.write_u32(value, labels)
+        let nothing = self.guidance.map(|guidance| vec![guidance.null_label; labels.len()]);
+        let all: Vec<u32> = nothing.into_iter().flatten().chain(labels.iter().copied()).collect();
+        self.executor.write_u32(value, &all)
     }
 
     /// Puts the noise of images `first..first + batch` in place and goes back to the first step.
@@ -155,12 +257,36 @@ impl Sampler {
     /// # Errors
     /// If the device is lost.
     pub fn begin(&mut self, first: u32) -> Result<(), Error> {
-        let counter = Counter { seed: self.seed, first_image: first, ..Counter::default() };
-        self.start.write_u32(self.start_key, &counter.words())?;
+        let noise = self.noise(first)?;
+        self.begin_from(first, &noise)
+    }
+
+    /// Puts `x [batch, height, width, channels]` in place, as images `first..first + batch`, and
+    /// goes back to the first step.
+    ///
+    /// # Errors
+    /// If `x` has another size, or the device is lost.
+    pub fn begin_from(&mut self, first: u32, x: &[f32]) -> Result<(), Error> {
+        self.executor.write(self.x, x)?;
+        self.executor.write_u32(self.counter, &self.counted(first).words())
+    }
+
+    /// The noise that images `first..first + batch` start from.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn noise(&mut self, first: u32) -> Result<Vec<f32>, Error> {
+        self.start.write_u32(self.start_key, &self.counted(first).words())?;
         self.start.run(1)?;
-        let noise = self.start.read(self.start_x)?;
-        self.executor.write(self.step.x, &noise)?;
-        self.executor.write_u32(self.step.counter, &counter.words())
+        let mut noise = self.start.read(self.start_x)?;
+        if self.start_deviation != 1.0 {
+            noise.iter_mut().for_each(|number| *number *= self.start_deviation);
+        }
+        Ok(noise)
+    }
+
+    fn counted(&self, first: u32) -> Counter {
+        Counter { seed: self.seed, first_image: first, ..Counter::default() }
     }
 
     /// Runs `steps` more steps without waiting for them.
@@ -171,12 +297,17 @@ impl Sampler {
         self.executor.run(steps)
     }
 
+    /// Steps of a whole run: rows of the table.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// The images as they are now: `[batch, height, width, channels]`, -1 to 1 once finished.
     ///
     /// # Errors
     /// If the device is lost.
     pub fn images(&mut self) -> Result<Vec<f32>, Error> {
-        self.executor.read(self.step.x)
+        self.executor.read(self.x)
     }
 
     /// Samples images `0..count`, in as many batches as that takes; `done` hears how many are
@@ -186,14 +317,14 @@ impl Sampler {
     /// If the device refuses or is lost.
     pub fn sample(&mut self, count: usize, mut done: impl FnMut(usize)) -> Result<Vec<f32>, Error> {
         let mut images = Vec::new();
-        for first in (0..count).step_by(self.batch) {
+        let batch = self.image.shape[0];
+        for first in (0..count).step_by(batch) {
             self.begin(first as u32)?;
             self.advance(self.steps)?;
             images.extend(self.images()?);
-            done((first + self.batch).min(count));
+            done((first + batch).min(count));
         }
-        let of = self.step.graph.type_of(self.step.x);
-        images.truncate(count * of.shape.elements() / self.batch);
+        images.truncate(count * self.image.shape.elements() / batch);
         Ok(images)
     }
 }

@@ -5,12 +5,25 @@
 //! `scheduler_config.json`, [`Spacing`] picks the timesteps of a shorter sampling run, and a
 //! [`Table`] holds the coefficients of every step of such a run for the fused step kernel.
 mod config;
+mod ddim;
+mod ddpm;
+mod flow;
+mod level;
+mod sde;
 mod table;
 mod timesteps;
 
 pub use config::{BetaSchedule, PredictionType, SchedulerConfig, Variance};
-pub use table::{Step, Table, ddim_table, ddpm_table};
-pub use timesteps::Spacing;
+pub use ddim::{DdimOptions, EncodeRule, ddim_table, encode_table};
+pub use ddpm::ddpm_table;
+pub use flow::{dpm_solver_table, heun_table, probability_flow_table};
+pub use level::{Level, Output, Threshold, Weights};
+pub use sde::{
+    VariancePreserving, annealed_langevin_table, predictor_corrector_table, schedule_levels,
+    variance_exploding_table,
+};
+pub use table::{Step, Table};
+pub use timesteps::{Spacing, StepRule};
 
 use std::path::PathBuf;
 

@@ -17,3 +17,4 @@ pub use executor::{Executor, Stats};
 pub use overhead::{Overhead, with_checks};
 pub use profile::{Clock, GroupTime, Profile, Timing};
 pub use roofline::{Bound, Roofline};
+pub use transfer::DeviceTensor;

@@ -10,6 +10,17 @@ use std::borrow::Cow;
 /// wgpu holds twice the bytes of an upload until it is polled.
 const UPLOAD_CHUNK: usize = 16 << 20;
 
+/// A tensor in device memory, its rows padded with zeros to a multiple of four elements.
+#[derive(Clone, Debug)]
+pub struct DeviceTensor {
+    /// The buffer that holds it, perhaps among others.
+    pub buffer: wgpu::Buffer,
+    /// Its first byte there.
+    pub offset: u64,
+    /// Its type.
+    pub of: TensorType,
+}
+
 impl Executor {
     /// Writes a dense, row-major f32 slice to an f32 or f16 tensor, in order with the runs.
     ///
@@ -45,6 +56,17 @@ impl Executor {
     pub fn read_u32(&mut self, value: Value) -> Result<Vec<u32>, Error> {
         let of = self.check_element(value, "u32")?;
         Ok(unpad(of, &self.contents(value)?))
+    }
+
+    /// Where a value lies on the device, for work of the caller's own on the same queue. A tensor
+    /// that the plan updates is that of the last run.
+    ///
+    /// # Errors
+    /// If the value has no place of its own.
+    pub fn tensor(&self, value: Value) -> Result<DeviceTensor, Error> {
+        let place = self.placement(value, "hand out")?;
+        let buffer = self.buffers[place.buffer].clone();
+        Ok(DeviceTensor { buffer, offset: place.offset, of: self.plan.types[value.index()] })
     }
 
     /// Fills every buffer with NaN, so that a test sees what a kernel did not write.

@@ -33,9 +33,9 @@ pub struct TrainingRow {
     pub ema_warmup: bool,
 }
 
-/// Begins a sampling step: from `counter u32[8]` and `table f32[steps, 8]`, `key u32[8]` (the
-/// counter's copy), `row f32[8]` (the table's row of this step, as
-/// [`DdimStep`](super::DdimStep) reads it), `timesteps f32[batch]`, all its first number, and
+/// Begins a sampling step: from `counter u32[8]` and `table f32[steps, 16]`, `key u32[8]` (the
+/// counter's copy), `row f32[16]` (the table's row of this step, as
+/// [`SamplingStep`](super::SamplingStep) reads it), `timesteps f32[batch]`, all its first number, and
 /// `steps u32[batch]`, all the row's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SamplingRow {
@@ -43,9 +43,14 @@ pub struct SamplingRow {
     pub batch: usize,
 }
 
-/// `timesteps f32[steps]` of all rows of `table f32[steps, 8]`: its first column.
+/// `timesteps f32[steps]` of all rows of `table f32[steps, 16]`: its first column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllTimesteps;
+
+impl SamplingRow {
+    /// Numbers in a row of the table.
+    pub const COLUMNS: usize = 16;
+}
 
 impl fmt::Display for TrainingRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,19 +155,25 @@ impl Operator for SamplingRow {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [counter, table] = operands("sampling_row", inputs)?;
         check_key("sampling_row", counter, inputs)?;
-        check("sampling_row", "table", table, TensorType::f32(&[table.shape[0], 8]), inputs)?;
+        check(
+            "sampling_row",
+            "table",
+            table,
+            TensorType::f32(&[table.shape[0], SamplingRow::COLUMNS]),
+            inputs,
+        )?;
         let (timesteps, steps) = (TensorType::f32(&[self.batch]), TensorType::u32(&[self.batch]));
-        Ok(vec![Counter::of(), TensorType::f32(&[8]), timesteps, steps])
+        Ok(vec![Counter::of(), TensorType::f32(&[Self::COLUMNS]), timesteps, steps])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let [counter, table] = inputs else { unreachable!("two operands, as infer found") };
         let step = (Counter::read(counter).step as usize).min(table.shape[0] - 1);
-        let row = table.data[8 * step..8 * step + 8].to_vec();
+        let row = table.data[Self::COLUMNS * step..][..Self::COLUMNS].to_vec();
         let timesteps = vec![row[0]; self.batch];
         vec![
             (*counter).clone(),
-            Tensor::new(TensorType::f32(&[8]).shape, row),
+            Tensor::new(TensorType::f32(&[Self::COLUMNS]).shape, row),
             Tensor::new(TensorType::f32(&[self.batch]).shape, timesteps),
             Tensor::new(TensorType::u32(&[self.batch]).shape, vec![step as f64; self.batch]),
         ]
@@ -198,12 +209,19 @@ impl Operator for SamplingRow {
 impl Operator for AllTimesteps {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [table] = operands("all_timesteps", inputs)?;
-        check("all_timesteps", "table", table, TensorType::f32(&[table.shape[0], 8]), inputs)?;
+        check(
+            "all_timesteps",
+            "table",
+            table,
+            TensorType::f32(&[table.shape[0], SamplingRow::COLUMNS]),
+            inputs,
+        )?;
         Ok(vec![TensorType::f32(&[table.shape[0]])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let column: Vec<f64> = inputs[0].data.chunks(8).map(|row| row[0]).collect();
+        let column: Vec<f64> =
+            inputs[0].data.chunks(SamplingRow::COLUMNS).map(|row| row[0]).collect();
         vec![Tensor::new(TensorType::f32(&[column.len()]).shape, column)]
     }
 
@@ -241,7 +259,7 @@ pub(super) fn cases() -> Vec<Case> {
         ema_warmup: true,
     };
     let constant = TrainingRow { warmup: 0, ema_warmup: false, ..training };
-    let table = Input::normal(TensorType::f32(&[5, 8]));
+    let table = Input::normal(TensorType::f32(&[5, SamplingRow::COLUMNS]));
     let mut all: Vec<Case> =
         [0, 1, 9, 99, 1000, 100_000].map(|step| Case::new(training, vec![at(step)])).into();
     all.extend([
@@ -249,7 +267,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(SamplingRow { batch: 3 }, vec![at(4), table.clone()]),
         Case::new(SamplingRow { batch: 300 }, vec![at(0), table.clone()]),
         Case::new(AllTimesteps, vec![table]),
-        Case::new(AllTimesteps, vec![Input::normal(TensorType::f32(&[260, 8]))]),
+        Case::new(AllTimesteps, vec![Input::normal(TensorType::f32(&[260, SamplingRow::COLUMNS]))]),
     ]);
     all
 }

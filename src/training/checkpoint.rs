@@ -6,7 +6,7 @@ use super::{
     trainer::Trainer,
 };
 use crate::{
-    diffusion::schedule::SchedulerConfig,
+    diffusion::{TrainedUNet, schedule::SchedulerConfig},
     error::Error,
     gpu::Gpu,
     unet::{ArenaLayout, UNet, UNetConfig},
@@ -87,6 +87,13 @@ pub struct Pipeline {
     pub layout: ArenaLayout,
     /// The parameters.
     pub arenas: Vec<Vec<f32>>,
+}
+
+impl Pipeline {
+    /// The model as samplers take it.
+    pub fn network(&self) -> TrainedUNet<'_> {
+        TrainedUNet { unet: &self.unet, layout: &self.layout, arenas: &self.arenas }
+    }
 }
 
 /// Reads a pipeline folder, of [`Trainer::save`] or of diffusers; `max_binding` is the device's

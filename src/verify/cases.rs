@@ -238,10 +238,14 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "train" => return models::train(gpu, case),
         "schedule" => schedules::schedule(case),
         "timesteps" => schedules::timesteps(case),
-        "ddim" | "ddpm" => match samplers::unsupported(case) {
-            Some(setting) => return Ok(Outcome::Skipped(setting)),
-            None => samplers::run(gpu, case),
-        },
+        "ddim" | "ddpm" | "ddim_paper" => samplers::run(gpu, case),
+        "ddim_inversion" => samplers::inversion(gpu, case),
+        "ddim_inverse_scheduler" => samplers::inverse_scheduler(gpu, case),
+        "probability_flow" => samplers::probability_flow(gpu, case),
+        "vpsde" => samplers::vpsde(gpu, case),
+        "annealed_langevin" => samplers::annealed_langevin(gpu, case),
+        "slerp" => samplers::interpolation(case),
+        "classifier_free_guidance" => samplers::guidance(gpu, case),
         kind => return Ok(Outcome::Skipped(format!("kind {kind}"))),
     };
     case.compare(&results?)

@@ -1,7 +1,7 @@
 //! The equations and whole steps of two U-Nets.
 use super::{PERIOD, Work};
 use crate::{
-    diffusion::{SamplingGraph, schedule::SchedulerConfig},
+    diffusion::{SamplingGraph, SamplingOptions, TrainedUNet, schedule::SchedulerConfig},
     error::Error,
     gpu::{Executor, Gpu},
     graph::{Equation, Graph},
@@ -71,7 +71,7 @@ impl Model {
     /// If the model cannot be built for the target.
     pub fn works(&self, batch: usize, target: &Target, cases: &[Case]) -> Result<Vec<Work>, Error> {
         let training = passes::simplify(&self.training_graph(batch, target)?.graph);
-        let sampling = passes::simplify(&self.sampling_graph(batch, target)?.graph);
+        let sampling = passes::simplify(&self.sampling(batch, target)?.graph);
         let mut works = Vec::new();
         for graph in [&training, &passes::fuse(&training)?, &passes::fuse(&sampling)?] {
             works.extend(equations(&self.title(batch), graph, cases)?);
@@ -101,11 +101,16 @@ impl Model {
     /// # Errors
     /// If the model cannot be built for the target.
     pub fn sampling(&self, batch: usize, target: &Target) -> Result<Step, Error> {
-        let SamplingGraph { graph, x, table, counter, arenas, .. } =
-            self.sampling_graph(batch, target)?;
-        let mut weights: Vec<_> = arenas.into_iter().zip(self.weights(target)?).collect();
-        let rows = SchedulerConfig::default().ddim(Self::TRAJECTORY, 0.0)?.rows();
-        weights.push((table, rows));
+        let ([height, width], layout) = (self.size, self.layout(target)?);
+        let arenas = self.weights(target)?;
+        let network = TrainedUNet { unet: &self.unet, layout: &layout, arenas: &arenas };
+        let rows = SchedulerConfig::default().ddim(Self::TRAJECTORY, 0.0)?;
+        let options = SamplingOptions::default();
+        let SamplingGraph { graph, x, table, counter, weights, .. } =
+            SamplingGraph::new(&network, [batch, height, width], &rows, &options)?;
+        let mut weights: Vec<_> =
+            weights.into_iter().map(|(value, contents)| (value, contents.to_vec())).collect();
+        weights.push((table, rows.rows()));
         let images = vec![(x, numbers(Input::normal(graph.type_of(x))))];
         Ok(Step { graph, weights, images, counter })
     }
@@ -123,12 +128,6 @@ impl Model {
         let timesteps = SchedulerConfig::default().num_train_timesteps;
         let layout = self.layout(target)?;
         TrainingGraph::new(&self.unet, &layout, self.size, timesteps, &options, Given::Nothing)
-    }
-
-    fn sampling_graph(&self, batch: usize, target: &Target) -> Result<SamplingGraph, Error> {
-        let ([height, width], layout) = (self.size, self.layout(target)?);
-        let size = [batch, height, width];
-        SamplingGraph::new(&self.unet, &layout, size, Self::TRAJECTORY, false)
     }
 }
 

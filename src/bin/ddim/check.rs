@@ -1,10 +1,11 @@
 //! A forward pass on file, for `scripts/check-diffusers` to repeat.
-use crate::{failure::Failure, sample::Model};
+use crate::{draw, failure::Failure};
 use ddim::{
     data::Dataset,
     gpu::{Executor, Gpu},
     graph::Graph,
     passes,
+    training::Pipeline,
     unet::UNetInputs,
     value::TensorType,
     weights::{Storage, write_tensors},
@@ -16,7 +17,7 @@ const TIMESTEPS: [f32; 2] = [10.0, 500.0];
 
 /// Computes the model's output for the first two images and writes `x`, `t`, `y` and perhaps
 /// `class_labels` to `folder/check.safetensors`, in PyTorch's order of axes.
-pub fn write(gpu: &Gpu, model: &Model, data: &Dataset, folder: &Path) -> Result<(), Failure> {
+pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Result<(), Failure> {
     let batch = TIMESTEPS.len();
     let (height, width, channels) = (data.height(), data.width(), data.channels());
     let shape = [batch, height, width, channels];
@@ -37,7 +38,7 @@ pub fn write(gpu: &Gpu, model: &Model, data: &Dataset, folder: &Path) -> Result<
     let images: Vec<f32> = (0..batch).flat_map(|index| data.image(index % data.len())).collect();
     executor.write(x, &images)?;
     executor.write(timesteps, &TIMESTEPS)?;
-    let classes = model.labels(0, batch, None)?;
+    let classes = draw::labels(model, 0, batch, None, None)?;
     if let (Some(value), Some(classes)) = (labels, &classes) {
         executor.write_u32(value, classes)?;
     }

@@ -1,4 +1,8 @@
-//! Arguments, and the help that teaches them. One file, though long: half of it is that help.
+//! Arguments, and the help that teaches them. Long: half of it is that help.
+mod sampling;
+
+pub use sampling::{Encode, Encoded, Guided, Interpolate, Method, Reconstruct, Sample, Trajectory};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -52,6 +56,12 @@ pub enum Command {
     Train(Train),
     /// Draw images with a trained model
     Sample(Sample),
+    /// Draw what lies between two samples
+    Interpolate(Interpolate),
+    /// Find the noise that a model draws given images from
+    Encode(Encode),
+    /// Encode images and draw them again, and measure what is lost
+    Reconstruct(Reconstruct),
     /// List the adapters, with the features and limits that matter here
     Devices,
     /// Print what a model runs: graph, dispatches, FLOPs and memory
@@ -159,54 +169,6 @@ pub struct Train {
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub save_every: u32,
-}
-
-/// Draw images with a trained model.
-///
-/// Image number i follows from --seed and i alone: how many are drawn at a time changes nothing.
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  ddim sample --model out/pipeline --out new.png              64 images, DDIM, 50 steps
-  ddim sample --model run --steps 250 --eta 1 --out new.png   noisier, closer to DDPM
-  ddim sample --model run --sampler ddpm --out new.png        all 1,000 steps of DDPM
-  ddim sample --model run --count 10000 --batch 100 --out many.png
-
-Writes one PNG with all images in a grid, small ones enlarged.")]
-pub struct Sample {
-    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// The picture to write
-    #[arg(long, value_name = "FILE.png")]
-    pub out: PathBuf,
-    /// Sampling steps [default: 50 of ddim, all of ddpm]
-    #[arg(long, value_name = "S", value_parser = at_least_one)]
-    pub steps: Option<usize>,
-    /// Noise that DDIM adds in every step: 0 is deterministic, 1 as much as DDPM
-    #[arg(long, value_name = "E", default_value_t = 0.0, value_parser = not_negative)]
-    pub eta: f64,
-    /// Images to draw
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
-    pub count: usize,
-    /// Same seed and same device, same bits
-    #[arg(long, value_name = "K", default_value_t = 0)]
-    pub seed: u64,
-    /// Images drawn at a time [default: as many as fit, up to 256]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub batch: Option<usize>,
-    /// The sampler
-    #[arg(long, value_enum, default_value_t = Sampler::Ddim)]
-    pub sampler: Sampler,
-    /// Draw this class only, with a class-conditional model [default: all in turn]
-    #[arg(long, value_name = "CLASS")]
-    pub class: Option<u32>,
-    /// Height and width in pixels [default: the model's]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub size: Option<usize>,
-    /// Enlarge every pixel to N x N [default: images of about 64 pixels]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub scale: Option<usize>,
 }
 
 /// Print what a model runs: graph, dispatches, FLOPs and memory.
@@ -339,12 +301,6 @@ pub struct Verify {
 pub enum Schedule {
     Linear,
     Cosine,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Sampler {
-    Ddim,
-    Ddpm,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -3,6 +3,7 @@ use crate::{
     check,
     cli::{self, Device},
     devices::describe,
+    draw::{Request, sampler},
     failure::Failure,
     files,
     fit::{self, History},
@@ -11,13 +12,12 @@ use crate::{
     presets,
     progress::{Progress, clock, thousands},
     report::{self, Distances, Numbers, Pictures},
-    sample::{Model, Request},
 };
 use ddim::{
     data::{self, Dataset, Moments},
     diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
-    training::{Trainer, TrainingOptions},
+    training::{Pipeline, Trainer, TrainingOptions},
     unet::UNet,
 };
 use serde_json::json;
@@ -86,10 +86,11 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     history.save(&pipeline.join("training"))?;
 
     let layout = trainer.layout().clone();
-    let model = Model { unet, layout, arenas: trainer.averaged_weights()? };
+    let arenas = trainer.averaged_weights()?;
+    let model = Pipeline { unet, scheduler, layout, arenas };
     check::write(&gpu, &model, &digits, &pipeline)?;
     let began = Instant::now();
-    let drawn = draw(&gpu, &model, &scheduler, digits.len(), arguments.seed)?;
+    let drawn = draw(&gpu, &model, digits.len(), arguments.seed)?;
     let sampling_seconds = began.elapsed().as_secs_f64();
     let (count, taken) = (thousands(digits.len() as u64), clock(sampling_seconds));
     writeln!(out, "sampled {count} digits, {SAMPLING_STEPS} steps of DDIM, in {taken}")?;
@@ -144,17 +145,10 @@ struct Drawn {
     strips: Vec<f32>,
 }
 
-fn draw(
-    gpu: &Gpu,
-    model: &Model,
-    scheduler: &SchedulerConfig,
-    count: usize,
-    seed: u64,
-) -> Result<Drawn, Failure> {
-    let table = &scheduler.ddim(SAMPLING_STEPS, 0.0)?;
-    let (size, batch, class) = ([SIDE; 2], Some(BATCH), None);
-    let request = Request { table, size, count, seed, batch, class };
-    let (mut sampler, batch) = model.sampler(gpu, &request)?;
+fn draw(gpu: &Gpu, model: &Pipeline, count: usize, seed: u64) -> Result<Drawn, Failure> {
+    let table = &model.scheduler.ddim(SAMPLING_STEPS, 0.0)?;
+    let request = Request { batch: Some(BATCH), ..Request::new(table, [SIDE; 2], count, seed) };
+    let (mut sampler, batch) = sampler(gpu, model, &request)?;
     let elements = SIDE * SIDE;
     let mut progress = Progress::new("sampling", 0, count as u64, "digits");
     let (mut images, mut noise, mut columns) = (Vec::new(), Vec::new(), Vec::new());

@@ -4,6 +4,8 @@ mod check;
 mod cli;
 mod demo;
 mod devices;
+mod draw;
+mod encode;
 mod failure;
 mod files;
 mod fit;
@@ -16,6 +18,7 @@ mod progress;
 mod report;
 mod sample;
 mod train;
+mod trajectory;
 mod verify;
 
 use clap::Parser;
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
         Command::Sample(arguments) => sample::run(&cli.device, arguments),
+        Command::Interpolate(arguments) => encode::interpolate(&cli.device, arguments),
+        Command::Encode(arguments) => encode::encode(&cli.device, arguments),
+        Command::Reconstruct(arguments) => encode::reconstruct(&cli.device, arguments),
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
         Command::Profile(arguments) => profile::run(&cli.device, arguments),

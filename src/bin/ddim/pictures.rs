@@ -76,6 +76,36 @@ impl Picture {
     }
 }
 
+/// Pictures of one size as an animated PNG that repeats; the last stands five times as long.
+pub fn animation(pictures: &[Picture], milliseconds: u16) -> Result<Vec<u8>, Failure> {
+    let failed = |error: png::EncodingError| Failure::Drawing {
+        what: "an animation",
+        message: error.to_string(),
+    };
+    let Some(first) = pictures.first() else {
+        return Err(Failure::Drawing { what: "an animation", message: "no pictures".into() });
+    };
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, first.width as u32, first.height as u32);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_color(if first.channels == 1 {
+        png::ColorType::Grayscale
+    } else {
+        png::ColorType::Rgb
+    });
+    encoder.set_animated(pictures.len() as u32, 0).map_err(failed)?;
+    encoder.set_frame_delay(milliseconds, 1000).map_err(failed)?;
+    let mut writer = encoder.write_header().map_err(failed)?;
+    for (index, picture) in pictures.iter().enumerate() {
+        if index + 1 == pictures.len() {
+            writer.set_frame_delay(5 * milliseconds, 1000).map_err(failed)?;
+        }
+        writer.write_image_data(&picture.pixels).map_err(failed)?;
+    }
+    writer.finish().map_err(failed)?;
+    Ok(bytes)
+}
+
 /// A number from -1 to 1 as a shade.
 fn byte(number: f32) -> u8 {
     ((number.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8

@@ -6,7 +6,7 @@ use crate::{
     progress::thousands,
 };
 use ddim::{
-    diffusion::{SamplingGraph, schedule::SchedulerConfig},
+    diffusion::{SamplingGraph, SamplingOptions, TrainedUNet, schedule::SchedulerConfig},
     gpu::adapters,
     graph::Graph,
     passes,
@@ -89,7 +89,10 @@ impl cli::Step {
             let step = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
             ("training step", step.graph)
         } else {
-            let step = SamplingGraph::new(&unet, &layout, [batch, height, width], STEPS, false)?;
+            let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
+            let table = scheduler.ddim(STEPS.min(scheduler.num_train_timesteps), 0.0)?;
+            let (size, options) = ([batch, height, width], SamplingOptions::default());
+            let step = SamplingGraph::new(&network, size, &table, &options)?;
             ("sampling step", step.graph)
         };
         let parameters = thousands(layout.elements() as u64);

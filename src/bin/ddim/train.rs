@@ -3,6 +3,7 @@ use crate::{
     check,
     cli::{self, Device},
     devices::describe,
+    draw::{Request, draw},
     failure::Failure,
     files,
     fit::{self, History},
@@ -10,13 +11,12 @@ use crate::{
     plan::summary,
     presets,
     progress::{Progress, thousands},
-    sample::{Model, Request},
 };
 use ddim::{
     data::Dataset,
     diffusion::schedule::{BetaSchedule, SchedulerConfig},
     gpu::Gpu,
-    training::{Trainer, TrainingError, TrainingOptions, Validation},
+    training::{Pipeline, Trainer, TrainingError, TrainingOptions, Validation},
     unet::{UNet, UNetConfig, config::SampleSize},
 };
 use serde::{Deserialize, Serialize};
@@ -219,16 +219,14 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     }
     let arenas = run.trainer.averaged_weights()?;
     let (unet, layout) = (run.trainer.unet().clone(), run.trainer.layout().clone());
-    let model = Model { unet, layout, arenas };
+    let scheduler = run.trainer.scheduler().clone();
+    let model = Pipeline { unet, scheduler, layout, arenas };
     check::write(gpu, &model, &run.data, out)?;
-    let scheduler = run.trainer.scheduler();
-    let table = scheduler.ddim(50.min(scheduler.num_train_timesteps), 0.0)?;
+    let table = model.scheduler.ddim(50.min(model.scheduler.num_train_timesteps), 0.0)?;
     let [height, width, channels] = [run.data.height(), run.data.width(), run.data.channels()];
     let count = if height * width <= SMALL { 64 } else { 16 };
     let seed = run.trainer.options().seed;
-    let request =
-        Request { table: &table, size: [height, width], count, seed, batch: None, class: None };
-    let images = model.draw(gpu, &request)?;
+    let images = draw(gpu, &model, &Request::new(&table, [height, width], count, seed))?;
     let scale = comfortable_scale(height, width);
     let picture = Picture::grid(&images, [height, width, channels], columns(count), scale);
     files::write(&out.join("samples.png"), picture.png()?)?;

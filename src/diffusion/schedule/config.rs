@@ -1,9 +1,11 @@
 //! diffusers' `scheduler_config.json`.
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Schedule, ScheduleError, Spacing, Table, ddim_table, ddpm_table};
+use super::{
+    DdimOptions, Output, Schedule, ScheduleError, Spacing, Table, Threshold, ddim_table, ddpm_table,
+};
 
 /// How the betas grow with the timestep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +28,23 @@ pub enum PredictionType {
     /// The noise in `x_t`.
     #[default]
     Epsilon,
+    /// The image.
+    #[serde(alias = "x0")]
+    Sample,
+    /// `v = sqrt(a) noise - sqrt(1 - a) x_0`: Salimans and Ho, *Progressive Distillation for Fast
+    /// Sampling of Diffusion Models* (2022).
+    #[serde(alias = "v")]
+    VPrediction,
+}
+
+impl fmt::Display for PredictionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Epsilon => "epsilon",
+            Self::Sample => "sample",
+            Self::VPrediction => "v_prediction",
+        })
+    }
 }
 
 /// The variance of DDPM's steps. diffusers' `fixed_small_log` is the small one by another route.
@@ -37,7 +56,11 @@ pub enum Variance {
     #[serde(alias = "fixed_small_log")]
     FixedSmall,
     /// `beta`.
+    #[serde(alias = "fixed_large_log")]
     FixedLarge,
+    /// Between the two, as the second half of the network's channels says: Nichol and Dhariwal,
+    /// *Improved Denoising Diffusion Probabilistic Models* (2021), equation 15.
+    LearnedRange,
 }
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
@@ -69,8 +92,12 @@ pub struct SchedulerConfig {
     pub clip_sample_range: f64,
     /// What the model predicts.
     pub prediction_type: PredictionType,
-    /// Dynamic thresholding of the predicted image; not supported.
+    /// Is the predicted image thresholded dynamically, and not clipped?
     pub thresholding: bool,
+    /// Share of its magnitudes that lie below the threshold.
+    pub dynamic_thresholding_ratio: f64,
+    /// The largest threshold.
+    pub sample_max_value: f64,
     /// Timesteps of a shortened run.
     pub timestep_spacing: Spacing,
     /// What is added to the timesteps of the leading spacing.
@@ -97,6 +124,8 @@ impl Default for SchedulerConfig {
             clip_sample_range: 1.0,
             prediction_type: PredictionType::Epsilon,
             thresholding: false,
+            dynamic_thresholding_ratio: 0.995,
+            sample_max_value: 1.0,
             timestep_spacing: Spacing::Leading,
             steps_offset: 0,
             rescale_betas_zero_snr: false,
@@ -166,8 +195,13 @@ impl SchedulerConfig {
             let found = self.clip_sample_range;
             return Err(ScheduleError::value("clip_sample_range", "above 0", found));
         }
-        if self.thresholding {
-            return Err(ScheduleError::value("thresholding", false, true));
+        if !(0.0..=1.0).contains(&self.dynamic_thresholding_ratio) {
+            let found = self.dynamic_thresholding_ratio;
+            return Err(ScheduleError::value("dynamic_thresholding_ratio", "0 to 1", found));
+        }
+        if self.sample_max_value.is_nan() || self.sample_max_value < 1.0 {
+            let found = self.sample_max_value;
+            return Err(ScheduleError::value("sample_max_value", "1 or above", found));
         }
         Ok(())
     }
@@ -201,15 +235,29 @@ impl SchedulerConfig {
         self.timestep_spacing.timesteps(self.num_train_timesteps, steps, self.steps_offset)
     }
 
-    /// A DDIM run of `steps` steps.
+    /// What the network's output means, and how far the predicted image may go.
+    pub fn output(&self) -> Output {
+        let (ratio, limit) = (self.dynamic_thresholding_ratio, self.sample_max_value);
+        let threshold = self.thresholding.then_some(Threshold { ratio, limit });
+        Output { prediction: self.prediction_type, clip: self.clip(), threshold }
+    }
+
+    /// `alphas_cumprod` after the last step of DDIM, or before the first of its encoding.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::schedule`].
+    pub fn final_alpha(&self) -> Result<f64, ScheduleError> {
+        Ok(if self.set_alpha_to_one { 1.0 } else { self.schedule()?.alphas_cumprod()[0] })
+    }
+
+    /// A DDIM run of `steps` steps, by the rule of its spacing.
     ///
     /// # Errors
     /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddim_table`].
     pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
-        let schedule = self.schedule()?;
-        let timesteps = self.timesteps(steps)?;
-        let last = if self.set_alpha_to_one { 1.0 } else { schedule.alphas_cumprod()[0] };
-        ddim_table(&schedule, &timesteps, self.timestep_spacing, eta, self.clip(), last)
+        let (rule, final_alpha) = (self.timestep_spacing.rule(), self.final_alpha()?);
+        let options = DdimOptions { eta, rule, final_alpha, ..DdimOptions::default() };
+        ddim_table(&self.schedule()?, &self.timesteps(steps)?, &self.output(), &options)
     }
 
     /// A run of `steps` steps of DDPM's ancestral sampling.
@@ -218,7 +266,7 @@ impl SchedulerConfig {
     /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
     pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
         let timesteps = self.timesteps(steps)?;
-        ddpm_table(&self.schedule()?, &timesteps, self.variance_type, self.clip())
+        ddpm_table(&self.schedule()?, &timesteps, &self.output(), self.variance_type)
     }
 }
 

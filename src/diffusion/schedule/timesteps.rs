@@ -1,5 +1,5 @@
 //! Sub-sequences of the timesteps for sampling in fewer steps.
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,16 @@ pub enum Spacing {
     Quad,
 }
 
+/// To which level a step of DDIM goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StepRule {
+    /// To that of the next entry of the list of timesteps: the paper and its code.
+    #[default]
+    NextEntry,
+    /// To that of `t - T / S`, the quotient rounded down, whatever the list: diffusers.
+    Stride,
+}
+
 impl fmt::Display for Spacing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -37,7 +47,28 @@ impl fmt::Display for Spacing {
     }
 }
 
+impl FromStr for Spacing {
+    type Err = ScheduleError;
+
+    fn from_str(text: &str) -> Result<Self, ScheduleError> {
+        let all = [Self::Leading, Self::Trailing, Self::Linspace, Self::Uniform, Self::Quad];
+        let named = all.into_iter().find(|spacing| spacing.to_string() == text);
+        named.ok_or_else(|| {
+            let names = all.map(|spacing| spacing.to_string()).join(", ");
+            ScheduleError::value("spacing", format!("one of {names}"), text)
+        })
+    }
+}
+
 impl Spacing {
+    /// The rule of the code that the spacing comes from.
+    pub fn rule(self) -> StepRule {
+        match self {
+            Self::Leading | Self::Trailing | Self::Linspace => StepRule::Stride,
+            Self::Uniform | Self::Quad => StepRule::NextEntry,
+        }
+    }
+
     /// `count` of `train` timesteps, noisiest first. `offset` is diffusers' `steps_offset`, added
     /// where diffusers adds it: to the leading spacing.
     ///
@@ -64,6 +95,23 @@ impl Spacing {
             Self::Trailing => return Ok(trailing(train, count)),
         };
         Ok(ascending.into_iter().rev().collect())
+    }
+}
+
+/// Checks that timesteps never rise; the released code's `quad` repeats some.
+///
+/// # Errors
+/// If there are none, or one rises.
+pub(super) fn check_order(timesteps: &[usize]) -> Result<(), ScheduleError> {
+    if timesteps.is_empty() {
+        return Err(ScheduleError::value("timesteps", "1 or more", 0));
+    }
+    match timesteps.windows(2).find(|pair| pair[0] < pair[1]) {
+        None => Ok(()),
+        Some(pair) => {
+            let expected = format!("at most {} after {0}", pair[0]);
+            Err(ScheduleError::value("timesteps", expected, pair[1]))
+        }
     }
 }
 

@@ -1,0 +1,93 @@
+// Classifier-free guidance: Ho and Salimans 2022, eq. 6.  The first half of the batch was predicted without its labels (u), the
+// second with them (c).
+//   e = u + scale (c - u),   y = e (rescale deviation(c) / deviation(e) + 1 - rescale)
+// over each image, unbiased: Lin et al. 2023 ("Common Diffusion Noise Schedules"), section 3.4.  Channels that are not guided
+// are those of c.
+// deviations: one workgroup an image.  forward: one invocation per vec4; the grid is (vec4s of an image, images).
+// import: reduce
+
+struct Params {
+    /// Images of the result: half of those predicted.
+    batch: u32,
+    /// vec4s of one image.
+    vectors: u32,
+    /// Channels of a pixel that are guided.
+    channels: u32,
+    /// vec4s of a pixel.
+    channels4: u32,
+    /// 1 for the prediction with labels, more to move away from the one without.
+    scale: f32,
+    /// Share of the result with the deviation of `c`.
+    rescale: f32,
+    /// Guided elements of an image.
+    elements: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> predictions: array<activation4>;
+@group(0) @binding(2) var<storage, read_write> factors: array<f32>;
+@group(0) @binding(2) var<storage, read> factor: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<activation4>;
+
+override HAS_FACTOR: bool = false;
+override WORKGROUP: u32 = 256u;
+
+// 1 in the channels of this vec4 that are guided, 0 in the others.
+fn guided(vector: u32) -> vec4<f32> {
+    let channel = vec4<u32>(4u * (vector % params.channels4)) + vec4<u32>(0u, 1u, 2u, 3u);
+    return select(vec4<f32>(), vec4<f32>(1.0), channel < vec4<u32>(params.channels));
+}
+
+struct Pair {
+    labelled: vec4<f32>,
+    mixed: vec4<f32>,
+}
+
+fn pair(image: u32, vector: u32) -> Pair {
+    let plain = widen_activation(predictions[image * params.vectors + vector]);
+    let labelled = widen_activation(predictions[(params.batch + image) * params.vectors + vector]);
+    return Pair(labelled, plain + params.scale * (labelled - plain));
+}
+
+fn total(lane: u32, sums: vec4<f32>) -> f32 {
+    let all = reduce_sum(lane, sums);
+    return (all.x + all.y) + (all.z + all.w);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn deviations(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    var sums = Pair(vec4<f32>(), vec4<f32>());
+    for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
+        let both = pair(group.x, vector);
+        sums.labelled += guided(vector) * both.labelled;
+        sums.mixed += guided(vector) * both.mixed;
+    }
+    let labelled_mean = total(lane, sums.labelled) / params.elements;
+    let mixed_mean = total(lane, sums.mixed) / params.elements;
+    var squares = Pair(vec4<f32>(), vec4<f32>());
+    for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
+        let both = pair(group.x, vector);
+        let labelled = guided(vector) * (both.labelled - labelled_mean);
+        let mixed = guided(vector) * (both.mixed - mixed_mean);
+        squares.labelled += labelled * labelled;
+        squares.mixed += mixed * mixed;
+    }
+    // One less than the elements divides both, and falls out of the ratio.
+    let ratio = sqrt(total(lane, squares.labelled) / total(lane, squares.mixed));
+    if lane == 0u {
+        factors[group.x] = params.rescale * ratio + (1.0 - params.rescale);
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors {
+        return;
+    }
+    let both = pair(id.y, id.x);
+    var mixed = both.mixed;
+    if HAS_FACTOR {
+        mixed *= factor[id.y];
+    }
+    y[id.y * params.vectors + id.x] = narrow_activation(select(both.labelled, mixed, guided(id.x) == vec4<f32>(1.0)));
+}

@@ -1,0 +1,224 @@
+//! Arguments of the commands that draw.
+use super::{at_least_one, not_negative, number};
+use clap::{Args, ValueEnum};
+use ddim::diffusion::schedule::Spacing;
+use std::path::PathBuf;
+
+/// Samplers by the field's names.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Song, Meng, Ermon 2021, with --eta
+    Ddim,
+    /// Ancestral: Ho, Jain, Abbeel 2020
+    Ddpm,
+    /// DDIM's means with the larger noise of its appendix D.3
+    SigmaHat,
+    /// The flow by Euler's method, in the variables of DDIM's equation 14
+    ProbabilityFlow,
+    /// The same by Heun's method: two evaluations a step
+    Heun,
+    /// DPM-Solver++ (2M): Lu et al. 2022
+    #[value(name = "dpm-solver++", alias = "dpm-solver")]
+    DpmSolver,
+    /// The reverse variance-preserving process: Song et al. 2021
+    VpSde,
+    /// Its probability flow
+    VpFlow,
+    /// The reverse variance-exploding process
+    VeSde,
+    /// The same with a step of Langevin dynamics at each level
+    PredictorCorrector,
+    /// Annealed Langevin dynamics: Song, Ermon 2019
+    Langevin,
+}
+
+/// How to go from noise to image.
+#[derive(Args)]
+pub struct Trajectory {
+    /// The sampler
+    #[arg(long, value_enum, default_value_t = Method::Ddim)]
+    pub sampler: Method,
+    /// Sampling steps [default: 50, of ddpm all]
+    #[arg(long, value_name = "S", value_parser = at_least_one)]
+    pub steps: Option<usize>,
+    /// Noise that DDIM adds in every step: 0 is deterministic, 1 as much as DDPM
+    #[arg(long, value_name = "E", default_value_t = 0.0, value_parser = not_negative)]
+    pub eta: f64,
+    /// How the steps are spread over the timesteps [default: the model's]
+    #[arg(long, value_name = "NAME")]
+    pub spacing: Option<Spacing>,
+    /// Timesteps of your own, falling, like 999,500,0
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
+    pub timesteps: Option<Vec<usize>>,
+}
+
+/// Guidance by the class.
+#[derive(Args)]
+pub struct Guided {
+    /// Draw this class only, with a class-conditional model [default: all in turn]
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<u32>,
+    /// Guidance u + S (c - u), as in diffusers: 1 is none
+    #[arg(long, value_name = "S", value_parser = finite, conflicts_with = "guidance_weight")]
+    pub guidance_scale: Option<f64>,
+    /// Guidance (1 + W) c - W u, as Ho and Salimans 2022 write it: 0 is none
+    #[arg(long, value_name = "W", value_parser = finite)]
+    pub guidance_weight: Option<f64>,
+    /// Share of the guided prediction with the deviation of the plain one: Lin et al. 2023
+    #[arg(long, value_name = "PHI", default_value_t = 0.0, value_parser = share)]
+    pub guidance_rescale: f64,
+}
+
+/// Draw images with a trained model.
+///
+/// Image number i follows from --seed and i alone: how many are drawn at a time changes nothing.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim sample --model out/pipeline --out new.png              64 images, DDIM, 50 steps
+  ddim sample --model run --steps 250 --eta 1 --out new.png   noisier, closer to DDPM
+  ddim sample --model run --sampler ddpm --out new.png        all 1,000 steps of DDPM
+  ddim sample --model run --sampler dpm-solver++ --steps 15 --out new.png
+  ddim sample --model run --class 7 --guidance-scale 3 --out sevens.png
+  ddim sample --model run --strip way.png --animation way-moving.png --out new.png
+  ddim sample --model run --latents noise.safetensors --out again.png
+
+Writes one PNG with all images in a grid, small ones enlarged.")]
+pub struct Sample {
+    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The picture to write
+    #[arg(long, value_name = "FILE.png")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub trajectory: Trajectory,
+    #[command(flatten)]
+    pub guided: Guided,
+    /// Images to draw
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub count: usize,
+    /// Same seed and same device, same bits
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub seed: u64,
+    /// Images drawn at a time [default: as many as fit, up to 256]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub batch: Option<usize>,
+    /// Start from the x_T that `ddim encode` wrote, not from noise
+    #[arg(long, value_name = "FILE.safetensors", conflicts_with = "count")]
+    pub latents: Option<PathBuf>,
+    /// Write how the first eight came out of noise, a row each
+    #[arg(long, value_name = "FILE.png")]
+    pub strip: Option<PathBuf>,
+    /// Write the same as an animated PNG of the grid
+    #[arg(long, value_name = "FILE.png")]
+    pub animation: Option<PathBuf>,
+    /// Height and width in pixels [default: the model's]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub size: Option<usize>,
+    /// Enlarge every pixel to N x N [default: images of about 64 pixels]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub scale: Option<usize>,
+}
+
+/// Draw what lies between two samples.
+///
+/// A row for each pair: the noise of image 2i turns into that of image 2i + 1 along a great circle,
+/// and every point is drawn by DDIM with eta 0, or another deterministic sampler: figure 6 of Song,
+/// Meng, Ermon 2021.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  ddim interpolate --model run --rows 6 --columns 11 --out between.png")]
+pub struct Interpolate {
+    /// Folder of a pipeline
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The picture to write
+    #[arg(long, value_name = "FILE.png")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub trajectory: Trajectory,
+    /// Pairs
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = at_least_one)]
+    pub rows: usize,
+    /// Points from one to the other, both included
+    #[arg(long, value_name = "N", default_value_t = 11, value_parser = at_least_two)]
+    pub columns: usize,
+    /// Same seed and same device, same bits
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Which images, encoded how.
+#[derive(Args)]
+pub struct Encoded {
+    /// Folder of a pipeline
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// `digits`, or a folder with MNIST's idx files or PNG pictures of the model's size
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// How many of them, from the first
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub count: usize,
+    /// Steps of the encoding
+    #[arg(long, value_name = "S", default_value_t = 100, value_parser = at_least_one)]
+    pub steps: usize,
+    /// How the steps are spread over the timesteps
+    #[arg(long, value_name = "NAME", default_value_t = Spacing::Uniform)]
+    pub spacing: Spacing,
+}
+
+/// Find the noise that a model draws given images from.
+///
+/// DDIM with eta 0, backwards: Song, Meng, Ermon 2021, section 4.3.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  ddim encode --model run --data photos --out noise.safetensors
+  ddim sample --model run --latents noise.safetensors --spacing uniform --steps 100 --out again.png
+
+Writes x_T [N, channels, height, width] as a safetensors file.")]
+pub struct Encode {
+    #[command(flatten)]
+    pub images: Encoded,
+    /// The file to write
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: PathBuf,
+    /// Ask the network at the timestep that a step reaches, as diffusers' DDIMInverseScheduler, not
+    /// at the one it leaves
+    #[arg(long)]
+    pub reached: bool,
+}
+
+/// Encode images and draw them again, and measure what is lost.
+///
+/// Prints the mean squared error per dimension, of numbers from 0 to 1: table 2 of Song, Meng,
+/// Ermon 2021. The picture has a row of images above the row of what came back.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  ddim reconstruct --model run --data photos --steps 100 --out pairs.png")]
+pub struct Reconstruct {
+    #[command(flatten)]
+    pub images: Encoded,
+    /// The picture to write
+    #[arg(long, value_name = "FILE.png")]
+    pub out: PathBuf,
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    number(text, "not finite", f64::is_finite)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, "not 0 to 1", |number| (0.0..=1.0).contains(&number))
+}
+
+fn at_least_two(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        1 => Err("fewer than 2".into()),
+        number => Ok(number),
+    }
+}

@@ -1,0 +1,202 @@
+//! `ddim interpolate`, `ddim encode` and `ddim reconstruct`: what one can do with x_T, since DDIM
+//! with eta 0 is a function of it.
+use crate::{
+    cli::{self, Device},
+    devices::describe,
+    draw::{Request, draw, sampler},
+    failure::Failure,
+    files,
+    pictures::{Picture, comfortable_scale},
+    sample::sides,
+};
+use ddim::{
+    data::Dataset,
+    diffusion::{
+        schedule::{DdimOptions, EncodeRule, Output, Table, ddim_table, encode_table},
+        slerp,
+    },
+    gpu::Gpu,
+    training::{Pipeline, read_pipeline},
+    weights::{Storage, write_tensors},
+};
+use std::io::{Write, stdout};
+
+/// Pairs of a row of the picture of reconstructions.
+const PAIRS: usize = 16;
+
+/// Draws points between pairs of noise.
+pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), Failure> {
+    if !arguments.trajectory.is_deterministic() {
+        let text = "points between two samples need a sampler without noise: ddim with eta 0, \
+                    probability-flow, heun, dpm-solver++ or vp-flow";
+        return Err(Failure::Usage(text.into()));
+    }
+    let gpu = device.open()?;
+    let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
+    let table = arguments.trajectory.table(&pipeline.scheduler)?;
+    let size = sides(&pipeline, None, &arguments.model)?;
+    files::prepare_file(&arguments.out)?;
+    let mut out = stdout();
+    writeln!(out, "{}", describe(&gpu))?;
+    let points = between(&gpu, &pipeline, size, &table, arguments)?;
+    let shape = [size[0], size[1], pipeline.unet.config().in_channels];
+    let request = Request::from(&table, size, &points, shape.iter().product());
+    let images = draw(&gpu, &pipeline, &request)?;
+    let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
+    files::write(&arguments.out, Picture::grid(&images, shape, columns, scale).png()?)?;
+    let (path, rows) = (arguments.out.display(), arguments.rows);
+    writeln!(out, "{path}: {rows} rows of {columns} points, {} steps", table.steps.len())?;
+    Ok(())
+}
+
+/// Noise along the arcs between the noise of images 0 and 1, 2 and 3, and so on.
+fn between(
+    gpu: &Gpu,
+    pipeline: &Pipeline,
+    size: [usize; 2],
+    table: &Table,
+    arguments: &cli::Interpolate,
+) -> Result<Vec<f32>, Failure> {
+    let request = Request { batch: Some(2), ..Request::new(table, size, 2, arguments.seed) };
+    let (mut sampler, _) = sampler(gpu, pipeline, &request)?;
+    let mut points = Vec::new();
+    for row in 0..arguments.rows {
+        let noise = sampler.noise(2 * row as u32)?;
+        let (from, to) = noise.split_at(noise.len() / 2);
+        for column in 0..arguments.columns {
+            points.extend(slerp(from, to, column as f64 / (arguments.columns - 1) as f64));
+        }
+    }
+    Ok(points)
+}
+
+/// Images that are to be encoded, and the model that does it.
+struct Encoding {
+    pipeline: Pipeline,
+    images: Vec<f32>,
+    count: usize,
+    shape: [usize; 3],
+    timesteps: Vec<usize>,
+}
+
+impl Encoding {
+    fn of(gpu: &Gpu, arguments: &cli::Encoded) -> Result<Self, Failure> {
+        let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
+        let data = Dataset::open(&arguments.data, None)?;
+        let shape = [data.height(), data.width(), data.channels()];
+        pipeline.unet.config().check_image(shape[0], shape[1])?;
+        let channels = pipeline.unet.config().in_channels;
+        if shape[2] != channels {
+            let text = format!(
+                "the model takes images of {channels} channels, the data have {}",
+                shape[2]
+            );
+            return Err(Failure::Usage(text));
+        }
+        let (scheduler, count) = (&pipeline.scheduler, arguments.count.min(data.len()));
+        let (whole, offset) = (scheduler.num_train_timesteps, scheduler.steps_offset);
+        let timesteps = arguments.spacing.timesteps(whole, arguments.steps, offset)?;
+        let images = (0..count).flat_map(|index| data.image(index)).collect();
+        Ok(Self { pipeline, images, count, shape, timesteps })
+    }
+
+    /// What the output is; nothing is clipped on the way to noise and back.
+    fn output(&self) -> Output {
+        Output { clip: None, threshold: None, ..self.pipeline.scheduler.output() }
+    }
+
+    fn follow(&self, gpu: &Gpu, table: &Table, start: &[f32]) -> Result<Vec<f32>, Failure> {
+        let [height, width, channels] = self.shape;
+        let elements = height * width * channels;
+        draw(gpu, &self.pipeline, &Request::from(table, [height, width], start, elements))
+    }
+
+    /// The x_T of the images.
+    fn encode(&self, gpu: &Gpu, rule: EncodeRule) -> Result<Vec<f32>, Failure> {
+        let schedule = self.pipeline.scheduler.schedule()?;
+        let first = self.pipeline.scheduler.final_alpha()?;
+        let table = encode_table(&schedule, &self.timesteps, &self.output(), rule, first)?;
+        self.follow(gpu, &table, &self.images)
+    }
+
+    /// The images of these x_T.
+    fn decode(&self, gpu: &Gpu, latents: &[f32]) -> Result<Vec<f32>, Failure> {
+        let schedule = self.pipeline.scheduler.schedule()?;
+        let options = DdimOptions::default();
+        let table = ddim_table(&schedule, &self.timesteps, &self.output(), &options)?;
+        self.follow(gpu, &table, latents)
+    }
+}
+
+/// Encodes images and writes their x_T.
+pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
+    let gpu = device.open()?;
+    let encoding = Encoding::of(&gpu, &arguments.images)?;
+    files::prepare_file(&arguments.out)?;
+    let mut out = stdout();
+    writeln!(out, "{}", describe(&gpu))?;
+    let rule = if arguments.reached { EncodeRule::Reached } else { EncodeRule::Leaving };
+    let latents = encoding.encode(&gpu, rule)?;
+    let [height, width, channels] = encoding.shape;
+    let pixels = height * width;
+    let planes: Vec<f32> = latents
+        .chunks_exact(pixels * channels)
+        .flat_map(|x| (0..channels).flat_map(move |c| x.iter().skip(c).step_by(channels)))
+        .copied()
+        .collect();
+    let shape = [encoding.count, channels, height, width];
+    write_tensors(&arguments.out, Storage::F32, [("x_T", &shape[..], &planes[..])])?;
+    let (path, steps) = (arguments.out.display(), encoding.timesteps.len());
+    let mean = latents.iter().map(|&x| f64::from(x)).sum::<f64>() / latents.len() as f64;
+    let square = latents.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / latents.len() as f64;
+    let deviation = (square - mean * mean).sqrt();
+    writeln!(
+        out,
+        "{path}: x_T of {} images, {steps} steps; mean {mean:.3}, deviation {deviation:.3}",
+        encoding.count
+    )?;
+    Ok(())
+}
+
+/// Encodes images, draws them again and shows both.
+pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), Failure> {
+    let gpu = device.open()?;
+    let encoding = Encoding::of(&gpu, &arguments.images)?;
+    files::prepare_file(&arguments.out)?;
+    let mut out = stdout();
+    writeln!(out, "{}", describe(&gpu))?;
+    let latents = encoding.encode(&gpu, EncodeRule::Leaving)?;
+    let again = encoding.decode(&gpu, &latents)?;
+    let elements = encoding.shape.iter().product::<usize>();
+    let columns = PAIRS.min(encoding.count);
+    let blank = vec![-1.0; elements];
+    let row = |images: &[f32], row: usize| -> Vec<f32> {
+        let shown = images.chunks_exact(elements).skip(row * columns);
+        let filled = shown.chain(std::iter::repeat(&blank[..])).take(columns);
+        filled.flatten().copied().collect()
+    };
+    let rows = (0..encoding.count.div_ceil(columns))
+        .flat_map(|index| [row(&encoding.images, index), row(&again, index)]);
+    let [height, width, _] = encoding.shape;
+    let picture = Picture::grid(
+        &rows.flatten().collect::<Vec<f32>>(),
+        encoding.shape,
+        columns,
+        comfortable_scale(height, width),
+    );
+    files::write(&arguments.out, picture.png()?)?;
+    let error = error_per_dimension(&encoding.images, &again);
+    let (path, steps) = (arguments.out.display(), encoding.timesteps.len());
+    writeln!(
+        out,
+        "{path}: {} images, {steps} steps to x_T and back; error per dimension {error:.6}",
+        encoding.count
+    )?;
+    Ok(())
+}
+
+/// Mean squared difference of numbers between -1 and 1, as if they lay between 0 and 1.
+pub fn error_per_dimension(images: &[f32], again: &[f32]) -> f64 {
+    let square = |(&x, &y): (&f32, &f32)| ((f64::from(x) - f64::from(y)) / 2.0).powi(2);
+    images.iter().zip(again).map(square).sum::<f64>() / images.len().max(1) as f64
+}

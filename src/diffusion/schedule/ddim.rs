@@ -1,0 +1,136 @@
+//! Song, Meng and Ermon, *Denoising Diffusion Implicit Models* (2021): sampling and encoding.
+use super::{
+    Level, Output, Schedule, ScheduleError, Step, StepRule, Table, Weights, timesteps::check_order,
+};
+
+/// The choices of DDIM's sampler.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DdimOptions {
+    /// Noise of a step: 0 is deterministic, 1 has that of DDPM, equation 16.
+    pub eta: f64,
+    /// To which level a step goes.
+    pub rule: StepRule,
+    /// `alphas_cumprod` after the last step: 1, or the schedule's first.
+    pub final_alpha: f64,
+    /// The noise of a step is `sqrt(1 - a / a')` whatever the mean allows for: sigma-hat of
+    /// appendix D.3; none at timestep 0.
+    pub sigma_hat: bool,
+    /// Whether the noise is derived again from the clipped image: `use_clipped_model_output`.
+    pub rederive_noise: bool,
+}
+
+impl Default for DdimOptions {
+    fn default() -> Self {
+        Self {
+            eta: 0.0,
+            rule: StepRule::NextEntry,
+            final_alpha: 1.0,
+            sigma_hat: false,
+            rederive_noise: false,
+        }
+    }
+}
+
+/// DDIM, equations 12 and 16, along `timesteps`, noisiest first:
+/// `x' = sqrt(a') x0 + sqrt(1 - a' - sigma^2) epsilon + sigma noise`.
+///
+/// # Errors
+/// If eta is negative or no number, `timesteps` rise or pass the schedule, or one has no signal
+/// left for a network that predicts noise.
+pub fn ddim_table(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    output: &Output,
+    options: &DdimOptions,
+) -> Result<Table, ScheduleError> {
+    let DdimOptions { eta, rule, final_alpha, sigma_hat, rederive_noise } = *options;
+    if !(eta >= 0.0 && eta.is_finite()) {
+        return Err(ScheduleError::value("eta", "0 or above", eta));
+    }
+    check_order(timesteps)?;
+    let stride = schedule.timesteps() / timesteps.len().max(1);
+    let step = |index: usize, timestep: usize| -> Result<Step, ScheduleError> {
+        let from = Level::of(schedule, timestep)?;
+        let next = match rule {
+            StepRule::NextEntry => timesteps.get(index + 1).copied(),
+            StepRule::Stride => timestep.checked_sub(stride),
+        };
+        let to = match next {
+            Some(next) => Level::of(schedule, next)?,
+            None => Level::variance_preserving(0.0, final_alpha),
+        };
+        let lost = 1.0 - from.alpha() / to.alpha();
+        let sigma = eta * to.noise / from.noise * lost.max(0.0).sqrt();
+        let direction = (to.noise * to.noise - sigma * sigma).max(0.0).sqrt();
+        let noise = match rederive_noise {
+            true => Weights { x0: -from.signal / from.noise, output: 0.0, x: 1.0 / from.noise },
+            false => output.noise(&from),
+        };
+        let image = Weights { x0: to.signal, ..Weights::default() };
+        Ok(Step {
+            timestep: from.timestep,
+            image: output.image(&from)?,
+            next: image.plus(noise.times(direction)),
+            sigma: match (sigma_hat, timestep) {
+                (false, _) => sigma,
+                (true, 0) => 0.0,
+                (true, _) => lost.sqrt(),
+            },
+            ..Step::default()
+        })
+    };
+    let steps = timesteps.iter().enumerate().map(|(index, &timestep)| step(index, timestep));
+    Ok(Table::new(steps.collect::<Result<_, _>>()?, output))
+}
+
+/// At which level's timestep the network is asked on the way from image to noise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EncodeRule {
+    /// At the level that is left, the image borrowing the first timestep: equation 13 read
+    /// backwards.
+    #[default]
+    Leaving,
+    /// At the level that is reached: diffusers' `DDIMInverseScheduler`.
+    Reached,
+}
+
+/// DDIM with eta 0 from image to noise, along `timesteps`, noisiest first as for [`ddim_table`],
+/// but taken backwards. With [`EncodeRule::Reached`] each step comes from `t - T/S`, diffusers'
+/// rule, and the first from `initial_alpha`; otherwise from the entry before, the first from the
+/// image.
+///
+/// # Errors
+/// As [`ddim_table`].
+pub fn encode_table(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    output: &Output,
+    rule: EncodeRule,
+    initial_alpha: f64,
+) -> Result<Table, ScheduleError> {
+    check_order(timesteps)?;
+    let stride = schedule.timesteps() / timesteps.len().max(1);
+    let mut steps = Vec::with_capacity(timesteps.len());
+    let mut left = Level::CLEAN;
+    for &timestep in timesteps.iter().rev() {
+        let reached = Level::of(schedule, timestep)?;
+        let asked = match rule {
+            EncodeRule::Leaving if steps.is_empty() => reached,
+            EncodeRule::Leaving => left,
+            EncodeRule::Reached => {
+                left = match timestep.checked_sub(stride) {
+                    Some(earlier) => Level::of(schedule, earlier)?,
+                    None => Level::variance_preserving(0.0, initial_alpha),
+                };
+                reached
+            }
+        };
+        let noise = output.noise(&asked);
+        let x = Weights { x: 1.0 / left.signal, ..Weights::default() };
+        let image = x.plus(noise.times(-left.sigma()));
+        let next = Weights { x0: reached.signal, ..noise.times(reached.noise) };
+        steps.push(Step { timestep: asked.timestep, image, next, ..Step::default() });
+        left = reached;
+    }
+    Ok(Table::new(steps, output))
+}

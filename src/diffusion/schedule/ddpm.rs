@@ -1,0 +1,52 @@
+//! Ho, Jain and Abbeel, *Denoising Diffusion Probabilistic Models* (2020): ancestral sampling.
+use super::{
+    Level, Output, Schedule, ScheduleError, Step, Table, Variance, Weights, timesteps::check_order,
+};
+
+/// DDPM's ancestral sampling, equation 7, between neighbours of the list `timesteps` (noisiest
+/// first): on a shortened list, beta is `1 - a / a_previous`. There is no noise at timestep 0.
+///
+/// With [`Variance::LearnedRange`] the network has twice the channels of its images, the second
+/// half between -1 and 1: Nichol and Dhariwal (2021), equation 15.
+///
+/// # Errors
+/// If `timesteps` rise or pass the schedule, or one has no signal left for a network that predicts
+/// noise.
+pub fn ddpm_table(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    output: &Output,
+    variance: Variance,
+) -> Result<Table, ScheduleError> {
+    check_order(timesteps)?;
+    let mut steps = Vec::with_capacity(timesteps.len());
+    for (index, &timestep) in timesteps.iter().enumerate() {
+        let from = Level::of(schedule, timestep)?;
+        let to = match timesteps.get(index + 1) {
+            Some(&next) => Level::of(schedule, next)?,
+            None => Level::CLEAN,
+        };
+        let (alpha, before) = (from.alpha(), to.alpha());
+        let beta = 1.0 - alpha / before;
+        let small = (beta * (1.0 - before) / (1.0 - alpha)).max(1e-20);
+        let (sigma, log_deviations) = match variance {
+            Variance::FixedSmall => (small.sqrt(), [0.0; 2]),
+            Variance::FixedLarge => (beta.sqrt(), [0.0; 2]),
+            Variance::LearnedRange => (1.0, [0.5 * small.ln(), 0.5 * beta.max(1e-20).ln()]),
+        };
+        let next = Weights {
+            x0: before.sqrt() * beta / (1.0 - alpha),
+            output: 0.0,
+            x: (alpha / before).sqrt() * (1.0 - before) / (1.0 - alpha),
+        };
+        steps.push(Step {
+            timestep: from.timestep,
+            image: output.image(&from)?,
+            next,
+            sigma: if timestep == 0 { 0.0 } else { sigma },
+            log_deviations,
+            ..Step::default()
+        });
+    }
+    Ok(Table::new(steps, output))
+}

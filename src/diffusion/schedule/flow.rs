@@ -1,0 +1,114 @@
+//! Deterministic solvers: the probability-flow equation in the DDIM paper's variables, and
+//! DPM-Solver++.
+use super::{Level, Output, Schedule, ScheduleError, Step, Table, Weights, timesteps::check_order};
+
+/// The levels of `timesteps`, noisiest first, and the clean image after them.
+fn levels(schedule: &Schedule, timesteps: &[usize]) -> Result<Vec<Level>, ScheduleError> {
+    check_order(timesteps)?;
+    let levels = timesteps.iter().map(|&timestep| Level::of(schedule, timestep));
+    levels.chain([Ok(Level::CLEAN)]).collect()
+}
+
+/// `x / signal` at this level.
+fn unscaled(level: &Level) -> Weights {
+    Weights { x: 1.0 / level.signal, ..Weights::default() }
+}
+
+/// Euler's method on the probability-flow equation of the variance-exploding process, in the
+/// variables of Song et al. (2021), section 4.3: with `u = x / sqrt(a)` and
+/// `sigma^2 = (1 - a) / a`,
+///
+/// `u' = u + (sigma'^2 - sigma^2) / (2 sigma) epsilon`
+///
+/// (Euler in sigma instead is DDIM with eta 0: [`ddim_table`](super::ddim_table).)
+///
+/// # Errors
+/// If `timesteps` rise or pass the schedule, or one has no signal left.
+pub fn probability_flow_table(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    output: &Output,
+) -> Result<Table, ScheduleError> {
+    let mut steps = Vec::with_capacity(timesteps.len());
+    for pair in levels(schedule, timesteps)?.windows(2) {
+        let [from, to] = pair else { unreachable!("windows of two") };
+        let slope = 0.5 * (to.sigma().powi(2) - from.sigma().powi(2)) / from.sigma();
+        let next = unscaled(from).plus(output.noise(from).times(slope)).times(to.signal);
+        let image = output.image(from)?;
+        steps.push(Step { timestep: from.timestep, image, next, ..Step::default() });
+    }
+    Ok(Table::new(steps, output))
+}
+
+/// Heun's method on equation 14 of Song et al. (2021), `du / dsigma = epsilon`: two evaluations of
+/// the network a step, one in the last, which ends at sigma 0 (as Karras et al. 2022, algorithm 1).
+///
+/// # Errors
+/// As [`probability_flow_table`].
+pub fn heun_table(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    output: &Output,
+) -> Result<Table, ScheduleError> {
+    let mut steps = Vec::with_capacity(2 * timesteps.len());
+    for pair in levels(schedule, timesteps)?.windows(2) {
+        let [from, to] = pair else { unreachable!("windows of two") };
+        let width = to.sigma() - from.sigma();
+        let after = |share: f64| {
+            unscaled(from).plus(output.noise(from).times(share * width)).times(to.signal)
+        };
+        let first = Step {
+            timestep: from.timestep,
+            image: output.image(from)?,
+            next: after(1.0),
+            ..Step::default()
+        };
+        if to.noise == 0.0 {
+            steps.push(first);
+            continue;
+        }
+        steps.push(Step { kept: after(0.5), ..first });
+        steps.push(Step {
+            timestep: to.timestep,
+            image: output.image(to)?,
+            next: output.noise(to).times(0.5 * width * to.signal),
+            memory: 1.0,
+            ..Step::default()
+        });
+    }
+    Ok(Table::new(steps, output))
+}
+
+/// DPM-Solver++ (2M): Lu et al., *DPM-Solver++* (2022), algorithm 2, with the first and the last
+/// step of first order. The predicted image may be clipped.
+///
+/// # Errors
+/// As [`probability_flow_table`].
+pub fn dpm_solver_table(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    output: &Output,
+) -> Result<Table, ScheduleError> {
+    let mut steps = Vec::with_capacity(timesteps.len());
+    let mut width_before: Option<f64> = None;
+    for pair in levels(schedule, timesteps)?.windows(2) {
+        let [from, to] = pair else { unreachable!("windows of two") };
+        // At the last step lambda is infinite: the sample becomes the predicted image.
+        let width = to.half_log_snr() - from.half_log_snr();
+        let weight = -to.signal * (-width).exp_m1();
+        let carried = match width_before.filter(|&before| before > 0.0 && width.is_finite()) {
+            Some(before) => 0.5 * width / before,
+            None => 0.0,
+        };
+        steps.push(Step {
+            timestep: from.timestep,
+            image: output.image(from)?,
+            next: Weights { x0: weight * (1.0 + carried), output: 0.0, x: to.noise / from.noise },
+            memory: -weight * carried,
+            kept: Weights { x0: 1.0, ..Weights::default() },
+            ..Step::default()
+        });
+        width_before = Some(width);
+    }
+    Ok(Table::new(steps, output))
+}

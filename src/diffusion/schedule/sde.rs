@@ -1,0 +1,222 @@
+//! Song et al., *Score-Based Generative Modeling through Stochastic Differential Equations*
+//! (2021), and Langevin dynamics: Song and Ermon, *Generative Modeling by Estimating Gradients of
+//! the Data Distribution* (2019). The score is `-epsilon / noise`.
+use super::{
+    Level, Output, PredictionType, Schedule, ScheduleError, Step, Table, Weights,
+    timesteps::check_order,
+};
+
+/// The variance-preserving process in continuous time: `beta(t) = beta_min + t (beta_max -
+/// beta_min)`, t from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VariancePreserving {
+    /// `beta(0)`: T times the first beta of a linear schedule.
+    pub beta_min: f64,
+    /// `beta(1)`: T times the last.
+    pub beta_max: f64,
+    /// Where sampling ends, above 0: 1e-3 in the paper's code.
+    pub end: f64,
+    /// What the network is told at time 1: `T - 1`.
+    pub last_timestep: f64,
+}
+
+impl VariancePreserving {
+    fn beta(&self, t: f64) -> f64 {
+        self.beta_min + t * (self.beta_max - self.beta_min)
+    }
+
+    /// The level at time `t`: equation 33.
+    pub fn level(&self, t: f64) -> Level {
+        let integral = self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t * t;
+        let noise = (-(-integral).exp_m1()).sqrt();
+        Level { timestep: t * self.last_timestep, signal: (-0.5 * integral).exp(), noise }
+    }
+
+    /// `steps` times evenly from 1 to [`end`](Self::end).
+    pub fn times(&self, steps: usize) -> impl Iterator<Item = f64> {
+        let (end, last) = (self.end, steps.saturating_sub(1).max(1) as f64);
+        (0..steps).map(move |index| 1.0 + index as f64 * (end - 1.0) / last)
+    }
+
+    /// The reverse process by Euler and Maruyama's method with steps of `1 / steps`, or its
+    /// probability flow by Euler's: equations 6 and 13. With `denoise`, the last step adds no noise.
+    ///
+    /// # Errors
+    /// If there are no steps, or the betas or the end are out of range.
+    pub fn table(
+        &self,
+        steps: usize,
+        output: &Output,
+        flow: bool,
+        denoise: bool,
+    ) -> Result<Table, ScheduleError> {
+        self.check(steps)?;
+        let width = 1.0 / steps as f64;
+        let weight = if flow { 0.5 } else { 1.0 };
+        let step = |(index, t): (usize, f64)| {
+            let (level, beta) = (self.level(t), self.beta(t));
+            let x = Weights { x: 1.0 + 0.5 * width * beta, ..Weights::default() };
+            let score = output.noise(&level).times(-weight * width * beta / level.noise);
+            let last = denoise && index + 1 == steps;
+            Ok(Step {
+                timestep: level.timestep,
+                image: output.image(&level)?,
+                next: x.plus(score),
+                sigma: if flow || last { 0.0 } else { (beta * width).sqrt() },
+                ..Step::default()
+            })
+        };
+        let steps = self.times(steps).enumerate().map(step);
+        Ok(Table::new(steps.collect::<Result<_, ScheduleError>>()?, output))
+    }
+
+    fn check(&self, steps: usize) -> Result<(), ScheduleError> {
+        let Self { beta_min, beta_max, end, .. } = *self;
+        if steps == 0 {
+            return Err(ScheduleError::value("steps", "1 or more", steps));
+        }
+        for (key, beta) in [("beta_min", beta_min), ("beta_max", beta_max)] {
+            if !(beta > 0.0 && beta.is_finite()) {
+                return Err(ScheduleError::value(key, "above 0", beta));
+            }
+        }
+        if !(end > 0.0 && end < 1.0) {
+            return Err(ScheduleError::value("end", "between 0 and 1", end));
+        }
+        Ok(())
+    }
+}
+
+/// The levels of a schedule, noisiest first, as steps of the variance-exploding process see them:
+/// in `u = x / signal`.
+///
+/// # Errors
+/// If a timestep is past the schedule, or has no signal left.
+pub fn schedule_levels(
+    schedule: &Schedule,
+    timesteps: &[usize],
+) -> Result<Vec<Level>, ScheduleError> {
+    check_order(timesteps)?;
+    let level = |&timestep: &usize| match Level::of(schedule, timestep)? {
+        level if level.signal > 0.0 => Ok(level),
+        _ => Err(ScheduleError::NoSignal { timestep }),
+    };
+    timesteps.iter().map(level).collect()
+}
+
+/// A step of the reverse variance-exploding process between two levels, discretised as the
+/// forward one: appendix E, equation 46. With `u = x / signal`,
+/// `u' = u - (sigma^2 - sigma'^2) epsilon / sigma + sqrt(sigma^2 - sigma'^2) noise`; without noise
+/// at the clean image.
+fn reverse_diffusion(from: &Level, to: &Level, output: &Output) -> Result<Step, ScheduleError> {
+    let lost = from.sigma().powi(2) - to.sigma().powi(2);
+    let u = Weights { x: 1.0 / from.signal, ..Weights::default() };
+    let score = output.noise(from).times(-lost / from.sigma());
+    Ok(Step {
+        timestep: from.timestep,
+        image: output.image(from)?,
+        next: u.plus(score).times(to.signal),
+        sigma: if to.noise == 0.0 { 0.0 } else { to.signal * lost.max(0.0).sqrt() },
+        ..Step::default()
+    })
+}
+
+/// A step of Langevin dynamics at a level: `u' = u - size / 2 epsilon / sigma + sqrt(size) noise`
+/// with `u = x / signal`, brought to the level `to`.
+fn langevin(at: &Level, to: &Level, size: f64, output: &Output) -> Result<Step, ScheduleError> {
+    let u = Weights { x: 1.0 / at.signal, ..Weights::default() };
+    let score = output.noise(at).times(-0.5 * size / at.sigma());
+    Ok(Step {
+        timestep: at.timestep,
+        image: output.image(at)?,
+        next: u.plus(score).times(to.signal),
+        sigma: to.signal * size.sqrt(),
+        ..Step::default()
+    })
+}
+
+/// The run of these steps along `levels`, which begins with noise alone.
+fn run(levels: &[Level], steps: Vec<Step>, output: &Output) -> Table {
+    // A variance-exploding level has its noise on top of the image; others have less of both.
+    let start = levels.first().map_or(1.0, |level| level.noise.max(1.0));
+    Table { start, ..Table::new(steps, output) }
+}
+
+/// The reverse variance-exploding process along `levels`, noisiest first.
+///
+/// # Errors
+/// If a level has no signal left for a network that predicts noise.
+pub fn variance_exploding_table(levels: &[Level], output: &Output) -> Result<Table, ScheduleError> {
+    let next = levels.iter().skip(1).chain([&Level::CLEAN]);
+    let steps = levels.iter().zip(next).map(|(from, to)| reverse_diffusion(from, to, output));
+    Ok(run(levels, steps.collect::<Result<_, _>>()?, output))
+}
+
+/// Predictor and corrector along `levels`, algorithm 2: at each level `correctors` steps of
+/// Langevin dynamics whose size follows from the signal-to-noise ratio `snr` (0.16 in the paper),
+/// then a step of reverse diffusion. The norms are those of each image.
+///
+/// # Errors
+/// As [`variance_exploding_table`]; if `snr` is not above 0, or the network predicts something else
+/// than the noise.
+pub fn predictor_corrector_table(
+    levels: &[Level],
+    correctors: usize,
+    snr: f64,
+    output: &Output,
+) -> Result<Table, ScheduleError> {
+    if !(snr > 0.0 && snr.is_finite()) {
+        return Err(ScheduleError::value("snr", "above 0", snr));
+    }
+    if output.prediction != PredictionType::Epsilon {
+        // The kernel takes the norm of the output for that of the noise.
+        let found = output.prediction;
+        return Err(ScheduleError::value("prediction_type", "epsilon for a corrector", found));
+    }
+    let mut steps = Vec::with_capacity(levels.len() * (correctors + 1));
+    let next = levels.iter().skip(1).chain([&Level::CLEAN]);
+    for (from, to) in levels.iter().zip(next) {
+        // size = 2 (snr |z| / |score|)^2: half of the size that `langevin` takes, and the kernel
+        // knows the ratio of the lengths.
+        let size = 4.0 * (snr * from.sigma()).powi(2);
+        for _ in 0..correctors {
+            steps.push(Step { adaptive: true, ..langevin(from, from, size, output)? });
+        }
+        steps.push(reverse_diffusion(from, to, output)?);
+    }
+    Ok(run(levels, steps, output))
+}
+
+/// Annealed Langevin dynamics, algorithm 1 of Song and Ermon (2019): `steps` at each of `levels`,
+/// noisiest first, of size `epsilon sigma^2 / sigma_last^2`. One level alone is plain Langevin
+/// dynamics.
+///
+/// # Errors
+/// As [`variance_exploding_table`]; if `epsilon` is not above 0, or there are no steps.
+pub fn annealed_langevin_table(
+    levels: &[Level],
+    steps: usize,
+    epsilon: f64,
+    output: &Output,
+) -> Result<Table, ScheduleError> {
+    if !(epsilon > 0.0 && epsilon.is_finite()) {
+        return Err(ScheduleError::value("epsilon", "above 0", epsilon));
+    }
+    if steps == 0 {
+        return Err(ScheduleError::value("steps a level", "1 or more", steps));
+    }
+    let Some(last) = levels.last() else {
+        return Err(ScheduleError::value("levels", "1 or more", 0));
+    };
+    let mut all = Vec::with_capacity(levels.len() * steps);
+    for (index, at) in levels.iter().enumerate() {
+        let size = epsilon * (at.sigma() / last.sigma()).powi(2);
+        let unscaled = Level { signal: 1.0, ..*at };
+        let after = levels.get(index + 1).unwrap_or(&unscaled);
+        for step in 0..steps {
+            let to = if step + 1 == steps { after } else { at };
+            all.push(langevin(at, to, size, output)?);
+        }
+    }
+    Ok(run(levels, all, output))
+}

@@ -1,0 +1,129 @@
+//! The bound of dynamic thresholding: Saharia et al., *Photorealistic Text-to-Image Diffusion
+//! Models* (2022), section 2.3.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+    random::check_images, row::SamplingRow, sampling_step::wide,
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    shaders::dynamic_threshold as shader,
+    value::{Float, TensorType, Value},
+};
+use std::fmt;
+
+/// `bound f32[batch]`: of each image the quantile `ratio` of the magnitudes that its row of a
+/// sampling table predicts, between 1 and `limit`. Operands `x f32[batch, .., channels]`, `output`
+/// and `row f32[16]`, as [`SamplingStep`](super::SamplingStep) reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DynamicThreshold {
+    /// Share of the magnitudes that lie below the bound, 0 to 1.
+    pub ratio: Float,
+    /// Largest bound, at least 1.
+    pub limit: Float,
+}
+
+impl DynamicThreshold {
+    /// The two neighbouring ranks of `count` magnitudes, and how far between them the quantile is.
+    fn ranks(&self, count: usize) -> (usize, usize, f64) {
+        let place = self.ratio.get() * (count - 1) as f64;
+        let low = place.floor() as usize;
+        (low, (low + 1).min(count - 1), place - place.floor())
+    }
+}
+
+impl fmt::Display for DynamicThreshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dynamic_threshold{{ratio={} limit={}}}", self.ratio, self.limit)
+    }
+}
+
+impl Operator for DynamicThreshold {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, output, row] = operands("dynamic_threshold", inputs)?;
+        let refuse = |message| Err(ShapeError::new("dynamic_threshold", message, inputs));
+        check_images("dynamic_threshold", x, inputs)?;
+        if x != TensorType::f32(&x.shape) {
+            return refuse(format!("x must be f32, found {x}"));
+        }
+        if output.shape != x.shape && output.shape != wide(x).shape {
+            return refuse(format!("output must be {x} or {}, found {output}", wide(x)));
+        }
+        if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
+            return refuse(format!("row must be f32[{}], found {row}", SamplingRow::COLUMNS));
+        }
+        if !(0.0..=1.0).contains(&self.ratio.get()) || self.limit.get() < 1.0 {
+            let Self { ratio, limit } = self;
+            return refuse(format!(
+                "ratio must be 0 to 1, limit at least 1, found {ratio}, {limit}"
+            ));
+        }
+        Ok(vec![TensorType::f32(&x.shape[..1])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, output, row) = (inputs[0], inputs[1], &inputs[2].data);
+        let (channels, width) = (x.shape.last(), output.shape.last());
+        let image = x.data.len() / x.shape[0];
+        let (low, high, share) = self.ranks(image);
+        let bound = x.data.chunks(image).enumerate().map(|(n, x)| {
+            let predicted =
+                |i: usize| output.data[(n * image + i) / channels * width + i % channels];
+            let mut magnitudes: Vec<f64> =
+                (0..image).map(|i| (row[1] * x[i] + row[2] * predicted(i)).abs()).collect();
+            magnitudes.sort_by(f64::total_cmp);
+            let quantile = magnitudes[low] + share * (magnitudes[high] - magnitudes[low]);
+            quantile.clamp(1.0, self.limit.get())
+        });
+        vec![Tensor::new(TensorType::f32(&x.shape[..1]).shape, bound.collect())]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, output, row] = equation.inputs[..] else {
+            unreachable!("three operands, as infer found")
+        };
+        let (of, wide) = (lowering.type_of(x), lowering.type_of(output));
+        let batch = of.shape[0];
+        let (rank, next_rank, share) = self.ranks(of.shape.elements() / batch);
+        let params = shader::Params {
+            batch: batch as u32,
+            vectors: (of.vectors() / batch) as u32,
+            channels: of.shape.last() as u32,
+            channels4: of.pitch() as u32 / 4,
+            output_channels4: wide.pitch() as u32 / 4,
+            rank: rank as u32,
+            next_rank: next_rank as u32,
+            share: share as f32,
+            limit: self.limit.get() as f32,
+        };
+        let is_wide = wide.shape != of.shape;
+        let overrides = shader::Overrides { is_wide, ..Default::default() };
+        let kernel = shader::Forward { row, output, x, bound: equation.outputs[0] };
+        Ok(lowering.push(kernel.dispatch(params, overrides, [batch as u32, 1, 1]))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(3, inputs, &inputs[..1])
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let row = vec![0.0, 1.6, -1.3].into_iter().chain([0.0; 13]).collect();
+    let row = Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row);
+    let mut all = Vec::new();
+    for shape in [&[2, 7, 5, 3][..], &[5, 4, 4, 1], &[1, 16, 16, 4]] {
+        let x = TensorType::f32(shape);
+        for (ratio, limit, output) in [(0.9, 4.0, x), (0.995, 2.0, wide(x)), (0.1, 9.0, x)] {
+            let op = DynamicThreshold { ratio: f64::into(ratio), limit: f64::into(limit) };
+            let operands = vec![Input::normal(x), Input::normal(output), row.clone()];
+            all.push(Case::new(op, operands).terms(4).half(&[1]));
+        }
+    }
+    all
+}

@@ -1,0 +1,298 @@
+//! Cases of sampling, every step by the fused kernel on the device, with the case's noise.
+mod trajectory;
+
+use super::{
+    cases::{Case, Results},
+    schedules,
+    trial::Axes,
+};
+use crate::{
+    diffusion::{
+        angle_between,
+        schedule::{
+            DdimOptions, EncodeRule, Level, Output, Schedule, SchedulerConfig, Spacing, Table,
+            Variance, VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table,
+            encode_table, probability_flow_table,
+        },
+        slerp,
+    },
+    error::Error,
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    ops::Guide,
+    passes,
+    value::{Shape, TensorType},
+};
+use serde::Deserialize;
+use trajectory::{Model, Trajectory, follow};
+
+/// Samples one after another, in the file's order of axes.
+fn stored<'a>(shape: &Shape, samples: impl IntoIterator<Item = &'a Vec<f32>>) -> Vec<f64> {
+    let samples = samples.into_iter().flat_map(|sample| Axes::Image.write(shape, sample));
+    samples.map(f64::from).collect()
+}
+
+/// The noise of all steps in the file's order, if there is any.
+fn noise(case: &Case, steps: usize, elements: usize) -> Result<Vec<f32>, Error> {
+    if !case.has("noise") {
+        return Ok(Vec::new());
+    }
+    let noise = case.tensor("noise")?.numbers.clone().into_f32();
+    if noise.len() != steps * elements {
+        return Err(case.refuse("noise is not that of every step"));
+    }
+    Ok(noise)
+}
+
+fn refuse_other_timesteps(case: &Case, table: &Table) -> Result<(), Error> {
+    let timesteps = table.steps.iter().map(|step| step.timestep);
+    if timesteps.eq(case.tensor("timesteps")?.numbers.to_f64()) {
+        return Ok(());
+    }
+    Err(case.refuse("the timesteps are not those that config gives"))
+}
+
+/// The level that each step of a table leaves.
+fn levels(schedule: &Schedule, table: &Table) -> Result<Vec<Level>, Error> {
+    let level = |timestep: f64| Ok(Level::of(schedule, timestep as usize)?);
+    table.steps.iter().map(|step| level(step.timestep)).collect()
+}
+
+/// Kinds `ddim`, `ddpm` and `ddim_paper`.
+pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        steps: usize,
+        #[serde(default)]
+        eta: f64,
+        #[serde(default)]
+        use_clipped_model_output: bool,
+        keep_every: Option<usize>,
+        skip: Option<Spacing>,
+        #[serde(default)]
+        sigma_hat: bool,
+        #[serde(default)]
+        clip: bool,
+    }
+    let config: Config = case.config()?;
+    let Config { steps, eta, sigma_hat, .. } = config;
+    let scheduler = schedules::scheduler(case)?;
+    let schedule = scheduler.schedule()?;
+    let mut output = scheduler.output();
+    let mut wide = false;
+    let table = match (case.kind(), config.skip) {
+        ("ddim", _) => {
+            let options = DdimOptions {
+                eta,
+                rule: scheduler.timestep_spacing.rule(),
+                final_alpha: scheduler.final_alpha()?,
+                rederive_noise: config.use_clipped_model_output,
+                ..DdimOptions::default()
+            };
+            ddim_table(&schedule, &scheduler.timesteps(steps)?, &output, &options)?
+        }
+        ("ddpm", _) => {
+            wide = scheduler.variance_type == Variance::LearnedRange;
+            scheduler.ddpm(steps)?
+        }
+        (_, Some(skip)) => {
+            let timesteps = skip.timesteps(scheduler.num_train_timesteps, steps, 0)?;
+            output.clip = config.clip.then_some(1.0);
+            if sigma_hat && config.clip {
+                // The released ddpm_noisy: the posterior's mean with the larger variance.
+                ddpm_table(&schedule, &timesteps, &output, Variance::FixedLarge)?
+            } else {
+                let options = DdimOptions { eta, sigma_hat, ..DdimOptions::default() };
+                ddim_table(&schedule, &timesteps, &output, &options)?
+            }
+        }
+        _ => return Err(case.refuse("config names no skip")),
+    };
+    refuse_other_timesteps(case, &table)?;
+    let start = case.dense("x_T", Axes::Image)?;
+    let shape = start.0;
+    let noise = noise(case, table.steps.len(), shape.elements())?;
+    let model = Model::of(case, &output, levels(&schedule, &table)?, wide)?;
+    let Trajectory { samples, images } = follow(gpu, case, &model, &table, start, &noise)?;
+    let keep = config.keep_every.unwrap_or(1).max(1);
+    let samples = stored(&shape, samples.iter().step_by(keep));
+    let images = stored(&shape, images.iter().skip(keep - 1).step_by(keep));
+    Ok([("xs".to_owned(), samples), ("x0_preds".to_owned(), images)].into())
+}
+
+/// Kind `ddim_inversion`: from image to noise and back, in the paper's form.
+pub(super) fn inversion(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        steps: usize,
+    }
+    let Config { steps } = case.config()?;
+    let config = SchedulerConfig::default();
+    let (schedule, output) = (config.schedule()?, Output::default());
+    let timesteps = Spacing::Uniform.timesteps(config.num_train_timesteps, steps, 0)?;
+    let encode = encode_table(&schedule, &timesteps, &output, EncodeRule::Leaving, 1.0)?;
+    let decode = ddim_table(&schedule, &timesteps, &output, &DdimOptions::default())?;
+    let start = case.dense("x0", Axes::Image)?;
+    let (shape, image) = start.clone();
+    let model = |table: &Table| Model::of(case, &output, levels(&schedule, table)?, false);
+    let up = follow(gpu, case, &model(&encode)?, &encode, start, &[])?.samples;
+    let reached = (shape, up.last().cloned().unwrap_or_default());
+    let down = follow(gpu, case, &model(&decode)?, &decode, reached, &[])?.samples;
+    let again = down.last().into_iter().flatten();
+    let squares: f64 =
+        again.zip(&image).map(|(&again, &x)| (f64::from(again) - f64::from(x)).powi(2)).sum();
+    Ok([
+        ("encode".to_owned(), stored(&shape, &up)),
+        ("decode".to_owned(), stored(&shape, &down)),
+        ("reconstruction_mse".to_owned(), vec![squares / image.len() as f64]),
+    ]
+    .into())
+}
+
+/// Kind `ddim_inverse_scheduler`: from image to noise, in diffusers' form.
+pub(super) fn inverse_scheduler(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        steps: usize,
+    }
+    let Config { steps } = case.config()?;
+    let config = schedules::scheduler(case)?;
+    let (schedule, output) = (config.schedule()?, config.output());
+    let (timesteps, first) = (config.timesteps(steps)?, config.final_alpha()?);
+    let table = encode_table(&schedule, &timesteps, &output, EncodeRule::Reached, first)?;
+    refuse_other_timesteps(case, &table)?;
+    let start = case.dense("x0", Axes::Image)?;
+    let shape = start.0;
+    let model = Model::of(case, &output, levels(&schedule, &table)?, false)?;
+    let run = follow(gpu, case, &model, &table, start, &[])?;
+    Ok([("xs".to_owned(), stored(&shape, &run.samples))].into())
+}
+
+/// Kind `probability_flow`: single steps of DDIM and of Euler's method beside each other.
+pub(super) fn probability_flow(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        pairs: Vec<[usize; 2]>,
+    }
+    let Config { pairs } = case.config()?;
+    let schedule = schedules::scheduler(case)?.schedule()?;
+    let output = Output { clip: None, ..Output::default() };
+    let mut results = Results::new();
+    for [from, to] in pairs {
+        let options = DdimOptions::default();
+        for (name, mut table) in [
+            ("ddim", ddim_table(&schedule, &[from, to], &output, &options)?),
+            ("pf_euler", probability_flow_table(&schedule, &[from, to], &output)?),
+        ] {
+            table.steps.truncate(1);
+            let start = case.dense("x", Axes::Image)?;
+            let shape = start.0;
+            let model = Model::of(case, &output, levels(&schedule, &table)?, false)?;
+            let run = follow(gpu, case, &model, &table, start, &[])?;
+            results.insert(format!("{name}_{from}_{to}"), stored(&shape, run.samples.last()));
+        }
+    }
+    Ok(results)
+}
+
+/// Kind `vpsde`: the reverse process in continuous time, or its flow.
+pub(super) fn vpsde(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        beta_min: f64,
+        beta_max: f64,
+        steps: usize,
+        t_end: f64,
+        probability_flow: bool,
+    }
+    let Config { beta_min, beta_max, steps, t_end, probability_flow } = case.config()?;
+    let process = VariancePreserving { beta_min, beta_max, end: t_end, last_timestep: 999.0 };
+    let output = Output::default();
+    let table = process.table(steps, &output, probability_flow, false)?;
+    let levels: Vec<Level> = process.times(steps).map(|t| process.level(t)).collect();
+    let start = case.dense("x_T", Axes::Image)?;
+    let shape = start.0;
+    let noise = noise(case, steps, shape.elements())?;
+    let noise = if probability_flow { Vec::new() } else { noise };
+    let model = Model::of(case, &output, levels, false)?;
+    let samples = follow(gpu, case, &model, &table, start, &noise)?.samples;
+    // A step without its noise, from the sample that the run came to.
+    let mut means = Vec::with_capacity(steps);
+    for (index, sample) in samples.iter().take(steps).enumerate() {
+        let mut step = table.clone();
+        step.steps = vec![table.steps[index]];
+        step.steps[0].sigma = 0.0;
+        let level = process.times(steps).nth(index).map(|t| process.level(t));
+        let model = Model::of(case, &output, level.into_iter().collect(), false)?;
+        means.extend(follow(gpu, case, &model, &step, (shape, sample.clone()), &[])?.samples.pop());
+    }
+    Ok([("xs".to_owned(), stored(&shape, &samples)), ("means".to_owned(), stored(&shape, &means))]
+        .into())
+}
+
+/// Kind `annealed_langevin`.
+pub(super) fn annealed_langevin(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        sigmas: Vec<f64>,
+        steps_per_sigma: usize,
+        eps: f64,
+    }
+    let Config { sigmas, steps_per_sigma, eps } = case.config()?;
+    let numbered = sigmas.iter().enumerate();
+    let levels: Vec<Level> =
+        numbered.map(|(index, &sigma)| Level::variance_exploding(index as f64, sigma)).collect();
+    let output = Output::default();
+    let table = annealed_langevin_table(&levels, steps_per_sigma, eps, &output)?;
+    let start = case.dense("x", Axes::Image)?;
+    let shape = start.0;
+    let noise = noise(case, table.steps.len(), shape.elements())?;
+    let each = levels.iter().flat_map(|level| std::iter::repeat_n(*level, steps_per_sigma));
+    let model = Model::of(case, &output, each.collect(), false)?;
+    let run = follow(gpu, case, &model, &table, start, &noise)?;
+    Ok([("xs".to_owned(), stored(&shape, &run.samples))].into())
+}
+
+/// Kind `slerp`: on the host.
+pub(super) fn interpolation(case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        alphas: Vec<f64>,
+    }
+    let Config { alphas } = case.config()?;
+    let [from, to] = ["z1", "z2"].map(|name| case.tensor(name));
+    let (from, to) = (from?.numbers.clone().into_f32(), to?.numbers.clone().into_f32());
+    let points = alphas.iter().flat_map(|&share| slerp(&from, &to, share)).map(f64::from);
+    Ok([("theta".to_owned(), vec![angle_between(&from, &to)]), ("z".to_owned(), points.collect())]
+        .into())
+}
+
+/// Kind `classifier_free_guidance`.
+pub(super) fn guidance(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        scales: Vec<f64>,
+        rescale_phi: f64,
+    }
+    let Config { scales, rescale_phi } = case.config()?;
+    let (shape, plain) = case.dense("eps_uncond", Axes::Image)?;
+    let labelled = case.dense("eps_cond", Axes::Image)?.1;
+    let both = TensorType::f32(&[2 * shape[0], shape[1], shape[2], shape[3]]);
+    let mut results = Results::new();
+    for of in scales {
+        for (name, scale, rescale) in
+            [("scale", of, 0.0), ("rescaled", of, rescale_phi), ("ho_salimans", 1.0 + of, 0.0)]
+        {
+            let mut graph = Graph::new();
+            let predictions = graph.input(both);
+            let op = Guide { scale: scale.into(), rescale: rescale.into(), channels: shape.last() };
+            let y = graph.push(op, &[predictions])?;
+            graph.outputs.push(y);
+            let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+            executor.write(predictions, &[&plain[..], &labelled].concat())?;
+            executor.run(1)?;
+            results.insert(format!("{name}_{of:?}"), stored(&shape, [&executor.read(y)?]));
+        }
+    }
+    Ok(results)
+}

@@ -1,0 +1,193 @@
+//! A table followed on the device, step by step, with a case's network and noise.
+use super::super::{cases::Case, models, trial::Axes};
+use crate::{
+    diffusion::{
+        Network, SamplingGraph, SamplingOptions, TrainedUNet,
+        closure::Elsewhere,
+        schedule::{Level, Output, PredictionType, Step, Table, Weights},
+    },
+    error::Error,
+    gpu::{Executor, Gpu},
+    ops::Counter,
+    training::arenas_of,
+    value::{Shape, Value},
+};
+
+/// What predicts, where no U-Net does.
+#[derive(Clone, Debug)]
+pub enum Toy {
+    /// The best prediction for data normally distributed around these numbers with variance 0.25.
+    Gauss(Vec<f32>),
+    /// A made-up function of x and timestep, as noise.
+    Sin,
+}
+
+impl Toy {
+    /// The noise in one element of `x`.
+    fn noise(&self, level: &Level, x: f64, element: usize) -> f64 {
+        let Level { timestep, signal, noise } = *level;
+        match self {
+            Self::Gauss(mu) => {
+                let mu = f64::from(mu[element % mu.len()]);
+                noise * (x - signal * mu) / (0.25 * signal * signal + noise * noise)
+            }
+            Self::Sin => 0.9 * x + 0.1 * (3.0 * x + 0.01 * timestep).sin(),
+        }
+    }
+
+    /// What a network of this kind of prediction gives for one element.
+    fn output(&self, prediction: PredictionType, level: &Level, x: f64, element: usize) -> f64 {
+        let Level { signal, noise, .. } = *level;
+        let epsilon = self.noise(level, x, element);
+        let image = || match self {
+            // Without a division by the signal, which may be 0.
+            Self::Gauss(mu) => {
+                let mu = f64::from(mu[element % mu.len()]);
+                mu + 0.25 * signal * (x - signal * mu) / (0.25 * signal * signal + noise * noise)
+            }
+            Self::Sin => (x - noise * epsilon) / signal,
+        };
+        match prediction {
+            PredictionType::Epsilon => epsilon,
+            PredictionType::Sample => image(),
+            PredictionType::VPrediction => signal * epsilon - noise * image(),
+        }
+    }
+}
+
+/// The network of a case.
+pub enum Model {
+    /// A made-up one, asked at one level a step; `wide` if it has variances: the sine of x.
+    Toy { toy: Toy, prediction: PredictionType, levels: Vec<Level>, wide: bool },
+    /// The case's U-Net.
+    UNet,
+}
+
+impl Model {
+    /// The network that a case names, asked at these levels.
+    pub fn of(case: &Case, output: &Output, levels: Vec<Level>, wide: bool) -> Result<Self, Error> {
+        let toy = match case.settings()["model"].as_str() {
+            Some("unet") => return Ok(Self::UNet),
+            Some("sin") => Toy::Sin,
+            _ => Toy::Gauss(case.dense("mu", Axes::Image)?.1),
+        };
+        Ok(Self::Toy { toy, prediction: output.prediction, levels, wide })
+    }
+}
+
+/// One plan of a sampling step.
+struct Stepper {
+    executor: Executor,
+    x: Value,
+    output: Value,
+    noise: Option<Value>,
+}
+
+impl Stepper {
+    fn new(
+        gpu: &Gpu,
+        network: &dyn Network,
+        shape: &Shape,
+        table: &Table,
+        given_noise: bool,
+    ) -> Result<Self, Error> {
+        let options = SamplingOptions { given_noise, guidance: None };
+        let graph = SamplingGraph::new(network, [shape[0], shape[1], shape[2]], table, &options)?;
+        let mut executor = graph.executor(gpu, table)?;
+        executor.write_u32(graph.counter, &Counter::default().words())?;
+        let SamplingGraph { x, output, noise, .. } = graph;
+        Ok(Self { executor, x, output, noise })
+    }
+
+    /// From `x` to the next sample; `output` is what a network elsewhere predicted.
+    fn step(
+        &mut self,
+        x: &[f32],
+        output: Option<&[f32]>,
+        noise: &[f32],
+    ) -> Result<Vec<f32>, Error> {
+        self.executor.write(self.x, x)?;
+        if let Some(output) = output {
+            self.executor.write(self.output, output)?;
+        }
+        if let Some(value) = self.noise {
+            self.executor.write(value, noise)?;
+        }
+        self.executor.run(1)?;
+        self.executor.read(self.x)
+    }
+}
+
+/// What a run went through, each sample in this crate's order of axes.
+pub struct Trajectory {
+    /// The start, and the sample after each step.
+    pub samples: Vec<Vec<f32>>,
+    /// The image predicted in each step.
+    pub images: Vec<Vec<f32>>,
+}
+
+/// Follows `table` from `x`, with `noise` of each step one after another, or none.
+pub fn follow(
+    gpu: &Gpu,
+    case: &Case,
+    model: &Model,
+    table: &Table,
+    (shape, mut x): (Shape, Vec<f32>),
+    noise: &[f32],
+) -> Result<Trajectory, Error> {
+    let channels = shape.last();
+    let wide = matches!(model, Model::Toy { wide: true, .. });
+    let output_channels = if wide { 2 * channels } else { channels };
+    let elsewhere = Elsewhere { channels, output_channels };
+    // The step kernel again, told to stop at the predicted image.
+    let only_image = |step: &Step| Step {
+        next: Weights { x0: 1.0, ..Weights::default() },
+        memory: 0.0,
+        sigma: 0.0,
+        adaptive: false,
+        ..*step
+    };
+    let images = Table { steps: table.steps.iter().map(only_image).collect(), ..table.clone() };
+    let mut images = Stepper::new(gpu, &elsewhere, &shape, &images, false)?;
+    let given = !noise.is_empty();
+    let mut stepper = match model {
+        Model::Toy { .. } => Stepper::new(gpu, &elsewhere, &shape, table, given)?,
+        Model::UNet => {
+            let (unet, layout, weights) = models::model(gpu, case)?;
+            let arenas = arenas_of(&layout, &weights)?;
+            let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
+            Stepper::new(gpu, &network, &shape, table, given)?
+        }
+    };
+    let elements = shape.elements();
+    let mut run = Trajectory { samples: vec![x.clone()], images: Vec::new() };
+    for index in 0..table.steps.len() {
+        let noise = noise.get(index * elements..(index + 1) * elements).unwrap_or_default();
+        let noise = Axes::Image.read(&shape, noise);
+        let (output, next) = match model {
+            Model::Toy { toy, prediction, levels, wide } => {
+                let predict = |(element, &x): (usize, &f32)| {
+                    toy.output(*prediction, &levels[index], f64::from(x), element) as f32
+                };
+                let mut output: Vec<f32> = x.iter().enumerate().map(predict).collect();
+                if *wide {
+                    let pixels = output.chunks(channels).zip(x.chunks(channels));
+                    let both = pixels.flat_map(|(of, x)| {
+                        of.iter().copied().chain(x.iter().map(|x| f64::from(*x).sin() as f32))
+                    });
+                    output = both.collect();
+                }
+                let next = stepper.step(&x, Some(&output), &noise)?;
+                (output, next)
+            }
+            Model::UNet => {
+                let next = stepper.step(&x, None, &noise)?;
+                (stepper.executor.read(stepper.output)?, next)
+            }
+        };
+        run.images.push(images.step(&x, Some(&output), &[])?);
+        run.samples.push(next.clone());
+        x = next;
+    }
+    Ok(run)
+}
