@@ -69,7 +69,10 @@ fn it_learns_the_digits_and_a_file_keeps_it() {
     assert_eq!(read.features(&images).expect("features"), features);
     let other = Network { classes: 9, ..NETWORK };
     let error = Classifier::load(&gpu, other, &path).err().expect("another network");
-    assert!(error.to_string().contains("classes.weight: expected [9,64], found [10,64]"), "{error}");
+    assert!(
+        error.to_string().contains("classes.weight: expected [9,64], found [10,64]"),
+        "{error}"
+    );
 
     // The same seed, the same bits.
     let [mut one, mut two] = [(); 2].map(|()| train(3, &mut Vec::new()));

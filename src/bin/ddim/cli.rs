@@ -1,6 +1,8 @@
 //! Arguments, and the help that teaches them. Long: half of it is that help.
+mod experiments;
 mod sampling;
 
+pub use experiments::Experiments;
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Method, Reconstruct, Sample, Trajectory};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -62,6 +64,8 @@ pub enum Command {
     Encode(Encode),
     /// Encode images and draw them again, and measure what is lost
     Reconstruct(Reconstruct),
+    /// Repeat the experiments of the DDIM paper on MNIST
+    Experiments(Experiments),
     /// List the adapters, with the features and limits that matter here
     Devices,
     /// Print what a model runs: graph, dispatches, FLOPs and memory
