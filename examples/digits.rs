@@ -7,7 +7,7 @@ use ddim::{
     gpu::{Gpu, GpuOptions},
     training::{Trainer, TrainingOptions},
     unet::{
-        UNet, UNetConfig,
+        TrainedUNet, UNet, UNetConfig,
         config::{DownBlock, SampleSize, UpBlock},
     },
 };
@@ -45,8 +45,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weights = trainer.averaged_weights()?;
     let table = scheduler.ddim(50, 0.0)?;
     let size = [100, 8, 8];
-    let layout = trainer.layout();
-    let mut sampler = Sampler::new(&gpu, &unet, layout, &weights, size, &table, 0)?;
+    let network = TrainedUNet { unet: &unet, layout: trainer.layout(), arenas: &weights };
+    let mut sampler = Sampler::new(&gpu, &network, size, &table, None, 0)?;
     let images = sampler.sample(200, |done| println!("sampled {done}"))?;
     for row in images[..8 * 8].chunks(8) {
         let shades: String = row

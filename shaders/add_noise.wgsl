@@ -1,6 +1,7 @@
 // A sample of q(x_t | x_0), each image at its own time.  Ho et al. 2020, eq. 4.
 //   y = signal[t] * x + deviation[t] * noise      with signal = sqrt(abar), deviation = sqrt(1 - abar)
 // forward: noise given.  draw: noise drawn here and written beside y, for it is what the network has to find.
+// numbered: noise drawn here for the image of this number at this time, wherever in a batch it lies.
 // One invocation per vec4; the grid is (vec4s of an image, images).
 // import: random, mask
 
@@ -25,6 +26,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> key: array<vec4<u32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<activation4>;
 @group(0) @binding(6) var<storage, read_write> noise: array<activation4>;
+@group(0) @binding(6) var<storage, read> numbers: array<u32>;
 
 override WORKGROUP: u32 = 64u;
 
@@ -53,4 +55,14 @@ fn draw(@builtin(global_invocation_id) id: vec3<u32>) {
     let drawn = mask_channels(value, id.x % params.channels4, params.channels);
     noise[index] = narrow_activation(drawn);
     mix_noise(index, id.y, drawn);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn numbered(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x >= params.vectors {
+        return;
+    }
+    let own = vec4<u32>(key[0].xy, u32(timesteps[id.y]), numbers[id.y]);
+    let value = normals(random_words(own, id.x, 0u, params.stream));
+    mix_noise(id.y * params.vectors + id.x, id.y, mask_channels(value, id.x % params.channels4, params.channels));
 }

@@ -10,7 +10,7 @@
 // The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
-// import: silu
+// import: silu, finish
 
 struct Params {
     /// Images.
@@ -73,22 +73,6 @@ struct Params {
 
 const ROWS = LANES * ROWS_PER_LANE;
 const NOWHERE = 0xffffffffu;
-
-// What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
-fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
-    var value = sum;
-    if params.has_embedding != 0u {
-        let image = pixel / (params.out_height * params.out_width);
-        value += widen_activation(embedding[image * params.embedding_pitch4 + params.embedding_first4 + column]);
-    }
-    if params.has_residual != 0u {
-        value += widen_activation(residual[pixel * params.out_channels4 + column]);
-    }
-    if params.silu != 0u {
-        value = silu(value);
-    }
-    return value;
-}
 
 @compute @workgroup_size(LANES)
 fn forward(

@@ -2,7 +2,7 @@
 // without a small subgroup of fixed size.
 // Tiling: 64 invocations compute 64 pixels of a phase by 64 channels, 8 pixels by 2 vec4 each; 16 channels of x and of
 // weight at a time stand in workgroup memory (8 KiB).
-// import: silu
+// import: silu, finish
 
 struct Params {
     /// Images.
@@ -69,22 +69,6 @@ const NOWHERE = 0xffffffffu;
 var<workgroup> x_tile: array<vec4<f32>, DEPTH4 * ROWS>;
 var<workgroup> weight_tile: array<vec4<f32>, DEPTH4 * 4u * COLUMNS4>;
 var<workgroup> places: array<u32, ROWS>;
-
-// What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
-fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
-    var value = sum;
-    if params.has_embedding != 0u {
-        let image = pixel / (params.out_height * params.out_width);
-        value += widen_activation(embedding[image * params.embedding_pitch4 + params.embedding_first4 + column]);
-    }
-    if params.has_residual != 0u {
-        value += widen_activation(residual[pixel * params.out_channels4 + column]);
-    }
-    if params.silu != 0u {
-        value = silu(value);
-    }
-    return value;
-}
 
 @compute @workgroup_size(ROWS)
 fn forward(

@@ -13,6 +13,8 @@ struct Params {
     stream: u32,
     /// timesteps: how many there are.
     count: u32,
+    /// timesteps: images whose timestep is drawn; those behind them mirror the first ones.
+    drawn: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,6 +39,9 @@ fn timesteps(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= (params.vectors + 3u) / 4u * 4u {
         return;
     }
-    let timestep = multiply_wide(random_words(key[0], 0u, id.x, params.stream).x, params.count).y;
+    let mirrors = id.x >= params.drawn;
+    let image = select(id.x, id.x - params.drawn, mirrors);
+    let own = multiply_wide(random_words(key[0], 0u, image, params.stream).x, params.count).y;
+    let timestep = select(own, params.count - 1u - own, mirrors);
     drawn[id.x] = select(0.0, f32(timestep), id.x < params.vectors);
 }

@@ -1,14 +1,14 @@
-// A tensor twice along its outermost axis, whatever it holds: y = [x, x].
-// Sixteen bytes per invocation, written to both places.
+// A tensor twice along its outermost axis: y = [x, x].
+// One invocation per vec4, written to both places.
 
 struct Params {
-    /// Blocks of 16 bytes of `x`.
-    blocks: u32,
+    /// vec4s of `x`.
+    vectors: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read_write> y: array<activation4>;
 
 override WORKGROUP: u32 = 64u;
 
@@ -19,10 +19,10 @@ fn forward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = (group.y * groups.x + group.x) * WORKGROUP + local;
-    if i >= params.blocks {
+    if i >= params.vectors {
         return;
     }
-    let block = x[i];
-    y[i] = block;
-    y[params.blocks + i] = block;
+    let value = x[i];
+    y[i] = value;
+    y[params.vectors + i] = value;
 }

@@ -69,6 +69,10 @@ fn sizes_and_classes_that_do_not_fit_are_named() {
     fails("plan {}/model --size 9", at.path(), &["9x9", "multiple"]);
     fails(&format!("{SAMPLE} --class 1"), at.path(), &["--class", "no classes"]);
     fails(&SAMPLE.replace("--steps 2", "--steps 1001"), at.path(), &["1001", "1000"]);
+    let list = |list: &str| SAMPLE.replace("--steps 2", list);
+    fails(&list("--respacing ddim999"), at.path(), &["integer stride", "1000", "ddim999"]);
+    fails(&list("--timesteps 9,3,3"), at.path(), &["strictly decreasing", "3 after 3"]);
+    fails(&list("--timesteps 0,1000"), at.path(), &["below 1000", "found 1000"]);
     fails(&format!("{SAMPLE} --sampler ddpm --eta 1"), at.path(), &["--eta"]);
     assert_eq!(fs::read_dir(at.path()).expect("the folder").count(), 1, "only the model");
 }
@@ -80,7 +84,10 @@ fn arguments_out_of_range_are_named() {
         ("sample --model m --out o --count 0", ["--count", "1 to 16777216"]),
         ("train --data digits --out o --lr 0", ["--lr", "not above 0"]),
         ("train --data digits --out o --valid 1", ["--valid", "not between 0 and 1"]),
+        ("train --data digits --out o --schedule cosin", ["--schedule", "sigmoid"]),
         ("train --resume --out o --batch 3", ["--resume", "--batch"]),
+        ("sample --model m --out o --spacing even", ["--spacing", "quadratic"]),
+        ("sample --model m --out o --respacing fast", ["--respacing", "ddimN"]),
         ("verify --group ops", ["--cases", "required"]),
         ("devices --backend opengl", ["opengl", "vulkan"]),
     ] {

@@ -1,13 +1,13 @@
 //! A fused graph computes what the graph before it did: by the reference, and on the device.
 use ddim::{
-    diffusion::SamplingGraph,
+    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::Executor,
     graph::{Equation, Graph},
     ops::{Input, Op},
     passes,
     reference::{Environment, Tensor, evaluate},
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, UNet, UNetConfig},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     value::{ElementType, Value},
     works,
 };
@@ -27,14 +27,18 @@ fn model() -> (UNet, ArenaLayout) {
 
 fn sampling(size: usize) -> Graph {
     let (unet, layout) = model();
-    SamplingGraph::new(&unet, &layout, [2, size, size], 3, true).expect("a step").graph
+    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
+    let table = SchedulerConfig::default().ddim(3, 1.0).expect("a table");
+    let options = SamplingOptions { given_noise: true, guidance: None };
+    SamplingGraph::new(&network, [2, size, size], &table, &options).expect("a step").graph
 }
 
 fn training() -> Graph {
     let (unet, layout) = model();
     let options = TrainingOptions { batch: 2, ..TrainingOptions::default() };
     let given = Given::TimestepsAndNoise;
-    TrainingGraph::new(&unet, &layout, [8, 8], 10, &options, given).expect("a step").graph
+    let scheduler = SchedulerConfig { num_train_timesteps: 10, ..SchedulerConfig::default() };
+    TrainingGraph::new(&unet, &layout, [8, 8], &scheduler, &options, given).expect("a step").graph
 }
 
 /// Counters at zero; everything else between 0.1 and 0.3, as schedules and second moments may be.

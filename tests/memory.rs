@@ -4,12 +4,12 @@ use std::{collections::HashMap, path::Path};
 
 use ddim::{
     data::Batch,
-    diffusion::{SamplingGraph, schedule::SchedulerConfig},
+    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     graph::Graph,
     passes,
     plan::{BufferRole, Plan, Target},
     training::{Given, Trainer, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, UNet, UNetConfig, UNetInputs},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig, UNetInputs},
     value::TensorType,
 };
 
@@ -30,7 +30,8 @@ fn layout(unet: &UNet, target: &Target) -> ArenaLayout {
 fn training_step(target: &Target) -> Plan {
     let (unet, options) = (cifar10(), TrainingOptions { batch: 4, ..TrainingOptions::default() });
     let layout = layout(&unet, target);
-    let step = TrainingGraph::new(&unet, &layout, [32, 32], 1000, &options, Given::Nothing);
+    let scheduler = SchedulerConfig::default();
+    let step = TrainingGraph::new(&unet, &layout, [32, 32], &scheduler, &options, Given::Nothing);
     passes::compile(&step.expect("a graph").graph, target).expect("a plan")
 }
 
@@ -51,7 +52,10 @@ fn forward(target: &Target) -> Plan {
 fn sampling_step(target: &Target) -> Plan {
     let unet = cifar10();
     let layout = layout(&unet, target);
-    let step = sampling_graph(&unet, &layout);
+    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
+    let table = SchedulerConfig::default().ddim(50, 0.0).expect("a table");
+    let options = SamplingOptions::default();
+    let step = SamplingGraph::new(&network, [1, 32, 32], &table, &options).expect("a graph");
     step.plan(target).expect("a plan")
 }
 

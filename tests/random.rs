@@ -117,7 +117,9 @@ fn a_split_batch_draws_the_same_bits() {
     type Kind<'a> = &'a dyn Fn(usize) -> (Op, Vec<(TensorType, f32)>);
     let kinds: [Kind; 4] = [
         &|batch| (DrawNormal { of: images(batch), stream: 1 }.into(), vec![]),
-        &|batch| (DrawTimesteps { batch, count: 1000, stream: 1 }.into(), vec![]),
+        &|batch| {
+            (DrawTimesteps { batch, count: 1000, antithetic: false, stream: 1 }.into(), vec![])
+        },
         &|batch| (Dropout { rate: 0.3.into(), stream: 1 }.into(), vec![(images(batch), 1.0)]),
         &|batch| {
             let timesteps = TensorType::f32(&[batch]);

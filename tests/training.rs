@@ -8,7 +8,7 @@ use ddim::{
     diffusion::{Sampler, schedule::SchedulerConfig},
     gpu::{Gpu, GpuError, Stats},
     training::{Metrics, Trainer, TrainingError, TrainingGraph, Validation},
-    unet::ArenaLayout,
+    unet::{ArenaLayout, TrainedUNet},
 };
 
 mod support;
@@ -159,8 +159,9 @@ fn the_host_waits_for_nothing_inside() {
     let layout = ArenaLayout::new(unet.parameters().expect("some"), gpu.target().max_binding);
     let arenas = trainer.averaged_weights().expect("a device that is there");
     let table = SchedulerConfig::default().ddim(10, 0.5).expect("ten steps");
+    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
     let mut sampler =
-        Sampler::new(&gpu, &unet, &layout, &arenas, [3, 8, 8], &table, 1).expect("a small model");
+        Sampler::new(&gpu, &network, [3, 8, 8], &table, None, 1).expect("a small model");
     sampler.set_labels(&[1, 2, 3]).expect("three labels");
     sampler.begin(0).expect("a device that is there");
     let before = sampler.executor().stats();

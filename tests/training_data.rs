@@ -8,7 +8,7 @@ use ddim::{
     diffusion::{Sampler, schedule::SchedulerConfig},
     gpu::GpuError,
     training::{Trainer, TrainingError, Validation, parameters_of},
-    unet::ArenaLayout,
+    unet::{ArenaLayout, TrainedUNet},
 };
 
 mod support;
@@ -139,7 +139,8 @@ fn labels_that_a_sampler_does_not_take_are_refused() {
         let unet = tiny::unet(classes);
         let layout = ArenaLayout::new(unet.parameters().expect("some"), gpu.target().max_binding);
         let arenas: Vec<_> = layout.arenas.iter().map(|elements| vec![0.0; *elements]).collect();
-        Sampler::new(&gpu, &unet, &layout, &arenas, [2, 8, 8], &table, 0).expect("a small model")
+        let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
+        Sampler::new(&gpu, &network, [2, 8, 8], &table, None, 0).expect("a small model")
     };
     let error = sampler(None).set_labels(&[1, 2]).expect_err("no classes");
     assert!(matches!(error, Error::Labels { expected: None, .. }), "{error}");

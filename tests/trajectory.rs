@@ -3,7 +3,7 @@
 use ddim::{
     gpu::Executor,
     graph::Graph,
-    ops::{Advance, Counter, DdimStep, SamplingRow, Scale},
+    ops::{Advance, Counter, SamplingRow, SamplingStep, Scale},
     passes,
     reference::{Environment, Tensor, evaluate},
     value::{TensorType, Value},
@@ -28,10 +28,10 @@ fn table() -> Vec<f64> {
         let next = if t == 0 { 1.0 } else { abar[t + 1 - 1000 / STEPS] };
         let sigma = 0.5 * ((1.0 - next) / (1.0 - now)).sqrt() * (1.0 - now / next).sqrt();
         let direction = (1.0 - next - sigma * sigma).sqrt();
-        let signal = now.sqrt();
-        let row = [t as f64, (1.0 - now).sqrt(), 1.0 / signal, 1.0, next.sqrt(), direction, 0.0];
-        table.extend(row);
-        table.push(sigma);
+        let (signal, noise) = (now.sqrt(), (1.0 - now).sqrt());
+        table.extend([t as f64, 1.0 / signal, -noise / signal, 1.0]);
+        table.extend([next.sqrt(), direction, 0.0, sigma]);
+        table.extend([0.0; 8]);
     }
     table.iter().map(|&x| f64::from(x as f32)).collect()
 }
@@ -47,13 +47,13 @@ struct Trajectory {
 fn trajectory(of: TensorType) -> Trajectory {
     let mut graph = Graph::new();
     let counter = graph.input(Counter::of());
-    let table = graph.input(TensorType::f32(&[STEPS, 8]));
+    let table = graph.input(TensorType::f32(&[STEPS, SamplingRow::COLUMNS]));
     let x = graph.input(of);
     let op = SamplingRow { batch: of.shape[0] };
     let row = graph.push_all(op, &[counter, table]).expect("fits");
     let network = Scale { scale: 0.9.into(), shift: 0.01.into() };
     let epsilon = graph.push(network, &[x]).expect("fits");
-    let step = DdimStep { stream: 7, given_noise: false };
+    let step = SamplingStep::new(7);
     let next = graph.push(step, &[x, epsilon, row[1], row[0]]).expect("fits");
     graph.update(x, next);
     let done = graph.push(Advance { guarded: false }, &[counter, row[0]]).expect("fits");

@@ -5,15 +5,31 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{DataError, Dataset};
+use super::{DataError, Dataset, Split};
 
-/// The images of one part (`train`, `t10k`) in `folder` and their labels, if there are idx files.
-pub(super) fn open(folder: &Path, part: &str) -> Result<Option<Dataset>, DataError> {
-    let Some(path) = find(folder, &format!("{part}-images-idx3-ubyte")) else {
-        return Ok(None);
-    };
+/// The name of the file that holds the images of a part.
+pub(super) fn images(split: Split) -> &'static str {
+    match split {
+        Split::Train => "train-images-idx3-ubyte",
+        Split::Test => "t10k-images-idx3-ubyte",
+    }
+}
+
+/// The images in `folder` and their labels, if there are idx files: the training part, or the
+/// test part where it stands alone.
+pub(super) fn open(folder: &Path) -> Result<Option<Dataset>, DataError> {
+    match open_part(folder, Split::Train)? {
+        Some(dataset) => Ok(Some(dataset)),
+        None => open_part(folder, Split::Test),
+    }
+}
+
+/// The images of a part and their labels, if it is there.
+pub(super) fn open_part(folder: &Path, split: Split) -> Result<Option<Dataset>, DataError> {
+    let name = images(split);
+    let Some(path) = find(folder, name) else { return Ok(None) };
     let ([count, height, width], pixels) = read::<3>(&path)?;
-    let labels = match find(folder, &format!("{part}-labels-idx1-ubyte")) {
+    let labels = match find(folder, &name.replace("images-idx3", "labels-idx1")) {
         Some(path) => {
             let ([labels], bytes) = read::<1>(&path)?;
             if labels != count {

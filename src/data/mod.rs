@@ -56,7 +56,7 @@ pub enum DataError {
         found: (usize, usize),
     },
     /// A folder without images.
-    #[error("{}: expected {expected}, found neither", path.display())]
+    #[error("{}: expected {expected}, found none", path.display())]
     Empty {
         /// The folder.
         path: PathBuf,
@@ -65,16 +65,16 @@ pub enum DataError {
     },
     /// A folder in which a part of MNIST is missing.
     #[error(
-        "{}: expected {part}-images-idx3-ubyte.gz and {part}-labels-idx1-ubyte.gz: put MNIST's four \
-         files there (train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, \
-         t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz), packed or not",
+        "{}: expected {images} and its labels: put MNIST's four files there, packed or not \
+         (train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, \
+         t10k-labels-idx1-ubyte.gz)",
         path.display()
     )]
     Mnist {
         /// The folder.
         path: PathBuf,
-        /// `train` or `t10k`.
-        part: &'static str,
+        /// The images that are missing, or have no labels.
+        images: &'static str,
     },
     /// A number out of its range.
     #[error("{what}: expected {expected}, found {found}")]
@@ -95,6 +95,15 @@ impl DataError {
     fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Value { what, expected: expected.to_string(), found: found.to_string() }
     }
+}
+
+/// Which part of a set of images that is published in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// That to learn from.
+    Train,
+    /// That to test with.
+    Test,
 }
 
 /// Images of one size, in bytes, with or without labels.
@@ -147,16 +156,36 @@ impl Dataset {
     pub fn open(source: &Path, size: Option<usize>) -> Result<Self, DataError> {
         let dataset = if source == Path::new("digits") {
             digits()
-        } else if let Some(dataset) = idx::open(source, "train")? {
-            dataset
-        } else if let Some(dataset) = idx::open(source, "t10k")? {
+        } else if let Some(dataset) = idx::open(source)? {
             dataset
         } else {
             return Self::from_pictures(source, size);
         };
+        dataset.sized(size)
+    }
+
+    /// One part of the embedded digits or of a folder with MNIST's idx files, as
+    /// [`Dataset::open`].
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], or if the folder has no such part.
+    pub fn open_part(source: &Path, split: Split, size: Option<usize>) -> Result<Self, DataError> {
+        let dataset = if source == Path::new("digits") {
+            let wanted = digits_test_part().map(|test| test == (split == Split::Test));
+            let indices = (0..).zip(wanted).filter_map(|(index, wanted)| wanted.then_some(index));
+            digits().subset(&indices.collect::<Vec<u32>>())
+        } else {
+            let expected = idx::images(split);
+            let none = || DataError::Empty { path: source.into(), expected };
+            idx::open_part(source, split)?.ok_or_else(none)?
+        };
+        dataset.sized(size)
+    }
+
+    fn sized(self, size: Option<usize>) -> Result<Self, DataError> {
         match size {
-            Some(size) => dataset.resized(size),
-            None => Ok(dataset),
+            Some(size) => self.resized(size),
+            None => Ok(self),
         }
     }
 
@@ -166,11 +195,11 @@ impl Dataset {
     /// # Errors
     /// If a file is missing (the message names all four) or damaged, or without labels.
     pub fn open_mnist(folder: &Path) -> Result<(Self, Self), DataError> {
-        let part = |part| match idx::open(folder, part)? {
+        let part = |split| match idx::open_part(folder, split)? {
             Some(dataset) if dataset.labels.is_some() => Ok(dataset),
-            _ => Err(DataError::Mnist { path: folder.into(), part }),
+            _ => Err(DataError::Mnist { path: folder.into(), images: idx::images(split) }),
         };
-        Ok((part("train")?, part("t10k")?))
+        Ok((part(Split::Train)?, part(Split::Test)?))
     }
 
     #[cfg(not(feature = "cli"))]
@@ -217,6 +246,12 @@ impl Dataset {
     /// Numbers in an image.
     pub fn image_elements(&self) -> usize {
         self.height * self.width * self.channels
+    }
+
+    /// Half of the distance between two values of a pixel, as numbers from -1 to 1: 1/255 for
+    /// bytes.
+    pub fn half_bin(&self) -> f64 {
+        f64::from(self.brightest).recip()
     }
 
     /// The class of each image.

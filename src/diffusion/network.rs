@@ -2,7 +2,7 @@
 use crate::{
     error::Error,
     graph::Graph,
-    unet::{ArenaLayout, UNet, UNetInputs},
+    unet::{TrainedUNet, UNetInputs},
     value::{TensorType, Value},
 };
 
@@ -43,17 +43,6 @@ pub trait Network {
     /// # Errors
     /// If the inputs do not fit it.
     fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error>;
-}
-
-/// A U-Net with its weights.
-#[derive(Clone, Copy, Debug)]
-pub struct TrainedUNet<'a> {
-    /// The architecture.
-    pub unet: &'a UNet,
-    /// Where the parameters lie in the arenas.
-    pub layout: &'a ArenaLayout,
-    /// The arenas' contents; none, if only the plan is wanted.
-    pub arenas: &'a [Vec<f32>],
 }
 
 impl Network for TrainedUNet<'_> {

@@ -4,26 +4,32 @@
 //! (2020), and what follows from them. [`SchedulerConfig`] reads and writes diffusers'
 //! `scheduler_config.json`, [`Spacing`] picks the timesteps of a shorter sampling run, and a
 //! [`Table`] holds the coefficients of every step of such a run for the fused step kernel.
+mod bound;
 mod config;
 mod ddim;
 mod ddpm;
 mod flow;
+mod kinds;
 mod level;
+mod respacing;
 mod sde;
 mod table;
 mod timesteps;
 
-pub use config::{BetaSchedule, PredictionType, SchedulerConfig, Variance};
+pub use bound::bound_levels;
+pub use config::SchedulerConfig;
 pub use ddim::{DdimOptions, EncodeRule, ddim_table, encode_table};
 pub use ddpm::ddpm_table;
 pub use flow::{dpm_solver_table, heun_table, probability_flow_table};
+pub use kinds::{BetaSchedule, PredictionType, Variance};
 pub use level::{Level, Output, Threshold, Weights};
+pub use respacing::Respacing;
 pub use sde::{
     VariancePreserving, annealed_langevin_table, predictor_corrector_table, schedule_levels,
     variance_exploding_table,
 };
 pub use table::{Step, Table};
-pub use timesteps::{Spacing, StepRule};
+pub use timesteps::{Spacing, StepRule, given_timesteps};
 
 use std::path::PathBuf;
 
@@ -92,13 +98,15 @@ pub struct Schedule {
 impl Schedule {
     /// Betas evenly spaced from `start` to `end` (DDPM: 1e-4 to 0.02 in 1000 steps).
     pub fn linear(timesteps: usize, start: f64, end: f64) -> Self {
-        Self::from_betas(evenly_spaced(start, end, timesteps).collect())
+        Self::of_betas(evenly_spaced(start, end, timesteps).collect())
     }
 
-    /// Square roots of betas evenly spaced (latent diffusion: 0.00085 to 0.012).
+    /// Square roots of betas evenly spaced: the quadratic schedule of the code released with DDPM
+    /// and DDIM (`quad`), and that of latent diffusion (0.00085 to 0.012).
+    #[doc(alias = "quadratic")]
     pub fn scaled_linear(timesteps: usize, start: f64, end: f64) -> Self {
         let roots = evenly_spaced(start.sqrt(), end.sqrt(), timesteps);
-        Self::from_betas(roots.map(|root| root * root).collect())
+        Self::of_betas(roots.map(|root| root * root).collect())
     }
 
     /// `a(u) = cos^2(pi/2 (u + 0.008) / 1.008)`, each beta at most 0.999: Nichol and Dhariwal,
@@ -109,11 +117,50 @@ impl Schedule {
             ((u + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2)
         };
         let betas = (0..timesteps).map(|t| (1.0 - signal(t + 1) / signal(t)).min(0.999));
-        Self::from_betas(betas.collect())
+        Self::of_betas(betas.collect())
     }
 
-    /// The schedule with these betas, one per timestep, each between 0 and 1.
-    pub fn from_betas(betas: Vec<f64>) -> Self {
+    /// The same beta in every step: `const` of the released code.
+    pub fn constant(timesteps: usize, beta: f64) -> Self {
+        Self::of_betas(vec![beta; timesteps])
+    }
+
+    /// `1/T, 1/(T-1), .., 1`: `jsd` of the released code; Sohl-Dickstein et al., *Deep Unsupervised
+    /// Learning using Nonequilibrium Thermodynamics* (2015), section 2.4.1.
+    ///
+    /// The last timestep is pure noise (its `alphas_cumprod` is 0): a model that predicts epsilon
+    /// cannot start there ([`ScheduleError::NoSignal`]), one that predicts x0 or v can.
+    #[doc(alias = "jsd")]
+    pub fn reciprocal(timesteps: usize) -> Self {
+        Self::of_betas((1..=timesteps).rev().map(|left| (left as f64).recip()).collect())
+    }
+
+    /// Betas along a logistic curve from near `start` to near `end`, its argument evenly spaced
+    /// from -6 to 6: `sigmoid` of DDIM's released code and of diffusers.
+    pub fn sigmoid(timesteps: usize, start: f64, end: f64) -> Self {
+        let logistic = |x: f64| (1.0 + (-x).exp()).recip();
+        let betas = evenly_spaced(-6.0, 6.0, timesteps);
+        Self::of_betas(betas.map(|x| logistic(x) * (end - start) + start).collect())
+    }
+
+    /// The schedule with these betas, one per timestep.
+    ///
+    /// # Errors
+    /// If there are none, or one is not between 0 and 1; the error says which.
+    pub fn from_betas(betas: Vec<f64>) -> Result<Self, ScheduleError> {
+        if betas.is_empty() {
+            return Err(ScheduleError::value("betas", "at least one number", "none"));
+        }
+        // Written so that NaN is refused.
+        let outside = |beta: &f64| !(*beta > 0.0 && *beta < 1.0);
+        if let Some(timestep) = betas.iter().position(outside) {
+            let found = format!("{} at timestep {timestep}", betas[timestep]);
+            return Err(ScheduleError::value("betas", "numbers between 0 and 1", found));
+        }
+        Ok(Self::of_betas(betas))
+    }
+
+    fn of_betas(betas: Vec<f64>) -> Self {
         let mut product = 1.0;
         let alphas_cumprod = betas
             .iter()
@@ -140,7 +187,7 @@ impl Schedule {
             previous = stretched(a);
             beta
         });
-        Self::from_betas(betas.collect())
+        Self::of_betas(betas.collect())
     }
 
     /// Number of timesteps.

@@ -29,6 +29,14 @@ pub struct AddDrawnNoise {
     pub stream: u32,
 }
 
+/// [`AddNoise`] with standard normal noise that follows from the key's seed, the image's number
+/// and its timestep alone; the last operands are `key u32[8]` and `numbers u32[batch]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddNumberedNoise {
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
 impl fmt::Display for AddNoise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("add_noise")
@@ -41,8 +49,22 @@ impl fmt::Display for AddDrawnNoise {
     }
 }
 
-fn check(op: &str, inputs: &[TensorType]) -> Result<[TensorType; 4], ShapeError> {
-    let [x, timesteps, coefficients, last] = operands(op, inputs)?;
+impl fmt::Display for AddNumberedNoise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "add_numbered_noise{{stream={}}}", self.stream)
+    }
+}
+
+/// Checks `x`, `timesteps` and `coefficients`, and returns `x` with the operands that follow.
+fn check<const N: usize>(
+    op: &str,
+    inputs: &[TensorType],
+) -> Result<(TensorType, [TensorType; N]), ShapeError> {
+    let (&[x, timesteps, coefficients, ref rest @ ..], true) = (inputs, inputs.len() == 3 + N)
+    else {
+        let message = format!("takes {} operands, found {}", 3 + N, inputs.len());
+        return Err(ShapeError::new(op, message, inputs));
+    };
     check_images(op, x, inputs)?;
     let expected = TensorType::f32(&[x.shape[0]]);
     if timesteps != expected {
@@ -53,7 +75,7 @@ fn check(op: &str, inputs: &[TensorType]) -> Result<[TensorType; 4], ShapeError>
         let message = format!("coefficients must be f32[count,2], found {coefficients}");
         return Err(ShapeError::new(op, message, inputs));
     }
-    Ok([x, timesteps, coefficients, last])
+    Ok((x, operands(op, rest)?))
 }
 
 fn mix(x: &Tensor, timesteps: &Tensor, coefficients: &Tensor, noise: &Tensor) -> Tensor {
@@ -76,7 +98,7 @@ fn params(lowering: &Lowering, equation: &Equation, stream: u32) -> (shader::Par
 
 impl Operator for AddNoise {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, _, _, noise] = check("add_noise", inputs)?;
+        let (x, [noise]) = check("add_noise", inputs)?;
         if noise != x {
             let message = format!("noise must be {x}, found {noise}");
             return Err(ShapeError::new("add_noise", message, inputs));
@@ -111,7 +133,7 @@ impl Operator for AddNoise {
 
 impl Operator for AddDrawnNoise {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, _, _, key] = check("add_drawn_noise", inputs)?;
+        let (x, [key]) = check("add_drawn_noise", inputs)?;
         check_key("add_drawn_noise", key, inputs)?;
         Ok(vec![x, x])
     }
@@ -143,6 +165,56 @@ impl Operator for AddDrawnNoise {
     }
 }
 
+impl Operator for AddNumberedNoise {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let (x, [key, numbers]) = check("add_numbered_noise", inputs)?;
+        check_key("add_numbered_noise", key, inputs)?;
+        let expected = TensorType::u32(&[x.shape[0]]);
+        if numbers != expected {
+            let message = format!("numbers must be {expected}, found {numbers}");
+            return Err(ShapeError::new("add_numbered_noise", message, inputs));
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [x, timesteps, coefficients, key, numbers] = inputs else {
+            unreachable!("five operands, as infer found")
+        };
+        let mut one = x.shape.to_vec();
+        one[0] = 1;
+        let one = TensorType::f32(&one).shape;
+        let counter = Counter::read(key);
+        let pairs = timesteps.data.iter().zip(&numbers.data);
+        let noise = pairs.flat_map(|(&timestep, &number)| {
+            let own = Counter { step: timestep as u32, first_image: number as u32, ..counter };
+            own.normals(one, self.stream).data
+        });
+        vec![mix(x, timesteps, coefficients, &Tensor::new(x.shape, noise.collect()))]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (params, grid) = params(lowering, equation, self.stream);
+        let kernel = shader::Numbered {
+            x: equation.inputs[0],
+            timesteps: equation.inputs[1],
+            coefficients: equation.inputs[2],
+            key: equation.inputs[3],
+            numbers: equation.inputs[4],
+            y: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(60, inputs, &inputs[..1])
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     [&[3, 7, 5, 3][..], &[1, 8, 8, 1], &[5, 16, 16, 4]]
         .into_iter()
@@ -157,9 +229,12 @@ pub(super) fn cases() -> Vec<Case> {
                 ]
             };
             let drawn = AddDrawnNoise { stream: 2 };
+            let numbers = Input::below(TensorType::u32(&shape[..1]), 100_000);
+            let numbered = [operands(example_key()), vec![numbers]].concat();
             [
                 Case::new(AddNoise, operands(Input::normal(x))).terms(2).half(&[0, 3]),
                 Case::new(drawn, operands(example_key())).terms(2).half(&[0]),
+                Case::new(AddNumberedNoise { stream: 5 }, numbered).terms(2).half(&[0]),
             ]
         })
         .collect()

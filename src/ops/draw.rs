@@ -23,14 +23,26 @@ pub struct DrawNormal {
 }
 
 /// Timesteps `f32[batch]`, uniform among the integers `0..count`; operand `key: u32[8]`.
+///
+/// With `antithetic`, as in the released code of the DDIM paper, `batch / 2 + 1` are drawn and the
+/// others mirror the first of these: `count - 1 - t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DrawTimesteps {
     /// How many to draw.
     pub batch: usize,
     /// How many there are to choose from.
     pub count: u32,
+    /// Whether about half of them mirror the others.
+    pub antithetic: bool,
     /// Which of the model's random streams.
     pub stream: u32,
+}
+
+impl DrawTimesteps {
+    /// How many are drawn; those behind them mirror the first ones.
+    fn drawn(&self) -> usize {
+        if self.antithetic { self.batch / 2 + 1 } else { self.batch }
+    }
 }
 
 impl fmt::Display for DrawNormal {
@@ -41,7 +53,8 @@ impl fmt::Display for DrawNormal {
 
 impl fmt::Display for DrawTimesteps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "draw_timesteps{{count={} stream={}}}", self.count, self.stream)
+        let Self { count, antithetic, stream, .. } = self;
+        write!(f, "draw_timesteps{{count={count} antithetic={antithetic} stream={stream}}}")
     }
 }
 
@@ -65,7 +78,14 @@ impl Operator for DrawNormal {
         let overrides = shader::Overrides::default();
         let Images { vectors, channels, channels4, grid } =
             Images::new(self.of, overrides.workgroup);
-        let params = shader::Params { vectors, channels, channels4, stream: self.stream, count: 0 };
+        let params = shader::Params {
+            vectors,
+            channels,
+            channels4,
+            stream: self.stream,
+            count: 0,
+            drawn: 0,
+        };
         let kernel = shader::Normal { key: equation.inputs[0], y: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
@@ -88,8 +108,12 @@ impl Operator for DrawTimesteps {
             let [word, ..] = counter.random_words(0, image as u32, self.stream);
             f64::from(((u64::from(word) * u64::from(self.count)) >> 32) as u32)
         };
+        let timestep = |image: usize| match image.checked_sub(self.drawn()) {
+            None => draw(image),
+            Some(mirrored) => f64::from(self.count - 1) - draw(mirrored),
+        };
         let shape = TensorType::f32(&[self.batch]).shape;
-        vec![Tensor::new(shape, (0..self.batch).map(draw).collect())]
+        vec![Tensor::new(shape, (0..self.batch).map(timestep).collect())]
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
@@ -104,6 +128,7 @@ impl Operator for DrawTimesteps {
             channels4: 0,
             stream: self.stream,
             count: self.count,
+            drawn: self.drawn() as u32,
         };
         let grid = [params.vectors.div_ceil(overrides.workgroup), 1, 1];
         let kernel = shader::Timesteps { key: equation.inputs[0], drawn: equation.outputs[0] };
@@ -122,12 +147,19 @@ pub(super) fn example_key() -> Input {
 }
 
 pub(super) fn cases() -> Vec<Case> {
+    let timesteps = |batch, antithetic| {
+        let op = DrawTimesteps { batch, count: 1000, antithetic, stream: 1 };
+        Case::new(op, vec![example_key()])
+    };
     let normal = |of| Case::new(DrawNormal { of, stream: 4 }, vec![example_key()]);
     vec![
         normal(TensorType::f32(&[2, 7, 5, 3])),
         normal(TensorType::f32(&[3, 16, 16, 8])),
         normal(TensorType::f16(&[2, 7, 5, 5])),
-        Case::new(DrawTimesteps { batch: 1, count: 1000, stream: 1 }, vec![example_key()]),
-        Case::new(DrawTimesteps { batch: 67, count: 1000, stream: 1 }, vec![example_key()]),
+        timesteps(1, false),
+        timesteps(67, false),
+        timesteps(1, true),
+        timesteps(2, true),
+        timesteps(67, true),
     ]
 }

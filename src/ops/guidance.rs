@@ -6,7 +6,7 @@ use crate::{
     plan::{Cost, fold},
     reference::Tensor,
     shaders::{guidance as shader, repeat},
-    value::{Float, TensorType, Value},
+    value::{ElementType, Float, TensorType, Value},
 };
 use std::fmt;
 
@@ -61,8 +61,8 @@ fn with_batch(of: TensorType, batch: usize) -> TensorType {
 impl Operator for Twice {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("twice", inputs)?;
-        if !x.bytes().is_multiple_of(16) {
-            let message = format!("x must fill whole 16-byte blocks, found {x}");
+        if x.element == ElementType::U32 || x.shape.len() < 2 {
+            let message = format!("x must be [batch, ..] of floats, found {x}");
             return Err(ShapeError::new("twice", message, inputs));
         }
         Ok(vec![with_batch(x, 2 * x.shape[0])])
@@ -80,11 +80,11 @@ impl Operator for Twice {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, y) = (equation.inputs[0], equation.outputs[0]);
-        let blocks = (lowering.type_of(x).bytes() / 16) as u32;
+        let vectors = lowering.type_of(x).vectors() as u32;
         let overrides = repeat::Overrides::default();
-        let grid = fold((blocks as usize).div_ceil(overrides.workgroup as usize));
+        let grid = fold((vectors as usize).div_ceil(overrides.workgroup as usize));
         let kernel = repeat::Forward { x, y };
-        Ok(lowering.push(kernel.dispatch(repeat::Params { blocks }, overrides, grid))?)
+        Ok(lowering.push(kernel.dispatch(repeat::Params { vectors }, overrides, grid))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -177,7 +177,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for (shape, channels) in [(&[2, 7, 5, 3][..], 3), (&[6, 8, 8, 2], 1), (&[4, 16, 16, 8], 8)] {
         let x = TensorType::f32(shape);
-        all.push(Case::new(Twice, vec![Input::normal(x)]));
+        all.push(Case::new(Twice, vec![Input::normal(x)]).half(&[0]));
         for (scale, rescale) in [(7.5, 0.0), (3.0, 0.7), (1.0, 1.0)] {
             let op = Guide { scale: scale.into(), rescale: rescale.into(), channels };
             // The largest weight is `scale`; the deviations are sums over an image.

@@ -19,6 +19,11 @@ const SLOT_ROWS: usize = 256;
 /// Slots at most: what one invocation of `fold_slots` then adds.
 const SLOTS: usize = 64;
 
+/// Rows that a slot adds of as many as these.
+pub(super) fn slot_rows(rows: usize) -> usize {
+    rows.div_ceil(SLOTS).max(SLOT_ROWS)
+}
+
 impl fmt::Display for SumRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("sum_rows")
@@ -48,7 +53,7 @@ impl Operator for SumRows {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, y) = (equation.inputs[0], equation.outputs[0]);
         let of = lowering.type_of(x);
-        let slot_rows = of.rows().div_ceil(SLOTS).max(SLOT_ROWS);
+        let slot_rows = slot_rows(of.rows());
         let slots = of.rows().div_ceil(slot_rows);
         let total = fold_slots::slots(lowering, slots, y);
         let params = shader::Params {

@@ -50,6 +50,8 @@ pub struct SizeClass {
     pub rows: usize,
     /// The lesser of the channels read and written; of attention those of a head.
     pub channels: usize,
+    /// The channels written; of attention those of a head.
+    pub outputs: usize,
 }
 
 /// A line of the table: the families in the order in which they win.
@@ -63,6 +65,8 @@ pub struct Rule {
     pub rows: usize,
     /// Fewest channels.
     pub channels: usize,
+    /// Most channels written.
+    pub outputs: usize,
     /// The families, fastest first.
     pub families: &'static [&'static str],
 }
@@ -73,6 +77,7 @@ impl Rule {
             && (self.kinds.is_empty() || self.kinds.contains(&class.kind))
             && class.rows >= self.rows
             && class.channels >= self.channels
+            && class.outputs <= self.outputs
     }
 }
 
@@ -84,6 +89,9 @@ impl fmt::Display for Rule {
         }
         if self.rows > 0 {
             write!(f, ", at least {} rows and {} channels", self.rows, self.channels)?;
+        }
+        if self.outputs < usize::MAX {
+            write!(f, ", at most {} channels written", self.outputs)?;
         }
         write!(f, " -> {}", self.families.join(", "))
     }
@@ -102,6 +110,7 @@ pub const TABLE: &[Rule] = &[
         kinds: &[Kind::Convolution, Kind::InputGradient, Kind::WeightGradient],
         rows: 128,
         channels: 16,
+        outputs: usize::MAX,
         families: &["winograd", "subgroup", "tiled"],
     },
     Rule {
@@ -109,21 +118,32 @@ pub const TABLE: &[Rule] = &[
         kinds: &[Kind::TrainedConvolution],
         rows: 128,
         channels: 16,
+        outputs: usize::MAX,
         families: &["winograd_narrow", "subgroup", "tiled"],
+    },
+    Rule {
+        software: true,
+        kinds: &[Kind::Convolution, Kind::TrainedConvolution, Kind::InputGradient],
+        rows: 128,
+        channels: 0,
+        outputs: 16,
+        families: &["window", "subgroup", "tiled"],
     },
     Rule {
         software: true,
         kinds: &[],
         rows: 0,
         channels: 0,
-        families: &["subgroup", "serial", "tiled", "tree", "winograd_narrow", "winograd"],
+        outputs: usize::MAX,
+        families: &["subgroup", "serial", "tiled", "tree", "winograd_narrow", "winograd", "window"],
     },
     Rule {
         software: false,
         kinds: &[],
         rows: 0,
         channels: 0,
-        families: &["tiled", "tree", "subgroup", "serial", "winograd_narrow", "winograd"],
+        outputs: usize::MAX,
+        families: &["tiled", "tree", "subgroup", "serial", "winograd_narrow", "winograd", "window"],
     },
 ];
 

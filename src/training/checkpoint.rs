@@ -6,10 +6,10 @@ use super::{
     trainer::Trainer,
 };
 use crate::{
-    diffusion::{TrainedUNet, schedule::SchedulerConfig},
+    diffusion::schedule::SchedulerConfig,
     error::Error,
     gpu::Gpu,
-    unet::{ArenaLayout, UNet, UNetConfig},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     weights::{Parameters, Storage, read_tensors, write_file, write_tensors},
 };
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ use std::{
 
 /// Prefixes of the tensors in `training/state.safetensors`, in the order of the state.
 const PARTS: [&str; 4] = ["weight", "first_moment", "second_moment", "average"];
+
+/// The tensor of the last losses of each timestep, where these are drawn by importance.
+const MEMORY: &str = "timestep_losses";
 
 /// Everything recorded of a run beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +132,10 @@ impl Trainer {
                 named.push((format!("{prefix}.{}", spec.name), spec.of.shape.to_vec(), data));
             }
         }
+        if let Some(memory) = self.graph.memory {
+            let shape = self.graph.graph.type_of(memory).shape.to_vec();
+            named.push((MEMORY.into(), shape, self.executor.read(memory)?));
+        }
         // The device's count: it stands still after a bad step, whatever was submitted since.
         let step = self.counter()?.step;
         // f32 holds each half of it exactly.
@@ -193,6 +200,18 @@ impl Trainer {
             }
             let arenas = arenas_of(&trainer.layout, &weights)?;
             trainer.write_state(part, &arenas)?;
+        }
+        if let Some(memory) = trainer.graph.memory {
+            let expected = trainer.graph.graph.type_of(memory).shape;
+            match found.remove(MEMORY) {
+                Some((shape, losses)) if shape == expected[..] => {
+                    trainer.executor.write(memory, &losses)?;
+                }
+                Some((shape, _)) => {
+                    return Err(refuse(format!("{MEMORY} must be {expected}, found {shape:?}")));
+                }
+                None => return Err(refuse(format!("{MEMORY} is missing"))),
+            }
         }
         let step = match found.remove("step").map(|(_, data)| data).as_deref() {
             Some(&[high, low]) => (high as u64) << 16 | low as u64,

@@ -1,15 +1,19 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
 mod arenas;
 mod checkpoint;
+mod objective;
 mod optimizer;
+mod options;
 mod step;
 mod trainer;
 mod validation;
 
 pub use arenas::{arenas_of, parameters_of};
 pub use checkpoint::{Pipeline, Settings, read_pipeline, write_pipeline};
+pub use objective::Tables;
 pub(crate) use optimizer::RunState;
-pub use step::{Given, TrainingGraph, TrainingOptions};
+pub use options::{Loss, Timesteps, TrainingOptions};
+pub use step::{Given, TrainingGraph};
 pub use trainer::{Metrics, Trainer};
 pub use validation::Validation;
 
@@ -41,13 +45,23 @@ pub enum TrainingError {
         /// What the data are.
         found: String,
     },
+    /// An option out of its range, or one that does not suit the model.
+    #[error("{option}: expected {expected}, found {found}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// Labels that a class-conditional model has no row for, or none at all.
     #[error(
         "the model has {expected} classes, the data {}",
         found.map_or("no labels".to_owned(), |found| format!("labels up to {}", found - 1))
     )]
     Classes {
-        /// Rows of the model's table.
+        /// Rows of the model's table, without that of the null label.
         expected: usize,
         /// One more than the highest label.
         found: Option<usize>,

@@ -1,6 +1,6 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
 //! gradient, clipping, Adam, the moving average, and the record.
-use super::step::{TrainingGraph, TrainingOptions};
+use super::{options::TrainingOptions, step::TrainingGraph};
 use crate::{
     error::Error,
     graph::Graph,
@@ -54,7 +54,8 @@ impl RunState {
         Ok(Begun { key, row })
     }
 
-    /// Ends a step that computed `loss` from the parameters in `views`.
+    /// Ends a step that computed `loss` from the parameters in `views`; returns what the norm's
+    /// kernel found of loss and gradient.
     pub fn end(
         &self,
         graph: &mut Graph,
@@ -63,7 +64,7 @@ impl RunState {
         options: &TrainingOptions,
         Begun { key, row }: Begun,
         loss: Value,
-    ) -> Result<(), Error> {
+    ) -> Result<Value, Error> {
         let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
         let seed = graph.push(one, &[])?;
         let wrt: Vec<Value> =
@@ -97,6 +98,6 @@ impl RunState {
         let advanced = graph.push(Advance { guarded: true }, &[self.counter, key, norm])?;
         graph.update(self.counter, advanced);
         graph.leave();
-        Ok(())
+        Ok(norm)
     }
 }

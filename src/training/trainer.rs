@@ -2,11 +2,12 @@
 use super::{
     TrainingError,
     arenas::arenas_of,
-    step::{Given, TrainingGraph, TrainingOptions},
+    options::TrainingOptions,
+    step::{Given, TrainingGraph},
 };
 use crate::{
     data::{Batch, Batches, Dataset},
-    diffusion::schedule::{Schedule, SchedulerConfig},
+    diffusion::schedule::SchedulerConfig,
     error::Error,
     gpu::{Executor, Gpu},
     ops::Counter,
@@ -50,7 +51,8 @@ impl Trainer {
     /// A new model for images of `[height, width]`, its weights drawn from the options' seed.
     ///
     /// # Errors
-    /// If the configuration is inconsistent, or the plan does not fit the device.
+    /// If the configuration is inconsistent, the options do not suit it, or the plan does not fit
+    /// the device.
     pub fn new(
         gpu: &Gpu,
         unet: UNet,
@@ -74,12 +76,10 @@ impl Trainer {
         given: Given,
     ) -> Result<Self, Error> {
         let layout = ArenaLayout::new(unet.parameters()?, gpu.target().max_binding);
-        let schedule = scheduler.schedule()?;
-        let timesteps = schedule.timesteps();
-        let graph = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
+        let graph = TrainingGraph::new(&unet, &layout, size, &scheduler, &options, given)?;
         let plan = passes::compile(&graph.graph, gpu.target())?;
         let mut executor = Executor::new(gpu, plan)?;
-        executor.write(graph.coefficients, &coefficients(&schedule))?;
+        graph.tables.write(&mut executor)?;
         let counter = Counter { seed: options.seed, ..Counter::default() };
         executor.write_u32(graph.counter, &counter.words())?;
         let (submitted, reported) = (0, 0);
@@ -231,6 +231,7 @@ impl Trainer {
             return Err(TrainingError::Images { expected, found }.into());
         }
         if let (Some(_), Some(expected)) = (self.graph.labels, config.num_class_embeds) {
+            let expected = expected - usize::from(self.options.label_drop > 0.0);
             let found = data.classes();
             if found.is_none_or(|found| found > expected) {
                 return Err(TrainingError::Classes { expected, found }.into());
@@ -281,10 +282,4 @@ impl Trainer {
         self.reported = step;
         Ok(())
     }
-}
-
-/// `sqrt(abar)` and `sqrt(1 - abar)` of every timestep.
-pub(super) fn coefficients(schedule: &Schedule) -> Vec<f32> {
-    let levels = schedule.alphas_cumprod().iter();
-    levels.flat_map(|abar| [abar.sqrt() as f32, (1.0 - abar).sqrt() as f32]).collect()
 }

@@ -1,5 +1,8 @@
 //! The loss on images that training never sees.
-use super::trainer::{Trainer, coefficients};
+use super::{
+    objective::{Drawn, Noisy, Objective, Tables},
+    trainer::Trainer,
+};
 use crate::{
     data::{Batches, Dataset},
     diffusion::streams,
@@ -16,7 +19,7 @@ use crate::{
 const SEED: u64 = 0x7661_6c69_6461_7465;
 
 /// Measures the loss of the averaged weights on held-out images: the mean squared error per
-/// element, without dropout, with the same timesteps and noise every time, so that two
+/// element of what the network predicts, whatever it is trained by, without dropout, with the same timesteps and noise every time, so that two
 /// measurements differ by the weights alone.
 pub struct Validation {
     executor: Executor,
@@ -41,28 +44,39 @@ impl Validation {
         let batch = trainer.options().batch.min(data.len());
         let count = schedule.timesteps();
 
-        let mut graph = Graph::new();
+        let (mut graph, mut tables) = (Graph::new(), Tables::default());
         let (height, width) = (data.height(), data.width());
         let image = TensorType::f32(&[batch, height, width, data.channels()]);
         let x0 = graph.input(image);
         let labels = unet.label_type(batch).map(|of| graph.input(of));
-        let levels = graph.input(TensorType::f32(&[count, 2]));
+        let of = TensorType::f32(&[count, 2]);
+        let levels = tables.add(&mut graph, of, schedule.level_rows());
         let counter = graph.input(Counter::of());
         let arenas = trainer.layout().inputs(&mut graph);
         let views = trainer.layout().views(&mut graph, &arenas)?;
-        let draw = DrawTimesteps { batch, count: count as u32, stream: streams::TIMESTEPS };
+        let draw = DrawTimesteps {
+            batch,
+            count: count as u32,
+            antithetic: false,
+            stream: streams::TIMESTEPS,
+        };
         let timesteps = graph.push(draw, &[counter])?;
         let noising = AddDrawnNoise { stream: streams::NOISE };
         let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;
         let inputs = UNetInputs { x: made[0], timesteps, labels, key: None };
-        let prediction = unet.build(&mut graph, inputs, &views)?;
+        let output = unet.build(&mut graph, inputs, &views)?;
+        let drawn = Drawn { timesteps, factors: None };
+        let noisy = Noisy { x0, noise: made[1], x: made[0], drawn };
+        let objective = Objective::new(trainer.scheduler(), &schedule);
+        let prediction = objective.prediction(&mut graph, &noisy, output)?;
+        let target = objective.target(&mut graph, &mut tables, &noisy)?;
         let mean = MeanSquaredError { reduction: Reduction::Mean };
-        let loss = graph.push(mean, &[prediction, made[1]])?;
+        let loss = graph.push(mean, &[prediction, target])?;
         graph.outputs.push(loss);
 
         let gpu = trainer.gpu();
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-        executor.write(levels, &coefficients(&schedule))?;
+        tables.write(&mut executor)?;
         Ok(Self { executor, x0, labels, counter, loss, arenas, data, batch })
     }
 

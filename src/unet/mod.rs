@@ -30,6 +30,17 @@ pub struct UNetInputs {
     pub key: Option<Value>,
 }
 
+/// A U-Net with its weights.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainedUNet<'a> {
+    /// The architecture.
+    pub unet: &'a UNet,
+    /// Where the parameters lie in the arenas.
+    pub layout: &'a ArenaLayout,
+    /// The arenas' contents; none, if only the plan is wanted.
+    pub arenas: &'a [Vec<f32>],
+}
+
 /// A U-Net of a given architecture.
 #[derive(Clone, Debug)]
 pub struct UNet {

@@ -1,5 +1,5 @@
 //! Reference cases of a folder: what is there, what a case holds, whether a result agrees.
-use super::{Outcome, Summary, models, ops, samplers, schedules};
+use super::{Outcome, Summary, bound, models, ops, samplers, schedules};
 use crate::{
     error::Error,
     gpu::{Gpu, GpuError},
@@ -224,7 +224,10 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     let results = match case.kind() {
         "conv2d" => ops::conv2d(gpu, case),
         "group_norm" => ops::group_norm(gpu, case),
+        "layer_norm" => ops::layer_norm(gpu, case),
         "silu" => ops::silu(gpu, case),
+        "gelu" => ops::gelu(gpu, case),
+        "geglu" => ops::geglu(gpu, case),
         "attention" => ops::attention(gpu, case),
         "upsample_nearest2" => ops::upsample_nearest(gpu, case),
         "avgpool2" => ops::average_pool(gpu, case),
@@ -238,6 +241,7 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "train" => return models::train(gpu, case),
         "schedule" => schedules::schedule(case),
         "timesteps" => schedules::timesteps(case),
+        "vlb" => bound::run(gpu, case),
         "ddim" | "ddpm" | "ddim_paper" => samplers::run(gpu, case),
         "ddim_inversion" => samplers::inversion(gpu, case),
         "ddim_inverse_scheduler" => samplers::inverse_scheduler(gpu, case),

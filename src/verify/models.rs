@@ -214,6 +214,7 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         ema_warmup: false,
         sum_loss: loss == "sum",
         seed: 0,
+        ..TrainingOptions::default()
     };
     // The settings' keys that a scheduler knows are the schedule's; it ignores the others.
     let scheduler = SchedulerConfig::parse(&case.settings().to_string())?;

@@ -8,9 +8,9 @@ use crate::{
     gpu::{Executor, Gpu},
     graph::Graph,
     ops::{
-        Adam, Advance, Attention, AveragePool, Constant, Conv2d, Counter, GlobalNorm, GroupNorm,
-        Linear, MeanSquaredError, Op, Reduction, Silu, TimestepEmbedding, TrainingRow,
-        UpsampleNearest,
+        Adam, Advance, Attention, AveragePool, Constant, Conv2d, Counter, Geglu, Gelu, GlobalNorm,
+        GroupNorm, LayerNorm, Linear, MeanSquaredError, Op, Reduction, Silu, TimestepEmbedding,
+        TrainingRow, UpsampleNearest,
     },
     passes,
     unet::{ArenaLayout, Initial, ParameterSpec},
@@ -71,6 +71,32 @@ pub(super) fn group_norm(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let Config { groups, eps } = case.config()?;
     let operands = [("x", Axes::Image), ("w", Axes::Same), ("b", Axes::Same)];
     differentiated(gpu, case, GroupNorm { groups, eps: eps.into() }, Axes::Image, &operands)
+}
+
+pub(super) fn layer_norm(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        eps: f64,
+    }
+    let Config { eps } = case.config()?;
+    let operands = ["x", "w", "b"].map(|name| (name, Axes::Same));
+    differentiated(gpu, case, LayerNorm { eps: eps.into() }, Axes::Same, &operands)
+}
+
+pub(super) fn gelu(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        approximate: String,
+    }
+    let Config { approximate } = case.config()?;
+    if approximate != "none" {
+        return Err(case.refuse(format!("config: approximate is none, not {approximate}")));
+    }
+    differentiated(gpu, case, Gelu, Axes::Same, &[("x", Axes::Same)])
+}
+
+pub(super) fn geglu(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    differentiated(gpu, case, Geglu, Axes::Same, &[("x", Axes::Same)])
 }
 
 pub(super) fn silu(gpu: &Gpu, case: &Case) -> Result<Results, Error> {

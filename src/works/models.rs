@@ -1,7 +1,7 @@
 //! The equations and whole steps of two U-Nets.
 use super::{PERIOD, Work};
 use crate::{
-    diffusion::{SamplingGraph, SamplingOptions, TrainedUNet, schedule::SchedulerConfig},
+    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     error::Error,
     gpu::{Executor, Gpu},
     graph::{Equation, Graph},
@@ -9,7 +9,7 @@ use crate::{
     passes,
     plan::{Plan, Target},
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, UNet, UNetConfig},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     value::{TensorType, Value},
 };
 use std::borrow::Cow;
@@ -125,9 +125,8 @@ impl Model {
 
     fn training_graph(&self, batch: usize, target: &Target) -> Result<TrainingGraph, Error> {
         let options = TrainingOptions { batch, ..TrainingOptions::default() };
-        let timesteps = SchedulerConfig::default().num_train_timesteps;
-        let layout = self.layout(target)?;
-        TrainingGraph::new(&self.unet, &layout, self.size, timesteps, &options, Given::Nothing)
+        let (layout, scheduler) = (self.layout(target)?, SchedulerConfig::default());
+        TrainingGraph::new(&self.unet, &layout, self.size, &scheduler, &options, Given::Nothing)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Training steps: forward, backward and Adam. Their result is the loss of each step so far.
 use crate::{Planned, layout, models};
 use ddim::{
+    diffusion::schedule::SchedulerConfig,
     gpu::{Executor, Gpu},
     graph::Graph,
     ops::{
@@ -41,7 +42,8 @@ fn diffusion(gpu: &Gpu, unet: &UNet, batch: usize, side: usize) -> Result<Planne
     };
     let size = [side, side];
     let given = Given::TimestepsAndNoise;
-    let step = TrainingGraph::new(unet, &layout, size, timesteps, &options, given)?;
+    let scheduler = SchedulerConfig { num_train_timesteps: timesteps, ..Default::default() };
+    let step = TrainingGraph::new(unet, &layout, size, &scheduler, &options, given)?;
     let plan = passes::compile(&step.graph, gpu.target())?;
     let notes = notes(&layout, &plan);
     let mut executor = Executor::new(gpu, plan)?;

@@ -1,4 +1,4 @@
-//! The loss of a run as a picture.
+//! Curves of a run as pictures: its losses, and the terms of the variational bound.
 use crate::failure::Failure;
 use plotters::prelude::*;
 
@@ -78,6 +78,48 @@ fn draw(
             .border_style(BLACK.mix(0.2))
             .background_style(WHITE.mix(0.85))
             .draw()?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// An SVG of the terms of the bound, `(t, bits per dimension)`.
+pub fn terms(terms: &[(f64, f64)]) -> Result<String, Failure> {
+    draw_terms(terms).map_err(|error| Failure::Drawing {
+        what: "the terms of the bound",
+        message: error.to_string(),
+    })
+}
+
+fn draw_terms(terms: &[(f64, f64)]) -> Result<String, Box<dyn std::error::Error>> {
+    // A logarithm shows them all; what vanishes lies on the lower edge.
+    const LEAST: f64 = 1e-9;
+    let finite = terms.iter().filter(|(_, bits)| bits.is_finite());
+    let visible: Vec<_> = finite.map(|&(t, bits)| (t, bits.max(LEAST))).collect();
+    let bits = || visible.iter().map(|(_, bits)| *bits);
+    let (low, high) = (bits().fold(1.0, f64::min), bits().fold(LEAST, f64::max));
+    let last = terms.last().map_or(1.0, |(t, _)| t.max(1.0));
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (860, 400)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .margin(14)
+            .x_label_area_size(42)
+            .y_label_area_size(72)
+            .build_cartesian_2d(0.0..last, (low * 0.8..high * 1.25).log_scale())?;
+        chart
+            .configure_mesh()
+            .x_desc("t")
+            .y_desc("L_t (bits per dimension)")
+            .label_style(("sans-serif", 14))
+            .axis_desc_style(("sans-serif", 15))
+            .light_line_style(WHITE.mix(0.0))
+            .bold_line_style(BLACK.mix(0.08))
+            .x_label_formatter(&|t| format!("{t:.0}"))
+            .y_label_formatter(&|bits| format!("{bits:.0e}"))
+            .draw()?;
+        chart.draw_series(LineSeries::new(visible, DARK.stroke_width(2)))?;
         area.present()?;
     }
     Ok(svg)

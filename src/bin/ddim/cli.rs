@@ -1,11 +1,18 @@
 //! Arguments, and the help that teaches them. Long: half of it is that help.
+mod evaluate;
 mod experiments;
 mod sampling;
 
+pub use evaluate::Evaluate;
 pub use experiments::Experiments;
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Method, Reconstruct, Sample, Trajectory};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ddim::{
+    diffusion::schedule::{BetaSchedule, PredictionType},
+    training::{Loss, Timesteps},
+};
+use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
 /// Diffusion U-Nets in hand-written WGSL: train, sample and check them on any Vulkan, Metal or
@@ -66,6 +73,8 @@ pub enum Command {
     Reconstruct(Reconstruct),
     /// Repeat the experiments of the DDIM paper on MNIST
     Experiments(Experiments),
+    /// Evaluate the variational bound of a model on images, in bits per dimension
+    Evaluate(Evaluate),
     /// List the adapters, with the features and limits that matter here
     Devices,
     /// Print what a model runs: graph, dispatches, FLOPs and memory
@@ -116,6 +125,7 @@ Examples:
   ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
   ddim train --data photos --size 32 --flip --out run   a folder of PNGs, cropped to their centres
   ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
+  ddim train --data mnist --out run --conditional --label-drop 0.1    classes, for guided samples
 
 Defaults follow the images. Digits: block_out_channels 32,64, learning rate 2e-3, EMA 0.99, 1,500
 steps. Up to 28x28 grey: 32,64,64, 1e-3, 0.999, 5,000. Others: 64,128,256,..., 2e-4, 0.9999, 50,000.
@@ -134,7 +144,7 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Go on with the run in --out: its data and settings, the same bits as without a break
-    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "schedule", "ema", "clip", "seed", "flip", "valid", "size"])]
+    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "schedule", "ema", "clip", "seed", "flip", "valid", "size", "prediction", "loss", "min_snr_gamma", "timesteps", "conditional", "label_drop"])]
     pub resume: bool,
     /// The U-Net: a config.json of diffusers' UNet2DModel [default: by the images]
     #[arg(long, value_name = "FILE")]
@@ -151,9 +161,29 @@ pub struct Train {
     /// Steps in which the learning rate grows to that [default: 0]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
-    /// How the noise grows over the 1,000 timesteps [default: linear]
-    #[arg(long, value_enum)]
-    pub schedule: Option<Schedule>,
+    /// How the noise grows over the 1,000 timesteps: linear, quad (scaled_linear), cosine, const,
+    /// jsd or sigmoid [default: linear]
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<BetaSchedule>,
+    /// What the network predicts: epsilon, sample (x0) or v_prediction [default: epsilon]
+    #[arg(long, value_name = "NAME", value_parser = named::<PredictionType>)]
+    pub prediction: Option<PredictionType>,
+    /// What is minimised: simple, vlb or hybrid; the last two learn the variance too, unless
+    /// --config has but one output channel for each of the images' [default: simple]
+    #[arg(long, value_name = "NAME", value_parser = named::<Loss>)]
+    pub loss: Option<Loss>,
+    /// Largest signal-to-noise ratio that counts in the simple loss (min-SNR weighting)
+    #[arg(long, value_name = "GAMMA", value_parser = positive)]
+    pub min_snr_gamma: Option<f64>,
+    /// How timesteps are drawn: uniform, antithetic or importance [default: uniform]
+    #[arg(long, value_name = "NAME", value_parser = named::<Timesteps>)]
+    pub timesteps: Option<Timesteps>,
+    /// Learn the classes of labelled images
+    #[arg(long)]
+    pub conditional: bool,
+    /// Probability that a label is dropped, so that samples can be guided [default: 0]
+    #[arg(long, value_name = "P", value_parser = below_one)]
+    pub label_drop: Option<f64>,
     /// Decay of the moving average of the weights, at most (1 + i) / (10 + i) in step i
     /// [default: by the images]
     #[arg(long, value_name = "DECAY", value_parser = below_one)]
@@ -301,12 +331,6 @@ pub struct Verify {
     pub group: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Schedule {
-    Linear,
-    Cosine,
-}
-
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
     if (1..=1 << 24).contains(&number) { Ok(number) } else { Err("not in 1 to 16777216".into()) }
@@ -315,6 +339,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
     let number = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
     if fits(number) { Ok(number) } else { Err(what.to_owned()) }
+}
+
+/// A name that serde knows.
+fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
 }
 
 fn positive(text: &str) -> Result<f64, String> {

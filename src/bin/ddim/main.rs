@@ -6,6 +6,7 @@ mod demo;
 mod devices;
 mod draw;
 mod encode;
+mod evaluate;
 mod experiments;
 mod failure;
 mod files;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Encode(arguments) => encode::encode(&cli.device, arguments),
         Command::Reconstruct(arguments) => encode::reconstruct(&cli.device, arguments),
         Command::Experiments(arguments) => experiments::run(&cli.device, arguments),
+        Command::Evaluate(arguments) => evaluate::run(&cli.device, arguments),
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
         Command::Profile(arguments) => profile::run(&cli.device, arguments),

@@ -6,13 +6,13 @@ use crate::{
     progress::thousands,
 };
 use ddim::{
-    diffusion::{SamplingGraph, SamplingOptions, TrainedUNet, schedule::SchedulerConfig},
+    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::adapters,
     graph::Graph,
     passes,
     plan::{Plan, TABLE, Target},
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, UNet, UNetConfig},
+    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
 };
 use std::io::{Write, stdout};
 
@@ -84,9 +84,8 @@ impl cli::Step {
         let batch = self.batch;
         let (what, graph) = if self.train {
             let options = TrainingOptions { batch, ..TrainingOptions::default() };
-            let (timesteps, size) = (scheduler.num_train_timesteps, [height, width]);
-            let given = Given::Nothing;
-            let step = TrainingGraph::new(&unet, &layout, size, timesteps, &options, given)?;
+            let (size, given) = ([height, width], Given::Nothing);
+            let step = TrainingGraph::new(&unet, &layout, size, &scheduler, &options, given)?;
             ("training step", step.graph)
         } else {
             let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };

@@ -14,9 +14,9 @@ use crate::{
 };
 use ddim::{
     data::Dataset,
-    diffusion::schedule::{BetaSchedule, SchedulerConfig},
+    diffusion::schedule::{SchedulerConfig, Variance},
     gpu::Gpu,
-    training::{Pipeline, Trainer, TrainingError, TrainingOptions, Validation},
+    training::{Loss, Pipeline, Trainer, TrainingError, TrainingOptions, Validation},
     unet::{UNet, UNetConfig, config::SampleSize},
 };
 use serde::{Deserialize, Serialize};
@@ -121,18 +121,28 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     };
     let data = Dataset::open(source, arguments.size)?;
     let preset = presets::of(&data);
-    let config = match &arguments.config {
-        None => preset.unet,
+    let loss = arguments.loss.unwrap_or_default();
+    let mut config = match &arguments.config {
+        None if loss == Loss::Simple => preset.unet,
+        None => UNetConfig { out_channels: 2 * preset.unet.in_channels, ..preset.unet },
         Some(file) => UNetConfig {
             sample_size: Some(SampleSize::Sides([data.height(), data.width()])),
             ..UNetConfig::read(file)?
         },
     };
+    let label_drop = arguments.label_drop.unwrap_or_default();
+    if arguments.conditional {
+        let Some(classes) = data.classes() else {
+            return Err(Failure::Usage("--conditional: the images have no labels".into()));
+        };
+        // The null label is the last one.
+        config.num_class_embeds = Some(classes + usize::from(label_drop > 0.0));
+    }
+    let learned = config.out_channels == 2 * config.in_channels;
     let scheduler = SchedulerConfig {
-        beta_schedule: match arguments.schedule.unwrap_or(cli::Schedule::Linear) {
-            cli::Schedule::Linear => BetaSchedule::Linear,
-            cli::Schedule::Cosine => BetaSchedule::Cosine,
-        },
+        prediction_type: arguments.prediction.unwrap_or_default(),
+        variance_type: if learned { Variance::LearnedRange } else { Variance::default() },
+        beta_schedule: arguments.schedule.unwrap_or_default(),
         ..SchedulerConfig::default()
     };
     let defaults = preset.options;
@@ -143,6 +153,10 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         clip: arguments.clip.map_or(defaults.clip, |norm| (norm > 0.0).then_some(norm)),
         ema_decay: arguments.ema.unwrap_or(defaults.ema_decay),
         seed: arguments.seed.unwrap_or(defaults.seed),
+        loss,
+        min_snr_gamma: arguments.min_snr_gamma,
+        timesteps: arguments.timesteps.unwrap_or_default(),
+        label_drop,
         ..defaults
     };
     let notes = Notes {

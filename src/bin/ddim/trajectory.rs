@@ -8,8 +8,8 @@ use ddim::{
         Guidance,
         schedule::{
             BetaSchedule, DdimOptions, SchedulerConfig, StepRule, Table, VariancePreserving,
-            annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table, heun_table,
-            predictor_corrector_table, probability_flow_table, schedule_levels,
+            annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table, given_timesteps,
+            heun_table, predictor_corrector_table, probability_flow_table, schedule_levels,
             variance_exploding_table,
         },
     },
@@ -46,9 +46,12 @@ impl Trajectory {
             (None, _) => STEPS.min(whole),
         };
         let spacing = self.spacing.unwrap_or(scheduler.timestep_spacing);
-        let (timesteps, rule) = match &self.timesteps {
-            Some(list) => (falling(list)?, StepRule::NextEntry),
-            None => (spacing.timesteps(whole, steps, scheduler.steps_offset)?, spacing.rule()),
+        let (timesteps, rule) = match (&self.timesteps, &self.respacing) {
+            (Some(list), _) => (given_timesteps(list, whole)?, StepRule::NextEntry),
+            (None, Some(respacing)) => (respacing.timesteps(whole)?, StepRule::NextEntry),
+            (None, None) => {
+                (spacing.timesteps(whole, steps, scheduler.steps_offset)?, spacing.rule())
+            }
         };
         let levels = || schedule_levels(&schedule, &timesteps);
         let ddim = |eta: f64, sigma_hat: bool, rule: StepRule| {
@@ -92,18 +95,6 @@ impl Trajectory {
             | Method::VeSde
             | Method::PredictorCorrector
             | Method::Langevin => false,
-        }
-    }
-}
-
-/// A list of the user's own.
-fn falling(list: &[usize]) -> Result<Vec<usize>, Failure> {
-    match list.windows(2).find(|pair| pair[0] <= pair[1]) {
-        None => Ok(list.to_vec()),
-        Some(pair) => {
-            let text =
-                format!("--timesteps: expected below {} after it, found {}", pair[0], pair[1]);
-            Err(Failure::Usage(text))
         }
     }
 }

@@ -1,67 +1,12 @@
 //! diffusers' `scheduler_config.json`.
-use std::{fmt, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DdimOptions, Output, Schedule, ScheduleError, Spacing, Table, Threshold, ddim_table, ddpm_table,
+    BetaSchedule, DdimOptions, Output, PredictionType, Schedule, ScheduleError, Spacing, Table,
+    Threshold, Variance, ddim_table, ddpm_table,
 };
-
-/// How the betas grow with the timestep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
-    /// [`Schedule::linear`].
-    #[default]
-    Linear,
-    /// [`Schedule::scaled_linear`].
-    ScaledLinear,
-    /// [`Schedule::cosine`].
-    #[serde(rename = "squaredcos_cap_v2", alias = "cosine")]
-    Cosine,
-}
-
-/// What the model predicts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PredictionType {
-    /// The noise in `x_t`.
-    #[default]
-    Epsilon,
-    /// The image.
-    #[serde(alias = "x0")]
-    Sample,
-    /// `v = sqrt(a) noise - sqrt(1 - a) x_0`: Salimans and Ho, *Progressive Distillation for Fast
-    /// Sampling of Diffusion Models* (2022).
-    #[serde(alias = "v")]
-    VPrediction,
-}
-
-impl fmt::Display for PredictionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Epsilon => "epsilon",
-            Self::Sample => "sample",
-            Self::VPrediction => "v_prediction",
-        })
-    }
-}
-
-/// The variance of DDPM's steps. diffusers' `fixed_small_log` is the small one by another route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Variance {
-    /// That of the posterior, `beta (1 - a_previous) / (1 - a)`.
-    #[default]
-    #[serde(alias = "fixed_small_log")]
-    FixedSmall,
-    /// `beta`.
-    #[serde(alias = "fixed_large_log")]
-    FixedLarge,
-    /// Between the two, as the second half of the network's channels says: Nichol and Dhariwal,
-    /// *Improved Denoising Diffusion Probabilistic Models* (2021), equation 15.
-    LearnedRange,
-}
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
 /// them. A missing key means diffusers' default, keys of other schedulers are ignored.
@@ -76,9 +21,9 @@ pub struct SchedulerConfig {
     pub diffusers_version: String,
     /// Number of timesteps of the forward process.
     pub num_train_timesteps: usize,
-    /// The first beta (not of the cosine schedule).
+    /// The first beta, where the schedule has a choice.
     pub beta_start: f64,
-    /// The last beta (not of the cosine schedule).
+    /// The last beta, where the schedule has a choice; the only one of the constant schedule.
     pub beta_end: f64,
     /// How they grow.
     pub beta_schedule: BetaSchedule,
@@ -187,9 +132,7 @@ impl SchedulerConfig {
                 let expected = format!("{count} numbers");
                 return Err(ScheduleError::value("trained_betas", expected, betas.len()));
             }
-            if let Some(beta) = betas.iter().find(|beta| !(**beta > 0.0 && **beta <= 1.0)) {
-                return Err(ScheduleError::value("trained_betas", "numbers up to 1", beta));
-            }
+            Schedule::from_betas(betas.clone())?;
         }
         if self.clip().is_some_and(|range| range.is_nan() || range <= 0.0) {
             let found = self.clip_sample_range;
@@ -214,10 +157,13 @@ impl SchedulerConfig {
         self.check()?;
         let (count, start, end) = (self.num_train_timesteps, self.beta_start, self.beta_end);
         let schedule = match (&self.trained_betas, self.beta_schedule) {
-            (Some(betas), _) => Schedule::from_betas(betas.clone()),
+            (Some(betas), _) => Schedule::from_betas(betas.clone())?,
             (None, BetaSchedule::Linear) => Schedule::linear(count, start, end),
             (None, BetaSchedule::ScaledLinear) => Schedule::scaled_linear(count, start, end),
             (None, BetaSchedule::Cosine) => Schedule::cosine(count),
+            (None, BetaSchedule::Constant) => Schedule::constant(count, end),
+            (None, BetaSchedule::Reciprocal) => Schedule::reciprocal(count),
+            (None, BetaSchedule::Sigmoid) => Schedule::sigmoid(count, start, end),
         };
         Ok(if self.rescale_betas_zero_snr { schedule.with_zero_terminal_snr() } else { schedule })
     }

@@ -3,12 +3,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ScheduleError, evenly_spaced};
+use super::{ScheduleError, evenly_spaced, kinds::by_name};
 
 /// How the timesteps of a sampling run are spread over those of training.
 ///
-/// The first three are diffusers' (its `timestep_spacing`), the other two those of the code
-/// released with Song et al., *Denoising Diffusion Implicit Models* (2021).
+/// The first three are diffusers' (its `timestep_spacing`), `uniform` and `quad` those of the code
+/// released with Song et al., *Denoising Diffusion Implicit Models* (2021), `quadratic` that of
+/// the paper. They parse from these names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spacing {
@@ -23,6 +24,11 @@ pub enum Spacing {
     Uniform,
     /// Squares of evenly spaced numbers up to 0.8 T: denser near the image.
     Quad,
+    /// Appendix D.2: `tau_i = floor(c i^2)` for i from 1 to n.
+    ///
+    /// As read here: `c = T / n^2`, so that the last is T; entries that would repeat an earlier
+    /// one, or be 0, are the least that do not, i; and the paper's timesteps 1 to T are 0 to T-1.
+    Quadratic,
 }
 
 /// To which level a step of DDIM goes.
@@ -43,6 +49,7 @@ impl fmt::Display for Spacing {
             Self::Linspace => "linspace",
             Self::Uniform => "uniform",
             Self::Quad => "quad",
+            Self::Quadratic => "quadratic",
         })
     }
 }
@@ -50,13 +57,8 @@ impl fmt::Display for Spacing {
 impl FromStr for Spacing {
     type Err = ScheduleError;
 
-    fn from_str(text: &str) -> Result<Self, ScheduleError> {
-        let all = [Self::Leading, Self::Trailing, Self::Linspace, Self::Uniform, Self::Quad];
-        let named = all.into_iter().find(|spacing| spacing.to_string() == text);
-        named.ok_or_else(|| {
-            let names = all.map(|spacing| spacing.to_string()).join(", ");
-            ScheduleError::value("spacing", format!("one of {names}"), text)
-        })
+    fn from_str(name: &str) -> Result<Self, ScheduleError> {
+        by_name("spacing", name)
     }
 }
 
@@ -65,7 +67,7 @@ impl Spacing {
     pub fn rule(self) -> StepRule {
         match self {
             Self::Leading | Self::Trailing | Self::Linspace => StepRule::Stride,
-            Self::Uniform | Self::Quad => StepRule::NextEntry,
+            Self::Uniform | Self::Quad | Self::Quadratic => StepRule::NextEntry,
         }
     }
 
@@ -92,6 +94,12 @@ impl Spacing {
             Self::Quad => evenly_spaced(0.0, (train as f64 * 0.8).sqrt(), count)
                 .map(|root| (root * root) as usize)
                 .collect(),
+            // In integers: the last is exact.
+            Self::Quadratic => {
+                let [train, count] = [train, count].map(|number| number as u128);
+                let entry = |i: u128| (train * i * i / (count * count)).max(i) - 1;
+                (1..=count).map(|i| entry(i) as usize).collect()
+            }
             Self::Trailing => return Ok(trailing(train, count)),
         };
         Ok(ascending.into_iter().rev().collect())
@@ -124,4 +132,32 @@ fn trailing(train: usize, count: usize) -> Vec<usize> {
         .map(|index| (start - index as f64 * step).round_ties_even() as usize)
         .map(|end| end.saturating_sub(1))
         .collect()
+}
+
+/// Timesteps chosen one by one, noisiest first whichever way they were given.
+///
+/// # Errors
+/// If there are none, one is not below `train`, or they neither increase nor decrease strictly;
+/// the error names the first that does not fit.
+pub fn given_timesteps(list: &[usize], train: usize) -> Result<Vec<usize>, ScheduleError> {
+    const KEY: &str = "timesteps";
+    let Some((first, last)) = list.first().zip(list.last()) else {
+        return Err(ScheduleError::value(KEY, "at least one", "none"));
+    };
+    if let Some(past) = list.iter().find(|timestep| **timestep >= train) {
+        return Err(ScheduleError::value(KEY, format!("below {train}"), past));
+    }
+    let mut descending = list.to_vec();
+    let ascends = first < last;
+    if ascends {
+        descending.reverse();
+    }
+    if let Some(pair) =
+        list.windows(2).find(|pair| pair[0] == pair[1] || ascends != (pair[0] < pair[1]))
+    {
+        let expected = if ascends { "strictly increasing" } else { "strictly decreasing" };
+        let found = format!("{} after {}", pair[1], pair[0]);
+        return Err(ScheduleError::value(KEY, expected, found));
+    }
+    Ok(descending)
 }

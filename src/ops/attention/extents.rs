@@ -98,7 +98,8 @@ impl Extents {
 
     /// What the choice between families goes by.
     pub fn class(&self, kind: Kind) -> SizeClass {
-        SizeClass { kind, rows: self.batch * self.queries, channels: self.head_size }
+        let channels = self.head_size;
+        SizeClass { kind, rows: self.batch * self.queries, channels, outputs: channels }
     }
 
     pub fn products(&self) -> u64 {

@@ -18,6 +18,7 @@ mod operands;
 pub(super) mod products;
 pub(super) mod split_k;
 mod weight_gradient;
+mod window;
 mod winograd;
 
 pub(super) use extents::Extents;

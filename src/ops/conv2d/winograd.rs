@@ -59,7 +59,7 @@ fn applies(extents: &Extents) -> bool {
     extents.kernel == [3, 3] && extents.stride == 1
 }
 
-fn params(tile: Tile, extents: &Extents, lanes: u32, operands: &Operands) -> winograd::Params {
+fn params(tile: Tile, extents: &Extents, operands: &Operands) -> winograd::Params {
     let [_, tiles_down, tiles_across] = tile.count(extents);
     let in_channels4 = extents.in_channels.div_ceil(4);
     winograd::Params {
@@ -77,7 +77,6 @@ fn params(tile: Tile, extents: &Extents, lanes: u32, operands: &Operands) -> win
         left: extents.left as u32,
         tiles_across: tiles_across as u32,
         tiles_down: tiles_down as u32,
-        panel: lanes,
         upsample: operands.upsample.into(),
         ..Default::default()
     }
@@ -101,8 +100,12 @@ pub(super) fn forward(
     // As many images at a time as their spread tiles fit a binding and, on a CPU, its caches.
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
     let bytes = |channels| tile.spread(extents, 1, channels).bytes();
-    let panels = out_channels.div_ceil(4).div_ceil(lanes as usize);
-    let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * lanes as usize]);
+    let mut product =
+        products::Product { batch: tile.places(), rows: 0, in_channels, out_channels };
+    let out_channels4 = out_channels.div_ceil(4);
+    let panel = if product.is_narrow() { out_channels4 } else { lanes as usize };
+    let panels = out_channels4.div_ceil(panel);
+    let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * panel]);
     let mut images = target.max_binding / bytes(in_channels.max(out_channels));
     if target.software {
         let cached = CACHE_BYTES.max(filters_of.bytes());
@@ -116,7 +119,8 @@ pub(super) fn forward(
     let base = winograd::Params {
         embedding_pitch4: operands.embedding_pitch4(lowering),
         embedding_first4: operands.embedding_first4 as u32,
-        ..params(tile, extents, lanes, operands)
+        panel: panel as u32,
+        ..params(tile, extents, operands)
     };
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(tile.spread(extents, images, extents.in_channels));
@@ -136,23 +140,17 @@ pub(super) fn forward(
         let input = winograd::Input { x0, x1, affine, spread: spread_x };
         let in_channels4 = base.in_channels4 as usize;
         dispatches.push(input.dispatch(params, overrides, grid(rows * in_channels4)));
-        let product = products::Product {
-            batch: tile.places(),
-            rows,
-            in_channels: extents.in_channels,
-            out_channels: extents.out_channels,
-        };
-        let mut product =
-            product.dispatch(lanes, &Operands::new(spread_x, extents.in_channels, filters, sums));
-        product.cost.flops = extents.flops() * batch as u64 / extents.batch as u64;
-        dispatches.push(product);
+        product.rows = rows;
+        let mut multiply =
+            product.dispatch(lanes, &Operands::new(spread_x, in_channels, filters, sums));
+        multiply.cost.flops = extents.flops() * batch as u64 / extents.batch as u64;
+        dispatches.push(multiply);
         let squares = batch * down.div_ceil(2) * across;
         let output = winograd::Output { products: sums, bias, embedding, residual, y, moments };
-        let out_channels4 = base.out_channels4 as usize;
         dispatches.push(output.dispatch(params, plain, grid(squares * out_channels4)));
     }
     let filtering = winograd::Filters { weight: operands.weight, spread_weight: filters };
-    let invocations = extents.in_channels * base.out_channels4 as usize;
+    let invocations = in_channels * out_channels4;
     let dispatch = filtering.dispatch(base, plain, grid(invocations));
     let packed = Packed { of: operands.weight, form: filters, dispatch };
     Some(Candidate::new(tile.name(), dispatches).with(packed))
@@ -177,7 +175,7 @@ pub(super) fn weight_gradient(
     if largest > target.max_binding {
         return None;
     }
-    let params = params(tile, extents, lanes as u32, operands);
+    let params = params(tile, extents, operands);
     let rows = tile.count(extents).iter().product::<usize>();
     let Operands { x0, x1, affine, .. } = *operands;
     let spread_x = lowering.scratch(spread_of(in_channels));

@@ -101,7 +101,8 @@ impl GroupAffine {
         // A GPU wants many invocations; on a software driver their tree costs more than the fold.
         let mut candidates = vec![Candidate::new("tree", with(fold_lanes(tiles), 1))];
         candidates.push(Candidate::new("serial", with(1, 8)));
-        let class = SizeClass { kind: Kind::NormFold, rows: batch * self.pixels, channels };
+        let rows = batch * self.pixels;
+        let class = SizeClass { kind: Kind::NormFold, rows, channels, outputs: channels };
         Ok(lowering.choose(&self.to_string(), class, candidates)?)
     }
 }

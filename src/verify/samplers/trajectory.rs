@@ -2,7 +2,7 @@
 use super::super::{cases::Case, models, trial::Axes};
 use crate::{
     diffusion::{
-        Network, SamplingGraph, SamplingOptions, TrainedUNet,
+        Network, SamplingGraph, SamplingOptions,
         closure::Elsewhere,
         schedule::{Level, Output, PredictionType, Step, Table, Weights},
     },
@@ -10,6 +10,7 @@ use crate::{
     gpu::{Executor, Gpu},
     ops::Counter,
     training::arenas_of,
+    unet::TrainedUNet,
     value::{Shape, Value},
 };
 

@@ -1,7 +1,7 @@
 //! Arguments of the commands that draw.
 use super::{at_least_one, not_negative, number};
 use clap::{Args, ValueEnum};
-use ddim::diffusion::schedule::Spacing;
+use ddim::diffusion::schedule::{Respacing, Spacing};
 use std::path::PathBuf;
 
 /// Samplers by the field's names.
@@ -47,9 +47,12 @@ pub struct Trajectory {
     /// How the steps are spread over the timesteps [default: the model's]
     #[arg(long, value_name = "NAME")]
     pub spacing: Option<Spacing>,
-    /// Timesteps of your own, falling, like 999,500,0
+    /// Timesteps of your own, like 999,500,0
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
     pub timesteps: Option<Vec<usize>>,
+    /// Timesteps as guided-diffusion writes them: ddim50, or counts of sections like 10,15,20
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["steps", "spacing", "timesteps"])]
+    pub respacing: Option<Respacing>,
 }
 
 /// Guidance by the class.

@@ -176,7 +176,7 @@ fn data_that_are_missing_are_asked_for_by_name() {
     let error = conduct(&device(), &arguments(&at), preset(), &sizes()).expect_err("no labels");
     let said = error.line();
     for words in [
-        "/data: expected t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz",
+        "/data: expected t10k-images-idx3-ubyte and its labels",
         "put MNIST's four files there",
         "train-images-idx3-ubyte.gz",
     ] {

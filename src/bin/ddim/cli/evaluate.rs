@@ -1,0 +1,61 @@
+//! Arguments of `ddim evaluate`.
+use super::at_least_one;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// Evaluate the variational bound of a model on images, in bits per dimension.
+///
+/// The bound is L_T + L_{T-1} + .. + L_0 of Ho et al. 2020, equation 5, with the discretised
+/// decoder of equation 13: how many bits a pixel's channel takes to code with this model. It is
+/// relative to the values that the data's pixels can have: 256, or 17 of the embedded digits. Every
+/// image is noised once at every timestep; its noise follows from --seed, its number and the
+/// timestep alone.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim evaluate --model out/pipeline --data digits --split test
+  ddim evaluate --model run --data mnist --split test --images 64 --out bound
+  ddim evaluate --model run --data mnist --images 16 --timesteps 50     an estimate, in minutes
+
+Writes below --out: bound.csv, a row for each term, and bound.svg, L_t against t.")]
+pub struct Evaluate {
+    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// `digits`, or a folder with MNIST's idx files or PNG pictures
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// One part of the data, where they are published in two [default: as `ddim train` takes them]
+    #[arg(long, value_enum)]
+    pub split: Option<Split>,
+    /// Only the first N images [default: all]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub images: Option<usize>,
+    /// Estimate from K timesteps, denser near the image [default: all of the model's]
+    #[arg(long, value_name = "K", value_parser = at_least_one)]
+    pub timesteps: Option<usize>,
+    /// Images at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub batch: usize,
+    /// Keys the noise
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder for the terms as a table and a picture
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    Train,
+    Test,
+}
+
+impl From<Split> for ddim::data::Split {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Train => Self::Train,
+            Split::Test => Self::Test,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! `ddim evaluate`: the variational bound of a model on images.
+use crate::{
+    chart,
+    cli::{self, Device},
+    devices::describe,
+    failure::Failure,
+    files,
+    progress::{Progress, clock, thousands},
+};
+use ddim::{
+    data::Dataset,
+    diffusion::{Bound, BoundEvaluator, BoundOptions, schedule::bound_levels},
+    training::{Pipeline, read_pipeline},
+};
+use std::{
+    io::{Write, stdout},
+    ops::ControlFlow,
+    path::Path,
+    time::Instant,
+};
+
+/// Evaluates the bound, prints its terms and writes them where they are wanted.
+pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
+    let start = Instant::now();
+    let gpu = device.open()?;
+    let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
+    let data = match arguments.split {
+        Some(split) => Dataset::open_part(&arguments.data, split.into(), None)?,
+        None => Dataset::open(&arguments.data, None)?,
+    };
+    check(&pipeline, &data, arguments)?;
+    let schedule = pipeline.scheduler.schedule()?;
+    let levels = arguments.timesteps.unwrap_or(schedule.timesteps());
+    bound_levels(schedule.timesteps(), levels)?;
+    let images = arguments.images.unwrap_or(data.len());
+    let count = images * levels;
+    let options = BoundOptions {
+        output: pipeline.scheduler.output(),
+        variance: pipeline.scheduler.variance_type,
+        half_bin: data.half_bin(),
+    };
+    let network = pipeline.network();
+    let size = [arguments.batch.min(count), data.height(), data.width()];
+    let seed = arguments.seed;
+    let mut evaluator = BoundEvaluator::new(&gpu, &network, size, &schedule, &options, seed)?;
+    if let Some(folder) = &arguments.out {
+        files::prepare_folder(folder)?;
+    }
+    let mut out = stdout();
+    writeln!(out, "{}", describe(&gpu))?;
+    let [shown, all] = [images, data.len()].map(|number| thousands(number as u64));
+    writeln!(out, "data   {}: {shown} of {all} images", data.name())?;
+
+    let mut progress = Progress::new("evaluating", 0, count as u64, "terms");
+    let bound = evaluator.evaluate(&data, images, levels, |done| {
+        match progress.update(done as u64, "") {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    })?;
+    progress.finish();
+    let bound = match bound {
+        ControlFlow::Continue(bound) => bound,
+        ControlFlow::Break(error) => return Err(error.into()),
+    };
+    let last = schedule.timesteps() - 1;
+    let divergence = format!("L_1 to L_{last}");
+    for (name, bits) in
+        [("L_T", bound.prior), (divergence.as_str(), bound.divergence()), ("L_0", bound.decoder())]
+    {
+        writeln!(out, "{name:<14} {bits:10.5} bits/dim")?;
+    }
+    let (total, error) = (bound.total(), bound.standard_error);
+    writeln!(out, "{:<14} {total:10.5} bits/dim, standard error {error:.5}", "total")?;
+    if bound.is_estimate() {
+        let all = schedule.timesteps();
+        writeln!(out, "an estimate: {levels} of {all} timesteps, each for its neighbours too")?;
+    }
+    if let Some(folder) = &arguments.out {
+        write(folder, &bound, schedule.timesteps())?;
+    }
+    let taken = clock(start.elapsed().as_secs_f64());
+    let count = thousands(count as u64);
+    writeln!(out, "{count} terms, {taken} in all")?;
+    Ok(())
+}
+
+/// Refuses images that the model does not take, and counts that there are not.
+fn check(pipeline: &Pipeline, data: &Dataset, arguments: &cli::Evaluate) -> Result<(), Failure> {
+    let config = pipeline.unet.config();
+    config.check_image(data.height(), data.width())?;
+    let refuse = |text: String| Err(Failure::Usage(text));
+    if data.channels() != config.in_channels {
+        let (expected, found) = (config.in_channels, data.channels());
+        return refuse(format!("--data: the model takes {expected} channels, found {found}"));
+    }
+    if let Some(images) = arguments.images.filter(|images| *images > data.len()) {
+        return refuse(format!("--images {images}: {} has {}", data.name(), data.len()));
+    }
+    if pipeline.unet.label_type(1).is_some() {
+        let (Some(classes), None) = (config.num_class_embeds, &config.class_embed_type) else {
+            return refuse("the model's class embedding is no table of classes".into());
+        };
+        match data.classes() {
+            None => return refuse(format!("--data: {} has no classes", data.name())),
+            Some(found) if found > classes => {
+                return refuse(format!("--data: the model has {classes} classes, found {found}"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes `bound.csv` and `bound.svg`.
+fn write(folder: &Path, bound: &Bound, timesteps: usize) -> Result<(), Failure> {
+    let mut rows = vec![
+        "timestep,stands_for,bits_per_dim,bits_per_dim_exact_cdf,x0_mse,epsilon_mse".to_owned(),
+    ];
+    for level in &bound.levels {
+        let (timestep, stands_for, mean) = (level.timestep, level.stands_for, level.mean);
+        let numbers = [mean.bits, mean.exact_bits, mean.x0_error, mean.epsilon_error];
+        let numbers = numbers.map(|number| number.to_string()).join(",");
+        rows.push(format!("{timestep},{stands_for},{numbers}"));
+    }
+    rows.push(format!("{timesteps},1,{prior},{prior},,", prior = bound.prior));
+    files::write(&folder.join("bound.csv"), rows.join("\n") + "\n")?;
+    let levels = bound.levels.iter();
+    let terms: Vec<_> = levels.map(|level| (level.timestep as f64, level.mean.bits)).collect();
+    files::write(&folder.join("bound.svg"), chart::terms(&terms)?)
+}

@@ -1,0 +1,172 @@
+//! The variational bound of a network on images, in bits per dimension.
+mod graph;
+mod terms;
+
+pub use graph::{BoundGraph, BoundNoise, BoundOptions};
+pub use terms::{Bound, BoundLevel, BoundTerm};
+
+use super::{
+    network::Network,
+    schedule::{Level, Schedule, bound_levels},
+};
+use crate::{
+    data::Dataset,
+    error::Error,
+    gpu::{Executor, Gpu},
+    ops::Counter,
+    value::{TensorType, Value},
+};
+use std::{f64::consts::LN_2, ops::ControlFlow};
+
+/// An image at a timestep.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundPair<'a> {
+    /// `[height, width, channels]`, -1 to 1.
+    pub image: &'a [f32],
+    /// The image's number, which its noise follows from.
+    pub number: u32,
+    /// The timestep.
+    pub timestep: usize,
+    /// Its class, for a network with labels.
+    pub label: u32,
+}
+
+/// Evaluates the bound in batches of a fixed size.
+pub struct BoundEvaluator {
+    executor: Executor,
+    x0: Value,
+    timesteps: Value,
+    numbers: Value,
+    labels: Option<Value>,
+    measures: Value,
+    schedule: Schedule,
+    batch: usize,
+}
+
+impl BoundEvaluator {
+    /// Prepares to evaluate `[batch, height, width]` images at a time.
+    ///
+    /// The noise of an image follows from `seed`, its number and the timestep alone, so the batch
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// As [`BoundGraph::new`] and [`BoundGraph::executor`].
+    pub fn new(
+        gpu: &Gpu,
+        network: &dyn Network,
+        size: [usize; 3],
+        schedule: &Schedule,
+        options: &BoundOptions,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let graph = BoundGraph::new(network, size, schedule.timesteps(), options, false)?;
+        let mut executor = graph.executor(gpu, schedule, options)?;
+        let BoundGraph { x0, timesteps, noise, labels, measures, .. } = graph;
+        let BoundNoise::Drawn { key, numbers } = noise else { unreachable!("no noise is given") };
+        executor.write_u32(key, &Counter { seed, ..Counter::default() }.words())?;
+        let (schedule, batch) = (schedule.clone(), size[0]);
+        Ok(Self { executor, x0, timesteps, numbers, labels, measures, schedule, batch })
+    }
+
+    /// What was asked of the device so far.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// The terms of these pairs, a batch at a time.
+    ///
+    /// # Errors
+    /// If an image has another size, a timestep is past the schedule, or the device is lost.
+    pub fn terms(&mut self, pairs: &[BoundPair<'_>]) -> Result<Vec<BoundTerm>, Error> {
+        let mut terms = Vec::with_capacity(pairs.len());
+        for pairs in pairs.chunks(self.batch) {
+            let alphas: Vec<f64> = pairs
+                .iter()
+                .map(|pair| Ok(Level::of(&self.schedule, pair.timestep)?.alpha()))
+                .collect::<Result<_, Error>>()?;
+            // The places of missing ones repeat the first.
+            let filled = || (0..self.batch).map(|place| pairs.get(place).unwrap_or(&pairs[0]));
+            let images: Vec<f32> = filled().flat_map(|pair| pair.image).copied().collect();
+            let timesteps: Vec<f32> = filled().map(|pair| pair.timestep as f32).collect();
+            let numbers: Vec<u32> = filled().map(|pair| pair.number).collect();
+            let labels: Vec<u32> = filled().map(|pair| pair.label).collect();
+            self.executor.write(self.x0, &images)?;
+            self.executor.write(self.timesteps, &timesteps)?;
+            self.executor.write_u32(self.numbers, &numbers)?;
+            if let Some(value) = self.labels {
+                self.executor.write_u32(value, &labels)?;
+            }
+            self.executor.run(1)?;
+            let measures = self.executor.read(self.measures)?;
+            let rows = measures.as_chunks::<3>().0.iter().zip(alphas);
+            terms.extend(rows.map(|(row, alpha)| BoundTerm::of(*row, alpha)));
+        }
+        Ok(terms)
+    }
+
+    /// The bound of the first `images` of `data`, one or more, at `levels` of the timesteps: all of them, or
+    /// fewer for an estimate, see [`bound_levels`]. `on_batch` hears how many of the `images *
+    /// levels` pairs are done and may break off.
+    ///
+    /// # Errors
+    /// As [`BoundEvaluator::terms`] and [`bound_levels`], or if the network takes labels and the
+    /// data have none.
+    pub fn evaluate<B>(
+        &mut self,
+        data: &Dataset,
+        images: usize,
+        levels: usize,
+        mut on_batch: impl FnMut(usize) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B, Bound>, Error> {
+        if self.labels.is_some() && data.labels().is_none() {
+            let expected = Some(TensorType::u32(&[self.batch]));
+            return Err(Error::Labels { expected, found: None });
+        }
+        let images = images.clamp(1, data.len());
+        let mut levels: Vec<BoundLevel> = bound_levels(self.schedule.timesteps(), levels)?
+            .into_iter()
+            .map(|(timestep, stands_for)| BoundLevel {
+                timestep,
+                stands_for,
+                mean: BoundTerm::default(),
+            })
+            .collect();
+        let pixels: Vec<Vec<f32>> = (0..images).map(|image| data.image(image).collect()).collect();
+        let squares = |image: &Vec<f32>| {
+            let squares = image.iter().map(|x| f64::from(*x).powi(2));
+            squares.sum::<f64>() / image.len() as f64
+        };
+        let prior = |image| self.schedule.prior_nats(squares(image)) / LN_2;
+        let priors: Vec<f64> = pixels.iter().map(prior).collect();
+        let mut totals = priors.clone();
+        let count = images * levels.len();
+        for first in (0..count).step_by(self.batch) {
+            let places = first..(first + self.batch).min(count);
+            let pairs: Vec<BoundPair<'_>> = places
+                .clone()
+                .map(|place| {
+                    let (number, level) = (place / levels.len(), place % levels.len());
+                    let label = data.labels().map_or(0, |labels| labels[number].into());
+                    let timestep = levels[level].timestep;
+                    BoundPair { image: &pixels[number], number: number as u32, timestep, label }
+                })
+                .collect();
+            let terms = self.terms(&pairs)?;
+            for (place, term) in places.clone().zip(terms) {
+                let (number, level) = (place / levels.len(), place % levels.len());
+                let level = &mut levels[level];
+                level.mean.add(term, 1.0 / images as f64);
+                totals[number] += level.stands_for as f64 * term.bits;
+            }
+            if let ControlFlow::Break(reason) = on_batch(places.end) {
+                return Ok(ControlFlow::Break(reason));
+            }
+        }
+        let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / images as f64;
+        let (prior, center) = (mean(&priors), mean(&totals));
+        let spread: f64 = totals.iter().map(|total| (total - center).powi(2)).sum();
+        let freedom = (images * images.saturating_sub(1)).max(1);
+        let standard_error = (spread / freedom as f64).sqrt();
+        Ok(ControlFlow::Continue(Bound { images, prior, levels, standard_error }))
+    }
+}

@@ -1,0 +1,86 @@
+//! The terms of the bound, for one image and in the mean over many.
+
+/// The bound's term of an image at a timestep, or the mean of some.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BoundTerm {
+    /// `L_t` above timestep 0, where it is a KL divergence, and `L_0` there: Ho et al. 2020,
+    /// equations 5 and 13; bits per dimension. The normal distribution function is approximated as
+    /// in the code released with DDPM.
+    pub bits: f64,
+    /// The same with the exact distribution function.
+    pub exact_bits: f64,
+    /// Mean squared error of the predicted image.
+    pub x0_error: f64,
+    /// Mean squared error of the predicted noise.
+    pub epsilon_error: f64,
+}
+
+impl BoundTerm {
+    /// The term of a row of measures, see [`VariationalBound`](crate::ops::VariationalBound), at a
+    /// level that leaves `alpha` of the image's variance: the errors of image and noise are the
+    /// same but for their scale.
+    pub fn of([bits, exact_bits, x0_error]: [f32; 3], alpha: f64) -> Self {
+        let x0_error = f64::from(x0_error);
+        let epsilon_error = x0_error * alpha / (1.0 - alpha);
+        Self { bits: bits.into(), exact_bits: exact_bits.into(), x0_error, epsilon_error }
+    }
+
+    pub(super) fn add(&mut self, term: Self, weight: f64) {
+        self.bits += weight * term.bits;
+        self.exact_bits += weight * term.exact_bits;
+        self.x0_error += weight * term.x0_error;
+        self.epsilon_error += weight * term.epsilon_error;
+    }
+}
+
+/// The bound's terms at a timestep, in the mean over images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BoundLevel {
+    /// The timestep.
+    pub timestep: usize,
+    /// How many timesteps it stands for, itself among them.
+    pub stands_for: usize,
+    /// The terms.
+    pub mean: BoundTerm,
+}
+
+/// The variational bound `L_T + L_{T-1} + .. + L_0` of a data set, Ho et al. 2020, equation 5, in
+/// bits per dimension, in the mean over its images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bound {
+    /// Number of images.
+    pub images: usize,
+    /// `L_T`: how far the noisiest images are from noise.
+    pub prior: f64,
+    /// From timestep 0 on.
+    pub levels: Vec<BoundLevel>,
+    /// Standard error of the total, from how the images differ; 0 for one.
+    pub standard_error: f64,
+}
+
+impl Bound {
+    /// `L_0`: what the discretised decoder leaves to be said.
+    pub fn decoder(&self) -> f64 {
+        self.sum(|timestep| timestep == 0)
+    }
+
+    /// The sum of `L_1` to `L_{T-1}`.
+    pub fn divergence(&self) -> f64 {
+        self.sum(|timestep| timestep > 0)
+    }
+
+    /// All terms together.
+    pub fn total(&self) -> f64 {
+        self.prior + self.divergence() + self.decoder()
+    }
+
+    /// Do some timesteps stand for others?
+    pub fn is_estimate(&self) -> bool {
+        self.levels.iter().any(|level| level.stands_for > 1)
+    }
+
+    fn sum(&self, wanted: impl Fn(usize) -> bool) -> f64 {
+        let levels = self.levels.iter().filter(|level| wanted(level.timestep));
+        levels.map(|level| level.stands_for as f64 * level.mean.bits).sum()
+    }
+}

@@ -1,0 +1,101 @@
+//! Dropping of class labels: Ho and Salimans 2021, *Classifier-Free Diffusion Guidance*,
+//! algorithm 1.
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError,
+    draw::example_key,
+    elementwise_cost, operands,
+    random::{Counter, check_key},
+};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    shaders::drop_labels as shader,
+    value::{ElementType, Float, TensorType, Value},
+};
+use std::fmt;
+
+/// Labels of which each gives way to `null` with this probability; operands `labels u32[batch]` and
+/// `key u32[8]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DropLabels {
+    /// Probability of the null label, in `[0, 1)`.
+    pub probability: Float,
+    /// The label that stands for none.
+    pub null: u32,
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+impl DropLabels {
+    /// A random word below this drops its label.
+    fn threshold(&self) -> u32 {
+        (self.probability.get() * 2_f64.powi(32)) as u32
+    }
+}
+
+impl fmt::Display for DropLabels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { probability, null, stream } = self;
+        write!(f, "drop_labels{{probability={probability} null={null} stream={stream}}}")
+    }
+}
+
+impl Operator for DropLabels {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [labels, key] = operands("drop_labels", inputs)?;
+        check_key("drop_labels", key, inputs)?;
+        if labels.shape.len() != 1 || labels.element != ElementType::U32 {
+            let message = format!("labels must be u32[batch], found {labels}");
+            return Err(ShapeError::new("drop_labels", message, inputs));
+        }
+        if !(0.0..1.0).contains(&self.probability.get()) {
+            let message = format!("probability must be in [0, 1), found {}", self.probability);
+            return Err(ShapeError::new("drop_labels", message, inputs));
+        }
+        Ok(vec![labels])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let counter = Counter::read(inputs[1]);
+        let kept = inputs[0].data.iter().enumerate().map(|(image, &label)| {
+            let [word, ..] = counter.random_words(0, image as u32, self.stream);
+            if word < self.threshold() { f64::from(self.null) } else { label }
+        });
+        vec![Tensor::new(inputs[0].shape, kept.collect())]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Ok(vec![None, None])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [labels, key, kept] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let of = lowering.type_of(labels);
+        let overrides = shader::Overrides::default();
+        let params = shader::Params {
+            batch: of.shape[0] as u32,
+            stream: self.stream,
+            threshold: self.threshold(),
+            null_label: self.null,
+        };
+        let grid = [(of.pitch() as u32).div_ceil(overrides.workgroup), 1, 1];
+        let kernel = shader::Forward { labels, key, kept };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(60, inputs, &inputs[..1])
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [(1, 0.5), (67, 0.1), (130, 0.9), (5, 0.0)]
+        .map(|(batch, probability)| {
+            let op = DropLabels { probability: Float::from(probability), null: 10, stream: 7 };
+            let labels = Input::below(TensorType::u32(&[batch]), 10);
+            Case::new(op, vec![labels, example_key()])
+        })
+        .into()
+}

@@ -1,0 +1,269 @@
+//! What the network is trained on: noisy images, what it has to find in them, and the loss.
+use super::options::{Loss, Timesteps, TrainingOptions};
+use crate::{
+    diffusion::{
+        schedule::{Output, PredictionType, Schedule, SchedulerConfig, Variance},
+        streams,
+    },
+    error::Error,
+    gpu::Executor,
+    graph::Graph,
+    ops::{
+        Add, AddNoise, DrawImportant, DrawTimesteps, ImageSquaredError, MeanLoss, MeanSquaredError,
+        Reduction, Scale, SliceChannels, TimestepProbabilities, VariationalBound,
+    },
+    value::{TensorType, Value},
+};
+
+/// Half of the distance between two bytes in images of -1 to 1.
+const HALF_BYTE: f64 = 1.0 / 255.0;
+
+/// Inputs of a graph that hold the same numbers in every step.
+#[derive(Clone, Debug, Default)]
+pub struct Tables(Vec<(Value, Vec<f32>)>);
+
+impl Tables {
+    /// Adds an input of this type with these numbers.
+    pub(super) fn add(&mut self, graph: &mut Graph, of: TensorType, numbers: Vec<f32>) -> Value {
+        let value = graph.input(of);
+        self.0.push((value, numbers));
+        value
+    }
+
+    /// Writes all of them.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn write(&self, executor: &mut Executor) -> Result<(), Error> {
+        self.0.iter().try_for_each(|(value, numbers)| Ok(executor.write(*value, numbers)?))
+    }
+}
+
+/// Timesteps of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drawn {
+    /// `f32[batch]`.
+    pub timesteps: Value,
+    /// What each image's loss is multiplied by, if that is not 1.
+    pub factors: Option<Value>,
+}
+
+/// A noisy batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noisy {
+    /// The images.
+    pub x0: Value,
+    /// Noise of their type.
+    pub noise: Value,
+    /// What the network sees.
+    pub x: Value,
+    /// How it was drawn.
+    pub drawn: Drawn,
+}
+
+/// The loss of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Losses {
+    /// `f32[1]`.
+    pub loss: Value,
+    /// That of each image before its factor, where it is computed image by image.
+    pub images: Option<Value>,
+}
+
+/// Builds the parts of a loss for one model and schedule.
+pub(super) struct Objective<'a> {
+    scheduler: &'a SchedulerConfig,
+    schedule: &'a Schedule,
+}
+
+impl<'a> Objective<'a> {
+    pub fn new(scheduler: &'a SchedulerConfig, schedule: &'a Schedule) -> Self {
+        Self { scheduler, schedule }
+    }
+
+    fn learned(&self) -> bool {
+        self.scheduler.variance_type == Variance::LearnedRange
+    }
+
+    /// Draws a timestep for each image; `memory` is that of importance sampling.
+    pub fn draw(
+        &self,
+        graph: &mut Graph,
+        options: &TrainingOptions,
+        key: Value,
+        memory: Option<Value>,
+    ) -> Result<Drawn, Error> {
+        let (batch, stream) = (options.batch, streams::TIMESTEPS);
+        if let Some(memory) = memory {
+            let probabilities = graph.push(TimestepProbabilities, &[memory])?;
+            let drawn = graph.push_all(DrawImportant { batch, stream }, &[key, probabilities])?;
+            return Ok(Drawn { timesteps: drawn[0], factors: Some(drawn[1]) });
+        }
+        let count = self.schedule.timesteps() as u32;
+        let antithetic = options.timesteps == Timesteps::Antithetic;
+        let draw = DrawTimesteps { batch, count, antithetic, stream };
+        Ok(Drawn { timesteps: graph.push(draw, &[key])?, factors: None })
+    }
+
+    /// The part of the network's output that says something of the image.
+    pub fn prediction(
+        &self,
+        graph: &mut Graph,
+        noisy: &Noisy,
+        output: Value,
+    ) -> Result<Value, Error> {
+        let count = graph.type_of(noisy.x0).shape.last();
+        match self.learned() {
+            true => graph.push(SliceChannels { start: 0, count }, &[output]),
+            false => Ok(output),
+        }
+    }
+
+    /// What that part has to be.
+    pub fn target(
+        &self,
+        graph: &mut Graph,
+        tables: &mut Tables,
+        noisy: &Noisy,
+    ) -> Result<Value, Error> {
+        match self.scheduler.prediction_type {
+            PredictionType::Epsilon => Ok(noisy.noise),
+            PredictionType::Sample => Ok(noisy.x0),
+            PredictionType::VPrediction => {
+                // v = sqrt(abar) noise - sqrt(1 - abar) x0: noising with the roles exchanged.
+                let mut rows = self.schedule.level_rows();
+                rows.iter_mut().skip(1).step_by(2).for_each(|deviation| *deviation = -*deviation);
+                let of = TensorType::f32(&[self.schedule.timesteps(), 2]);
+                let rows = tables.add(graph, of, rows);
+                graph.push(AddNoise, &[noisy.noise, noisy.drawn.timesteps, rows, noisy.x0])
+            }
+        }
+    }
+
+    /// The loss of an output.
+    pub fn losses(
+        &self,
+        graph: &mut Graph,
+        tables: &mut Tables,
+        options: &TrainingOptions,
+        noisy: &Noisy,
+        output: Value,
+    ) -> Result<Losses, Error> {
+        let plain = options.loss == Loss::Simple && options.min_snr_gamma.is_none();
+        if plain && noisy.drawn.factors.is_none() {
+            let reduction = reduction(options);
+            let operands =
+                [self.prediction(graph, noisy, output)?, self.target(graph, tables, noisy)?];
+            let loss = graph.push(MeanSquaredError { reduction }, &operands)?;
+            return Ok(Losses { loss, images: None });
+        }
+        let images = match options.loss {
+            Loss::Simple => self.simple(graph, tables, options, noisy, output)?,
+            Loss::Vlb => self.bound(graph, tables, noisy, output, None)?,
+            Loss::Hybrid => {
+                let simple = self.simple(graph, tables, options, noisy, output)?;
+                let bound =
+                    self.bound(graph, tables, noisy, output, Some(options.hybrid_lambda))?;
+                graph.push(Add, &[simple, bound])?
+            }
+        };
+        let operands: Vec<Value> = [images].into_iter().chain(noisy.drawn.factors).collect();
+        let loss = graph.push(MeanLoss, &operands)?;
+        Ok(Losses { loss, images: Some(images) })
+    }
+
+    /// The squared error of each image.
+    fn simple(
+        &self,
+        graph: &mut Graph,
+        tables: &mut Tables,
+        options: &TrainingOptions,
+        noisy: &Noisy,
+        output: Value,
+    ) -> Result<Value, Error> {
+        let prediction = self.prediction(graph, noisy, output)?;
+        let target = self.target(graph, tables, noisy)?;
+        let weights = self.weights(options.min_snr_gamma);
+        let weights = tables.add(graph, TensorType::f32(&[weights.len()]), weights);
+        let error = ImageSquaredError { reduction: reduction(options) };
+        graph.push(error, &[prediction, target, noisy.drawn.timesteps, weights])
+    }
+
+    /// An estimate of the bound from the term of each image; `lambda` times it beside another loss.
+    fn bound(
+        &self,
+        graph: &mut Graph,
+        tables: &mut Tables,
+        noisy: &Noisy,
+        output: Value,
+        lambda: Option<f64>,
+    ) -> Result<Value, Error> {
+        let timesteps = self.schedule.timesteps();
+        let predicted =
+            Output { prediction: self.scheduler.prediction_type, clip: None, threshold: None };
+        let rows = self.schedule.bound_rows(&predicted, self.scheduler.variance_type)?;
+        let of = TensorType::f32(&[timesteps, VariationalBound::COLUMNS]);
+        let rows = tables.add(graph, of, rows);
+        let op = VariationalBound {
+            learned: self.learned(),
+            clip: None,
+            half_bin: HALF_BYTE.into(),
+            // Whole in the bound alone; beside the simple loss it only teaches the variance.
+            frozen_mean: lambda.is_some(),
+        };
+        let Noisy { x0, x, drawn, .. } = *noisy;
+        let term = graph.push(op, &[output, x0, x, drawn.timesteps, rows])?;
+        let scale = (lambda.unwrap_or(1.0) * timesteps as f64).into();
+        graph.push(Scale { scale, shift: 0.0.into() }, &[term])
+    }
+
+    /// How much the squared error of each timestep counts.
+    fn weights(&self, min_snr_gamma: Option<f64>) -> Vec<f32> {
+        let weight = |&alpha: &f64| {
+            let Some(gamma) = min_snr_gamma else { return 1.0 };
+            let snr = alpha / (1.0 - alpha);
+            let weight = match self.scheduler.prediction_type {
+                // The limit where no signal is left, too.
+                PredictionType::Epsilon => (gamma / snr).min(1.0),
+                PredictionType::Sample => snr.min(gamma),
+                PredictionType::VPrediction => snr.min(gamma) / (snr + 1.0),
+            };
+            weight as f32
+        };
+        self.schedule.alphas_cumprod().iter().map(weight).collect()
+    }
+}
+
+fn reduction(options: &TrainingOptions) -> Reduction {
+    if options.sum_loss { Reduction::ImageSum } else { Reduction::Mean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error of epsilon is `snr` times one of the image, an error of v `snr + 1` times.
+    #[test]
+    fn every_prediction_weighs_the_error_of_the_image_alike() {
+        let weights = |prediction_type, gamma| {
+            let scheduler = SchedulerConfig { prediction_type, ..SchedulerConfig::default() };
+            let schedule = scheduler.schedule().expect("the default schedule");
+            let weights = Objective::new(&scheduler, &schedule).weights(gamma);
+            let alphas = schedule.alphas_cumprod().to_vec();
+            alphas.into_iter().map(|alpha| alpha / (1.0 - alpha)).zip(weights).collect::<Vec<_>>()
+        };
+        let types = [PredictionType::Epsilon, PredictionType::Sample, PredictionType::VPrediction];
+        for (prediction, of_image) in
+            types.into_iter().zip([(|snr| snr) as fn(f64) -> f64, |_| 1.0, |snr| snr + 1.0])
+        {
+            for (snr, weight) in weights(prediction, Some(5.0)) {
+                let (got, want) = (f64::from(weight) * of_image(snr), snr.min(5.0));
+                assert!(
+                    (got - want).abs() < 1e-6 * want,
+                    "{prediction} at {snr}: {got} for {want}"
+                );
+            }
+            assert!(weights(prediction, None).iter().all(|(_, weight)| *weight == 1.0));
+        }
+    }
+}

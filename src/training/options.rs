@@ -1,0 +1,156 @@
+//! The numbers and choices that decide a training run.
+use super::TrainingError;
+use crate::{
+    diffusion::schedule::{SchedulerConfig, Variance},
+    unet::UNetConfig,
+};
+use serde::{Deserialize, Serialize};
+
+/// What is minimised. The bound is in bits per dimension, its predicted image is not clipped, and
+/// pixels are bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// The squared error of what the network predicts: Ho et al. 2020, eq. 14.
+    #[default]
+    Simple,
+    /// The variational bound, `T` times the term of each image's timestep: an estimate of the sum
+    /// over all. Nichol and Dhariwal 2021, eq. 4.
+    Vlb,
+    /// The simple loss and `hybrid_lambda` times the bound, whose gradient reaches the learned
+    /// variance alone: Nichol and Dhariwal 2021, eq. 16. With 0.001 the term of an image counts
+    /// `T / 1000`, as in the released code.
+    Hybrid,
+}
+
+/// How the timesteps of a batch are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timesteps {
+    /// Each on its own, all alike.
+    #[default]
+    Uniform,
+    /// Half of them, and `T - 1 - t` of each: the released code of DDIM.
+    Antithetic,
+    /// By the second moment of the last ten losses of each, whose losses are weighted so that their
+    /// expectation stays the same: Nichol and Dhariwal 2021, section 3.3.
+    Importance,
+}
+
+/// Numbers that decide a training run, beside the model and its schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainingOptions {
+    /// Images of a step.
+    pub batch: usize,
+    /// Learning rate after the warm-up.
+    pub learning_rate: f64,
+    /// Steps in which it grows to that.
+    pub warmup: u32,
+    /// Adam's decays of the moments.
+    pub betas: (f64, f64),
+    /// Adam's epsilon.
+    pub epsilon: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// AdamW: the decay shrinks the parameter instead of entering the gradient.
+    pub decoupled: bool,
+    /// Largest norm of all gradients together; `None` never clips.
+    pub clip: Option<f64>,
+    /// Decay of the moving average of the weights.
+    pub ema_decay: f64,
+    /// Whether that decay is `min(ema_decay, (1 + i) / (10 + i))` in step `i`.
+    pub ema_warmup: bool,
+    /// Sum over each image instead of the mean over every element, in the simple loss.
+    pub sum_loss: bool,
+    /// What is minimised.
+    pub loss: Loss,
+    /// Weight of the bound in [`Loss::Hybrid`].
+    pub hybrid_lambda: f64,
+    /// Largest signal-to-noise ratio that counts in the simple loss; `None` counts all timesteps
+    /// alike. In terms of the image's error the weight is `min(snr, gamma)`, so it is
+    /// `min(snr, gamma) / snr` for a network that predicts epsilon and `min(snr, gamma) / (snr + 1)`
+    /// for v: Hang et al. 2023, *Efficient Diffusion Training via Min-SNR Weighting Strategy*.
+    pub min_snr_gamma: Option<f64>,
+    /// How the timesteps of a batch are drawn.
+    pub timesteps: Timesteps,
+    /// Probability that a class label gives way to the null label, the last row of the table of
+    /// classes, so that the network learns to do without: Ho and Salimans 2021.
+    pub label_drop: f64,
+    /// Seed of the weights, the order of the data, timesteps, noise and dropout.
+    pub seed: u64,
+}
+
+impl Default for TrainingOptions {
+    fn default() -> Self {
+        Self {
+            batch: 64,
+            learning_rate: 2e-4,
+            warmup: 0,
+            betas: (0.9, 0.999),
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            decoupled: false,
+            clip: Some(1.0),
+            ema_decay: 0.9999,
+            ema_warmup: true,
+            sum_loss: false,
+            loss: Loss::Simple,
+            hybrid_lambda: 1e-3,
+            min_snr_gamma: None,
+            timesteps: Timesteps::Uniform,
+            label_drop: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainingOptions {
+    /// Checks that the options are in range and suit model and schedule.
+    ///
+    /// # Errors
+    /// Names the option, what it may be and what it is.
+    pub fn check(
+        &self,
+        unet: &UNetConfig,
+        scheduler: &SchedulerConfig,
+    ) -> Result<(), TrainingError> {
+        let refuse = |option, expected: &str, found: &dyn ToString| {
+            Err(TrainingError::Option {
+                option,
+                expected: expected.into(),
+                found: found.to_string(),
+            })
+        };
+        if !(0.0..1.0).contains(&self.label_drop) {
+            return refuse("label_drop", "0 to 1, without 1", &self.label_drop);
+        }
+        let table = unet.class_embed_type.is_none() && unet.num_class_embeds > Some(1);
+        if self.label_drop > 0.0 && !table {
+            let expected = "0, for the model has no table of a class and the null label";
+            return refuse("label_drop", expected, &self.label_drop);
+        }
+        if !(self.hybrid_lambda.is_finite() && self.hybrid_lambda >= 0.0) {
+            return refuse("hybrid_lambda", "0 or above", &self.hybrid_lambda);
+        }
+        if let Some(gamma) = self.min_snr_gamma {
+            if !(gamma.is_finite() && gamma > 0.0) {
+                return refuse("min_snr_gamma", "above 0", &gamma);
+            }
+            if self.loss == Loss::Vlb {
+                return refuse("min_snr_gamma", "none, for it weights the simple loss", &gamma);
+            }
+        }
+        let learned = scheduler.variance_type == Variance::LearnedRange;
+        if self.loss == Loss::Hybrid && !learned {
+            return refuse("variance_type", "learned_range, for the hybrid loss", &"a fixed one");
+        }
+        let expected = if learned { 2 * unet.in_channels } else { unet.in_channels };
+        if unet.out_channels != expected {
+            let twice = if learned { "twice" } else { "as many as" };
+            let expected = format!("{expected}, {twice} in_channels by variance_type");
+            return refuse("out_channels", &expected, &unet.out_channels);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! The variational bound over a data set: against a closed form, whatever the batch, and from the
+//! command line.
+use std::{borrow::Cow, ops::ControlFlow};
+
+use ddim::{
+    Error,
+    data::{Dataset, Split, digits},
+    diffusion::{
+        Bound, BoundEvaluator, BoundOptions, BoundPair, BuiltNetwork, Network, NetworkInputs,
+        schedule::{Output, PredictionType, Schedule, Variance},
+    },
+    gpu::Gpu,
+    graph::Graph,
+    ops::Constant,
+    unet::{ArenaLayout, TrainedUNet},
+};
+
+#[cfg(feature = "cli")]
+mod command;
+mod support;
+mod tiny;
+
+/// Sees a grey image in everything.
+struct Grey;
+
+impl Network for Grey {
+    fn channels(&self) -> usize {
+        1
+    }
+
+    fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {
+        let of = graph.type_of(inputs.x);
+        let output = graph.push(Constant { of, number: 0.0.into() }, &[])?;
+        Ok(BuiltNetwork { output, weights: Vec::new() })
+    }
+}
+
+fn evaluate(evaluator: &mut BoundEvaluator, data: &Dataset, images: usize, levels: usize) -> Bound {
+    let mut heard = 0;
+    let bound = evaluator
+        .evaluate(data, images, levels, |done| {
+            assert!(done > heard);
+            heard = done;
+            ControlFlow::<()>::Continue(())
+        })
+        .expect("a device that is there");
+    assert_eq!(heard, images * levels);
+    match bound {
+        ControlFlow::Continue(bound) => bound,
+        ControlFlow::Break(()) => unreachable!("nobody broke off"),
+    }
+}
+
+#[test]
+fn the_divergences_of_a_grey_image_telescope() {
+    let Some(gpu) = support::gpu() else { return };
+    let data = tiny::few_digits();
+    let schedule = Schedule::linear(100, 1e-3, 0.2);
+    let options = BoundOptions {
+        output: Output { prediction: PredictionType::Sample, clip: None, threshold: None },
+        variance: Variance::FixedSmall,
+        half_bin: data.half_bin(),
+    };
+    let (images, height, width) = (7, data.height(), data.width());
+    let size = [16, height, width];
+    let mut evaluator =
+        BoundEvaluator::new(&gpu, &Grey, size, &schedule, &options, 3).expect("a small plan");
+    let bound = evaluate(&mut evaluator, &data, images, 100);
+    let squares: Vec<f64> =
+        (0..images).flat_map(|i| data.image(i)).map(|x| f64::from(x).powi(2)).collect();
+    let mean = squares.iter().sum::<f64>() / squares.len() as f64;
+    let snr = |t: usize| schedule.alphas_cumprod()[t] / (1.0 - schedule.alphas_cumprod()[t]);
+    let want = 0.5 * (snr(0) - snr(99)) * mean / std::f64::consts::LN_2;
+    // Sums of 64 terms in f32, weights rounded to f32.
+    assert!((bound.divergence() / want - 1.0).abs() < 1e-5, "{} for {want}", bound.divergence());
+    let prior = schedule.prior_nats(mean) / std::f64::consts::LN_2;
+    assert!((bound.prior / prior - 1.0).abs() < 1e-9);
+    assert!(!bound.is_estimate() && bound.standard_error > 0.0);
+    for level in &bound.levels {
+        assert!((level.mean.x0_error / mean - 1.0).abs() < 1e-5, "{level:?}");
+        let epsilon = mean * snr(level.timestep);
+        assert!((level.mean.epsilon_error / epsilon - 1.0).abs() < 1e-5, "{level:?}");
+    }
+    // Black pixels are far from grey: their mass is the least that counts, 1e-12.
+    let most = 12.0 * 10.0_f64.log2();
+    assert!(bound.decoder() > 0.0 && bound.decoder() <= most * 1.0001, "{}", bound.decoder());
+
+    // Where the terms change little from one timestep to the next, few of them tell the sum.
+    let estimate = evaluate(&mut evaluator, &data, images, 40);
+    assert!(estimate.is_estimate());
+    assert_eq!(estimate.decoder(), bound.decoder());
+    assert!((estimate.divergence() / bound.divergence() - 1.0).abs() < 0.1, "{estimate:?}");
+}
+
+/// The bound of three digits by a U-Net that nobody trained.
+fn untrained(gpu: &Gpu, batch: usize, seed: u64, levels: usize) -> Bound {
+    let unet = tiny::unet(None);
+    let layout = ArenaLayout::new(unet.parameters().expect("some"), 1 << 27);
+    let arenas = layout.fill(|spec| Cow::Owned(spec.initialise(1)));
+    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
+    let data = digits();
+    let options = BoundOptions {
+        output: Output { clip: Some(1.0), ..Output::default() },
+        variance: Variance::FixedLarge,
+        half_bin: data.half_bin(),
+    };
+    let schedule = Schedule::linear(1000, 1e-4, 0.02);
+    let mut evaluator =
+        BoundEvaluator::new(gpu, &network, [batch, 8, 8], &schedule, &options, seed)
+            .expect("a small plan");
+    evaluate(&mut evaluator, &data, 3, levels)
+}
+
+#[test]
+fn terms_do_not_depend_on_the_batch() {
+    let Some(gpu) = support::gpu() else { return };
+    let whole = untrained(&gpu, 15, 1, 5);
+    assert_eq!(whole.levels.len(), 5);
+    for level in &whole.levels {
+        let numbers = [level.mean.bits, level.mean.exact_bits, level.mean.x0_error];
+        assert!(numbers.iter().all(|number| number.is_finite() && *number > 0.0), "{level:?}");
+    }
+    assert_eq!(untrained(&gpu, 1, 1, 5), whole, "one at a time");
+    assert_eq!(untrained(&gpu, 4, 1, 5), whole, "four at a time");
+    assert_ne!(untrained(&gpu, 15, 2, 5), whole, "another seed");
+    // The noise of a timestep is the same whichever others are evaluated.
+    let fewer = untrained(&gpu, 15, 1, 2);
+    assert_eq!(fewer.levels[0], whole.levels[0]);
+}
+
+#[test]
+fn the_model_predicts_what_the_case_of_its_labels_says() {
+    let Some(gpu) = support::gpu() else { return };
+    let unet = tiny::unet(Some(10));
+    let layout = ArenaLayout::new(unet.parameters().expect("some"), 1 << 27);
+    let arenas = layout.fill(|spec| Cow::Owned(spec.initialise(1)));
+    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
+    let (schedule, data) = (Schedule::linear(1000, 1e-4, 0.02), digits());
+    let options = BoundOptions {
+        output: Output::default(),
+        variance: Variance::FixedSmall,
+        half_bin: data.half_bin(),
+    };
+    let mut evaluator = BoundEvaluator::new(&gpu, &network, [2, 8, 8], &schedule, &options, 1)
+        .expect("a small plan");
+    let image: Vec<f32> = data.image(0).collect();
+    let pair = |label| BoundPair { image: &image, number: 0, timestep: 50, label };
+    let terms = evaluator.terms(&[pair(0), pair(9), pair(0)]).expect("terms");
+    assert_eq!(terms[0], terms[2]);
+    assert_ne!(terms[0], terms[1]);
+
+    let unlabelled =
+        Dataset::from_pixels("made up", [8, 8, 1], vec![3; 64], None).expect("an image");
+    let refused = evaluator.evaluate(&unlabelled, 1, 2, |_| ControlFlow::<()>::Continue(()));
+    assert!(matches!(refused, Err(Error::Labels { found: None, .. })));
+    let past = evaluator.terms(&[BoundPair { timestep: 1000, ..pair(0) }]).expect_err("past");
+    assert!(past.to_string().contains("timestep: expected below 1000, found 1000"), "{past}");
+    let stopped = evaluator.evaluate(&data, 4, 2, ControlFlow::Break).expect("a first batch");
+    assert_eq!(stopped, ControlFlow::Break(2));
+}
+
+#[test]
+fn parts_of_the_digits() {
+    let open = |split| Dataset::open_part("digits".as_ref(), split, None).expect("embedded");
+    let (train, test) = (open(Split::Train), open(Split::Test));
+    assert_eq!((train.len(), test.len()), (1500, 297));
+    let nowhere = tempfile::tempdir().expect("a folder");
+    let refused = Dataset::open_part(nowhere.path(), Split::Test, None).expect_err("empty");
+    assert!(refused.to_string().contains("t10k-images-idx3-ubyte"), "{refused}");
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_prints_and_writes_the_terms() {
+    use command::{fails, folder, succeeds};
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = folder();
+    tiny::pipeline(&at.path().join("model"));
+    const LINE: &str = "evaluate --model {}/model --data digits --split test --images 2";
+    let line = format!("{LINE} --timesteps 6 --batch 5 --seed 4 --out {{}}/bound");
+    let said = succeeds(&line, at.path());
+    let number = |name: &str| -> f64 {
+        let line = said.lines().find(|line| line.starts_with(name)).expect("the term's line");
+        let words = line[name.len()..].split_whitespace().collect::<Vec<_>>();
+        assert_eq!(words[1].trim_end_matches(','), "bits/dim", "{line}");
+        words[0].parse().expect("a number")
+    };
+    let sum = number("L_T ") + number("L_1 to L_999") + number("L_0");
+    // Four numbers of five decimals.
+    assert!((sum - number("total")).abs() < 2.5e-5, "{said}");
+    assert!(said.contains("2 of 297 images"), "{said}");
+    assert!(said.contains("an estimate: 6 of 1000 timesteps"), "{said}");
+    let table = std::fs::read_to_string(at.path().join("bound/bound.csv")).expect("a table");
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 1 + 6 + 1, "{table}");
+    assert!(rows[1].starts_with("0,1,") && rows[7].starts_with("1000,1,"), "{table}");
+    let picture = std::fs::read_to_string(at.path().join("bound/bound.svg")).expect("a picture");
+    assert!(picture.starts_with("<svg") && picture.contains("L_t"));
+
+    // A run of its own with another batch says the same to the last digit.
+    let again = succeeds(&line.replace("--batch 5", "--batch 12"), at.path());
+    let terms = |said: &str| -> Vec<String> {
+        said.lines().filter(|line| line.contains("bits/dim")).map(str::to_owned).collect()
+    };
+    assert_eq!(terms(&again), terms(&said));
+
+    fails(&format!("{LINE} --timesteps 1"), at.path(), &["timesteps: expected 2 to 1000", "1"]);
+    fails(&format!("{LINE} --timesteps 1001"), at.path(), &["2 to 1000", "1001"]);
+    fails(&LINE.replace("--images 2", "--images 298"), at.path(), &["--images 298", "297"]);
+    fails(&LINE.replace("digits", "{}/model"), at.path(), &["t10k-images-idx3-ubyte"]);
+    fails(&LINE.replace("/model", "/nothing"), at.path(), &["nothing"]);
+}
