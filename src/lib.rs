@@ -27,7 +27,7 @@
 //! | 3 | [`passes`] | graph to graph to plan |
 //! | 4 | [`gpu`]; [`unet`], [`weights`], [`data`], [`diffusion::schedule`] | silicon; models and tensors |
 //! | 5 | [`diffusion`], [`training`] | both together |
-//! | 6 | [`verify`], [`works`], the command `ddim`, examples, benches, tests | |
+//! | 6 | [`verify`], [`works`], [`classifier`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions
 //!
@@ -64,6 +64,7 @@
 //! [`gpu::Executor`] runs the plan there. `examples/` trains a model, differentiates a
 //! convolution on a caller's device, and adds an operation of its own.
 
+pub mod classifier;
 pub mod data;
 pub mod diffusion;
 pub mod error;

@@ -1,7 +1,7 @@
-//! The Frechet distance between two sets of images, over their pixels and exact.
+//! The Frechet distance between two sets of images, over their pixels or other features, and exact.
 use super::{DataError, Dataset};
 
-/// Mean and covariance of a set of images, pixels between 0 and 1.
+/// Mean and covariance of a set of vectors: images with pixels between 0 and 1, or features.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     mean: Vec<f64>,
@@ -15,23 +15,31 @@ impl Moments {
     /// # Errors
     /// If there are fewer than two images, or not a whole number of them.
     pub fn of_images(images: &[f32], dimensions: usize) -> Result<Self, DataError> {
-        let count = images.len().checked_div(dimensions).unwrap_or(0);
-        if count < 2 || count * dimensions != images.len() {
-            let expected = format!("two or more images of {dimensions} numbers");
-            return Err(DataError::value("images for a distance", expected, images.len()));
-        }
         let unit = |number: &f32| (f64::from(*number) / 2.0 + 0.5).clamp(0.0, 1.0);
-        let mut pixels: Vec<f64> = images.iter().map(unit).collect();
+        Self::of_vectors(images.iter().map(unit).collect(), dimensions)
+    }
+
+    /// The moments of vectors with `dimensions` numbers each, one after the other. The covariance
+    /// is the unbiased one.
+    ///
+    /// # Errors
+    /// If there are fewer than two vectors, or not a whole number of them.
+    pub fn of_vectors(mut vectors: Vec<f64>, dimensions: usize) -> Result<Self, DataError> {
+        let count = vectors.len().checked_div(dimensions).unwrap_or(0);
+        if count < 2 || count * dimensions != vectors.len() {
+            let expected = format!("two or more of {dimensions} numbers");
+            return Err(DataError::value("vectors for a distance", expected, vectors.len()));
+        }
         let mut mean = vec![0.0; dimensions];
-        for image in pixels.chunks_exact(dimensions) {
-            mean.iter_mut().zip(image).for_each(|(sum, pixel)| *sum += pixel);
+        for vector in vectors.chunks_exact(dimensions) {
+            mean.iter_mut().zip(vector).for_each(|(sum, number)| *sum += number);
         }
         mean.iter_mut().for_each(|sum| *sum /= count as f64);
         let mut covariance = Matrix::zeros(dimensions);
-        for image in pixels.chunks_exact_mut(dimensions) {
-            image.iter_mut().zip(&mean).for_each(|(pixel, mean)| *pixel -= mean);
-            for (row, left) in covariance.elements.chunks_exact_mut(dimensions).zip(&*image) {
-                row.iter_mut().zip(&*image).for_each(|(sum, right)| *sum += left * right);
+        for vector in vectors.chunks_exact_mut(dimensions) {
+            vector.iter_mut().zip(&mean).for_each(|(number, mean)| *number -= mean);
+            for (row, left) in covariance.elements.chunks_exact_mut(dimensions).zip(&*vector) {
+                row.iter_mut().zip(&*vector).for_each(|(sum, right)| *sum += left * right);
             }
         }
         covariance.elements.iter_mut().for_each(|sum| *sum /= (count - 1) as f64);
@@ -51,9 +59,9 @@ impl Moments {
     /// eigenvalues of the symmetric `sqrt(C1) C2 sqrt(C1)`.
     ///
     /// # Panics
-    /// If the images have not the same size.
+    /// If the vectors have not the same length.
     pub fn distance(&self, other: &Self) -> f64 {
-        assert_eq!(self.mean.len(), other.mean.len(), "images of one size");
+        assert_eq!(self.mean.len(), other.mean.len(), "vectors of one length");
         let means: f64 = self.mean.iter().zip(&other.mean).map(|(a, b)| (a - b).powi(2)).sum();
         let root = self.covariance.root();
         let product = root.times(&other.covariance).times(&root);

@@ -63,6 +63,19 @@ pub enum DataError {
         /// What was looked for.
         expected: &'static str,
     },
+    /// A folder in which a part of MNIST is missing.
+    #[error(
+        "{}: expected {images} and its labels: put MNIST's four files there, packed or not \
+         (train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, \
+         t10k-labels-idx1-ubyte.gz)",
+        path.display()
+    )]
+    Mnist {
+        /// The folder.
+        path: PathBuf,
+        /// The images that are missing, or have no labels.
+        images: &'static str,
+    },
     /// A number out of its range.
     #[error("{what}: expected {expected}, found {found}")]
     Value {
@@ -174,6 +187,19 @@ impl Dataset {
             Some(size) => self.resized(size),
             None => Ok(self),
         }
+    }
+
+    /// Opens the training part and the test part of a folder with MNIST's four idx files, packed
+    /// or not.
+    ///
+    /// # Errors
+    /// If a file is missing (the message names all four) or damaged, or without labels.
+    pub fn open_mnist(folder: &Path) -> Result<(Self, Self), DataError> {
+        let part = |split| match idx::open_part(folder, split)? {
+            Some(dataset) if dataset.labels.is_some() => Ok(dataset),
+            _ => Err(DataError::Mnist { path: folder.into(), images: idx::images(split) }),
+        };
+        Ok((part(Split::Train)?, part(Split::Test)?))
     }
 
     #[cfg(not(feature = "cli"))]

@@ -203,6 +203,7 @@ pub mod row;
 pub mod sampling_step;
 pub mod scale;
 pub mod silu;
+pub mod softmax_cross_entropy;
 pub mod sum_rows;
 pub mod variational_bound;
 
@@ -242,6 +243,7 @@ operations! {
     sampling_step::{SamplingStep};
     scale::{Scale};
     silu::{Silu, SiluBackward};
+    softmax_cross_entropy::{SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward};
     sum_rows::{SumRows};
     variational_bound::{VariationalBound, VariationalBoundBackward};
 }

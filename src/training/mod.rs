@@ -2,6 +2,7 @@
 mod arenas;
 mod checkpoint;
 mod objective;
+mod optimizer;
 mod options;
 mod step;
 mod trainer;
@@ -10,6 +11,7 @@ mod validation;
 pub use arenas::{arenas_of, parameters_of};
 pub use checkpoint::{Pipeline, Settings, read_pipeline, write_pipeline};
 pub use objective::Tables;
+pub(crate) use optimizer::RunState;
 pub use options::{Loss, Timesteps, TrainingOptions};
 pub use step::{Given, TrainingGraph};
 pub use trainer::{Metrics, Trainer};

@@ -1,17 +1,14 @@
 //! A training step as a graph: algorithm 1 of Ho et al. 2020, with clipping, Adam and EMA.
 use super::{
     objective::{Drawn, Noisy, Objective, Tables},
+    optimizer::RunState,
     options::{Timesteps, TrainingOptions},
 };
 use crate::{
     diffusion::{schedule::SchedulerConfig, streams},
     error::Error,
     graph::Graph,
-    ops::{
-        Adam, AddDrawnNoise, AddNoise, Advance, Constant, Counter, DropLabels, GlobalNorm, Record,
-        Remember, TimestepProbabilities, TrainingRow,
-    },
-    passes,
+    ops::{AddDrawnNoise, AddNoise, DropLabels, Remember, TimestepProbabilities},
     unet::{ArenaLayout, UNet, UNetInputs},
     value::{TensorType, Value},
 };
@@ -40,7 +37,7 @@ pub struct TrainingGraph {
     pub coefficients: Value,
     /// What the caller writes once.
     pub tables: Tables,
-    /// Seed and step: a [`Counter`].
+    /// Seed and step: a [`Counter`](crate::ops::Counter).
     pub counter: Value,
     /// `f32[capacity, 4]`: loss, gradient norm, clip factor, good, a row a step.
     pub history: Value,
@@ -80,25 +77,15 @@ impl TrainingGraph {
         let labels = unet.label_type(batch).map(|of| graph.input(of));
         let levels = TensorType::f32(&[timesteps, 2]);
         let coefficients = tables.add(&mut graph, levels, schedule.level_rows());
-        let counter = graph.input(Counter::of());
-        let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
-        let state = [(); 4].map(|()| layout.inputs(&mut graph));
+        let run = RunState::inputs(&mut graph, layout);
         let given = (given == Given::TimestepsAndNoise)
             .then(|| (graph.input(TensorType::f32(&[batch])), graph.input(image)));
         // Timesteps of the caller's are not drawn.
         let memory = (given.is_none() && options.timesteps == Timesteps::Importance)
             .then(|| graph.input(TimestepProbabilities::memory(timesteps)));
 
-        let row = TrainingRow {
-            learning_rate: options.learning_rate.into(),
-            warmup: options.warmup,
-            beta1: options.betas.0.into(),
-            beta2: options.betas.1.into(),
-            ema_decay: options.ema_decay.into(),
-            ema_warmup: options.ema_warmup,
-        };
-        let began = graph.push_all(row, &[counter])?;
-        let [key, row] = began[..] else { unreachable!("a training row has two outputs") };
+        let begun = run.begin(&mut graph, options)?;
+        let key = begun.key;
 
         // x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
         let (drawn, x, noise) = match given {
@@ -121,50 +108,19 @@ impl TrainingGraph {
             }
             _ => labels,
         };
-        let views = layout.views(&mut graph, &state[0])?;
+        let views = layout.views(&mut graph, &run.state[0])?;
         let inputs = UNetInputs { x, timesteps: drawn.timesteps, labels: seen, key: Some(key) };
         let output = unet.build(&mut graph, inputs, &views)?;
         let noisy = Noisy { x0, noise, x, drawn };
         let losses = objective.losses(&mut graph, &mut tables, options, &noisy, output)?;
         let loss = losses.loss;
 
-        let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
-        let seed = graph.push(one, &[])?;
-        let wrt: Vec<Value> =
-            layout.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
-        let gradients = passes::gradient(&mut graph, loss, seed, &wrt)?;
-        graph.enter("optimizer");
-        let gradients = layout.pack(&mut graph, &gradients)?;
-        let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
-        let mut operands = vec![loss, key];
-        operands.extend(&gradients);
-        let norm = graph.push(norm, &operands)?;
-        let adam = Adam {
-            beta1: options.betas.0.into(),
-            beta2: options.betas.1.into(),
-            epsilon: options.epsilon.into(),
-            weight_decay: options.weight_decay.into(),
-            decoupled: options.decoupled,
-            ema: true,
-        };
-        for (arena, &gradient) in gradients.iter().enumerate() {
-            let own = [0, 1, 2, 3].map(|part: usize| state[part][arena]);
-            let mut operands = vec![row, norm, gradient];
-            operands.extend(own);
-            let next = graph.push_all(adam, &operands)?;
-            for (state, next) in own.into_iter().zip(next) {
-                graph.update(state, next);
-            }
-        }
+        let norm = run.end(&mut graph, layout, &views, options, begun, loss)?;
         if let (Some(memory), Some(images)) = (memory, losses.images) {
             let next = graph.push(Remember, &[memory, drawn.timesteps, images, norm])?;
             graph.update(memory, next);
         }
-        let recorded = graph.push(Record, &[history, key, loss, norm])?;
-        graph.update(history, recorded);
-        let advanced = graph.push(Advance { guarded: true }, &[counter, key, norm])?;
-        graph.update(counter, advanced);
-        graph.leave();
+        let RunState { counter, history, state } = run;
         Ok(Self {
             graph,
             x0,

@@ -1,8 +1,10 @@
 //! Arguments, and the help that teaches them. Long: half of it is that help.
 mod evaluate;
+mod experiments;
 mod sampling;
 
 pub use evaluate::Evaluate;
+pub use experiments::Experiments;
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Method, Reconstruct, Sample, Trajectory};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -69,6 +71,8 @@ pub enum Command {
     Encode(Encode),
     /// Encode images and draw them again, and measure what is lost
     Reconstruct(Reconstruct),
+    /// Repeat the experiments of the DDIM paper on MNIST
+    Experiments(Experiments),
     /// Evaluate the variational bound of a model on images, in bits per dimension
     Evaluate(Evaluate),
     /// List the adapters, with the features and limits that matter here

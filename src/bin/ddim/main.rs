@@ -7,6 +7,7 @@ mod devices;
 mod draw;
 mod encode;
 mod evaluate;
+mod experiments;
 mod failure;
 mod files;
 mod fit;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Interpolate(arguments) => encode::interpolate(&cli.device, arguments),
         Command::Encode(arguments) => encode::encode(&cli.device, arguments),
         Command::Reconstruct(arguments) => encode::reconstruct(&cli.device, arguments),
+        Command::Experiments(arguments) => experiments::run(&cli.device, arguments),
         Command::Evaluate(arguments) => evaluate::run(&cli.device, arguments),
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),

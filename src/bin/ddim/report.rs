@@ -7,6 +7,9 @@ use serde::Serialize;
 /// The page with holes like `{{samples}}`.
 const TEMPLATE: &str = include_str!("report.html");
 
+/// What pages look like.
+const STYLE: &str = include_str!("style.css");
+
 /// Frechet distances in pixel space, to the real digits.
 #[derive(Serialize)]
 pub struct Distances {
@@ -109,9 +112,13 @@ pub fn page(numbers: &Numbers, pictures: &Pictures) -> String {
         ("denoising", data_uri("image/png", &pictures.denoising)),
         ("loss", data_uri("image/svg+xml", pictures.loss.as_bytes())),
     ];
-    holes.iter().fold(TEMPLATE.to_owned(), |page, (name, value)| {
-        page.replace(&format!("{{{{{name}}}}}"), value)
-    })
+    fill(TEMPLATE, &holes)
+}
+
+/// The page with its holes filled, and that of the style.
+pub fn fill(template: &str, holes: &[(&str, String)]) -> String {
+    let styled = template.replace("{{style}}", STYLE);
+    holes.iter().fold(styled, |page, (name, value)| page.replace(&format!("{{{{{name}}}}}"), value))
 }
 
 /// A distance as a bar, on a logarithmic scale from 0.03 to 30.
@@ -123,10 +130,12 @@ fn bar((name, distance): (&'static str, f64)) -> String {
     )
 }
 
-fn data_uri(kind: &str, bytes: &[u8]) -> String {
+/// A picture inside the page.
+pub fn data_uri(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
 }
 
-fn escape(text: &str) -> String {
+/// Text that is no markup.
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

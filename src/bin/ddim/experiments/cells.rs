@@ -1,0 +1,188 @@
+//! What is measured: cells of the paper's tables, and pictures.
+use serde::Serialize;
+use std::fmt;
+
+/// How much noise the sampler adds: a row of table 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noise {
+    /// That share of DDPM's, equation 16.
+    Eta(f64),
+    /// sigma-hat, appendix D.3: more than DDPM's posterior has.
+    SigmaHat,
+}
+
+impl Noise {
+    /// The rows of table 1.
+    pub const ALL: [Self; 5] =
+        [Self::Eta(0.0), Self::Eta(0.2), Self::Eta(0.5), Self::Eta(1.0), Self::SigmaHat];
+}
+
+impl fmt::Display for Noise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Eta(eta) => write!(f, "eta {eta}"),
+            Self::SigmaHat => f.write_str("sigma-hat"),
+        }
+    }
+}
+
+/// A picture of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// Samples.
+    Samples,
+    /// The same x_T with fewer and more steps.
+    Consistency,
+    /// Between two x_T.
+    Interpolation,
+    /// The same x_T with more and more noise added on the way.
+    Eta,
+    /// Real images, encoded and drawn again.
+    Reconstruction,
+}
+
+impl Show {
+    /// All of them, in the order of the page.
+    pub const ALL: [Self; 5] =
+        [Self::Samples, Self::Consistency, Self::Interpolation, Self::Eta, Self::Reconstruction];
+
+    /// Its file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Samples => "samples.png",
+            Self::Consistency => "consistency.png",
+            Self::Interpolation => "interpolation.png",
+            Self::Eta => "eta.png",
+            Self::Reconstruction => "reconstruction.png",
+        }
+    }
+}
+
+/// How many images and steps; part of the settings that a folder is bound to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sizes {
+    /// Columns of table 1: steps and images.
+    pub distances: Vec<(usize, usize)>,
+    /// Columns of table 2.
+    pub reconstructions: Vec<usize>,
+    /// Images of each of its cells.
+    pub reconstructed: usize,
+    /// Steps and images of what the classifier judges.
+    pub judged: (usize, usize),
+    /// Steps of the picture of consistency.
+    pub consistency: Vec<usize>,
+    /// Steps of the other pictures.
+    pub shown_steps: usize,
+    /// Training steps of the classifier.
+    pub classifier_steps: u64,
+}
+
+impl Sizes {
+    /// Those of the paper, with fewer images: 2.5 hours on two CPU cores.
+    pub fn of_the_paper() -> Self {
+        Self {
+            distances: vec![(10, 1024), (20, 1024), (50, 1024), (100, 1024), (1000, 256)],
+            reconstructions: vec![10, 20, 50, 100, 200, 500, 1000],
+            reconstructed: 64,
+            judged: (20, 256),
+            consistency: vec![10, 20, 50, 100],
+            shown_steps: 50,
+            classifier_steps: 940,
+        }
+    }
+}
+
+/// A piece of work that is done whole or not at all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell {
+    /// Table 1.
+    Distance { noise: Noise, steps: usize, images: usize },
+    /// Table 2.
+    Reconstruction { steps: usize, images: usize },
+    /// What the classifier says of samples.
+    Judgement { steps: usize, images: usize },
+    /// A picture, whose longest run has so many steps, and of so much work.
+    Picture { show: Show, steps: usize, work: usize },
+}
+
+/// The experiments by their names in the CSV.
+pub const DISTANCE: &str = "distance";
+pub const RECONSTRUCTION: &str = "reconstruction";
+pub const JUDGEMENT: &str = "judgement";
+
+/// Settings of rows of the CSV that belong to no noise.
+pub const ENCODED: &str = "encoded and decoded";
+pub const SURE: &str = "over 0.9 sure";
+
+/// The setting of a class's share.
+pub fn class(number: usize) -> String {
+    format!("class {number}")
+}
+
+impl Cell {
+    /// All cells of at most `limit` steps, the quickest first.
+    pub fn all(sizes: &Sizes, limit: usize) -> Vec<Self> {
+        let mut cells = Vec::new();
+        for &(steps, images) in &sizes.distances {
+            cells.extend(Noise::ALL.map(|noise| Self::Distance { noise, steps, images }));
+        }
+        let images = sizes.reconstructed;
+        cells.extend(
+            sizes.reconstructions.iter().map(|&steps| Self::Reconstruction { steps, images }),
+        );
+        let (steps, images) = sizes.judged;
+        cells.push(Self::Judgement { steps, images });
+        cells.extend(Show::ALL.map(|show| {
+            let (steps, work) = show.work(sizes);
+            Self::Picture { show, steps, work }
+        }));
+        cells.retain(|cell| cell.steps() <= limit);
+        cells.sort_by_key(Self::work);
+        cells
+    }
+
+    /// Steps of its longest run.
+    pub fn steps(&self) -> usize {
+        match *self {
+            Self::Distance { steps, .. }
+            | Self::Reconstruction { steps, .. }
+            | Self::Judgement { steps, .. }
+            | Self::Picture { steps, .. } => steps,
+        }
+    }
+
+    /// Sampling steps of all its images together.
+    pub fn work(&self) -> usize {
+        match *self {
+            Self::Distance { steps, images, .. } | Self::Judgement { steps, images } => {
+                steps * images
+            }
+            Self::Reconstruction { steps, images } => 2 * steps * images,
+            Self::Picture { work, .. } => work,
+        }
+    }
+
+    /// Experiment and settings of the rows that it writes to the CSV.
+    pub fn rows(&self, classes: usize) -> (&'static str, Vec<String>) {
+        match self {
+            Self::Distance { noise, .. } => (DISTANCE, vec![noise.to_string()]),
+            Self::Reconstruction { .. } => (RECONSTRUCTION, vec![ENCODED.into()]),
+            Self::Judgement { .. } => {
+                let shares = (0..classes).map(class);
+                (JUDGEMENT, [SURE.to_owned()].into_iter().chain(shares).collect())
+            }
+            Self::Picture { .. } => ("picture", Vec::new()),
+        }
+    }
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Distance { noise, steps, .. } => write!(f, "{DISTANCE}, {noise}, S = {steps}"),
+            Self::Reconstruction { steps, .. } => write!(f, "{RECONSTRUCTION}, S = {steps}"),
+            Self::Judgement { steps, .. } => write!(f, "{JUDGEMENT}, S = {steps}"),
+            Self::Picture { show, .. } => f.write_str(show.file()),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The model that the experiments are about: trained here, or taken.
+use crate::{
+    cli,
+    failure::Failure,
+    fit::{self, History},
+    presets::Preset,
+    progress::{Progress, clock, thousands},
+};
+use ddim::{
+    data::Dataset,
+    diffusion::schedule::SchedulerConfig,
+    gpu::Gpu,
+    training::{Pipeline, Trainer, TrainingOptions, read_pipeline},
+    unet::UNet,
+};
+use flate2::Crc;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use std::{
+    fs,
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+    time::Instant,
+};
+
+/// Steps between checkpoints: a break loses at most so many.
+const SAVE_EVERY: u64 = 100;
+
+/// What a checkpoint keeps beside the library's settings; `ddim train` keeps the steps too.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Story {
+    /// Steps that the model was trained.
+    pub steps: Option<u64>,
+    /// How long that took.
+    pub seconds: Option<f64>,
+}
+
+/// Where the model comes from.
+pub enum Source {
+    /// A pipeline folder of the user's.
+    Taken(PathBuf),
+    /// Trained into a folder.
+    Trained { folder: PathBuf, preset: Box<Preset>, seed: u64 },
+}
+
+impl Source {
+    /// What the arguments say; `preset` is trained where they name no model.
+    pub fn new(arguments: &cli::Experiments, preset: Preset) -> Self {
+        match &arguments.model {
+            Some(folder) => Self::Taken(folder.clone()),
+            None => {
+                let steps = arguments.train_steps.unwrap_or(preset.steps);
+                let folder = arguments.out.join("model");
+                let preset = Box::new(Preset { steps, ..preset });
+                Self::Trained { folder, preset, seed: arguments.seed }
+            }
+        }
+    }
+
+    /// What results depend on, for the settings of the folder.
+    pub fn identity(&self) -> Result<Json, Failure> {
+        match self {
+            Self::Taken(folder) => {
+                let file = folder.join("unet/diffusion_pytorch_model.safetensors");
+                let bytes = fs::read(&file).map_err(|error| Failure::file(&file, error))?;
+                let mut crc = Crc::new();
+                crc.update(&bytes);
+                Ok(json!({"weights": format!("{} bytes, CRC {:08x}", bytes.len(), crc.sum())}))
+            }
+            Self::Trained { preset, seed, .. } => {
+                let options = Self::options(preset, *seed);
+                let channels = &preset.unet.block_out_channels;
+                Ok(json!({"steps": preset.steps, "channels": channels, "options": options}))
+            }
+        }
+    }
+
+    fn options(preset: &Preset, seed: u64) -> TrainingOptions {
+        TrainingOptions { seed, ..preset.options.clone() }
+    }
+
+    /// The model, trained as far as it was not yet, and its story.
+    pub fn open(&self, gpu: &Gpu, data: &Dataset) -> Result<(Pipeline, Story), Failure> {
+        let folder = match self {
+            Self::Taken(folder) => folder,
+            Self::Trained { folder, preset, seed } => {
+                let done = story(folder)?.and_then(|story| story.steps);
+                if done.is_none_or(|done| done < u64::from(preset.steps)) {
+                    train(gpu, data, folder, preset, *seed)?;
+                }
+                folder
+            }
+        };
+        let pipeline = read_pipeline(folder, gpu.target().max_binding)?;
+        let (height, width, channels) = (data.height(), data.width(), data.channels());
+        let config = pipeline.unet.config();
+        config.check_image(height, width)?;
+        if config.in_channels != channels {
+            let text = format!(
+                "the model takes images of {} channels, the data have {channels}",
+                config.in_channels
+            );
+            return Err(Failure::file(folder, text));
+        }
+        Ok((pipeline, story(folder)?.unwrap_or_default()))
+    }
+
+    /// The chart of the training's losses, if there is one.
+    pub fn losses(&self) -> Option<String> {
+        let (Self::Taken(folder) | Self::Trained { folder, .. }) = self;
+        fs::read_to_string(folder.join("training/loss.svg")).ok()
+    }
+}
+
+/// What is known of the training of the model in a folder.
+fn story(folder: &Path) -> Result<Option<Story>, Failure> {
+    let path = folder.join("training/settings.json");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+    let settings: Json =
+        serde_json::from_str(&text).map_err(|error| Failure::file(&path, error))?;
+    let notes = settings["notes"].clone();
+    if notes.is_null() {
+        return Ok(None);
+    }
+    serde_json::from_value(notes).map(Some).map_err(|error| Failure::file(&path, error))
+}
+
+/// Trains, or goes on with, the model in `folder`.
+fn train(
+    gpu: &Gpu,
+    data: &Dataset,
+    folder: &Path,
+    preset: &Preset,
+    seed: u64,
+) -> Result<(), Failure> {
+    let began = story(folder)?;
+    let mut trainer = match began {
+        Some(_) => Trainer::resume(gpu, folder)?.0,
+        None => {
+            let size = [data.height(), data.width()];
+            let options = Source::options(preset, seed);
+            let unet = UNet::new(preset.unet.clone())?;
+            Trainer::new(gpu, unet, SchedulerConfig::default(), size, options)?
+        }
+    };
+    let mut history = History::read(&folder.join("training"), trainer.steps());
+    let mut seconds = began.and_then(|story| story.seconds).unwrap_or(0.0);
+    let total = u64::from(preset.steps);
+    let never = AtomicBool::new(false);
+    let mut progress = Progress::new("training", trainer.steps(), total, "steps");
+    while trainer.steps() < total {
+        let start = Instant::now();
+        let until = (trainer.steps() / SAVE_EVERY * SAVE_EVERY + SAVE_EVERY).min(total);
+        fit::train(&mut trainer, data, (until, false), &mut history, &mut progress, &never)?;
+        seconds += start.elapsed().as_secs_f64();
+        let story = Story { steps: Some(until), seconds: Some(seconds) };
+        trainer.save(folder, serde_json::to_value(story).expect("numbers are JSON"))?;
+        history.save(&folder.join("training"))?;
+    }
+    progress.finish();
+    let loss = history.recent().unwrap_or(f32::NAN);
+    let (steps, taken) = (thousands(total), clock(seconds));
+    writeln!(stdout(), "trained {steps} steps in {taken}, loss {loss:.4}")?;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! What is already done: rows of a CSV, and the settings that they were made with.
+use crate::{failure::Failure, files};
+use serde_json::Value as Json;
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+const HEADER: &str = "experiment,setting,steps,value,images,seconds";
+
+/// A measured number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Which experiment.
+    pub experiment: String,
+    /// Which of its settings.
+    pub setting: String,
+    /// Sampling steps.
+    pub steps: usize,
+    /// The number.
+    pub value: f64,
+    /// Images that it was measured on.
+    pub images: usize,
+    /// Time on the device.
+    pub seconds: f64,
+}
+
+impl Row {
+    fn parse(line: &str) -> Option<Self> {
+        let columns: Vec<&str> = line.split(',').collect();
+        let [experiment, setting, steps, value, images, seconds] = columns[..] else { return None };
+        Some(Self {
+            experiment: experiment.into(),
+            setting: setting.into(),
+            steps: steps.parse().ok()?,
+            value: value.parse().ok()?,
+            images: images.parse().ok()?,
+            seconds: seconds.parse().ok()?,
+        })
+    }
+
+    fn line(&self) -> String {
+        let Self { experiment, setting, steps, value, images, seconds } = self;
+        format!("{experiment},{setting},{steps},{value},{images},{seconds:.3}\n")
+    }
+}
+
+/// The rows of `results.csv`.
+pub struct Record {
+    path: PathBuf,
+    rows: Vec<Row>,
+}
+
+impl Record {
+    /// Opens the file, or begins it. A last line without an end, which a break may leave, is taken
+    /// away.
+    pub fn open(path: PathBuf) -> Result<Self, Failure> {
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Failure::file(path, error)),
+        };
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut lines = whole.lines();
+        let header = lines.next().unwrap_or(HEADER);
+        if header != HEADER {
+            let text = format!("expected {HEADER:?}, found {header:?}");
+            return Err(Failure::file(path, text));
+        }
+        let mut rows = Vec::new();
+        for (number, line) in lines.enumerate() {
+            let Some(row) = Row::parse(line) else {
+                let text = format!("line {}: expected {HEADER}, found {line:?}", number + 2);
+                return Err(Failure::file(path, text));
+            };
+            rows.push(row);
+        }
+        let record = Self { path, rows };
+        let lines: String = record.rows.iter().map(Row::line).collect();
+        files::write(&record.path, format!("{HEADER}\n{lines}"))?;
+        Ok(record)
+    }
+
+    /// The row of this experiment, setting and number of steps.
+    pub fn find(&self, experiment: &str, setting: &str, steps: usize) -> Option<&Row> {
+        let fits = |row: &&Row| {
+            row.experiment == experiment && row.setting == setting && row.steps == steps
+        };
+        self.rows.iter().find(fits)
+    }
+
+    /// The rows of an experiment.
+    pub fn of<'a>(&'a self, experiment: &'a str) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| row.experiment == experiment)
+    }
+
+    /// Appends the rows of one cell, at once; those that a break left there stay.
+    pub fn append(&mut self, mut rows: Vec<Row>) -> Result<(), Failure> {
+        rows.retain(|row| self.find(&row.experiment, &row.setting, row.steps).is_none());
+        let lines: String = rows.iter().map(Row::line).collect();
+        let failed = |error| Failure::file(&self.path, error);
+        let mut file = OpenOptions::new().append(true).open(&self.path).map_err(failed)?;
+        file.write_all(lines.as_bytes()).and_then(|()| file.sync_data()).map_err(failed)?;
+        self.rows.extend(rows);
+        Ok(())
+    }
+}
+
+/// Binds a folder to these settings: writes them, or refuses if others are there.
+pub fn bind(path: &Path, settings: &Json) -> Result<(), Failure> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return files::write(path, format!("{settings:#}\n"));
+        }
+        Err(error) => return Err(Failure::file(path, error)),
+    };
+    let found: Json = serde_json::from_str(&text).map_err(|error| Failure::file(path, error))?;
+    let keys = settings.as_object().into_iter().flatten();
+    let different: Vec<String> = keys
+        .filter(|(key, value)| found.get(key) != Some(value))
+        .map(|(key, value)| {
+            let was = found.get(key).unwrap_or(&Json::Null);
+            format!("{key} is {value}, there it was {was}")
+        })
+        .collect();
+    if different.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "the results there were made with other settings ({}): repeat those, or choose another \
+         folder for --out",
+        different.join("; ")
+    );
+    Err(Failure::file(path, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(steps: usize) -> Row {
+        let (experiment, setting) = ("distance".into(), "eta 0.2".into());
+        Row { experiment, setting, steps, value: 0.1 + 0.2, images: 8, seconds: 1.5 }
+    }
+
+    #[test]
+    fn rows_outlive_a_break_in_the_middle_of_a_line() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("results.csv");
+        let mut record = Record::open(path.clone()).expect("a new file");
+        record.append(vec![row(10), row(20)]).expect("room");
+        let mut text = fs::read_to_string(&path).expect("the file");
+        text += "distance,eta 0.2,50,0.";
+        fs::write(&path, text).expect("room");
+        let mut record = Record::open(path.clone()).expect("what is whole");
+        assert_eq!(record.rows, [row(10), row(20)]);
+        record.append(vec![row(50)]).expect("room");
+        let record = Record::open(path.clone()).expect("the file");
+        assert_eq!(record.find("distance", "eta 0.2", 50), Some(&row(50)));
+        assert_eq!(record.find("distance", "eta 0", 50), None);
+
+        fs::write(&path, format!("{HEADER}\ndistance,eta 0,ten,1,2,3\n")).expect("room");
+        let error = Record::open(path).err().expect("ten is no number").to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_is_bound_to_its_settings() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("settings.json");
+        let settings = |seed: u64| serde_json::json!({"data": "mnist", "seed": seed});
+        bind(&path, &settings(1)).expect("a new folder");
+        bind(&path, &settings(1)).expect("the same settings");
+        let error = bind(&path, &settings(2)).expect_err("another seed").to_string();
+        assert!(error.contains("seed is 2, there it was 1") && !error.contains("mnist"), "{error}");
+    }
+}

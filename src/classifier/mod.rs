@@ -1,0 +1,158 @@
+//! A small convolutional classifier: what says of drawn images how real they are.
+//!
+//! Its 64 features stand in for those of the Inception network in a Frechet distance, for images
+//! that Inception never saw: handwritten digits.
+mod network;
+mod training;
+
+pub use network::Network;
+
+use crate::{
+    data::Dataset,
+    error::Error,
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    passes,
+    training::{TrainingError, arenas_of, parameters_of},
+    unet::ArenaLayout,
+    value::{TensorType, Value},
+    weights::{Parameters, Storage},
+};
+use std::path::Path;
+
+/// Images that are looked at together.
+const BATCH: usize = 128;
+
+/// A trained classifier on a device.
+pub struct Classifier {
+    network: Network,
+    layout: ArenaLayout,
+    weights: Vec<Vec<f32>>,
+    executor: Executor,
+    x: Value,
+    features: Value,
+    logits: Value,
+}
+
+impl Classifier {
+    fn new(gpu: &Gpu, network: Network, weights: Vec<Vec<f32>>) -> Result<Self, Error> {
+        let layout = ArenaLayout::new(network.parameters(), gpu.target().max_binding);
+        let [height, width, channels] = network.size;
+        let mut graph = Graph::new();
+        let x = graph.input(TensorType::f32(&[BATCH, height, width, channels]));
+        let arenas = layout.inputs(&mut graph);
+        let views = layout.views(&mut graph, &arenas)?;
+        let [features, logits] = network.build(&mut graph, &views, x)?;
+        graph.outputs = vec![features, logits];
+        let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+        for (&arena, contents) in arenas.iter().zip(&weights) {
+            executor.write(arena, contents)?;
+        }
+        Ok(Self { network, layout, weights, executor, x, features, logits })
+    }
+
+    /// Reads the classifier that [`Classifier::save`] wrote.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is of another network.
+    pub fn load(gpu: &Gpu, network: Network, path: &Path) -> Result<Self, Error> {
+        let layout = ArenaLayout::new(network.parameters(), gpu.target().max_binding);
+        let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
+        let weights = arenas_of(&layout, &Parameters::read(path, expected)?)?;
+        Self::new(gpu, network, weights)
+    }
+
+    /// Writes the weights as safetensors, with PyTorch's order of axes.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        Ok(parameters_of(&self.layout, &self.weights).write(path, Storage::F32)?)
+    }
+
+    /// What it tells apart.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// Features of `images [count, height, width, channels]`, -1 to 1 (what lies outside is
+    /// clipped, as in a picture): `[count, 64]`.
+    ///
+    /// # Errors
+    /// If the numbers are no whole images, or the device is lost.
+    pub fn features(&mut self, images: &[f32]) -> Result<Vec<f32>, Error> {
+        self.look(images, self.features)
+    }
+
+    /// The probability of each class for `images` as in [`Classifier::features`]:
+    /// `[count, classes]`.
+    ///
+    /// # Errors
+    /// As [`Classifier::features`].
+    pub fn probabilities(&mut self, images: &[f32]) -> Result<Vec<f32>, Error> {
+        let mut logits = self.look(images, self.logits)?;
+        for row in logits.chunks_exact_mut(self.network.classes) {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let powers = row.iter().map(|logit| f64::from(logit - largest).exp());
+            let sum: f64 = powers.sum();
+            for logit in row {
+                *logit = (f64::from(*logit - largest).exp() / sum) as f32;
+            }
+        }
+        Ok(logits)
+    }
+
+    /// The share of a data set's images whose most probable class is their label.
+    ///
+    /// # Errors
+    /// If the data do not fit the network, or the device is lost.
+    pub fn accuracy(&mut self, data: &Dataset) -> Result<f64, Error> {
+        let labels = self.network.labels(data)?;
+        let probabilities = self.probabilities(&data.images())?;
+        let rows = probabilities.chunks_exact(self.network.classes);
+        let right =
+            rows.zip(labels).filter(|(row, label)| likeliest(row).0 == usize::from(**label));
+        Ok(right.count() as f64 / labels.len() as f64)
+    }
+
+    fn look(&mut self, images: &[f32], at: Value) -> Result<Vec<f32>, Error> {
+        let elements: usize = self.network.size.iter().product();
+        if !images.len().is_multiple_of(elements) {
+            let expected = format!("{:?}", self.network.size);
+            let found = format!("{} numbers, which are no whole images", images.len());
+            return Err(TrainingError::Images { expected, found }.into());
+        }
+        let mut rows = Vec::new();
+        for some in images.chunks(BATCH * elements) {
+            let mut batch: Vec<f32> = some.iter().map(|x| x.clamp(-1.0, 1.0)).collect();
+            batch.resize(BATCH * elements, 0.0);
+            self.executor.write(self.x, &batch)?;
+            self.executor.run(1)?;
+            let found = self.executor.read(at)?;
+            rows.extend(&found[..some.len() / elements * (found.len() / BATCH)]);
+        }
+        Ok(rows)
+    }
+}
+
+/// The class of the largest of an image's probabilities, and that probability.
+pub fn likeliest(probabilities: &[f32]) -> (usize, f32) {
+    let classes = probabilities.iter().copied().enumerate();
+    classes.fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
+}
+
+impl Network {
+    /// The labels of a data set, if its images and classes are this network's.
+    fn labels<'a>(&self, data: &'a Dataset) -> Result<&'a [u8], TrainingError> {
+        let found = [data.height(), data.width(), data.channels()];
+        if found != self.size {
+            let (expected, found) = (format!("{:?}", self.size), format!("{found:?}"));
+            return Err(TrainingError::Images { expected, found });
+        }
+        let fits = |classes: &usize| *classes <= self.classes;
+        match (data.labels(), data.classes().filter(fits)) {
+            (Some(labels), Some(_)) => Ok(labels),
+            _ => Err(TrainingError::Classes { expected: self.classes, found: data.classes() }),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What every training step has around its loss: it begins with the counter and ends with the
+//! gradient, clipping, Adam, the moving average, and the record.
+use super::{options::TrainingOptions, step::TrainingGraph};
+use crate::{
+    error::Error,
+    graph::Graph,
+    ops::{Adam, Advance, Constant, Counter, GlobalNorm, Record, TrainingRow},
+    passes,
+    unet::{ArenaLayout, Views},
+    value::{TensorType, Value},
+};
+
+/// The state of a run, as inputs of its step.
+#[derive(Clone, Debug)]
+pub(crate) struct RunState {
+    /// Seed and step: a [`Counter`].
+    pub counter: Value,
+    /// `f32[capacity, 4]`: loss, gradient norm, clip factor, good, a row a step.
+    pub history: Value,
+    /// Parameters, first moments, second moments, moving averages.
+    pub state: [Vec<Value>; 4],
+}
+
+/// What the beginning of a step reads off the counter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    /// The counter's copy.
+    pub key: Value,
+    /// Rates of this step.
+    row: Value,
+}
+
+impl RunState {
+    /// Adds the inputs.
+    pub fn inputs(graph: &mut Graph, layout: &ArenaLayout) -> Self {
+        let counter = graph.input(Counter::of());
+        let history = graph.input(TensorType::f32(&[TrainingGraph::HISTORY, 4]));
+        let state = [(); 4].map(|()| layout.inputs(graph));
+        Self { counter, history, state }
+    }
+
+    /// Begins a step.
+    pub fn begin(&self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
+        let row = TrainingRow {
+            learning_rate: options.learning_rate.into(),
+            warmup: options.warmup,
+            beta1: options.betas.0.into(),
+            beta2: options.betas.1.into(),
+            ema_decay: options.ema_decay.into(),
+            ema_warmup: options.ema_warmup,
+        };
+        let began = graph.push_all(row, &[self.counter])?;
+        let [key, row] = began[..] else { unreachable!("a training row has two outputs") };
+        Ok(Begun { key, row })
+    }
+
+    /// Ends a step that computed `loss` from the parameters in `views`; returns what the norm's
+    /// kernel found of loss and gradient.
+    pub fn end(
+        &self,
+        graph: &mut Graph,
+        layout: &ArenaLayout,
+        views: &Views,
+        options: &TrainingOptions,
+        Begun { key, row }: Begun,
+        loss: Value,
+    ) -> Result<Value, Error> {
+        let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
+        let seed = graph.push(one, &[])?;
+        let wrt: Vec<Value> =
+            layout.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
+        let gradients = passes::gradient(graph, loss, seed, &wrt)?;
+        graph.enter("optimizer");
+        let gradients = layout.pack(graph, &gradients)?;
+        let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
+        let mut operands = vec![loss, key];
+        operands.extend(&gradients);
+        let norm = graph.push(norm, &operands)?;
+        let adam = Adam {
+            beta1: options.betas.0.into(),
+            beta2: options.betas.1.into(),
+            epsilon: options.epsilon.into(),
+            weight_decay: options.weight_decay.into(),
+            decoupled: options.decoupled,
+            ema: true,
+        };
+        for (arena, &gradient) in gradients.iter().enumerate() {
+            let own = [0, 1, 2, 3].map(|part: usize| self.state[part][arena]);
+            let mut operands = vec![row, norm, gradient];
+            operands.extend(own);
+            let next = graph.push_all(adam, &operands)?;
+            for (state, next) in own.into_iter().zip(next) {
+                graph.update(state, next);
+            }
+        }
+        let recorded = graph.push(Record, &[self.history, key, loss, norm])?;
+        graph.update(self.history, recorded);
+        let advanced = graph.push(Advance { guarded: true }, &[self.counter, key, norm])?;
+        graph.update(self.counter, advanced);
+        graph.leave();
+        Ok(norm)
+    }
+}
