@@ -57,25 +57,34 @@ impl Laboratory<'_> {
     }
 
     /// What the network's output is; as in the paper, nothing is clipped.
-    fn output(&self) -> Output {
+    fn unclipped(&self) -> Output {
         Output { clip: None, threshold: None, ..self.pipeline.scheduler.output() }
     }
 
-    /// The run with this noise.
-    pub fn sampling(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
+    /// The run with this noise of the paper's tables.
+    fn sampling(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
+        self.along(noise, steps, &self.unclipped())
+    }
+
+    /// The run with this noise as `ddim sample` takes it: clipped, if the model's scheduler says so.
+    pub fn drawing(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
+        self.along(noise, steps, &self.pipeline.scheduler.output())
+    }
+
+    fn along(&self, noise: Noise, steps: usize, output: &Output) -> Result<Table, Failure> {
         let options = match noise {
             Noise::Eta(eta) => DdimOptions { eta, ..DdimOptions::default() },
             Noise::SigmaHat => DdimOptions { eta: 1.0, sigma_hat: true, ..DdimOptions::default() },
         };
         let schedule = self.pipeline.scheduler.schedule()?;
-        Ok(ddim_table(&schedule, &self.timesteps(steps)?, &self.output(), &options)?)
+        Ok(ddim_table(&schedule, &self.timesteps(steps)?, output, &options)?)
     }
 
     /// The run from image to noise.
-    pub fn encoding(&self, steps: usize) -> Result<Table, Failure> {
+    fn encoding(&self, steps: usize) -> Result<Table, Failure> {
         let schedule = self.pipeline.scheduler.schedule()?;
         let (timesteps, rule) = (self.timesteps(steps)?, EncodeRule::Leaving);
-        Ok(encode_table(&schedule, &timesteps, &self.output(), rule, 1.0)?)
+        Ok(encode_table(&schedule, &timesteps, &self.unclipped(), rule, 1.0)?)
     }
 
     /// `count` images from noise, or from `start`, and the seconds on the device.
@@ -169,7 +178,7 @@ impl Laboratory<'_> {
                 (vec![error_per_dimension(&real, &again)], images.min(self.test.len()), seconds)
             }
             Cell::Judgement { steps, images } => {
-                let table = self.sampling(Noise::Eta(0.0), steps)?;
+                let table = self.drawing(Noise::Eta(0.0), steps)?;
                 let (drawn, seconds) = self.draw(&table, images, None)?;
                 (self.judge(&drawn)?, images, seconds)
             }

@@ -88,7 +88,7 @@ impl Page<'_> {
             ("line", said),
             ("times", times),
             ("shown", sizes.shown_steps.to_string()),
-            ("judged", format!("{} in {} steps", sizes.judged.1, sizes.judged.0)),
+            ("judged", format!("{} samples in {}", sizes.judged.1, sizes.judged.0)),
             ("judgement", self.judgement(record)),
             ("consistency_steps", steps.join(", ")),
             ("losses", losses),

@@ -41,7 +41,7 @@ impl Show {
     pub fn draw(self, laboratory: &mut Laboratory) -> Result<Vec<u8>, Failure> {
         let steps = laboratory.sizes.shown_steps;
         let shape @ [height, width, channels] = laboratory.shape();
-        let still = laboratory.sampling(Noise::Eta(0.0), steps)?;
+        let still = laboratory.drawing(Noise::Eta(0.0), steps)?;
         let mut across = COLUMNS;
         let mut images = Vec::new();
         match self {
@@ -51,7 +51,7 @@ impl Show {
             }
             Self::Consistency => {
                 for &steps in &laboratory.sizes.consistency {
-                    let table = laboratory.sampling(Noise::Eta(0.0), steps)?;
+                    let table = laboratory.drawing(Noise::Eta(0.0), steps)?;
                     images.extend(laboratory.draw(&table, COLUMNS, None)?.0);
                 }
             }
@@ -69,7 +69,7 @@ impl Show {
             }
             Self::Eta => {
                 for eta in ETAS {
-                    let table = laboratory.sampling(Noise::Eta(eta), steps)?;
+                    let table = laboratory.drawing(Noise::Eta(eta), steps)?;
                     images.extend(laboratory.draw(&table, COLUMNS, None)?.0);
                 }
             }
