@@ -115,6 +115,27 @@ pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error>
     Ok(Pipeline { unet, scheduler, layout, arenas })
 }
 
+/// The steps that the model in `folder` was trained, if [`Trainer::save`] wrote it.
+///
+/// # Errors
+/// If the state is there and damaged.
+pub fn steps_trained(folder: &Path) -> Result<Option<u64>, Error> {
+    let path = folder.join("training/state.safetensors");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let step = read_tensors(&path)?.into_iter().find(|stored| stored.name == "step");
+    Ok(step.and_then(|stored| joined(&stored.numbers.into_f32())))
+}
+
+/// A count from its two halves.
+fn joined(halves: &[f32]) -> Option<u64> {
+    match *halves {
+        [high, low] => Some((high as u64) << 16 | low as u64),
+        _ => None,
+    }
+}
+
 impl Trainer {
     /// Waits, then writes the run to `folder`: the pipeline with the averaged weights, and
     /// `training/` with raw weights, moments and settings. Every file is written beside and
@@ -213,11 +234,8 @@ impl Trainer {
                 None => return Err(refuse(format!("{MEMORY} is missing"))),
             }
         }
-        let step = match found.remove("step").map(|(_, data)| data).as_deref() {
-            Some(&[high, low]) => (high as u64) << 16 | low as u64,
-            _ => return Err(refuse("step is missing".into())),
-        };
-        trainer.resume_at(step)?;
+        let step = found.remove("step").and_then(|(_, halves)| joined(&halves));
+        trainer.resume_at(step.ok_or_else(|| refuse("step is missing".into()))?)?;
         Ok((trainer, settings))
     }
 }

@@ -9,7 +9,7 @@ mod trainer;
 mod validation;
 
 pub use arenas::{arenas_of, parameters_of};
-pub use checkpoint::{Pipeline, Settings, read_pipeline, write_pipeline};
+pub use checkpoint::{Pipeline, Settings, read_pipeline, steps_trained, write_pipeline};
 pub use objective::Tables;
 pub(crate) use optimizer::RunState;
 pub use options::{Loss, Timesteps, TrainingOptions};

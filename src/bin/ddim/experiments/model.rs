@@ -10,7 +10,7 @@ use ddim::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
-    training::{Pipeline, Trainer, TrainingOptions, read_pipeline},
+    training::{Pipeline, Trainer, TrainingOptions, read_pipeline, steps_trained},
     unet::UNet,
 };
 use flate2::Crc;
@@ -27,14 +27,20 @@ use std::{
 /// Steps between checkpoints: a break loses at most so many.
 const SAVE_EVERY: u64 = 100;
 
-/// What a checkpoint keeps beside the library's settings; `ddim train` keeps the steps too.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+/// What is known of a model's training.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Story {
-    /// Steps that the model was trained.
+    /// Steps that it was trained.
     pub steps: Option<u64>,
     /// How long that took.
     pub seconds: Option<f64>,
+}
+
+/// What a checkpoint keeps beside the library's settings.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Notes {
+    seconds: Option<f64>,
 }
 
 /// Where the model comes from.
@@ -86,8 +92,7 @@ impl Source {
         let folder = match self {
             Self::Taken(folder) => folder,
             Self::Trained { folder, preset, seed } => {
-                let done = story(folder)?.and_then(|story| story.steps);
-                if done.is_none_or(|done| done < u64::from(preset.steps)) {
+                if story(folder)?.steps.is_none_or(|done| done < u64::from(preset.steps)) {
                     train(gpu, data, folder, preset, *seed)?;
                 }
                 folder
@@ -104,7 +109,7 @@ impl Source {
             );
             return Err(Failure::file(folder, text));
         }
-        Ok((pipeline, story(folder)?.unwrap_or_default()))
+        Ok((pipeline, story(folder)?))
     }
 
     /// The chart of the training's losses, if there is one.
@@ -115,16 +120,20 @@ impl Source {
 }
 
 /// What is known of the training of the model in a folder.
-fn story(folder: &Path) -> Result<Option<Story>, Failure> {
+fn story(folder: &Path) -> Result<Story, Failure> {
+    let Some(steps) = steps_trained(folder)? else { return Ok(Story::default()) };
     let path = folder.join("training/settings.json");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+    let text = fs::read_to_string(&path).map_err(|error| Failure::file(&path, error))?;
     let settings: Json =
         serde_json::from_str(&text).map_err(|error| Failure::file(&path, error))?;
-    let notes = settings["notes"].clone();
-    if notes.is_null() {
-        return Ok(None);
-    }
-    serde_json::from_value(notes).map(Some).map_err(|error| Failure::file(&path, error))
+    let notes = settings.get("notes").filter(|notes| !notes.is_null());
+    let notes: Notes = match notes {
+        None => Notes::default(),
+        Some(notes) => {
+            serde_json::from_value(notes.clone()).map_err(|error| Failure::file(&path, error))?
+        }
+    };
+    Ok(Story { steps: Some(steps), seconds: notes.seconds })
 }
 
 /// Trains, or goes on with, the model in `folder`.
@@ -136,7 +145,7 @@ fn train(
     seed: u64,
 ) -> Result<(), Failure> {
     let began = story(folder)?;
-    let mut trainer = match began {
+    let mut trainer = match began.steps {
         Some(_) => Trainer::resume(gpu, folder)?.0,
         None => {
             let size = [data.height(), data.width()];
@@ -146,7 +155,7 @@ fn train(
         }
     };
     let mut history = History::read(&folder.join("training"), trainer.steps());
-    let mut seconds = began.and_then(|story| story.seconds).unwrap_or(0.0);
+    let mut seconds = began.seconds.unwrap_or(0.0);
     let total = u64::from(preset.steps);
     let never = AtomicBool::new(false);
     let mut progress = Progress::new("training", trainer.steps(), total, "steps");
@@ -155,8 +164,8 @@ fn train(
         let until = (trainer.steps() / SAVE_EVERY * SAVE_EVERY + SAVE_EVERY).min(total);
         fit::train(&mut trainer, data, (until, false), &mut history, &mut progress, &never)?;
         seconds += start.elapsed().as_secs_f64();
-        let story = Story { steps: Some(until), seconds: Some(seconds) };
-        trainer.save(folder, serde_json::to_value(story).expect("numbers are JSON"))?;
+        let notes = Notes { seconds: Some(seconds) };
+        trainer.save(folder, serde_json::to_value(notes).expect("numbers are JSON"))?;
         history.save(&folder.join("training"))?;
     }
     progress.finish();

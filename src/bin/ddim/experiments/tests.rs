@@ -166,6 +166,8 @@ fn a_row_that_is_lost_is_all_that_is_done_again() {
         rows.into_iter().filter(|row| row.starts_with("distance") && row.contains(",2,")).collect()
     };
     assert_eq!(of_two(rows(&csv)), of_two(rows(&whole)), "the same model, the same numbers");
+    let page = fs::read_to_string(at.path().join("taken/experiments.html")).expect("a page");
+    assert!(page.contains("was taken; it was trained for 6 steps"));
 }
 
 #[test]
