@@ -124,13 +124,11 @@ impl Guided {
             }
             return Ok(None);
         };
-        match unet.config().num_class_embeds {
-            Some(classes) if classes > 1 => Ok(Some(Guidance {
-                scale,
-                rescale: self.guidance_rescale,
-                null_label: classes as u32 - 1,
-            })),
-            _ => Err(Failure::Usage("guidance: the model has no classes".into())),
+        match unet.null_label() {
+            Some(null_label) => {
+                Ok(Some(Guidance { scale, rescale: self.guidance_rescale, null_label }))
+            }
+            None => Err(Failure::Usage("guidance: the model has no classes".into())),
         }
     }
 }
