@@ -100,16 +100,17 @@ impl Bench {
         Ok(())
     }
 
-    /// A sampling step, a training step and a trajectory.
+    /// A forward pass, a sampling step, a training step and a trajectory.
     fn steps(&mut self, model: &Model, batch: usize) -> Result<(), Error> {
         let (gpu, trajectory) = (self.gpu.clone(), Model::TRAJECTORY);
         let target = gpu.target();
-        for (group, runs) in [("unet", 1), ("training", 1), ("ddim", trajectory)] {
+        for (group, runs) in [("forward", 1), ("unet", 1), ("training", 1), ("ddim", trajectory)] {
             let title = model.title(batch);
             if !self.filter.matches(&format!("{group}/{title}")) {
                 continue;
             }
             let step: Step = match group {
+                "forward" => model.forward(batch, target)?,
                 "training" => model.training(batch, target)?,
                 _ => model.sampling(batch, target)?,
             };

@@ -38,6 +38,14 @@ pub enum Error {
         /// What it got.
         found: Option<TensorType>,
     },
+    /// A class that the model does not have.
+    #[error("class {found}: the model has {classes} classes, counted from 0")]
+    Class {
+        /// The class.
+        found: u32,
+        /// How many there are.
+        classes: u32,
+    },
     /// A model's configuration.
     #[error(transparent)]
     Config(#[from] crate::unet::ConfigError),

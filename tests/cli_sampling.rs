@@ -43,8 +43,7 @@ fn every_sampler_draws_by_its_name() {
         "langevin",
     ] {
         let line = format!(
-            "sample --model {{}}/model --sampler {name} --steps 4 --count 2 --spacing trailing \
-             --out {{}}/{name}.png"
+            "sample --model {{}}/model --sampler {name} --steps 4 --count 2 --out {{}}/{name}.png"
         );
         let said = succeeds(&line, at.path());
         let steps = match name {
@@ -144,6 +143,7 @@ fn what_does_not_go_together_is_said() {
         ("--guidance-scale 2", ["guidance", "no classes", ""]),
         ("--guidance-rescale 0.5", ["--guidance-rescale", "--guidance-scale", ""]),
         ("--sampler heun --eta 1", ["--eta", "ddim", ""]),
+        ("--sampler vp-sde --spacing quad", ["vp-sde", "--steps alone", ""]),
     ] {
         if support::gpu().is_some() {
             fails(&line(rest), at.path(), &parts);

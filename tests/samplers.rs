@@ -41,6 +41,10 @@ impl Network for Linear {
         self.classes.map(|_| TensorType::u32(&[batch]))
     }
 
+    fn classes(&self) -> Option<u32> {
+        self.classes.map(|classes| classes as u32)
+    }
+
     fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {
         let scale = Scale { scale: self.slope.into(), shift: 0.05.into() };
         let mut output = graph.push(scale, &[inputs.x])?;
@@ -166,6 +170,13 @@ fn guidance_is_what_its_formulas_say() {
     let refused =
         Sampler::new(&gpu, &without, [1, 6, 6], &table, Some(Guidance::of_scale(2.0, 0)), 0);
     assert!(matches!(refused.err(), Some(Error::Labels { found: None, .. })));
+    let refused =
+        Sampler::new(&gpu, &network, [1, 6, 6], &table, Some(Guidance::of_scale(2.0, 4)), 0);
+    assert!(matches!(refused.err(), Some(Error::Class { found: 4, classes: 4 })));
+    let mut sampler =
+        Sampler::new(&gpu, &network, [2, 6, 6], &table, None, 0).expect("a small network");
+    let error = sampler.set_labels(&[0, 7]).expect_err("four classes").to_string();
+    assert_eq!(error, "class 7: the model has 4 classes, counted from 0");
 }
 
 /// The fused update costs one launch a step, and a trajectory no wait.

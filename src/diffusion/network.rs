@@ -37,6 +37,11 @@ pub trait Network {
         None
     }
 
+    /// How many labels there are, counted from 0, where they are numbers of a table.
+    fn classes(&self) -> Option<u32> {
+        None
+    }
+
     /// Appends the network to `graph`. Its weights are best inputs that are held: see
     /// [`Graph::held`].
     ///
@@ -52,6 +57,12 @@ impl Network for TrainedUNet<'_> {
 
     fn labels(&self, batch: usize) -> Option<TensorType> {
         self.unet.label_type(batch)
+    }
+
+    fn classes(&self) -> Option<u32> {
+        let config = self.unet.config();
+        let table = config.class_embed_type.is_none();
+        config.num_class_embeds.filter(|_| table).map(|classes| classes as u32)
     }
 
     fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {

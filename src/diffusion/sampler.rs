@@ -175,6 +175,7 @@ pub struct Sampler {
     pub(super) output: Value,
     counter: Value,
     labels: Option<Value>,
+    classes: Option<u32>,
     guidance: Option<Guidance>,
     image: TensorType,
     steps: usize,
@@ -201,6 +202,11 @@ impl Sampler {
         let executor = step.executor(gpu, table)?;
         let SamplingGraph { graph, x, output, counter, labels, .. } = step;
         let image = graph.type_of(x);
+        if let Some((of, classes)) = guidance.zip(network.classes())
+            && of.null_label >= classes
+        {
+            return Err(Error::Class { found: of.null_label, classes });
+        }
 
         let mut graph = Graph::new();
         let start_key = graph.input(Counter::of());
@@ -219,6 +225,7 @@ impl Sampler {
             output,
             counter,
             labels,
+            classes: network.classes(),
             guidance,
             image,
             steps,
@@ -239,7 +246,7 @@ impl Sampler {
     /// Sets the class labels of the next batches, one an image.
     ///
     /// # Errors
-    /// If the network takes none, or another number.
+    /// If the network takes none, or another number of them, or has not so many classes.
     pub fn set_labels(&mut self, labels: &[u32]) -> Result<(), Error> {
         let Some(value) = self.labels else {
             return Err(Error::Labels {
@@ -247,6 +254,11 @@ impl Sampler {
                 found: Some(TensorType::u32(&[labels.len().max(1)])),
             });
         };
+        if let Some(classes) = self.classes
+            && let Some(&found) = labels.iter().find(|label| **label >= classes)
+        {
+            return Err(Error::Class { found, classes });
+        }
         let nothing = self.guidance.map(|guidance| vec![guidance.null_label; labels.len()]);
         let all: Vec<u32> = nothing.into_iter().flatten().chain(labels.iter().copied()).collect();
         self.executor.write_u32(value, &all)

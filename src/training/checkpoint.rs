@@ -45,6 +45,13 @@ fn file_error(path: &Path, source: std::io::Error) -> Error {
     TrainingError::File { path: path.into(), source }.into()
 }
 
+fn read_settings(path: &Path, text: &str) -> Result<Settings, TrainingError> {
+    serde_json::from_str(text).map_err(|error| TrainingError::Checkpoint {
+        path: path.into(),
+        message: error.to_string(),
+    })
+}
+
 fn create_folder(path: PathBuf) -> Result<PathBuf, Error> {
     std::fs::create_dir_all(&path).map_err(|source| file_error(&path, source))?;
     Ok(path)
@@ -90,6 +97,8 @@ pub struct Pipeline {
     pub layout: ArenaLayout,
     /// The parameters.
     pub arenas: Vec<Vec<f32>>,
+    /// The label that stands for none, if the model was trained here with dropped labels.
+    pub null_label: Option<u32>,
 }
 
 impl Pipeline {
@@ -112,7 +121,14 @@ pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error>
     let path = folder.join("unet/diffusion_pytorch_model.safetensors");
     let weights = Parameters::read(&path, expected)?;
     let arenas = arenas_of(&layout, &weights)?;
-    Ok(Pipeline { unet, scheduler, layout, arenas })
+    // A pipeline of another program has no settings of a run.
+    let path = folder.join("training/settings.json");
+    let dropped = match std::fs::read_to_string(&path) {
+        Ok(text) => read_settings(&path, &text)?.options.label_drop,
+        Err(_) => 0.0,
+    };
+    let null_label = unet.null_label().filter(|_| dropped > 0.0);
+    Ok(Pipeline { unet, scheduler, layout, arenas, null_label })
 }
 
 /// The steps that the model in `folder` was trained, if [`Trainer::save`] wrote it.
@@ -190,9 +206,7 @@ impl Trainer {
     pub fn resume(gpu: &Gpu, folder: &Path) -> Result<(Self, Settings), Error> {
         let path = folder.join("training/settings.json");
         let text = std::fs::read_to_string(&path).map_err(|source| file_error(&path, source))?;
-        let settings: Settings = serde_json::from_str(&text).map_err(|error| {
-            TrainingError::Checkpoint { path: path.clone(), message: error.to_string() }
-        })?;
+        let settings = read_settings(&path, &text)?;
         let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
         let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
         let mut trainer = Self::new(gpu, unet, scheduler, settings.size, settings.options.clone())?;

@@ -74,6 +74,13 @@ impl UNet {
         }
     }
 
+    /// The label that stands for none in a model trained with dropped labels: the last row of its
+    /// table of classes, if it has one.
+    pub fn null_label(&self) -> Option<u32> {
+        let classes = self.config.num_class_embeds.filter(|&classes| classes > 1)?;
+        self.config.class_embed_type.is_none().then_some(classes as u32 - 1)
+    }
+
     /// The parameters, in the order in which the model uses them.
     ///
     /// # Errors

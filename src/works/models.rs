@@ -1,7 +1,10 @@
 //! The equations and whole steps of two U-Nets.
 use super::{PERIOD, Work};
 use crate::{
-    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
+    diffusion::{
+        BuiltNetwork, Network, NetworkInputs, SamplingGraph, SamplingOptions,
+        schedule::SchedulerConfig,
+    },
     error::Error,
     gpu::{Executor, Gpu},
     graph::{Equation, Graph},
@@ -31,7 +34,7 @@ pub struct Step {
     weights: Vec<(Value, Vec<f32>)>,
     /// Written before each run: images and the counter.
     images: Vec<(Value, Vec<f32>)>,
-    counter: Value,
+    counter: Option<Value>,
 }
 
 impl Model {
@@ -93,7 +96,28 @@ impl Model {
         weights
             .push((coefficients, numbers(Input::uniform(graph.type_of(coefficients), 0.2, 0.8))));
         let images = vec![(x0, numbers(Input::uniform(graph.type_of(x0), -1.0, 1.0)))];
-        Ok(Step { graph, weights, images, counter })
+        Ok(Step { graph, weights, images, counter: Some(counter) })
+    }
+
+    /// The network alone: what a step of sampling costs at least.
+    ///
+    /// # Errors
+    /// If the model cannot be built for the target.
+    pub fn forward(&self, batch: usize, target: &Target) -> Result<Step, Error> {
+        let ([height, width], layout) = (self.size, self.layout(target)?);
+        let arenas = self.weights(target)?;
+        let network = TrainedUNet { unet: &self.unet, layout: &layout, arenas: &arenas };
+        let mut graph = Graph::new();
+        let x = graph.input(TensorType::f32(&[batch, height, width, network.channels()]));
+        let timesteps = graph.input(TensorType::f32(&[batch]));
+        let inputs = NetworkInputs { x, timesteps, labels: None };
+        let BuiltNetwork { output, weights } = network.build(&mut graph, inputs)?;
+        graph.outputs.push(output);
+        let weights =
+            weights.into_iter().map(|(value, contents)| (value, contents.to_vec())).collect();
+        let images =
+            vec![(x, numbers(Input::normal(graph.type_of(x)))), (timesteps, vec![500.0; batch])];
+        Ok(Step { graph, weights, images, counter: None })
     }
 
     /// A step of DDIM along [`Model::TRAJECTORY`], from noise.
@@ -112,7 +136,7 @@ impl Model {
             weights.into_iter().map(|(value, contents)| (value, contents.to_vec())).collect();
         weights.push((table, rows.rows()));
         let images = vec![(x, numbers(Input::normal(graph.type_of(x))))];
-        Ok(Step { graph, weights, images, counter })
+        Ok(Step { graph, weights, images, counter: Some(counter) })
     }
 
     fn layout(&self, target: &Target) -> Result<ArenaLayout, Error> {
@@ -152,7 +176,10 @@ impl Step {
         for (value, contents) in &self.images {
             executor.write(*value, contents)?;
         }
-        executor.write_u32(self.counter, &Counter::default().words())
+        match self.counter {
+            Some(counter) => executor.write_u32(counter, &Counter::default().words()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -87,7 +87,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
 
     let layout = trainer.layout().clone();
     let arenas = trainer.averaged_weights()?;
-    let model = Pipeline { unet, scheduler, layout, arenas };
+    let model = Pipeline { unet, scheduler, layout, arenas, null_label: None };
     check::write(&gpu, &model, &digits, &pipeline)?;
     let began = Instant::now();
     let drawn = draw(&gpu, &model, digits.len(), arguments.seed)?;

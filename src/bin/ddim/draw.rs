@@ -130,7 +130,8 @@ pub fn labels(
             return Err(Failure::Usage(text.into()));
         }
     };
-    let classes = guidance.map_or(rows, |guidance| guidance.null_label);
+    let null_label = guidance.map(|guidance| guidance.null_label).or(pipeline.null_label);
+    let classes = null_label.unwrap_or(rows);
     if let Some(class) = class.filter(|class| *class >= classes) {
         let text = format!("--class {class}: the model has {classes} classes, counted from 0");
         return Err(Failure::Usage(text));

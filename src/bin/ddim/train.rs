@@ -234,7 +234,9 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     let arenas = run.trainer.averaged_weights()?;
     let (unet, layout) = (run.trainer.unet().clone(), run.trainer.layout().clone());
     let scheduler = run.trainer.scheduler().clone();
-    let model = Pipeline { unet, scheduler, layout, arenas };
+    let dropped = run.trainer.options().label_drop > 0.0;
+    let null_label = unet.null_label().filter(|_| dropped);
+    let model = Pipeline { unet, scheduler, layout, arenas, null_label };
     check::write(gpu, &model, &run.data, out)?;
     let table = model.scheduler.ddim(50.min(model.scheduler.num_train_timesteps), 0.0)?;
     let [height, width, channels] = [run.data.height(), run.data.width(), run.data.channels()];

@@ -7,10 +7,10 @@ use ddim::{
     diffusion::{
         Guidance,
         schedule::{
-            BetaSchedule, DdimOptions, SchedulerConfig, StepRule, Table, VariancePreserving,
-            annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table, given_timesteps,
-            heun_table, predictor_corrector_table, probability_flow_table, schedule_levels,
-            variance_exploding_table,
+            BetaSchedule, DdimOptions, Output, SchedulerConfig, StepRule, Table, Variance,
+            VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table,
+            given_timesteps, heun_table, predictor_corrector_table, probability_flow_table,
+            schedule_levels, variance_exploding_table,
         },
     },
     unet::UNet,
@@ -38,7 +38,15 @@ impl Trajectory {
         if self.eta != 0.0 && self.sampler != Method::Ddim {
             return Err(Failure::Usage("--eta is of the sampler ddim".into()));
         }
-        let (schedule, output) = (scheduler.schedule()?, scheduler.output());
+        let listed = self.spacing.is_some() || self.timesteps.is_some() || self.respacing.is_some();
+        if listed && matches!(self.sampler, Method::VpSde | Method::VpFlow) {
+            let text = "the samplers vp-sde and vp-flow spread their own times: give --steps alone";
+            return Err(Failure::Usage(text.into()));
+        }
+        let (schedule, mut output) = (scheduler.schedule()?, scheduler.output());
+        if self.no_clip {
+            output = Output { clip: None, threshold: None, ..output };
+        }
         let whole = scheduler.num_train_timesteps;
         let steps = match (self.steps, self.sampler) {
             (Some(steps), _) => steps,
@@ -62,6 +70,9 @@ impl Trajectory {
         };
         Ok(match self.sampler {
             Method::Ddim => ddim(self.eta, false, rule)?,
+            Method::SigmaHat if output.clip.is_some() => {
+                ddpm_table(&schedule, &timesteps, &output, Variance::FixedLarge)?
+            }
             Method::SigmaHat => ddim(1.0, true, StepRule::NextEntry)?,
             Method::Ddpm => ddpm_table(&schedule, &timesteps, &output, scheduler.variance_type)?,
             Method::ProbabilityFlow => probability_flow_table(&schedule, &timesteps, &output)?,
@@ -124,13 +135,11 @@ impl Guided {
             }
             return Ok(None);
         };
-        match unet.config().num_class_embeds {
-            Some(classes) if classes > 1 => Ok(Some(Guidance {
-                scale,
-                rescale: self.guidance_rescale,
-                null_label: classes as u32 - 1,
-            })),
-            _ => Err(Failure::Usage("guidance: the model has no classes".into())),
+        match unet.null_label() {
+            Some(null_label) => {
+                Ok(Some(Guidance { scale, rescale: self.guidance_rescale, null_label }))
+            }
+            None => Err(Failure::Usage("guidance: the model has no classes".into())),
         }
     }
 }

@@ -11,7 +11,7 @@ pub enum Method {
     Ddim,
     /// Ancestral: Ho, Jain, Abbeel 2020
     Ddpm,
-    /// DDIM's means with the larger noise of its appendix D.3
+    /// The larger noise of DDIM's appendix D.3; with clipping, the released code's ddpm_noisy
     SigmaHat,
     /// The flow by Euler's method, in the variables of DDIM's equation 14
     ProbabilityFlow,
@@ -50,6 +50,9 @@ pub struct Trajectory {
     /// Timesteps of your own, like 999,500,0
     #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
     pub timesteps: Option<Vec<usize>>,
+    /// Leave the predicted image as it is [default: clip it if the model's scheduler does]
+    #[arg(long)]
+    pub no_clip: bool,
     /// Timesteps as guided-diffusion writes them: ddim50, or counts of sections like 10,15,20
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["steps", "spacing", "timesteps"])]
     pub respacing: Option<Respacing>,
