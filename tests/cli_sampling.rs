@@ -138,7 +138,7 @@ fn what_does_not_go_together_is_said() {
     let at = with_model();
     let line = |rest: &str| format!("sample --model {{}}/model --out {{}}/x.png {rest}");
     for (rest, parts) in [
-        ("--timesteps 10,20", ["--timesteps", "below 10", "20"]),
+        ("--timesteps 10,20,15", ["timesteps", "strictly increasing", "15 after 20"]),
         ("--steps 2000", ["steps", "1 to 1000", "2000"]),
         ("--guidance-scale 2", ["guidance", "no classes", ""]),
         ("--guidance-rescale 0.5", ["--guidance-rescale", "--guidance-scale", ""]),
