@@ -1,101 +1,18 @@
 //! Images to train on: the embedded handwritten digits, idx files, and folders of pictures.
 mod batches;
 mod digits;
+mod error;
 mod frechet;
 mod idx;
 #[cfg(feature = "cli")]
 mod images;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use batches::{Batch, Batches};
 pub use digits::{digits, digits_test_part};
+pub use error::DataError;
 pub use frechet::Moments;
-
-/// What can be wrong with a set of images.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// A file or folder could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file of another format than its name says, or a damaged or truncated one.
-    #[error("{}: expected {expected}, found {found}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What should be there.
-        expected: String,
-        /// What is there.
-        found: String,
-    },
-    /// A picture that cannot be decoded.
-    #[error("{}: {source}", path.display())]
-    Picture {
-        /// The file.
-        path: PathBuf,
-        /// What the decoder said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// Pictures of different sizes, and none asked for.
-    #[error(
-        "{}: expected {}x{} pixels as in the other pictures, found {}x{}; with a size given, every \
-         picture is cropped to its centre and resized",
-        path.display(), expected.0, expected.1, found.0, found.1
-    )]
-    UnequalSizes {
-        /// The first file that differs.
-        path: PathBuf,
-        /// Height and width of those before it.
-        expected: (usize, usize),
-        /// Its height and width.
-        found: (usize, usize),
-    },
-    /// A folder without images.
-    #[error("{}: expected {expected}, found none", path.display())]
-    Empty {
-        /// The folder.
-        path: PathBuf,
-        /// What was looked for.
-        expected: &'static str,
-    },
-    /// A folder in which a part of MNIST is missing.
-    #[error(
-        "{}: expected {images} and its labels: put MNIST's four files there, packed or not \
-         (train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, \
-         t10k-labels-idx1-ubyte.gz)",
-        path.display()
-    )]
-    Mnist {
-        /// The folder.
-        path: PathBuf,
-        /// The images that are missing, or have no labels.
-        images: &'static str,
-    },
-    /// A number out of its range.
-    #[error("{what}: expected {expected}, found {found}")]
-    Value {
-        /// What the number is.
-        what: &'static str,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
-    /// The crate was built without pictures.
-    #[error("pictures can be read and resized only with the feature `cli`")]
-    WithoutPictures,
-}
-
-impl DataError {
-    fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Value { what, expected: expected.to_string(), found: found.to_string() }
-    }
-}
 
 /// Which part of a set of images that is published in two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@ pub(crate) mod closure;
 mod interpolate;
 mod network;
 mod sampler;
+mod sampling_graph;
 pub mod schedule;
 
 pub use bound::{
@@ -12,7 +13,8 @@ pub use bound::{
 pub use closure::{ClosureSampler, Evaluation};
 pub use interpolate::{angle_between, slerp};
 pub use network::{BuiltNetwork, Network, NetworkInputs};
-pub use sampler::{Guidance, Sampler, SamplingGraph, SamplingOptions};
+pub use sampler::Sampler;
+pub use sampling_graph::{Guidance, SamplingGraph, SamplingOptions};
 
 /// Random streams of a run. Dropout uses those from 1 on, one per layer.
 pub(crate) mod streams {

@@ -1,0 +1,164 @@
+//! One step of sampling as a graph, whatever the sampler and the network.
+use super::{
+    network::{BuiltNetwork, Network, NetworkInputs},
+    schedule::Table,
+    streams,
+};
+use crate::{
+    error::Error,
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    ops::{
+        Advance, CorrectorSize, Counter, DynamicThreshold, Guide, SamplingRow, SamplingStep, Twice,
+    },
+    passes,
+    plan::{Plan, Target},
+    value::{TensorType, Value},
+};
+
+/// Classifier-free guidance: each image is predicted twice in one batch, without and with its
+/// label.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guidance {
+    /// `e = u + scale (c - u)`: 1 follows the label as it was trained.
+    pub scale: f64,
+    /// Share of the prediction that is brought back to the deviation of `c`: 0 to 1.
+    pub rescale: f64,
+    /// The label that stands for none.
+    pub null_label: u32,
+}
+
+impl Guidance {
+    /// Imagen's and diffusers' scale: `u + scale (c - u)`.
+    pub fn of_scale(scale: f64, null_label: u32) -> Self {
+        Self { scale, rescale: 0.0, null_label }
+    }
+
+    /// Ho and Salimans' weight, *Classifier-Free Diffusion Guidance* (2022), equation 6:
+    /// `(1 + w) c - w u`, which is a scale of `1 + w`.
+    pub fn ho_salimans(w: f64, null_label: u32) -> Self {
+        Self::of_scale(1.0 + w, null_label)
+    }
+}
+
+/// What a sampling step does beside its table.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SamplingOptions {
+    /// Whether the noise of a step is an input; otherwise the kernel draws it.
+    pub given_noise: bool,
+    /// Guidance, for a network with labels.
+    pub guidance: Option<Guidance>,
+}
+
+/// A sampling run as a graph, and the values that a caller writes and reads.
+pub struct SamplingGraph<'a> {
+    /// One step: row, network, fused update, counter.
+    pub graph: Graph,
+    /// `x_t f32[batch, height, width, channels]`, updated where it lies.
+    pub x: Value,
+    /// `f32[steps, 16]`: a [`Table`]'s rows; held, as weights are.
+    pub table: Value,
+    /// Seed, step and first image: a [`Counter`].
+    pub counter: Value,
+    /// Class labels, if the network takes any; with guidance of twice the batch, those of nothing
+    /// first.
+    pub labels: Option<Value>,
+    /// Noise of each step `[batch, height, width, channels]`, if it is given.
+    pub noise: Option<Value>,
+    /// What the network predicted in the last step, after guidance.
+    pub output: Value,
+    /// The network's weights, to be written once.
+    pub weights: Vec<(Value, &'a [f32])>,
+}
+
+impl<'a> SamplingGraph<'a> {
+    /// One step of sampling `batch` images of `height` x `width` along `table`, of which only the
+    /// number of rows and what they use are compiled in.
+    ///
+    /// # Errors
+    /// If the network cannot be built at this size, or has no labels to be guided by.
+    pub fn new(
+        network: &'a dyn Network,
+        [batch, height, width]: [usize; 3],
+        table: &Table,
+        options: &SamplingOptions,
+    ) -> Result<Self, Error> {
+        let mut graph = Graph::new();
+        let channels = network.channels();
+        let image = TensorType::f32(&[batch, height, width, channels]);
+        let x = graph.input(image);
+        let counter = graph.input(Counter::of());
+        let rows = graph.hold(TensorType::f32(&[table.steps.len(), Table::COLUMNS]));
+        let predicted = if options.guidance.is_some() { 2 * batch } else { batch };
+        let labels = network.labels(predicted).map(|of| graph.input(of));
+        if options.guidance.is_some() && labels.is_none() {
+            let expected = Some(TensorType::u32(&[predicted]));
+            return Err(Error::Labels { expected, found: None });
+        }
+        let noise = options.given_noise.then(|| graph.input(image));
+        let memory = table.has_memory().then(|| graph.input(image));
+
+        let began = graph.push_all(SamplingRow { batch: predicted }, &[counter, rows])?;
+        let [key, row, timesteps, _] = began[..] else {
+            unreachable!("a sampling row has four outputs")
+        };
+        let seen = match options.guidance {
+            Some(_) => graph.push(Twice, &[x])?,
+            None => x,
+        };
+        let inputs = NetworkInputs { x: seen, timesteps, labels };
+        let BuiltNetwork { mut output, weights } = network.build(&mut graph, inputs)?;
+        if let Some(Guidance { scale, rescale, .. }) = options.guidance {
+            let guide = Guide { scale: scale.into(), rescale: rescale.into(), channels };
+            output = graph.push(guide, &[output])?;
+        }
+        let bound = table.threshold.map(|of| {
+            let op = DynamicThreshold { ratio: of.ratio.into(), limit: of.limit.into() };
+            graph.push(op, &[x, output, row])
+        });
+        let (stream, given_noise) = (streams::STEP, noise.is_some());
+        let size = table.is_adaptive().then(|| {
+            let operands: Vec<Value> = [output, key].into_iter().chain(noise).collect();
+            graph.push(CorrectorSize { stream, channels, given_noise }, &operands)
+        });
+        let step = SamplingStep {
+            stream,
+            memory: memory.is_some(),
+            given_noise,
+            bounded: bound.is_some(),
+            sized: size.is_some(),
+        };
+        let mut operands = vec![x, output, row, key];
+        operands.extend(memory.into_iter().chain(noise));
+        operands.extend([bound.transpose()?, size.transpose()?].into_iter().flatten());
+        let next = graph.push_all(step, &operands)?;
+        for (state, next) in [x].into_iter().chain(memory).zip(next) {
+            graph.update(state, next);
+        }
+        let advanced = graph.push(Advance { guarded: false }, &[counter, key])?;
+        graph.update(counter, advanced);
+        graph.outputs.push(output);
+        Ok(Self { graph, x, table: rows, counter, labels, noise, output, weights })
+    }
+
+    /// The plan of one step.
+    ///
+    /// # Errors
+    /// If the target cannot run it.
+    pub fn plan(&self, target: &Target) -> Result<Plan, Error> {
+        passes::compile(&self.graph, target)
+    }
+
+    /// An executor of the plan, with weights and table in place.
+    ///
+    /// # Errors
+    /// If the plan does not fit the device.
+    pub fn executor(&self, gpu: &Gpu, table: &Table) -> Result<Executor, Error> {
+        let mut executor = Executor::new(gpu, self.plan(gpu.target())?)?;
+        for (value, contents) in &self.weights {
+            executor.write(*value, contents)?;
+        }
+        executor.write(self.table, &table.rows())?;
+        Ok(executor)
+    }
+}
