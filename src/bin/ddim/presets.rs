@@ -30,7 +30,7 @@ pub fn digits() -> Preset {
     Preset { unet, options: options(2e-3, 0.99), steps: 1500 }
 }
 
-/// The model and the settings of the experiments on MNIST: half an hour on two CPU cores.
+/// The model and the settings of the experiments on MNIST.
 pub fn mnist() -> Preset {
     let unet = unet([28, 28, 1], &[16, 32, 64], 1);
     Preset { unet, options: options(2e-3, 0.995), steps: 2000 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  ddim experiments --data mnist --out out                 all of it: 3 hours on two CPU cores
+  ddim experiments --data mnist --out out                 all of it: hours on two CPU cores
   ddim experiments --data mnist --out out --steps 100     without the cells of more than 100 steps
   ddim experiments --data mnist --out out --model run     with a model that `ddim train` wrote
 
@@ -39,7 +39,7 @@ pub struct Experiments {
     /// Folder of a pipeline for MNIST [default: train one]
     #[arg(long, value_name = "DIR", conflicts_with = "train_steps")]
     pub model: Option<PathBuf>,
-    /// Training steps of the model [default: half an hour on two CPU cores]
+    /// Training steps of the model [default: 2000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub train_steps: Option<u32>,
     /// Leave out what takes more than S sampling steps

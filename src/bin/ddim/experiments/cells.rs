@@ -78,7 +78,7 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Those of the paper, with fewer images: 2.5 hours on two CPU cores.
+    /// Those of the paper, with fewer images: 2.46 million steps of an image.
     pub fn of_the_paper() -> Self {
         Self {
             distances: vec![(10, 1024), (20, 1024), (50, 1024), (100, 1024), (1000, 256)],

@@ -18,8 +18,8 @@ use ddim::{
 };
 use std::time::Instant;
 
-/// Images at a time.
-const BATCH: usize = 128;
+/// Images at a time: of the MNIST model, more no longer fit a core's cache.
+const BATCH: usize = 32;
 
 /// Steps between two words about the progress.
 const WORDS: usize = 25;
