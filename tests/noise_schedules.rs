@@ -1,5 +1,4 @@
-//! Every noise schedule, list of timesteps and table of the bound against closed forms, with no
-//! GPU.
+//! Noise schedules, lists of timesteps and the bound's table against closed forms, with no GPU.
 use ddim::diffusion::schedule::{
     BetaSchedule, Output, PredictionType, Respacing, Schedule, ScheduleError, SchedulerConfig,
     Spacing, StepRule, Threshold, Variance, bound_levels, given_timesteps,

@@ -36,7 +36,8 @@ pub struct Sampler {
 impl Sampler {
     /// Prepares to sample `[batch, height, width]` images at a time along `table`.
     ///
-    /// An image depends on `seed` and its number alone, not on the batch it is computed in.
+    /// An image's noise depends on `seed` and its number alone, so that the batch it is computed in
+    /// changes no more than roundings: kernels are chosen by size.
     ///
     /// # Errors
     /// If the network cannot be built at this size, or does not fit the device.

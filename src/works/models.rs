@@ -113,8 +113,7 @@ impl Model {
         let inputs = NetworkInputs { x, timesteps, labels: None };
         let BuiltNetwork { output, weights } = network.build(&mut graph, inputs)?;
         graph.outputs.push(output);
-        let weights =
-            weights.into_iter().map(|(value, contents)| (value, contents.to_vec())).collect();
+        let weights = owned(weights);
         let images =
             vec![(x, numbers(Input::normal(graph.type_of(x)))), (timesteps, vec![500.0; batch])];
         Ok(Step { graph, weights, images, counter: None })
@@ -132,8 +131,7 @@ impl Model {
         let options = SamplingOptions::default();
         let SamplingGraph { graph, x, table, counter, weights, .. } =
             SamplingGraph::new(&network, [batch, height, width], &rows, &options)?;
-        let mut weights: Vec<_> =
-            weights.into_iter().map(|(value, contents)| (value, contents.to_vec())).collect();
+        let mut weights = owned(weights);
         weights.push((table, rows.rows()));
         let images = vec![(x, numbers(Input::normal(graph.type_of(x))))];
         Ok(Step { graph, weights, images, counter: Some(counter) })
@@ -181,6 +179,11 @@ impl Step {
             None => Ok(()),
         }
     }
+}
+
+/// Weights that outlive the network they were taken from.
+fn owned(weights: Vec<(Value, &[f32])>) -> Vec<(Value, Vec<f32>)> {
+    weights.into_iter().map(|(value, contents)| (value, contents.to_vec())).collect()
 }
 
 /// An operand's numbers.

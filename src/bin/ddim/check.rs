@@ -1,5 +1,5 @@
 //! A forward pass on file, for `scripts/check-diffusers` to repeat.
-use crate::{draw, failure::Failure};
+use crate::{draw, failure::Failure, planes::channels_first};
 use ddim::{
     data::Dataset,
     gpu::{Executor, Gpu},
@@ -58,14 +58,4 @@ pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Resu
     }
     let tensors = tensors.iter().map(|(name, shape, data)| (*name, &shape[..], &data[..]));
     Ok(write_tensors(&folder.join("check.safetensors"), Storage::F32, tensors)?)
-}
-
-fn channels_first(dense: &[f32], [batch, height, width, channels]: [usize; 4]) -> Vec<f32> {
-    let mut planes = Vec::with_capacity(dense.len());
-    for image in dense.chunks_exact(height * width * channels).take(batch) {
-        for channel in 0..channels {
-            planes.extend(image.iter().skip(channel).step_by(channels));
-        }
-    }
-    planes
 }

@@ -7,6 +7,7 @@ use crate::{
     failure::Failure,
     files,
     pictures::{Picture, comfortable_scale},
+    planes::channels_first,
     sample::sides,
 };
 use ddim::{
@@ -62,12 +63,15 @@ fn between(
     let mut points = Vec::new();
     for row in 0..arguments.rows {
         let noise = sampler.noise(2 * row as u32)?;
-        let (from, to) = noise.split_at(noise.len() / 2);
-        for column in 0..arguments.columns {
-            points.extend(slerp(from, to, column as f64 / (arguments.columns - 1) as f64));
-        }
+        points.extend(arc(&noise, arguments.columns));
     }
     Ok(points)
+}
+
+/// `points` of them, at least two, from the first half of `pair` to the second.
+pub fn arc(pair: &[f32], points: usize) -> impl Iterator<Item = f32> {
+    let (from, to) = pair.split_at(pair.len() / 2);
+    (0..points).flat_map(move |point| slerp(from, to, point as f64 / (points - 1) as f64))
 }
 
 /// Images that are to be encoded, and the model that does it.
@@ -102,7 +106,7 @@ impl Encoding {
 
     /// What the output is; nothing is clipped on the way to noise and back.
     fn output(&self) -> Output {
-        Output { clip: None, threshold: None, ..self.pipeline.scheduler.output() }
+        self.pipeline.scheduler.output().unclipped()
     }
 
     fn follow(&self, gpu: &Gpu, table: &Table, start: &[f32]) -> Result<Vec<f32>, Failure> {
@@ -138,12 +142,7 @@ pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     let rule = if arguments.reached { EncodeRule::Reached } else { EncodeRule::Leaving };
     let latents = encoding.encode(&gpu, rule)?;
     let [height, width, channels] = encoding.shape;
-    let pixels = height * width;
-    let planes: Vec<f32> = latents
-        .chunks_exact(pixels * channels)
-        .flat_map(|x| (0..channels).flat_map(move |c| x.iter().skip(c).step_by(channels)))
-        .copied()
-        .collect();
+    let planes = channels_first(&latents, [encoding.count, height, width, channels]);
     let shape = [encoding.count, channels, height, width];
     write_tensors(&arguments.out, Storage::F32, [("x_T", &shape[..], &planes[..])])?;
     let (path, steps) = (arguments.out.display(), encoding.timesteps.len());

@@ -14,6 +14,7 @@ mod fit;
 mod measure;
 mod pictures;
 mod plan;
+mod planes;
 mod presets;
 mod profile;
 mod progress;

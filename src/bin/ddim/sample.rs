@@ -6,6 +6,7 @@ use crate::{
     failure::Failure,
     files,
     pictures::{Picture, animation, columns, comfortable_scale},
+    planes::channels_last,
     progress::clock,
 };
 use ddim::{
@@ -121,15 +122,6 @@ fn latents(file: &Path, pipeline: &Pipeline) -> Result<Latents, Failure> {
     }
     let x = channels_last(&stored.numbers.into_f32(), [count, channels, height, width]);
     Ok(Latents { x, count, size: [height, width] })
-}
-
-/// `[count, channels, height, width]` as `[count, height, width, channels]`.
-fn channels_last(planes: &[f32], [_, channels, height, width]: [usize; 4]) -> Vec<f32> {
-    let pixels = height * width;
-    let image = |image: &[f32]| -> Vec<f32> {
-        (0..pixels).flat_map(|p| (0..channels).map(move |c| image[c * pixels + p])).collect()
-    };
-    planes.chunks_exact(channels * pixels).flat_map(image).collect()
 }
 
 /// How the first images came out of noise.

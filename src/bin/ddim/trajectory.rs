@@ -7,7 +7,7 @@ use ddim::{
     diffusion::{
         Guidance,
         schedule::{
-            BetaSchedule, DdimOptions, Output, SchedulerConfig, StepRule, Table, Variance,
+            BetaSchedule, DdimOptions, SchedulerConfig, StepRule, Table, Variance,
             VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table,
             given_timesteps, heun_table, predictor_corrector_table, probability_flow_table,
             schedule_levels, variance_exploding_table,
@@ -45,7 +45,7 @@ impl Trajectory {
         }
         let (schedule, mut output) = (scheduler.schedule()?, scheduler.output());
         if self.no_clip {
-            output = Output { clip: None, threshold: None, ..output };
+            output = output.unclipped();
         }
         let whole = scheduler.num_train_timesteps;
         let steps = match (self.steps, self.sampler) {
@@ -127,18 +127,19 @@ fn continuous(scheduler: &SchedulerConfig) -> Result<VariancePreserving, Failure
 impl Guided {
     /// Guidance of a model, whose last class stands for none.
     pub fn guidance(&self, unet: &UNet) -> Result<Option<Guidance>, Failure> {
-        let scale = self.guidance_scale.or(self.guidance_weight.map(|weight| 1.0 + weight));
-        let Some(scale) = scale else {
-            if self.guidance_rescale != 0.0 {
-                let text = "--guidance-rescale goes with --guidance-scale or --guidance-weight";
-                return Err(Failure::Usage(text.into()));
-            }
-            return Ok(None);
-        };
+        let rescale = self.guidance_rescale;
+        let (number, formula): (f64, fn(f64, u32) -> Guidance) =
+            match (self.guidance_scale, self.guidance_weight) {
+                (Some(scale), _) => (scale, Guidance::of_scale),
+                (None, Some(weight)) => (weight, Guidance::ho_salimans),
+                (None, None) if rescale == 0.0 => return Ok(None),
+                (None, None) => {
+                    let text = "--guidance-rescale goes with --guidance-scale or --guidance-weight";
+                    return Err(Failure::Usage(text.into()));
+                }
+            };
         match unet.null_label() {
-            Some(null_label) => {
-                Ok(Some(Guidance { scale, rescale: self.guidance_rescale, null_label }))
-            }
+            Some(null_label) => Ok(Some(Guidance { rescale, ..formula(number, null_label) })),
             None => Err(Failure::Usage("guidance: the model has no classes".into())),
         }
     }

@@ -99,6 +99,11 @@ pub struct Output {
 }
 
 impl Output {
+    /// The same, the image left as it is predicted.
+    pub fn unclipped(self) -> Self {
+        Self { clip: None, threshold: None, ..self }
+    }
+
     /// The predicted image at this level, of `x` and the output.
     ///
     /// # Errors

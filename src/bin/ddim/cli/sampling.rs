@@ -77,7 +77,8 @@ pub struct Guided {
 
 /// Draw images with a trained model.
 ///
-/// Image number i follows from --seed and i alone: how many are drawn at a time changes nothing.
+/// The noise of image number i follows from --seed and i alone: how many are drawn at a time changes
+/// no more than roundings.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -58,7 +58,7 @@ impl Laboratory<'_> {
 
     /// What the network's output is; as in the paper, nothing is clipped.
     fn unclipped(&self) -> Output {
-        Output { clip: None, threshold: None, ..self.pipeline.scheduler.output() }
+        self.pipeline.scheduler.output().unclipped()
     }
 
     /// The run with this noise of the paper's tables.

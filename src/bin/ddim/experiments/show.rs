@@ -4,10 +4,10 @@ use super::{
     laboratory::Laboratory,
 };
 use crate::{
+    encode::arc,
     failure::Failure,
     pictures::{Picture, columns, comfortable_scale},
 };
-use ddim::diffusion::slerp;
 
 /// Samples in their picture.
 const SAMPLES: usize = 64;
@@ -59,11 +59,7 @@ impl Show {
                 let noise = laboratory.noise(&still, 2 * PAIRS)?;
                 let points: Vec<f32> = noise
                     .chunks_exact(2 * height * width * channels)
-                    .flat_map(|pair| {
-                        let (from, to) = pair.split_at(pair.len() / 2);
-                        let share = |column| column as f64 / (COLUMNS - 1) as f64;
-                        (0..COLUMNS).flat_map(move |column| slerp(from, to, share(column)))
-                    })
+                    .flat_map(|pair| arc(pair, COLUMNS))
                     .collect();
                 images = laboratory.draw(&still, PAIRS * COLUMNS, Some(&points))?.0;
             }
