@@ -19,8 +19,8 @@ use crate::{
 const SEED: u64 = 0x7661_6c69_6461_7465;
 
 /// Measures the loss of the averaged weights on held-out images: the mean squared error per
-/// element of what the network predicts, whatever it is trained by, without dropout, with the same timesteps and noise every time, so that two
-/// measurements differ by the weights alone.
+/// element of what the network predicts, whatever it is trained by, without dropout, with the same
+/// timesteps and noise every time, so that two measurements differ by the weights alone.
 pub struct Validation {
     executor: Executor,
     x0: Value,
