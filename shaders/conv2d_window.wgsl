@@ -70,35 +70,44 @@ const DEPTH = TAPS * 4u;
 const LOADS = (DEPTH * COLUMNS4 + LANES - 1u) / LANES;
 const NOWHERE = 0xffffffffu;
 
-// What a lane reads of x: pixels of a row of its window, in vec4; NOWHERE where there are none.
+// Pixels of a row of a lane's window.
+alias Row = array<vec4<f32>, REACH>;
+
+// Where the pixels of a row of a lane's window stand in x, in vec4; NOWHERE where there are none.
 var<private> source: array<u32, REACH>;
-var<private> a: array<vec4<f32>, REACH>;
-var<private> b: array<vec4<f32>, DEPTH * COLUMNS4>;
+var<private> taps: array<vec4<f32>, DEPTH * COLUMNS4>;
 var<private> total: array<vec4<f32>, SIDE * SIDE * COLUMNS4>;
 
 // Drivers unroll loops of some hundred instructions, and keep an array in registers only if all are unrolled: hence functions.
 
-// Adds what the taps of one row give to row `i` of the square.
-fn add_row(i: u32, row: u32) {
+// Reads a row of the window, which stands at `first`.
+fn read_row(row: ptr<function, Row>, first: u32) {
     for (var j = 0u; j < REACH; j++) {
-        let inside = row != NOWHERE && source[j] != NOWHERE;
-        a[j] = select(vec4<f32>(), widen_activation(x[select(0u, row + source[j], inside)]), inside);
+        let inside = first != NOWHERE && source[j] != NOWHERE;
+        (*row)[j] = select(vec4<f32>(), widen_activation(x[select(0u, first + source[j], inside)]), inside);
     }
+}
+
+// Adds to row `i` of the square what the taps of one row give.
+fn add_row(i: u32, row: ptr<function, Row>) {
     for (var j = 0u; j < SIDE; j++) {
+        let first = (*row)[j];
+        let middle = (*row)[j + 1u];
+        let last = (*row)[j + 2u];
         for (var o = 0u; o < COLUMNS4; o++) {
             // Short sums meet a longer one: a third of the rounding.
-            var s = vec4<f32>(a[j].x) * b[o];
-            s = fma(vec4<f32>(a[j].y), b[COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j].z), b[2u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j].w), b[3u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 1u].x), b[4u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 1u].y), b[5u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 1u].z), b[6u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 1u].w), b[7u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 2u].x), b[8u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 2u].y), b[9u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 2u].z), b[10u * COLUMNS4 + o], s);
-            s = fma(vec4<f32>(a[j + 2u].w), b[11u * COLUMNS4 + o], s);
+            var s = vec4<f32>(first.x) * taps[o];
+            s = fma(vec4<f32>(first.y), taps[COLUMNS4 + o], s);
+            s = fma(vec4<f32>(first.z), taps[2u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(first.w), taps[3u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(middle.x), taps[4u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(middle.y), taps[5u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(middle.z), taps[6u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(middle.w), taps[7u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(last.x), taps[8u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(last.y), taps[9u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(last.z), taps[10u * COLUMNS4 + o], s);
+            s = fma(vec4<f32>(last.w), taps[11u * COLUMNS4 + o], s);
             total[(i * SIDE + j) * COLUMNS4 + o] += s;
         }
     }
@@ -110,6 +119,13 @@ struct Square {
     image: u32,
     row: u32,
     column: u32,
+}
+
+// Where row `i` of a square's window stands in x, at vec4 `k` of its channels.
+fn row_at(square: Square, i: u32, k: u32) -> u32 {
+    let iy = square.row + i - params.top;
+    let first = (square.image * params.in_height + iy) * params.in_width * ((params.in_channels + 3u) / 4u) + k;
+    return select(NOWHERE, first, square.exists && iy < params.in_height);
 }
 
 // Writes row `i` of a square in column `o` of the group's.
@@ -190,34 +206,37 @@ fn forward(
         own_column[i] = min(first_column + w % COLUMNS4, params.out_channels4 - 1u);
     }
 
-    for (var ky = 0u; ky < params.kernel_height; ky++) {
-        var row: array<u32, SIDE>;
-        for (var i = 0u; i < SIDE; i++) {
-            let iy = square.row + i + ky - params.top;
-            let first = (n * params.in_height + iy) * params.in_width * in_channels4;
-            row[i] = select(NOWHERE, first, square.exists && iy < params.in_height);
-        }
-        let taps = ky * TAPS * params.in_channels;
-        for (var k = 0u; k < in_channels4; k++) {
+    for (var k = 0u; k < in_channels4; k++) {
+        var a: Row;
+        var b: Row;
+        var c: Row;
+        var d: Row;
+        read_row(&a, row_at(square, 0u, k));
+        read_row(&b, row_at(square, 1u, k));
+        read_row(&c, row_at(square, 2u, k));
+        for (var ky = 0u; ky < params.kernel_height; ky++) {
+            read_row(&d, row_at(square, ky + SIDE - 1u, k));
+            let first_tap = ky * TAPS * params.in_channels;
             var loaded: array<vec4<f32>, LOADS>;
             for (var i = 0u; i < LOADS; i++) {
                 // The pad lanes of x are zero; any weight of this tap will do for them.
                 let channel = min(4u * k + own_channel[i], params.in_channels - 1u);
-                loaded[i] = widen_weight(weight[(taps + own_tap[i] + channel) * params.out_channels4 + own_column[i]]);
+                loaded[i] = widen_weight(weight[(first_tap + own_tap[i] + channel) * params.out_channels4 + own_column[i]]);
             }
             for (var d = 0u; d < DEPTH; d++) {
                 for (var o = 0u; o < COLUMNS4; o++) {
                     let w = d * COLUMNS4 + o;
-                    b[w] = subgroupShuffle(loaded[w / LANES], w % LANES);
+                    taps[w] = subgroupShuffle(loaded[w / LANES], w % LANES);
                 }
             }
-            add_row(0u, row[0]);
-            add_row(1u, row[1]);
-            add_row(2u, row[2]);
-            add_row(3u, row[3]);
-            for (var i = 0u; i < SIDE; i++) {
-                row[i] = select(row[i] + 1u, NOWHERE, row[i] == NOWHERE);
-            }
+            add_row(0u, &a);
+            add_row(1u, &b);
+            add_row(2u, &c);
+            add_row(3u, &d);
+            // The next row of taps meets the same rows, one lower.
+            a = b;
+            b = c;
+            c = d;
         }
     }
 

@@ -108,6 +108,14 @@ impl fmt::Display for Rule {
 pub const TABLE: &[Rule] = &[
     Rule {
         software: true,
+        kinds: &[Kind::Convolution, Kind::TrainedConvolution, Kind::InputGradient],
+        rows: 128,
+        channels: 0,
+        outputs: 16,
+        families: &["window", "subgroup", "tiled"],
+    },
+    Rule {
+        software: true,
         kinds: &[Kind::Convolution, Kind::InputGradient, Kind::WeightGradient],
         rows: 128,
         channels: 16,
@@ -121,14 +129,6 @@ pub const TABLE: &[Rule] = &[
         channels: 16,
         outputs: usize::MAX,
         families: &["winograd_narrow", "subgroup", "tiled"],
-    },
-    Rule {
-        software: true,
-        kinds: &[Kind::Convolution, Kind::TrainedConvolution, Kind::InputGradient],
-        rows: 128,
-        channels: 0,
-        outputs: 16,
-        families: &["window", "subgroup", "tiled"],
     },
     Rule {
         software: true,
