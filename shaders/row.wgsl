@@ -3,13 +3,15 @@
 //   training row = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)    with t = step + 1
 //   timesteps = the first column of the table, of all rows; steps = the number of this step, for every image
 //   sampling row = the row of the table, of which the first number is the timestep
-// Warm-up is linear; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
+// Warm-up is linear, and so is the decay after it; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
 
 struct Params {
     /// training: the learning rate after the warm-up.
     learning_rate: f32,
     /// training: steps of the warm-up; the first has rate learning_rate / warmup.
     warmup: u32,
+    /// training: steps at whose end the rate has fallen to zero; 0 if it does not fall.
+    decay_steps: u32,
     /// training: ln beta1.
     first_log: f32,
     /// training: ln beta2.
@@ -49,12 +51,15 @@ fn training() {
     let words = counter[0];
     let step = f32(words.z);
     let warmed = min(1.0, (step + 1.0) / max(f32(params.warmup), 1.0));
+    let end = f32(params.decay_steps);
+    let left = clamp((end - step) / max(end - f32(params.warmup), 1.0), 0.0, 1.0);
+    let rate = params.learning_rate * warmed * select(left, 1.0, params.decay_steps == 0u);
     let first = one_less_exponential(-(step + 1.0) * params.first_log);
     let second = one_less_exponential(-(step + 1.0) * params.second_log);
     let ema_rate = select(params.ema_rate, max(params.ema_rate, 9.0 / (10.0 + step)), params.ema_warmup == 1u);
     key[0] = words;
     key[1] = counter[1];
-    row[0] = vec4<f32>(params.learning_rate * warmed, first, second, ema_rate);
+    row[0] = vec4<f32>(rate, first, second, ema_rate);
 }
 
 const LANES: u32 = 64u;

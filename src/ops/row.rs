@@ -23,6 +23,8 @@ pub struct TrainingRow {
     pub learning_rate: Float,
     /// Steps in which the rate grows to that, linearly; the first has `learning_rate / warmup`.
     pub warmup: u32,
+    /// Steps at whose end the rate has fallen to zero, linearly from the warm-up on; 0 keeps it.
+    pub decay_steps: u32,
     /// Adam's decay of the first moment.
     pub beta1: Float,
     /// Adam's decay of the second moment.
@@ -54,8 +56,9 @@ impl SamplingRow {
 
 impl fmt::Display for TrainingRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { learning_rate, warmup, beta1, beta2, ema_decay, ema_warmup } = self;
+        let Self { learning_rate, warmup, decay_steps, beta1, beta2, ema_decay, ema_warmup } = self;
         write!(f, "training_row{{learning_rate={learning_rate} warmup={warmup} ")?;
+        write!(f, "decay_steps={decay_steps} ")?;
         write!(f, "betas={beta1},{beta2} ema_decay={ema_decay} ema_warmup={ema_warmup}}}")
     }
 }
@@ -112,11 +115,14 @@ impl Operator for TrainingRow {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let step = f64::from(Counter::read(inputs[0]).step);
         let warmed = ((step + 1.0) / f64::from(self.warmup.max(1))).min(1.0);
+        let [end, warmup] = [self.decay_steps, self.warmup].map(f64::from);
+        let left = ((end - step) / (end - warmup).max(1.0)).clamp(0.0, 1.0);
+        let left = if self.decay_steps == 0 { 1.0 } else { left };
         let correction = |beta: Float| -((step + 1.0) * beta.get().ln()).exp_m1();
         let decay = self.ema_decay.get();
         let decay = if self.ema_warmup { decay.min((1.0 + step) / (10.0 + step)) } else { decay };
         let row = vec![
-            self.learning_rate.get() * warmed,
+            self.learning_rate.get() * warmed * left,
             correction(self.beta1),
             correction(self.beta2),
             1.0 - decay,
@@ -132,6 +138,7 @@ impl Operator for TrainingRow {
         let params = shader::Params {
             learning_rate: self.learning_rate.get() as f32,
             warmup: self.warmup,
+            decay_steps: self.decay_steps,
             first_log: self.beta1.get().ln() as f32,
             second_log: self.beta2.get().ln() as f32,
             ema_rate: (1.0 - self.ema_decay.get()) as f32,
@@ -253,15 +260,18 @@ pub(super) fn cases() -> Vec<Case> {
     let training = TrainingRow {
         learning_rate: 0.5.into(),
         warmup: 100,
+        decay_steps: 0,
         beta1: 0.9.into(),
         beta2: 0.999.into(),
         ema_decay: 0.99.into(),
         ema_warmup: true,
     };
     let constant = TrainingRow { warmup: 0, ema_warmup: false, ..training };
+    let decaying = TrainingRow { decay_steps: 1100, ..training };
     let table = Input::normal(TensorType::f32(&[5, SamplingRow::COLUMNS]));
     let mut all: Vec<Case> =
         [0, 1, 9, 99, 1000, 100_000].map(|step| Case::new(training, vec![at(step)])).into();
+    all.extend([0, 99, 100, 600, 1099, 1100, 5000].map(|step| Case::new(decaying, vec![at(step)])));
     all.extend([
         Case::new(constant, vec![at(0)]),
         Case::new(SamplingRow { batch: 3 }, vec![at(4), table.clone()]),

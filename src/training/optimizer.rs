@@ -44,6 +44,7 @@ impl RunState {
         let row = TrainingRow {
             learning_rate: options.learning_rate.into(),
             warmup: options.warmup,
+            decay_steps: options.decay_steps.unwrap_or(0),
             beta1: options.betas.0.into(),
             beta2: options.betas.1.into(),
             ema_decay: options.ema_decay.into(),

@@ -47,6 +47,8 @@ pub struct TrainingOptions {
     pub learning_rate: f64,
     /// Steps in which it grows to that.
     pub warmup: u32,
+    /// Steps at whose end it has fallen to zero, linearly from the warm-up on; `None` keeps it.
+    pub decay_steps: Option<u32>,
     /// Adam's decays of the moments.
     pub betas: (f64, f64),
     /// Adam's epsilon.
@@ -87,6 +89,7 @@ impl Default for TrainingOptions {
             batch: 64,
             learning_rate: 2e-4,
             warmup: 0,
+            decay_steps: None,
             betas: (0.9, 0.999),
             epsilon: 1e-8,
             weight_decay: 0.0,
@@ -124,6 +127,12 @@ impl TrainingOptions {
         };
         if !(0.0..1.0).contains(&self.label_drop) {
             return refuse("label_drop", "0 to 1, without 1", &self.label_drop);
+        }
+        if let Some(steps) = self.decay_steps
+            && steps <= self.warmup
+        {
+            let expected = format!("more than the {} steps of the warm-up", self.warmup);
+            return refuse("decay_steps", &expected, &steps);
         }
         let table = unet.class_embed_type.is_none() && unet.num_class_embeds > Some(1);
         if self.label_drop > 0.0 && !table {

@@ -213,6 +213,7 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let row = TrainingRow {
         learning_rate: config.lr.into(),
         warmup: 0,
+        decay_steps: 0,
         beta1: config.betas.0.into(),
         beta2: config.betas.1.into(),
         ema_decay: config.ema_decay.into(),

@@ -144,7 +144,7 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Go on with the run in --out: its data and settings, the same bits as without a break
-    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "schedule", "ema", "clip", "seed", "flip", "valid", "size", "prediction", "loss", "min_snr_gamma", "timesteps", "conditional", "label_drop"])]
+    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "decay_steps", "schedule", "ema", "clip", "seed", "flip", "valid", "size", "prediction", "loss", "min_snr_gamma", "timesteps", "conditional", "label_drop"])]
     pub resume: bool,
     /// The U-Net: a config.json of diffusers' UNet2DModel [default: by the images]
     #[arg(long, value_name = "FILE")]
@@ -161,6 +161,9 @@ pub struct Train {
     /// Steps in which the learning rate grows to that [default: 0]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
+    /// Steps at whose end the learning rate has fallen to zero, linearly [default: it stays]
+    #[arg(long, value_name = "N")]
+    pub decay_steps: Option<u32>,
     /// How the noise grows over the 1,000 timesteps: linear, quad (scaled_linear), cosine, const,
     /// jsd or sigmoid [default: linear]
     #[arg(long, value_name = "NAME")]

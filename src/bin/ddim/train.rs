@@ -150,6 +150,7 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         batch: arguments.batch.unwrap_or(defaults.batch),
         learning_rate: arguments.lr.unwrap_or(defaults.learning_rate),
         warmup: arguments.warmup.unwrap_or(defaults.warmup),
+        decay_steps: arguments.decay_steps.or(defaults.decay_steps),
         clip: arguments.clip.map_or(defaults.clip, |norm| (norm > 0.0).then_some(norm)),
         ema_decay: arguments.ema.unwrap_or(defaults.ema_decay),
         seed: arguments.seed.unwrap_or(defaults.seed),
@@ -204,12 +205,15 @@ fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
     let parameters = thousands(trainer.layout().elements() as u64);
     writeln!(out, "model  {parameters} parameters, channels {:?}", config.block_out_channels)?;
     writeln!(out, "plan   {}", summary(trainer.plan()))?;
-    let TrainingOptions { batch, learning_rate, warmup, clip, ema_decay, seed, .. } =
-        trainer.options();
+    let TrainingOptions {
+        batch, learning_rate, warmup, decay_steps, clip, ema_decay, seed, ..
+    } = trainer.options();
+    let falling = decay_steps.map_or(String::new(), |end| format!(", none from step {end} on"));
     let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
     writeln!(
         out,
-        "run    steps {} to {}, batch {batch}, learning rate {learning_rate} after {warmup} steps, \
+        "run    steps {} to {}, batch {batch}, learning rate {learning_rate} after {warmup} steps\
+         {falling}, \
          clip {clip}, EMA {ema_decay}, seed {seed}",
         trainer.steps() + 1,
         notes.steps,

@@ -78,12 +78,12 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Those of the paper, with fewer images: 2.46 million steps of an image.
+    /// Those of the paper, with fewer images: 2.33 million steps of an image.
     pub fn of_the_paper() -> Self {
         Self {
             distances: vec![(10, 1024), (20, 1024), (50, 1024), (100, 1024), (1000, 256)],
             reconstructions: vec![10, 20, 50, 100, 200, 500, 1000],
-            reconstructed: 64,
+            reconstructed: 32,
             judged: (20, 256),
             consistency: vec![10, 20, 50, 100],
             shown_steps: 50,

@@ -59,7 +59,8 @@ impl Source {
             None => {
                 let steps = arguments.train_steps.unwrap_or(preset.steps);
                 let folder = arguments.out.join("model");
-                let preset = Box::new(Preset { steps, ..preset });
+                let options = TrainingOptions { decay_steps: Some(steps), ..preset.options };
+                let preset = Box::new(Preset { steps, options, ..preset });
                 Self::Trained { folder, preset, seed: arguments.seed }
             }
         }
