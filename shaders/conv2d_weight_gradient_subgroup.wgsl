@@ -48,6 +48,9 @@ const BLOCK = 32u;
 @compute @workgroup_size(LANES)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
     let lane = local.x;
+    // Software drivers read a uniform once for all lanes only outside loops and branches.
+    let in_width = params.in_width;
+    let stride = params.stride;
     let in_channels4 = (params.in_channels + 3u) / 4u;
     let rows4 = params.kernel_height * params.kernel_width * in_channels4;
     let own_row4 = group.y * LANES + lane;
@@ -73,10 +76,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
             var a: array<vec4<f32>, PIXELS>;
             var b: array<vec4<f32>, PIXELS>;
             for (var p = 0u; p < PIXELS; p++) {
-                let iy = i32(oy * params.stride) + offset_y;
-                let ix = i32(ox * params.stride) + offset_x;
-                let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width) && pixel + p < end;
-                let source = select(0u, (image + u32(iy)) * params.in_width + u32(ix), inside);
+                let iy = i32(oy * stride) + offset_y;
+                let ix = i32(ox * stride) + offset_x;
+                let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(in_width) && pixel + p < end;
+                let source = select(0u, (image + u32(iy)) * in_width + u32(ix), inside);
                 a[p] = select(vec4<f32>(), widen_activation(x[source * in_channels4 + c4]), inside);
                 b[p] = widen_activation(dy[min(pixel + p, end - 1u) * params.out_channels4 + column]);
                 let next_row = ox + 1u == params.out_width;

@@ -2,8 +2,8 @@
 //   y[n, oy, ox, :] = bias + embedding[n, :] + residual[n, oy, ox, :]
 //                     + sum over (ky, kx, c) of x[n, oy + ky - top, ox + kx - left, c] weight[ky, kx, c, :]
 // over the taps whose source pixel exists, and SiLU of that if asked.
-// Tiling: a lane computes a square of 4 x 4 pixels by COLUMNS4 vec4 of channels, and holds the rows of x that these meet,
-// so that a pixel is read once for three taps. The weights go round by shuffles, the sums stay in registers.
+// Tiling: a lane computes a square of 4 x 4 pixels by COLUMNS4 vec4 of channels, and holds four rows of the pixels that
+// these meet, so that a pixel is read once for all taps. The weights go round by shuffles, the sums stay in registers.
 // tile: LANES = 8
 // tile: COLUMNS4 = 4
 // import: silu, finish
@@ -223,11 +223,8 @@ fn forward(
                 let channel = min(4u * k + own_channel[i], params.in_channels - 1u);
                 loaded[i] = widen_weight(weight[(first_tap + own_tap[i] + channel) * params.out_channels4 + own_column[i]]);
             }
-            for (var d = 0u; d < DEPTH; d++) {
-                for (var o = 0u; o < COLUMNS4; o++) {
-                    let w = d * COLUMNS4 + o;
-                    taps[w] = subgroupShuffle(loaded[w / LANES], w % LANES);
-                }
+            for (var w = 0u; w < DEPTH * COLUMNS4; w++) {
+                taps[w] = subgroupShuffle(loaded[w / LANES], w % LANES);
             }
             add_row(0u, &a);
             add_row(1u, &b);

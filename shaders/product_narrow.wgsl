@@ -51,25 +51,34 @@ fn forward(
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
     let lane = local.x;
+    // Software drivers read a uniform once for all lanes only where no branch can have stopped the first of them.
+    let out_channels4 = params.out_channels4;
+    let rows = params.rows;
+    let has_bias = params.has_bias != 0u;
+    let has_residual = params.has_residual != 0u;
+    let has_silu = params.silu != 0u;
+    let split4 = params.split4;
+    let in_channels = params.in_channels;
+
     let slab = group.z * groups.y + group.y;
     let n = slab / params.row_groups;
     if n >= params.batch {
         return;
     }
     let first_row = (slab - n * params.row_groups) * ROWS + lane;
-    let in_channels4 = (params.in_channels + 3u) / 4u;
-    let x1_channels4 = in_channels4 - params.split4;
+    let in_channels4 = (in_channels + 3u) / 4u;
+    let x1_channels4 = in_channels4 - split4;
     var row: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
-        row[r] = n * params.rows + min(first_row + r * LANES, params.rows - 1u);
+        row[r] = n * rows + min(first_row + r * LANES, rows - 1u);
     }
-    let first_weight = n * params.in_channels;
+    let first_weight = n * in_channels;
     var own_channel: array<u32, LOADS>;
     var own_column: array<u32, LOADS>;
     for (var i = 0u; i < LOADS; i++) {
         let w = i * LANES + lane;
         own_channel[i] = w / COLUMNS4;
-        own_column[i] = min(w % COLUMNS4, params.out_channels4 - 1u);
+        own_column[i] = min(w % COLUMNS4, out_channels4 - 1u);
     }
 
     var sum: array<vec4<f32>, ROWS_PER_LANE * COLUMNS4>;
@@ -77,15 +86,15 @@ fn forward(
         var loaded: array<vec4<f32>, LOADS>;
         for (var i = 0u; i < LOADS; i++) {
             // The pad lanes of x are zero; any weight will do for them.
-            let weight_row = first_weight + min(4u * k + own_channel[i], params.in_channels - 1u);
-            loaded[i] = widen_weight(weight[weight_row * params.out_channels4 + own_column[i]]);
+            let weight_row = first_weight + min(4u * k + own_channel[i], in_channels - 1u);
+            loaded[i] = widen_weight(weight[weight_row * out_channels4 + own_column[i]]);
         }
         var a: array<vec4<f32>, ROWS_PER_LANE>;
         for (var r = 0u; r < ROWS_PER_LANE; r++) {
-            if HAS_X1 && k >= params.split4 {
-                a[r] = widen_activation(x1[row[r] * x1_channels4 + k - params.split4]);
+            if HAS_X1 && k >= split4 {
+                a[r] = widen_activation(x1[row[r] * x1_channels4 + k - split4]);
             } else {
-                a[r] = widen_activation(x0[row[r] * params.split4 + k]);
+                a[r] = widen_activation(x0[row[r] * split4 + k]);
             }
         }
         var b: array<vec4<f32>, WEIGHTS>;
@@ -107,16 +116,16 @@ fn forward(
     for (var i = 0u; i < ROWS_PER_LANE * COLUMNS4; i++) {
         let own_row = first_row + i / COLUMNS4 * LANES;
         let column = i % COLUMNS4;
-        if own_row < params.rows && column < params.out_channels4 {
-            let element = (n * params.rows + own_row) * params.out_channels4 + column;
+        if own_row < rows && column < out_channels4 {
+            let element = (n * rows + own_row) * out_channels4 + column;
             var value = sum[i];
-            if params.has_bias != 0u {
+            if has_bias {
                 value += bias[column];
             }
-            if params.has_residual != 0u {
+            if has_residual {
                 value += widen_activation(residual[element]);
             }
-            if params.silu != 0u {
+            if has_silu {
                 value = silu(value);
             }
             y[element] = narrow_activation(value);

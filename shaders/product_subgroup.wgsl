@@ -48,69 +48,82 @@ fn forward(
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
     let lane = local.x;
+    // Software drivers read a uniform once for all lanes only where no branch can have stopped the first of them.
+    let out_channels4 = params.out_channels4;
+    let rows = params.rows;
+    let has_bias = params.has_bias != 0u;
+    let has_residual = params.has_residual != 0u;
+    let has_silu = params.silu != 0u;
+    let split4 = params.split4;
+    let in_channels = params.in_channels;
+    let in_channels4 = (in_channels + 3u) / 4u;
+    let x1_channels4 = in_channels4 - split4;
+
     let slab = group.z * groups.y + group.y;
     let n = slab / params.row_groups;
     if n >= params.batch {
         return;
     }
     let first_row = (slab - n * params.row_groups) * ROWS;
-    let own_column = group.x * LANES + lane;
-    let column = min(own_column, params.out_channels4 - 1u);
-    let in_channels4 = (params.in_channels + 3u) / 4u;
-    let x1_channels4 = in_channels4 - params.split4;
     var row: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
-        row[r] = n * params.rows + min(first_row + r * LANES + lane, params.rows - 1u);
+        row[r] = n * rows + min(first_row + r * LANES + lane, rows - 1u);
     }
-    let panels = (params.out_channels4 + LANES - 1u) / LANES;
-    let first_weight = (n * panels + group.x) * params.in_channels;
+    let own_column = group.x * LANES + lane;
+    let panels = (out_channels4 + LANES - 1u) / LANES;
+    let first_weight = (n * panels + group.x) * in_channels;
 
-    var sum: array<vec4<f32>, ROWS>;
+    // Loops over a whole array: drivers unroll them whatever they hold, and only then keep it in registers.
+    var sum: array<array<vec4<f32>, LANES>, ROWS_PER_LANE>;
     for (var k = 0u; k < in_channels4; k++) {
         var a: array<vec4<f32>, ROWS_PER_LANE>;
         for (var r = 0u; r < ROWS_PER_LANE; r++) {
-            if HAS_X1 && k >= params.split4 {
-                a[r] = widen_activation(x1[row[r] * x1_channels4 + k - params.split4]);
+            if HAS_X1 && k >= split4 {
+                a[r] = widen_activation(x1[row[r] * x1_channels4 + k - split4]);
             } else {
-                a[r] = widen_activation(x0[row[r] * params.split4 + k]);
+                a[r] = widen_activation(x0[row[r] * split4 + k]);
             }
         }
         var b: array<vec4<f32>, 4>;
         for (var q = 0u; q < 4u; q++) {
             // The pad lanes of x are zero; any weight will do for them.
-            let weight_row = first_weight + min(k * 4u + q, params.in_channels - 1u);
+            let weight_row = first_weight + min(k * 4u + q, in_channels - 1u);
             b[q] = widen_weight(weight[weight_row * LANES + lane]);
         }
-        for (var i = 0u; i < ROWS; i++) {
-            let r = i / LANES;
-            let source = i % LANES;
-            // Short sums meet a longer one: a third of the rounding.
-            var s = vec4<f32>(subgroupShuffle(a[r].x, source)) * b[0];
-            s = fma(vec4<f32>(subgroupShuffle(a[r].y, source)), b[1], s);
-            s = fma(vec4<f32>(subgroupShuffle(a[r].z, source)), b[2], s);
-            s = fma(vec4<f32>(subgroupShuffle(a[r].w, source)), b[3], s);
-            sum[i] += s;
+        for (var r = 0u; r < ROWS_PER_LANE; r++) {
+            for (var source = 0u; source < LANES; source++) {
+                let element = subgroupShuffle(a[r], source);
+                // Short sums meet a longer one: a third of the rounding.
+                var s = vec4<f32>(element.x) * b[0];
+                s = fma(vec4<f32>(element.y), b[1], s);
+                s = fma(vec4<f32>(element.z), b[2], s);
+                s = fma(vec4<f32>(element.w), b[3], s);
+                sum[r][source] += s;
+            }
         }
     }
 
-    if own_column >= params.out_channels4 {
+    if own_column >= out_channels4 {
         return;
     }
     var addend = vec4<f32>();
-    if params.has_bias != 0u {
-        addend = bias[column];
+    if has_bias {
+        addend = bias[own_column];
     }
-    for (var i = 0u; i < ROWS; i++) {
-        if first_row + i < params.rows {
-            let element = (n * params.rows + first_row + i) * params.out_channels4 + column;
-            var value = sum[i] + addend;
-            if params.has_residual != 0u {
-                value += widen_activation(residual[element]);
+    for (var r = 0u; r < ROWS_PER_LANE; r++) {
+        for (var source = 0u; source < LANES; source++) {
+            let own_row = first_row + r * LANES + source;
+            if own_row < rows {
+                let element = (n * rows + own_row) * out_channels4 + own_column;
+                var value = sum[r][source] + addend;
+                if has_residual {
+                    value += widen_activation(residual[element]);
+                }
+                if has_silu {
+                    value = silu(value);
+                }
+                y[element] = narrow_activation(value);
             }
-            if params.silu != 0u {
-                value = silu(value);
-            }
-            y[element] = narrow_activation(value);
         }
     }
 }
