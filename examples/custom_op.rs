@@ -144,6 +144,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rates = TrainingRow {
         learning_rate: 0.02.into(),
         warmup: 0,
+        decay_steps: 0,
         beta1: 0.9.into(),
         beta2: 0.999.into(),
         ema_decay: 0.0.into(),

@@ -181,7 +181,7 @@ fn what_a_model_learns_goes_by_arguments() {
     fs::write(at.path().join("config.json"), config.to_json()).expect("room");
     let train = "train --data digits --config {}/config.json --batch 4 --steps 3 --out {}/run \
                  --prediction v_prediction --loss hybrid --min-snr-gamma 5 --timesteps importance \
-                 --conditional --label-drop 0.2 --schedule cosine";
+                 --conditional --label-drop 0.2 --schedule cosine --decay-steps 9";
     succeeds(train, at.path());
     let run = at.path().join("run");
     let read = |name: &str| -> serde_json::Value {
@@ -198,6 +198,7 @@ fn what_a_model_learns_goes_by_arguments() {
         assert_eq!(options[name], value);
     }
     assert_eq!((&options["min_snr_gamma"], &options["label_drop"]), (&5.0.into(), &0.2.into()));
+    assert_eq!(options["decay_steps"], 9);
 
     let said = succeeds("train --resume --out {}/run --steps 5", at.path());
     assert!(said.contains("steps 4 to 5"), "{said}");

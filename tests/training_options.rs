@@ -90,6 +90,22 @@ fn every_option_lowers_its_loss() {
 }
 
 #[test]
+fn a_rate_that_fell_to_zero_moves_no_weight() {
+    let Some(gpu) = support::gpu() else { return };
+    let schedule = scheduler(PredictionType::Epsilon, Variance::FixedSmall);
+    let options = TrainingOptions { decay_steps: Some(3), ..options() };
+    let mut trainer = trainer(&gpu, schedule, None, options).expect("a small model");
+    let data = digits();
+    let parameters_after = |steps| {
+        tiny::advance(&mut trainer, &data, steps, false);
+        tiny::state(&mut trainer)[0].clone()
+    };
+    let [second, third, fourth] = [2, 3, 4].map(parameters_after);
+    assert!(second != third, "the third step is the last that moves");
+    assert!(third == fourth);
+}
+
+#[test]
 fn weights_of_one_change_nothing() {
     let Some(gpu) = support::gpu() else { return };
     let schedule = || scheduler(PredictionType::Epsilon, Variance::FixedSmall);
@@ -242,6 +258,8 @@ fn options_that_do_not_suit_are_refused() {
     refused(None, &|options| options.label_drop = 0.1);
     refused(None, &|options| options.min_snr_gamma = Some(0.0));
     refused(None, &|options| options.hybrid_lambda = -1.0);
+    let text = refused(None, &|options| (options.warmup, options.decay_steps) = (8, Some(8)));
+    assert!(text.contains("decay_steps: expected more than the 8 steps of the warm-up"), "{text}");
     let text = refused(None, &|options| options.loss = Loss::Hybrid);
     assert!(text.contains("variance_type: expected learned_range"), "{text}");
     let weighted_bound = |options: &mut TrainingOptions| {

@@ -154,6 +154,7 @@ pub fn blocks(gpu: &Gpu, [batch, channels, side, layers]: [usize; 4]) -> Result<
     let row = TrainingRow {
         learning_rate: LEARNING_RATE.into(),
         warmup: 0,
+        decay_steps: 0,
         beta1: 0.9.into(),
         beta2: 0.999.into(),
         ema_decay: 0.9999.into(),

@@ -11,7 +11,7 @@ use crate::{
     ops::{Lowering, group_norm::Tiles},
     plan::{Candidate, Dispatch, Kind, Packed, SizeClass, fold},
     shaders::{
-        conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_narrow, product_subgroup,
+        conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup,
     },
     value::{ElementType, TensorType, Value},
 };
@@ -47,20 +47,12 @@ pub(super) struct Product {
     pub out_channels: usize,
 }
 
-/// vec4s of columns up to which lanes own rows, not columns, so that none is idle.
-const NARROW_COLUMNS4: usize = 4;
-/// Sums of a subgroup, in vec4 for each of its lanes times the lanes: as many as the widest
-/// registers hold, or a software driver keeps in its cache.
-const SUMS: u32 = 256;
-
 impl Product {
-    /// Whether the weight is read as it is, and not in panels.
-    pub fn is_narrow(&self) -> bool {
-        self.out_channels.div_ceil(4) <= NARROW_COLUMNS4
-    }
-
     /// The products by subgroups of this size.
     pub fn dispatch(&self, lanes: u32, operands: &Operands) -> Dispatch {
+        let most = (32 / lanes).min(4);
+        let rows_per_lane = (self.rows.div_ceil(lanes as usize) as u32).clamp(most.min(2), most);
+        let row_groups = self.rows.div_ceil((lanes * rows_per_lane) as usize);
         let out_channels4 = self.out_channels.div_ceil(4) as u32;
         let params = product_subgroup::Params {
             rows: self.rows as u32,
@@ -68,30 +60,12 @@ impl Product {
             split4: operands.split4 as u32,
             out_channels4,
             batch: self.batch as u32,
+            row_groups: row_groups as u32,
             silu: operands.activated.into(),
             ..Default::default()
         };
-        let grid = |rows_per_lane: u32| {
-            let row_groups = self.rows.div_ceil((lanes * rows_per_lane) as usize);
-            (row_groups as u32, fold(self.batch * row_groups))
-        };
         let Operands { x0, x1, weight, bias, residual, y, .. } = *operands;
-        if self.is_narrow() {
-            let columns4 = out_channels4.next_power_of_two();
-            let rows_per_lane = (SUMS / lanes / columns4).clamp(1, 8);
-            let (row_groups, [y_groups, z_groups, _]) = grid(rows_per_lane);
-            let params = product_subgroup::Params { row_groups, ..params };
-            let overrides = product_narrow::Overrides { lanes, columns4, rows_per_lane };
-            return product_narrow::Forward { x0, x1, weight, bias, residual, y }.dispatch(
-                bytemuck::cast(params),
-                overrides,
-                [1, y_groups, z_groups],
-            );
-        }
-        let most = (32 / lanes).min(4);
-        let rows_per_lane = (self.rows.div_ceil(lanes as usize) as u32).clamp(most.min(2), most);
-        let (row_groups, [y_groups, z_groups, _]) = grid(rows_per_lane);
-        let params = product_subgroup::Params { row_groups, ..params };
+        let [y_groups, z_groups, _] = fold(self.batch * row_groups);
         let overrides = product_subgroup::Overrides { lanes, rows_per_lane };
         product_subgroup::Forward { x0, x1, weight, bias, residual, y }.dispatch(
             params,
@@ -163,14 +137,13 @@ fn convolve(
         let side_by_side = operands.affine.is_none() && !operands.upsample;
         let (before, operands) =
             if side_by_side { (&[][..], operands) } else { (&before[..], &dense) };
-        let packed = (!product.is_narrow()).then(|| panels(lowering, lanes, operands.weight));
-        let weight = packed.as_ref().map_or(operands.weight, |packed| packed.form);
-        let mut dispatch = product.dispatch(lanes, &Operands { weight, ..*operands });
+        let packed = panels(lowering, lanes, operands.weight);
+        let mut dispatch = product.dispatch(lanes, &Operands { weight: packed.form, ..*operands });
         dispatch.cost.flops = extents.flops();
         // The same sums as the convolution's, without its coordinates.
         candidates.retain(|candidate| candidate.name != "subgroup");
         let mut candidate = in_order(before, Candidate::new("subgroup", vec![dispatch]), &after);
-        candidate.packed.extend(packed);
+        candidate.packed.push(packed);
         candidates.push(candidate);
     }
     for tile in [Tile::Wide, Tile::Narrow] {

@@ -103,7 +103,7 @@ pub(super) fn forward(
     let mut product =
         products::Product { batch: tile.places(), rows: 0, in_channels, out_channels };
     let out_channels4 = out_channels.div_ceil(4);
-    let panel = if product.is_narrow() { out_channels4 } else { lanes as usize };
+    let panel = lanes as usize;
     let panels = out_channels4.div_ceil(panel);
     let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * panel]);
     let mut images = target.max_binding / bytes(in_channels.max(out_channels));
