@@ -5,7 +5,7 @@
 // Tiling: a lane computes a square of 4 x 4 pixels by COLUMNS4 vec4 of channels, and holds four rows of the pixels that
 // these meet, so that a pixel is read once for all taps. The weights go round by shuffles, the sums stay in registers.
 // tile: LANES = 8
-// tile: COLUMNS4 = 4
+// tile: COLUMNS4 = 2
 // import: silu, finish
 
 struct Params {
@@ -240,9 +240,5 @@ fn forward(
     store(square, 0u, first_column, index);
     if COLUMNS4 > 1u {
         store(square, 1u, first_column + 1u, index);
-    }
-    if COLUMNS4 > 2u {
-        store(square, 2u, first_column + 2u, index);
-        store(square, 3u, first_column + 3u, index);
     }
 }

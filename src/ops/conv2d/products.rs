@@ -10,9 +10,7 @@ use crate::{
     error::Error,
     ops::{Lowering, group_norm::Tiles},
     plan::{Candidate, Dispatch, Kind, Packed, SizeClass, fold},
-    shaders::{
-        conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup,
-    },
+    shaders::{conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup},
     value::{ElementType, TensorType, Value},
 };
 
