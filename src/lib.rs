@@ -53,7 +53,7 @@
 //!
 //! let tensor = |data: &[f64]| reference::Tensor::new(TensorType::f32(&[2]).shape, data.to_vec());
 //! let inputs = [(x, tensor(&[0.0, 1.0])), (dy, tensor(&[1.0, 1.0]))].into();
-//! assert_eq!(reference::evaluate(&graph, inputs)[&dx].data[0], 0.5);
+//! assert_eq!(reference::evaluate(&graph, inputs)?[&dx].data[0], 0.5);
 //!
 //! let plan = passes::compile(&graph, &Target::default())?;
 //! assert_eq!(plan.dispatches.len(), 2);

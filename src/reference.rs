@@ -1,7 +1,7 @@
 //! Evaluates a graph on the CPU in f64, one equation after another: the definition that every
 //! kernel is held against.
 use crate::{
-    graph::Graph,
+    graph::{Graph, GraphError},
     ops::Operator,
     value::{Shape, Value},
 };
@@ -53,20 +53,19 @@ pub type Environment = HashMap<Value, Tensor>;
 
 /// Runs every equation; the result holds the inputs given and everything computed.
 ///
-/// # Panics
-/// If an input that an equation reads is missing.
-pub fn evaluate(graph: &Graph, inputs: Environment) -> Environment {
+/// # Errors
+/// If an equation reads a value that was neither given nor computed.
+pub fn evaluate(graph: &Graph, inputs: Environment) -> Result<Environment, GraphError> {
     let mut environment = inputs;
-    for equation in &graph.equations {
-        let results = {
-            let operands: Vec<&Tensor> = equation
-                .inputs
-                .iter()
-                .map(|v| environment.get(v).unwrap_or_else(|| panic!("{v} has no value")))
-                .collect();
-            equation.op.reference(&operands)
+    for (index, equation) in graph.equations.iter().enumerate() {
+        let operand = |&value| {
+            let undefined =
+                || GraphError::Undefined { equation: index, op: equation.op.to_string(), value };
+            environment.get(&value).ok_or_else(undefined)
         };
+        let operands = equation.inputs.iter().map(operand).collect::<Result<Vec<_>, _>>()?;
+        let results = equation.op.reference(&operands);
         environment.extend(equation.outputs.iter().copied().zip(results));
     }
-    environment
+    Ok(environment)
 }

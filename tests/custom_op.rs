@@ -33,7 +33,8 @@ fn an_op_of_ones_own_runs_forward_and_backward() {
     executor.write(seed, &numbers).unwrap();
     executor.run(1).unwrap();
     let tensor = Tensor::new(of.shape, numbers.iter().map(|&x| f64::from(x)).collect());
-    let want = evaluate(&graph, Environment::from([(x, tensor.clone()), (seed, tensor)]));
+    let given = Environment::from([(x, tensor.clone()), (seed, tensor)]);
+    let want = evaluate(&graph, given).unwrap();
     for value in [y, dx] {
         for (got, want) in executor.read(value).unwrap().iter().zip(&want[&value].data) {
             assert!((f64::from(*got) - want).abs() < 1e-5, "{got} for {want}");

@@ -71,7 +71,8 @@ fn fusion_keeps_what_the_reference_computes() {
         let after = passes::fuse(&before).expect("a fused graph");
         after.verify().expect("well formed");
         assert!(count(&after, |op| matches!(op, Op::FusedConv2d(_))) > 0);
-        let environments = [&before, &after].map(|graph| evaluate(graph, inputs(graph)));
+        let environments = [&before, &after]
+            .map(|graph| evaluate(graph, inputs(graph)).expect("every input is given"));
         for (old, new) in results(&before).into_iter().zip(results(&after)) {
             let [old, new] = [&environments[0][&old], &environments[1][&new]];
             let worst = old.zip(new, |a, b| (a - b).abs()).max_abs();

@@ -160,6 +160,7 @@ fn the_hybrid_loss_teaches_the_bound_to_the_variance_alone() {
             .collect();
         given.insert(seed, Input::normal(graph.type_of(seed)).tensor(8));
         evaluate(&graph, given)
+            .expect("every input is given")
             .remove(&wrt[0].expect("it depends on the output"))
             .expect("computed")
     };

@@ -89,7 +89,7 @@ fn fifty_steps_agree_on_every_element() {
     ]
     .into();
     for _ in 0..STEPS {
-        let mut results = evaluate(&graph, state.clone());
+        let mut results = evaluate(&graph, state.clone()).expect("every input is given");
         for update in &graph.updates {
             let next = results.remove(&update.next).expect("computed");
             state.insert(update.state, next);

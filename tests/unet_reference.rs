@@ -100,7 +100,7 @@ fn check(cases: &Path, case: &Case) {
     let wanted: Vec<_> = std::iter::once(inputs.x).chain(of_parameters).collect();
     let gradients = passes::gradient(&mut graph, loss, one, &wanted).expect("every op has one");
 
-    let values = evaluate(&graph, given);
+    let values = evaluate(&graph, given).expect("every input is given");
     let compare = |output: &str, got: &[f64]| {
         if let Err(message) = case.compare(output, got) {
             panic!("{message}");

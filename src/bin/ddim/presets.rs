@@ -30,8 +30,7 @@ pub fn digits() -> Preset {
     Preset { unet, options: options(2e-3, 0.99), steps: 1500 }
 }
 
-/// The model and the settings of the experiments on MNIST. The rate falls to zero by the last
-/// step.
+/// The model and the settings of the experiments on MNIST.
 pub fn mnist() -> Preset {
     let unet = unet([28, 28, 1], &[16, 32, 64], 1);
     let options = TrainingOptions { batch: 32, ..options(2e-3, 0.998) };

@@ -208,7 +208,7 @@ fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
     let TrainingOptions {
         batch, learning_rate, warmup, decay_steps, clip, ema_decay, seed, ..
     } = trainer.options();
-    let falling = decay_steps.map_or(String::new(), |end| format!(", none from step {end} on"));
+    let falling = decay_steps.map_or(String::new(), |end| format!(", none after step {end}"));
     let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
     writeln!(
         out,

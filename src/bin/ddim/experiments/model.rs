@@ -59,6 +59,7 @@ impl Source {
             None => {
                 let steps = arguments.train_steps.unwrap_or(preset.steps);
                 let folder = arguments.out.join("model");
+                // However many there are, the rate has fallen to zero after the last of them.
                 let options = TrainingOptions { decay_steps: Some(steps), ..preset.options };
                 let preset = Box::new(Preset { steps, options, ..preset });
                 Self::Trained { folder, preset, seed: arguments.seed }
