@@ -7,6 +7,7 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 1
 // tile: COLUMNS = 2
+// import: combine
 
 struct Params {
     /// Queries of an image.
@@ -93,10 +94,8 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
                 let gradient = widen_activation(dy[row[r] + c]);
                 for (var i = 0u; i < LANES; i++) {
                     let at = r * LANES + i;
-                    for (var e = 0u; e < 4u; e++) {
-                        score[at] = fma(vec4<f32>(subgroupShuffle(query_value[e], i)), b[e], score[at]);
-                        slope[at] = fma(vec4<f32>(subgroupShuffle(gradient[e], i)), d[e], slope[at]);
-                    }
+                    score[at] += combine(subgroupShuffle(query_value, i), b);
+                    slope[at] += combine(subgroupShuffle(gradient, i), d);
                 }
             }
         }
@@ -111,15 +110,15 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
             }
         }
 
-        for (var s = 0u; s < 4u; s++) {
-            for (var l = 0u; l < LANES; l++) {
-                let value = (first_key + min(block + s * LANES + l, params.keys - 1u)) * params.channels4;
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let b = widen_activation(k[value + column[j]]);
-                    for (var i = 0u; i < ROWS; i++) {
-                        let a = subgroupShuffle(slope[i][s], l);
-                        sum[i * COLUMNS + j] = fma(vec4<f32>(a), b, sum[i * COLUMNS + j]);
-                    }
+        for (var l = 0u; l < LANES; l++) {
+            for (var j = 0u; j < COLUMNS; j++) {
+                var b: mat4x4<f32>;
+                for (var s = 0u; s < 4u; s++) {
+                    let token = min(block + s * LANES + l, params.keys - 1u);
+                    b[s] = widen_activation(k[(first_key + token) * params.channels4 + column[j]]);
+                }
+                for (var i = 0u; i < ROWS; i++) {
+                    sum[i * COLUMNS + j] += combine(subgroupShuffle(slope[i], l), b);
                 }
             }
         }
@@ -186,10 +185,8 @@ fn key_value(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
                 let value = widen_activation(v[row[r] + c]);
                 for (var i = 0u; i < LANES; i++) {
                     let at = r * LANES + i;
-                    for (var e = 0u; e < 4u; e++) {
-                        weight[at] = fma(vec4<f32>(subgroupShuffle(key[e], i)), b[e], weight[at]);
-                        slope[at] = fma(vec4<f32>(subgroupShuffle(value[e], i)), d[e], slope[at]);
-                    }
+                    weight[at] += combine(subgroupShuffle(key, i), b);
+                    slope[at] += combine(subgroupShuffle(value, i), d);
                 }
             }
         }
@@ -200,17 +197,18 @@ fn key_value(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             slope[i] = params.scale * weight[i] * (slope[i] - mean);
         }
 
-        for (var s = 0u; s < 4u; s++) {
-            for (var l = 0u; l < LANES; l++) {
-                let first = (first_query + min(block + s * LANES + l, params.queries - 1u)) * params.channels4;
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let query_value = widen_activation(q[first + column[j]]);
-                    let gradient = widen_activation(dy[first + column[j]]);
-                    for (var i = 0u; i < ROWS; i++) {
-                        let at = i * COLUMNS + j;
-                        key_sum[at] = fma(vec4<f32>(subgroupShuffle(slope[i][s], l)), query_value, key_sum[at]);
-                        value_sum[at] = fma(vec4<f32>(subgroupShuffle(weight[i][s], l)), gradient, value_sum[at]);
-                    }
+        for (var l = 0u; l < LANES; l++) {
+            for (var j = 0u; j < COLUMNS; j++) {
+                var b: mat4x4<f32>;
+                var d: mat4x4<f32>;
+                for (var s = 0u; s < 4u; s++) {
+                    let token = first_query + min(block + s * LANES + l, params.queries - 1u);
+                    b[s] = widen_activation(q[token * params.channels4 + column[j]]);
+                    d[s] = widen_activation(dy[token * params.channels4 + column[j]]);
+                }
+                for (var i = 0u; i < ROWS; i++) {
+                    key_sum[i * COLUMNS + j] += combine(subgroupShuffle(slope[i], l), b);
+                    value_sum[i * COLUMNS + j] += combine(subgroupShuffle(weight[i], l), d);
                 }
             }
         }

@@ -6,6 +6,7 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
 // tile: COLUMNS = 2
+// import: combine
 
 struct Params {
     /// Queries of an image.
@@ -84,11 +85,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             ));
             for (var r = 0u; r < ROWS_PER_LANE; r++) {
                 for (var i = 0u; i < LANES; i++) {
-                    var score = weight[r * LANES + i];
-                    score = fma(vec4<f32>(subgroupShuffle(a[r].x, i)), b[0], score);
-                    score = fma(vec4<f32>(subgroupShuffle(a[r].y, i)), b[1], score);
-                    score = fma(vec4<f32>(subgroupShuffle(a[r].z, i)), b[2], score);
-                    weight[r * LANES + i] = fma(vec4<f32>(subgroupShuffle(a[r].w, i)), b[3], score);
+                    weight[r * LANES + i] += combine(subgroupShuffle(a[r], i), b);
                 }
             }
         }
@@ -108,16 +105,16 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             }
         }
 
-        for (var s = 0u; s < 4u; s++) {
-            for (var l = 0u; l < LANES; l++) {
-                let token = min(block + s * LANES + l, params.keys - 1u);
-                let value = (first_key + token) * params.pitch4 + params.v_first4;
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let b = widen_activation(v[value + column[j]]);
-                    for (var i = 0u; i < ROWS; i++) {
-                        let a = subgroupShuffle(weight[i][s], l);
-                        sum[i * COLUMNS + j] = fma(vec4<f32>(a), b, sum[i * COLUMNS + j]);
-                    }
+        for (var l = 0u; l < LANES; l++) {
+            for (var j = 0u; j < COLUMNS; j++) {
+                var b: mat4x4<f32>;
+                for (var s = 0u; s < 4u; s++) {
+                    let token = min(block + s * LANES + l, params.keys - 1u);
+                    b[s] = widen_activation(v[(first_key + token) * params.pitch4 + params.v_first4 + column[j]]);
+                }
+                for (var i = 0u; i < ROWS; i++) {
+                    // Short sums meet a longer one: a third of the rounding, and the longer one is read a quarter as often.
+                    sum[i * COLUMNS + j] += combine(subgroupShuffle(weight[i], l), b);
                 }
             }
         }

@@ -66,29 +66,34 @@ const EDGE = 4u;
 // of squared deviations that it is corrected to as the tile has pixels.
 @compute @workgroup_size(WORKGROUP)
 fn moments(@builtin(global_invocation_id) id: vec3<u32>) {
+    // Software drivers read a uniform once for all lanes only where no branch can have stopped the first of them.
+    let pixels = params.pixels;
+    let line = params.line;
+    let corner_step = params.step;
+    let tiles = params.tiles;
     let across = id.x / params.channels4;
     if across >= params.tiles_across {
         return;
     }
     let channel4 = id.x - across * params.channels4;
-    let corner = id.z * EDGE * params.line + across * params.step;
-    let image = id.y * params.pixels * params.channels4 + channel4;
+    let corner = id.z * EDGE * line + across * corner_step;
+    let image = id.y * pixels * params.channels4 + channel4;
     let first_at = image + corner * params.channels4;
     let pivot = widen_activation(x[first_at]);
     var sum = vec4<f32>();
     var squares = vec4<f32>();
     for (var row = 0u; row < EDGE; row++) {
         for (var column = 0u; column < EDGE; column++) {
-            let pixel = corner + row * params.line + column;
+            let pixel = corner + row * line + column;
             // Past the image's end the first pixel stands in, which adds nothing.
-            let i = select(first_at, image + pixel * params.channels4, pixel < params.pixels);
+            let i = select(first_at, image + pixel * params.channels4, pixel < pixels);
             let delta = widen_activation(x[i]) - pivot;
             sum += delta;
             squares = fma(delta, delta, squares);
         }
     }
-    let mean = sum / f32(min(EDGE * EDGE, params.pixels - corner));
-    let tile = id.y * params.tiles + id.z * params.tiles_across + across;
+    let mean = sum / f32(min(EDGE * EDGE, pixels - corner));
+    let tile = id.y * tiles + id.z * params.tiles_across + across;
     let out = 2u * tile * params.channels4 + channel4;
     moments_out[out] = pivot + mean;
     moments_out[out + params.channels4] = squares - sum * mean;
@@ -217,12 +222,12 @@ fn fold(
 @compute @workgroup_size(WORKGROUP)
 fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     let tile = tile_of(id);
+    let split4 = params.split4;
     if !tile.inside {
         return;
     }
     let scale = affine[2u * id.y * params.channels4 + tile.channel4];
     let shift = affine[(2u * id.y + 1u) * params.channels4 + tile.channel4];
-    let split4 = params.split4;
     let in_x1 = HAS_X1 && tile.channel4 >= split4;
     let pitch = select(split4, params.channels4 - split4, in_x1);
     var source = tile.pixel * pitch + tile.channel4 - select(0u, split4, in_x1);

@@ -6,7 +6,7 @@
 // The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: silu
+// import: combine, silu
 
 struct Params {
     /// Rows of x and y.
@@ -84,7 +84,7 @@ fn forward(
                 a[r] = widen_activation(x0[row[r] * split4 + k]);
             }
         }
-        var b: array<vec4<f32>, 4>;
+        var b: mat4x4<f32>;
         for (var q = 0u; q < 4u; q++) {
             // The pad lanes of x are zero; any weight will do for them.
             let weight_row = first_weight + min(k * 4u + q, in_channels - 1u);
@@ -94,11 +94,7 @@ fn forward(
             for (var source = 0u; source < LANES; source++) {
                 let element = subgroupShuffle(a[r], source);
                 // Short sums meet a longer one: a third of the rounding.
-                var s = vec4<f32>(element.x) * b[0];
-                s = fma(vec4<f32>(element.y), b[1], s);
-                s = fma(vec4<f32>(element.z), b[2], s);
-                s = fma(vec4<f32>(element.w), b[3], s);
-                sum[r][source] += s;
+                sum[r][source] += combine(element, b);
             }
         }
     }

@@ -69,9 +69,10 @@ impl Images {
     /// Pixels of a tile that leaves no partial result: what a tile loads once should not count, and
     /// a GPU wants many invocations first.
     pub fn strip(&self, target: &Target) -> usize {
+        const SOFTWARE: usize = 32;
         const LONGEST: usize = 8;
         const INVOCATIONS: usize = 1 << 16;
         let vectors = self.batch * self.pixels * self.channels4();
-        if target.software { LONGEST } else { (vectors / INVOCATIONS).clamp(1, LONGEST) }
+        if target.software { SOFTWARE } else { (vectors / INVOCATIONS).clamp(1, LONGEST) }
     }
 }
