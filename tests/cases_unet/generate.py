@@ -50,7 +50,7 @@ def main():
                   None: torch.tensor([2, 0])}[config.get("class_embed_type")]
         has_labels = config.get("class_embed_type") or config.get("num_class_embeds")
         unet_case(out, name, model, reference, config, rng.n(batch, config["in_channels"], height, width),
-                  torch.tensor([617, 3][:batch]), rng.n(batch, config["out_channels"], height, width), "digest",
+                  torch.tensor([617, 3][:batch]), rng.n(batch, config["out_channels"], height, width), "full",
                   extra={"class_labels": labels} if has_labels else {})
     out.finish("python generate.py --out <dir>")
 
