@@ -113,7 +113,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
                     b[s] = widen_activation(v[(first_key + token) * params.pitch4 + params.v_first4 + column[j]]);
                 }
                 for (var i = 0u; i < ROWS; i++) {
-                    // Short sums meet a longer one: a third of the rounding, and the longer one is read a quarter as often.
+                    // Short sums meet a longer one, which rounds less and is read a quarter as often.
                     sum[i * COLUMNS + j] += combine(subgroupShuffle(weight[i], l), b);
                 }
             }
