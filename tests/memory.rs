@@ -63,12 +63,17 @@ fn sampling_step(target: &Target) -> Plan {
 /// and in slots the ranges of all values between the first dispatch and the last that bind them.
 fn alive_at_most(plan: &Plan) -> u64 {
     let mut lives: HashMap<usize, (usize, usize)> = HashMap::new();
+    // Each load, what is prepared then, and the steps.
+    let ends: Vec<usize> = plan.loads.iter().map(|load| load.launches.end).collect();
+    let section =
+        |at: usize| ends.partition_point(|end| *end <= at) + usize::from(at >= plan.prepare.len());
     for (at, dispatch) in plan.all().enumerate() {
         for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
             let life = lives.entry(value.index()).or_insert((at, at));
-            // What is prepared once and read in each step stays.
-            let stays = life.0 < plan.prepare.len() && at >= plan.prepare.len();
-            life.1 = if stays { plan.all().count() } else { at };
+            // What one makes and another reads stays; loads come in any order.
+            let stays = life.1 == plan.all().count() || section(life.0) != section(at);
+            let first = if stays && life.0 < plan.loading() { 0 } else { life.0 };
+            *life = (first, if stays { plan.all().count() } else { at });
         }
     }
     for value in &plan.outputs {

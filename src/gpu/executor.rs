@@ -3,9 +3,9 @@ use super::{Gpu, GpuError, custom, pipelines::Compiled};
 use crate::{
     error::Error,
     plan::{Access, Dispatch, Placement, Plan},
-    value::Value,
 };
 use std::{
+    collections::BTreeSet,
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -51,11 +51,15 @@ pub struct Executor {
     pub(super) gpu: Gpu,
     pub(super) plan: Plan,
     pub(super) buffers: Vec<wgpu::Buffer>,
-    /// What runs once after the held inputs were written.
+    /// What runs once after the held inputs were written, that of the plan's loads first.
     prepare: Vec<Step>,
     steps: Vec<Step>,
     /// Whether `prepare` has to run before the next step.
     pub(super) stale: bool,
+    /// The plan's loads that nobody has written: zeros, as every input is at first.
+    pub(super) unwritten: BTreeSet<usize>,
+    /// Bytes uploaded since the last wait, which gives their staging memory back.
+    pub(super) staged: usize,
     pub(super) stats: Stats,
     /// Measured over predicted time, from the last wait.
     pace: f64,
@@ -85,7 +89,7 @@ impl Executor {
         let buffers = plan
             .buffers
             .iter()
-            .zip(largest_tenants(&plan))
+            .zip(plan.largest_tenants())
             .map(|(planned, tenant)| buffer(&tenant, planned.bytes.max(16), storage))
             .collect::<Result<Vec<_>, _>>()?;
         // Absent optional operands: bound, never touched. One buffer cannot be both read and
@@ -124,8 +128,19 @@ impl Executor {
         }
         let steps = prepare.split_off(plan.prepare.len());
         gpu.check_now()?;
-        let (gpu, stats, stale) = (gpu.clone(), Stats::default(), !prepare.is_empty());
-        Ok(Self { gpu, plan, buffers, prepare, steps, stale, stats, pace: 1.0, running: None })
+        Ok(Self {
+            gpu: gpu.clone(),
+            buffers,
+            stale: !prepare.is_empty(),
+            unwritten: (0..plan.loads.len()).collect(),
+            staged: 0,
+            plan,
+            prepare,
+            steps,
+            stats: Stats::default(),
+            pace: 1.0,
+            running: None,
+        })
     }
 
     /// The plan being replayed.
@@ -150,24 +165,33 @@ impl Executor {
     /// If the device refuses the work or is lost.
     pub fn run(&mut self, times: usize) -> Result<(), Error> {
         self.make_ready()?;
-        self.submit_all(times * self.steps.len())?;
+        self.submit_all(0..times * self.steps.len())?;
         self.gpu.check_now()?;
         Ok(())
     }
 
     /// Runs what depends on the held inputs alone, if they were written since.
     pub(super) fn make_ready(&mut self) -> Result<(), Error> {
+        while let Some(&load) = self.unwritten.first() {
+            let part = self.plan.loads[load].part;
+            self.load(load, &vec![0; self.plan.types[part.index()].bytes() as usize])?;
+        }
         if !std::mem::take(&mut self.stale) {
             return Ok(());
         }
+        self.submit_once(self.plan.loading()..self.prepare.len())
+    }
+
+    /// Submits these launches of what runs once.
+    pub(super) fn submit_once(&mut self, launches: Range<usize>) -> Result<(), Error> {
         std::mem::swap(&mut self.prepare, &mut self.steps);
-        let result = self.submit_all(self.steps.len());
+        let result = self.submit_all(launches);
         std::mem::swap(&mut self.prepare, &mut self.steps);
         result
     }
 
-    fn submit_all(&mut self, total: usize) -> Result<(), Error> {
-        let mut first = 0;
+    fn submit_all(&mut self, launches: Range<usize>) -> Result<(), Error> {
+        let Range { start: mut first, end: total } = launches;
         while first < total {
             let end = self.cut(first, total);
             self.submit(first..end, |encoder, steps| {
@@ -218,6 +242,7 @@ impl Executor {
     pub fn wait(&mut self) -> Result<(), Error> {
         self.stats.waits += 1;
         self.gpu.wait()?;
+        self.staged = 0;
         if let Some((start, predicted)) = self.running.take()
             && predicted > 0.0
         {
@@ -225,21 +250,6 @@ impl Executor {
         }
         Ok(())
     }
-}
-
-/// The largest tensor in each buffer: what a message about the buffer names.
-fn largest_tenants(plan: &Plan) -> Vec<String> {
-    let mut largest: Vec<Option<Value>> = vec![None; plan.buffers.len()];
-    let bytes = |value: Value| plan.types[value.index()].bytes();
-    for (index, placement) in plan.placements.iter().enumerate() {
-        let (Some(placement), value) = (placement, Value::new(index)) else { continue };
-        let tenant = &mut largest[placement.buffer];
-        if tenant.is_none_or(|known| bytes(known) < bytes(value)) {
-            *tenant = Some(value);
-        }
-    }
-    let name = |value: Value| format!("{value} ({})", plan.types[value.index()]);
-    largest.into_iter().map(|value| value.map_or("nothing".to_owned(), name)).collect()
 }
 
 fn bind(

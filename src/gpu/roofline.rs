@@ -155,6 +155,7 @@ pub(super) fn plan(dispatches: Vec<Dispatch>, types: Vec<TensorType>) -> Plan {
         placements: values.iter().map(place).collect(),
         buffers,
         prepare: Vec::new(),
+        loads: Vec::new(),
         choices: Default::default(),
         dispatches,
         inputs: values.clone(),

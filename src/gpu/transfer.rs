@@ -2,13 +2,13 @@
 use super::{Executor, GpuError};
 use crate::{
     error::Error,
-    plan::Placement,
+    plan::{Load, Placement},
     value::{ElementType, TensorType, Value},
 };
 use std::borrow::Cow;
 
 /// wgpu holds twice the bytes of an upload until it is polled.
-const UPLOAD_CHUNK: usize = 16 << 20;
+const MOST_STAGED: usize = 16 << 20;
 
 /// A tensor in device memory, its rows padded with zeros to a multiple of four elements.
 #[derive(Clone, Debug)]
@@ -22,7 +22,8 @@ pub struct DeviceTensor {
 }
 
 impl Executor {
-    /// Writes a dense, row-major f32 slice to an f32 or f16 tensor, in order with the runs.
+    /// Writes a dense, row-major f32 slice to an f32 or f16 tensor, in order with the runs: an
+    /// input, or a part of one that the plan reads, such as a parameter of an arena.
     ///
     /// # Errors
     /// If the value is no tensor of floats, holds another number of elements, or has no place.
@@ -59,7 +60,8 @@ impl Executor {
     }
 
     /// Where a value lies on the device, for work of the caller's own on the same queue. A tensor
-    /// that the plan updates is that of the last run.
+    /// that the plan updates is that of the last run. Held inputs that are packed as they are
+    /// written have none: see [`Plan::loads`](crate::plan::Plan::loads).
     ///
     /// # Errors
     /// If the value has no place of its own.
@@ -120,25 +122,63 @@ impl Executor {
         placement.filter(|_| known).ok_or(GpuError::NoContents { value, action })
     }
 
+    /// The input that a caller may write at this value, and where: one itself, or a part of one.
+    fn written(&self, value: Value) -> Result<(Value, Placement), GpuError> {
+        let place = |value: Value| self.plan.placements.get(value.index()).copied().flatten();
+        let (part, inputs) = (place(value), &self.plan.inputs);
+        let holder =
+            |input: &&Value| place(**input).map(|at| at.buffer) == part.map(|at| at.buffer);
+        let input =
+            inputs.iter().find(|input| **input == value).or_else(|| inputs.iter().find(holder));
+        input.copied().zip(part).ok_or(GpuError::NoContents { value, action: "write" })
+    }
+
     fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
-        let place = self.placement(value, "write")?;
-        self.stale |= self.plan.held.contains(&value) && !self.plan.prepare.is_empty();
-        let mut offset = place.offset;
-        for chunk in bytes.chunks(UPLOAD_CHUNK) {
-            // The pitch makes every f16 row a multiple of 8 bytes, so chunks stay 4-aligned.
-            self.gpu.guard("uploading", chunk.len() as u64, || {
-                self.gpu.queue().write_buffer(&self.buffers[place.buffer], offset, chunk);
-                if chunk.len() == UPLOAD_CHUNK {
-                    self.gpu.queue().submit([]);
-                }
-            })?;
-            if chunk.len() == UPLOAD_CHUNK {
-                // Submitting and polling gives the staging memory back.
-                self.wait()?;
-            }
-            offset += chunk.len() as u64;
+        let of_value = |&load: &usize| {
+            let Load { input, part, .. } = self.plan.loads[load];
+            input == value || part == value
+        };
+        let loads: Vec<usize> = (0..self.plan.loads.len()).filter(of_value).collect();
+        for &load in &loads {
+            let Load { input, part, offset, .. } = self.plan.loads[load];
+            let first = if input == value { offset as usize } else { 0 };
+            let size = self.plan.types[part.index()].bytes() as usize;
+            self.load(load, &bytes[first..first + size])?;
+        }
+        if loads.is_empty() {
+            let (input, place) = self.written(value)?;
+            self.stale |= self.plan.held.contains(&input) && !self.plan.prepare.is_empty();
+            self.send(place, bytes)?;
         }
         self.gpu.check_now()?;
+        Ok(())
+    }
+
+    /// Writes a part of an input that was taken apart, and packs it.
+    pub(super) fn load(&mut self, load: usize, bytes: &[u8]) -> Result<(), Error> {
+        let Load { part, launches, .. } = self.plan.loads[load].clone();
+        self.unwritten.remove(&load);
+        self.stale |= self.plan.loading() < self.plan.prepare.len();
+        let place = self.plan.placements[part.index()];
+        self.send(place.ok_or(GpuError::NoContents { value: part, action: "write" })?, bytes)?;
+        self.submit_once(launches)
+    }
+
+    fn send(&mut self, place: Placement, bytes: &[u8]) -> Result<(), Error> {
+        let mut offset = place.offset;
+        // The pitch makes every f16 row a multiple of 8 bytes, so chunks stay 4-aligned.
+        for chunk in bytes.chunks(MOST_STAGED) {
+            self.gpu.guard("uploading", chunk.len() as u64, || {
+                self.gpu.queue().write_buffer(&self.buffers[place.buffer], offset, chunk);
+            })?;
+            offset += chunk.len() as u64;
+            self.staged += chunk.len();
+            if self.staged >= MOST_STAGED {
+                // Submitting and polling gives the staging memory back.
+                self.gpu.guard("uploading", 0, || self.gpu.queue().submit([]))?;
+                self.wait()?;
+            }
+        }
         Ok(())
     }
 

@@ -82,7 +82,8 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
         replaced.insert(state);
     }
     let (prepare, dispatches, types, choices) = lowering.finish();
-    Ok(Lowered { prepare, dispatches, choices, types, parts, arenas })
+    let loads = Vec::new();
+    Ok(Lowered { prepare, loads, dispatches, choices, types, parts, arenas })
 }
 
 fn computes_weight_gradient(equation: &Equation) -> bool {

@@ -27,17 +27,30 @@ struct Life {
 /// If a persistent buffer passes the device's largest binding, or one dispatch reads and writes
 /// one buffer.
 pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
-    let Lowered { prepare, dispatches, choices, types, parts, arenas } = lowered;
+    let Lowered { prepare, loads, dispatches, choices, types, parts, arenas } = lowered;
     let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
-    let mut persistent: Vec<Value> = graph.inputs.clone();
+    let apart: HashSet<Value> = loads.iter().map(|load| load.input).collect();
+    let mut persistent: Vec<Value> =
+        graph.inputs.iter().copied().filter(|input| !apart.contains(input)).collect();
+    let loading = loads.last().map_or(0, |load| load.launches.end);
+    // Which load a launch belongs to; what is prepared then, and the steps, are the last two.
+    let section = |launch: usize| match launch {
+        _ if launch < loading => loads.partition_point(|load| load.launches.end <= launch),
+        _ if launch < prepare.len() => loads.len(),
+        _ => loads.len() + 1,
+    };
     let mut lives: HashMap<Value, Life> = HashMap::new();
     for (index, dispatch) in prepare.iter().chain(&dispatches).enumerate() {
         for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
             let root = parts.place(value).0;
             let life = lives.entry(root).or_insert(Life { first: index, last: index });
-            // What is prepared and then read stays for the runs to come.
-            let prepared = life.first < prepare.len() && index >= prepare.len();
-            life.last = if prepared { usize::MAX } else { index };
+            // What is prepared and then read stays for the runs to come. Loads come in any order
+            // and again, so nothing that one leaves behind may lie where another works.
+            let stays = life.last == usize::MAX || section(life.first) != section(index);
+            life.last = if stays { usize::MAX } else { index };
+            if stays && life.first < loading {
+                life.first = 0;
+            }
         }
     }
     for value in &graph.outputs {
@@ -110,6 +123,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
         placements,
         buffers,
         prepare,
+        loads,
         choices,
         dispatches,
         inputs: graph.inputs.clone(),

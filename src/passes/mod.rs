@@ -2,13 +2,14 @@
 use crate::{
     error::Error,
     graph::Graph,
-    plan::{Choices, Choose, Dispatch, Plan, Tabled, Target},
+    plan::{Choices, Choose, Dispatch, Load, Plan, Tabled, Target},
     value::{TensorType, Value},
 };
 use std::collections::{HashMap, HashSet};
 
 mod autodiff;
 mod fuse;
+mod loads;
 mod lower;
 mod memory;
 mod simplify;
@@ -60,7 +61,8 @@ fn plan(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Plan, Err
     if cfg!(debug_assertions) {
         graph.verify()?;
     }
-    let lowered = lower::lower(graph, target, choose)?;
+    let mut lowered = lower::lower(graph, target, choose)?;
+    loads::take_apart(graph, &mut lowered);
     memory::plan(graph, lowered, target)
 }
 
@@ -76,8 +78,10 @@ struct Part {
 /// A graph as dispatches over values that have no place yet.
 #[derive(Debug)]
 struct Lowered {
-    /// What runs once after the held inputs were written, in order.
+    /// What runs once after the held inputs were written, in order; that of `loads` first.
     prepare: Vec<Dispatch>,
+    /// The parts of held inputs that have no buffer.
+    loads: Vec<Load>,
     /// What runs in each step, in order.
     dispatches: Vec<Dispatch>,
     /// How often each family was chosen.

@@ -1,7 +1,7 @@
 //! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
 //! or check a [`Plan`]; only `gpu/` turns one into silicon.
 use crate::value::{TensorType, Value};
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, ops::Range};
 
 mod choice;
 mod dispatch;
@@ -40,6 +40,20 @@ pub struct Placement {
     pub offset: u64,
 }
 
+/// A part of a held input that has no buffer of its own: its bytes go to the part's place, and
+/// then the launches run that read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The input.
+    pub input: Value,
+    /// The part.
+    pub part: Value,
+    /// The part's first byte in the input.
+    pub offset: u64,
+    /// Of [`Plan::prepare`], what follows from this part alone.
+    pub launches: Range<usize>,
+}
+
 /// Dispatches in order, and where their operands live.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -49,15 +63,18 @@ pub struct Plan {
     pub placements: Vec<Option<Placement>>,
     /// Buffers to allocate.
     pub buffers: Vec<PlannedBuffer>,
-    /// What depends on the held inputs alone: run once after they were written.
+    /// What depends on the held inputs alone: run once after they were written, that of `loads`
+    /// when its input is.
     pub prepare: Vec<Dispatch>,
+    /// The held inputs that are not kept as they are written, part by part.
+    pub loads: Vec<Load>,
     /// One step.
     pub dispatches: Vec<Dispatch>,
     /// How often each family was chosen for each kind of work.
     pub choices: Choices,
     /// Values that callers may write.
     pub inputs: Vec<Value>,
-    /// The inputs that `prepare` reads.
+    /// The inputs that callers write rarely.
     pub held: Vec<Value>,
     /// Values that callers may read after a run.
     pub outputs: Vec<Value>,
@@ -76,6 +93,26 @@ impl Plan {
     /// What runs once, then what runs in each step.
     pub fn all(&self) -> impl Iterator<Item = &Dispatch> {
         self.prepare.iter().chain(&self.dispatches)
+    }
+
+    /// How many launches of `prepare`, the first, run when their input is written.
+    pub fn loading(&self) -> usize {
+        self.loads.last().map_or(0, |load| load.launches.end)
+    }
+
+    /// The largest tensor in each buffer: what a message about the buffer names.
+    pub(crate) fn largest_tenants(&self) -> Vec<String> {
+        let mut largest: Vec<Option<Value>> = vec![None; self.buffers.len()];
+        let bytes = |value: Value| self.types[value.index()].bytes();
+        for (index, placement) in self.placements.iter().enumerate() {
+            let (Some(placement), value) = (placement, Value::new(index)) else { continue };
+            let tenant = &mut largest[placement.buffer];
+            if tenant.is_none_or(|known| bytes(known) < bytes(value)) {
+                *tenant = Some(value);
+            }
+        }
+        let name = |value: Value| format!("{value} ({})", self.types[value.index()]);
+        largest.into_iter().map(|value| value.map_or("nothing".to_owned(), name)).collect()
     }
 
     /// Cost of one step.
@@ -143,7 +180,9 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, dispatch) in self.all().enumerate() {
-            if n < self.prepare.len() {
+            if n < self.loading() {
+                f.write_str("load: ")?;
+            } else if n < self.prepare.len() {
                 f.write_str("once: ")?;
             }
             write!(f, "{} [", dispatch.kernel)?;

@@ -122,6 +122,7 @@ pub fn copies(gpu: &Gpu, [n, c, h, w]: [usize; 4]) -> Result<Planned> {
         placements: values.iter().map(placement).collect(),
         buffers: vec![buffer; values.len()],
         prepare: Vec::new(),
+        loads: Vec::new(),
         dispatches: vec![copy(0, 1), copy(1, 2)],
         inputs: vec![values[0]],
         held: Vec::new(),

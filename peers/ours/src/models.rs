@@ -4,7 +4,7 @@ use ddim::{
     gpu::{Executor, Gpu},
     graph::Graph,
     passes,
-    unet::{ArenaLayout, UNet, UNetConfig, UNetInputs},
+    unet::{ArenaLayout, ParameterSpec, UNet, UNetConfig, UNetInputs},
     value::TensorType,
 };
 use peer_common::{Result, uniform};
@@ -16,12 +16,14 @@ pub fn cifar10() -> Result<UNet> {
     Ok(UNet::new(UNetConfig::read(&file)?)?)
 }
 
-/// The contents of arenas: each parameter by its name.
+/// The contents of a parameter, by its name.
+fn contents(name: &str, shape: &[usize]) -> Vec<f32> {
+    layout::parameter(&peer_common::parameter(name, &layout::torch_shape(shape)), shape)
+}
+
+/// The contents of arenas.
 pub fn weights(layout: &ArenaLayout) -> Vec<Vec<f32>> {
-    layout.fill(|spec| {
-        let contents = peer_common::parameter(&spec.name, &layout::torch_shape(&spec.of.shape));
-        Cow::Owned(layout::parameter(&contents, &spec.of.shape))
-    })
+    layout.fill(|spec| Cow::Owned(contents(&spec.name, &spec.of.shape)))
 }
 
 /// One forward pass at timestep 500.
@@ -39,8 +41,10 @@ pub fn forward(gpu: &Gpu, [batch]: [usize; 1]) -> Result<Planned> {
     let plan = passes::compile(&graph, gpu.target())?;
     let notes = vec![format!("{:.2} GFLOP", plan.cost().flops as f64 / 1e9)];
     let mut executor = Executor::new(gpu, plan)?;
-    for (&arena, contents) in arenas.iter().zip(weights(&layout)) {
-        executor.write(arena, &contents)?;
+    // One by one, as burn makes its own: the host never holds them all.
+    for ParameterSpec { name, of, .. } in &layout.specs {
+        let view = views.get(name).ok_or_else(|| format!("no view of {name}"))?;
+        executor.write(view, &contents(name, &of.shape))?;
     }
     let pixels = side * side;
     let image = uniform(1, batch * channels * pixels, 1.7);

@@ -1,0 +1,125 @@
+//! Which held arenas need no buffer of their own.
+//!
+//! A kernel family packs weights once, and from then on nothing reads them as they were written.
+//! An arena of such weights is taken apart: each part that only its packing reads passes through
+//! a slot, one after the other, when the arena is written; the parts that steps read as they are
+//! move together. A model then takes its packed weights and the largest plain one, not both whole.
+use super::{Lowered, Part};
+use crate::{
+    graph::Graph,
+    ops::{Op, arena::ALIGNMENT},
+    plan::{Access, Dispatch, Load},
+    value::{TensorType, Value},
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Takes apart the held arenas of which a part passes through.
+pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
+    let mut parts = parts_of_arenas(graph);
+    let owners = owners(lowered, &parts);
+    let loaded: HashSet<Value> = owners.iter().copied().flatten().collect();
+    let others = lowered.prepare.iter().zip(&owners).filter(|(_, owner)| owner.is_none());
+    let read: HashSet<Value> = others
+        .map(|(dispatch, _)| dispatch)
+        .chain(&lowered.dispatches)
+        .flat_map(|dispatch| dispatch.bindings.iter().filter_map(|binding| binding.value))
+        .filter_map(|value| part_behind(lowered, &parts, value))
+        .collect();
+    let passes = |part: &Value| loaded.contains(part) && !read.contains(part);
+    let apart: HashSet<Value> =
+        parts.iter().filter(|(part, _)| passes(part)).map(|(_, at)| at.whole).collect();
+    parts.retain(|_, at| apart.contains(&at.whole));
+
+    let mut own: HashMap<Value, Vec<Dispatch>> = HashMap::new();
+    let mut rest = Vec::new();
+    for (dispatch, owner) in std::mem::take(&mut lowered.prepare).into_iter().zip(owners) {
+        match owner.filter(|part| parts.contains_key(part)) {
+            Some(part) => own.entry(part).or_default().push(dispatch),
+            None => rest.push(dispatch),
+        }
+    }
+    let mut in_order: Vec<(Value, Part)> = parts.into_iter().collect();
+    in_order.sort_by_key(|&(part, at)| (at.whole, at.offset, part));
+    // What the parts of an arena that do not pass move to, and how many elements these take.
+    let mut homes: BTreeMap<Value, (Value, usize)> = BTreeMap::new();
+    for (part, Part { whole, offset }) in in_order {
+        lowered.parts.0.remove(&part);
+        if !passes(&part) {
+            let (home, elements) = homes.entry(whole).or_insert_with(|| {
+                lowered.types.push(lowered.types[whole.index()]);
+                (Value::new(lowered.types.len() - 1), 0)
+            });
+            lowered.parts.0.insert(part, Part { whole: *home, offset: 4 * *elements as u64 });
+            let of = lowered.types[part.index()];
+            *elements += of.physical_elements().next_multiple_of(ALIGNMENT);
+        }
+        let first = lowered.prepare.len();
+        lowered.prepare.extend(own.remove(&part).unwrap_or_default());
+        let launches = first..lowered.prepare.len();
+        lowered.loads.push(Load { input: whole, part, offset, launches });
+    }
+    for (home, elements) in homes.into_values() {
+        lowered.types[home.index()] = TensorType::f32(&[elements]);
+        lowered.arenas.insert(home);
+    }
+    lowered.prepare.extend(rest);
+}
+
+/// The parts of the held inputs that are read as parts alone, and where these lie.
+fn parts_of_arenas(graph: &Graph) -> HashMap<Value, Part> {
+    let mut whole: HashSet<Value> = graph.outputs.iter().copied().collect();
+    whole.extend(graph.updates.iter().map(|update| update.state));
+    let mut parts = HashMap::new();
+    for equation in &graph.equations {
+        match &equation.op {
+            Op::View(view) if !graph.outputs.contains(&equation.outputs[0]) => {
+                let at = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };
+                parts.insert(equation.outputs[0], at);
+            }
+            _ => whole.extend(&equation.inputs),
+        }
+    }
+    parts.retain(|_, at| graph.held.contains(&at.whole) && !whole.contains(&at.whole));
+    parts
+}
+
+/// For each dispatch that runs once, the part from which alone it follows.
+fn owners(lowered: &Lowered, parts: &HashMap<Value, Part>) -> Vec<Option<Value>> {
+    let root = |value| lowered.parts.place(value).0;
+    let written = |dispatch| bound(dispatch, Access::Write).map(root);
+    let mut writers: HashMap<Value, usize> = HashMap::new();
+    for value in lowered.prepare.iter().flat_map(written) {
+        *writers.entry(value).or_default() += 1;
+    }
+    // What follows from one part alone. Where several dispatches fill a value, the order in which
+    // a caller writes inputs would decide what it holds.
+    let mut origins: HashMap<Value, Value> = HashMap::new();
+    let owner = |dispatch| {
+        let origin = |value| {
+            part_behind(lowered, parts, value).or_else(|| origins.get(&root(value)).copied())
+        };
+        let mut read = bound(dispatch, Access::Read).map(origin);
+        let first = read.next().flatten()?;
+        let alone = read.all(|other| other == Some(first));
+        drop(read);
+        if !alone || written(dispatch).any(|value| writers[&value] > 1) {
+            return None;
+        }
+        origins.extend(written(dispatch).map(|value| (value, first)));
+        Some(first)
+    };
+    lowered.prepare.iter().map(owner).collect()
+}
+
+/// What a dispatch binds with this access.
+fn bound(dispatch: &Dispatch, access: Access) -> impl Iterator<Item = Value> + '_ {
+    let of_access = dispatch.bindings.iter().filter(move |binding| binding.access == access);
+    of_access.filter_map(|binding| binding.value)
+}
+
+/// The part of an arena that `value` is, or lies in.
+fn part_behind(lowered: &Lowered, parts: &HashMap<Value, Part>, value: Value) -> Option<Value> {
+    let mut holders =
+        std::iter::successors(Some(value), |value| Some(lowered.parts.0.get(value)?.whole));
+    holders.find(|holder| parts.contains_key(holder))
+}
