@@ -17,7 +17,9 @@ impl Checked {
         weight_f16: bool,
     ) -> Result<Self, String> {
         let tiles = assembled.tiles.iter().map(|tile| (tile.name.as_str(), tile.value));
-        let mut capabilities = valid::Capabilities::SHADER_FLOAT16 | valid::Capabilities::SUBGROUP;
+        let mut capabilities = valid::Capabilities::SHADER_FLOAT16
+            | valid::Capabilities::SHADER_INT64
+            | valid::Capabilities::SUBGROUP;
         if enables(&assembled.text).any(|name| name == "wgpu_cooperative_matrix") {
             capabilities |= valid::Capabilities::COOPERATIVE_MATRIX;
         }

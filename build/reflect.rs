@@ -216,11 +216,13 @@ impl Checked {
             [Some(Scalar::F32), Some(Scalar::F16), Some(Scalar::F32)] => "Activation",
             [Some(Scalar::F32), Some(Scalar::F32), Some(Scalar::F16)] => "Weight",
             [Some(Scalar::F32), Some(Scalar::F32), Some(Scalar::F32)] => "F32",
+            // Pairs of f32, read as one.
+            [Some(Scalar::U64), Some(Scalar::U64), Some(Scalar::U64)] => "F32",
             [Some(Scalar::U32), Some(Scalar::U32), Some(Scalar::U32)] => "U32",
             _ => {
                 return Err(format!(
-                    "`{name}` is not an array of activation4, weight4, f32, u32 or vectors of \
-                     two or four of these"
+                    "`{name}` is not an array of activation4, weight4, f32, u32, u64 or vectors \
+                     of two or four of these"
                 ));
             }
         };

@@ -1,9 +1,10 @@
 // Cuts a matrix into panels of WIDTH vec4 of columns, one after another, so that a subgroup which computes those columns
 // reads one run of memory:
-//   panels[column / WIDTH, row, column % WIDTH] = weight[row, column]
-// What pads the last panel is never used.
+//   panels[column / WIDTH, row / DEPTH, column % WIDTH, row % DEPTH] = weight[row, column]
+// What pads the last panel is never used. The rows are a multiple of DEPTH.
 // Tiling: one invocation per vec4.
 // tile: WIDTH = 8
+// tile: DEPTH = 1
 
 struct Params {
     /// Rows of the matrix.
@@ -31,5 +32,6 @@ fn forward(
     }
     let column = index - row * params.columns4;
     let panel = column / WIDTH;
-    panels[(panel * params.rows + row) * WIDTH + column - panel * WIDTH] = weight[index];
+    let level = row % DEPTH;
+    panels[(panel * params.rows + row - level) * WIDTH + (column - panel * WIDTH) * DEPTH + level] = weight[index];
 }

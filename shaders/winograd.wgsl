@@ -40,6 +40,8 @@ struct Params {
     tiles_down: u32,
     /// vec4s of columns in a panel of `spread_weight`: see panels.wgsl.
     panel: u32,
+    /// Its rows that stand together, DEPTH there.
+    depth: u32,
     /// Halvings from the image that the convolution sees to what `x0` and `x1` hold: 1 reads every pixel four times.
     upsample: u32,
     /// Whether there is a bias.
@@ -346,7 +348,9 @@ fn filters(
     let c = index / params.out_channels4;
     let o4 = index - c * params.out_channels4;
     let panel = o4 / params.panel;
-    let first = (panel * params.in_channels + c) * params.panel + o4 - panel * params.panel;
+    let level = c % params.depth;
+    let lane = o4 - panel * params.panel;
+    let first = (panel * params.in_channels + c - level) * params.panel + lane * params.depth + level;
     let panels = (params.out_channels4 + params.panel - 1u) / params.panel;
     let step = panels * params.in_channels * params.panel;
     if NARROW {

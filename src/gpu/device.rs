@@ -49,6 +49,7 @@ struct Inner {
 /// Features that kernels and profiling use where they are offered.
 fn optional_features() -> wgpu::Features {
     wgpu::Features::SHADER_F16
+        | wgpu::Features::SHADER_INT64
         | wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
@@ -62,6 +63,7 @@ fn target(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
         subgroup: (subgroups && fixed && broadcast).then_some(info.subgroup_min_size),
         software: info.device_type == wgpu::DeviceType::Cpu,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        int64: features.contains(wgpu::Features::SHADER_INT64),
         max_binding: limits.max_storage_buffer_binding_size,
         storage_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
     }

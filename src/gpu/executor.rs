@@ -15,6 +15,9 @@ use std::{
 /// is the aim; predictions err.
 const LONGEST_SUBMIT: Duration = Duration::from_millis(400);
 
+/// Bytes bound for an absent operand: one of the largest elements, `vec4<u64>`.
+const ABSENT_BYTES: u64 = 32;
+
 /// What an executor has asked of the device so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -94,7 +97,7 @@ impl Executor {
             .collect::<Result<Vec<_>, _>>()?;
         // Absent optional operands: bound, never touched. One buffer cannot be both read and
         // written in a dispatch, hence two.
-        let absent = || buffer("absent operands", 16, storage);
+        let absent = || buffer("absent operands", ABSENT_BYTES, storage);
         let dummies = [absent()?, absent()?];
 
         let alignment = gpu.device().limits().min_uniform_buffer_offset_alignment as usize;
@@ -277,7 +280,7 @@ fn bind(
                 let size = plan.types[value.index()].bytes().next_multiple_of(16);
                 range(&buffers[buffer], offset, size)
             }
-            None => range(&dummies[usize::from(binding.access == Access::Write)], 0, 16),
+            None => range(&dummies[usize::from(binding.access == Access::Write)], 0, ABSENT_BYTES),
         };
         entries.push(wgpu::BindGroupEntry { binding: binding.binding, resource });
     }

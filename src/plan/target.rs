@@ -12,6 +12,8 @@ pub struct Target {
     pub software: bool,
     /// Whether shaders may store f16.
     pub f16: bool,
+    /// Whether shaders may compute with 64-bit integers.
+    pub int64: bool,
     /// Largest binding, bytes.
     pub max_binding: u64,
     /// Alignment of a storage binding's offset, bytes.
@@ -25,6 +27,7 @@ impl Default for Target {
             subgroup: None,
             software: false,
             f16: false,
+            int64: false,
             max_binding: 128 << 20,
             storage_alignment: 256,
         }

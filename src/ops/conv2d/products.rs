@@ -10,7 +10,9 @@ use crate::{
     error::Error,
     ops::{Lowering, group_norm::Tiles},
     plan::{Candidate, Dispatch, Kind, Packed, SizeClass, fold},
-    shaders::{conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup},
+    shaders::{
+        conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup, product_wide,
+    },
     value::{ElementType, TensorType, Value},
 };
 
@@ -18,14 +20,15 @@ use crate::{
 const TILE_ROWS: usize = 64;
 pub(super) const TILE_COLUMNS4: usize = 16;
 
-/// The panels of a weight: the form that subgroups read.
-fn panels(lowering: &mut Lowering, lanes: u32, weight: Value) -> Packed {
+/// The panels of a weight: the form that subgroups read, `depth` rows of a lane side by side.
+fn panels(lowering: &mut Lowering, lanes: u32, depth: u32, weight: Value) -> Packed {
     let of = lowering.type_of(weight);
     let (rows, columns4) = (of.rows(), of.pitch() / 4);
     let width = 4 * lanes as usize;
     let panels = TensorType::f32(&[of.pitch().div_ceil(width), rows, width]);
-    let form = lowering.packed(weight, "panels", panels.with_element(of.element));
-    let overrides = panels::Overrides { width: lanes, ..Default::default() };
+    let name = if depth == 1 { "panels" } else { "panels of pairs" };
+    let form = lowering.packed(weight, name, panels.with_element(of.element));
+    let overrides = panels::Overrides { width: lanes, depth, ..Default::default() };
     let params = panels::Params { rows: rows as u32, columns4: columns4 as u32 };
     let grid = fold((rows * columns4).div_ceil(overrides.workgroup as usize));
     let kernel = panels::Forward { weight, panels: form };
@@ -46,8 +49,20 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// The products by subgroups of this size.
-    pub fn dispatch(&self, lanes: u32, operands: &Operands) -> Dispatch {
+    /// How many rows of a weight a lane reads at once, which its form has side by side: two where
+    /// it reads pairs of numbers as integers of 64 bits.
+    pub fn depth(&self, lowering: &Lowering, operands: &Operands) -> u32 {
+        let target = lowering.target();
+        let f32 = |value: &Value| lowering.type_of(*value).element == ElementType::F32;
+        let Operands { x0, x1, weight, residual, y, split4, .. } = *operands;
+        let stored = [Some(x0), x1, Some(weight), residual, Some(y)];
+        let fits = self.in_channels.is_multiple_of(8) && split4.is_multiple_of(2);
+        let wide = target.software && target.int64 && fits;
+        if wide && stored.iter().flatten().all(f32) { 2 } else { 1 }
+    }
+
+    /// The products by subgroups of this size, of weights of this [`Product::depth`].
+    pub fn dispatch(&self, lanes: u32, depth: u32, operands: &Operands) -> Dispatch {
         let most = (32 / lanes).min(4);
         let rows_per_lane = (self.rows.div_ceil(lanes as usize) as u32).clamp(most.min(2), most);
         let row_groups = self.rows.div_ceil((lanes * rows_per_lane) as usize);
@@ -64,12 +79,17 @@ impl Product {
         };
         let Operands { x0, x1, weight, bias, residual, y, .. } = *operands;
         let [y_groups, z_groups, _] = fold(self.batch * row_groups);
+        let grid = [out_channels4.div_ceil(lanes), y_groups, z_groups];
+        if depth == 2 {
+            let mut params: product_wide::Params = bytemuck::cast(params);
+            params.split8 = operands.split4 as u32 / 2;
+            let overrides = product_wide::Overrides { lanes, rows_per_lane };
+            let kernel = product_wide::Forward { x0, x1, weight, bias, residual, y };
+            return kernel.dispatch(params, overrides, grid);
+        }
         let overrides = product_subgroup::Overrides { lanes, rows_per_lane };
-        product_subgroup::Forward { x0, x1, weight, bias, residual, y }.dispatch(
-            params,
-            overrides,
-            [out_channels4.div_ceil(lanes), y_groups, z_groups],
-        )
+        let kernel = product_subgroup::Forward { x0, x1, weight, bias, residual, y };
+        kernel.dispatch(params, overrides, grid)
     }
 }
 
@@ -135,8 +155,10 @@ fn convolve(
         let side_by_side = operands.affine.is_none() && !operands.upsample;
         let (before, operands) =
             if side_by_side { (&[][..], operands) } else { (&before[..], &dense) };
-        let packed = panels(lowering, lanes, operands.weight);
-        let mut dispatch = product.dispatch(lanes, &Operands { weight: packed.form, ..*operands });
+        let depth = product.depth(lowering, operands);
+        let packed = panels(lowering, lanes, depth, operands.weight);
+        let operands = Operands { weight: packed.form, ..*operands };
+        let mut dispatch = product.dispatch(lanes, depth, &operands);
         dispatch.cost.flops = extents.flops();
         // The same sums as the convolution's, without its coordinates.
         candidates.retain(|candidate| candidate.name != "subgroup");
@@ -227,7 +249,7 @@ fn candidates(
         let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane };
         let rows = lanes * rows_per_lane;
         let (params, grid) = tiled_params(params, rows as usize, lanes as usize);
-        let packed = panels(lowering, lanes, weight);
+        let packed = panels(lowering, lanes, 1, weight);
         let weight = packed.form;
         let moments = operands.moments;
         let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y, moments };

@@ -116,16 +116,19 @@ pub(super) fn forward(
     }
     let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
     let images = extents.batch.div_ceil(chunks);
-    let base = winograd::Params {
-        embedding_pitch4: operands.embedding_pitch4(lowering),
-        embedding_first4: operands.embedding_first4 as u32,
-        panel: panel as u32,
-        ..params(tile, extents, operands)
-    };
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(tile.spread(extents, images, extents.in_channels));
     let sums = lowering.scratch(tile.spread(extents, images, extents.out_channels));
     let filters = lowering.packed(operands.weight, tile.name(), filters_of);
+    let multiplied = Operands::new(spread_x, in_channels, filters, sums);
+    let depth = product.depth(lowering, &multiplied);
+    let base = winograd::Params {
+        embedding_pitch4: operands.embedding_pitch4(lowering),
+        embedding_first4: operands.embedding_first4 as u32,
+        panel: panel as u32,
+        depth,
+        ..params(tile, extents, operands)
+    };
     let plain = winograd::Overrides { narrow: tile == Tile::Narrow, ..Default::default() };
     let overrides = winograd::Overrides { silu: operands.silu, ..plain };
     // A square of pixels is two wide tiles.
@@ -141,8 +144,7 @@ pub(super) fn forward(
         let in_channels4 = base.in_channels4 as usize;
         dispatches.push(input.dispatch(params, overrides, grid(rows * in_channels4)));
         product.rows = rows;
-        let mut multiply =
-            product.dispatch(lanes, &Operands::new(spread_x, in_channels, filters, sums));
+        let mut multiply = product.dispatch(lanes, depth, &multiplied);
         multiply.cost.flops = extents.flops() * batch as u64 / extents.batch as u64;
         dispatches.push(multiply);
         let squares = batch * down.div_ceil(2) * across;

@@ -1,0 +1,140 @@
+// The products of product_subgroup.wgsl for software drivers, which charge for a load by the lane and the element,
+// however wide it is: an element is 64 bits here, two numbers. `in_channels`, and those in each of two x, are a multiple
+// of 8, and a lane finds the weights of two rows side by side: see panels.wgsl, DEPTH = 2.
+// Tiling: as there, but a lane loads eight elements of its own rows and eight weights of its own columns.
+// tile: LANES = 8
+// tile: ROWS_PER_LANE = 4
+// import: combine, silu
+
+struct Params {
+    /// Rows of x and y.
+    rows: u32,
+    /// Rows of a weight: columns of x.
+    in_channels: u32,
+    /// Columns of `x0`, in eights; those of `x1` come after them.
+    split8: u32,
+    /// Columns of y, in vec4.
+    out_channels4: u32,
+    /// Products.
+    batch: u32,
+    /// Workgroups along the rows.
+    row_groups: u32,
+    /// Whether there is a bias.
+    has_bias: u32,
+    /// Whether there is a residual.
+    has_residual: u32,
+    /// Whether SiLU is applied.
+    silu: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x0: array<vec4<u64>>;
+@group(0) @binding(2) var<storage, read> x1: array<vec4<u64>>;
+@group(0) @binding(3) var<storage, read> weight: array<vec4<u64>>;
+@group(0) @binding(4) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
+
+override HAS_X1: bool = false;
+
+const ROWS = LANES * ROWS_PER_LANE;
+
+// The first numbers of four pairs.
+fn firsts(pairs: vec4<u64>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(pairs));
+}
+
+// The second ones.
+fn seconds(pairs: vec4<u64>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4<u32>(pairs >> vec4<u32>(32u)));
+}
+
+@compute @workgroup_size(LANES)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let lane = local.x;
+    // Software drivers read a uniform once for all lanes only where no branch can have stopped the first of them.
+    let out_channels4 = params.out_channels4;
+    let rows = params.rows;
+    let has_bias = params.has_bias != 0u;
+    let has_residual = params.has_residual != 0u;
+    let has_silu = params.silu != 0u;
+    let split8 = params.split8;
+    let in_channels8 = params.in_channels / 8u;
+    let x1_channels8 = in_channels8 - split8;
+
+    let slab = group.z * groups.y + group.y;
+    let n = slab / params.row_groups;
+    if n >= params.batch {
+        return;
+    }
+    let first_row = (slab - n * params.row_groups) * ROWS;
+    var row: array<u32, ROWS_PER_LANE>;
+    for (var r = 0u; r < ROWS_PER_LANE; r++) {
+        row[r] = n * rows + min(first_row + r * LANES + lane, rows - 1u);
+    }
+    let own_column = group.x * LANES + lane;
+    let panels = (out_channels4 + LANES - 1u) / LANES;
+    let first_weight = (n * panels + group.x) * in_channels8 * 4u;
+
+    // Loops over a whole array: drivers unroll them whatever they hold, and only then keep it in registers.
+    var sum: array<array<vec4<f32>, LANES>, ROWS_PER_LANE>;
+    for (var k = 0u; k < in_channels8; k++) {
+        var even: array<vec4<f32>, ROWS_PER_LANE>;
+        var odd: array<vec4<f32>, ROWS_PER_LANE>;
+        for (var r = 0u; r < ROWS_PER_LANE; r++) {
+            var a: vec4<u64>;
+            if HAS_X1 && k >= split8 {
+                a = x1[row[r] * x1_channels8 + k - split8];
+            } else {
+                a = x0[row[r] * split8 + k];
+            }
+            even[r] = firsts(a);
+            odd[r] = seconds(a);
+        }
+        var even_weights: mat4x4<f32>;
+        var odd_weights: mat4x4<f32>;
+        for (var q = 0u; q < 4u; q++) {
+            let pairs = weight[(first_weight + k * 4u + q) * LANES + lane];
+            let first = firsts(pairs);
+            let second = seconds(pairs);
+            even_weights[q] = vec4<f32>(first.x, second.x, first.y, second.y);
+            odd_weights[q] = vec4<f32>(first.z, second.z, first.w, second.w);
+        }
+        for (var r = 0u; r < ROWS_PER_LANE; r++) {
+            for (var source = 0u; source < LANES; source++) {
+                // Short sums meet a longer one: a third of the rounding.
+                var short = combine(subgroupShuffle(even[r], source), even_weights);
+                short = combine_more(short, subgroupShuffle(odd[r], source), odd_weights);
+                sum[r][source] += short;
+            }
+        }
+    }
+
+    if own_column >= out_channels4 {
+        return;
+    }
+    var addend = vec4<f32>();
+    if has_bias {
+        addend = bias[own_column];
+    }
+    for (var r = 0u; r < ROWS_PER_LANE; r++) {
+        for (var source = 0u; source < LANES; source++) {
+            let own_row = first_row + r * LANES + source;
+            if own_row < rows {
+                let element = (n * rows + own_row) * out_channels4 + own_column;
+                var value = sum[r][source] + addend;
+                if has_residual {
+                    value += residual[element];
+                }
+                if has_silu {
+                    value = silu(value);
+                }
+                y[element] = value;
+            }
+        }
+    }
+}
