@@ -1,7 +1,7 @@
 //! The table that decides between kernel families.
 use ddim::{
     graph::Graph,
-    ops::{self, Conv2d, Conv2dWeightGradient, Op},
+    ops::{self, Conv2d, Conv2dWeightGradient, Linear, Op},
     passes,
     plan::{Kind, Plan, TABLE, Target},
     value::TensorType,
@@ -10,7 +10,7 @@ use ddim::{
 use std::collections::BTreeSet;
 
 fn software() -> Target {
-    Target { subgroup: Some(8), software: true, f16: true, ..Target::default() }
+    Target { subgroup: Some(8), software: true, f16: true, int64: true, ..Target::default() }
 }
 
 fn plan(op: impl Into<Op>, operands: [&[usize]; 2], target: &Target) -> Plan {
@@ -53,6 +53,11 @@ fn the_first_line_that_applies_decides() {
     let first = [&[1, 16, 16, 3][..], &[3, 3, 3, 128]];
     assert_eq!(chosen(plan(conv, first, &software())), [(Kind::Convolution, "subgroup")]);
     assert_eq!(chosen(plan(conv, large, &Target::default())), [(Kind::Convolution, "tiled")]);
+    let product = [&[64, 32][..], &[32, 32]];
+    assert_eq!(chosen(plan(Linear, product, &software())), [(Kind::Product, "wide")]);
+    // Four pairs are the least.
+    let narrow = [&[64, 12][..], &[12, 32]];
+    assert_eq!(chosen(plan(Linear, narrow, &software())), [(Kind::Product, "subgroup")]);
     let dy = [&[1, 16, 16, 32][..], &[1, 16, 16, 32]];
     assert_eq!(chosen(plan(gradient, dy, &software())), [(Kind::WeightGradient, "winograd")]);
 }

@@ -145,7 +145,10 @@ fn the_noop_device_makes_every_pipeline() {
 fn targets() -> Vec<Target> {
     let subgroups = [None, Some(4), Some(8), Some(16), Some(32)];
     let targets = subgroups.into_iter().flat_map(|subgroup| {
-        [false, true].map(|software| Target { subgroup, software, f16: true, ..Target::default() })
+        [false, true].map(|software| {
+            let int64 = software;
+            Target { subgroup, software, f16: true, int64, ..Target::default() }
+        })
     });
     targets.collect()
 }
@@ -171,7 +174,8 @@ fn presences(entry: &Entry) -> Vec<Constants> {
 /// What naga makes of WGSL.
 fn accept(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let capabilities = Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+    let capabilities =
+        Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_INT64 | Capabilities::SUBGROUP;
     let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     Ok((module, info.map_err(|error| error.emit_to_string(source))?))
 }
@@ -250,7 +254,8 @@ fn noop_device() -> wgpu::Device {
     descriptor.backend_options.noop.enable = true;
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()));
-    let features = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    let features =
+        wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64 | wgpu::Features::SUBGROUP;
     let descriptor = wgpu::DeviceDescriptor { required_features: features, ..Default::default() };
     let device = adapter.map(|adapter| pollster::block_on(adapter.request_device(&descriptor)));
     device.expect("the noop adapter is compiled in").expect("it has every feature").0

@@ -49,7 +49,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// How many rows of a weight a lane reads at once, which its form has side by side: two where
+    /// The most rows of a weight that a lane can read at once, side by side in its form: two where
     /// it reads pairs of numbers as integers of 64 bits.
     pub fn depth(&self, lowering: &Lowering, operands: &Operands) -> u32 {
         let target = lowering.target();
@@ -155,16 +155,17 @@ fn convolve(
         let side_by_side = operands.affine.is_none() && !operands.upsample;
         let (before, operands) =
             if side_by_side { (&[][..], operands) } else { (&before[..], &dense) };
-        let depth = product.depth(lowering, operands);
-        let packed = panels(lowering, lanes, depth, operands.weight);
-        let operands = Operands { weight: packed.form, ..*operands };
-        let mut dispatch = product.dispatch(lanes, depth, &operands);
-        dispatch.cost.flops = extents.flops();
         // The same sums as the convolution's, without its coordinates.
         candidates.retain(|candidate| candidate.name != "subgroup");
-        let mut candidate = in_order(before, Candidate::new("subgroup", vec![dispatch]), &after);
-        candidate.packed.push(packed);
-        candidates.push(candidate);
+        for depth in 1..=product.depth(lowering, operands) {
+            let packed = panels(lowering, lanes, depth, operands.weight);
+            let operands = Operands { weight: packed.form, ..*operands };
+            let mut dispatch = product.dispatch(lanes, depth, &operands);
+            dispatch.cost.flops = extents.flops();
+            let name = if depth == 1 { "subgroup" } else { "wide" };
+            let candidate = in_order(before, Candidate::new(name, vec![dispatch]), &after);
+            candidates.push(candidate.with(packed));
+        }
     }
     for tile in [Tile::Wide, Tile::Narrow] {
         let winograd = winograd::forward(lowering, tile, extents, &within);
