@@ -4,7 +4,7 @@
 // Tiling: as there, but a lane loads eight elements of its own rows and eight weights of its own columns.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: combine, silu
+// import: combine, pairs, silu
 
 struct Params {
     /// Rows of x and y.
@@ -38,16 +38,6 @@ struct Params {
 override HAS_X1: bool = false;
 
 const ROWS = LANES * ROWS_PER_LANE;
-
-// The first numbers of four pairs.
-fn firsts(pairs: vec4<u64>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(vec4<u32>(pairs));
-}
-
-// The second ones.
-fn seconds(pairs: vec4<u64>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(vec4<u32>(pairs >> vec4<u32>(32u)));
-}
 
 @compute @workgroup_size(LANES)
 fn forward(

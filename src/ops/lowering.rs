@@ -200,6 +200,16 @@ impl<'a> Lowering<'a> {
         self.target
     }
 
+    /// Whether kernels may read these as pairs of f32, integers of 64 bits, four to a load: on a
+    /// software driver a load costs by the lane and the element, not by its bytes.
+    pub(super) fn in_pairs(&self, values: &[Value]) -> bool {
+        let fits = |value: &Value| {
+            let of = self.type_of(*value);
+            of.element == ElementType::F32 && of.shape.last().is_multiple_of(8)
+        };
+        self.target.software && self.target.int64 && values.iter().all(fits)
+    }
+
     /// Type of a value.
     pub fn type_of(&self, value: Value) -> TensorType {
         self.types[value.index()]

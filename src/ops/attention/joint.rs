@@ -76,7 +76,7 @@ impl Operator for JointAttention {
         let extents = Extents::of(q, q, self.heads);
         let outputs = [equation.outputs[0], equation.outputs[1]];
         let params = extents.params(true);
-        let candidates = candidates(lowering.target(), &extents, params, [joint; 3], outputs);
+        let candidates = candidates(lowering, &extents, params, [joint; 3], outputs);
         let class = extents.class(Kind::Attention);
         Ok(lowering.choose(&self.to_string(), class, candidates)?)
     }

@@ -3,9 +3,9 @@ use super::{Backward, Lowering, Operator, ShapeError, operands};
 use crate::{
     error::Error,
     graph::Equation,
-    plan::{Candidate, Cost, Kind, Target},
+    plan::{Candidate, Cost, Kind},
     reference::Tensor,
-    shaders::{attention as tiled, attention_subgroup as subgroup},
+    shaders::{attention as tiled, attention_subgroup as subgroup, attention_wide as wide},
     value::{TensorType, Value},
 };
 use std::fmt;
@@ -136,13 +136,8 @@ impl Operator for Attention {
             heads.separate(lowering, v)?,
         ];
         let placed = heads.place(lowering, y);
-        let candidates = candidates(
-            lowering.target(),
-            &extents,
-            extents.params(false),
-            apart,
-            [placed, log_sum_exp],
-        );
+        let candidates =
+            candidates(lowering, &extents, extents.params(false), apart, [placed, log_sum_exp]);
         let class = extents.class(Kind::Attention);
         lowering.choose(&self.to_string(), class, candidates)?;
         heads.join(lowering, placed, y)
@@ -156,9 +151,9 @@ impl Operator for Attention {
     }
 }
 
-/// Both families.
+/// Every family.
 fn candidates(
-    target: &Target,
+    lowering: &Lowering,
     extents: &Extents,
     params: tiled::Params,
     [q, k, v]: [Value; 3],
@@ -170,7 +165,7 @@ fn candidates(
     let grid = extents.grid(queries, TILED_LANES * rows);
     let dispatches = vec![kernel.dispatch(params, tiled::Overrides { rows, columns }, grid)];
     let mut candidates = vec![Candidate::new("tiled", dispatches)];
-    if let Some(lanes) = target.subgroup
+    if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup_forward(extents, lanes)
     {
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
@@ -178,6 +173,25 @@ fn candidates(
         let grid = extents.grid(queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
         candidates.push(Candidate::new("subgroup", dispatches));
+        let head8 = extents.head_size as u32 / 8;
+        if lowering.in_pairs(&[q, k, v, y]) && extents.head_size % (8 * lanes as usize) == 0 {
+            let params = wide::Params {
+                queries: params.queries,
+                keys: params.keys,
+                channels8: params.channels4 / 2,
+                pitch8: params.pitch4 / 2,
+                k_first8: params.k_first4 / 2,
+                v_first8: params.v_first4 / 2,
+                head8,
+                heads: params.heads,
+                scale: params.scale,
+            };
+            let columns = head8 / lanes;
+            let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
+            let kernel = wide::Forward { q, k, v, y, log_sum_exp };
+            let dispatches = vec![kernel.dispatch(params, overrides, grid)];
+            candidates.push(Candidate::new("wide", dispatches));
+        }
     }
     candidates
 }

@@ -52,13 +52,11 @@ impl Product {
     /// The most rows of a weight that a lane can read at once, side by side in its form: two where
     /// it reads pairs of numbers as integers of 64 bits.
     pub fn depth(&self, lowering: &Lowering, operands: &Operands) -> u32 {
-        let target = lowering.target();
-        let f32 = |value: &Value| lowering.type_of(*value).element == ElementType::F32;
-        let Operands { x0, x1, weight, residual, y, split4, .. } = *operands;
-        let stored = [Some(x0), x1, Some(weight), residual, Some(y)];
-        let fits = self.in_channels.is_multiple_of(8) && split4.is_multiple_of(2);
-        let wide = target.software && target.int64 && fits;
-        if wide && stored.iter().flatten().all(f32) { 2 } else { 1 }
+        let Operands { x0, x1, weight, residual, y, .. } = *operands;
+        let sources: Vec<Value> = [x0].into_iter().chain(x1).collect();
+        let f32 = |value: Value| lowering.type_of(value).element == ElementType::F32;
+        let others = [weight, y].into_iter().chain(residual).all(f32);
+        if others && lowering.in_pairs(&sources) { 2 } else { 1 }
     }
 
     /// The products by subgroups of this size, of weights of this [`Product::depth`].
