@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     ops::{Lowering, fold_slots},
     plan::{Candidate, Dispatch, Kind},
-    shaders::{conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled},
+    shaders::{conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled, outer_wide},
     value::Value,
 };
 
@@ -42,6 +42,14 @@ pub(in crate::ops) fn weight_gradient(
         let dispatch = kernel.dispatch(split.params, overrides, split.grid);
         let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
         candidates.push(subgroup);
+        if extents.is_product() {
+            let split = Split::new(lowering, extents, OUTER_ROWS4, 2 * lanes as usize, dweight);
+            let operands = [x, dy, split.partial];
+            let rows = [split.params.pixels, split.params.slot_pixels];
+            let dispatch = outer(lowering, lanes, extents, rows, split.grid[2], operands);
+            let candidate = |dispatch| split.candidate(lowering, "wide", dispatch, dweight);
+            candidates.extend(dispatch.map(candidate));
+        }
     }
     for candidate in &mut candidates {
         candidate.dispatches[0].cost.flops = extents.flops();
@@ -51,6 +59,32 @@ pub(in crate::ops) fn weight_gradient(
         candidates.push(winograd);
     }
     Ok(lowering.choose(op, class(Kind::WeightGradient, extents), candidates)?)
+}
+
+/// vec4s of rows of `dweight` that a workgroup of the wide kernel computes.
+const OUTER_ROWS4: usize = 4;
+
+/// Outer products of `x` and `dy`, of so many rows, summed in slots; none where these cannot be
+/// read in pairs or the tiles do not fit `dweight`.
+pub(super) fn outer(
+    lowering: &Lowering,
+    lanes: u32,
+    extents: &Extents,
+    [rows, slot_rows]: [u32; 2],
+    slots: u32,
+    [x, dy, dweight]: [Value; 3],
+) -> Option<Dispatch> {
+    let fits = extents.in_channels.is_multiple_of(4 * OUTER_ROWS4)
+        && extents.out_channels.is_multiple_of(8 * lanes as usize)
+        && lowering.in_pairs(&[x, dy]);
+    let [in_channels8, out_channels8] =
+        [extents.in_channels, extents.out_channels].map(|channels| channels as u32 / 8);
+    let params = outer_wide::Params { rows, slot_rows, in_channels8, out_channels8 };
+    let grid = [out_channels8 / lanes, in_channels8 / 2, slots];
+    let kernel = outer_wide::Forward { x, dy, dweight };
+    let mut dispatch = kernel.dispatch(params, outer_wide::Overrides { lanes }, grid);
+    dispatch.cost.flops = extents.flops();
+    fits.then_some(dispatch)
 }
 
 /// A weight gradient cut into tiles and slots.

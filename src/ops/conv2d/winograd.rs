@@ -1,6 +1,6 @@
 //! Lowering of 3x3 convolutions of stride 1, and of their weight gradients, to minimal filtering:
 //! spread the tiles, multiply matrices, gather (`shaders/winograd.wgsl`).
-use super::{Extents, Operands, products};
+use super::{Extents, Operands, products, split_k};
 use crate::{
     ops::Lowering,
     plan::{Candidate, Dispatch, Packed, fold},
@@ -168,7 +168,7 @@ pub(super) fn weight_gradient(
     dweight: Value,
 ) -> Option<Candidate> {
     let target = lowering.target().clone();
-    let lanes = target.subgroup.filter(|_| applies(extents))? as usize;
+    let lanes = target.subgroup.filter(|_| applies(extents))?;
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
     let tile = Tile::Wide;
     let spread_of = |channels| tile.spread(extents, extents.batch, channels);
@@ -195,7 +195,14 @@ pub(super) fn weight_gradient(
         vec![
             input.dispatch(params, silu, grid(rows * in_channels4)),
             gradient.dispatch(params, overrides, grid(rows * out_channels4)),
-            outer_products(tile.places(), extents, rows, lanes, [spread_x, spread_dy, products]),
+            outer_products(
+                lowering,
+                lanes,
+                tile.places(),
+                extents,
+                rows,
+                [spread_x, spread_dy, products],
+            ),
             filters.dispatch(params, overrides, grid(in_channels * out_channels4)),
         ],
     ))
@@ -204,17 +211,24 @@ pub(super) fn weight_gradient(
 /// The product of the spread tiles at each place: the weight gradient of one tap, whose slots
 /// are the places.
 fn outer_products(
+    lowering: &Lowering,
+    lanes: u32,
     places: usize,
     extents: &Extents,
     rows: usize,
-    lanes: usize,
     [x, dy, dweight]: [Value; 3],
 ) -> Dispatch {
+    let pixels = (places * rows) as u32;
+    let wide = [pixels, rows as u32];
+    if let Some(wide) =
+        split_k::outer(lowering, lanes, extents, wide, places as u32, [x, dy, dweight])
+    {
+        return wide;
+    }
     let defaults = conv2d_weight_gradient_subgroup::Overrides::default();
-    let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes: lanes as u32, ..defaults };
+    let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes, ..defaults };
     let (in_channels4, out_channels4) =
         (extents.in_channels.div_ceil(4), extents.out_channels.div_ceil(4));
-    let pixels = (places * rows) as u32;
     let params = conv2d_weight_gradient_subgroup::Params {
         in_height: 1,
         in_width: pixels,
@@ -230,6 +244,7 @@ fn outer_products(
         pixels,
         slot_pixels: rows as u32,
     };
+    let lanes = lanes as usize;
     let grid = [out_channels4.div_ceil(lanes), in_channels4.div_ceil(lanes), places];
     let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight };
     let mut dispatch = kernel.dispatch(params, overrides, grid.map(|n| n as u32));
