@@ -140,8 +140,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
                 let index = 2u * ((group.z * params.queries + token) * params.channels8 + column[j]);
                 let even = (1.0 / row_total) * even_sum[i * COLUMNS + j];
                 let odd = (1.0 / row_total) * odd_sum[i * COLUMNS + j];
-                y[index] = vec4<f32>(even.x, odd.x, even.y, odd.y);
-                y[index + 1u] = vec4<f32>(even.z, odd.z, even.w, odd.w);
+                y[index] = lower(even, odd);
+                y[index + 1u] = upper(even, odd);
             }
         }
         if lane == 0u && token < pitch {

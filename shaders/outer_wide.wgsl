@@ -79,9 +79,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
     let first_row = group.z * in_channels8 * 8u + group.y * CHANNELS;
     for (var c = 0u; c < CHANNELS; c++) {
         let at = 2u * ((first_row + c) * out_channels8 + column);
-        let even = even_total[c];
-        let odd = odd_total[c];
-        dweight[at] = vec4<f32>(even.x, odd.x, even.y, odd.y);
-        dweight[at + 1u] = vec4<f32>(even.z, odd.z, even.w, odd.w);
+        dweight[at] = lower(even_total[c], odd_total[c]);
+        dweight[at + 1u] = upper(even_total[c], odd_total[c]);
     }
 }

@@ -91,8 +91,8 @@ fn forward(
             let pairs = weight[(first_weight + k * 4u + q) * LANES + lane];
             let first = firsts(pairs);
             let second = seconds(pairs);
-            even_weights[q] = vec4<f32>(first.x, second.x, first.y, second.y);
-            odd_weights[q] = vec4<f32>(first.z, second.z, first.w, second.w);
+            even_weights[q] = lower(first, second);
+            odd_weights[q] = upper(first, second);
         }
         for (var r = 0u; r < ROWS_PER_LANE; r++) {
             for (var source = 0u; source < LANES; source++) {

@@ -9,3 +9,13 @@ fn firsts(pairs: vec4<u64>) -> vec4<f32> {
 fn seconds(pairs: vec4<u64>) -> vec4<f32> {
     return bitcast<vec4<f32>>(vec4<u32>(pairs >> vec4<u32>(32u)));
 }
+
+/// Eight numbers in their order, from those of even and of odd places: the first four.
+fn lower(even: vec4<f32>, odd: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(even.x, odd.x, even.y, odd.y);
+}
+
+/// And the other four.
+fn upper(even: vec4<f32>, odd: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(even.z, odd.z, even.w, odd.w);
+}

@@ -4,9 +4,12 @@ use crate::{
     error::Error,
     graph::Equation,
     ops::{Backward, Lowering, Operator, ShapeError, operands},
-    plan::{Candidate, Cost, Kind, Target, fold},
+    plan::{Candidate, Cost, Kind, fold},
     reference::Tensor,
-    shaders::{attention_backward as tiled, attention_backward_subgroup as subgroup},
+    shaders::{
+        attention_backward as tiled, attention_backward_subgroup as subgroup,
+        attention_backward_wide as wide,
+    },
     value::{TensorType, Value},
 };
 use std::fmt;
@@ -93,7 +96,7 @@ impl Operator for AttentionBackward {
         lowering.push(kernel.dispatch(tiled_params(&extents), overrides, grid))?;
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
-        let candidates = candidates(lowering.target(), &extents, operands, placed);
+        let candidates = candidates(lowering, &extents, operands, placed);
         let class = extents.class(Kind::AttentionBackward);
         lowering.choose(&self.to_string(), class, candidates)?;
 
@@ -122,9 +125,9 @@ fn tiled_params(extents: &Extents) -> tiled::Params {
     }
 }
 
-/// Both families.
+/// Every family.
 fn candidates(
-    target: &Target,
+    lowering: &Lowering,
     extents: &Extents,
     [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
     [dq, dk, dv]: [Value; 3],
@@ -145,7 +148,7 @@ fn candidates(
         ];
         Candidate::new("tiled", dispatches)
     }];
-    if let Some(lanes) = target.subgroup
+    if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup_backward(extents, lanes)
     {
         let of = tiled_params(extents);
@@ -166,6 +169,27 @@ fn candidates(
             key_value.dispatch(params, overrides, grid(keys)),
         ];
         candidates.push(Candidate::new("subgroup", dispatches));
+        // With two rows a lane lavapipe's registers run out: 1.7 times as long.
+        let fits = rows == 1 && extents.head_size.is_multiple_of(8 * lanes as usize);
+        if fits && lowering.in_pairs(&[q, k, v, dy, dq, dk, dv]) {
+            let params = wide::Params {
+                queries: of.queries,
+                keys: of.keys,
+                channels8: of.channels4 / 2,
+                head8: of.head4 / 2,
+                heads: of.heads,
+                scale: of.scale,
+            };
+            let columns = columns / 2;
+            let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
+            let query = wide::Query { q, k, v, dy, log_sum_exp, delta, dq };
+            let key_value = wide::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
+            let dispatches = vec![
+                query.dispatch(params, overrides, grid(queries)),
+                key_value.dispatch(params, overrides, grid(keys)),
+            ];
+            candidates.push(Candidate::new("wide", dispatches));
+        }
     }
     candidates
 }

@@ -174,7 +174,8 @@ fn candidates(
         let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
         candidates.push(Candidate::new("subgroup", dispatches));
         let head8 = extents.head_size as u32 / 8;
-        if lowering.in_pairs(&[q, k, v, y]) && extents.head_size % (8 * lanes as usize) == 0 {
+        if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
+        {
             let params = wide::Params {
                 queries: params.queries,
                 keys: params.keys,
