@@ -1,16 +1,17 @@
 // Cuts a matrix into panels of WIDTH vec4 of columns, one after another, so that a subgroup which computes those columns
 // reads one run of memory:
-//   panels[column / WIDTH, row / DEPTH, column % WIDTH, row % DEPTH] = weight[row, column]
-// What pads the last panel is never used. The rows are a multiple of DEPTH.
+//   panels[column / WIDTH, row / depth, column % WIDTH, row % depth] = weight[row, column]
+// What pads the last panel is never used.
 // Tiling: one invocation per vec4.
 // tile: WIDTH = 8
-// tile: DEPTH = 1
 
 struct Params {
     /// Rows of the matrix.
     rows: u32,
     /// Its columns, in vec4.
     columns4: u32,
+    /// Rows of a lane that stand together; divides the rows.
+    depth: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,6 +33,7 @@ fn forward(
     }
     let column = index - row * params.columns4;
     let panel = column / WIDTH;
-    let level = row % DEPTH;
-    panels[(panel * params.rows + row - level) * WIDTH + (column - panel * WIDTH) * DEPTH + level] = weight[index];
+    let level = row % params.depth;
+    let lane = column - panel * WIDTH;
+    panels[(panel * params.rows + row - level) * WIDTH + lane * params.depth + level] = weight[index];
 }

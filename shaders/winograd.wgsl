@@ -40,7 +40,7 @@ struct Params {
     tiles_down: u32,
     /// vec4s of columns in a panel of `spread_weight`: see panels.wgsl.
     panel: u32,
-    /// Its rows that stand together, DEPTH there.
+    /// Its rows that stand together, as there.
     depth: u32,
     /// Halvings from the image that the convolution sees to what `x0` and `x1` hold: 1 reads every pixel four times.
     upsample: u32,
@@ -63,7 +63,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> spread: array<vec4<f32>>;
 
 @group(0) @binding(1) var<storage, read> weight: array<weight4>;
-// [24, panels, in_channels, panel]
+// [24, panels, in_channels / depth, panel, depth]
 @group(0) @binding(2) var<storage, read_write> spread_weight: array<vec4<f32>>;
 
 // [24, tiles, out_channels], or [24, in_channels, out_channels] of the weight gradient.

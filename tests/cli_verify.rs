@@ -80,6 +80,7 @@ fn devices_are_listed_with_what_matters_here() {
         "driver",
         "subgroup kernels",
         "f16 storage",
+        "64-bit integers",
         "timestamps",
         "largest binding",
         "largest buffer",

@@ -6,10 +6,11 @@ use ddim::{
 };
 use std::collections::HashSet;
 
-/// A GPU with wide bindings, and a software driver.
-fn targets() -> [Target; 2] {
+/// A GPU with wide bindings, and software drivers.
+fn targets() -> [Target; 3] {
     let gpu = Target { max_binding: 4 << 30, ..Target::default() };
-    [gpu.clone(), Target { subgroup: Some(8), software: true, ..gpu }]
+    let software = Target { subgroup: Some(8), software: true, ..gpu.clone() };
+    [gpu, Target { int64: true, ..software.clone() }, software]
 }
 
 fn titles(works: &[Work]) -> HashSet<String> {
@@ -59,7 +60,7 @@ fn stable_diffusion_is_all_there() {
 
 #[test]
 fn fusions_take_fewer_launches() {
-    let [_, software] = targets();
+    let [_, software, _] = targets();
     let mut more = Vec::new();
     for work in works::fusions([2, 16, 32]).expect("shapes that fit") {
         let plans = work.ways(&software).into_iter().map(|way| way.plan.expect("it fits"));

@@ -81,7 +81,10 @@ pub enum GpuError {
         asked: &'static str,
     },
     /// No buffer holds the value: nothing reads it, or its bytes were handed on.
-    #[error("{value} has no contents to {action}: it is no input or output of the plan")]
+    #[error(
+        "{value} has no contents to {action}: it is no input or output of the plan, or one whose \
+         parts were packed when they were written"
+    )]
     NoContents {
         /// The value.
         value: Value,

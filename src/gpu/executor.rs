@@ -168,6 +168,8 @@ impl Executor {
     /// If the device refuses the work or is lost.
     pub fn run(&mut self, times: usize) -> Result<(), Error> {
         self.make_ready()?;
+        // Polling after what is submitted here gives staging memory back too.
+        self.staged = 0;
         self.submit_all(0..times * self.steps.len())?;
         self.gpu.check_now()?;
         Ok(())

@@ -77,6 +77,7 @@ impl Executor {
     /// If the device is lost.
     pub fn poison(&mut self) -> Result<(), Error> {
         self.stale = !self.plan.prepare.is_empty();
+        self.unwritten.clear();
         for buffer in &self.buffers {
             let ones = vec![0xff; buffer.size() as usize];
             self.gpu.guard("poisoning", buffer.size(), || {
@@ -157,11 +158,12 @@ impl Executor {
     /// Writes a part of an input that was taken apart, and packs it.
     pub(super) fn load(&mut self, load: usize, bytes: &[u8]) -> Result<(), Error> {
         let Load { part, launches, .. } = self.plan.loads[load].clone();
-        self.unwritten.remove(&load);
         self.stale |= self.plan.loading() < self.plan.prepare.len();
         let place = self.plan.placements[part.index()];
         self.send(place.ok_or(GpuError::NoContents { value: part, action: "write" })?, bytes)?;
-        self.submit_once(launches)
+        self.submit_once(launches)?;
+        self.unwritten.remove(&load);
+        Ok(())
     }
 
     fn send(&mut self, place: Placement, bytes: &[u8]) -> Result<(), Error> {

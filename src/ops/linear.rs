@@ -325,7 +325,14 @@ impl Operator for LinearWeightGradient {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let products = [(&[1][..], 5, 7), (&[65], 3, 1), (&[3, 49], 20, 36), (&[64], 32, 128)];
+    let products = [
+        (&[1][..], 5, 7),
+        (&[65], 3, 1),
+        (&[3, 49], 20, 36),
+        (&[64], 32, 128),
+        (&[37], 24, 20),
+        (&[130], 32, 64),
+    ];
     let mut cases = Vec::new();
     for (rows, channels, outputs) in products {
         let of = |last| TensorType::f32(&[rows, &[last][..]].concat());

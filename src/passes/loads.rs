@@ -79,6 +79,15 @@ fn parts_of_arenas(graph: &Graph) -> HashMap<Value, Part> {
             _ => whole.extend(&equation.inputs),
         }
     }
+    // Of parts that overlap, writing one changes another.
+    let mut spans: Vec<(Value, u64, u64)> = parts
+        .iter()
+        .map(|(part, at)| (at.whole, at.offset, at.offset + graph.type_of(*part).bytes()))
+        .collect();
+    spans.sort_unstable();
+    let overlapping =
+        spans.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[1].1 < pair[0].2);
+    whole.extend(overlapping.map(|pair| pair[0].0));
     parts.retain(|_, at| graph.held.contains(&at.whole) && !whole.contains(&at.whole));
     parts
 }

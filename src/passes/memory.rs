@@ -56,6 +56,10 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     for value in &graph.outputs {
         if let Some(life) = lives.get_mut(&parts.place(*value).0) {
             life.last = usize::MAX;
+            // Inputs may be loaded between a run and the reading of what it computed.
+            if loading > 0 {
+                life.first = 0;
+            }
         }
     }
     // Gaps between an arena's tensors are read as zeros, so nothing else may live there.

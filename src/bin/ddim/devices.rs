@@ -67,6 +67,7 @@ pub fn run(device: &Device) -> Result<(), Failure> {
             ("driver", driver.trim().to_owned()),
             ("subgroup kernels", subgroup),
             ("f16 storage", yes(report.target.f16)),
+            ("64-bit integers", yes(report.target.int64)),
             ("timestamps", yes(report.timestamps)),
             ("largest binding", mebibytes(report.target.max_binding)),
             ("largest buffer", mebibytes(report.limits.max_buffer_size)),

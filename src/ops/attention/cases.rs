@@ -17,6 +17,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         (1, 40, 40, 1, 1, 1.0, "one channel"),
         (1, 40, 77, 4, 40, 1.0, "cross attention"),
         (1, 17, 33, 1, 512, 1.0, "largest head"),
+        (2, 17, 33, 2, 64, 1.0, "heads of whole eights for eight lanes"),
+        (1, 33, 17, 2, 256, 1.0, "large heads"),
     ];
     let mut cases = Vec::new();
     for (batch, queries, keys, heads, size, deviation, note) in shapes {
@@ -44,7 +46,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         let terms = queries.max(keys) + size;
         cases.push(backward.half(&[0, 1, 2, 3, 5]).terms(terms).name(note));
     }
-    for (axes, heads, size) in [(&[2, 5, 7][..], 1, 8), (&[1, 40][..], 4, 40)] {
+    for (axes, heads, size) in [(&[2, 5, 7][..], 1, 8), (&[1, 40][..], 4, 40), (&[2, 20], 2, 64)] {
         let shape: Vec<usize> = axes.iter().copied().chain([3 * heads * size]).collect();
         let inputs = vec![Input::normal(TensorType::f32(&shape))];
         let case = Case::new(JointAttention { heads }, inputs);

@@ -28,8 +28,8 @@ fn panels(lowering: &mut Lowering, lanes: u32, depth: u32, weight: Value) -> Pac
     let panels = TensorType::f32(&[of.pitch().div_ceil(width), rows, width]);
     let name = if depth == 1 { "panels" } else { "panels of pairs" };
     let form = lowering.packed(weight, name, panels.with_element(of.element));
-    let overrides = panels::Overrides { width: lanes, depth, ..Default::default() };
-    let params = panels::Params { rows: rows as u32, columns4: columns4 as u32 };
+    let overrides = panels::Overrides { width: lanes, ..Default::default() };
+    let params = panels::Params { rows: rows as u32, columns4: columns4 as u32, depth };
     let grid = fold((rows * columns4).div_ceil(overrides.workgroup as usize));
     let kernel = panels::Forward { weight, panels: form };
     Packed { of: weight, form, dispatch: kernel.dispatch(params, overrides, grid) }
