@@ -4,7 +4,7 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 1
 // tile: COLUMNS = 1
-// import: combine, pairs
+// import: split
 
 struct Params {
     /// Queries of an image.
@@ -35,26 +35,6 @@ struct Params {
 
 const ROWS = ROWS_PER_LANE * LANES;
 const BLOCK = 4u * LANES;
-
-// Channels of even numbers, and of odd ones: a row for each, of four tokens or of one token's columns.
-struct Split {
-    even: mat4x4<f32>,
-    odd: mat4x4<f32>,
-}
-
-// Of each column a token: of each row a channel of theirs.
-fn across(a: vec4<u64>, b: vec4<u64>, c: vec4<u64>, d: vec4<u64>) -> Split {
-    return Split(
-        transpose(mat4x4<f32>(firsts(a), firsts(b), firsts(c), firsts(d))),
-        transpose(mat4x4<f32>(seconds(a), seconds(b), seconds(c), seconds(d))),
-    );
-}
-
-// The products of eight channels of lane `source` with those of four tokens.
-fn product(own: vec4<u64>, source: u32, tokens: Split) -> vec4<f32> {
-    let short = combine(subgroupShuffle(firsts(own), source), tokens.even);
-    return combine_more(short, subgroupShuffle(seconds(own), source), tokens.odd);
-}
 
 // The four tokens of a block that a lane holds.
 fn tokens_of(block: u32, lane: u32) -> vec4<u32> {
@@ -102,8 +82,8 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
                 let gradient = dy[row[r] + c];
                 for (var i = 0u; i < LANES; i++) {
                     let at = r * LANES + i;
-                    score[at] += product(query_value, i, b);
-                    slope[at] += product(gradient, i, d);
+                    score[at] += product(firsts(query_value), seconds(query_value), i, b);
+                    slope[at] += product(firsts(gradient), seconds(gradient), i, d);
                 }
             }
         }
@@ -190,8 +170,8 @@ fn key_value(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
                 let value = v[row[r] + c];
                 for (var i = 0u; i < LANES; i++) {
                     let at = r * LANES + i;
-                    weight[at] += product(key, i, b);
-                    slope[at] += product(value, i, d);
+                    weight[at] += product(firsts(key), seconds(key), i, b);
+                    slope[at] += product(firsts(value), seconds(value), i, d);
                 }
             }
         }

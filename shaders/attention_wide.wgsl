@@ -4,7 +4,7 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
 // tile: COLUMNS = 1
-// import: combine, pairs
+// import: split
 
 struct Params {
     /// Queries of an image.
@@ -80,16 +80,10 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
                 even[r] = firsts(pairs);
                 odd[r] = seconds(pairs);
             }
-            let k0 = k[key[0] + c];
-            let k1 = k[key[1] + c];
-            let k2 = k[key[2] + c];
-            let k3 = k[key[3] + c];
-            let even_keys = transpose(mat4x4<f32>(firsts(k0), firsts(k1), firsts(k2), firsts(k3)));
-            let odd_keys = transpose(mat4x4<f32>(seconds(k0), seconds(k1), seconds(k2), seconds(k3)));
+            let keys = across(k[key[0] + c], k[key[1] + c], k[key[2] + c], k[key[3] + c]);
             for (var r = 0u; r < ROWS_PER_LANE; r++) {
                 for (var i = 0u; i < LANES; i++) {
-                    let short = combine(subgroupShuffle(even[r], i), even_keys);
-                    weight[r * LANES + i] += combine_more(short, subgroupShuffle(odd[r], i), odd_keys);
+                    weight[r * LANES + i] += product(even[r], odd[r], i, keys);
                 }
             }
         }

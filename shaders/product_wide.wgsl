@@ -4,7 +4,7 @@
 // Tiling: as there, but a lane loads eight elements of its own rows and eight weights of its own columns.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: combine, pairs, silu
+// import: silu, split
 
 struct Params {
     /// Rows of x and y.
@@ -76,30 +76,25 @@ fn forward(
         var even: array<vec4<f32>, ROWS_PER_LANE>;
         var odd: array<vec4<f32>, ROWS_PER_LANE>;
         for (var r = 0u; r < ROWS_PER_LANE; r++) {
-            var a: vec4<u64>;
+            var pairs: vec4<u64>;
             if HAS_X1 && k >= split8 {
-                a = x1[row[r] * x1_channels8 + k - split8];
+                pairs = x1[row[r] * x1_channels8 + k - split8];
             } else {
-                a = x0[row[r] * split8 + k];
+                pairs = x0[row[r] * split8 + k];
             }
-            even[r] = firsts(a);
-            odd[r] = seconds(a);
+            even[r] = firsts(pairs);
+            odd[r] = seconds(pairs);
         }
-        var even_weights: mat4x4<f32>;
-        var odd_weights: mat4x4<f32>;
+        var b: Split;
         for (var q = 0u; q < 4u; q++) {
             let pairs = weight[(first_weight + k * 4u + q) * LANES + lane];
-            let first = firsts(pairs);
-            let second = seconds(pairs);
-            even_weights[q] = lower(first, second);
-            odd_weights[q] = upper(first, second);
+            b.even[q] = lower(firsts(pairs), seconds(pairs));
+            b.odd[q] = upper(firsts(pairs), seconds(pairs));
         }
         for (var r = 0u; r < ROWS_PER_LANE; r++) {
             for (var source = 0u; source < LANES; source++) {
                 // Short sums meet a longer one: a third of the rounding.
-                var short = combine(subgroupShuffle(even[r], source), even_weights);
-                short = combine_more(short, subgroupShuffle(odd[r], source), odd_weights);
-                sum[r][source] += short;
+                sum[r][source] += product(even[r], odd[r], source, b);
             }
         }
     }

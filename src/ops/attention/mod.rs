@@ -173,7 +173,6 @@ fn candidates(
         let grid = extents.grid(queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
         candidates.push(Candidate::new("subgroup", dispatches));
-        let head8 = extents.head_size as u32 / 8;
         if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
         {
             let params = wide::Params {
@@ -183,11 +182,11 @@ fn candidates(
                 pitch8: params.pitch4 / 2,
                 k_first8: params.k_first4 / 2,
                 v_first8: params.v_first4 / 2,
-                head8,
+                head8: params.head4 / 2,
                 heads: params.heads,
                 scale: params.scale,
             };
-            let columns = head8 / lanes;
+            let columns = columns / 2;
             let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
             let kernel = wide::Forward { q, k, v, y, log_sum_exp };
             let dispatches = vec![kernel.dispatch(params, overrides, grid)];
