@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     graph::Graph,
     ops::LoweringError,
-    plan::{Access, BufferRole, Placement, Plan, PlannedBuffer, Target},
+    plan::{Access, BufferRole, Load, Placement, Plan, PlannedBuffer, Target},
     value::Value,
 };
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     let apart: HashSet<Value> = loads.iter().map(|load| load.input).collect();
     let mut persistent: Vec<Value> =
         graph.inputs.iter().copied().filter(|input| !apart.contains(input)).collect();
-    let loading = loads.last().map_or(0, |load| load.launches.end);
+    let loading = Load::launches_of(&loads);
     // Which load a launch belongs to; what is prepared then, and the steps, are the last two.
     let section = |launch: usize| match launch {
         _ if launch < loading => loads.partition_point(|load| load.launches.end <= launch),

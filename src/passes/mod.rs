@@ -7,9 +7,9 @@ use crate::{
 };
 use std::collections::{HashMap, HashSet};
 
+mod arenas;
 mod autodiff;
 mod fuse;
-mod loads;
 mod lower;
 mod memory;
 mod simplify;
@@ -62,7 +62,7 @@ fn plan(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Plan, Err
         graph.verify()?;
     }
     let mut lowered = lower::lower(graph, target, choose)?;
-    loads::take_apart(graph, &mut lowered);
+    arenas::take_apart(graph, &mut lowered);
     memory::plan(graph, lowered, target)
 }
 

@@ -54,6 +54,13 @@ pub struct Load {
     pub launches: Range<usize>,
 }
 
+impl Load {
+    /// How many launches of [`Plan::prepare`], the first, are those of `loads`.
+    pub(crate) fn launches_of(loads: &[Self]) -> usize {
+        loads.last().map_or(0, |load| load.launches.end)
+    }
+}
+
 /// Dispatches in order, and where their operands live.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -97,7 +104,7 @@ impl Plan {
 
     /// How many launches of `prepare`, the first, run when their input is written.
     pub fn loading(&self) -> usize {
-        self.loads.last().map_or(0, |load| load.launches.end)
+        Load::launches_of(&self.loads)
     }
 
     /// The largest tensor in each buffer: what a message about the buffer names.
