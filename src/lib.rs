@@ -21,7 +21,7 @@
 //!
 //! | floor | modules | speaks |
 //! |---|---|---|
-//! | 0 | [`value`], [`error`] | shapes and types |
+//! | 0 | [`value`], [`error`], [`files`] | shapes and types; input files |
 //! | 1 | [`plan`], [`shaders`] | dispatches: plain data |
 //! | 2 | [`graph`], [`ops`], [`mod@reference`] | the language |
 //! | 3 | [`passes`] | graph to graph to plan |
@@ -68,6 +68,7 @@ pub mod classifier;
 pub mod data;
 pub mod diffusion;
 pub mod error;
+pub mod files;
 pub mod gpu;
 pub mod graph;
 pub mod ops;

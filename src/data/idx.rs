@@ -1,11 +1,11 @@
 //! The idx files of MNIST and its likes: a big-endian magic number and extents, then bytes.
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use super::{DataError, Dataset, Split};
+use crate::files;
 
 /// The name of the file that holds the images of a part.
 pub(super) fn images(split: Split) -> &'static str {
@@ -52,13 +52,13 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     [format!("{name}.gz"), name.into()]
         .map(|name| folder.join(name))
         .into_iter()
-        .find(|path| path.is_file())
+        .find(|path| path.exists())
 }
 
 /// Extents and bytes of an idx file with this many axes.
 fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), DataError> {
     let failed = |source| DataError::Read { path: path.into(), source };
-    let file = BufReader::new(File::open(path).map_err(failed)?);
+    let file = BufReader::new(files::open(path).map_err(failed)?);
     let packed = path.extension().is_some_and(|extension| extension == "gz");
     let mut reader: Box<dyn Read> =
         if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };

@@ -1,9 +1,13 @@
 //! Folders of PNG pictures, and crops and sizes.
-use std::path::{Path, PathBuf};
+use std::{
+    io::BufReader,
+    path::{Path, PathBuf},
+};
 
 use image::{DynamicImage, GrayImage, ImageReader, imageops};
 
 use super::{DataError, Dataset};
+use crate::files;
 
 /// The largest side that images are resized to.
 const MAX_SIZE: usize = 4096;
@@ -87,8 +91,8 @@ struct Picture {
 impl Picture {
     /// Reads a picture as grey or RGB: transparent ones on white, 16 bits rounded to 8.
     fn read(path: &Path) -> Result<Self, DataError> {
-        let reader = ImageReader::open(path)
-            .and_then(ImageReader::with_guessed_format)
+        let reader = files::open(path)
+            .and_then(|file| ImageReader::new(BufReader::new(file)).with_guessed_format())
             .map_err(|source| DataError::Read { path: path.into(), source })?;
         let picture = reader
             .decode()

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     diffusion::schedule::SchedulerConfig,
     error::Error,
+    files,
     gpu::Gpu,
     unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     weights::{Parameters, Storage, read_tensors, write_file, write_tensors},
@@ -123,7 +124,7 @@ pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error>
     let arenas = arenas_of(&layout, &weights)?;
     // A pipeline of another program has no settings of a run.
     let path = folder.join("training/settings.json");
-    let dropped = match std::fs::read_to_string(&path) {
+    let dropped = match files::read_text(&path) {
         Ok(text) => read_settings(&path, &text)?.options.label_drop,
         Err(_) => 0.0,
     };
@@ -205,7 +206,7 @@ impl Trainer {
     /// If a file is missing or damaged; the error names it.
     pub fn resume(gpu: &Gpu, folder: &Path) -> Result<(Self, Settings), Error> {
         let path = folder.join("training/settings.json");
-        let text = std::fs::read_to_string(&path).map_err(|source| file_error(&path, source))?;
+        let text = files::read_text(&path).map_err(|source| file_error(&path, source))?;
         let settings = read_settings(&path, &text)?;
         let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
         let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// A level of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DownBlock {
@@ -222,7 +224,7 @@ impl UNetConfig {
     /// # Errors
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path)
             .map_err(|source| ConfigError::Read { path: path.into(), source })?;
         Self::parse(&text)
             .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })

@@ -2,6 +2,7 @@
 use super::{Outcome, Summary, bound, models, ops, samplers, schedules};
 use crate::{
     error::Error,
+    files,
     gpu::{Gpu, GpuError},
     weights::{Stored, read_tensors},
 };
@@ -48,8 +49,8 @@ pub enum CasesError {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CasesError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| CasesError::Read { path: path.into(), source })?;
+    let text =
+        files::read_text(path).map_err(|source| CasesError::Read { path: path.into(), source })?;
     serde_json::from_str(&text)
         .map_err(|error| CasesError::Format { path: path.into(), message: error.to_string() })
 }

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{WeightsError, write_file};
+use crate::files;
 
 /// The elements of a stored tensor, 16-bit floats widened.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,8 +66,8 @@ pub enum Storage {
 /// If the file cannot be read, is damaged or truncated, or holds elements of another type than
 /// F16, BF16, F32, F64 and I64.
 pub fn read_tensors(path: &Path) -> Result<Vec<Stored>, WeightsError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| WeightsError::Read { path: path.into(), source })?;
+    let bytes = files::read(path, u64::MAX)
+        .map_err(|source| WeightsError::Read { path: path.into(), source })?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|source| WeightsError::Format { path: path.into(), source })?;
     file.iter()

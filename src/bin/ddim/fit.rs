@@ -2,11 +2,12 @@
 use crate::{chart, failure::Failure, files, progress::Progress};
 use ddim::{
     data::Dataset,
+    files::read_text,
     training::{Metrics, Trainer},
 };
 use std::{
     fmt::Write,
-    fs, io,
+    io,
     ops::ControlFlow,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -56,7 +57,7 @@ impl History {
     /// history begins anew: nothing depends on it.
     pub fn read(folder: &Path, step: u64) -> Self {
         let mut history = Self::default();
-        let text = fs::read_to_string(folder.join("loss.csv")).unwrap_or_default();
+        let text = read_text(&folder.join("loss.csv")).unwrap_or_default();
         for line in text.lines().skip(1) {
             let mut columns = line.split(',');
             let mut number = || columns.next()?.parse::<f64>().ok();

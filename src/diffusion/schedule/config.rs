@@ -7,6 +7,7 @@ use super::{
     BetaSchedule, DdimOptions, Output, PredictionType, Schedule, ScheduleError, Spacing, Table,
     Threshold, Variance, ddim_table, ddpm_table,
 };
+use crate::files;
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
 /// them. A missing key means diffusers' default, keys of other schedulers are ignored.
@@ -88,7 +89,7 @@ impl SchedulerConfig {
     /// # Errors
     /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ScheduleError> {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path)
             .map_err(|source| ScheduleError::Read { path: path.into(), source })?;
         Self::parse(&text)
             .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })

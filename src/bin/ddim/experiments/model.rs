@@ -9,6 +9,7 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
+    files,
     gpu::Gpu,
     training::{Pipeline, Trainer, TrainingOptions, read_pipeline, steps_trained},
     unet::UNet,
@@ -17,7 +18,6 @@ use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::{
-    fs,
     io::{Write, stdout},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
@@ -72,7 +72,8 @@ impl Source {
         match self {
             Self::Taken(folder) => {
                 let file = folder.join("unet/diffusion_pytorch_model.safetensors");
-                let bytes = fs::read(&file).map_err(|error| Failure::file(&file, error))?;
+                let bytes =
+                    files::read(&file, u64::MAX).map_err(|error| Failure::file(&file, error))?;
                 let mut crc = Crc::new();
                 crc.update(&bytes);
                 Ok(json!({"weights": format!("{} bytes, CRC {:08x}", bytes.len(), crc.sum())}))
@@ -117,7 +118,7 @@ impl Source {
     /// The chart of the training's losses, if there is one.
     pub fn losses(&self) -> Option<String> {
         let (Self::Taken(folder) | Self::Trained { folder, .. }) = self;
-        fs::read_to_string(folder.join("training/loss.svg")).ok()
+        files::read_text(&folder.join("training/loss.svg")).ok()
     }
 }
 
@@ -125,7 +126,7 @@ impl Source {
 fn story(folder: &Path) -> Result<Story, Failure> {
     let Some(steps) = steps_trained(folder)? else { return Ok(Story::default()) };
     let path = folder.join("training/settings.json");
-    let text = fs::read_to_string(&path).map_err(|error| Failure::file(&path, error))?;
+    let text = files::read_text(&path).map_err(|error| Failure::file(&path, error))?;
     let settings: Json =
         serde_json::from_str(&text).map_err(|error| Failure::file(&path, error))?;
     let notes = settings.get("notes").filter(|notes| !notes.is_null());

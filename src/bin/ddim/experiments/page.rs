@@ -12,10 +12,14 @@ use crate::{
     progress::{clock, thousands},
     report::{data_uri, escape, fill},
 };
-use std::{fs, path::Path};
+use ddim::files::read;
+use std::path::Path;
 
 /// The page with holes like `{{samples}}`.
 const TEMPLATE: &str = include_str!("page.html");
+
+/// Largest picture that the page takes in, in bytes.
+const LARGEST_PICTURE: u64 = 64 << 20;
 
 /// What stands where nothing was measured.
 const NOTHING: &str = "–";
@@ -96,7 +100,7 @@ impl Page<'_> {
         ];
         for show in Show::ALL {
             let file = show.file();
-            let picture = match fs::read(self.folder.join(file)) {
+            let picture = match read(&self.folder.join(file), LARGEST_PICTURE) {
                 Ok(bytes) => image("image/png", &bytes, file),
                 Err(_) => NOTHING.to_owned(),
             };

@@ -1,8 +1,9 @@
 //! What is already done: rows of a CSV, and the settings that they were made with.
 use crate::{failure::Failure, files};
+use ddim::files::read_text;
 use serde_json::Value as Json;
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
@@ -56,7 +57,7 @@ impl Record {
     /// Opens the file, or begins it. A last line without an end, which a break may leave, is taken
     /// away.
     pub fn open(path: PathBuf) -> Result<Self, Failure> {
-        let text = match fs::read_to_string(&path) {
+        let text = match read_text(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Failure::file(path, error)),
@@ -109,7 +110,7 @@ impl Record {
 
 /// Binds a folder to these settings: writes them, or refuses if others are there.
 pub fn bind(path: &Path, settings: &Json) -> Result<(), Failure> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return files::write(path, format!("{settings:#}\n"));
@@ -139,6 +140,7 @@ pub fn bind(path: &Path, settings: &Json) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn row(steps: usize) -> Row {
         let (experiment, setting) = ("distance".into(), "eta 0.2".into());

@@ -1,10 +1,13 @@
 //! What a stage writes: a sheet of rows, whole on disk after each.
 use crate::{failure::Failure, files};
-use ddim::plan::{Cost, Dispatch, Plan};
+use ddim::{
+    files::read_text,
+    plan::{Cost, Dispatch, Plan},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -139,9 +142,9 @@ pub fn kernel(dispatch: &Dispatch) -> String {
 
 /// A file of the run, if it is there.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
-    match fs::read(path) {
-        Ok(bytes) => {
-            let parsed = serde_json::from_slice(&bytes);
+    match read_text(path) {
+        Ok(text) => {
+            let parsed = serde_json::from_str(&text);
             parsed.map(Some).map_err(|error| Failure::file(path, error))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

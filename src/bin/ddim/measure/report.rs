@@ -7,8 +7,9 @@ use super::{
     steps::Profiles,
 };
 use crate::{failure::Failure, files};
+use ddim::files::read_text;
 use serde::{Deserialize, Serialize};
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 /// How a stage ended, a line of `stages.jsonl` each.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,7 +103,7 @@ pub fn run(folder: &Path) -> Result<(), Failure> {
 }
 
 fn stages(path: &Path) -> Result<Vec<Ended>, Failure> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Failure::file(path, error)),

@@ -1,0 +1,86 @@
+//! Input files, read as a stranger's: regular files of a bounded size.
+//!
+//! Opening a FIFO waits for a writer, and `/dev/zero` has no end. So every reader of this crate
+//! opens its files here.
+use std::{
+    fs::{File, Metadata},
+    io::{self, Error, ErrorKind, Read},
+    path::Path,
+};
+
+/// Largest JSON or CSV file that is read, in bytes.
+pub const TEXT_LIMIT: u64 = 16 << 20;
+
+/// Opens a regular file.
+///
+/// # Errors
+/// If there is none of that name, or a folder, FIFO, device or socket.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Before the file is opened: opening a FIFO may wait for ever.
+    check(&path.metadata()?)?;
+    let file = File::open(path)?;
+    check(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// The bytes of a regular file.
+///
+/// # Errors
+/// As [`open`], or if the file has more than `limit` bytes.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let size = file.metadata()?.len();
+    if size > limit {
+        return Err(too_large(limit, size));
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX))?;
+    // A file may grow while it is read, and some of `/proc` say that they are empty.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        size if size > limit => Err(too_large(limit, size)),
+        _ => Ok(bytes),
+    }
+}
+
+/// The text of a regular file of at most [`TEXT_LIMIT`] bytes.
+///
+/// # Errors
+/// As [`read`], or if the bytes are not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path, TEXT_LIMIT)?)
+        .map_err(|error| Error::new(ErrorKind::InvalidData, format!("not text: {error}")))
+}
+
+fn too_large(limit: u64, size: u64) -> Error {
+    let text = format!("expected at most {limit} bytes, found {size}");
+    Error::new(ErrorKind::FileTooLarge, text)
+}
+
+fn check(found: &Metadata) -> io::Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    let text = format!("expected a regular file, found {}", kind(found));
+    Err(Error::new(ErrorKind::InvalidInput, text))
+}
+
+/// What a path leads to, where it is no regular file.
+fn kind(found: &Metadata) -> &'static str {
+    if found.is_dir() {
+        return "a folder";
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = found.file_type();
+        if kind.is_fifo() {
+            return "a FIFO";
+        } else if kind.is_socket() {
+            return "a socket";
+        } else if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+    }
+    "something else"
+}
