@@ -4,6 +4,7 @@
 use crate::{error::Error, graph::Equation, plan::Cost, reference::Tensor, value::TensorType};
 use std::{
     fmt::{self, Debug, Display},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
@@ -100,6 +101,14 @@ impl PartialEq for Custom {
     }
 }
 
+impl Eq for Custom {}
+
+impl Hash for Custom {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::hash(Arc::as_ptr(&self.0).cast::<()>(), state);
+    }
+}
+
 impl Op {
     /// Wraps an operation that this crate does not know.
     pub fn custom(operator: impl Operator + 'static) -> Self {
@@ -112,7 +121,7 @@ macro_rules! operations {
         $(pub use $module::{$($op),+};)+
 
         /// Any operation. Built-in ops are plain values; a pass may match on them.
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "each variant holds the documented op of its name")]
         pub enum Op { $($($op($op),)+)+ Custom(Custom) }
 

@@ -67,12 +67,13 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
 
 /// The parts of the held inputs that are read as parts alone, and where these lie.
 fn parts_of_arenas(graph: &Graph) -> HashMap<Value, Part> {
-    let mut whole: HashSet<Value> = graph.outputs.iter().copied().collect();
+    let outputs: HashSet<Value> = graph.outputs.iter().copied().collect();
+    let mut whole = outputs.clone();
     whole.extend(graph.updates.iter().map(|update| update.state));
     let mut parts = HashMap::new();
     for equation in &graph.equations {
         match &equation.op {
-            Op::View(view) if !graph.outputs.contains(&equation.outputs[0]) => {
+            Op::View(view) if !outputs.contains(&equation.outputs[0]) => {
                 let at = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };
                 parts.insert(equation.outputs[0], at);
             }

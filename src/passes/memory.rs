@@ -2,9 +2,11 @@
 //!
 //! wgpu refuses one buffer bound for reading and for writing in one dispatch, even at disjoint
 //! ranges, so temporaries are not ranges of one heap: each lives in a *slot*, a whole buffer that
-//! values share over time. Slots are filled greedily by size, as in "Efficient Memory Management
-//! for Deep Neural Net Inference" (Pisarchyk and Lee 2020, section 4.2).
-use super::Lowered;
+//! values share over time.
+use super::{
+    Lowered,
+    slots::{self, Life},
+};
 use crate::{
     error::Error,
     graph::Graph,
@@ -13,13 +15,6 @@ use crate::{
     value::Value,
 };
 use std::collections::{HashMap, HashSet};
-
-/// First and last dispatch that touch a value.
-#[derive(Clone, Copy)]
-struct Life {
-    first: usize,
-    last: usize,
-}
 
 /// Places every value that a dispatch or a caller touches.
 ///
@@ -83,20 +78,14 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     let mut temporaries: Vec<(Value, Life)> =
         lives.iter().map(|(&v, &life)| (v, life)).filter(|(v, _)| !kept.contains(v)).collect();
     temporaries.sort_by_key(|&(v, life)| (std::cmp::Reverse(bytes(v)), life.first, v));
-    let mut tenants: Vec<Vec<Life>> = Vec::new();
+    let sized: Vec<(u64, Life)> = temporaries.iter().map(|&(v, life)| (bytes(v), life)).collect();
     let first_slot = buffers.len();
-    for &(value, life) in &temporaries {
-        let free = |lives: &Vec<Life>| {
-            lives.iter().all(|other| other.last < life.first || life.last < other.first)
-        };
-        // Largest first, so every slot is big enough; the last made is the tightest.
-        let slot = tenants.iter().rposition(free).unwrap_or_else(|| {
-            tenants.push(Vec::new());
+    for (&(value, _), slot) in temporaries.iter().zip(slots::assign(&sized)) {
+        let buffer = first_slot + slot;
+        if buffer == buffers.len() {
             buffers.push(PlannedBuffer { bytes: bytes(value), role: BufferRole::Slot });
-            tenants.len() - 1
-        });
-        tenants[slot].push(life);
-        homes.insert(value, first_slot + slot);
+        }
+        homes.insert(value, buffer);
     }
 
     let placements: Vec<Option<Placement>> = (0..types.len())

@@ -1,10 +1,10 @@
 //! Removes what nobody reads and computes nothing twice.
 use crate::{
     graph::{Equation, Graph, Update},
-    ops::Operator,
+    ops::{Op, Operator},
     value::Value,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 /// Common subexpressions become one equation, then equations that no output or update depends on
 /// are dropped. Values keep their names; those of the outputs stay defined, because callers ask
@@ -25,24 +25,22 @@ pub fn simplify(graph: &Graph) -> Graph {
 fn merge_common(graph: &mut Graph) -> HashMap<Value, Value> {
     let outputs: HashSet<Value> = graph.outputs.iter().copied().collect();
     let mut renamed: HashMap<Value, Value> = HashMap::new();
-    // Custom ops compare but do not hash, so candidates are found by their operands.
-    let mut seen: HashMap<Vec<Value>, Vec<usize>> = HashMap::new();
+    let mut seen: HashMap<(Op, Vec<Value>), usize> = HashMap::new();
     let mut kept: Vec<Equation> = Vec::with_capacity(graph.equations.len());
     for mut equation in std::mem::take(&mut graph.equations) {
         for input in &mut equation.inputs {
             *input = *renamed.get(input).unwrap_or(input);
         }
-        let bucket = seen.entry(equation.inputs.clone()).or_default();
-        let same = |&&i: &&usize| kept[i].op == equation.op;
         let mergeable = equation.op.in_place().is_empty()
             && !equation.outputs.iter().any(|v| outputs.contains(v));
-        match bucket.iter().find(same) {
-            Some(&first) if mergeable => {
-                let pairs = equation.outputs.iter().zip(&kept[first].outputs);
+        match seen.entry((equation.op.clone(), equation.inputs.clone())) {
+            Entry::Occupied(first) if mergeable => {
+                let pairs = equation.outputs.iter().zip(&kept[*first.get()].outputs);
                 renamed.extend(pairs.map(|(&from, &to)| (from, to)));
             }
-            _ => {
-                bucket.push(kept.len());
+            Entry::Occupied(_) => kept.push(equation),
+            Entry::Vacant(entry) => {
+                entry.insert(kept.len());
                 kept.push(equation);
             }
         }

@@ -31,22 +31,25 @@ fn readable(
     value: Value,
     extend: impl Fn(Load) -> Option<Load>,
 ) -> bool {
-    let may = |reader: &&Equation| {
+    let may = |reader: &Equation| {
         let once = reader.inputs.iter().filter(|&&input| input == value).count() == 1;
         reader.inputs[0] == value && once && load_of(reader).and_then(&extend).is_some()
     };
-    uses.readers(graph, value).is_some_and(|readers| readers.iter().all(may))
+    uses.readers(graph, value).is_some_and(|mut readers| readers.all(may))
 }
 
 /// Convolutions read what an equation reads in place of what it makes, where `extend` tells how
 /// their load does what the equation did.
 fn read_through(graph: &Graph, extend: impl Fn(&Op, Load) -> Option<Load>) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
+    // Asked of a value by each of its readers, found once.
+    let mut known: HashMap<Value, bool> = HashMap::new();
     rewrite(graph, |result, equation| {
         let Some(load) = load_of(equation) else { return Ok(false) };
-        let Some(maker) = uses.maker(graph, equation.inputs[0]) else { return Ok(false) };
+        let x = equation.inputs[0];
+        let Some(maker) = uses.maker(graph, x) else { return Ok(false) };
         let through = |load| extend(&maker.op, load);
-        if !readable(graph, &uses, equation.inputs[0], through) {
+        if !*known.entry(x).or_insert_with(|| readable(graph, &uses, x, through)) {
             return Ok(false);
         }
         let read = [&maker.inputs[..], &equation.inputs[1..load.arity()]].concat();
@@ -97,8 +100,8 @@ pub(super) fn concatenations(graph: &Graph) -> Result<Graph, Error> {
         };
         let whole = equation.outputs[0];
         let aligned = [x0, x1].iter().all(|&x| graph.type_of(x).shape.last().is_multiple_of(4));
-        let all = uses.readers(graph, whole).is_some_and(|readers| {
-            readers.iter().all(|reader| folded(reader) || convolved(reader, whole))
+        let all = uses.readers(graph, whole).is_some_and(|mut readers| {
+            readers.all(|reader| folded(reader) || convolved(reader, whole))
         });
         if aligned && all {
             halves.insert(whole, [x0, x1]);

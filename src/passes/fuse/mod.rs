@@ -67,17 +67,18 @@ impl Uses {
     }
 
     /// The equations that read a value, if there are any and nobody else does.
-    fn readers<'a>(&self, graph: &'a Graph, value: Value) -> Option<Vec<&'a Equation>> {
+    fn readers<'a>(
+        &self,
+        graph: &'a Graph,
+        value: Value,
+    ) -> Option<impl ExactSizeIterator<Item = &'a Equation>> {
         let readers = self.readers.get(&value).filter(|_| !self.kept.contains(&value))?;
-        Some(readers.iter().map(|&index| &graph.equations[index]).collect())
+        Some(readers.iter().map(|&index| &graph.equations[index]))
     }
 
     /// The equation that alone reads a value, once.
     fn reader<'a>(&self, graph: &'a Graph, value: Value) -> Option<&'a Equation> {
-        match self.readers(graph, value)?[..] {
-            [only] => Some(only),
-            _ => None,
-        }
+        self.readers(graph, value).filter(|readers| readers.len() == 1)?.next()
     }
 }
 

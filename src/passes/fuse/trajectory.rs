@@ -40,7 +40,7 @@ pub(super) fn trajectory(graph: &Graph) -> Result<Graph, Error> {
         let rows = push(result, equation.op.clone(), &inputs, equation, &[])?[0];
         all.insert(y, (rows, step));
         let follows = |reader: &Equation| row_wise(reader, &settled) == Some(y);
-        if !uses.readers(graph, y).is_some_and(|readers| readers.into_iter().all(follows)) {
+        if !uses.readers(graph, y).is_some_and(|mut readers| readers.all(follows)) {
             let element = graph.type_of(y).element;
             push(result, GatherRows { element }, &[step, rows], equation, &[y])?;
         }

@@ -1,0 +1,168 @@
+//! Which temporaries share a slot: greedily by size, as in "Efficient Memory Management for Deep
+//! Neural Net Inference" (Pisarchyk and Lee 2020, section 4.2).
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
+
+/// First and last dispatch that touch a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub first: usize,
+    pub last: usize,
+}
+
+/// The slot of each temporary, given with its bytes: the last slot made that is free during its
+/// life, or a new one. The largest come first, and of one size those whose lives begin first; so
+/// the first tenant of a slot is its largest, and the slot made last is the tightest.
+///
+/// For temporaries of one size the time only advances, so a tree over the slots finds the last
+/// free one in logarithmic time.
+pub(super) fn assign(temporaries: &[(u64, Life)]) -> Vec<usize> {
+    let mut slots = Slots::default();
+    let mut assigned = Vec::with_capacity(temporaries.len());
+    for of_one_size in temporaries.chunk_by(|a, b| a.0 == b.0) {
+        slots.rewind(of_one_size[0].1.first);
+        assigned.extend(of_one_size.iter().map(|(_, life)| slots.occupy(*life)));
+    }
+    assigned
+}
+
+/// The slots as they are at one dispatch, the present.
+#[derive(Default)]
+struct Slots {
+    /// Last dispatch of each tenant's life by the first, slot by slot.
+    lives: Vec<BTreeMap<usize, usize>>,
+    /// The last dispatch through which a slot is free, none if it is occupied at present: a binary
+    /// tree of maxima, the root at 1, the slots its leaves.
+    free_through: Vec<Option<usize>>,
+    /// When this changes next, slot by slot.
+    change: Vec<usize>,
+    /// The changes in order of time; those that `change` does not hold are out of date.
+    changes: BinaryHeap<Reverse<(usize, usize)>>,
+}
+
+impl Slots {
+    /// Makes this dispatch the present.
+    fn rewind(&mut self, present: usize) {
+        self.changes.clear();
+        (0..self.lives.len()).for_each(|slot| self.look(slot, present));
+    }
+
+    /// Gives the last slot that is free during this life to it; the life begins at the present or
+    /// later.
+    fn occupy(&mut self, life: Life) -> usize {
+        while let Some(&Reverse((at, slot))) = self.changes.peek()
+            && at <= life.first
+        {
+            self.changes.pop();
+            if self.change[slot] == at {
+                self.look(slot, life.first);
+            }
+        }
+        let slot = self.last_free(life.last).unwrap_or_else(|| self.add());
+        self.lives[slot].insert(life.first, life.last);
+        self.look(slot, life.first);
+        slot
+    }
+
+    fn last_free(&self, through: usize) -> Option<usize> {
+        let free = |node: usize| self.free_through[node] >= Some(through);
+        if self.lives.is_empty() || !free(1) {
+            return None;
+        }
+        let (mut node, leaves) = (1, self.free_through.len() / 2);
+        while node < leaves {
+            node = 2 * node + usize::from(free(2 * node + 1));
+        }
+        Some(node - leaves)
+    }
+
+    fn add(&mut self) -> usize {
+        let slot = self.lives.len();
+        self.lives.push(BTreeMap::new());
+        self.change.push(0);
+        let leaves = self.free_through.len() / 2;
+        if slot == leaves {
+            let known = self.free_through.split_off(leaves);
+            self.free_through = vec![None; 4 * leaves.max(1)];
+            for (slot, free_through) in known.into_iter().enumerate() {
+                self.set(slot, free_through);
+            }
+        }
+        slot
+    }
+
+    /// Looks up until when a slot is free, and when that changes.
+    fn look(&mut self, slot: usize, present: usize) {
+        let lives = &self.lives[slot];
+        let before = lives.range(..=present).next_back().map(|(_, &last)| last);
+        let (free_through, change) = match before.filter(|&last| last >= present) {
+            Some(last) => (None, last.checked_add(1)),
+            None => {
+                let next = lives.range(present..).next().map(|(&first, _)| first);
+                (Some(next.map_or(usize::MAX, |first| first - 1)), next)
+            }
+        };
+        self.set(slot, free_through);
+        self.change[slot] = change.unwrap_or(usize::MAX);
+        self.changes.extend(change.map(|at| Reverse((at, slot))));
+    }
+
+    fn set(&mut self, slot: usize, free_through: Option<usize>) {
+        let tree = &mut self.free_through;
+        let mut node = tree.len() / 2 + slot;
+        tree[node] = free_through;
+        while node > 1 {
+            node /= 2;
+            tree[node] = tree[2 * node].max(tree[2 * node + 1]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition: every slot and every life in it, from the last slot on.
+    fn one_by_one(temporaries: &[(u64, Life)]) -> Vec<usize> {
+        let mut tenants: Vec<Vec<Life>> = Vec::new();
+        let mut assigned = Vec::new();
+        for &(_, life) in temporaries {
+            let free = |lives: &Vec<Life>| {
+                lives.iter().all(|other| other.last < life.first || life.last < other.first)
+            };
+            let slot = tenants.iter().rposition(free).unwrap_or(tenants.len());
+            tenants.resize_with(tenants.len().max(slot + 1), Vec::new);
+            tenants[slot].push(life);
+            assigned.push(slot);
+        }
+        assigned
+    }
+
+    #[test]
+    fn every_temporary_takes_the_last_slot_that_is_free() {
+        let mut state = 1_u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for round in 0..300 {
+            let (count, sizes) = (draw(60), 1 + draw(8));
+            let mut temporaries: Vec<(u64, Life)> = (0..count)
+                .map(|_| {
+                    let first = draw(40) as usize;
+                    // Short, long, and such that never end.
+                    let last = match draw(8) {
+                        0 => usize::MAX,
+                        1 | 2 => first + draw(40) as usize,
+                        _ => first + draw(3) as usize,
+                    };
+                    (draw(sizes), Life { first, last })
+                })
+                .collect();
+            temporaries.sort_by_key(|&(bytes, life)| (Reverse(bytes), life.first));
+            assert_eq!(assign(&temporaries), one_by_one(&temporaries), "round {round}");
+        }
+    }
+}
