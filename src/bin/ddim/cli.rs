@@ -87,6 +87,18 @@ pub enum Command {
     Verify(Verify),
 }
 
+impl Command {
+    /// Whether it writes files: then these, not its messages, are what it is run for.
+    pub fn writes_files(&self) -> bool {
+        match self {
+            Self::Devices | Self::Plan(_) | Self::Verify(_) => false,
+            Self::Evaluate(arguments) => arguments.out.is_some(),
+            Self::Profile(arguments) => arguments.trace.is_some(),
+            _ => true,
+        }
+    }
+}
+
 /// Train a small U-Net on handwritten digits, draw new ones, and write a report.
 ///
 /// The 1,797 digits (8x8 pixels) are inside the program; nothing is downloaded. The model has

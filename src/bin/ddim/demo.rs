@@ -2,6 +2,7 @@
 use crate::{
     check,
     cli::{self, Device},
+    console::say,
     devices::describe,
     draw::{Request, sampler},
     failure::Failure,
@@ -21,11 +22,7 @@ use ddim::{
     unet::UNet,
 };
 use serde_json::json;
-use std::{
-    io::{Write, stdout},
-    sync::atomic::AtomicBool,
-    time::Instant,
-};
+use std::{sync::atomic::AtomicBool, time::Instant};
 
 /// Digits are this many pixels high and wide.
 const SIDE: usize = 8;
@@ -51,7 +48,6 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let start = Instant::now();
     let folder = &arguments.out;
     files::prepare_folder(folder)?;
-    let mut out = stdout();
     let gpu = device.open()?;
     let digits = data::digits();
     let preset = presets::digits();
@@ -61,10 +57,10 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let mut trainer = Trainer::new(&gpu, unet.clone(), scheduler.clone(), [SIDE; 2], options)?;
     let parameters = trainer.layout().elements();
     let plan = summary(trainer.plan());
-    writeln!(out, "device  {}", describe(&gpu))?;
-    writeln!(out, "data    {} handwritten digits, {SIDE}x{SIDE}", thousands(digits.len() as u64))?;
-    writeln!(out, "model   U-Net of {} parameters", thousands(parameters as u64))?;
-    writeln!(out, "plan    {plan} for a training step of {}", trainer.options().batch)?;
+    say!("device  {}", describe(&gpu));
+    say!("data    {} handwritten digits, {SIDE}x{SIDE}", thousands(digits.len() as u64));
+    say!("model   U-Net of {} parameters", thousands(parameters as u64));
+    say!("plan    {plan} for a training step of {}", trainer.options().batch);
 
     let steps = u64::from(arguments.steps);
     let mut history = History::default();
@@ -77,7 +73,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let rate = steps as f64 / training_seconds;
     let loss = history.recent().unwrap_or(f32::NAN);
     let taken = clock(training_seconds);
-    writeln!(out, "trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}")?;
+    say!("trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}");
     let pipeline = folder.join("pipeline");
     let notes = json!({
         "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
@@ -93,7 +89,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let drawn = draw(&gpu, &model, digits.len(), arguments.seed)?;
     let sampling_seconds = began.elapsed().as_secs_f64();
     let (count, taken) = (thousands(digits.len() as u64), clock(sampling_seconds));
-    writeln!(out, "sampled {count} digits, {SAMPLING_STEPS} steps of DDIM, in {taken}")?;
+    say!("sampled {count} digits, {SAMPLING_STEPS} steps of DDIM, in {taken}");
 
     let distances = distances(&digits, &drawn, arguments.seed)?;
     let elements = SIDE * SIDE;
@@ -128,12 +124,12 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     files::write(&folder.join("loss.svg"), &pictures.loss)?;
     files::write(&folder.join("numbers.json"), numbers.json())?;
     files::write(&folder.join("report.html"), report::page(&numbers, &pictures))?;
-    writeln!(out, "Frechet distance to the real digits, over their pixels")?;
+    say!("Frechet distance to the real digits, over their pixels");
     for (what, distance) in numbers.frechet_distance.rows() {
-        writeln!(out, "  {distance:7.3}  {what}")?;
+        say!("  {distance:7.3}  {what}");
     }
     let (path, taken) = (folder.join("report.html"), clock(numbers.seconds));
-    writeln!(out, "{} shows it all; {taken} altogether", path.display())?;
+    say!("{} shows it all; {taken} altogether", path.display());
     Ok(())
 }
 
@@ -165,7 +161,7 @@ fn draw(gpu: &Gpu, model: &Pipeline, count: usize, seed: u64) -> Result<Drawn, F
             sampler.advance(SAMPLING_STEPS)?;
         }
         images.extend(sampler.images()?);
-        progress.update((first + batch).min(count) as u64, "")?;
+        progress.update((first + batch).min(count) as u64, "");
     }
     progress.finish();
     images.truncate(count * elements);

@@ -1,13 +1,13 @@
 //! `ddim devices`, and the device that the other commands open.
 use crate::{
     cli::{Backend, Device},
+    console::say,
     failure::Failure,
 };
 use ddim::{
     gpu::{AdapterReport, Gpu, GpuOptions, adapters},
     wgpu::{Backends, DeviceType},
 };
-use std::io::{Write, stdout};
 
 impl Device {
     /// The library's words for these arguments.
@@ -50,11 +50,10 @@ pub fn run(device: &Device) -> Result<(), Failure> {
     let wanted = options.adapter.clone().unwrap_or_default().to_lowercase();
     let fits = |report: &AdapterReport| report.info.name.to_lowercase().contains(&wanted);
     let default = found.iter().position(fits);
-    let mut out = stdout().lock();
     for (index, report) in found.iter().enumerate() {
         let mark = if Some(index) == default { '*' } else { ' ' };
         let info = &report.info;
-        writeln!(out, "{mark} {}", info.name)?;
+        say!("{mark} {}", info.name);
         let driver = format!("{} {}", info.driver, info.driver_info);
         let kind = kind(info.device_type);
         let of_software = if report.target.software { " (runs on the CPU)" } else { "" };
@@ -77,14 +76,14 @@ pub fn run(device: &Device) -> Result<(), Failure> {
             ),
         ];
         for (what, value) in rows {
-            writeln!(out, "    {what:<17} {value}")?;
+            say!("    {what:<17} {value}");
         }
     }
     if default.is_none() {
         // The library says what was looked for, and how to come by a driver.
         device.open()?;
     }
-    writeln!(out, "* is used; --adapter NAME or --backend API choose another.")?;
+    say!("* is used; --adapter NAME or --backend API choose another.");
     Ok(())
 }
 

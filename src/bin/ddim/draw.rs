@@ -150,7 +150,7 @@ pub fn draw(gpu: &Gpu, pipeline: &Pipeline, request: &Request) -> Result<Vec<f32
         request.begin(&mut sampler, pipeline, first, batch)?;
         sampler.advance(sampler.steps())?;
         images.extend(sampler.images()?);
-        progress.update((first + batch).min(count) as u64, "")?;
+        progress.update((first + batch).min(count) as u64, "");
     }
     progress.finish();
     let [height, width] = request.size;

@@ -2,6 +2,7 @@
 //! with eta 0 is a function of it.
 use crate::{
     cli::{self, Device},
+    console::say,
     devices::describe,
     draw::{Request, draw, sampler},
     failure::Failure,
@@ -20,7 +21,6 @@ use ddim::{
     training::{Pipeline, read_pipeline},
     weights::{Storage, write_tensors},
 };
-use std::io::{Write, stdout};
 
 /// Pairs of a row of the picture of reconstructions.
 const PAIRS: usize = 16;
@@ -37,8 +37,7 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let size = sides(&pipeline, None, &arguments.model)?;
     files::prepare_file(&arguments.out)?;
-    let mut out = stdout();
-    writeln!(out, "{}", describe(&gpu))?;
+    say!("{}", describe(&gpu));
     let points = between(&gpu, &pipeline, size, &table, arguments)?;
     let shape = [size[0], size[1], pipeline.unet.config().in_channels];
     let request = Request::from(&table, size, &points, shape.iter().product());
@@ -46,7 +45,7 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
     let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
     files::write(&arguments.out, Picture::grid(&images, shape, columns, scale).png()?)?;
     let (path, rows) = (arguments.out.display(), arguments.rows);
-    writeln!(out, "{path}: {rows} rows of {columns} points, {} steps", table.steps.len())?;
+    say!("{path}: {rows} rows of {columns} points, {} steps", table.steps.len());
     Ok(())
 }
 
@@ -137,8 +136,7 @@ pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     let gpu = device.open()?;
     let encoding = Encoding::of(&gpu, &arguments.images)?;
     files::prepare_file(&arguments.out)?;
-    let mut out = stdout();
-    writeln!(out, "{}", describe(&gpu))?;
+    say!("{}", describe(&gpu));
     let rule = if arguments.reached { EncodeRule::Reached } else { EncodeRule::Leaving };
     let latents = encoding.encode(&gpu, rule)?;
     let [height, width, channels] = encoding.shape;
@@ -149,11 +147,10 @@ pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     let mean = latents.iter().map(|&x| f64::from(x)).sum::<f64>() / latents.len() as f64;
     let square = latents.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / latents.len() as f64;
     let deviation = (square - mean * mean).sqrt();
-    writeln!(
-        out,
+    say!(
         "{path}: x_T of {} images, {steps} steps; mean {mean:.3}, deviation {deviation:.3}",
         encoding.count
-    )?;
+    );
     Ok(())
 }
 
@@ -162,8 +159,7 @@ pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), 
     let gpu = device.open()?;
     let encoding = Encoding::of(&gpu, &arguments.images)?;
     files::prepare_file(&arguments.out)?;
-    let mut out = stdout();
-    writeln!(out, "{}", describe(&gpu))?;
+    say!("{}", describe(&gpu));
     let latents = encoding.encode(&gpu, EncodeRule::Leaving)?;
     let again = encoding.decode(&gpu, &latents)?;
     let elements = encoding.shape.iter().product::<usize>();
@@ -186,11 +182,10 @@ pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), 
     files::write(&arguments.out, picture.png()?)?;
     let error = error_per_dimension(&encoding.images, &again);
     let (path, steps) = (arguments.out.display(), encoding.timesteps.len());
-    writeln!(
-        out,
+    say!(
         "{path}: {} images, {steps} steps to x_T and back; error per dimension {error:.6}",
         encoding.count
-    )?;
+    );
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 use crate::{
     chart,
     cli::{self, Device},
+    console::{self, say},
     devices::describe,
     failure::Failure,
     files,
@@ -12,12 +13,7 @@ use ddim::{
     diffusion::{Bound, BoundEvaluator, BoundOptions, schedule::bound_levels},
     training::{Pipeline, read_pipeline},
 };
-use std::{
-    io::{Write, stdout},
-    ops::ControlFlow,
-    path::Path,
-    time::Instant,
-};
+use std::{ops::ControlFlow, path::Path, time::Instant};
 
 /// Evaluates the bound, prints its terms and writes them where they are wanted.
 pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
@@ -46,42 +42,40 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     if let Some(folder) = &arguments.out {
         files::prepare_folder(folder)?;
     }
-    let mut out = stdout();
-    writeln!(out, "{}", describe(&gpu))?;
+    say!("{}", describe(&gpu));
     let [shown, all] = [images, data.len()].map(|number| thousands(number as u64));
-    writeln!(out, "data   {}: {shown} of {all} images", data.name())?;
+    say!("data   {}: {shown} of {all} images", data.name());
 
     let mut progress = Progress::new("evaluating", 0, count as u64, "terms");
     let bound = evaluator.evaluate(&data, images, levels, |done| {
-        match progress.update(done as u64, "") {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
+        progress.update(done as u64, "");
+        // Nobody would hear the result.
+        match arguments.out.is_none() && console::is_lost() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     })?;
     progress.finish();
-    let bound = match bound {
-        ControlFlow::Continue(bound) => bound,
-        ControlFlow::Break(error) => return Err(error.into()),
-    };
+    let ControlFlow::Continue(bound) = bound else { return Ok(()) };
     let last = schedule.timesteps() - 1;
     let divergence = format!("L_1 to L_{last}");
     for (name, bits) in
         [("L_T", bound.prior), (divergence.as_str(), bound.divergence()), ("L_0", bound.decoder())]
     {
-        writeln!(out, "{name:<14} {bits:10.5} bits/dim")?;
+        say!("{name:<14} {bits:10.5} bits/dim");
     }
     let (total, error) = (bound.total(), bound.standard_error);
-    writeln!(out, "{:<14} {total:10.5} bits/dim, standard error {error:.5}", "total")?;
+    say!("{:<14} {total:10.5} bits/dim, standard error {error:.5}", "total");
     if bound.is_estimate() {
         let all = schedule.timesteps();
-        writeln!(out, "an estimate: {levels} of {all} timesteps, each for its neighbours too")?;
+        say!("an estimate: {levels} of {all} timesteps, each for its neighbours too");
     }
     if let Some(folder) = &arguments.out {
         write(folder, &bound, schedule.timesteps())?;
     }
     let taken = clock(start.elapsed().as_secs_f64());
     let count = thousands(count as u64);
-    writeln!(out, "{count} terms, {taken} in all")?;
+    say!("{count} terms, {taken} in all");
     Ok(())
 }
 

@@ -3,7 +3,7 @@ use ddim::{
     data::DataError, diffusion::schedule::ScheduleError, gpu::GpuError, training::TrainingError,
     unet::ConfigError, weights::WeightsError,
 };
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, path::PathBuf};
 
 /// Why a command stops.
 #[derive(Debug, thiserror::Error)]
@@ -11,9 +11,6 @@ pub enum Failure {
     /// The library refused or failed.
     #[error(transparent)]
     Library(#[from] ddim::Error),
-    /// Nobody takes the output.
-    #[error("writing to the terminal: {0}")]
-    Output(#[from] io::Error),
     /// A file or folder of ours.
     #[error("{}: {message}", path.display())]
     File {
@@ -53,11 +50,6 @@ impl Failure {
     /// Something is wrong with this file or folder.
     pub fn file(path: impl Into<PathBuf>, message: impl ToString) -> Self {
         Self::File { path: path.into(), message: message.to_string() }
-    }
-
-    /// Did the reader of the output go away?
-    pub fn is_closed_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// The message and those of its causes that it does not quote itself, on one line.

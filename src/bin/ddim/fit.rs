@@ -7,7 +7,6 @@ use ddim::{
 };
 use std::{
     fmt::Write,
-    io,
     ops::ControlFlow,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -82,16 +81,15 @@ pub fn train(
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
-    let mut said: io::Result<()> = Ok(());
     trainer.train(data, until, flip, |metrics| {
         history.steps.extend(metrics);
         if let (Some(last), Some(loss)) = (metrics.last(), history.recent()) {
-            said = progress.update(last.step, &format!("loss {loss:.4}"));
+            progress.update(last.step, &format!("loss {loss:.4}"));
         }
-        if said.is_err() || stop.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     })?;
-    Ok(said?)
+    Ok(())
 }

@@ -1,7 +1,10 @@
 //! The command line of the crate `ddim`, and the first user of the library.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod chart;
 mod check;
 mod cli;
+mod console;
 mod demo;
 mod devices;
 mod draw;
@@ -26,10 +29,7 @@ mod verify;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use std::{
-    io::{Write, stderr},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -51,13 +51,21 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&cli.device, arguments),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads the output has had enough of it: `ddim plan | head`.
-        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // Without a place to say it, the status says it.
-            let _ = writeln!(stderr(), "error: {}", failure.line());
+            console::complain(format_args!("error: {}", failure.line()));
             ExitCode::FAILURE
         }
+        // Whoever reads the output has had enough of it: `ddim plan | head`.
+        Ok(()) => match console::fault() {
+            None => ExitCode::SUCCESS,
+            Some(error) if cli.command.writes_files() => {
+                console::complain(format_args!("warning: messages lost, files written: {error}"));
+                ExitCode::SUCCESS
+            }
+            Some(error) => {
+                console::complain(format_args!("error: standard output: {error}"));
+                ExitCode::FAILURE
+            }
+        },
     }
 }

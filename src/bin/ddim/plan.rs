@@ -1,6 +1,7 @@
 //! `ddim plan`: what would run, without running it.
 use crate::{
     cli::{self, Device},
+    console::say,
     failure::Failure,
     presets,
     progress::thousands,
@@ -14,7 +15,6 @@ use ddim::{
     training::{Given, TrainingGraph, TrainingOptions},
     unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
 };
-use std::io::{Write, stdout};
 
 /// Rows of a sampling table: any number gives the same plan but for the table's bytes.
 const STEPS: usize = 50;
@@ -105,16 +105,15 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     let (target, adapter) = device.target()?;
     let ModelStep { title, graph, .. } = arguments.step.build(&target)?;
     let plan = passes::compile(&graph, &target)?;
-    let mut out = stdout().lock();
-    writeln!(out, "{title}\nfor {adapter}")?;
+    say!("{title}\nfor {adapter}");
     if arguments.summary {
-        writeln!(out, "{}", plan.totals())?;
+        say!("{}", plan.totals());
     } else {
-        writeln!(out, "\nGraph\n{graph}\nFamilies, by the first line that applies")?;
+        say!("\nGraph\n{graph}\nFamilies, by the first line that applies");
         for rule in TABLE.iter().filter(|rule| rule.software == target.software) {
-            writeln!(out, "{rule}")?;
+            say!("{rule}");
         }
-        writeln!(out, "\nDispatches\n{plan}")?;
+        say!("\nDispatches\n{plan}");
     }
     Ok(())
 }

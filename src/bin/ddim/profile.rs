@@ -1,6 +1,7 @@
 //! `ddim profile`: where the time of a step goes.
 use crate::{
     cli::{self, Device},
+    console::say,
     devices::describe,
     failure::Failure,
     files,
@@ -15,7 +16,6 @@ use ddim::{
 };
 use std::{
     borrow::Cow,
-    io::{Write, stdout},
     time::{Duration, Instant},
 };
 
@@ -64,27 +64,25 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let profile = executor.profile(arguments.runs)?;
     steps(&mut executor)?;
 
-    let mut out = stdout().lock();
-    writeln!(out, "{title}\nfor {}", describe(&gpu))?;
-    writeln!(
-        out,
+    say!("{title}\nfor {}", describe(&gpu));
+    say!(
         "ceilings: {:.1} GFLOP/s in registers, {:.1} GB/s copying",
         roofline.flops_per_second / 1e9,
         roofline.bytes_per_second / 1e9,
-    )?;
-    writeln!(out, "first run, with compilation: {:.2} s", first.as_secs_f64())?;
+    );
+    say!("first run, with compilation: {:.2} s", first.as_secs_f64());
     let each = 1e6 * host.as_secs_f64() / launches.max(1) as f64;
-    writeln!(out, "host: {each:.2} us for each of {launches} launches")?;
+    say!("host: {each:.2} us for each of {launches} launches");
     let step = elapsed.as_secs_f64() / (2 * arguments.runs) as f64;
     let ratio = step / profile.total().as_secs_f64();
-    writeln!(out, "a step: {:.2} ms, {ratio:.2} times the sum of its kernels\n", 1e3 * step)?;
+    say!("a step: {:.2} ms, {ratio:.2} times the sum of its kernels\n", 1e3 * step);
     let tables = [(profile.scopes(), "part of the model"), (profile.kernels(), "kernel")];
     for (groups, name) in tables {
-        writeln!(out, "{}\n", profile.table(&groups, name, Some(&roofline)))?;
+        say!("{}\n", profile.table(&groups, name, Some(&roofline)));
     }
     if let Some(path) = &arguments.trace {
         files::write(path, profile.trace().as_bytes())?;
-        writeln!(out, "wrote {}", path.display())?;
+        say!("wrote {}", path.display());
     }
     Ok(())
 }

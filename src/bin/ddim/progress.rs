@@ -1,7 +1,8 @@
 //! A live bar where somebody looks, a line now and then where nobody does.
+use crate::console::say;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
-    io::{self, IsTerminal, Write, stderr, stdout},
+    io::{IsTerminal, stderr},
     time::{Duration, Instant},
 };
 
@@ -39,7 +40,7 @@ impl Progress {
     }
 
     /// Notes that `done` units are finished, and says so with `note`.
-    pub fn update(&mut self, done: u64, note: &str) -> io::Result<()> {
+    pub fn update(&mut self, done: u64, note: &str) {
         self.done = done;
         if !self.paced {
             self.paced = true;
@@ -50,25 +51,21 @@ impl Progress {
             Some(bar) => {
                 bar.set_position(done);
                 bar.set_message(message);
-                Ok(())
             }
-            None if self.spoke.elapsed() < QUIET => Ok(()),
+            None if self.spoke.elapsed() < QUIET => {}
             None => {
                 self.spoke = Instant::now();
                 let Self { what, unit, total, .. } = self;
-                writeln!(stdout(), "{what} {done}/{total} {unit}  {message}")
+                say!("{what} {done}/{total} {unit}  {message}");
             }
         }
     }
 
     /// Says a line above the bar.
-    pub fn line(&self, text: &str) -> io::Result<()> {
+    pub fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => {
-                bar.println(text);
-                Ok(())
-            }
-            None => writeln!(stdout(), "{text}"),
+            Some(bar) => bar.println(text),
+            None => say!("{text}"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `ddim sample`: images from a model.
 use crate::{
     cli::{self, Device},
+    console::say,
     devices::describe,
     draw::{Request, draw, sampler},
     failure::Failure,
@@ -13,11 +14,7 @@ use ddim::{
     training::{Pipeline, read_pipeline},
     weights::read_tensors,
 };
-use std::{
-    io::{Write, stdout},
-    path::Path,
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 /// Images whose way out of noise is shown, and pictures of it beside the first.
 const STRIPS: usize = 8;
@@ -46,8 +43,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     for path in pictures.into_iter().flatten() {
         files::prepare_file(path)?;
     }
-    let mut out = stdout();
-    writeln!(out, "{}", describe(&gpu))?;
+    say!("{}", describe(&gpu));
     let count = latents.as_ref().map_or(arguments.count, |latents| latents.count);
     let request = Request {
         table: &table,
@@ -77,7 +73,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     }
     let (steps, path) = (table.steps.len(), arguments.out.display());
     let taken = clock(start.elapsed().as_secs_f64());
-    writeln!(out, "{path}: {count} images of {height}x{width}, {steps} steps, {taken} in all")?;
+    say!("{path}: {count} images of {height}x{width}, {steps} steps, {taken} in all");
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 use crate::{
     check,
     cli::{self, Device},
+    console::say,
     devices::describe,
     draw::{Request, draw},
     failure::Failure,
@@ -21,7 +22,6 @@ use ddim::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    io::{Write, stdout},
     path::{Path, PathBuf},
     process,
     sync::{
@@ -82,7 +82,7 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
         if let (Some(validation), Ok(())) = (&mut validation, &result) {
             let loss = validation.loss(trainer)?;
             history.held_out.push((trainer.steps(), loss));
-            progress.line(&format!("step {}: held-out loss {loss:.4}", trainer.steps()))?;
+            progress.line(&format!("step {}: held-out loss {loss:.4}", trainer.steps()));
         }
         // Numbers gone bad: the device holds what the last good step left.
         let bad = matches!(
@@ -196,28 +196,26 @@ fn absolute(source: &Path) -> PathBuf {
 
 fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
     let Run { trainer, data, notes, .. } = run;
-    let mut out = stdout();
-    writeln!(out, "{}", describe(gpu))?;
+    say!("{}", describe(gpu));
     let (height, width, channels) = (data.height(), data.width(), data.channels());
     let count = thousands(data.len() as u64);
-    writeln!(out, "data   {}: {count} images of {height}x{width}x{channels}", data.name())?;
+    say!("data   {}: {count} images of {height}x{width}x{channels}", data.name());
     let config = trainer.unet().config();
     let parameters = thousands(trainer.layout().elements() as u64);
-    writeln!(out, "model  {parameters} parameters, channels {:?}", config.block_out_channels)?;
-    writeln!(out, "plan   {}", summary(trainer.plan()))?;
+    say!("model  {parameters} parameters, channels {:?}", config.block_out_channels);
+    say!("plan   {}", summary(trainer.plan()));
     let TrainingOptions {
         batch, learning_rate, warmup, decay_steps, clip, ema_decay, seed, ..
     } = trainer.options();
     let falling = decay_steps.map_or(String::new(), |end| format!(", none after step {end}"));
     let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
-    writeln!(
-        out,
+    say!(
         "run    steps {} to {}, batch {batch}, learning rate {learning_rate} after {warmup} steps\
          {falling}, \
          clip {clip}, EMA {ema_decay}, seed {seed}",
         trainer.steps() + 1,
         notes.steps,
-    )?;
+    );
     Ok(())
 }
 
@@ -230,9 +228,8 @@ fn save(run: &mut Run, out: &Path) -> Result<(), Failure> {
 fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), Failure> {
     let steps = run.trainer.steps();
     let path = out.display();
-    let mut say = stdout();
     if stop.load(Ordering::Relaxed) {
-        writeln!(say, "stopped after step {steps}; go on with: ddim train --resume --out {path}")?;
+        say!("stopped after step {steps}; go on with: ddim train --resume --out {path}");
         return Ok(());
     }
     let arenas = run.trainer.averaged_weights()?;
@@ -251,7 +248,7 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     let picture = Picture::grid(&images, [height, width, channels], columns(count), scale);
     files::write(&out.join("samples.png"), picture.png()?)?;
     let loss = run.history.recent().map_or(String::new(), |loss| format!(", loss {loss:.4}"));
-    writeln!(say, "{path}: {steps} steps{loss}; samples.png shows {count} new images")?;
-    writeln!(say, "more of them: ddim sample --model {path} --out new.png")?;
+    say!("{path}: {steps} steps{loss}; samples.png shows {count} new images");
+    say!("more of them: ddim sample --model {path} --out new.png");
     Ok(())
 }

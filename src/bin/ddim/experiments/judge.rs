@@ -1,16 +1,12 @@
 //! The classifier: trained once, then kept in the folder.
 use super::record::{Record, Row};
-use crate::{failure::Failure, progress::Progress};
+use crate::{console::say, failure::Failure, progress::Progress};
 use ddim::{
     classifier::{Classifier, Network},
     data::Dataset,
     gpu::Gpu,
 };
-use std::{
-    io::{Write, stdout},
-    path::Path,
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 /// Names of the classifier's row in the CSV.
 pub const CLASSIFIER: &str = "classifier";
@@ -34,14 +30,10 @@ pub fn open(
     let start = Instant::now();
     let options = Classifier::options(seed);
     let mut progress = Progress::new("classifier", 0, steps, "steps");
-    let mut said = Ok(());
     let mut classifier =
         Classifier::train(gpu, network, training, &options, steps, |done, loss| {
-            if said.is_ok() {
-                said = progress.update(done, &format!("loss {loss:.4}"));
-            }
+            progress.update(done, &format!("loss {loss:.4}"));
         })?;
-    said?;
     progress.finish();
     let seconds = start.elapsed().as_secs_f64();
     classifier.save(path)?;
@@ -49,11 +41,10 @@ pub fn open(
     let (experiment, setting) = (CLASSIFIER.into(), ACCURACY.into());
     let row = Row { experiment, setting, steps: 0, value, images: test.len(), seconds };
     record.append(vec![row])?;
-    writeln!(
-        stdout(),
+    say!(
         "classifier: {:.2}% of {} test images right, {steps} steps in {seconds:.0} s",
         100.0 * value,
         test.len()
-    )?;
+    );
     Ok(classifier)
 }

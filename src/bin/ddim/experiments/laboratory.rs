@@ -113,7 +113,7 @@ impl Laboratory<'_> {
                 sampler.advance(some)?;
                 x = sampler.images()?;
                 self.done += (some * drawn) as u64;
-                self.progress.update(self.done, "")?;
+                self.progress.update(self.done, "");
             }
             images.extend(x);
         }

@@ -13,6 +13,7 @@ mod timing;
 
 use crate::{
     cli::{self, Device},
+    console::say,
     devices::describe,
     failure::Failure,
     files,
@@ -25,11 +26,7 @@ use laboratory::Laboratory;
 use model::Source;
 use record::{Record, bind};
 use serde_json::{Value as Json, json};
-use std::{
-    io::{Write, stdout},
-    path::Path,
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
 
 /// Repeats the experiments of the paper.
 pub fn run(device: &Device, arguments: &cli::Experiments) -> Result<(), Failure> {
@@ -59,10 +56,9 @@ fn conduct(
         "seed": arguments.seed,
     });
     bind(&folder.join("settings.json"), &settings)?;
-    let mut out = stdout();
-    writeln!(out, "device  {}", describe(&gpu))?;
+    say!("device  {}", describe(&gpu));
     let count = |data: &Dataset| thousands(data.len() as u64);
-    writeln!(out, "data    {} images to train on, {} to test", count(&training), count(&test))?;
+    say!("data    {} images to train on, {} to test", count(&training), count(&test));
 
     let mut record = Record::open(folder.join("results.csv"))?;
     let path = folder.join("classifier.safetensors");
@@ -76,7 +72,7 @@ fn conduct(
         cells.iter().filter(|cell| !is_done(cell, &record, folder, classes)).collect();
     let total: usize = missing.iter().map(|cell| cell.work()).sum();
     let (left, all) = (missing.len(), cells.len());
-    writeln!(out, "{left} of {all} cells to do, {} image steps", thousands(total as u64))?;
+    say!("{left} of {all} cells to do, {} image steps", thousands(total as u64));
     let mut laboratory = Laboratory {
         gpu: &gpu,
         pipeline: &pipeline,
@@ -107,10 +103,10 @@ fn conduct(
     let Laboratory { progress, .. } = laboratory;
     progress.finish();
     for finding in findings::all(&record, sizes, classes) {
-        writeln!(out, "{finding}")?;
+        say!("{finding}");
     }
     let (path, taken) = (folder.join("experiments.html"), clock(start.elapsed().as_secs_f64()));
-    writeln!(out, "{} shows it all; {taken} in this run", path.display())?;
+    say!("{} shows it all; {taken} in this run", path.display());
     Ok(())
 }
 
@@ -140,13 +136,13 @@ fn finish(
     if let Cell::Picture { show, .. } = cell {
         let picture = show.draw(laboratory)?;
         files::write(&folder.join(show.file()), picture)?;
-        laboratory.progress.line(&cell.to_string())?;
+        laboratory.progress.line(&cell.to_string());
         return Ok(());
     }
     let rows = laboratory.measure(cell)?;
     let first = rows.first().map_or(f64::NAN, |row| row.value);
     let seconds = rows.first().map_or(0.0, |row| row.seconds);
     record.append(rows)?;
-    laboratory.progress.line(&format!("{cell}: {first:.5} ({})", clock(seconds)))?;
+    laboratory.progress.line(&format!("{cell}: {first:.5} ({})", clock(seconds)));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The model that the experiments are about: trained here, or taken.
 use crate::{
     cli,
+    console::say,
     failure::Failure,
     fit::{self, History},
     presets::Preset,
@@ -18,7 +19,6 @@ use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::{
-    io::{Write, stdout},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     time::Instant,
@@ -174,6 +174,6 @@ fn train(
     progress.finish();
     let loss = history.recent().unwrap_or(f32::NAN);
     let (steps, taken) = (thousands(total), clock(seconds));
-    writeln!(stdout(), "trained {steps} steps in {taken}, loss {loss:.4}")?;
+    say!("trained {steps} steps in {taken}, loss {loss:.4}");
     Ok(())
 }

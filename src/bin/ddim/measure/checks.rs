@@ -1,6 +1,6 @@
 //! Whether the kernels compute what they should: those that do not are struck out.
 use super::{Run, record::kernel};
-use crate::{cli::Stage, failure::Failure};
+use crate::{cli::Stage, console::say, failure::Failure};
 use ddim::{
     Error,
     gpu::GpuError,
@@ -59,7 +59,7 @@ pub fn ops(run: &Run) -> Result<(), Failure> {
                 }
                 Err(error) => {
                     let line = format!("{} ({}): {error}", case.title(), family.name);
-                    println!("failed {line}");
+                    say!("failed {line}");
                     sheet.facts.failed.push(line);
                     suspects.push((main_kernel(&plan).unwrap_or_default(), kernels));
                     sheet.save()?;
@@ -73,7 +73,7 @@ pub fn ops(run: &Run) -> Result<(), Failure> {
     }
     sheet.save()?;
     let Checks { passed, failed, skipped, struck } = &sheet.facts;
-    println!("{passed} passed, {} failed, {skipped} skipped; struck out: {struck:?}", failed.len());
+    say!("{passed} passed, {} failed, {skipped} skipped; struck out: {struck:?}", failed.len());
     Ok(())
 }
 
@@ -102,7 +102,7 @@ pub fn reference(run: &Run) -> Result<(), Failure> {
                 Outcome::Passed => sheet.facts.passed += 1,
                 Outcome::Skipped(_) => sheet.facts.skipped += 1,
                 Outcome::Failed(_) => {
-                    println!("{}", outcome.line(name));
+                    say!("{}", outcome.line(name));
                     sheet.facts.failed.push(outcome.line(name));
                 }
             }
@@ -113,6 +113,6 @@ pub fn reference(run: &Run) -> Result<(), Failure> {
         said?;
     }
     let Checks { passed, failed, skipped, .. } = &sheet.facts;
-    println!("{passed} passed, {} failed, {skipped} skipped", failed.len());
+    say!("{passed} passed, {} failed, {skipped} skipped", failed.len());
     Ok(())
 }

@@ -2,6 +2,7 @@
 use super::{Run, record::Row};
 use crate::{
     cli::{self, Stage},
+    console::say,
     devices::describe,
     failure::Failure,
 };
@@ -83,7 +84,7 @@ pub fn device(run: &Run, asked: &cli::Device) -> Result<(), Failure> {
             .collect(),
     };
     sheet.save()?;
-    println!("{}", sheet.facts.adapter);
+    say!("{}", sheet.facts.adapter);
     if sheet.facts.software && !run.rehearse {
         return Err(Failure::Usage(format!(
             "{} is no hardware GPU: its figures are none; --rehearse measures it all the same",

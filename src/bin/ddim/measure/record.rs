@@ -1,5 +1,5 @@
 //! What a stage writes: a sheet of rows, whole on disk after each.
-use crate::{failure::Failure, files};
+use crate::{console::say, failure::Failure, files};
 use ddim::{
     files::read_text,
     plan::{Cost, Dispatch, Plan},
@@ -103,7 +103,8 @@ impl<T: Serialize> Sheet<T> {
 
     /// Writes what there is.
     pub fn save(&self) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(self).map_err(io::Error::from)?;
+        let text =
+            serde_json::to_string_pretty(self).map_err(|error| Failure::file(&self.path, error))?;
         files::write(&self.path, text)
     }
 
@@ -115,7 +116,7 @@ impl<T: Serialize> Sheet<T> {
 
     /// Adds a time.
     pub fn add(&mut self, row: Row) -> Result<(), Failure> {
-        println!("{:>12.3} ms  {} ({})", 1e3 * row.seconds, row.name, row.way);
+        say!("{:>12.3} ms  {} ({})", 1e3 * row.seconds, row.name, row.way);
         self.rows.push(row);
         self.save()
     }
@@ -123,7 +124,7 @@ impl<T: Serialize> Sheet<T> {
     /// Adds what cannot be timed.
     pub fn leave_out(&mut self, name: &str, reason: impl ToString) -> Result<(), Failure> {
         let (name, reason) = (name.to_owned(), reason.to_string());
-        println!("   left out      {name}: {reason}");
+        say!("   left out      {name}: {reason}");
         self.left_out.push(LeftOut { name, reason });
         self.save()
     }

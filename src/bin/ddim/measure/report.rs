@@ -6,7 +6,7 @@ use super::{
     record::{Sheet, read},
     steps::Profiles,
 };
-use crate::{failure::Failure, files};
+use crate::{console::say, failure::Failure, files};
 use ddim::files::read_text;
 use serde::{Deserialize, Serialize};
 use std::{io, path::Path};
@@ -95,10 +95,12 @@ pub fn run(folder: &Path) -> Result<(), Failure> {
         cases: facts(&file("cases"))?,
         timed,
     };
-    let json = serde_json::to_string_pretty(&report).map_err(io::Error::from)?;
-    files::write(&folder.join("report.json"), json)?;
+    let path = folder.join("report.json");
+    let json =
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::file(&path, error))?;
+    files::write(&path, json)?;
     files::write(&folder.join("report.md"), markdown(&report))?;
-    println!("wrote {}", folder.join("report.md").display());
+    say!("wrote {}", folder.join("report.md").display());
     Ok(())
 }
 
