@@ -2,8 +2,9 @@
 //   x0 = clamp(u x + v output, -clip, clip)
 //   x' = a x0 + b output + c x + m memory + sigma noise,   memory' = d x0 + e output + f x
 // DDIM: Song et al. 2021, eq. 12.  DDPM: Ho et al. 2020, eq. 7.  The coefficients come from `row`, the noise from a counter.
+// Where something is not finite, the key remembers the first such step and what it was.
 // One invocation per vec4; the grid is (vec4s of an image, images).
-// import: random, mask, predicted
+// import: random, mask, predicted, finite
 
 struct Params {
     /// vec4s of one image.
@@ -21,7 +22,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 // (timestep, u, v, clip), (a, b, c, sigma), (d, e, f, m), (least and largest log deviation, adaptive, 0)
 @group(0) @binding(1) var<storage, read> row: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> key: array<vec4<u32>>;
+// seed low, seed high, step, first image, first bad step counted from 1 or else 0, what was bad in it, 0, 0
+@group(0) @binding(2) var<storage, read_write> key: array<atomic<u32>>;
 @group(0) @binding(3) var<storage, read> output: array<activation4>;
 @group(0) @binding(4) var<storage, read> noise: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> bound: array<f32>;
@@ -36,6 +38,22 @@ override HAS_SIZE: bool = false;
 override IS_WIDE: bool = false;
 override WORKGROUP: u32 = 64u;
 
+// What was bad, as the host reads it.
+const BAD_SAMPLE: u32 = 1u;
+const BAD_OUTPUT: u32 = 2u;
+const BAD_MEMORY: u32 = 4u;
+const BAD_RESULT: u32 = 8u;
+
+/// All who report in a step store the same step, whoever comes first.
+fn report(bad: u32) {
+    let step = atomicLoad(&key[2]) + 1u;
+    let first = atomicLoad(&key[4]);
+    if first == 0u || first == step {
+        atomicStore(&key[4], step);
+        atomicOr(&key[5], bad);
+    }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= params.vectors {
@@ -47,18 +65,21 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
     let next = row[1];
     let current = x[index];
     let direction = predicted(index);
+    var bad = select(0u, BAD_SAMPLE, any(not_finite(current))) | select(0u, BAD_OUTPUT, any(not_finite(direction)));
     var deviation = vec4<f32>(next.w);
     if IS_WIDE {
         // The second half of the channels lies between two log deviations: Nichol and Dhariwal 2021, eq. 15.
-        let share = 0.5 * output_at(index / params.channels4, params.channels + 4u * channel4) + 0.5;
+        let second = output_at(index / params.channels4, params.channels + 4u * channel4);
+        bad |= select(0u, BAD_OUTPUT, any(not_finite(second)));
+        let share = 0.5 * second + 0.5;
         deviation *= exp(row[3].x + share * (row[3].y - row[3].x));
     }
     var x0 = image.y * current + image.z * direction;
     if HAS_BOUND {
         let limit = bound[id.y];
-        x0 = clamp(x0, vec4<f32>(-limit), vec4<f32>(limit)) / limit;
+        x0 = clamp_numbers(x0, vec4<f32>(limit)) / limit;
     }
-    x0 = clamp(x0, vec4<f32>(-image.w), vec4<f32>(image.w));
+    x0 = clamp_numbers(x0, vec4<f32>(image.w));
     var weight = next.y;
     if HAS_SIZE {
         let factor = select(1.0, size[id.y], row[3].z != 0.0);
@@ -68,16 +89,28 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
     var result = next.x * x0 + weight * direction + next.z * current;
     if HAS_MEMORY {
         let kept = row[2];
-        result += kept.w * memory[index];
-        memory[index] = kept.x * x0 + kept.y * direction + kept.z * current;
+        // What an earlier run left there counts for nothing.
+        if kept.w != 0.0 {
+            let before = memory[index];
+            bad |= select(0u, BAD_MEMORY, any(not_finite(before)));
+            result += kept.w * before;
+        }
+        let after = kept.x * x0 + kept.y * direction + kept.z * current;
+        bad |= select(0u, BAD_RESULT, any(not_finite(after)));
+        memory[index] = after;
     }
     if next.w != 0.0 {
         if HAS_NOISE {
             result += deviation * noise[index];
         } else {
-            let drawn = normals(random_words(key[0], id.x, id.y, params.stream));
+            let words = vec4<u32>(atomicLoad(&key[0]), atomicLoad(&key[1]), atomicLoad(&key[2]), atomicLoad(&key[3]));
+            let drawn = normals(random_words(words, id.x, id.y, params.stream));
             result += deviation * mask_channels(drawn, channel4, params.channels);
         }
     }
     x[index] = result;
+    bad |= select(0u, BAD_RESULT, any(not_finite(result)));
+    if bad != 0u {
+        report(bad);
+    }
 }

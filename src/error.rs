@@ -52,6 +52,9 @@ pub enum Error {
     /// A noise schedule or sampling table.
     #[error(transparent)]
     Schedule(#[from] crate::diffusion::schedule::ScheduleError),
+    /// Numbers that a sampler or an evaluation met and that are not finite.
+    #[error(transparent)]
+    NotFinite(#[from] crate::diffusion::NotFinite),
     /// Images.
     #[error(transparent)]
     Data(#[from] crate::data::DataError),

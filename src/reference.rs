@@ -48,6 +48,11 @@ impl Tensor {
     }
 }
 
+/// `x` between `-limit` and `limit`, and NaN where one of them is.
+pub(crate) fn clamp(x: f64, limit: f64) -> f64 {
+    if x.is_nan() || limit.is_nan() { f64::NAN } else { x.max(-limit).min(limit) }
+}
+
 /// Values of a running evaluation.
 pub type Environment = HashMap<Value, Tensor>;
 

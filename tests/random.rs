@@ -104,7 +104,7 @@ fn draw(gpu: &Gpu, op: Op, operands: &[(TensorType, f32)], first_image: u32) -> 
     for (&value, (of, number)) in inputs.iter().zip(operands) {
         executor.write(value, &vec![*number; of.shape.elements()]).expect("writes");
     }
-    let counter = Counter { seed: 99, step: 5, first_image, bad_step: None };
+    let counter = Counter { seed: 99, step: 5, first_image, ..Counter::default() };
     executor.write_u32(inputs[operands.len()], &counter.words()).expect("writes");
     executor.run(1).expect("runs");
     executor.read(y).expect("reads")

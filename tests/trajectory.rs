@@ -54,9 +54,9 @@ fn trajectory(of: TensorType) -> Trajectory {
     let network = Scale { scale: 0.9.into(), shift: 0.01.into() };
     let epsilon = graph.push(network, &[x]).expect("fits");
     let step = SamplingStep::new(7);
-    let next = graph.push(step, &[x, epsilon, row[1], row[0]]).expect("fits");
-    graph.update(x, next);
-    let done = graph.push(Advance { guarded: false }, &[counter, row[0]]).expect("fits");
+    let next = graph.push_all(step, &[x, epsilon, row[1], row[0]]).expect("fits");
+    graph.update(x, next[0]);
+    let done = graph.push(Advance { guarded: false }, &[counter, next[1]]).expect("fits");
     graph.update(counter, done);
     Trajectory { graph, counter, table, x }
 }

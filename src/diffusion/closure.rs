@@ -113,7 +113,7 @@ impl ClosureSampler {
     /// As [`Sampler::images`].
     ///
     /// # Errors
-    /// If the device is lost.
+    /// As [`Sampler::images`].
     pub fn images(&mut self) -> Result<Vec<f32>, Error> {
         self.sampler.images()
     }

@@ -3,6 +3,7 @@ mod bound;
 pub(crate) mod closure;
 mod interpolate;
 mod network;
+mod not_finite;
 mod sampler;
 mod sampling_graph;
 pub mod schedule;
@@ -13,6 +14,7 @@ pub use bound::{
 pub use closure::{ClosureSampler, Evaluation};
 pub use interpolate::{angle_between, slerp};
 pub use network::{BuiltNetwork, Network, NetworkInputs};
+pub use not_finite::{FoundIn, NotFinite};
 pub use sampler::Sampler;
 pub use sampling_graph::{Guidance, SamplingGraph, SamplingOptions};
 

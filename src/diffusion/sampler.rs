@@ -1,6 +1,7 @@
 //! Sampling: S steps are S replays of one plan, with no host wait between them.
 use super::{
     network::Network,
+    not_finite::NotFinite,
     sampling_graph::{Guidance, SamplingGraph, SamplingOptions},
     schedule::Table,
     streams,
@@ -169,16 +170,20 @@ impl Sampler {
     /// The images as they are now: `[batch, height, width, channels]`, -1 to 1 once finished.
     ///
     /// # Errors
-    /// If the device is lost.
+    /// [`NotFinite::Sampling`] if a step since the beginning met numbers that are not finite, or
+    /// if the device is lost.
     pub fn images(&mut self) -> Result<Vec<f32>, Error> {
-        self.executor.read(self.x)
+        let (images, words) = self.executor.read_with(self.x, self.counter)?;
+        let counter = Counter::from_words(std::array::from_fn(|word| words[word]));
+        NotFinite::check(counter, self.steps)?;
+        Ok(images)
     }
 
     /// Samples images `0..count`, in as many batches as that takes; `done` hears how many are
     /// finished.
     ///
     /// # Errors
-    /// If the device refuses or is lost.
+    /// As [`Sampler::images`], or if the device refuses.
     pub fn sample(&mut self, count: usize, mut done: impl FnMut(usize)) -> Result<Vec<f32>, Error> {
         let mut images = Vec::new();
         let batch = self.image.shape[0];

@@ -58,7 +58,8 @@ pub struct SamplingGraph<'a> {
     pub x: Value,
     /// `f32[steps, 16]`: a [`Table`]'s rows; held, as weights are.
     pub table: Value,
-    /// Seed, step and first image: a [`Counter`].
+    /// Seed, step and first image, and the first step in which something was not finite: a
+    /// [`Counter`].
     pub counter: Value,
     /// Class labels, if the network takes any; with guidance of twice the batch, those of nothing
     /// first.
@@ -76,13 +77,15 @@ impl<'a> SamplingGraph<'a> {
     /// number of rows and what they use are compiled in.
     ///
     /// # Errors
-    /// If the network cannot be built at this size, or has no labels to be guided by.
+    /// If the network cannot be built at this size, or has no labels to be guided by, or as
+    /// [`Table::check`].
     pub fn new(
         network: &'a dyn Network,
         [batch, height, width]: [usize; 3],
         table: &Table,
         options: &SamplingOptions,
     ) -> Result<Self, Error> {
+        table.check()?;
         let mut graph = Graph::new();
         let channels = network.channels();
         let image = TensorType::f32(&[batch, height, width, channels]);
@@ -132,10 +135,11 @@ impl<'a> SamplingGraph<'a> {
         operands.extend(memory.into_iter().chain(noise));
         operands.extend([bound.transpose()?, size.transpose()?].into_iter().flatten());
         let next = graph.push_all(step, &operands)?;
-        for (state, next) in [x].into_iter().chain(memory).zip(next) {
-            graph.update(state, next);
+        graph.update(x, next[0]);
+        if let Some(memory) = memory {
+            graph.update(memory, next[2]);
         }
-        let advanced = graph.push(Advance { guarded: false }, &[counter, key])?;
+        let advanced = graph.push(Advance { guarded: false }, &[counter, next[1]])?;
         graph.update(counter, advanced);
         graph.outputs.push(output);
         Ok(Self { graph, x, table: rows, counter, labels, noise, output, weights })

@@ -70,14 +70,24 @@ pub enum ScheduleError {
         /// What it is.
         found: String,
     },
-    /// At this timestep nothing is left of the image, so that the noise says nothing about it.
+    /// At this timestep nothing is left of the image, so that the noise says nothing about it, and
+    /// `x / signal`, which some samplers follow, is infinite.
     #[error(
-        "timestep {timestep} has no signal left (alphas_cumprod is 0): \
-         a model that predicts epsilon cannot start there"
+        "timestep {timestep} has no signal left (alphas_cumprod is 0): neither a model that \
+         predicts epsilon can start there, nor a sampler that follows x / signal; ddim, ddpm and \
+         dpm-solver++ can with other models"
     )]
     NoSignal {
         /// The timestep.
         timestep: usize,
+    },
+    /// A number of a sampling table that no f32 holds.
+    #[error("step {step} (timestep {timestep}): a coefficient of the sampler is not finite in f32")]
+    Coefficient {
+        /// The step, counted from 1.
+        step: usize,
+        /// Its timestep.
+        timestep: f64,
     },
 }
 

@@ -290,7 +290,7 @@ impl Executor {
 
     /// Resolved timestamps, since the device's zero.
     fn stamps(&mut self, queries: &Queries) -> Result<Vec<Duration>, Error> {
-        let bytes = self.download(&queries.resolved, 0, queries.resolved.size())?;
+        let bytes = self.download(&[(&queries.resolved, 0, queries.resolved.size())])?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let since = |tick: u64| Duration::from_nanos((tick as f64 * period) as u64);

@@ -47,7 +47,7 @@ impl Executor {
     /// If the value is no tensor of floats or has no place, or the device is lost.
     pub fn read(&mut self, value: Value) -> Result<Vec<f32>, Error> {
         let of = self.check_element(value, "f32")?;
-        Ok(decode(of, &self.contents(value)?))
+        Ok(decode(of, &self.contents(&[value])?))
     }
 
     /// Waits, then returns the dense, row-major contents of a u32 tensor.
@@ -56,7 +56,23 @@ impl Executor {
     /// As [`Executor::read`].
     pub fn read_u32(&mut self, value: Value) -> Result<Vec<u32>, Error> {
         let of = self.check_element(value, "u32")?;
-        Ok(unpad(of, &self.contents(value)?))
+        Ok(unpad(of, &self.contents(&[value])?))
+    }
+
+    /// Waits once, then returns what [`Executor::read`] and [`Executor::read_u32`] would.
+    ///
+    /// # Errors
+    /// As [`Executor::read`].
+    pub fn read_with(
+        &mut self,
+        floats: Value,
+        words: Value,
+    ) -> Result<(Vec<f32>, Vec<u32>), Error> {
+        let (of_floats, of_words) =
+            (self.check_element(floats, "f32")?, self.check_element(words, "u32")?);
+        let bytes = self.contents(&[floats, words])?;
+        let (floats, words) = bytes.split_at(of_floats.bytes() as usize);
+        Ok((decode(of_floats, floats), unpad(of_words, words)))
     }
 
     /// Where a value lies on the device, for work of the caller's own on the same queue. A tensor
@@ -94,7 +110,7 @@ impl Executor {
     pub fn read_raw(&mut self, value: Value) -> Result<Vec<u8>, Error> {
         let place = self.placement(value, "read")?;
         let buffer = self.buffers[place.buffer].clone();
-        self.download(&buffer, place.offset, buffer.size() - place.offset)
+        self.download(&[(&buffer, place.offset, buffer.size() - place.offset)])
     }
 
     /// The value's type, if the plan knows it and it stores what the caller has.
@@ -184,23 +200,26 @@ impl Executor {
         Ok(())
     }
 
-    fn contents(&mut self, value: Value) -> Result<Vec<u8>, Error> {
-        let place = self.placement(value, "read")?;
-        let size = self.plan.types[value.index()].bytes();
+    /// Waits, then returns the bytes of these values, one after another.
+    fn contents(&mut self, values: &[Value]) -> Result<Vec<u8>, Error> {
+        let range = |&value: &Value| {
+            let Placement { buffer, offset } = self.placement(value, "read")?;
+            Ok((self.buffers[buffer].clone(), offset, self.plan.types[value.index()].bytes()))
+        };
+        let ranges = values.iter().map(range).collect::<Result<Vec<_>, Error>>()?;
+        let ranges: Vec<_> = ranges.iter().map(|(from, at, size)| (from, *at, *size)).collect();
+        self.download(&ranges)
+    }
+
+    /// Waits, then returns the bytes of ranges (buffer, offset, size), one after another.
+    pub(super) fn download(
+        &mut self,
+        ranges: &[(&wgpu::Buffer, u64, u64)],
+    ) -> Result<Vec<u8>, Error> {
+        let size = ranges.iter().map(|(_, _, size)| size).sum();
         if size == 0 {
             return Ok(Vec::new());
         }
-        let buffer = self.buffers[place.buffer].clone();
-        self.download(&buffer, place.offset, size)
-    }
-
-    /// Waits, then returns `size` bytes of a buffer.
-    pub(super) fn download(
-        &mut self,
-        from: &wgpu::Buffer,
-        offset: u64,
-        size: u64,
-    ) -> Result<Vec<u8>, Error> {
         let (device, queue) = (self.gpu.device(), self.gpu.queue());
         let (sender, receiver) = std::sync::mpsc::channel();
         let staging = self.gpu.guard("reading back", size, || {
@@ -211,7 +230,11 @@ impl Executor {
                 mapped_at_creation: false,
             });
             let mut encoder = device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(from, offset, &staging, 0, size);
+            let mut end = 0;
+            for &(from, offset, size) in ranges {
+                encoder.copy_buffer_to_buffer(from, offset, &staging, end, size);
+                end += size;
+            }
             queue.submit([encoder.finish()]);
             staging.map_async(wgpu::MapMode::Read, .., move |result| {
                 // The receiver lives until this function returns; if it is gone, nobody asks.

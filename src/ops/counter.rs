@@ -140,7 +140,8 @@ impl Operator for Record {
 
 pub(super) fn cases() -> Vec<Case> {
     let at = |bad_step| {
-        let counter = Counter { seed: 3 << 32 | 1, step: 6, first_image: 8, bad_step };
+        let (seed, bad_parts) = (3 << 32 | 1, 0);
+        let counter = Counter { seed, step: 6, first_image: 8, bad_step, bad_parts };
         Input::values(Counter::of(), counter.tensor().data)
     };
     let norm = |good| Input::values(TensorType::f32(&[4]), vec![3.0, 0.5, good, 0.0]);

@@ -142,7 +142,7 @@ impl Operator for DrawTimesteps {
 
 /// A key for cases.
 pub(super) fn example_key() -> Input {
-    let counter = Counter { seed: 5 << 32 | 17, step: 3, first_image: 2, bad_step: None };
+    let counter = Counter { seed: 5 << 32 | 17, step: 3, first_image: 2, ..Counter::default() };
     Input::values(Counter::of(), counter.tensor().data)
 }
 

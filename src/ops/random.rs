@@ -19,8 +19,12 @@ pub struct Counter {
     pub step: u32,
     /// Number of the batch's first image, so that a split batch draws the same numbers.
     pub first_image: u32,
-    /// The first step (from 0) whose loss or gradient was not finite; nothing is updated since.
+    /// The first step (from 0) in which something was not finite: loss or gradient, and nothing is
+    /// updated since; or what a [`SamplingStep`](super::SamplingStep) met.
     pub bad_step: Option<u32>,
+    /// What was not finite in that step of sampling: the sum of constants of
+    /// [`SamplingStep`](super::SamplingStep).
+    pub bad_parts: u32,
 }
 
 impl Counter {
@@ -36,14 +40,14 @@ impl Counter {
     pub fn words(self) -> [u32; Self::WORDS] {
         let bad = self.bad_step.map_or(0, |step| step + 1);
         let (low, high) = (self.seed as u32, (self.seed >> 32) as u32);
-        [low, high, self.step, self.first_image, bad, 0, 0, 0]
+        [low, high, self.step, self.first_image, bad, self.bad_parts, 0, 0]
     }
 
     /// The counter that these words hold.
     pub fn from_words(words: [u32; Self::WORDS]) -> Self {
-        let [low, high, step, first_image, bad, ..] = words;
+        let [low, high, step, first_image, bad, bad_parts, ..] = words;
         let seed = u64::from(high) << 32 | u64::from(low);
-        Self { seed, step, first_image, bad_step: bad.checked_sub(1) }
+        Self { seed, step, first_image, bad_step: bad.checked_sub(1), bad_parts }
     }
 
     /// The counter in a reference tensor.
@@ -211,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_counter_survives_its_words() {
-        let counter = Counter { seed: 1 << 40 | 5, step: 6, first_image: 7, bad_step: Some(0) };
+        let (seed, bad_step) = (1 << 40 | 5, Some(0));
+        let counter = Counter { seed, step: 6, first_image: 7, bad_step, bad_parts: 9 };
         assert_eq!(Counter::from_words(counter.words()), counter);
     }
 }

@@ -252,7 +252,7 @@ impl Operator for AllTimesteps {
 
 /// A counter at this step.
 fn at(step: u32) -> Input {
-    let counter = Counter { seed: 3 << 32 | 1, step, first_image: 8, bad_step: None };
+    let counter = Counter { seed: 3 << 32 | 1, step, first_image: 8, ..Counter::default() };
     Input::values(Counter::of(), counter.tensor().data)
 }
 

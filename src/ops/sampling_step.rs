@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     graph::Equation,
     plan::Cost,
-    reference::Tensor,
+    reference::{Tensor, clamp},
     shaders::sampling_step as shader,
     value::{TensorType, Value},
 };
@@ -27,7 +27,11 @@ use std::fmt;
 ///
 /// Operands: `x`, `output`, `row f32[16] = (timestep, u, v, clip), (a, b, c, sigma), (d, e, f, m),
 /// (low, high, adaptive, 0)`, `key u32[8]`, and those that the fields name, in their order.
-/// Outputs: `x'`, and `memory'` if there is one.
+/// Outputs: `x'`, `key'`, and `memory'` if there is one.
+///
+/// A number that is not finite in `x`, `output`, a `memory` that counts (`m` is not 0), `x'` or
+/// `memory'` makes the step the `bad_step` of the key, unless it has one, a [`Counter`], and its
+/// part one of the `bad_parts`. Clamping leaves NaN as it is.
 ///
 /// An `output` with twice the channels of `x` also gives the noise: its second half, `s` from -1
 /// to 1, makes the deviation `sigma exp(low + (s + 1) / 2 (high - low))`: Nichol and Dhariwal
@@ -48,6 +52,15 @@ pub struct SamplingStep {
 }
 
 impl SamplingStep {
+    /// Bit of [`Counter::bad_parts`]: `x`, as the step found it.
+    pub const BAD_SAMPLE: u32 = 1;
+    /// Bit of [`Counter::bad_parts`]: the network's output.
+    pub const BAD_OUTPUT: u32 = 2;
+    /// Bit of [`Counter::bad_parts`]: `memory`, as the step found it.
+    pub const BAD_MEMORY: u32 = 4;
+    /// Bit of [`Counter::bad_parts`]: `x'` or `memory'`.
+    pub const BAD_RESULT: u32 = 8;
+
     /// A step that draws its noise and has nothing else.
     pub fn new(stream: u32) -> Self {
         Self { stream, memory: false, given_noise: false, bounded: false, sized: false }
@@ -122,43 +135,60 @@ impl Operator for SamplingStep {
                 return refuse(format!("{name} must be {expected}, found {found}"));
             }
         }
-        Ok([x].into_iter().chain(parts.memory).collect())
+        Ok([x, inputs[3]].into_iter().chain(parts.memory).collect())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let Ok(parts) = self.parts(inputs) else { unreachable!("as many operands as infer found") };
         let (x, output, row) = (inputs[0], inputs[1], &inputs[2].data);
         let (channels, width) = (x.shape.last(), output.shape.last());
+        let mut key = Counter::read(inputs[3]);
         let noise = match parts.noise {
             Some(noise) => noise.clone(),
-            None => Counter::read(inputs[3]).normals(x.shape, self.stream),
+            None => key.normals(x.shape, self.stream),
+        };
+        let mut bad_parts = 0;
+        let mut check = |part: u32, number: f64| {
+            bad_parts |= if number.is_finite() { 0 } else { part };
         };
         let image = x.data.len() / x.shape[0];
         let (mut next, mut kept) = (x.clone(), x.clone());
         for (i, &current) in x.data.iter().enumerate() {
             let place = i / channels * width + i % channels;
             let predicted = output.data[place];
+            check(Self::BAD_SAMPLE, current);
+            check(Self::BAD_OUTPUT, predicted);
             let mut deviation = row[7];
             if width > channels {
+                check(Self::BAD_OUTPUT, output.data[place + channels]);
                 let share = 0.5 * output.data[place + channels] + 0.5;
                 deviation *= (row[12] + share * (row[13] - row[12])).exp();
             }
             let mut x0 = row[1] * current + row[2] * predicted;
             if let Some(bound) = parts.bound {
                 let limit = bound.data[i / image];
-                x0 = x0.clamp(-limit, limit) / limit;
+                x0 = clamp(x0, limit) / limit;
             }
-            x0 = x0.clamp(-row[3], row[3]);
+            x0 = clamp(x0, row[3]);
             let size = parts.size.filter(|_| row[14] != 0.0).map_or(1.0, |s| s.data[i / image]);
-            let memory = parts.memory.map_or(0.0, |memory| row[11] * memory.data[i]);
-            next.data[i] = row[4] * x0
-                + row[5] * size * predicted
-                + row[6] * current
-                + memory
-                + deviation * size.sqrt() * noise.data[i];
+            let memory = parts.memory.filter(|_| row[11] != 0.0).map_or(0.0, |memory| {
+                check(Self::BAD_MEMORY, memory.data[i]);
+                row[11] * memory.data[i]
+            });
+            let drawn = if row[7] == 0.0 { 0.0 } else { deviation * size.sqrt() * noise.data[i] };
+            next.data[i] =
+                row[4] * x0 + row[5] * size * predicted + row[6] * current + memory + drawn;
             kept.data[i] = row[8] * x0 + row[9] * predicted + row[10] * current;
+            check(Self::BAD_RESULT, next.data[i]);
+            if self.memory {
+                check(Self::BAD_RESULT, kept.data[i]);
+            }
         }
-        [next].into_iter().chain(self.memory.then_some(kept)).collect()
+        if bad_parts != 0 && key.bad_step.is_none_or(|step| step == key.step) {
+            key.bad_step = Some(key.step);
+            key.bad_parts |= bad_parts;
+        }
+        [next, key.tensor()].into_iter().chain(self.memory.then_some(kept)).collect()
     }
 
     fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
@@ -183,12 +213,12 @@ impl Operator for SamplingStep {
         };
         let kernel = shader::Forward {
             row: equation.inputs[2],
-            key: equation.inputs[3],
+            key: equation.outputs[1],
             output,
             noise: parts.noise,
             bound: parts.bound,
             size: parts.size,
-            memory: equation.outputs.get(1).copied(),
+            memory: equation.outputs.get(2).copied(),
             x: equation.outputs[0],
         };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
@@ -199,7 +229,7 @@ impl Operator for SamplingStep {
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
-        if self.memory { &[(0, 0), (1, 4)] } else { &[(0, 0)] }
+        if self.memory { &[(0, 0), (1, 3), (2, 4)] } else { &[(0, 0), (1, 3)] }
     }
 }
 

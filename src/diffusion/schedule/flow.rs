@@ -1,12 +1,25 @@
 //! Deterministic solvers: the probability-flow equation in the DDIM paper's variables, and
 //! DPM-Solver++.
-use super::{Level, Output, Schedule, ScheduleError, Step, Table, Weights, timesteps::check_order};
+use super::{
+    Level, Output, Schedule, ScheduleError, Step, Table, Weights, schedule_levels,
+    timesteps::check_order,
+};
 
 /// The levels of `timesteps`, noisiest first, and the clean image after them.
 fn levels(schedule: &Schedule, timesteps: &[usize]) -> Result<Vec<Level>, ScheduleError> {
     check_order(timesteps)?;
     let levels = timesteps.iter().map(|&timestep| Level::of(schedule, timestep));
     levels.chain([Ok(Level::CLEAN)]).collect()
+}
+
+/// The same for a solver in `u = x / signal`, which no limit reaches where no signal is left.
+fn levels_with_signal(
+    schedule: &Schedule,
+    timesteps: &[usize],
+) -> Result<Vec<Level>, ScheduleError> {
+    let mut levels = schedule_levels(schedule, timesteps)?;
+    levels.push(Level::CLEAN);
+    Ok(levels)
 }
 
 /// `x / signal` at this level.
@@ -30,7 +43,7 @@ pub fn probability_flow_table(
     output: &Output,
 ) -> Result<Table, ScheduleError> {
     let mut steps = Vec::with_capacity(timesteps.len());
-    for pair in levels(schedule, timesteps)?.windows(2) {
+    for pair in levels_with_signal(schedule, timesteps)?.windows(2) {
         let [from, to] = pair else { unreachable!("windows of two") };
         let slope = 0.5 * (to.sigma().powi(2) - from.sigma().powi(2)) / from.sigma();
         let next = unscaled(from).plus(output.noise(from).times(slope)).times(to.signal);
@@ -51,7 +64,7 @@ pub fn heun_table(
     output: &Output,
 ) -> Result<Table, ScheduleError> {
     let mut steps = Vec::with_capacity(2 * timesteps.len());
-    for pair in levels(schedule, timesteps)?.windows(2) {
+    for pair in levels_with_signal(schedule, timesteps)?.windows(2) {
         let [from, to] = pair else { unreachable!("windows of two") };
         let width = to.sigma() - from.sigma();
         let after = |share: f64| {
@@ -82,8 +95,11 @@ pub fn heun_table(
 /// DPM-Solver++ (2M): Lu et al., *DPM-Solver++* (2022), algorithm 2, with the first and the last
 /// step of first order. The predicted image may be clipped.
 ///
+/// From a level without signal, the first step is the limit of those from ever less signal.
+///
 /// # Errors
-/// As [`probability_flow_table`].
+/// If `timesteps` rise or pass the schedule, or one has no signal left for a network that predicts
+/// noise.
 pub fn dpm_solver_table(
     schedule: &Schedule,
     timesteps: &[usize],

@@ -1,6 +1,9 @@
 //! The coefficients of every step of a sampling run, made once in f64 and read by the fused step
 //! kernel.
-use super::level::{Output, Threshold, Weights};
+use super::{
+    ScheduleError,
+    level::{Output, Threshold, Weights},
+};
 
 /// One evaluation of the network, and the update of the sample that follows:
 ///
@@ -75,9 +78,23 @@ impl Table {
         self.steps.iter().any(|step| step.adaptive)
     }
 
+    /// Refuses what would make every sample NaN.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Coefficient`] if a number of a step is not finite in f32.
+    pub fn check(&self) -> Result<(), ScheduleError> {
+        let rows = self.rows();
+        let mut steps = rows.chunks(Self::COLUMNS).zip(&self.steps).enumerate();
+        let bad = steps.find(|(_, (row, _))| !row.iter().all(|number| number.is_finite()));
+        bad.map_or(Ok(()), |(index, (_, step))| {
+            Err(ScheduleError::Coefficient { step: index + 1, timestep: step.timestep })
+        })
+    }
+
     /// The table as [`SamplingStep`](crate::ops::SamplingStep) reads it, `[steps, 16]`.
     pub fn rows(&self) -> Vec<f32> {
-        let clip = self.clip.unwrap_or(f64::from(f32::MAX));
+        let most = f64::from(f32::MAX);
+        let clip = self.clip.map_or(most, |clip| clip.min(most));
         let row = |step: &Step| {
             let Step { timestep, image, next, memory, kept, sigma, log_deviations, adaptive } =
                 *step;
