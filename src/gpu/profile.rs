@@ -165,7 +165,7 @@ impl Profile {
         if let Some((before, since)) = open {
             events.push(event(before, 2, since, start, before));
         }
-        serde_json::json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
+        serde_json::json!({ "otherData": { "software": "ddim" }, "displayTimeUnit": "ms", "traceEvents": events }).to_string()
     }
 }
 

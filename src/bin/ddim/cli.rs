@@ -39,6 +39,14 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Whether strangers' files may go.
+#[derive(Args)]
+pub struct Overwrite {
+    /// Replace what stands at the place to write to, also if this command did not write it
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
 /// Where to compute.
 #[derive(Args)]
 pub struct Device {
@@ -120,6 +128,8 @@ pub struct Demo {
     /// Folder to write to
     #[arg(long, default_value = "out", value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
     /// Same seed and same device, same bits
     #[arg(long, default_value_t = 0, value_name = "K")]
     pub seed: u64,
@@ -152,6 +162,8 @@ pub struct Train {
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
     /// Training steps in all [default: by the images]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
@@ -281,6 +293,8 @@ pub struct Profile {
     /// Write the launches as a trace in Chrome's format
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    #[command(flatten)]
+    pub existing: Overwrite,
 }
 
 /// Measure this device, a stage at a time.
@@ -296,6 +310,8 @@ pub struct Measure {
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
     /// The short form: small shapes, one repeat, on any adapter
     #[arg(long)]
     pub rehearse: bool,

@@ -8,21 +8,31 @@ use crate::{
     failure::Failure,
     files,
     fit::{self, History},
+    lock::Lock,
     pictures::Picture,
     plan::summary,
     presets,
     progress::{Progress, clock, thousands},
     report::{self, Distances, Numbers, Pictures},
+    train,
 };
 use ddim::{
     data::{self, Dataset, Moments},
     diffusion::schedule::SchedulerConfig,
+    files::read_text,
     gpu::Gpu,
     training::{Pipeline, Trainer, TrainingOptions},
     unet::UNet,
 };
-use serde_json::json;
-use std::{sync::atomic::AtomicBool, time::Instant};
+use serde_json::{Value as Json, json};
+use std::{path::Path, sync::atomic::AtomicBool, time::Instant};
+
+/// The note by which a demo knows a pipeline of its own; a run that goes on drops it.
+const DEMO: &str = "demo";
+
+/// What a demo writes beside its pipeline.
+const WRITTEN: [&str; 5] =
+    ["numbers.json", "samples.png", "denoising.png", "loss.svg", "report.html"];
 
 /// Digits are this many pixels high and wide.
 const SIDE: usize = 8;
@@ -47,6 +57,11 @@ const SCALE: usize = 8;
 pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let start = Instant::now();
     let folder = &arguments.out;
+    let pipeline = folder.join("pipeline");
+    let _lock = Lock::of(&pipeline)?;
+    if !arguments.existing.overwrite {
+        refuse_foreign(folder, &pipeline)?;
+    }
     files::prepare_folder(folder)?;
     let gpu = device.open()?;
     let digits = data::digits();
@@ -74,9 +89,8 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let loss = history.recent().unwrap_or(f32::NAN);
     let taken = clock(training_seconds);
     say!("trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}");
-    let pipeline = folder.join("pipeline");
     let notes = json!({
-        "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
+        DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
     });
     trainer.save(&pipeline, notes)?;
     history.save(&pipeline.join("training"))?;
@@ -103,6 +117,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
         loss: history.chart()?,
     };
     let numbers = Numbers {
+        software: "ddim",
         version: env!("CARGO_PKG_VERSION"),
         device: describe(&gpu),
         parameters,
@@ -119,10 +134,11 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
         seconds: start.elapsed().as_secs_f64(),
         frechet_distance: distances,
     };
+    // First that by which the others are known.
+    files::write(&folder.join("numbers.json"), numbers.json())?;
     files::write(&folder.join("samples.png"), &pictures.samples)?;
     files::write(&folder.join("denoising.png"), &pictures.denoising)?;
     files::write(&folder.join("loss.svg"), &pictures.loss)?;
-    files::write(&folder.join("numbers.json"), numbers.json())?;
     files::write(&folder.join("report.html"), report::page(&numbers, &pictures))?;
     say!("Frechet distance to the real digits, over their pixels");
     for (what, distance) in numbers.frechet_distance.rows() {
@@ -131,6 +147,28 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let (path, taken) = (folder.join("report.html"), clock(numbers.seconds));
     say!("{} shows it all; {taken} altogether", path.display());
     Ok(())
+}
+
+/// Refuses folders with files that no demo wrote, and a pipeline that is no demo's any more: it was
+/// trained on, or belongs to another run.
+fn refuse_foreign(folder: &Path, pipeline: &Path) -> Result<(), Failure> {
+    if !files::is_ours(&folder.join("numbers.json"), files::JSON) {
+        files::refuse_taken(folder, &WRITTEN)?;
+    }
+    let settings = pipeline.join("training/settings.json");
+    if !settings.exists() {
+        return files::refuse_taken(pipeline, &train::PIPELINE);
+    }
+    let text = read_text(&settings).map_err(|error| Failure::file(&settings, error))?;
+    let settings: Json = serde_json::from_str(&text).unwrap_or_default();
+    match settings["notes"][DEMO].as_bool() {
+        Some(true) => Ok(()),
+        _ => {
+            let text = "holds a run that is no demo, or that was trained on: choose another \
+                        folder, or let it be replaced by --overwrite";
+            Err(Failure::file(pipeline, text))
+        }
+    }
 }
 
 /// Digits that the model drew, the noise they came from, and the way of a few from one to the

@@ -19,8 +19,12 @@ use ddim::{
     },
     gpu::Gpu,
     training::{Pipeline, read_pipeline},
-    weights::{Storage, write_tensors},
 };
+use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
+use std::path::Path;
+
+/// How the file of `ddim encode` is known.
+const LATENTS: &str = r#""__metadata__":{"software":"ddim"}"#;
 
 /// Pairs of a row of the picture of reconstructions.
 const PAIRS: usize = 16;
@@ -36,7 +40,7 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
     let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let size = sides(&pipeline, None, &arguments.model)?;
-    files::prepare_file(&arguments.out)?;
+    files::prepare_file(&arguments.out, Picture::SIGN, arguments.existing.overwrite)?;
     say!("{}", describe(&gpu));
     let points = between(&gpu, &pipeline, size, &table, arguments)?;
     let shape = [size[0], size[1], pipeline.unet.config().in_channels];
@@ -135,14 +139,14 @@ impl Encoding {
 pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     let gpu = device.open()?;
     let encoding = Encoding::of(&gpu, &arguments.images)?;
-    files::prepare_file(&arguments.out)?;
+    files::prepare_file(&arguments.out, LATENTS, arguments.existing.overwrite)?;
     say!("{}", describe(&gpu));
     let rule = if arguments.reached { EncodeRule::Reached } else { EncodeRule::Leaving };
     let latents = encoding.encode(&gpu, rule)?;
     let [height, width, channels] = encoding.shape;
     let planes = channels_first(&latents, [encoding.count, height, width, channels]);
     let shape = [encoding.count, channels, height, width];
-    write_tensors(&arguments.out, Storage::F32, [("x_T", &shape[..], &planes[..])])?;
+    write_latents(&arguments.out, shape, &planes)?;
     let (path, steps) = (arguments.out.display(), encoding.timesteps.len());
     let mean = latents.iter().map(|&x| f64::from(x)).sum::<f64>() / latents.len() as f64;
     let square = latents.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / latents.len() as f64;
@@ -154,11 +158,20 @@ pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Writes a safetensors file with `x_T`, and the sign by which it is known.
+fn write_latents(path: &Path, shape: [usize; 4], latents: &[f32]) -> Result<(), Failure> {
+    let failed = |error: SafeTensorError| Failure::file(path, error);
+    let bytes: Vec<u8> = latents.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(failed)?;
+    let metadata = [("software".to_owned(), "ddim".to_owned())].into();
+    files::write(path, safetensors::serialize([("x_T", view)], Some(metadata)).map_err(failed)?)
+}
+
 /// Encodes images, draws them again and shows both.
 pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), Failure> {
     let gpu = device.open()?;
     let encoding = Encoding::of(&gpu, &arguments.images)?;
-    files::prepare_file(&arguments.out)?;
+    files::prepare_file(&arguments.out, Picture::SIGN, arguments.existing.overwrite)?;
     say!("{}", describe(&gpu));
     let latents = encoding.encode(&gpu, EncodeRule::Leaving)?;
     let again = encoding.decode(&gpu, &latents)?;

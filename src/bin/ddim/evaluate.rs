@@ -15,6 +15,9 @@ use ddim::{
 };
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
+/// The first line of `bound.csv`.
+const HEADER: &str = "timestep,stands_for,bits_per_dim,bits_per_dim_exact_cdf,x0_mse,epsilon_mse";
+
 /// Evaluates the bound, prints its terms and writes them where they are wanted.
 pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let start = Instant::now();
@@ -40,6 +43,9 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let seed = arguments.seed;
     let mut evaluator = BoundEvaluator::new(&gpu, &network, size, &schedule, &options, seed)?;
     if let Some(folder) = &arguments.out {
+        if !arguments.existing.overwrite && !files::is_ours(&folder.join("bound.csv"), HEADER) {
+            files::refuse_taken(folder, &["bound.csv", "bound.svg"])?;
+        }
         files::prepare_folder(folder)?;
     }
     say!("{}", describe(&gpu));
@@ -108,9 +114,7 @@ fn check(pipeline: &Pipeline, data: &Dataset, arguments: &cli::Evaluate) -> Resu
 
 /// Writes `bound.csv` and `bound.svg`.
 fn write(folder: &Path, bound: &Bound, timesteps: usize) -> Result<(), Failure> {
-    let mut rows = vec![
-        "timestep,stands_for,bits_per_dim,bits_per_dim_exact_cdf,x0_mse,epsilon_mse".to_owned(),
-    ];
+    let mut rows = vec![HEADER.to_owned()];
     for level in &bound.levels {
         let (timestep, stands_for, mean) = (level.timestep, level.stands_for, level.mean);
         let numbers = [mean.bits, mean.exact_bits, mean.x0_error, mean.epsilon_error];

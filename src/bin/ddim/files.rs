@@ -1,7 +1,14 @@
-//! Files that a command will write: tried early, so that no hour of work ends in a refusal.
+//! Files that a command will write: tried early, so that no hour of work ends in a refusal, and so
+//! that nothing is replaced that this command did not write.
 use crate::failure::Failure;
-use ddim::weights::write_file;
-use std::{fs, path::Path};
+use ddim::{files::open, weights::write_file};
+use std::{fs, io::Read, path::Path};
+
+/// How the JSON files begin that are no other program's.
+pub const JSON: &str = "{\n  \"software\": \"ddim\"";
+
+/// Bytes at the beginning of a file in which its sign stands.
+const HEAD: u64 = 4096;
 
 /// Makes `folder` with those above it, and tries whether files can be written there.
 pub fn prepare_folder(folder: &Path) -> Result<(), Failure> {
@@ -10,14 +17,18 @@ pub fn prepare_folder(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As [`prepare_folder`], for the folder of a file.
-pub fn prepare_file(path: &Path) -> Result<(), Failure> {
+/// As [`prepare_folder`], for the folder of a file. A file that is there must bear the `sign` of
+/// the command's own, unless it may be overwritten.
+pub fn prepare_file(path: &Path, sign: &str, overwrite: bool) -> Result<(), Failure> {
     match path.metadata() {
         Ok(found) if found.is_dir() => {
             return Err(Failure::file(path, "is a folder, and a file is to be written there"));
         }
         Ok(found) if !found.is_file() => {
             return Err(Failure::file(path, "is a device or the like, and stays as it is"));
+        }
+        _ if !overwrite && is_there(path) && !is_ours(path, sign) => {
+            return Err(not_ours(path));
         }
         _ => {}
     }
@@ -27,7 +38,44 @@ pub fn prepare_file(path: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Whether a file begins as those that this command writes, with its sign.
+pub fn is_ours(path: &Path, sign: &str) -> bool {
+    let mut head = Vec::new();
+    let read = open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    read.is_ok() && head.windows(sign.len()).any(|bytes| bytes == sign.as_bytes())
+}
+
+/// Refuses a folder in which one of these names is taken.
+pub fn refuse_taken(folder: &Path, names: &[&str]) -> Result<(), Failure> {
+    let mut paths = names.iter().map(|name| folder.join(name));
+    paths.find(|path| is_there(path)).map_or(Ok(()), |path| Err(not_ours(&path)))
+}
+
+/// Also where a link leads nowhere.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn not_ours(path: &Path) -> Failure {
+    let text = "is there, and this command did not write it: choose another place, or let it be \
+                replaced by --overwrite";
+    Failure::file(path, text)
+}
+
 /// Writes a whole file or none.
 pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
     write_file(path, bytes.as_ref()).map_err(|error| Failure::file(path, error))
+}
+
+/// Lets a write beyond `ulimit -f` fail, as on a full disk, instead of ending the program without a
+/// word.
+pub fn let_writes_fail() {
+    #[cfg(unix)]
+    {
+        // A signal that is handled ends nothing; what the handler sets is of no interest.
+        let heard = std::sync::Arc::default();
+        if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, heard) {
+            log::warn!("SIGXFSZ: {error}");
+        }
+    }
 }

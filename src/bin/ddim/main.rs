@@ -14,7 +14,9 @@ mod experiments;
 mod failure;
 mod files;
 mod fit;
+mod lock;
 mod measure;
+mod paths;
 mod pictures;
 mod plan;
 mod planes;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = env_logger::Env::default().default_filter_or("ddim=warn");
     env_logger::Builder::from_env(quiet).format_timestamp(None).init();
+    files::let_writes_fail();
     let result = match &cli.command {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),

@@ -1,6 +1,5 @@
 //! Images as PNG files: grids, small ones enlarged.
 use crate::failure::Failure;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 /// About how wide an enlarged image is.
 const COMFORTABLE: usize = 64;
@@ -28,6 +27,9 @@ pub fn columns(count: usize) -> usize {
 }
 
 impl Picture {
+    /// The chunk by which a PNG file of this command is known.
+    pub const SIGN: &str = "tEXtSoftware\0ddim";
+
     /// Images `[count, height, width, channels]`, -1 to 1 (what lies outside is clipped), in rows
     /// of `columns`, every pixel a square of `scale`. Of one or two channels the first is shown,
     /// of more the first three.
@@ -66,43 +68,54 @@ impl Picture {
 
     /// The bytes of a PNG file.
     pub fn png(&self) -> Result<Vec<u8>, Failure> {
-        let color =
-            if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
         let mut bytes = Vec::new();
-        PngEncoder::new(&mut bytes)
-            .write_image(&self.pixels, self.width as u32, self.height as u32, color)
-            .map_err(|error| Failure::Drawing { what: "images", message: error.to_string() })?;
+        let encoded = self.encoder(&mut bytes).and_then(|encoder| {
+            let mut writer = encoder.write_header()?;
+            writer.write_image_data(&self.pixels)?;
+            writer.finish()
+        });
+        encoded.map_err(|error| failed("images", error))?;
         Ok(bytes)
     }
+
+    /// An encoder for pictures like this one, which puts the sign into the file.
+    fn encoder<'a>(
+        &self,
+        bytes: &'a mut Vec<u8>,
+    ) -> Result<png::Encoder<'static, &'a mut Vec<u8>>, png::EncodingError> {
+        let mut encoder = png::Encoder::new(bytes, self.width as u32, self.height as u32);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_color(match self.channels {
+            1 => png::ColorType::Grayscale,
+            _ => png::ColorType::Rgb,
+        });
+        encoder.set_compression(png::Compression::Fast);
+        encoder.add_text_chunk("Software".into(), "ddim".into())?;
+        Ok(encoder)
+    }
+}
+
+fn failed(what: &'static str, error: impl ToString) -> Failure {
+    Failure::Drawing { what, message: error.to_string() }
 }
 
 /// Pictures of one size as an animated PNG that repeats; the last stands five times as long.
 pub fn animation(pictures: &[Picture], milliseconds: u16) -> Result<Vec<u8>, Failure> {
-    let failed = |error: png::EncodingError| Failure::Drawing {
-        what: "an animation",
-        message: error.to_string(),
-    };
-    let Some(first) = pictures.first() else {
-        return Err(Failure::Drawing { what: "an animation", message: "no pictures".into() });
-    };
+    let Some(first) = pictures.first() else { return Err(failed("an animation", "no pictures")) };
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, first.width as u32, first.height as u32);
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_color(if first.channels == 1 {
-        png::ColorType::Grayscale
-    } else {
-        png::ColorType::Rgb
-    });
-    encoder.set_animated(pictures.len() as u32, 0).map_err(failed)?;
-    encoder.set_frame_delay(milliseconds, 1000).map_err(failed)?;
-    let mut writer = encoder.write_header().map_err(failed)?;
-    for (index, picture) in pictures.iter().enumerate() {
-        if index + 1 == pictures.len() {
-            writer.set_frame_delay(5 * milliseconds, 1000).map_err(failed)?;
+    let encoded = first.encoder(&mut bytes).and_then(|mut encoder| {
+        encoder.set_animated(pictures.len() as u32, 0)?;
+        encoder.set_frame_delay(milliseconds, 1000)?;
+        let mut writer = encoder.write_header()?;
+        for (index, picture) in pictures.iter().enumerate() {
+            if index + 1 == pictures.len() {
+                writer.set_frame_delay(5 * milliseconds, 1000)?;
+            }
+            writer.write_image_data(&picture.pixels)?;
         }
-        writer.write_image_data(&picture.pixels).map_err(failed)?;
-    }
-    writer.finish().map_err(failed)?;
+        writer.finish()
+    });
+    encoded.map_err(|error| failed("an animation", error))?;
     Ok(bytes)
 }
 

@@ -19,10 +19,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How a trace begins.
+const SIGN: &str = r#"{"otherData":{"software":"ddim"}"#;
+
 /// Measures and prints.
 pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     if let Some(path) = &arguments.trace {
-        files::prepare_file(path)?;
+        files::prepare_file(path, SIGN, arguments.existing.overwrite)?;
     }
     let gpu = device.open()?;
     let ModelStep { title, graph, layout } = arguments.step.build(gpu.target())?;

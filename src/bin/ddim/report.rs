@@ -35,6 +35,8 @@ impl Distances {
 /// Settings and results.
 #[derive(Serialize)]
 pub struct Numbers {
+    /// What made them.
+    pub software: &'static str,
     pub version: &'static str,
     pub device: String,
     pub parameters: usize,

@@ -41,7 +41,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     pipeline.unet.config().check_image(size[0], size[1])?;
     let pictures = [Some(&arguments.out), arguments.strip.as_ref(), arguments.animation.as_ref()];
     for path in pictures.into_iter().flatten() {
-        files::prepare_file(path)?;
+        files::prepare_file(path, Picture::SIGN, arguments.existing.overwrite)?;
     }
     say!("{}", describe(&gpu));
     let count = latents.as_ref().map_or(arguments.count, |latents| latents.count);

@@ -8,6 +8,8 @@ use crate::{
     failure::Failure,
     files,
     fit::{self, History},
+    lock::Lock,
+    paths,
     pictures::{Picture, columns, comfortable_scale},
     plan::summary,
     presets,
@@ -33,9 +35,14 @@ use std::{
 /// Pixels of a picture up to which 64 of them are drawn at the end; of larger ones 16.
 const SMALL: usize = 16 * 16;
 
+/// What a run writes beside `training/`.
+pub const PIPELINE: [&str; 5] =
+    ["model_index.json", "unet", "scheduler", "samples.png", "check.safetensors"];
+
 /// What the checkpoint keeps beside the library's settings.
 #[derive(Serialize, Deserialize)]
 struct Notes {
+    #[serde(with = "paths")]
     data: PathBuf,
     size: Option<usize>,
     flip: bool,
@@ -54,10 +61,14 @@ struct Run {
 /// Trains, with checkpoints.
 pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let out = &arguments.out;
-    let recorded = out.join("training/settings.json");
-    if !arguments.resume && recorded.exists() {
-        let text = "holds a run already: go on with it by --resume, or choose another folder";
-        return Err(Failure::file(out, text));
+    let _lock = Lock::of(out)?;
+    if !arguments.resume && !arguments.existing.overwrite {
+        let recorded = out.join("training/settings.json");
+        if recorded.exists() {
+            let text = "holds a run already: go on with it by --resume, or choose another folder";
+            return Err(Failure::file(out, text));
+        }
+        files::refuse_taken(out, &PIPELINE)?;
     }
     let gpu = device.open()?;
     let mut run = if arguments.resume { resume(&gpu, arguments)? } else { begin(&gpu, arguments)? };
@@ -220,7 +231,7 @@ fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
 }
 
 fn save(run: &mut Run, out: &Path) -> Result<(), Failure> {
-    let notes = serde_json::to_value(&run.notes).expect("paths, numbers and flags are JSON");
+    let notes = serde_json::to_value(&run.notes).expect("text, numbers and flags are JSON");
     run.trainer.save(out, notes)?;
     run.history.save(&out.join("training"))
 }

@@ -1,5 +1,5 @@
 //! Arguments of `ddim evaluate`.
-use super::at_least_one;
+use super::{Overwrite, at_least_one};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -43,6 +43,8 @@ pub struct Evaluate {
     /// Folder for the terms as a table and a picture
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub existing: Overwrite,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,5 +1,5 @@
 //! Arguments of `ddim experiments`.
-use super::at_least_one;
+use super::{Overwrite, at_least_one};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -36,6 +36,8 @@ pub struct Experiments {
     /// Folder to write to, or to go on in
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
     /// Folder of a pipeline for MNIST [default: train one]
     #[arg(long, value_name = "DIR", conflicts_with = "train_steps")]
     pub model: Option<PathBuf>,

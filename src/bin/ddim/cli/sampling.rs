@@ -1,5 +1,5 @@
 //! Arguments of the commands that draw.
-use super::{at_least_one, not_negative, number};
+use super::{Overwrite, at_least_one, not_negative, number};
 use clap::{Args, ValueEnum};
 use ddim::diffusion::schedule::{Respacing, Spacing};
 use std::path::PathBuf;
@@ -120,6 +120,8 @@ pub struct Sample {
     /// Write the same as an animated PNG of the grid
     #[arg(long, value_name = "FILE.png")]
     pub animation: Option<PathBuf>,
+    #[command(flatten)]
+    pub existing: Overwrite,
     /// Height and width in pixels [default: the model's]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub size: Option<usize>,
@@ -144,6 +146,8 @@ pub struct Interpolate {
     /// The picture to write
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
     #[command(flatten)]
     pub trajectory: Trajectory,
     /// Pairs
@@ -193,6 +197,8 @@ pub struct Encode {
     /// The file to write
     #[arg(long, value_name = "FILE.safetensors")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
     /// Ask the network at the timestep that a step reaches, as diffusers' DDIMInverseScheduler, not
     /// at the one it leaves
     #[arg(long)]
@@ -213,6 +219,8 @@ pub struct Reconstruct {
     /// The picture to write
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
 }
 
 fn finite(text: &str) -> Result<f64, String> {

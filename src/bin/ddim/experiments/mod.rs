@@ -17,16 +17,22 @@ use crate::{
     devices::describe,
     failure::Failure,
     files,
+    lock::Lock,
     presets::{self, Preset},
     progress::{Progress, clock, thousands},
 };
-use cells::{Cell, Sizes};
+use cells::{Cell, Show, Sizes};
 use ddim::{classifier::Classifier, data::Dataset};
 use laboratory::Laboratory;
 use model::Source;
 use record::{Record, bind};
 use serde_json::{Value as Json, json};
-use std::{path::Path, time::Instant};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// Repeats the experiments of the paper.
 pub fn run(device: &Device, arguments: &cli::Experiments) -> Result<(), Failure> {
@@ -45,6 +51,13 @@ fn conduct(
     let source = Source::new(arguments, preset);
     let model = source.identity()?;
     let folder = &arguments.out;
+    let _lock = Lock::of(folder)?;
+    let settled = folder.join("settings.json");
+    let overwrite = arguments.existing.overwrite;
+    if !overwrite && !settled.exists() {
+        let written: Vec<_> = written().chain(["model"]).collect();
+        files::refuse_taken(folder, &written)?;
+    }
     files::prepare_folder(folder)?;
     let gpu = device.open()?;
     let settings = json!({
@@ -55,7 +68,11 @@ fn conduct(
         "sizes": sizes,
         "seed": arguments.seed,
     });
-    bind(&folder.join("settings.json"), &settings)?;
+    // Results that were made with the same settings are gone on with, never removed.
+    if overwrite && !(settled.exists() && bind(&settled, &settings).is_ok()) {
+        clear(folder)?;
+    }
+    bind(&settled, &settings)?;
     say!("device  {}", describe(&gpu));
     let count = |data: &Dataset| thousands(data.len() as u64);
     say!("data    {} images to train on, {} to test", count(&training), count(&test));
@@ -107,6 +124,27 @@ fn conduct(
     }
     let (path, taken) = (folder.join("experiments.html"), clock(start.elapsed().as_secs_f64()));
     say!("{} shows it all; {taken} in this run", path.display());
+    Ok(())
+}
+
+/// The files of an experiment.
+fn written() -> impl Iterator<Item = &'static str> {
+    let files = ["settings.json", "results.csv", "classifier.safetensors", "experiments.html"];
+    files.into_iter().chain(Show::ALL.map(Show::file))
+}
+
+/// Removes what would be gone on with, so that an experiment begins anew.
+fn clear(folder: &Path) -> Result<(), Failure> {
+    let files = written().map(|name| (folder.join(name), fs::remove_file as fn(_) -> _));
+    let training: (PathBuf, fn(PathBuf) -> _) = (folder.join("model/training"), fs::remove_dir_all);
+    for (path, remove) in files.chain([training]) {
+        match remove(path.clone()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::file(path, error));
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }
 

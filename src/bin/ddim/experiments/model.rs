@@ -4,6 +4,7 @@ use crate::{
     console::say,
     failure::Failure,
     fit::{self, History},
+    lock::Lock,
     presets::Preset,
     progress::{Progress, clock, thousands},
 };
@@ -147,6 +148,7 @@ fn train(
     preset: &Preset,
     seed: u64,
 ) -> Result<(), Failure> {
+    let _lock = Lock::of(folder)?;
     let began = story(folder)?;
     let mut trainer = match began.steps {
         Some(_) => Trainer::resume(gpu, folder)?.0,

@@ -78,6 +78,7 @@ fn arguments(at: &TempDir) -> cli::Experiments {
         train_steps: None,
         steps: 1000,
         seed: 0,
+        existing: cli::Overwrite { overwrite: false },
     }
 }
 

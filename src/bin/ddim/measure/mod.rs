@@ -79,11 +79,17 @@ fn name(stage: Stage) -> String {
 
 /// Runs a stage.
 pub fn run(device: &cli::Device, arguments: &cli::Measure) -> Result<(), Failure> {
-    files::prepare_folder(&arguments.out)?;
+    let (out, overwrite) = (&arguments.out, arguments.existing.overwrite);
     if arguments.stage == Stage::Report {
-        return report::run(&arguments.out);
+        if !overwrite && !files::is_ours(&out.join("report.json"), files::JSON) {
+            files::refuse_taken(out, &["report.json", "report.md"])?;
+        }
+        files::prepare_folder(out)?;
+        return report::run(out);
     }
-    let (gpu, folder, rehearse) = (device.open()?, arguments.out.clone(), arguments.rehearse);
+    let sheet = out.join(format!("{}.json", name(arguments.stage)));
+    files::prepare_file(&sheet, files::JSON, overwrite)?;
+    let (gpu, folder, rehearse) = (device.open()?, out.clone(), arguments.rehearse);
     let repeats = if rehearse {
         Repeats { samples: 1, span: Duration::ZERO }
     } else {

@@ -78,6 +78,9 @@ pub struct LeftOut {
 pub struct Sheet<T> {
     #[serde(skip)]
     path: PathBuf,
+    /// What made it.
+    #[serde(default)]
+    software: String,
     /// What this stage alone finds out.
     #[serde(flatten)]
     pub facts: T,
@@ -96,7 +99,8 @@ impl<T: Serialize> Sheet<T> {
     /// An empty sheet, already on disk.
     pub fn begin(path: PathBuf, facts: T) -> Result<Self, Failure> {
         let (rows, left_out, waiting) = (Vec::new(), Vec::new(), Vec::new());
-        let sheet = Self { path, facts, rows, left_out, waiting };
+        let software = "ddim".to_owned();
+        let sheet = Self { path, software, facts, rows, left_out, waiting };
         sheet.save()?;
         Ok(sheet)
     }

@@ -46,6 +46,8 @@ pub struct Timed {
 /// Everything.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// What made it.
+    pub software: &'static str,
     /// When and how.
     pub origin: Origin,
     /// How each stage ended.
@@ -87,6 +89,7 @@ pub fn run(folder: &Path) -> Result<(), Failure> {
         timed.extend(read(&file(stage))?.map(|sheet| Timed { stage, sheet }));
     }
     let report = Report {
+        software: "ddim",
         origin: read(&file("origin"))?.unwrap_or_default(),
         stages: stages(&folder.join("stages.jsonl"))?,
         device: facts(&file("device"))?,
