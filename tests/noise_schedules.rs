@@ -1,7 +1,8 @@
 //! Noise schedules, lists of timesteps and the bound's table against closed forms, with no GPU.
 use ddim::diffusion::schedule::{
-    BetaSchedule, Output, PredictionType, Respacing, Schedule, ScheduleError, SchedulerConfig,
-    Spacing, StepRule, Threshold, Variance, bound_levels, given_timesteps,
+    BetaSchedule, Level, Output, PredictionType, Respacing, Schedule, ScheduleError,
+    SchedulerConfig, Spacing, StepRule, Table, Threshold, Variance, VariancePreserving,
+    annealed_langevin_table, bound_levels, given_timesteps, predictor_corrector_table,
 };
 
 /// Tables of one formula in f64 agree to a few roundings of their largest element.
@@ -297,4 +298,60 @@ fn the_prior_is_the_divergence_from_a_standard_normal() {
     let want = 0.5 * (0.125 * 0.3 + 0.875 - 1.0 - 0.875_f64.ln());
     assert!((schedule.prior_nats(0.3) - want).abs() < 1e-15);
     assert_eq!(Schedule::reciprocal(5).prior_nats(0.3), 0.0);
+}
+
+/// Each of these overflowed, or asked for more memory than there is.
+#[test]
+fn huge_counts_are_refused_by_name_before_anything_is_made_of_them() {
+    const HUGE: [usize; 3] = [1 << 40, 1 << 62, usize::MAX];
+    let refused = |key: &str, result: Result<usize, ScheduleError>| match result {
+        Err(ScheduleError::Value { key: found, expected, .. }) => {
+            assert_eq!(found, key);
+            assert!(expected.contains("to ") || expected.contains("below"), "{key}: {expected}");
+        }
+        other => panic!("{key}: {other:?}"),
+    };
+    let steps = |table: Result<Table, ScheduleError>| table.map(|table| table.steps.len());
+    let process =
+        VariancePreserving { beta_min: 0.1, beta_max: 20.0, end: 1e-3, last_timestep: 999.0 };
+    let levels = [Level::variance_exploding(0.0, 2.0), Level::variance_exploding(1.0, 1.0)];
+    let output = Output::default();
+    for huge in HUGE {
+        let config = SchedulerConfig { steps_offset: huge, ..SchedulerConfig::default() };
+        refused("steps_offset", config.timesteps(10).map(|list| list.len()));
+        refused("steps_offset", steps(config.ddim(10, 0.0)));
+        let text = format!(r#"{{"num_train_timesteps": {huge}}}"#);
+        refused("num_train_timesteps", SchedulerConfig::parse(&text).map(|_| 0));
+        let config = SchedulerConfig { num_train_timesteps: huge, ..SchedulerConfig::default() };
+        refused("num_train_timesteps", config.schedule().map(|schedule| schedule.timesteps()));
+        refused("num_train_timesteps", config.timesteps(10).map(|list| list.len()));
+        refused("num_train_timesteps", bound_levels(huge, 10).map(|list| list.len()));
+        for spacing in [
+            Spacing::Leading,
+            Spacing::Trailing,
+            Spacing::Linspace,
+            Spacing::Uniform,
+            Spacing::Quad,
+            Spacing::Quadratic,
+        ] {
+            let of = |train, count| spacing.timesteps(train, count, 0).map(|list| list.len());
+            refused("num_train_timesteps", of(huge, huge));
+            refused("num_train_timesteps", of(huge, 1));
+            refused("steps", of(1000, huge));
+        }
+        for respacing in [Respacing::Ddim(10), Respacing::Sections(vec![huge])] {
+            refused("num_train_timesteps", respacing.timesteps(huge).map(|list| list.len()));
+        }
+        refused("steps", steps(process.table(huge, &output, false, false)));
+        refused("correctors", steps(predictor_corrector_table(&levels, huge, 0.16, &output)));
+        refused("steps a level", steps(annealed_langevin_table(&levels, huge, 0.1, &output)));
+    }
+    // The limits themselves are taken.
+    let most = Table::MAX_STEPS;
+    assert_eq!(steps(process.table(most, &output, true, false)).ok(), Some(most));
+    let table = predictor_corrector_table(&levels, most / 2 - 1, 0.16, &output);
+    assert_eq!(steps(table).ok(), Some(most));
+    assert_eq!(steps(annealed_langevin_table(&levels, most / 2, 0.1, &output)).ok(), Some(most));
+    let all = SchedulerConfig::MAX_TIMESTEPS;
+    assert_eq!(Spacing::Leading.timesteps(all, all, 0).map(|list| list.len()).ok(), Some(all));
 }

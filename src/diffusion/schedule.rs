@@ -95,6 +95,15 @@ impl ScheduleError {
     fn value(key: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Value { key, expected: expected.to_string(), found: found.to_string() }
     }
+
+    /// Checks a count; both ends of its range are allowed.
+    fn check(key: &'static str, range: [usize; 2], found: usize) -> Result<(), Self> {
+        let [least, most] = range;
+        if (least..=most).contains(&found) {
+            return Ok(());
+        }
+        Err(Self::value(key, format!("{least} to {most}"), found))
+    }
 }
 
 /// The forward process: `x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise`, with `a_t` the product of

@@ -6,11 +6,10 @@ use super::{Level, Output, Schedule, ScheduleError, Spacing, Variance};
 /// neighbours around it. The runs grow with the timestep, as the terms change less there.
 ///
 /// # Errors
-/// If `count` is not 2 to `train`.
+/// If `count` is not 2 to `train`, or `train` is above
+/// [`SchedulerConfig::MAX_TIMESTEPS`](super::SchedulerConfig::MAX_TIMESTEPS).
 pub fn bound_levels(train: usize, count: usize) -> Result<Vec<(usize, usize)>, ScheduleError> {
-    if !(2..=train).contains(&count) {
-        return Err(ScheduleError::value("timesteps", format!("2 to {train}"), count));
-    }
+    ScheduleError::check("timesteps", [2, train], count)?;
     let mut levels = vec![(0, 1)];
     let mut end = 0;
     for last in Spacing::Quadratic.timesteps(train - 1, count - 1, 0)?.into_iter().rev() {

@@ -119,10 +119,7 @@ impl SchedulerConfig {
     fn check(&self) -> Result<(), ScheduleError> {
         let count = self.num_train_timesteps;
         let fewest = if self.rescale_betas_zero_snr { 2 } else { 1 };
-        if !(fewest..=Self::MAX_TIMESTEPS).contains(&count) {
-            let expected = format!("{fewest} to {}", Self::MAX_TIMESTEPS);
-            return Err(ScheduleError::value("num_train_timesteps", expected, count));
-        }
+        ScheduleError::check("num_train_timesteps", [fewest, Self::MAX_TIMESTEPS], count)?;
         for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
             if !(beta > 0.0 && beta < 1.0) {
                 return Err(ScheduleError::value(key, "between 0 and 1", beta));

@@ -1,7 +1,7 @@
 //! The sub-sequences of guided-diffusion, written as its `timestep_respacing`.
 use std::{fmt, str::FromStr};
 
-use super::ScheduleError;
+use super::{ScheduleError, SchedulerConfig};
 
 const KEY: &str = "timestep_respacing";
 
@@ -50,9 +50,10 @@ impl Respacing {
     /// The timesteps kept of `train`, noisiest first.
     ///
     /// # Errors
-    /// If no stride leaves exactly N timesteps, a section is shorter than its count, or nothing
+    /// If `train` is 0 or above [`SchedulerConfig::MAX_TIMESTEPS`], no stride leaves exactly N timesteps, a section is shorter than its count, or nothing
     /// is kept.
     pub fn timesteps(&self, train: usize) -> Result<Vec<usize>, ScheduleError> {
+        ScheduleError::check("num_train_timesteps", [1, SchedulerConfig::MAX_TIMESTEPS], train)?;
         let mut ascending = Vec::new();
         match self {
             &Self::Ddim(count) => {

@@ -42,7 +42,8 @@ impl VariancePreserving {
     /// probability flow by Euler's: equations 6 and 13. With `denoise`, the last step adds no noise.
     ///
     /// # Errors
-    /// If there are no steps, or the betas or the end are out of range.
+    /// If there are no steps or more than [`Table::MAX_STEPS`], or the betas or the end are out of
+    /// range.
     pub fn table(
         &self,
         steps: usize,
@@ -71,10 +72,8 @@ impl VariancePreserving {
     }
 
     fn check(&self, steps: usize) -> Result<(), ScheduleError> {
-        let Self { beta_min, beta_max, end, .. } = *self;
-        if steps == 0 {
-            return Err(ScheduleError::value("steps", "1 or more", steps));
-        }
+        let Self { beta_min, beta_max, end, last_timestep } = *self;
+        ScheduleError::check("steps", [1, Table::MAX_STEPS], steps)?;
         for (key, beta) in [("beta_min", beta_min), ("beta_max", beta_max)] {
             if !(beta > 0.0 && beta.is_finite()) {
                 return Err(ScheduleError::value(key, "above 0", beta));
@@ -82,6 +81,9 @@ impl VariancePreserving {
         }
         if !(end > 0.0 && end < 1.0) {
             return Err(ScheduleError::value("end", "between 0 and 1", end));
+        }
+        if !(last_timestep >= 0.0 && last_timestep.is_finite()) {
+            return Err(ScheduleError::value("last_timestep", "0 or above", last_timestep));
         }
         Ok(())
     }
@@ -157,8 +159,8 @@ pub fn variance_exploding_table(levels: &[Level], output: &Output) -> Result<Tab
 /// then a step of reverse diffusion. The norms are those of each image.
 ///
 /// # Errors
-/// As [`variance_exploding_table`]; if `snr` is not above 0, or the network predicts something else
-/// than the noise.
+/// As [`variance_exploding_table`]; if `snr` is not above 0, the network predicts something else
+/// than the noise, or there would be more than [`Table::MAX_STEPS`] steps.
 pub fn predictor_corrector_table(
     levels: &[Level],
     correctors: usize,
@@ -173,6 +175,8 @@ pub fn predictor_corrector_table(
         let found = output.prediction;
         return Err(ScheduleError::value("prediction_type", "epsilon for a corrector", found));
     }
+    let most = (Table::MAX_STEPS / levels.len().max(1)).saturating_sub(1);
+    ScheduleError::check("correctors", [0, most], correctors)?;
     let mut steps = Vec::with_capacity(levels.len() * (correctors + 1));
     let next = levels.iter().skip(1).chain([&Level::CLEAN]);
     for (from, to) in levels.iter().zip(next) {
@@ -192,7 +196,8 @@ pub fn predictor_corrector_table(
 /// dynamics.
 ///
 /// # Errors
-/// As [`variance_exploding_table`]; if `epsilon` is not above 0, or there are no steps.
+/// As [`variance_exploding_table`]; if `epsilon` is not above 0, or there are no steps or more than
+/// [`Table::MAX_STEPS`] in all.
 pub fn annealed_langevin_table(
     levels: &[Level],
     steps: usize,
@@ -202,9 +207,7 @@ pub fn annealed_langevin_table(
     if !(epsilon > 0.0 && epsilon.is_finite()) {
         return Err(ScheduleError::value("epsilon", "above 0", epsilon));
     }
-    if steps == 0 {
-        return Err(ScheduleError::value("steps a level", "1 or more", steps));
-    }
+    ScheduleError::check("steps a level", [1, Table::MAX_STEPS / levels.len().max(1)], steps)?;
     let Some(last) = levels.last() else {
         return Err(ScheduleError::value("levels", "1 or more", 0));
     };

@@ -62,6 +62,9 @@ impl Table {
     /// Numbers in a row of [`Table::rows`].
     pub const COLUMNS: usize = 16;
 
+    /// The most steps that a table may have.
+    pub const MAX_STEPS: usize = 1_000_000;
+
     /// A run of these steps that starts from standard normal noise.
     pub fn new(steps: Vec<Step>, output: &Output) -> Self {
         let Output { clip, threshold, .. } = *output;

@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ScheduleError, evenly_spaced, kinds::by_name};
+use super::{ScheduleError, SchedulerConfig, evenly_spaced, kinds::by_name};
 
 /// How the timesteps of a sampling run are spread over those of training.
 ///
@@ -75,17 +75,20 @@ impl Spacing {
     /// where diffusers adds it: to the leading spacing.
     ///
     /// # Errors
-    /// If `count` is 0 or above `train`.
+    /// If `count` is 0 or above `train`, `train` is above [`SchedulerConfig::MAX_TIMESTEPS`], or the
+    /// leading spacing's `offset` is not below `train`.
     pub fn timesteps(
         self,
         train: usize,
         count: usize,
         offset: usize,
     ) -> Result<Vec<usize>, ScheduleError> {
-        if !(1..=train).contains(&count) {
-            return Err(ScheduleError::value("steps", format!("1 to {train}"), count));
-        }
+        ScheduleError::check("num_train_timesteps", [1, SchedulerConfig::MAX_TIMESTEPS], train)?;
+        ScheduleError::check("steps", [1, train], count)?;
         let ascending: Vec<usize> = match self {
+            Self::Leading if offset >= train => {
+                return Err(ScheduleError::value("steps_offset", format!("below {train}"), offset));
+            }
             Self::Leading => (0..count).map(|index| index * (train / count) + offset).collect(),
             Self::Uniform => (0..train).step_by(train / count).collect(),
             Self::Linspace => evenly_spaced(0.0, (train - 1) as f64, count)
