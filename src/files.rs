@@ -2,6 +2,7 @@
 //!
 //! Opening a FIFO waits for a writer, and `/dev/zero` has no end. So every reader of this crate
 //! opens its files here.
+use serde::de::DeserializeOwned;
 use std::{
     fs::{File, Metadata},
     io::{self, Error, ErrorKind, Read},
@@ -50,6 +51,36 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path, TEXT_LIMIT)?)
         .map_err(|error| Error::new(ErrorKind::InvalidData, format!("not text: {error}")))
+}
+
+/// What is wrong with a JSON text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct JsonError {
+    /// The key, `.` for the whole text.
+    pub key: String,
+    /// What is wrong with it, with line and column.
+    pub message: String,
+}
+
+/// Reads the text of a JSON object.
+///
+/// # Errors
+/// If it is none, nests more than 127 deep, or a key holds what it may not; the error names it.
+pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
+    // serde takes a list for a structure whose fields are in this order; nobody means that.
+    if text.trim_start().starts_with('[') {
+        let message = "expected an object, found a list at line 1 column 1".into();
+        return Err(JsonError { key: ".".into(), message });
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| JsonError {
+        key: error.path().to_string(),
+        message: error.inner().to_string(),
+    })?;
+    let rest = |error: serde_json::Error| JsonError { key: ".".into(), message: error.to_string() };
+    json.end().map_err(rest)?;
+    Ok(value)
 }
 
 fn too_large(limit: u64, size: u64) -> Error {

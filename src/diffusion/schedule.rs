@@ -5,6 +5,7 @@
 //! `scheduler_config.json`, [`Spacing`] picks the timesteps of a shorter sampling run, and a
 //! [`Table`] holds the coefficients of every step of such a run for the fused step kernel.
 mod bound;
+mod classes;
 mod config;
 mod ddim;
 mod ddpm;
@@ -31,6 +32,7 @@ pub use sde::{
 pub use table::{Step, Table};
 pub use timesteps::{Spacing, StepRule, given_timesteps};
 
+use crate::files::JsonError;
 use std::path::PathBuf;
 
 /// What can be wrong with a schedule, its configuration, or a request for sampling steps.
@@ -53,13 +55,8 @@ pub enum ScheduleError {
         source: Box<ScheduleError>,
     },
     /// Not JSON, or a key holds what it may not.
-    #[error("scheduler config: {key}: {message}")]
-    Json {
-        /// The key, `.` for the whole text.
-        key: String,
-        /// What is wrong with it, with line and column.
-        message: String,
-    },
+    #[error("scheduler config: {0}")]
+    Json(#[from] JsonError),
     /// A number out of its range, or a setting that this crate does not know.
     #[error("{key}: expected {expected}, found {found}")]
     Value {

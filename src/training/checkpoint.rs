@@ -3,6 +3,7 @@
 use super::{
     TrainingError, TrainingOptions,
     arenas::{arenas_of, parameters_of},
+    index::read_model,
     trainer::Trainer,
 };
 use crate::{
@@ -115,8 +116,7 @@ impl Pipeline {
 /// # Errors
 /// If a file is missing, damaged, or does not fit the others; the error names it.
 pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error> {
-    let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
-    let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
+    let (unet, scheduler) = read_model(folder)?;
     let layout = ArenaLayout::new(unet.parameters()?, max_binding);
     let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
     let path = folder.join("unet/diffusion_pytorch_model.safetensors");

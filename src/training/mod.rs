@@ -1,6 +1,7 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
 mod arenas;
 mod checkpoint;
+mod index;
 mod objective;
 mod optimizer;
 mod options;
@@ -10,6 +11,7 @@ mod validation;
 
 pub use arenas::{arenas_of, parameters_of};
 pub use checkpoint::{Pipeline, Settings, read_pipeline, steps_trained, write_pipeline};
+pub use index::{judge_index, read_model};
 pub use objective::Tables;
 pub(crate) use optimizer::RunState;
 pub use options::{Loss, Timesteps, TrainingOptions};
@@ -17,7 +19,7 @@ pub use step::{Given, TrainingGraph};
 pub use trainer::{Metrics, Trainer};
 pub use validation::Validation;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can go wrong in training, beyond the device.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,18 @@ pub enum TrainingError {
         /// One more than the highest label.
         found: Option<usize>,
     },
+    /// A pipeline that this crate does not run, or whose parts do not go together.
+    #[error("{}: {key}: expected {expected}, found {found}", path.display())]
+    Pipeline {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// A checkpoint that belongs to something else.
     #[error("{}: {message}", path.display())]
     Checkpoint {
@@ -82,4 +96,11 @@ pub enum TrainingError {
         /// The system's words.
         source: std::io::Error,
     },
+}
+
+impl TrainingError {
+    fn pipeline(path: &Path, key: &str, expected: impl ToString, found: impl ToString) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Self::Pipeline { path: path.into(), key: key.into(), expected, found }
+    }
 }

@@ -1,5 +1,5 @@
 //! The numbers and choices that decide a training run.
-use super::TrainingError;
+use super::{TrainingError, index::channels};
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
     unet::UNetConfig,
@@ -154,11 +154,8 @@ impl TrainingOptions {
         if self.loss == Loss::Hybrid && !learned {
             return refuse("variance_type", "learned_range, for the hybrid loss", &"a fixed one");
         }
-        let expected = if learned { 2 * unet.in_channels } else { unet.in_channels };
-        if unet.out_channels != expected {
-            let twice = if learned { "twice" } else { "as many as" };
-            let expected = format!("{expected}, {twice} in_channels by variance_type");
-            return refuse("out_channels", &expected, &unet.out_channels);
+        if let Err((expected, found)) = channels(unet, scheduler) {
+            return refuse("out_channels", &expected, &found);
         }
         Ok(())
     }

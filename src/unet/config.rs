@@ -236,10 +236,7 @@ impl UNetConfig {
     /// If it is not JSON, a value has the wrong type or is not supported, or as
     /// [`UNetConfig::check`]; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let config: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            ConfigError::Json { key: error.path().to_string(), message: error.inner().to_string() }
-        })?;
+        let config: Self = files::parse_object(text)?;
         config.check()?;
         Ok(config)
     }

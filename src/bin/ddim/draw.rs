@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub batch: Option<usize>,
     /// One class instead of all in turn.
     pub class: Option<u32>,
+    /// The label of each image, instead.
+    pub labels: Option<&'a [u32]>,
     /// Guidance by the class.
     pub guidance: Option<Guidance>,
     /// Where to start, `[count, height, width, channels]`, instead of noise.
@@ -38,7 +40,8 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// `count` images from noise.
     pub fn new(table: &'a Table, size: [usize; 2], count: usize, seed: u64) -> Self {
-        Self { table, size, count, seed, batch: None, class: None, guidance: None, start: None }
+        let (batch, class, labels, guidance, start) = (None, None, None, None, None);
+        Self { table, size, count, seed, batch, class, labels, guidance, start }
     }
 
     /// The same from these images or this noise.
@@ -56,17 +59,25 @@ impl<'a> Request<'a> {
         first: usize,
         batch: usize,
     ) -> Result<(), Failure> {
-        if let Some(labels) = labels(pipeline, first, batch, self.class, self.guidance)? {
+        let labels = match self.labels {
+            Some(given) => Some(filled(given, first, batch, 1)),
+            None => labels(pipeline, first, batch, self.class, self.guidance)?,
+        };
+        if let Some(labels) = labels {
             sampler.set_labels(&labels)?;
         }
         let Some(start) = self.start else {
             return Ok(sampler.begin(first as u32)?);
         };
-        let elements = start.len() / self.count;
-        let rest = &start[first * elements..(first + batch).min(self.count) * elements];
-        let filled = rest.iter().chain(start.iter().cycle()).take(batch * elements);
-        Ok(sampler.begin_from(first as u32, &filled.copied().collect::<Vec<_>>())?)
+        let start = filled(start, first, batch, start.len() / self.count);
+        Ok(sampler.begin_from(first as u32, &start)?)
     }
+}
+
+/// What belongs to images `first..first + batch`, `elements` each; after the last come the first.
+fn filled<T: Copy>(all: &[T], first: usize, batch: usize, elements: usize) -> Vec<T> {
+    let rest = all.iter().skip(first * elements);
+    rest.chain(all.iter().cycle()).take(batch * elements).copied().collect()
 }
 
 /// A sampler for the request, and its batch: halved until it fits.

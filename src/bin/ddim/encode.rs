@@ -9,7 +9,7 @@ use crate::{
     files,
     pictures::{Picture, comfortable_scale},
     planes::channels_first,
-    sample::sides,
+    sample::{LABELS, sides},
 };
 use ddim::{
     data::Dataset,
@@ -83,6 +83,8 @@ struct Encoding {
     images: Vec<f32>,
     count: usize,
     shape: [usize; 3],
+    /// The class of each, for a model with classes.
+    labels: Option<Vec<u32>>,
     timesteps: Vec<usize>,
 }
 
@@ -90,21 +92,14 @@ impl Encoding {
     fn of(gpu: &Gpu, arguments: &cli::Encoded) -> Result<Self, Failure> {
         let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
         let data = Dataset::open(&arguments.data, None)?;
+        pipeline.check_data(&arguments.model, &data)?;
         let shape = [data.height(), data.width(), data.channels()];
-        pipeline.unet.config().check_image(shape[0], shape[1])?;
-        let channels = pipeline.unet.config().in_channels;
-        if shape[2] != channels {
-            let text = format!(
-                "the model takes images of {channels} channels, the data have {}",
-                shape[2]
-            );
-            return Err(Failure::Usage(text));
-        }
         let (scheduler, count) = (&pipeline.scheduler, arguments.count.min(data.len()));
         let (whole, offset) = (scheduler.num_train_timesteps, scheduler.steps_offset);
         let timesteps = arguments.spacing.timesteps(whole, arguments.steps, offset)?;
         let images = (0..count).flat_map(|index| data.image(index)).collect();
-        Ok(Self { pipeline, images, count, shape, timesteps })
+        let labels = pipeline.labels(&data, count);
+        Ok(Self { pipeline, images, count, shape, labels, timesteps })
     }
 
     /// What the output is; nothing is clipped on the way to noise and back.
@@ -115,7 +110,8 @@ impl Encoding {
     fn follow(&self, gpu: &Gpu, table: &Table, start: &[f32]) -> Result<Vec<f32>, Failure> {
         let [height, width, channels] = self.shape;
         let elements = height * width * channels;
-        draw(gpu, &self.pipeline, &Request::from(table, [height, width], start, elements))
+        let request = Request::from(table, [height, width], start, elements);
+        draw(gpu, &self.pipeline, &Request { labels: self.labels.as_deref(), ..request })
     }
 
     /// The x_T of the images.
@@ -146,7 +142,7 @@ pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     let [height, width, channels] = encoding.shape;
     let planes = channels_first(&latents, [encoding.count, height, width, channels]);
     let shape = [encoding.count, channels, height, width];
-    write_latents(&arguments.out, shape, &planes)?;
+    write_latents(&arguments.out, shape, &planes, encoding.labels.as_deref())?;
     let (path, steps) = (arguments.out.display(), encoding.timesteps.len());
     let mean = latents.iter().map(|&x| f64::from(x)).sum::<f64>() / latents.len() as f64;
     let square = latents.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / latents.len() as f64;
@@ -158,13 +154,25 @@ pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a safetensors file with `x_T`, and the sign by which it is known.
-fn write_latents(path: &Path, shape: [usize; 4], latents: &[f32]) -> Result<(), Failure> {
+/// Writes a safetensors file with `x_T`, perhaps the classes, and the sign by which it is known.
+fn write_latents(
+    path: &Path,
+    shape: [usize; 4],
+    latents: &[f32],
+    labels: Option<&[u32]>,
+) -> Result<(), Failure> {
     let failed = |error: SafeTensorError| Failure::file(path, error);
     let bytes: Vec<u8> = latents.iter().flat_map(|number| number.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(failed)?;
+    let mut views =
+        vec![("x_T", TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(failed)?)];
+    let classes: Option<Vec<u8>> = labels
+        .map(|labels| labels.iter().flat_map(|&label| (label as f32).to_le_bytes()).collect());
+    if let Some(bytes) = &classes {
+        let of = vec![shape[0]];
+        views.push((LABELS, TensorView::new(Dtype::F32, of, bytes).map_err(failed)?));
+    }
     let metadata = [("software".to_owned(), "ddim".to_owned())].into();
-    files::write(path, safetensors::serialize([("x_T", view)], Some(metadata)).map_err(failed)?)
+    files::write(path, safetensors::serialize(views, Some(metadata)).map_err(failed)?)
 }
 
 /// Encodes images, draws them again and shows both.

@@ -11,7 +11,7 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::{Bound, BoundEvaluator, BoundOptions, schedule::bound_levels},
-    training::{Pipeline, read_pipeline},
+    training::read_pipeline,
 };
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
@@ -27,7 +27,8 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
         Some(split) => Dataset::open_part(&arguments.data, split.into(), None)?,
         None => Dataset::open(&arguments.data, None)?,
     };
-    check(&pipeline, &data, arguments)?;
+    pipeline.check_data(&arguments.model, &data)?;
+    check(&data, arguments)?;
     let schedule = pipeline.scheduler.schedule()?;
     let levels = arguments.timesteps.unwrap_or(schedule.timesteps());
     bound_levels(schedule.timesteps(), levels)?;
@@ -85,31 +86,14 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses images that the model does not take, and counts that there are not.
-fn check(pipeline: &Pipeline, data: &Dataset, arguments: &cli::Evaluate) -> Result<(), Failure> {
-    let config = pipeline.unet.config();
-    config.check_image(data.height(), data.width())?;
-    let refuse = |text: String| Err(Failure::Usage(text));
-    if data.channels() != config.in_channels {
-        let (expected, found) = (config.in_channels, data.channels());
-        return refuse(format!("--data: the model takes {expected} channels, found {found}"));
-    }
-    if let Some(images) = arguments.images.filter(|images| *images > data.len()) {
-        return refuse(format!("--images {images}: {} has {}", data.name(), data.len()));
-    }
-    if pipeline.unet.label_type(1).is_some() {
-        let (Some(classes), None) = (config.num_class_embeds, &config.class_embed_type) else {
-            return refuse("the model's class embedding is no table of classes".into());
-        };
-        match data.classes() {
-            None => return refuse(format!("--data: {} has no classes", data.name())),
-            Some(found) if found > classes => {
-                return refuse(format!("--data: the model has {classes} classes, found {found}"));
-            }
-            Some(_) => {}
+/// Refuses a count of images that there are not.
+fn check(data: &Dataset, arguments: &cli::Evaluate) -> Result<(), Failure> {
+    match arguments.images.filter(|images| *images > data.len()) {
+        Some(images) => {
+            Err(Failure::Usage(format!("--images {images}: {} has {}", data.name(), data.len())))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Writes `bound.csv` and `bound.svg`.

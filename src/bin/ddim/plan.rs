@@ -12,7 +12,7 @@ use ddim::{
     graph::Graph,
     passes,
     plan::{Plan, TABLE, Target},
-    training::{Given, TrainingGraph, TrainingOptions},
+    training::{Given, TrainingGraph, TrainingOptions, read_model},
     unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
 };
 
@@ -63,15 +63,11 @@ pub struct ModelStep {
 impl cli::Step {
     /// Builds the step for a device.
     pub fn build(&self, target: &Target) -> Result<ModelStep, Failure> {
-        let (config, scheduler) = match (&self.model, &self.config) {
-            (Some(folder), _) => (
-                UNetConfig::read(&folder.join("unet/config.json"))?,
-                SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?,
-            ),
-            (None, Some(file)) => (UNetConfig::read(file)?, SchedulerConfig::default()),
-            (None, None) => (presets::digits().unet, SchedulerConfig::default()),
+        let (unet, scheduler) = match (&self.model, &self.config) {
+            (Some(folder), _) => read_model(folder)?,
+            (None, Some(file)) => (UNet::new(UNetConfig::read(file)?)?, SchedulerConfig::default()),
+            (None, None) => (UNet::new(presets::digits().unet)?, SchedulerConfig::default()),
         };
-        let unet = UNet::new(config)?;
         let [height, width] = match (self.size, unet.config().sample_size) {
             (Some(size), _) => [size; 2],
             (None, Some(size)) => size.sides().into(),

@@ -12,7 +12,7 @@ use crate::{
 };
 use ddim::{
     training::{Pipeline, read_pipeline},
-    weights::read_tensors,
+    weights::{Stored, read_tensors},
 };
 use std::{path::Path, time::Instant};
 
@@ -23,15 +23,18 @@ const FRAMES: usize = 10;
 /// Time that a picture of the animation stands, in milliseconds.
 const FRAME_MILLISECONDS: u16 = 200;
 
+/// The tensor of each image's class beside its x_T.
+pub const LABELS: &str = "class_labels";
+
 /// Draws images and writes them as one picture.
 pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
     let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
-    let guidance = arguments.guided.guidance(&pipeline.unet)?;
+    let guidance = arguments.guided.guidance(&pipeline, &arguments.model)?;
     let latents = match &arguments.latents {
-        Some(file) => Some(latents(file, &pipeline)?),
+        Some(file) => Some(latents(file, &pipeline, arguments)?),
         None => None,
     };
     let size = match &latents {
@@ -52,6 +55,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
         seed: arguments.seed,
         batch: arguments.batch,
         class: arguments.guided.class,
+        labels: latents.as_ref().and_then(|latents| latents.labels.as_deref()),
         guidance,
         start: latents.as_ref().map(|latents| &latents.x[..]),
     };
@@ -99,12 +103,22 @@ struct Latents {
     x: Vec<f32>,
     count: usize,
     size: [usize; 2],
+    /// The class of each image, unless the file names none or the user another.
+    labels: Option<Vec<u32>>,
 }
 
-fn latents(file: &Path, pipeline: &Pipeline) -> Result<Latents, Failure> {
-    let expected = pipeline.unet.config().in_channels;
-    let stored = read_tensors(file)?.into_iter().find(|stored| stored.name == "x_T");
-    let Some(stored) = stored else {
+fn latents(file: &Path, pipeline: &Pipeline, arguments: &cli::Sample) -> Result<Latents, Failure> {
+    let config = pipeline.unet.config();
+    let expected = config.in_channels;
+    let (mut x_t, mut classes) = (None, None);
+    for stored in read_tensors(file)? {
+        match stored.name.as_str() {
+            "x_T" => x_t = Some(stored),
+            LABELS => classes = Some(stored),
+            _ => {}
+        }
+    }
+    let Some(stored) = x_t else {
         return Err(Failure::file(file, "holds no tensor x_T"));
     };
     let &[count, channels, height, width] = &stored.shape[..] else {
@@ -116,8 +130,44 @@ fn latents(file: &Path, pipeline: &Pipeline) -> Result<Latents, Failure> {
         let text = format!("x_T: expected [N, {expected}, height, width], found {shape:?}");
         return Err(Failure::file(file, text));
     }
+    let wanted = arguments.size.map(|size| [size; 2]);
+    let wanted = wanted.or(config.sample_size.map(|size| size.sides().into()));
+    if let Some([rows, columns]) = wanted.filter(|wanted| *wanted != [height, width]) {
+        let text = format!("x_T: expected {rows}x{columns} as the model, found {height}x{width}");
+        return Err(Failure::file(file, text));
+    }
+    let labels = match classes {
+        Some(classes) if arguments.guided.class.is_none() => {
+            Some(check_labels(file, pipeline, &classes, count)?)
+        }
+        _ => None,
+    };
     let x = channels_last(&stored.numbers.into_f32(), [count, channels, height, width]);
-    Ok(Latents { x, count, size: [height, width] })
+    Ok(Latents { x, count, size: [height, width], labels })
+}
+
+/// The classes of a file: one of the model's for each image.
+fn check_labels(
+    file: &Path,
+    pipeline: &Pipeline,
+    found: &Stored,
+    count: usize,
+) -> Result<Vec<u32>, Failure> {
+    let numbers = found.numbers.to_f64();
+    let refuse = |expected: String, found: String| {
+        Err(Failure::file(file, format!("{LABELS}: expected {expected}, found {found}")))
+    };
+    let Some(classes) = pipeline.classes() else {
+        return refuse("none, for the model has no classes".into(), format!("{:?}", found.shape));
+    };
+    if numbers.len() != count {
+        return refuse(format!("{count} numbers"), numbers.len().to_string());
+    }
+    let is_class = |label: f64| label.fract() == 0.0 && (0.0..classes as f64).contains(&label);
+    match numbers.iter().find(|label| !is_class(**label)) {
+        Some(label) => refuse(format!("classes below {classes}"), label.to_string()),
+        None => Ok(numbers.into_iter().map(|label| label as u32).collect()),
+    }
 }
 
 /// How the first images came out of noise.

@@ -13,8 +13,9 @@ use ddim::{
             schedule_levels, variance_exploding_table,
         },
     },
-    unet::UNet,
+    training::Pipeline,
 };
+use std::path::Path;
 
 /// Steps unless the user says otherwise.
 const STEPS: usize = 50;
@@ -125,8 +126,12 @@ fn continuous(scheduler: &SchedulerConfig) -> Result<VariancePreserving, Failure
 }
 
 impl Guided {
-    /// Guidance of a model, whose last class stands for none.
-    pub fn guidance(&self, unet: &UNet) -> Result<Option<Guidance>, Failure> {
+    /// Guidance of the model in `folder`, which must have a label that stands for none.
+    pub fn guidance(
+        &self,
+        pipeline: &Pipeline,
+        folder: &Path,
+    ) -> Result<Option<Guidance>, Failure> {
         let rescale = self.guidance_rescale;
         let (number, formula): (f64, fn(f64, u32) -> Guidance) =
             match (self.guidance_scale, self.guidance_weight) {
@@ -138,9 +143,16 @@ impl Guided {
                     return Err(Failure::Usage(text.into()));
                 }
             };
-        match unet.null_label() {
+        if pipeline.unet.label_type(1).is_none() {
+            return Err(Failure::Usage("guidance: the model has no classes".into()));
+        }
+        match pipeline.null_label {
             Some(null_label) => Ok(Some(Guidance { rescale, ..formula(number, null_label) })),
-            None => Err(Failure::Usage("guidance: the model has no classes".into())),
+            None => {
+                let text = "label_drop: guidance expects a model that was trained with \
+                            --label-drop, so that a label stands for none; found none dropped";
+                Err(Failure::file(folder.join("training/settings.json"), text))
+            }
         }
     }
 }

@@ -1,16 +1,20 @@
 //! diffusers' `scheduler_config.json`.
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     BetaSchedule, DdimOptions, Output, PredictionType, Schedule, ScheduleError, Spacing, Table,
-    Threshold, Variance, ddim_table, ddpm_table,
+    Threshold, Variance,
+    classes::{self, Rest},
+    ddim_table, ddpm_table,
 };
-use crate::files;
+use crate::files::{parse_object, read_text};
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
-/// them. A missing key means diffusers' default, keys of other schedulers are ignored.
+/// them. A missing key means diffusers' default. Of other schedulers the betas and what the model
+/// predicts are read, their own ways of sampling ignored, and those whose process has no such betas
+/// are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SchedulerConfig {
@@ -31,6 +35,7 @@ pub struct SchedulerConfig {
     /// Betas given one by one, instead.
     pub trained_betas: Option<Vec<f64>>,
     /// Variance of DDPM's steps.
+    #[serde(deserialize_with = "null_is_default")]
     pub variance_type: Variance,
     /// Is the predicted image clipped in each step?
     pub clip_sample: bool,
@@ -89,8 +94,8 @@ impl SchedulerConfig {
     /// # Errors
     /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ScheduleError> {
-        let text = files::read_text(path)
-            .map_err(|source| ScheduleError::Read { path: path.into(), source })?;
+        let text =
+            read_text(path).map_err(|source| ScheduleError::Read { path: path.into(), source })?;
         Self::parse(&text)
             .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })
     }
@@ -101,14 +106,21 @@ impl SchedulerConfig {
     /// If it is not JSON, a value has the wrong type or is out of its range, or a setting is not
     /// supported; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let config: Self =
-            serde_path_to_error::deserialize(&mut json).map_err(|error| ScheduleError::Json {
-                key: error.path().to_string(),
-                message: error.inner().to_string(),
-            })?;
+        let mut config: Self = parse_object(text)?;
+        classes::check(&config.class_name)?;
+        let rest: Rest = parse_object(text)?;
+        rest.check()?;
+        rest.complete(&mut config);
         config.check()?;
         Ok(config)
+    }
+
+    /// Refuses a class of diffusers whose process is not that of these settings, and unknown ones.
+    ///
+    /// # Errors
+    /// If it is one; the error names it.
+    pub fn check_class(class: &str) -> Result<(), ScheduleError> {
+        classes::check(class)
     }
 
     /// The text of a `scheduler_config.json`.
@@ -212,6 +224,13 @@ impl SchedulerConfig {
         let timesteps = self.timesteps(steps)?;
         ddpm_table(&self.schedule()?, &timesteps, &self.output(), self.variance_type)
     }
+}
+
+/// DPM-Solver's schedulers write `null` where no variance is learned.
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// A DDPM scheduler knows no `set_alpha_to_one`: it is written only where it matters.

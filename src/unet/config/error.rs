@@ -1,4 +1,5 @@
 //! The errors of a configuration.
+use crate::files::JsonError;
 use std::path::PathBuf;
 
 /// What can be wrong with a U-Net's configuration.
@@ -21,13 +22,8 @@ pub enum ConfigError {
         source: Box<ConfigError>,
     },
     /// Not JSON, or a key holds what it may not.
-    #[error("U-Net config: {key}: {message}")]
-    Json {
-        /// The key, `.` for the whole text.
-        key: String,
-        /// What is wrong with it, with line and column.
-        message: String,
-    },
+    #[error("U-Net config: {0}")]
+    Json(#[from] JsonError),
     /// Values that do not fit their range or each other.
     #[error("U-Net config: {key}: expected {expected}, found {found}")]
     Value {

@@ -94,10 +94,22 @@ impl Laboratory<'_> {
         count: usize,
         start: Option<&[f32]>,
     ) -> Result<(Vec<f32>, f64), Failure> {
+        self.labelled(table, count, start, None)
+    }
+
+    /// As [`Laboratory::draw`], of these classes.
+    fn labelled(
+        &mut self,
+        table: &Table,
+        count: usize,
+        start: Option<&[f32]>,
+        labels: Option<&[u32]>,
+    ) -> Result<(Vec<f32>, f64), Failure> {
         let [height, width, channels] = self.shape();
         let request = Request {
             batch: Some(BATCH.min(count)),
             start,
+            labels,
             ..Request::new(table, [height, width], count, self.seed)
         };
         let (mut sampler, batch) = sampler(self.gpu, self.pipeline, &request)?;
@@ -136,16 +148,18 @@ impl Laboratory<'_> {
         (0..count.min(self.test.len())).flat_map(|index| self.test.image(index)).collect()
     }
 
-    /// Images encoded and decoded in so many steps, and the seconds of both.
+    /// The first images of the test set, encoded and decoded in so many steps, and the seconds of both.
     pub fn there_and_back(
         &mut self,
         images: &[f32],
         steps: usize,
     ) -> Result<(Vec<f32>, f64), Failure> {
         let count = images.len() / self.shape().iter().product::<usize>();
-        let (latents, there) = self.draw(&self.encoding(steps)?, count, Some(images))?;
+        let labels = self.pipeline.labels(self.test, count);
+        let (encoding, labels) = (self.encoding(steps)?, labels.as_deref());
+        let (latents, there) = self.labelled(&encoding, count, Some(images), labels)?;
         let decoding = self.sampling(Noise::Eta(0.0), steps)?;
-        let (again, back) = self.draw(&decoding, count, Some(&latents))?;
+        let (again, back) = self.labelled(&decoding, count, Some(&latents), labels)?;
         Ok((again, there + back))
     }
 

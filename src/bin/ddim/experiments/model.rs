@@ -103,16 +103,7 @@ impl Source {
             }
         };
         let pipeline = read_pipeline(folder, gpu.target().max_binding)?;
-        let (height, width, channels) = (data.height(), data.width(), data.channels());
-        let config = pipeline.unet.config();
-        config.check_image(height, width)?;
-        if config.in_channels != channels {
-            let text = format!(
-                "the model takes images of {} channels, the data have {channels}",
-                config.in_channels
-            );
-            return Err(Failure::file(folder, text));
-        }
+        pipeline.check_data(folder, data)?;
         Ok((pipeline, story(folder)?))
     }
 

@@ -1,0 +1,160 @@
+//! `model_index.json`, and whether the parts of a pipeline go together.
+use super::{Pipeline, TrainingError};
+use crate::{
+    data::Dataset,
+    diffusion::schedule::{SchedulerConfig, Variance},
+    error::Error,
+    files::{parse_object, read_text},
+    unet::{UNet, UNetConfig},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+use std::path::Path;
+
+/// diffusers' pipelines of a U-Net and a scheduler alone, whose images are the U-Net's own.
+const CLASSES: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "RePaintPipeline"];
+
+/// The class of U-Net that this crate runs.
+const UNET: &str = "UNet2DModel";
+
+#[derive(Deserialize)]
+struct Index {
+    #[serde(rename = "_class_name")]
+    class: String,
+    #[serde(flatten)]
+    rest: Map<String, Json>,
+}
+
+/// Reads what a pipeline folder says of its model, and judges it as a whole.
+///
+/// # Errors
+/// If a file is missing or damaged, if the pipeline has a part that this crate does not run (an
+/// autoencoder, a text encoder, another U-Net or process), or if the U-Net's channels are not those
+/// that the scheduler's variance takes; the error names file, key, what it may be and what it is.
+pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
+    let path = folder.join("model_index.json");
+    let text =
+        read_text(&path).map_err(|source| TrainingError::File { path: path.clone(), source })?;
+    judge_index(&path, &text)?;
+    let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
+    let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
+    let config = unet.config();
+    if let Err((expected, found)) = channels(config, &scheduler) {
+        let path = folder.join("unet/config.json");
+        return Err(TrainingError::pipeline(&path, "out_channels", expected, found).into());
+    }
+    Ok((unet, scheduler))
+}
+
+/// Judges the text of a `model_index.json`; `path` is for the error alone.
+///
+/// # Errors
+/// As [`read_model`].
+pub fn judge_index(path: &Path, text: &str) -> Result<(), TrainingError> {
+    let index: Index = parse_object(text)
+        .map_err(|error| TrainingError::pipeline(path, &error.key, "JSON", &error.message))?;
+    if !CLASSES.contains(&index.class.as_str()) {
+        let expected = format!("a pipeline of a U-Net's own images ({})", CLASSES.join(", "));
+        return Err(TrainingError::pipeline(path, "_class_name", expected, index.class));
+    }
+    for part in ["unet", "scheduler"] {
+        if !index.rest.contains_key(part) {
+            return Err(TrainingError::pipeline(path, part, "the part of that name", "none"));
+        }
+    }
+    for (part, found) in &index.rest {
+        // Settings of the pipeline are no lists; `[null, null]` is a part that is left out.
+        let Json::Array(names) = found else {
+            if part == "unet" || part == "scheduler" {
+                return Err(TrainingError::pipeline(path, part, "library and class", found));
+            }
+            continue;
+        };
+        let of_diffusers = match &names[..] {
+            [Json::String(library), Json::String(class)] if library == "diffusers" => Some(class),
+            _ => None,
+        };
+        let expected = match (part.as_str(), of_diffusers) {
+            ("unet", Some(class)) if class == UNET => continue,
+            ("unet", _) => format!("[\"diffusers\",\"{UNET}\"]"),
+            ("scheduler", Some(class)) => match SchedulerConfig::check_class(class) {
+                Ok(()) => continue,
+                Err(error) => format!("a known scheduler ({error})"),
+            },
+            ("scheduler", None) => "a scheduler of diffusers".into(),
+            _ if names.iter().all(Json::is_null) => continue,
+            _ => "no such part: it would take what the U-Net draws further".into(),
+        };
+        return Err(TrainingError::pipeline(path, part, expected, found));
+    }
+    Ok(())
+}
+
+/// The network's output is an image, and a second one where the scheduler learns its variance.
+/// Otherwise what is expected, and what is there.
+pub(super) fn channels(
+    unet: &UNetConfig,
+    scheduler: &SchedulerConfig,
+) -> Result<(), (String, usize)> {
+    let learned = scheduler.variance_type == Variance::LearnedRange;
+    let expected = if learned { 2 * unet.in_channels } else { unet.in_channels };
+    if unet.out_channels == expected {
+        return Ok(());
+    }
+    let times = if learned { "twice" } else { "as many as" };
+    Err((format!("{expected}, {times} in_channels by variance_type"), unet.out_channels))
+}
+
+impl Pipeline {
+    /// How many classes it draws, without the label that stands for none.
+    pub fn classes(&self) -> Option<usize> {
+        let config = self.unet.config();
+        let rows = config.num_class_embeds.filter(|_| config.class_embed_type.is_none())?;
+        Some(rows - usize::from(self.null_label.is_some()))
+    }
+
+    /// The classes of the first `count` images, if the model takes any.
+    pub fn labels(&self, data: &Dataset, count: usize) -> Option<Vec<u32>> {
+        self.classes()?;
+        Some(data.labels()?.iter().take(count).map(|label| u32::from(*label)).collect())
+    }
+
+    /// Checks that images are such as the model was made for, and labelled where it has classes.
+    ///
+    /// # Errors
+    /// If they are not; the error names the model's config in `folder`, the key, what it takes and
+    /// what the data are.
+    pub fn check_data(&self, folder: &Path, data: &Dataset) -> Result<(), Error> {
+        let config = self.unet.config();
+        let refuse = |key, expected: String, found: String| {
+            let path = folder.join("unet/config.json");
+            let found = format!("{found} in {}", data.name());
+            Err(TrainingError::pipeline(&path, key, expected, found).into())
+        };
+        let size = (data.height(), data.width());
+        if let Some(sides) = config.sample_size.map(|size| size.sides()).filter(|of| *of != size) {
+            let [expected, found] =
+                [sides, size].map(|(rows, columns)| format!("{rows}x{columns}"));
+            return refuse("sample_size", format!("images of {expected}"), found);
+        }
+        config.check_image(size.0, size.1)?;
+        if data.channels() != config.in_channels {
+            let expected = format!("images of {} channels", config.in_channels);
+            return refuse("in_channels", expected, data.channels().to_string());
+        }
+        if self.unet.label_type(1).is_none() {
+            return Ok(());
+        }
+        let Some(classes) = self.classes() else {
+            let expected = "a table of classes".into();
+            return refuse("class_embed_type", expected, "labels alone".into());
+        };
+        match data.classes() {
+            Some(found) if found <= classes => Ok(()),
+            found => {
+                let found = found.map_or("no labels".into(), |found| format!("{found} classes"));
+                refuse("num_class_embeds", format!("labels of {classes} classes"), found)
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! A pipeline folder is judged as a whole: what this crate would draw wrong, it refuses by name.
+use ddim::{
+    diffusion::schedule::{BetaSchedule, SchedulerConfig},
+    training::read_model,
+};
+use std::{fs, path::Path};
+
+#[cfg(feature = "cli")]
+mod command;
+mod support;
+mod tiny;
+
+/// diffusers' classes whose betas are DDPM's, and first and last beta where the config has none.
+const BETAS: [(&str, f64, f64); 21] = [
+    ("DDPMScheduler", 1e-4, 0.02),
+    ("DDIMScheduler", 1e-4, 0.02),
+    ("DDPMParallelScheduler", 1e-4, 0.02),
+    ("DDIMParallelScheduler", 1e-4, 0.02),
+    ("DDIMInverseScheduler", 1e-4, 0.02),
+    ("DEISMultistepScheduler", 1e-4, 0.02),
+    ("DPMSolverMultistepScheduler", 1e-4, 0.02),
+    ("DPMSolverMultistepInverseScheduler", 1e-4, 0.02),
+    ("DPMSolverSinglestepScheduler", 1e-4, 0.02),
+    ("DPMSolverSDEScheduler", 0.00085, 0.012),
+    ("EulerAncestralDiscreteScheduler", 1e-4, 0.02),
+    ("EulerDiscreteScheduler", 1e-4, 0.02),
+    ("HeunDiscreteScheduler", 0.00085, 0.012),
+    ("KDPM2AncestralDiscreteScheduler", 0.00085, 0.012),
+    ("KDPM2DiscreteScheduler", 0.00085, 0.012),
+    ("LMSDiscreteScheduler", 1e-4, 0.02),
+    ("PNDMScheduler", 1e-4, 0.02),
+    ("RePaintScheduler", 1e-4, 0.02),
+    ("SASolverScheduler", 1e-4, 0.02),
+    ("UniPCMultistepScheduler", 1e-4, 0.02),
+    ("UnCLIPScheduler", 1e-4, 0.02),
+];
+
+/// Its other classes (0.42), and names that it never had.
+const OTHERS: [&str; 36] = [
+    "AmusedScheduler",
+    "BlockRefinementScheduler",
+    "CMStochasticIterativeScheduler",
+    "CogVideoXDDIMScheduler",
+    "CogVideoXDPMScheduler",
+    "ConsistencyDecoderScheduler",
+    "CosineDPMSolverMultistepScheduler",
+    "DDPMWuerstchenScheduler",
+    "DiscreteDDIMScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "EDMEulerScheduler",
+    "EntropyBoundScheduler",
+    "FlowMapEulerDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchLCMScheduler",
+    "HeliosDMDScheduler",
+    "HeliosScheduler",
+    "IPNDMScheduler",
+    "KarrasVeScheduler",
+    "LCMScheduler",
+    "LTXEulerAncestralRFScheduler",
+    "MiniMaxH3Scheduler",
+    "PiflowScheduler",
+    "RFD4ProteinaScheduler",
+    "SCMScheduler",
+    "ScoreSdeVeScheduler",
+    "ScoreSdeVpScheduler",
+    "TCDScheduler",
+    "VQDiffusionScheduler",
+    "MyScheduler",
+    "ddpmscheduler",
+    "DDPMScheduler ",
+    "DDPM",
+    "scheduling_ddpm",
+    "",
+];
+
+#[test]
+fn schedulers_of_other_processes_are_refused() {
+    for (class, start, end) in BETAS {
+        let config = SchedulerConfig::parse(&format!(r#"{{"_class_name": "{class}"}}"#));
+        let config = config.unwrap_or_else(|error| panic!("{class}: {error}"));
+        assert_eq!((config.beta_start, config.beta_end), (start, end), "{class}");
+        let cosine = class == "UnCLIPScheduler";
+        assert_eq!(config.beta_schedule == BetaSchedule::Cosine, cosine, "{class}");
+        let given = format!(
+            r#"{{"_class_name": "{class}", "beta_start": 0.001, "beta_end": 0.01,
+                 "beta_schedule": "scaled_linear", "use_karras_sigmas": true,
+                 "use_flow_sigmas": false, "variance_type": null, "timestep_type": "discrete"}}"#
+        );
+        let config = SchedulerConfig::parse(&given).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((config.beta_start, config.beta_end), (0.001, 0.01), "{class}");
+        assert_eq!(config.beta_schedule, BetaSchedule::ScaledLinear, "{class}");
+    }
+    for class in OTHERS {
+        let text = format!(r#"{{"_class_name": "{class}", "beta_start": 0.001}}"#);
+        let error = SchedulerConfig::parse(&text).expect_err(class).to_string();
+        assert!(error.starts_with("_class_name: expected a scheduler whose betas"), "{error}");
+        assert!(error.ends_with(&format!("found {class}")), "{error}");
+    }
+    for (text, expected) in [
+        (
+            r#"{"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": true}"#,
+            "use_flow_sigmas: expected false, found true",
+        ),
+        (
+            r#"{"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}"#,
+            "timestep_type: expected discrete, found continuous",
+        ),
+        (
+            r#"{"_class_name": "UniPCMultistepScheduler", "prediction_type": "flow_prediction"}"#,
+            "prediction_type: unknown variant `flow_prediction`",
+        ),
+        ("[]", "expected an object, found a list"),
+        ("{} {}", "trailing characters"),
+    ] {
+        let error = SchedulerConfig::parse(text).expect_err(text).to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+/// Changes a file of a whole pipeline, and hears why it is refused.
+fn refused(file: &str, change: impl FnOnce(String) -> String) -> String {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    tiny::pipeline(folder.path());
+    read_model(folder.path()).expect("a whole pipeline");
+    let path = folder.path().join(file);
+    let text = fs::read_to_string(&path).expect("a file of the pipeline");
+    fs::write(&path, change(text)).expect("room");
+    let error = read_model(folder.path()).expect_err("changed").to_string();
+    assert!(error.contains(&path.display().to_string()), "{error} names {file}");
+    error
+}
+
+#[test]
+fn pipelines_with_other_parts_are_refused() {
+    const INDEX: &str = "model_index.json";
+    let with = |part: &str| {
+        let added = format!("{{\n  {part},");
+        refused(INDEX, |text| text.replacen('{', &added, 1))
+    };
+    for (part, class) in [
+        ("vae", r#"["diffusers", "AutoencoderKL"]"#),
+        ("vqvae", r#"["diffusers", "VQModel"]"#),
+        ("movq", r#"["diffusers", "VQModel"]"#),
+        ("text_encoder", r#"["transformers", "CLIPTextModel"]"#),
+        ("image_encoder", r#"["transformers", null]"#),
+        ("super_res_first", r#"["diffusers", "UNet2DModel"]"#),
+    ] {
+        let error = with(&format!("\"{part}\": {class}"));
+        assert!(error.contains(&format!("{part}: expected no such part")), "{error}");
+        assert!(error.contains("found ["), "{error}");
+    }
+    for (from, to, parts) in [
+        ("DDPMPipeline", "LDMPipeline", ["_class_name: expected a pipeline", "found LDMPipeline"]),
+        ("UNet2DModel", "UNet2DConditionModel", ["unet: expected", "UNet2DConditionModel"]),
+        ("DDPMScheduler", "EDMEulerScheduler", ["scheduler: expected", "EDMEulerScheduler"]),
+        ("\"unet\"", "\"transformer\"", ["unet: expected", "found none"]),
+        ("\"scheduler\"", "\"sampler\"", ["scheduler: expected", "found none"]),
+        ("_class_name", "_name", ["expected JSON", "missing field `_class_name`"]),
+        ("[\n    \"diffusers\"", "[\n    \"mine\"", ["expected", "\"mine\""]),
+    ] {
+        let error = refused(INDEX, |text| {
+            assert!(text.contains(from), "{text} has {from}");
+            text.replacen(from, to, 1)
+        });
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+    assert!(refused(INDEX, |text| text[..text.len() / 2].into()).contains("EOF"));
+    assert!(refused(INDEX, |_| String::new()).contains("EOF"));
+    assert!(refused(INDEX, |_| "[]".into()).contains("found a list"));
+}
+
+#[test]
+fn what_a_pipeline_may_have_beside_opens() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    tiny::pipeline(folder.path());
+    let path = folder.path().join("model_index.json");
+    let text = fs::read_to_string(&path).expect("its index");
+    for (class, scheduler) in [
+        ("DDPMPipeline", "DDPMScheduler"),
+        ("DDIMPipeline", "DPMSolverMultistepScheduler"),
+        ("PNDMPipeline", "PNDMScheduler"),
+    ] {
+        let text = text.replace("DDPMPipeline", class).replace("DDPMScheduler", scheduler);
+        let more = r#"{ "_name_or_path": "somebody/model", "requires_safety_checker": true,
+                        "safety_checker": [null, null],"#;
+        fs::write(&path, text.replacen('{', more, 1)).expect("room");
+        read_model(folder.path()).expect(class);
+    }
+    fs::remove_file(&path).expect("it was there");
+    let error = read_model(folder.path()).expect_err("no index").to_string();
+    assert!(error.contains("model_index.json: No such file"), "{error}");
+}
+
+#[test]
+fn the_channels_are_those_of_the_variance() {
+    let learned = |text: String| text.replace("fixed_small", "learned_range");
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    tiny::pipeline(folder.path());
+    let scheduler = folder.path().join("scheduler/scheduler_config.json");
+    let text = fs::read_to_string(&scheduler).expect("its config");
+    fs::write(&scheduler, learned(text)).expect("room");
+    let error = read_model(folder.path()).expect_err("one channel").to_string();
+    assert!(error.contains("unet/config.json: out_channels: expected 2, twice"), "{error}");
+    assert!(error.ends_with("found 1"), "{error}");
+
+    let unet = folder.path().join("unet/config.json");
+    let text = fs::read_to_string(&unet).expect("its config");
+    fs::write(&unet, text.replace("\"out_channels\": 1", "\"out_channels\": 2")).expect("room");
+    read_model(folder.path()).expect("both channels");
+    let error = refused("unet/config.json", |text| {
+        text.replace("\"out_channels\": 1", "\"out_channels\": 2")
+    });
+    assert!(error.contains("out_channels: expected 1, as many as"), "{error}");
+}
+
+#[cfg(feature = "cli")]
+mod commands {
+    use super::command::{fails, folder, succeeds};
+    use super::*;
+    use ddim::{
+        training::{Trainer, TrainingOptions},
+        weights::{Numbers, read_tensors},
+    };
+
+    /// Ten classes of 8x8 pixels in MNIST's files, two images of each; the second half of a folder
+    /// of pictures is without labels.
+    fn digits(at: &Path) {
+        let set = at.join("set");
+        fs::create_dir(&set).expect("room");
+        let (count, side) = (20_u32, 8_u32);
+        let mut images = [0x803, count, side, side].map(u32::to_be_bytes).concat();
+        images.extend((0..count * side * side).map(|pixel| (pixel * 7) as u8));
+        fs::write(set.join("train-images-idx3-ubyte"), images).expect("room");
+        let mut labels = [0x801, count].map(u32::to_be_bytes).concat();
+        labels.extend((0..count).map(|image| (9 - image % 10) as u8));
+        fs::write(set.join("train-labels-idx1-ubyte"), labels).expect("room");
+    }
+
+    /// A run of one step in `run`, of a model with this many rows of classes.
+    fn train(gpu: &ddim::gpu::Gpu, at: &Path, classes: usize, label_drop: f64) {
+        let options = TrainingOptions { label_drop, ..tiny::options() };
+        let unet = tiny::unet(Some(classes));
+        let mut trainer =
+            Trainer::new(gpu, unet, SchedulerConfig::default(), [8, 8], options).expect("small");
+        trainer.save(at, serde_json::Value::Null).expect("room");
+    }
+
+    #[test]
+    fn guidance_needs_a_label_for_none() {
+        let Some(gpu) = support::gpu() else { return };
+        let at = folder();
+        let line = "sample --model {}/run --guidance-scale 3 --steps 2 --count 1 --out {}/new.png";
+        train(&gpu, &at.path().join("run"), 10, 0.0);
+        let parts = ["run/training/settings.json", "label_drop", "found none dropped"];
+        fails(line, at.path(), &parts);
+        assert!(!at.path().join("new.png").exists());
+        // The last class is one like the others.
+        succeeds(&line.replace("--guidance-scale 3", "--class 9"), at.path());
+        fs::remove_file(at.path().join("run/training/settings.json")).expect("it was written");
+        fails(line, at.path(), &parts);
+        train(&gpu, &at.path().join("run"), 11, 0.1);
+        succeeds(line, at.path());
+        let none = line.replace("--guidance-scale 3", "--class 10");
+        fails(&none, at.path(), &["10 classes"]);
+    }
+
+    #[test]
+    fn images_are_encoded_as_what_they_are() {
+        let Some(gpu) = support::gpu() else { return };
+        let at = folder();
+        digits(at.path());
+        train(&gpu, &at.path().join("run"), 11, 0.1);
+        let encode =
+            "encode --model {}/run --data {}/set --count 20 --steps 4 --out {}/x.safetensors";
+        succeeds(encode, at.path());
+        let tensors = |file: &str| read_tensors(&at.path().join(file)).expect("a file of ours");
+        let found = tensors("x.safetensors");
+        let labels = found.iter().find(|of| of.name == "class_labels").expect("the labels");
+        let expected: Vec<f32> = (0..20).map(|image| (9 - image % 10) as f32).collect();
+        assert_eq!(labels.numbers, Numbers::F32(expected));
+        let again = "reconstruct --model {}/run --data {}/set --count 20 --steps 4 --out {}/p.png";
+        succeeds(again, at.path());
+        let sample = "sample --model {}/run --latents {}/x.safetensors --spacing uniform --steps 4 --out {}/y.png";
+        succeeds(sample, at.path());
+        let of_file = fs::read(at.path().join("y.png")).expect("the picture");
+        succeeds(&format!("{sample} --class 3"), at.path());
+        assert_ne!(of_file, fs::read(at.path().join("y.png")).expect("the picture"));
+
+        // Of the same images with other labels the noise is another.
+        let path = at.path().join("set/train-labels-idx1-ubyte");
+        let mut other = fs::read(&path).expect("the labels");
+        other[8..].fill(2);
+        fs::write(&path, other).expect("room");
+        succeeds(encode, at.path());
+        let noise = |of: &[ddim::weights::Stored]| {
+            of.iter().find(|of| of.name == "x_T").expect("the noise").numbers.clone()
+        };
+        assert_ne!(noise(&found), noise(&tensors("x.safetensors")));
+
+        // Images without labels, of more classes than the model's, and of another size.
+        fs::remove_file(at.path().join("set/train-labels-idx1-ubyte")).expect("it was written");
+        let line = |line: &str| line.replace("--count 20", "--count 2");
+        let lines = [
+            line(encode),
+            line(again),
+            "evaluate --model {}/run --data {}/set --images 2 --timesteps 2".into(),
+        ];
+        for line in &lines {
+            let parts = ["run/unet/config.json: num_class_embeds: expected labels", "no labels"];
+            fails(line, at.path(), &parts);
+        }
+        train(&gpu, &at.path().join("run"), 10, 0.1);
+        for line in &lines {
+            let digits = line.replace("{}/set", "digits");
+            fails(&digits, at.path(), &["num_class_embeds: expected labels of 9 classes", "10"]);
+        }
+        let set = at.path().join("set/train-images-idx3-ubyte");
+        let mut other = [0x803_u32, 2, 4, 4].map(u32::to_be_bytes).concat();
+        other.extend([7; 32]);
+        fs::write(set, other).expect("room");
+        for line in &lines {
+            fails(line, at.path(), &["sample_size: expected images of 8x8, found 4x4"]);
+        }
+    }
+}
