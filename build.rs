@@ -6,6 +6,8 @@ mod assemble;
 mod check;
 #[path = "build/emit.rs"]
 mod emit;
+#[path = "build/iterations.rs"]
+mod iterations;
 #[path = "build/prelude.rs"]
 mod prelude;
 #[path = "build/reflect.rs"]

@@ -59,7 +59,9 @@ impl Assembled {
     pub fn head(&self) -> String {
         let comment = self.text.lines().map_while(|line| line.strip_prefix("//"));
         let is_directive = |line: &&str| {
-            ["import:", "enable:", "tile:"].iter().any(|key| line.trim_start().starts_with(key))
+            ["import:", "enable:", "tile:", "iterations:"]
+                .iter()
+                .any(|key| line.trim_start().starts_with(key))
         };
         let lines = comment.filter(|line| !is_directive(line));
         lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")

@@ -27,7 +27,7 @@ pub const SOURCE: &str = {source:?};
     out += &params(&shader.params);
     out += &overrides(shader);
     for entry in &shader.entries {
-        out += &entry_point(name, entry);
+        out += &entry_point(shader, entry);
     }
     out + "}\n"
 }
@@ -102,8 +102,8 @@ fn tiles(self) -> Vec<(&'static str, u32)> {{ vec![\n{tiles}] }}
 }
 
 /// The struct of an entry point's buffers, and how it becomes a dispatch.
-fn entry_point(shader: &str, entry: &Entry) -> String {
-    let Entry { name, bindings, .. } = entry;
+fn entry_point(of: &Shader, entry: &Entry) -> String {
+    let (shader, Entry { name, bindings, .. }) = (&of.name, entry);
     let (mut fields, mut presence, mut bound) = (String::new(), String::new(), String::new());
     let mut members = String::new();
     for binding in bindings {
@@ -143,13 +143,34 @@ impl {camel} {{
 pub fn dispatch(self, params: Params, overrides: Overrides, workgroups: [u32; 3]) -> Dispatch {{
 let constants = overrides.constants(&[{presence}]);
 let bindings = vec![\n{bound}];
-{members}let params = bytemuck::bytes_of(&params);
-Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params, bindings, workgroups)
+{members}{}let params = bytemuck::bytes_of(&params);
+Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params, bindings, workgroups){}
 }}
 }}
 ",
-        doc(&about)
+        doc(&about),
+        entry.iterations.as_ref().map_or(String::new(), |text| iterations(of, text)),
+        if entry.iterations.is_some() { ".iterating(iterations)" } else { "" },
     )
+}
+
+/// The most iterations of an invocation, from the parameters and overrides of the dispatch.
+fn iterations(shader: &Shader, text: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let asks = |name: &str| text.split(|c| !is_word(c)).any(|word| word == name);
+    let mut known = String::new();
+    if asks("halvings") {
+        known += "use crate::shaders::halvings;\n";
+    }
+    let members = shader.params.members.iter().map(|member| ("params", &member.name));
+    let overrides = shader.overrides.iter().map(|o| &o.name);
+    let constants = overrides.chain(shader.tiles.iter().map(|tile| &tile.name));
+    for (place, name) in members.chain(constants.map(|name| ("overrides", name))) {
+        if asks(name) {
+            known += &format!("let {name} = u128::from({place}.{});\n", name.to_lowercase());
+        }
+    }
+    format!("#[allow(non_snake_case, unused_variables)]\nlet iterations = {{\n{known}{text}\n}};\n")
 }
 
 fn field_doc(binding: &Binding) -> String {

@@ -1,6 +1,7 @@
 //! Finds out what the Rust side of a shader must say.
 use crate::assemble::Assembled;
 use crate::check::Checked;
+use crate::iterations::Iterations;
 use crate::shader::{Binding, Entry, Member, Override, Params, Presence, Shader};
 use naga::{
     AddressSpace, ArraySize, Expression, GlobalVariable, Handle, Literal, Module, Scalar,
@@ -20,7 +21,8 @@ pub fn reflect(assembled: Assembled) -> Result<Shader, String> {
     let located = |error| format!("{}: {error}", assembled.path);
     let (params, block) = plain.params().map_err(located)?;
     let variants = [&plain.module, &activation.module, &weight.module];
-    let entries = plain.entries(params, variants).map_err(located)?;
+    let iterations = Iterations::of(&assembled.text).map_err(located)?;
+    let entries = plain.entries(params, variants, &iterations).map_err(located)?;
     Ok(Shader {
         head: assembled.head(),
         params: block,
@@ -153,6 +155,7 @@ impl Checked {
         &self,
         params: Handle<GlobalVariable>,
         variants: [&Module; 3],
+        iterations: &Iterations,
     ) -> Result<Vec<Entry>, String> {
         let docs = self.module.doc_comments.as_ref();
         let mut entries = Vec::new();
@@ -186,7 +189,8 @@ impl Checked {
             }
             bindings.sort_by_key(|binding| binding.binding);
             let doc = text(docs.and_then(|docs| docs.entry_points.get(&index)));
-            entries.push(Entry { name: point.name.clone(), doc, bindings });
+            let iterations = iterations.of_entry(&self.module, index)?;
+            entries.push(Entry { name: point.name.clone(), doc, bindings, iterations });
         }
         if let Some((_, name)) = self.globals().find(|(handle, _)| unused.contains(handle)) {
             return Err(format!("no entry point uses `{name}`"));

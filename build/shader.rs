@@ -43,6 +43,8 @@ pub struct Entry {
     pub name: String,
     pub doc: String,
     pub bindings: Vec<Binding>,
+    /// The most iterations of all loops of one invocation, as Rust computes them; none without loops.
+    pub iterations: Option<String>,
 }
 
 /// What tells a kernel whether an optional operand is there.

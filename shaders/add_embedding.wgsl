@@ -2,6 +2,8 @@
 //   y[b, p, c] = x[b, p, c] + embedding[b, c],   dembedding[b, c] = sum over p of dy[b, p, c]
 // Forward: one invocation per vec4 and ROWS pixels.  Backward: a workgroup sums COLUMNS vec4s over all pixels of an image.
 // tile: ROWS = 4
+// iterations: forward = ROWS + 1
+// iterations: backward = pixels.div_ceil(LANES) + 1 + halvings(LANES)
 
 struct Params {
     /// Pixels of one image.

@@ -4,6 +4,8 @@
 // numbered: noise drawn here for the image of this number at this time, wherever in a batch it lies.
 // One invocation per vec4; the grid is (vec4s of an image, images).
 // import: random, mask
+// iterations: draw = 11
+// iterations: numbered = 11
 
 struct Params {
     /// vec4s of one image.

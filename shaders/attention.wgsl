@@ -5,6 +5,7 @@
 // queries against four keys, then owns ROWS x COLUMNS vec4s of y. A head begins at a vec4.
 // tile: ROWS = 4
 // tile: COLUMNS = 2
+// iterations: forward = keys.div_ceil(32) * (head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }) + 4
 
 struct Params {
     /// Queries of an image.

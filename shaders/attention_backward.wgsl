@@ -7,6 +7,10 @@
 // each gradient. A head begins at a vec4.
 // tile: ROWS = 4
 // tile: COLUMNS = 2
+// iterations: row_sums = head4 + 1
+// iterations: block = head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }
+// iterations: query = keys.div_ceil(32) * block + 4
+// iterations: key_value = queries.div_ceil(32) * block + 4
 
 struct Params {
     /// Images.

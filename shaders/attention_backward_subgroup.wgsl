@@ -8,6 +8,8 @@
 // tile: ROWS_PER_LANE = 1
 // tile: COLUMNS = 2
 // import: combine
+// iterations: query = keys.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
+// iterations: key_value = queries.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
 
 struct Params {
     /// Queries of an image.

@@ -5,6 +5,8 @@
 // tile: ROWS_PER_LANE = 1
 // tile: COLUMNS = 1
 // import: split
+// iterations: query = keys.div_ceil(4 * LANES) * (head8 + LANES + 3) + 4
+// iterations: key_value = queries.div_ceil(4 * LANES) * (head8 + LANES + 3) + 4
 
 struct Params {
     /// Queries of an image.

@@ -7,6 +7,7 @@
 // tile: ROWS_PER_LANE = 2
 // tile: COLUMNS = 2
 // import: combine
+// iterations: forward = keys.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
 
 struct Params {
     /// Queries of an image.

@@ -5,6 +5,7 @@
 // tile: ROWS_PER_LANE = 2
 // tile: COLUMNS = 1
 // import: split
+// iterations: forward = keys.div_ceil(4 * LANES) * (head8 + LANES + 3) + 4
 
 struct Params {
     /// Queries of an image.

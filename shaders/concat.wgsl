@@ -4,6 +4,8 @@
 // One invocation per vec4 of y and ROWS rows.  A seam inside a vec4 shifts x1's lanes; the zeros in the pad lanes let the parts be added.
 // import: mask
 // tile: ROWS = 4
+// iterations: forward = ROWS + 1
+// iterations: slice = ROWS + 1
 
 struct Params {
     /// Pixels of all images.

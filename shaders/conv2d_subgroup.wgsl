@@ -11,6 +11,9 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
 // import: silu, finish
+// iterations: down = kernel_height.div_ceil(spread.max(1))
+// iterations: across = kernel_width.div_ceil(spread.max(1))
+// iterations: forward = down + down * across * (in_channels.div_ceil(4) + 2) + down + 8
 
 struct Params {
     /// Images.

@@ -3,6 +3,9 @@
 // Tiling: 64 invocations compute 64 pixels of a phase by 64 channels, 8 pixels by 2 vec4 each; 16 channels of x and of
 // weight at a time stand in workgroup memory (8 KiB).
 // import: silu, finish
+// iterations: down = kernel_height.div_ceil(spread.max(1))
+// iterations: across = kernel_width.div_ceil(spread.max(1))
+// iterations: forward = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down + 24
 
 struct Params {
     /// Images.

@@ -1,6 +1,7 @@
 // Transposes the taps of a convolution weight and turns the kernel by half a circle, for the input gradient:
 //   turned[taps - 1 - tap, o, c] = weight[tap, c, o]
 // Tiling: one invocation per tap and block of 4 x 4 weights.
+// iterations: forward = 10
 
 struct Params {
     /// Taps of the kernel: height times width.

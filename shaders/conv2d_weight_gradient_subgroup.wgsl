@@ -7,6 +7,7 @@
 // four channels of x and of dy; x goes round by shuffles, the sums stay in registers.
 // tile: LANES = 8
 // tile: PIXELS = 2
+// iterations: forward = slot_pixels.div_ceil(32) * 3 + slot_pixels.div_ceil(PIXELS) + 4
 
 struct Params {
     /// Rows of an image of `x`.

@@ -2,6 +2,7 @@
 // Params), for devices without a small subgroup of fixed size.
 // Tiling: 64 invocations compute 16 vec4 of rows by 64 columns, 8 rows by 2 vec4 each; 16 pixels of x and of dy at a
 // time stand in workgroup memory (8 KiB).
+// iterations: forward = slot_pixels.div_ceil(16) * (27 + 4 * 4u128.div_ceil(out_width.max(1))) + 24
 
 struct Params {
     /// Rows of an image of `x`.

@@ -7,6 +7,7 @@
 // tile: LANES = 8
 // tile: COLUMNS4 = 2
 // import: silu, finish
+// iterations: forward = in_channels.div_ceil(4) * (kernel_height + 2) + 4
 
 struct Params {
     /// Images.

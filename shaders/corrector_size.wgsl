@@ -2,6 +2,7 @@
 // corrector's Langevin step.  Song et al. 2021 ("Score-Based Generative Modeling"), algorithms 4 and 5, image by image.
 // One workgroup an image; the noise is the one that the step then adds.
 // import: random, reduce, mask, predicted
+// iterations: forward = vectors.div_ceil(WORKGROUP) + 1 + 2 * halvings(WORKGROUP) + 8
 
 struct Params {
     /// Images.

@@ -1,6 +1,8 @@
 // Random tensors from a key, by Philox: standard normals, and timesteps uniform in 0 .. count.
 // normal: one invocation per vec4, the grid is (vec4s of an image, images).  timesteps: one invocation per image.
 // import: random, mask
+// iterations: normal = 11
+// iterations: timesteps = 11
 
 struct Params {
     /// normal: vec4s of one image; timesteps: images.

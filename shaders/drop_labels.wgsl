@@ -1,5 +1,6 @@
 // Class labels of which some give way to the null label: Ho and Salimans 2021, algorithm 1.  One invocation per image.
 // import: random
+// iterations: forward = 11
 
 struct Params {
     /// Images.

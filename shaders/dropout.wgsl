@@ -2,6 +2,7 @@
 // The mask comes from a counter, so the gradient is the same map applied to dy with the same key.
 // One invocation per vec4; the grid is (vec4s of an image, images).
 // import: random
+// iterations: forward = 11
 
 struct Params {
     /// vec4s of one image.

@@ -1,6 +1,7 @@
 // Adds partial sums in the order of their slots, so that the result does not depend on who finished first:
 //   total[i] = ((slots[0, i] + slots[1, i]) + slots[2, i]) + ...
 // Tiling: one invocation per vec4 of the result.
+// iterations: forward = slots + 1
 
 struct Params {
     /// Partial sums of each element.

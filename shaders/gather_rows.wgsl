@@ -1,6 +1,7 @@
 // Rows of a table by number (the class embedding), and the gradient of the table.
 //   y[b] = table[labels[b]],   dtable[k] = sum of dy[b] over the b with labels[b] = k, in the order of b
 // One invocation per vec4 of y or dtable.  A label past the table reads its last row.
+// iterations: backward = batch + 1
 
 struct Params {
     /// Labels.

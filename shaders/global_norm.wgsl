@@ -2,6 +2,8 @@
 //   norm = sqrt(sum of g^2),   scale = min(1, clip / (norm + 1e-6)),   good = norm and loss are finite and no step was bad before
 // parts: each of at most 256 workgroups per gradient sums a strided part; fold: one workgroup adds those sums.  Both are fixed trees.
 // import: reduce
+// iterations: parts = vectors.div_ceil((groups * WORKGROUP).max(1)) + 1 + halvings(WORKGROUP)
+// iterations: fold = groups.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP)
 
 struct Params {
     /// parts: vec4s of this gradient.

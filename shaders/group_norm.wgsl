@@ -4,6 +4,10 @@
 //     = x * scale + shift                    with scale = rstd * weight, shift = bias - mean * scale
 // Tiling: an invocation owns four channels and one tile of pixels of an image; a workgroup folds the tiles of a group.
 // import: pixel_tile, silu
+// iterations: moments = 25
+// iterations: vectors = (group_channels + 4 - (1 << group_channels.trailing_zeros().min(2))).div_ceil(4)
+// iterations: fold = vectors * (tiles.div_ceil(LANES) + 2) + halvings(LANES) + (group_channels + 3).div_ceil(LANES) + 4
+// iterations: apply = tile_pixels + 2
 
 struct Params {
     /// Pixels of an image.

@@ -4,6 +4,12 @@
 //   dweight = sum(dy * xhat), dbias = sum(dy)
 // Tiling: an invocation owns four channels and one tile of pixels of an image; a workgroup folds the tiles of a group.
 // import: reduce, pixel_tile, silu
+// iterations: sums = tile_pixels + 2
+// iterations: vectors = (group_channels + 4 - (1 << group_channels.trailing_zeros().min(2))).div_ceil(4)
+// iterations: group = vectors * (tiles.div_ceil(WORKGROUP) + 2) + (group_channels + 3).div_ceil(WORKGROUP) + 2
+// iterations: columns = (batch * tiles).div_ceil(WORKGROUP) + 1
+// iterations: fold = group + columns + 3 * halvings(WORKGROUP) + 4
+// iterations: apply = tile_pixels + 2
 
 struct Params {
     /// Images in `x`.

@@ -5,6 +5,7 @@
 // are those of c.
 // deviations: one workgroup an image.  forward: one invocation per vec4; the grid is (vec4s of an image, images).
 // import: reduce
+// iterations: deviations = 2 * vectors.div_ceil(WORKGROUP) + 2 + 4 * halvings(WORKGROUP)
 
 struct Params {
     /// Images of the result: half of those predicted.

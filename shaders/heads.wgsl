@@ -1,6 +1,8 @@
 // Heads whose size is not a multiple of four share a vec4: moves tokens to a layout where each head begins at a vec4, its
 // pad lanes zero, and back.
 // Tiling: one invocation per vec4 written.
+// iterations: separate = 5
+// iterations: join = 5
 
 struct Params {
     /// Tokens of all images.

@@ -3,6 +3,7 @@
 //   dprediction = 2 * weights[t[i]] * factor * dlosses[i] * (prediction - expected)
 // forward: a workgroup per image, a fixed tree.  backward: one invocation per vec4, the grid is (vec4s of an image, images).
 // import: reduce
+// iterations: forward = vectors.div_ceil(WORKGROUP) + 2 + halvings(WORKGROUP)
 
 struct Params {
     /// Images.

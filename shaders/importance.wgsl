@@ -5,6 +5,10 @@
 // that its last digit says where the next loss goes.
 // probabilities, draw: one workgroup.  remember: one invocation per timestep takes the batch's losses in order.
 // import: random, reduce
+// iterations: run = count.div_ceil(WORKGROUP)
+// iterations: probabilities = 2 * (run + 2) + halvings(WORKGROUP)
+// iterations: draw = run + halvings(WORKGROUP) + (batch + 3).div_ceil(WORKGROUP) * (halvings(WORKGROUP) + run + 14) + 4
+// iterations: remember = batch + 2
 
 struct Params {
     /// Timesteps.

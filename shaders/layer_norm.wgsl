@@ -5,6 +5,9 @@
 // forward, backward: a workgroup per row; the variance is that about the mean, in a second pass.  parameters: a workgroup sums
 // COLUMNS vec4 of columns, LANES invocations a column, over the rows of one slot; `fold_slots` adds the slots in order.
 // import: reduce, mask
+// iterations: forward = 3 * channels4.div_ceil(WORKGROUP) + 4 + 2 * halvings(WORKGROUP)
+// iterations: backward = 2 * channels4.div_ceil(WORKGROUP) + 3 + halvings(WORKGROUP)
+// iterations: parameters = slot_rows.div_ceil(LANES) + 1 + halvings(LANES)
 
 struct Params {
     /// Rows of `x`.

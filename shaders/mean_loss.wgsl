@@ -2,6 +2,7 @@
 //   loss = mean of factors[i] * losses[i],   dlosses[i] = dloss * factors[i] / images
 // forward: one workgroup, a fixed tree.  backward: one invocation per image.
 // import: reduce
+// iterations: forward = batch.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP)
 
 struct Params {
     /// Images.

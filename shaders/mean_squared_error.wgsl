@@ -3,6 +3,8 @@
 // with factor 1 / elements, or 1 / batch for the sum over an image.  Ho et al. 2020, eq. 14.
 // parts: each of at most 256 workgroups sums a strided part; fold: one workgroup adds those sums.  Both are fixed trees.
 // import: reduce
+// iterations: parts = vectors.div_ceil((groups * WORKGROUP).max(1)) + 1 + halvings(WORKGROUP)
+// iterations: fold = groups.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP)
 
 struct Params {
     /// vec4s of the prediction.

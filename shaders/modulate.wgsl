@@ -3,6 +3,9 @@
 //   dx = dy * (1 + scale), dscale = sum over pixels of dy * x, dshift = sum over pixels of dy
 // Tiling: an invocation owns four channels and one tile of pixels of an image.
 // import: pixel_tile
+// iterations: forward = tile_pixels + 12
+// iterations: backward = tile_pixels + 7
+// iterations: fold = 4 * (tiles + 1) + 6
 
 struct Params {
     /// Pixels of an image.

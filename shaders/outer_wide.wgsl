@@ -6,6 +6,7 @@
 // channels of a row of x, which go round by shuffles; each lane loads eight channels of its own of dy for every row.
 // tile: LANES = 8
 // import: pairs
+// iterations: forward = slot_rows.div_ceil(32) * 3 + slot_rows.div_ceil((LANES / 2).max(1)) + 4
 
 struct Params {
     /// Rows of x and dy.

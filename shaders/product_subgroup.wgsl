@@ -7,6 +7,7 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
 // import: combine, silu
+// iterations: forward = in_channels.div_ceil(4) + 4
 
 struct Params {
     /// Rows of x and y.

@@ -5,6 +5,7 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
 // import: silu, split
+// iterations: forward = in_channels.div_ceil(8) + 4
 
 struct Params {
     /// Rows of x and y.

@@ -3,6 +3,7 @@
 //   down: y[h, w] = scale * sum over i, j of x[2h + i, 2w + j]      average pool (1/4), gradient of the upsampling (1)
 // An odd last row or column of the large image takes no part: down leaves it out, up writes zeros there.
 // One invocation per block and vec4; the grid is (pixels of a row, rows, images).
+// iterations: up = 3
 
 struct Params {
     /// Rows of the small image.

@@ -2,6 +2,7 @@
 //   y = sum over j of s_j,   s_j = s_j factor + addend, again and again
 // Each invocation keeps enough independent sums to hide the latency of one.
 // tile: SUMS = 3
+// iterations: forward = rounds * 5 + 1
 
 struct Params {
     /// Steps of `STEPS` multiply-adds of each sum.

@@ -4,6 +4,9 @@
 //   timesteps = the first column of the table, of all rows; steps = the number of this step, for every image
 //   sampling row = the row of the table, of which the first number is the timestep
 // Warm-up is linear, and so is the decay after it; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
+// iterations: training = 20
+// iterations: sampling = batch.div_ceil(256) + 7
+// iterations: all_timesteps = 5
 
 struct Params {
     /// training: the learning rate after the warm-up.

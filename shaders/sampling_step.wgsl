@@ -5,6 +5,7 @@
 // Where something is not finite, the key remembers the first such step and what it was.
 // One invocation per vec4; the grid is (vec4s of an image, images).
 // import: random, mask, predicted, finite
+// iterations: forward = 16
 
 struct Params {
     /// vec4s of one image.

@@ -1,6 +1,7 @@
 // y = scale * x + shift, elementwise.  One invocation per vec4 and ROWS rows; the pad lanes stay zero whatever the shift.
 // import: mask
 // tile: ROWS = 4
+// iterations: forward = ROWS + 1
 
 struct Params {
     /// Pixels of all images.

@@ -6,6 +6,9 @@
 // per row.  A label past the classes counts as the last one.
 // import: reduce
 // import: mask
+// iterations: row = 2 * classes4 + 4
+// iterations: forward = rows.div_ceil(WORKGROUP) * (row + 1) + 1 + halvings(WORKGROUP)
+// iterations: backward = row + classes4 + 1
 
 struct Params {
     /// Rows of logits.

@@ -2,6 +2,7 @@
 //   total[slot, c] = sum over the rows r of the slot of x[r, c];  `fold_slots` adds the slots in order
 // Tiling: a workgroup sums COLUMNS vec4 of columns; its LANES invocations per column take every LANES-th row of the
 // slot, and a tree in workgroup memory adds them.
+// iterations: forward = slot_rows.div_ceil(LANES) + 1 + halvings(LANES)
 
 struct Params {
     /// Rows of `x`.

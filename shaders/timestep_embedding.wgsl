@@ -3,6 +3,7 @@
 // Angles are turns in 64-bit fixed point, so that t = 999 is as exact as t = 1.
 // One invocation per vec4 of y: the first frequency by repeated squaring, the next ones by one product each.
 // import: random
+// iterations: forward = 71
 
 struct Params {
     /// Timesteps.

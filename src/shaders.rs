@@ -28,6 +28,12 @@ pub struct Entry {
     pub optional: &'static [&'static str],
 }
 
+/// Iterations of a loop that halves `lanes` until there is one, its last look included: what the
+/// shaders say of their trees.
+fn halvings(lanes: u128) -> u128 {
+    u128::from(lanes.max(1).ilog2()) + 1
+}
+
 pub use generated::*;
 
 #[allow(

@@ -1,7 +1,7 @@
 //! Compiled kernels, one per variant, kept for the life of the device.
 use super::{Gpu, GpuError};
 use crate::{
-    plan::{Access, Dispatch, Kernel},
+    plan::{Access, Dispatch, Kernel, MAX_ITERATIONS},
     shaders,
 };
 use std::{
@@ -15,12 +15,14 @@ pub struct Compiled {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// What was compiled so far. The key is the WGSL with its prelude, the entry point and the
-/// overrides.
+/// WGSL with its prelude, and whether it is compiled without run-time checks.
+type Text = (String, bool);
+
+/// What was compiled so far. The key is the text, the entry point and the overrides.
 #[derive(Debug, Default)]
 pub struct Pipelines {
-    modules: HashMap<String, wgpu::ShaderModule>,
-    pipelines: HashMap<(String, String), Arc<Compiled>>,
+    modules: HashMap<Text, wgpu::ShaderModule>,
+    pipelines: HashMap<(String, Text), Arc<Compiled>>,
 }
 
 impl Pipelines {
@@ -30,13 +32,13 @@ impl Pipelines {
         gpu: &Gpu,
         dispatches: impl Iterator<Item = &'a Dispatch>,
     ) -> Result<Vec<Arc<Compiled>>, GpuError> {
-        let mut keys: Vec<(String, String)> = Vec::new();
+        let mut keys: Vec<(String, Text)> = Vec::new();
         let (mut modules, mut pipelines) = (HashMap::new(), HashMap::new());
         for dispatch in dispatches {
-            let wgsl = dispatch.kernel.wgsl();
-            let key = (dispatch.kernel.to_string(), wgsl.clone());
-            if !self.modules.contains_key(&wgsl) {
-                modules.insert(wgsl, dispatch);
+            let text = (dispatch.kernel.wgsl(), is_unchecked(dispatch));
+            let key = (dispatch.kernel.to_string(), text.clone());
+            if !self.modules.contains_key(&text) {
+                modules.insert(text, dispatch);
             }
             if !self.pipelines.contains_key(&key) {
                 pipelines.insert(key.clone(), dispatch);
@@ -44,9 +46,9 @@ impl Pipelines {
             keys.push(key);
         }
         self.modules
-            .extend(in_parallel(modules, |wgsl, dispatch| module(gpu, &dispatch.kernel, wgsl))?);
-        self.pipelines.extend(in_parallel(pipelines, |(_, wgsl), dispatch| {
-            Ok(Arc::new(compile(gpu, dispatch, &self.modules[wgsl])?))
+            .extend(in_parallel(modules, |text, dispatch| module(gpu, &dispatch.kernel, text))?);
+        self.pipelines.extend(in_parallel(pipelines, |(_, text), dispatch| {
+            Ok(Arc::new(compile(gpu, dispatch, &self.modules[text])?))
         })?);
         Ok(keys.iter().map(|key| Arc::clone(&self.pipelines[key])).collect())
     }
@@ -75,14 +77,28 @@ fn in_parallel<K: Send + Sync, T: Send + Sync, R: Send>(
     })
 }
 
-fn module(gpu: &Gpu, kernel: &Kernel, wgsl: &str) -> Result<wgpu::ShaderModule, GpuError> {
+/// How many times as many iterations an invocation may take with run-time checks, which keep
+/// drivers from unrolling loops: twice the most that was found, 31.
+const CHECKED_ITERATIONS: u64 = 64;
+
+/// Whether a kernel is compiled without run-time checks. A caller's own text keeps them. So does
+/// every debug build, but where a driver could then end its loops early.
+fn is_unchecked(dispatch: &Dispatch) -> bool {
+    let fits = dispatch.iterations < MAX_ITERATIONS / CHECKED_ITERATIONS;
+    is_ours(&dispatch.kernel) && !(cfg!(debug_assertions) && fits)
+}
+
+fn module(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    (wgsl, unchecked): &Text,
+) -> Result<wgpu::ShaderModule, GpuError> {
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(&kernel.shader),
         source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(wgsl)),
     };
     gpu.guard(&format!("compiling {}", kernel.shader), 0, || {
-        // A caller's own text keeps wgpu's run-time checks, and so does every debug build.
-        if cfg!(debug_assertions) || !is_ours(kernel) {
+        if !unchecked {
             return gpu.device().create_shader_module(descriptor);
         }
         let checks = wgpu::ShaderRuntimeChecks::unchecked();

@@ -3,7 +3,7 @@
 use super::{Executor, Gpu, GpuError};
 use crate::{
     error::Error,
-    plan::{BufferRole, Cost, Dispatch, Placement, Plan, PlannedBuffer, fold},
+    plan::{BufferRole, Cost, Dispatch, MAX_ITERATIONS, Placement, Plan, PlannedBuffer, fold},
     shaders::{copy, roofline},
     value::{TensorType, Value},
 };
@@ -85,9 +85,10 @@ fn arithmetic(gpu: &Gpu) -> Result<f64, Error> {
         let params = roofline::Params { rounds, factor: 1.0, addend: 1.0 };
         let kernel = roofline::Forward { y };
         let dispatch = kernel.dispatch(params, overrides, [workgroups, 1, 1]);
+        let iterations = dispatch.iterations;
         let mut executor = Executor::new(gpu, plan(vec![dispatch], vec![of]))?;
         let time = best(&mut executor)?;
-        if time < LONG_ENOUGH && rounds < 1 << 16 {
+        if time < LONG_ENOUGH && iterations < MAX_ITERATIONS / 4 {
             rounds *= 4;
             continue;
         }

@@ -4,8 +4,8 @@ use crate::{
     error::Error,
     graph::Equation,
     plan::{
-        Candidate, Choices, Choose, Cost, Dispatch, Elements, MAX_WORKGROUPS, Scope, SizeClass,
-        Storage, Target,
+        Candidate, Choices, Choose, Cost, Dispatch, Elements, MAX_ITERATIONS, MAX_WORKGROUPS,
+        Scope, SizeClass, Storage, Target,
     },
     value::{ElementType, TensorType, Value},
 };
@@ -49,6 +49,17 @@ pub enum LoweringError {
         kernel: String,
         /// The grid.
         grid: [u32; 3],
+    },
+    /// The loops of an invocation take more turns than drivers give.
+    #[error(
+        "{kernel}: an invocation's loops take {iterations} iterations; below {MAX_ITERATIONS} are \
+         sure on every driver"
+    )]
+    Iterations {
+        /// The kernel.
+        kernel: String,
+        /// The most iterations of all its loops together.
+        iterations: u64,
     },
     /// State is read after an op has updated it where it lies.
     #[error("{reader} reads {value} after {op} has updated it in place")]
@@ -233,7 +244,8 @@ impl<'a> Lowering<'a> {
         place
     }
 
-    /// Appends the candidate that the plan's [`Choose`] prefers for `op`.
+    /// Appends the candidate that the plan's [`Choose`] prefers for `op`, of those whose loops are
+    /// short enough.
     ///
     /// # Errors
     /// As [`Lowering::push`], and if the choice is none of the candidates.
@@ -243,6 +255,11 @@ impl<'a> Lowering<'a> {
         class: SizeClass,
         mut candidates: Vec<Candidate>,
     ) -> Result<(), LoweringError> {
+        let fits =
+            |candidate: &Candidate| candidate.dispatches.iter().all(Dispatch::is_within_iterations);
+        if candidates.iter().any(fits) {
+            candidates.retain(fits);
+        }
         let index = self.choose.choose(self.target, &class, op, &candidates);
         if index >= candidates.len() {
             let (op, candidates) = (op.to_owned(), candidates.len());
@@ -326,6 +343,9 @@ impl<'a> Lowering<'a> {
         };
         if dispatch.workgroups.iter().any(|&n| n > MAX_WORKGROUPS) {
             return Err(LoweringError::Grid { kernel, grid: dispatch.workgroups });
+        }
+        if !dispatch.is_within_iterations() {
+            return Err(LoweringError::Iterations { kernel, iterations: dispatch.iterations });
         }
         // An empty grid computes nothing, and some backends refuse it.
         if dispatch.workgroups.contains(&0) {

@@ -8,6 +8,11 @@ mod prelude;
 /// Workgroups that one axis of a grid may have (WebGPU's limit on every device).
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
+/// Iterations after which Mesa's lavapipe (22.3.6, Debian 12's) ends every loop of an invocation
+/// at its first turn, without a word: those of all its loops together, nested ones multiplied. The
+/// turn that finds a loop's end counts too; a loop that the driver unrolls does not.
+pub const MAX_ITERATIONS: u64 = 65_535;
+
 /// Folds a one-dimensional grid into x and y, so that neither passes [`MAX_WORKGROUPS`].
 /// Kernels compute their index as `y * num_workgroups.x + x` and skip what lies past the end.
 pub fn fold(workgroups: usize) -> [u32; 3] {
@@ -177,6 +182,9 @@ pub struct Dispatch {
     pub scope: Scope,
     /// Share of the equation's cost.
     pub cost: Cost,
+    /// The most iterations of all loops of one invocation together, nested ones multiplied, as the
+    /// shader states them: below [`MAX_ITERATIONS`]. 0 of a caller's own WGSL, which states none.
+    pub iterations: u64,
 }
 
 impl Dispatch {
@@ -206,6 +214,7 @@ impl Dispatch {
             workgroups,
             scope: Scope::default(),
             cost: Cost::default(),
+            iterations: 0,
         }
     }
 
@@ -232,7 +241,18 @@ impl Dispatch {
             workgroups: [1, 1, 1],
             scope: Scope::default(),
             cost: Cost::default(),
+            iterations: 0,
         }
+    }
+
+    /// Sets the most iterations of an invocation; the generated code of `shaders` calls this.
+    pub(crate) fn iterating(self, iterations: u128) -> Self {
+        Self { iterations: u64::try_from(iterations).unwrap_or(u64::MAX), ..self }
+    }
+
+    /// Whether the loops of an invocation end where they should, on every driver.
+    pub fn is_within_iterations(&self) -> bool {
+        self.iterations < MAX_ITERATIONS
     }
 
     /// Whether this runs a caller's own WGSL.

@@ -9,7 +9,8 @@ mod target;
 
 pub use choice::{Choices, Choose, Kind, Rule, SizeClass, TABLE, Tabled};
 pub use dispatch::{
-    Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_WORKGROUPS, Scope, Storage, fold,
+    Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_ITERATIONS, MAX_WORKGROUPS, Scope,
+    Storage, fold,
 };
 pub use target::{Candidate, Packed, Target};
 

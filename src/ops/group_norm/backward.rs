@@ -190,6 +190,7 @@ pub(super) fn cases() -> Vec<Case> {
         both(&[2, 8, 8, 32], 32, "a group per channel"),
         both(&[3, 65, 7], 7, "tokens"),
         both(&[4, 16, 16, 32], 8, ""),
+        both(&[1, 1024, 1536, 1], 1, "a large image"),
     ]
     .concat()
 }
