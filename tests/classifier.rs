@@ -1,7 +1,7 @@
 //! The classifier learns, keeps what it learned in a file, and says it of any number of images.
 use ddim::{
     Error,
-    classifier::{Classifier, Network, likeliest},
+    classifier::{Checkpoints, Classifier, Network, likeliest},
     data::{Dataset, digits, digits_test_part},
     training::{TrainingError, TrainingOptions},
 };
@@ -89,4 +89,40 @@ fn data_that_do_not_fit_are_refused() {
     assert!(matches!(error, Error::Training(TrainingError::Images { .. })), "{error}");
     let error = train(Network { classes: 9, ..NETWORK }).expect("there are ten digits");
     assert!(matches!(error, Error::Training(TrainingError::Classes { .. })), "{error}");
+}
+
+#[test]
+fn a_break_of_its_training_changes_no_bit() {
+    let Some(gpu) = support::gpu() else { return };
+    let data = digits();
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let options = TrainingOptions { batch: 8, ..Classifier::options(3) };
+    let train = |name: &str, steps| {
+        let folder = folder.path().join(name);
+        let checkpoints = Checkpoints { folder: &folder, every: 4 };
+        let mut heard = Vec::new();
+        let hear = |step, _| heard.push(step);
+        let trained =
+            Classifier::train_in(checkpoints, &gpu, NETWORK, &data, &options, steps, hear);
+        let (classifier, seconds) = trained.expect("good data");
+        assert!(seconds > 0.0);
+        let file = folder.join("weights.safetensors");
+        classifier.save(&file).expect("room");
+        let state = folder.join("training/state.safetensors");
+        (heard, [file, state].map(|path| std::fs::read(path).expect("a file")))
+    };
+    let (heard, unbroken) = train("unbroken", 10);
+    assert_eq!(heard, [4, 8, 10]);
+    train("broken", 6);
+    let (heard, broken) = train("broken", 10);
+    assert_eq!(heard, [8, 10], "it goes on from step 6");
+    assert!(broken == unbroken);
+    assert!(train("broken", 10).0.is_empty(), "nothing is left to do");
+
+    let path = folder.path().join("broken");
+    let checkpoints = Checkpoints { folder: &path, every: 4 };
+    let other = TrainingOptions { batch: 9, ..options.clone() };
+    let error = Classifier::train_in(checkpoints, &gpu, NETWORK, &data, &other, 10, |_, _| {});
+    let error = error.err().expect("another batch").to_string();
+    assert!(error.contains("settings.json: options: expected"), "{error}");
 }

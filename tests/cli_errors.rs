@@ -85,7 +85,7 @@ fn arguments_out_of_range_are_named() {
         ("train --data digits --out o --lr 0", ["--lr", "not above 0"]),
         ("train --data digits --out o --valid 1", ["--valid", "not between 0 and 1"]),
         ("train --data digits --out o --schedule cosin", ["--schedule", "sigmoid"]),
-        ("train --resume --out o --batch 3", ["--resume", "--batch"]),
+        ("train --data digits --out o --exact", ["--resume", "required"]),
         ("sample --model m --out o --spacing even", ["--spacing", "quadratic"]),
         ("sample --model m --out o --respacing fast", ["--respacing", "ddimN"]),
         ("verify --group ops", ["--cases", "required"]),
@@ -106,13 +106,13 @@ fn what_is_missing_is_named() {
     for line in [
         "sample --model {}/none --out {}/new.png",
         "train --data {}/none --out {}/run",
-        "train --resume --out {}/none",
         "verify --cases {}/none",
         "plan {}/none",
         "plan --config {}/none",
     ] {
         fails(line, at.path(), &["/none", "No such file"]);
     }
+    fails("train --resume --out {}/none", at.path(), &["/none: holds no checkpoint to go on from"]);
     fails("train --data {} --out {}/run", at.path(), &[at.path().to_str().expect("a name")]);
     fails("sample --model {} --out x.png --adapter nosuch", at.path(), &["\"nosuch\""]);
     fails("devices --adapter nosuch", at.path(), &["\"nosuch\"", "mesa-vulkan-drivers"]);
@@ -207,13 +207,13 @@ fn a_full_disk_leaves_nothing_half_written() {
     fs::write(at.path().join("config.json"), tiny::config(None).to_json()).expect("room");
     let train = TRAIN.replace("{}/data", "digits");
     let ran = cramped(100, &train, at.path());
-    fails_with(&ran, &["run/training/state.safetensors: ", "too large"]);
+    fails_with(&ran, &["/training/state.safetensors: ", "too large"]);
     assert!(names(&at.path().join("run")).is_empty(), "{:?}", names(&at.path().join("run")));
     succeeds(&train, at.path());
     // A run that cannot save leaves the checkpoint from before as it was.
     let before = command::files(&at.path().join("run"));
     let ran = cramped(100, "train --resume --out {}/run --steps 4", at.path());
-    fails_with(&ran, &["run/training/state.safetensors: ", "too large"]);
+    fails_with(&ran, &["/training/state.safetensors: ", "too large"]);
     assert!(command::files(&at.path().join("run")) == before);
 }
 

@@ -202,6 +202,7 @@ fn a_lost_device_is_a_typed_error_and_spares_the_checkpoint() {
     }
     assert_eq!(trainer.steps(), 2);
     assert!(std::fs::read(&state).expect("the checkpoint") == before);
-    let training = std::fs::read_dir(folder.path().join("training")).expect("the folder");
-    assert_eq!(training.count(), 2, "state and settings, no leftovers");
+    let entries = |name: &str| std::fs::read_dir(folder.path().join(name)).expect("it").count();
+    assert_eq!(entries("training"), 4, "state, settings, generations and which counts");
+    assert_eq!(entries("training/generations"), 1, "no leftovers");
 }

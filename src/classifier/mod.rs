@@ -6,6 +6,7 @@ mod network;
 mod training;
 
 pub use network::Network;
+pub use training::Checkpoints;
 
 use crate::{
     data::Dataset,

@@ -3,64 +3,34 @@
 use super::{
     TrainingError, TrainingOptions,
     arenas::{arenas_of, parameters_of},
+    generations::{Generation, RunFolder, System},
     index::read_model,
+    settings::Settings,
+    state::State,
     trainer::Trainer,
 };
 use crate::{
     diffusion::schedule::SchedulerConfig,
     error::Error,
-    files,
     gpu::Gpu,
+    ops::Counter,
     unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
-    weights::{Parameters, Storage, read_tensors, write_file, write_tensors},
+    weights::{Parameters, Storage, write_file},
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-/// Prefixes of the tensors in `training/state.safetensors`, in the order of the state.
-const PARTS: [&str; 4] = ["weight", "first_moment", "second_moment", "average"];
+pub(crate) const STATE: &str = "training/state.safetensors";
+pub(crate) const SETTINGS: &str = "training/settings.json";
+const UNET: &str = "unet/config.json";
+const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
+const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
-/// The tensor of the last losses of each timestep, where these are drawn by importance.
-const MEMORY: &str = "timestep_losses";
-
-/// Everything recorded of a run beside its tensors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    /// The training options.
-    pub options: TrainingOptions,
-    /// Image height and width.
-    pub size: [usize; 2],
-    /// Hash of the training plan: same hash, device, driver and build, same bits.
-    pub plan: String,
-    /// Adapter and driver.
-    pub device: String,
-    /// What else the caller wants to keep: data set, command.
-    #[serde(default)]
-    pub notes: Json,
-}
+/// Largest height or width that a run may have.
+const LARGEST_SIDE: usize = 1 << 14;
 
 fn file_error(path: &Path, source: std::io::Error) -> Error {
     TrainingError::File { path: path.into(), source }.into()
-}
-
-fn read_settings(path: &Path, text: &str) -> Result<Settings, TrainingError> {
-    serde_json::from_str(text).map_err(|error| TrainingError::Checkpoint {
-        path: path.into(),
-        message: error.to_string(),
-    })
-}
-
-fn create_folder(path: PathBuf) -> Result<PathBuf, Error> {
-    std::fs::create_dir_all(&path).map_err(|source| file_error(&path, source))?;
-    Ok(path)
-}
-
-fn write_text(path: &Path, text: &str) -> Result<(), Error> {
-    write_file(path, text.as_bytes()).map_err(|source| file_error(path, source))
 }
 
 /// Writes the folder that diffusers' `DDPMPipeline.from_pretrained` opens.
@@ -73,19 +43,45 @@ pub fn write_pipeline(
     scheduler: &SchedulerConfig,
     weights: &Parameters,
 ) -> Result<(), Error> {
-    let folder = create_folder(folder.into())?;
-    let unet_folder = create_folder(folder.join("unet"))?;
-    let scheduler_folder = create_folder(folder.join("scheduler"))?;
-    weights.write(&unet_folder.join("diffusion_pytorch_model.safetensors"), Storage::F32)?;
-    write_text(&unet_folder.join("config.json"), &unet.to_json())?;
-    write_text(&scheduler_folder.join("scheduler_config.json"), &scheduler.to_json())?;
+    for (name, bytes) in pipeline_files(folder, unet, scheduler, weights)? {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|source| file_error(parent, source))?;
+        }
+        write_file(&path, &bytes).map_err(|source| file_error(&path, source))?;
+    }
+    Ok(())
+}
+
+/// The files of a pipeline by their paths below `folder`.
+fn pipeline_files(
+    folder: &Path,
+    unet: &UNetConfig,
+    scheduler: &SchedulerConfig,
+    weights: &Parameters,
+) -> Result<[(&'static str, Vec<u8>); 4], Error> {
     let index = json!({
         "_class_name": "DDPMPipeline",
         "_diffusers_version": unet.diffusers_version,
         "scheduler": ["diffusers", scheduler.class_name],
         "unet": ["diffusers", "UNet2DModel"],
     });
-    write_text(&folder.join("model_index.json"), &format!("{index:#}\n"))
+    Ok([
+        (WEIGHTS, weights.to_bytes(&folder.join(WEIGHTS), Storage::F32)?),
+        (UNET, unet.to_json().into()),
+        (SCHEDULER, scheduler.to_json().into()),
+        ("model_index.json", format!("{index:#}\n").into()),
+    ])
+}
+
+/// What a run goes on with.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    /// The settings as they hold from now on, with the history of those before.
+    pub settings: Settings,
+    /// What differs from before, a line for each thing. Without any, the run goes on with the same
+    /// bits as without a break.
+    pub differences: Vec<String>,
 }
 
 /// What a pipeline folder holds.
@@ -117,17 +113,14 @@ impl Pipeline {
 /// If a file is missing, damaged, or does not fit the others; the error names it.
 pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error> {
     let (unet, scheduler) = read_model(folder)?;
+    let folder = RunFolder::open(folder)?;
     let layout = ArenaLayout::new(unet.parameters()?, max_binding);
     let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
-    let path = folder.join("unet/diffusion_pytorch_model.safetensors");
-    let weights = Parameters::read(&path, expected)?;
+    let weights = Parameters::read(&folder.path(WEIGHTS), expected)?;
     let arenas = arenas_of(&layout, &weights)?;
     // A pipeline of another program has no settings of a run.
-    let path = folder.join("training/settings.json");
-    let dropped = match files::read_text(&path) {
-        Ok(text) => read_settings(&path, &text)?.options.label_drop,
-        Err(_) => 0.0,
-    };
+    let path = folder.path(SETTINGS);
+    let dropped = if path.exists() { Settings::read(&path)?.options.label_drop } else { 0.0 };
     let null_label = unet.null_label().filter(|_| dropped > 0.0);
     Ok(Pipeline { unet, scheduler, layout, arenas, null_label })
 }
@@ -137,67 +130,79 @@ pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error>
 /// # Errors
 /// If the state is there and damaged.
 pub fn steps_trained(folder: &Path) -> Result<Option<u64>, Error> {
-    let path = folder.join("training/state.safetensors");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let step = read_tensors(&path)?.into_iter().find(|stored| stored.name == "step");
-    Ok(step.and_then(|stored| joined(&stored.numbers.into_f32())))
-}
-
-/// A count from its two halves.
-fn joined(halves: &[f32]) -> Option<u64> {
-    match *halves {
-        [high, low] => Some((high as u64) << 16 | low as u64),
-        _ => None,
-    }
+    let path = RunFolder::open(folder)?.path(STATE);
+    if path.exists() { Ok(Some(State::read_step(&path)?.into())) } else { Ok(None) }
 }
 
 impl Trainer {
     /// Waits, then writes the run to `folder`: the pipeline with the averaged weights, and
-    /// `training/` with raw weights, moments and settings. Every file is written beside and
-    /// renamed; `training/state.safetensors`, which alone decides where a resumed run goes on,
-    /// comes first.
+    /// `training/` with raw weights, moments and settings. All of it becomes current in one step:
+    /// whenever the process is killed, the folder holds this checkpoint whole or the one before.
     ///
     /// # Errors
     /// If a file cannot be written, or the device is lost.
     pub fn save(&mut self, folder: &Path, notes: Json) -> Result<(), Error> {
-        let training = create_folder(folder.join("training"))?;
-        let mut named: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-        for (part, prefix) in PARTS.iter().enumerate() {
-            let arenas = self.read_state(part)?;
-            for (spec, data) in self.layout.extract(&arenas) {
-                named.push((format!("{prefix}.{}", spec.name), spec.of.shape.to_vec(), data));
-            }
+        self.save_with(folder, notes, &[])
+    }
+
+    /// As [`Trainer::save`], with files of the caller's, named by their paths below the folder, as
+    /// parts of the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Trainer::save`].
+    pub fn save_with(
+        &mut self,
+        folder: &Path,
+        notes: Json,
+        beside: &[(&str, &[u8])],
+    ) -> Result<(), Error> {
+        let state = self.state()?;
+        let weights = parameters_of(&self.layout, &state.parts[3]);
+        let settings = self.settings(notes).to_json();
+        let pipeline = pipeline_files(folder, self.unet.config(), &self.scheduler, &weights)?;
+        let state = state.to_bytes(&folder.join(STATE), &self.layout)?;
+        let mut next = Generation::begin(&System, folder)?;
+        next.write(STATE, &state)?;
+        next.write(SETTINGS, settings.as_bytes())?;
+        for (name, bytes) in pipeline.iter().map(|(name, bytes)| (*name, &bytes[..])) {
+            next.write(name, bytes)?;
         }
-        if let Some(memory) = self.graph.memory {
-            let shape = self.graph.graph.type_of(memory).shape.to_vec();
-            named.push((MEMORY.into(), shape, self.executor.read(memory)?));
+        for (name, bytes) in beside {
+            next.write(name, bytes)?;
         }
-        // The device's count: it stands still after a bad step, whatever was submitted since.
-        let step = self.counter()?.step;
-        // f32 holds each half of it exactly.
-        let step = [(step >> 16) as f32, (step & 0xffff) as f32];
-        named.push(("step".into(), vec![2], step.to_vec()));
-        let tensors = named.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
-        write_tensors(&training.join("state.safetensors"), Storage::F32, tensors)?;
-        let info = self.executor.gpu().info();
-        let [_, height, width, _] = self.graph.graph.type_of(self.graph.x0).shape[..] else {
-            unreachable!("a batch of images has four axes")
+        next.commit()
+    }
+
+    /// Waits, then reads the state. The step is the device's count: it stands still after a bad
+    /// step, whatever was submitted since.
+    fn state(&mut self) -> Result<State, Error> {
+        let parts =
+            [self.read_state(0)?, self.read_state(1)?, self.read_state(2)?, self.read_state(3)?];
+        let memory = match self.graph.memory {
+            Some(memory) => Some(self.executor.read(memory)?),
+            None => None,
         };
-        let settings = Settings {
-            options: self.options.clone(),
-            size: [height, width],
-            plan: format!("{:016x}", self.plan().hash()),
-            device: format!("{} ({} {})", info.name, info.driver, info.driver_info),
-            notes,
-        };
-        let text = serde_json::to_string_pretty(&settings)
-            .expect("plain fields with string keys are JSON");
-        write_text(&training.join("settings.json"), &(text + "\n"))?;
-        let averaged = self.averaged_weights()?;
-        let weights = parameters_of(&self.layout, &averaged);
-        write_pipeline(folder, self.unet.config(), &self.scheduler, &weights)
+        Ok(State { parts, memory, step: self.counter()?.step })
+    }
+
+    /// Continues from a state.
+    fn set_state(&mut self, state: &State) -> Result<(), Error> {
+        for (part, arenas) in state.parts.iter().enumerate() {
+            self.write_state(part, arenas)?;
+        }
+        if let (Some(memory), Some(losses)) = (self.graph.memory, &state.memory) {
+            self.executor.write(memory, losses)?;
+        }
+        let counter = Counter { seed: self.options.seed, step: state.step, ..Counter::default() };
+        self.executor.write_u32(self.graph.counter, &counter.words())?;
+        (self.submitted, self.reported) = (state.step.into(), state.step.into());
+        Ok(())
+    }
+
+    /// The settings as they are now.
+    fn settings(&self, notes: Json) -> Settings {
+        let made = Settings::made(&self.executor, self.options.clone(), self.size, notes);
+        Settings { history: self.history.clone(), ..made }
     }
 
     /// Continues the run that [`Trainer::save`] wrote to `folder`.
@@ -205,52 +210,43 @@ impl Trainer {
     /// # Errors
     /// If a file is missing or damaged; the error names it.
     pub fn resume(gpu: &Gpu, folder: &Path) -> Result<(Self, Settings), Error> {
-        let path = folder.join("training/settings.json");
-        let text = files::read_text(&path).map_err(|source| file_error(&path, source))?;
-        let settings = read_settings(&path, &text)?;
-        let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
-        let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
-        let mut trainer = Self::new(gpu, unet, scheduler, settings.size, settings.options.clone())?;
-        let path = folder.join("training/state.safetensors");
-        let mut found: HashMap<String, (Vec<usize>, Vec<f32>)> = read_tensors(&path)?
-            .into_iter()
-            .map(|stored| (stored.name, (stored.shape, stored.numbers.into_f32())))
-            .collect();
-        let refuse = |message: String| {
-            Error::from(TrainingError::Checkpoint { path: path.clone(), message })
-        };
-        for (part, prefix) in PARTS.iter().enumerate() {
-            let mut weights = Parameters::default();
-            for spec in &trainer.layout.specs {
-                let name = format!("{prefix}.{}", spec.name);
-                let Some((shape, data)) = found.remove(&name) else {
-                    return Err(refuse(format!("{name} is missing")));
-                };
-                if shape != spec.of.shape[..] {
-                    return Err(refuse(format!(
-                        "{name} must be {}, found {shape:?}",
-                        spec.of.shape
-                    )));
-                }
-                weights.insert(&spec.name, spec.of.shape, data);
-            }
-            let arenas = arenas_of(&trainer.layout, &weights)?;
-            trainer.write_state(part, &arenas)?;
+        let folder = RunFolder::open(folder)?;
+        let settings = Settings::read(&folder.path(SETTINGS))?;
+        let (options, notes) = (settings.options, settings.notes);
+        let (trainer, resumed) = Self::resume_with(gpu, &folder, options, notes)?;
+        Ok((trainer, resumed.settings))
+    }
+
+    /// Continues the run in `folder` with other options and notes than those recorded.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or an option may not change in a run; the error names it.
+    pub fn resume_with(
+        gpu: &Gpu,
+        folder: &RunFolder,
+        options: TrainingOptions,
+        notes: Json,
+    ) -> Result<(Self, Resumed), Error> {
+        let path = folder.path(SETTINGS);
+        let before = Settings::read(&path)?;
+        if before.size.iter().any(|side| !(1..=LARGEST_SIDE).contains(side)) {
+            let found = before.size;
+            let message = format!("size: expected sides of 1 to {LARGEST_SIDE}, found {found:?}");
+            return Err(TrainingError::Checkpoint { path, message }.into());
         }
-        if let Some(memory) = trainer.graph.memory {
-            let expected = trainer.graph.graph.type_of(memory).shape;
-            match found.remove(MEMORY) {
-                Some((shape, losses)) if shape == expected[..] => {
-                    trainer.executor.write(memory, &losses)?;
-                }
-                Some((shape, _)) => {
-                    return Err(refuse(format!("{MEMORY} must be {expected}, found {shape:?}")));
-                }
-                None => return Err(refuse(format!("{MEMORY} is missing"))),
-            }
-        }
-        let step = found.remove("step").and_then(|(_, halves)| joined(&halves));
-        trainer.resume_at(step.ok_or_else(|| refuse("step is missing".into()))?)?;
-        Ok((trainer, settings))
+        options.check_change(&before.options)?;
+        let unet = UNet::new(UNetConfig::read(&folder.path(UNET))?)?;
+        let scheduler = SchedulerConfig::read(&folder.path(SCHEDULER))?;
+        let mut trainer = Self::new(gpu, unet, scheduler, before.size, options)?;
+        let shape = trainer.graph.memory.map(|memory| trainer.graph.graph.type_of(memory).shape);
+        let state = State::read(&folder.path(STATE), &trainer.layout, shape)?;
+        trainer.set_state(&state)?;
+        let mut settings = trainer.settings(notes);
+        let mut differences = settings.differences(&before);
+        settings.succeed(before, state.step.into());
+        trainer.history = settings.history.clone();
+        let edited = folder.edited()?;
+        differences.extend(edited.iter().map(|name| format!("{name} was changed by somebody")));
+        Ok((trainer, Resumed { settings, differences }))
     }
 }

@@ -1,5 +1,5 @@
 //! `model_index.json`, and whether the parts of a pipeline go together.
-use super::{Pipeline, TrainingError};
+use super::{Pipeline, TrainingError, generations::RunFolder};
 use crate::{
     data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
@@ -32,15 +32,16 @@ struct Index {
 /// autoencoder, a text encoder, another U-Net or process), or if the U-Net's channels are not those
 /// that the scheduler's variance takes; the error names file, key, what it may be and what it is.
 pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
-    let path = folder.join("model_index.json");
+    let folder = RunFolder::open(folder)?;
+    let path = folder.path("model_index.json");
     let text =
         read_text(&path).map_err(|source| TrainingError::File { path: path.clone(), source })?;
     judge_index(&path, &text)?;
-    let unet = UNet::new(UNetConfig::read(&folder.join("unet/config.json"))?)?;
-    let scheduler = SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?;
+    let unet = UNet::new(UNetConfig::read(&folder.path("unet/config.json"))?)?;
+    let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
     let config = unet.config();
     if let Err((expected, found)) = channels(config, &scheduler) {
-        let path = folder.join("unet/config.json");
+        let path = folder.path("unet/config.json");
         return Err(TrainingError::pipeline(&path, "out_channels", expected, found).into());
     }
     Ok((unet, scheduler))

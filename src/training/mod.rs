@@ -1,20 +1,28 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
 mod arenas;
 mod checkpoint;
+mod generations;
 mod index;
 mod objective;
 mod optimizer;
 mod options;
+mod settings;
+mod state;
 mod step;
 mod trainer;
 mod validation;
 
 pub use arenas::{arenas_of, parameters_of};
-pub use checkpoint::{Pipeline, Settings, read_pipeline, steps_trained, write_pipeline};
+pub use checkpoint::{Pipeline, Resumed, read_pipeline, steps_trained, write_pipeline};
+pub(crate) use checkpoint::{SETTINGS, STATE};
+pub use generations::RunFolder;
+pub(crate) use generations::{Generation, System};
 pub use index::{judge_index, read_model};
 pub use objective::Tables;
 pub(crate) use optimizer::RunState;
 pub use options::{Loss, Timesteps, TrainingOptions};
+pub use settings::{Past, Settings};
+pub(crate) use state::State;
 pub use step::{Given, TrainingGraph};
 pub use trainer::{Metrics, Trainer};
 pub use validation::Validation;

@@ -125,8 +125,35 @@ impl TrainingOptions {
                 found: found.to_string(),
             })
         };
-        if !(0.0..1.0).contains(&self.label_drop) {
-            return refuse("label_drop", "0 to 1, without 1", &self.label_drop);
+        let positive = |number: f64| number.is_finite() && number > 0.0;
+        let not_negative = |number: f64| number.is_finite() && number >= 0.0;
+        let share = |number: f64| (0.0..1.0).contains(&number);
+        let (share_text, not_negative_text) = ("0 to 1, without 1", "0 or above");
+        for (option, fits, expected, found) in [
+            ("batch", (1..=1 << 24).contains(&self.batch), "1 to 16777216", self.batch as f64),
+            (
+                "learning_rate",
+                not_negative(self.learning_rate),
+                not_negative_text,
+                self.learning_rate,
+            ),
+            ("betas", share(self.betas.0), share_text, self.betas.0),
+            ("betas", share(self.betas.1), share_text, self.betas.1),
+            ("epsilon", positive(self.epsilon), "above 0", self.epsilon),
+            ("weight_decay", not_negative(self.weight_decay), not_negative_text, self.weight_decay),
+            ("clip", self.clip.is_none_or(positive), "above 0", self.clip.unwrap_or_default()),
+            ("ema_decay", (0.0..=1.0).contains(&self.ema_decay), "0 to 1", self.ema_decay),
+            (
+                "hybrid_lambda",
+                not_negative(self.hybrid_lambda),
+                not_negative_text,
+                self.hybrid_lambda,
+            ),
+            ("label_drop", share(self.label_drop), share_text, self.label_drop),
+        ] {
+            if !fits {
+                return refuse(option, expected, &found);
+            }
         }
         if let Some(steps) = self.decay_steps
             && steps <= self.warmup
@@ -139,11 +166,8 @@ impl TrainingOptions {
             let expected = "0, for the model has no table of a class and the null label";
             return refuse("label_drop", expected, &self.label_drop);
         }
-        if !(self.hybrid_lambda.is_finite() && self.hybrid_lambda >= 0.0) {
-            return refuse("hybrid_lambda", "0 or above", &self.hybrid_lambda);
-        }
         if let Some(gamma) = self.min_snr_gamma {
-            if !(gamma.is_finite() && gamma > 0.0) {
+            if !positive(gamma) {
                 return refuse("min_snr_gamma", "above 0", &gamma);
             }
             if self.loss == Loss::Vlb {
@@ -156,6 +180,34 @@ impl TrainingOptions {
         }
         if let Err((expected, found)) = channels(unet, scheduler) {
             return refuse("out_channels", &expected, &found);
+        }
+        Ok(())
+    }
+
+    /// Checks that a run that began with the options `before` may go on with these. Rates, decays,
+    /// clipping, batch and moving average may change: the state is the same.
+    ///
+    /// # Errors
+    /// Names the option, what it has to stay and what it is.
+    pub fn check_change(&self, before: &Self) -> Result<(), TrainingError> {
+        const OBJECTIVE: &str = "the state is that of another objective";
+        const SEED: &str = "the order of the data and the images held out follow from it";
+        let kept = |of: &Self| -> [(&'static str, String, &'static str); 7] {
+            [
+                ("seed", of.seed.to_string(), SEED),
+                ("loss", format!("{:?}", of.loss), OBJECTIVE),
+                ("sum_loss", of.sum_loss.to_string(), OBJECTIVE),
+                ("hybrid_lambda", of.hybrid_lambda.to_string(), OBJECTIVE),
+                ("min_snr_gamma", format!("{:?}", of.min_snr_gamma), OBJECTIVE),
+                ("timesteps", format!("{:?}", of.timesteps), OBJECTIVE),
+                ("label_drop", of.label_drop.to_string(), OBJECTIVE),
+            ]
+        };
+        for ((option, was, why), (_, found, _)) in kept(before).into_iter().zip(kept(self)) {
+            if was != found {
+                let expected = format!("{was} as in the steps before ({why})");
+                return Err(TrainingError::Option { option, expected, found });
+            }
         }
         Ok(())
     }

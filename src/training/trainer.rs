@@ -3,6 +3,7 @@ use super::{
     TrainingError,
     arenas::arenas_of,
     options::TrainingOptions,
+    settings::Past,
     step::{Given, TrainingGraph},
 };
 use crate::{
@@ -40,8 +41,10 @@ pub struct Trainer {
     /// Steps submitted.
     pub(super) submitted: u64,
     /// Steps whose metrics were read.
-    reported: u64,
-    size: [usize; 2],
+    pub(super) reported: u64,
+    pub(super) size: [usize; 2],
+    /// What held in earlier steps, if the run was resumed with other settings.
+    pub(super) history: Vec<Past>,
 }
 
 /// Time between two readings of the history: often enough for a progress bar.
@@ -82,9 +85,19 @@ impl Trainer {
         graph.tables.write(&mut executor)?;
         let counter = Counter { seed: options.seed, ..Counter::default() };
         executor.write_u32(graph.counter, &counter.words())?;
-        let (submitted, reported) = (0, 0);
-        let mut trainer =
-            Self { unet, scheduler, options, layout, graph, executor, submitted, reported, size };
+        let (submitted, reported, history) = (0, 0, Vec::new());
+        let mut trainer = Self {
+            unet,
+            scheduler,
+            options,
+            layout,
+            graph,
+            executor,
+            submitted,
+            reported,
+            size,
+            history,
+        };
         let seed = trainer.options.seed;
         let start = trainer.layout.fill(|spec| Cow::Owned(spec.initialise(seed)));
         trainer.write_state(0, &start)?;
@@ -271,15 +284,6 @@ impl Trainer {
         for (&value, contents) in self.graph.state[part].iter().zip(arenas) {
             self.executor.write(value, contents)?;
         }
-        Ok(())
-    }
-
-    /// Continues from `step`, whose state was written before.
-    pub(super) fn resume_at(&mut self, step: u64) -> Result<(), Error> {
-        let counter = Counter { seed: self.options.seed, step: step as u32, ..Counter::default() };
-        self.executor.write_u32(self.graph.counter, &counter.words())?;
-        self.submitted = step;
-        self.reported = step;
         Ok(())
     }
 }

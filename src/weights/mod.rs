@@ -12,8 +12,8 @@ use crate::value::Shape;
 
 pub use layout::Layout;
 pub use names::canonical_name;
-pub use safetensors::{Numbers, Storage, Stored, read_tensors, write_tensors};
-pub use write::write_file;
+pub use safetensors::{Numbers, Storage, Stored, read_tensors, tensor_bytes, write_tensors};
+pub use write::{remove_parts, write_file};
 
 /// What can go wrong with a file of weights. Shapes are those of the file, so PyTorch's: `[out,in]`
 /// for linear layers, `[out,in,height,width]` for convolutions.
@@ -176,6 +176,15 @@ impl Parameters {
     /// # Errors
     /// If the file cannot be written, or a number does not fit the storage.
     pub fn write(&self, path: &Path, storage: Storage) -> Result<(), WeightsError> {
+        write_file(path, &self.to_bytes(path, storage)?)
+            .map_err(|source| WeightsError::Write { path: path.into(), source })
+    }
+
+    /// The bytes of the file that [`Parameters::write`] writes; errors name it by `path`.
+    ///
+    /// # Errors
+    /// If a number does not fit the storage.
+    pub fn to_bytes(&self, path: &Path, storage: Storage) -> Result<Vec<u8>, WeightsError> {
         let tensors: Vec<_> = self
             .iter()
             .map(|(name, parameter)| {
@@ -184,7 +193,7 @@ impl Parameters {
                 (name, layout.stored_shape(&parameter.shape), data)
             })
             .collect();
-        write_tensors(
+        tensor_bytes(
             path,
             storage,
             tensors.iter().map(|(name, shape, data)| (*name, &shape[..], &data[..])),

@@ -111,6 +111,22 @@ pub fn write_tensors<'a>(
     storage: Storage,
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
 ) -> Result<(), WeightsError> {
+    write_file(path, &tensor_bytes(path, storage, tensors)?)
+        .map_err(|source| WeightsError::Write { path: path.into(), source })
+}
+
+/// The bytes of the safetensors file that [`write_tensors`] writes; errors name it by `path`.
+///
+/// # Errors
+/// If a finite number does not fit the storage.
+///
+/// # Panics
+/// If a tensor's elements are not as many as its shape says.
+pub fn tensor_bytes<'a>(
+    path: &Path,
+    storage: Storage,
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+) -> Result<Vec<u8>, WeightsError> {
     let mut packed = Vec::new();
     for (name, shape, numbers) in tensors {
         assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name}: elements of {shape:?}");
@@ -140,6 +156,5 @@ pub fn write_tensors<'a>(
         .map_err(format_error)?;
     // What PyTorch's readers look for.
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(format_error)?;
-    write_file(path, &bytes).map_err(|source| WeightsError::Write { path: path.into(), source })
+    safetensors::serialize(views, Some(metadata)).map_err(format_error)
 }

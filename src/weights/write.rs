@@ -2,6 +2,29 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+/// How files in the making are named, around six letters and digits.
+const PREFIX: &str = ".";
+const SUFFIX: &str = ".part";
+
+/// Removes the files in a folder that [`write_file`] was writing when its process was killed.
+///
+/// # Errors
+/// If the folder cannot be listed, or a file not be removed.
+pub fn remove_parts(folder: &Path) -> io::Result<()> {
+    let is_part = |name: &str| {
+        let random = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX));
+        random
+            .is_some_and(|of| of.len() == 6 && of.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_part) && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `bytes` beside `path`, waits until the disk has them, and renames: whoever opens `path`
 /// finds the old file or the new one, never a part, also after a full disk or a power cut.
 ///
@@ -24,7 +47,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.prefix(".").suffix(".part").tempfile_in(folder)?;
+    let mut file = builder.prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

@@ -147,6 +147,7 @@ Examples:
   ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
   ddim train --data photos --size 32 --flip --out run   a folder of PNGs, cropped to their centres
   ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
+  ddim train --resume --out run --lr 1e-4               go on at another rate, as after a NaN
   ddim train --data mnist --out run --conditional --label-drop 0.1    classes, for guided samples
 
 Defaults follow the images. Digits: block_out_channels 32,64, learning rate 2e-3, EMA 0.99, 1,500
@@ -167,9 +168,13 @@ pub struct Train {
     /// Training steps in all [default: by the images]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
-    /// Go on with the run in --out: its data and settings, the same bits as without a break
-    #[arg(long, conflicts_with_all = ["config", "batch", "lr", "warmup", "decay_steps", "schedule", "ema", "clip", "seed", "flip", "valid", "size", "prediction", "loss", "min_snr_gamma", "timesteps", "conditional", "label_drop"])]
+    /// Go on with the run in --out: its data and settings, the same bits as without a break. Data,
+    /// batch, rates, clipping and --ema may be others from here on; what makes another model is refused
+    #[arg(long)]
     pub resume: bool,
+    /// Refuse to go on where the bits would not be those of a run without a break
+    #[arg(long, requires = "resume")]
+    pub exact: bool,
     /// The U-Net: a config.json of diffusers' UNet2DModel [default: by the images]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -185,7 +190,8 @@ pub struct Train {
     /// Steps in which the learning rate grows to that [default: 0]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
-    /// Steps at whose end the learning rate has fallen to zero, linearly [default: it stays]
+    /// Steps at whose end the learning rate has fallen to zero, linearly; 0 for one that stays
+    /// [default: it stays]
     #[arg(long, value_name = "N")]
     pub decay_steps: Option<u32>,
     /// How the noise grows over the 1,000 timesteps: linear, quad (scaled_linear), cosine, const,
@@ -227,9 +233,21 @@ pub struct Train {
     /// Hold out this part of the images and measure the loss on them at every checkpoint
     #[arg(long, value_name = "FRACTION", value_parser = below_one)]
     pub valid: Option<f64>,
-    /// Steps between checkpoints
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-    pub save_every: u32,
+    /// Steps between checkpoints [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub save_every: Option<u32>,
+}
+
+impl Train {
+    /// The end of the decay, if given: `Some(None)` for a rate that stays.
+    pub fn decay_steps(&self) -> Option<Option<u32>> {
+        self.decay_steps.map(|end| (end > 0).then_some(end))
+    }
+
+    /// The norm that gradients are clipped to, if given: `Some(None)` for none.
+    pub fn clip(&self) -> Option<Option<f64>> {
+        self.clip.map(|norm| (norm > 0.0).then_some(norm))
+    }
 }
 
 /// Print what a model runs: graph, dispatches, FLOPs and memory.

@@ -21,7 +21,7 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files::read_text,
     gpu::Gpu,
-    training::{Pipeline, Trainer, TrainingOptions},
+    training::{Pipeline, RunFolder, Trainer, TrainingOptions},
     unet::UNet,
 };
 use serde_json::{Value as Json, json};
@@ -62,7 +62,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     if !arguments.existing.overwrite {
         refuse_foreign(folder, &pipeline)?;
     }
-    files::prepare_folder(folder)?;
+    files::prepare_own_folder(folder)?;
     let gpu = device.open()?;
     let digits = data::digits();
     let preset = presets::digits();
@@ -92,8 +92,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let notes = json!({
         DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
     });
-    trainer.save(&pipeline, notes)?;
-    history.save(&pipeline.join("training"))?;
+    history.save(&mut trainer, &pipeline, notes)?;
 
     let layout = trainer.layout().clone();
     let arenas = trainer.averaged_weights()?;
@@ -155,7 +154,7 @@ fn refuse_foreign(folder: &Path, pipeline: &Path) -> Result<(), Failure> {
     if !files::is_ours(&folder.join("numbers.json"), files::JSON) {
         files::refuse_taken(folder, &WRITTEN)?;
     }
-    let settings = pipeline.join("training/settings.json");
+    let settings = RunFolder::open(pipeline)?.path("training/settings.json");
     if !settings.exists() {
         return files::refuse_taken(pipeline, &train::PIPELINE);
     }

@@ -1,7 +1,10 @@
 //! Files that a command will write: tried early, so that no hour of work ends in a refusal, and so
 //! that nothing is replaced that this command did not write.
 use crate::failure::Failure;
-use ddim::{files::open, weights::write_file};
+use ddim::{
+    files::open,
+    weights::{remove_parts, write_file},
+};
 use std::{fs, io::Read, path::Path};
 
 /// How the JSON files begin that are no other program's.
@@ -9,6 +12,13 @@ pub const JSON: &str = "{\n  \"software\": \"ddim\"";
 
 /// Bytes at the beginning of a file in which its sign stands.
 const HEAD: u64 = 4096;
+
+/// Makes `folder` with those above it, removes the halves of files that a break left there, and
+/// tries whether files can be written. For folders that this process alone writes to.
+pub fn prepare_own_folder(folder: &Path) -> Result<(), Failure> {
+    prepare_folder(folder)?;
+    remove_parts(folder).map_err(|error| Failure::file(folder, error))
+}
 
 /// Makes `folder` with those above it, and tries whether files can be written there.
 pub fn prepare_folder(folder: &Path) -> Result<(), Failure> {

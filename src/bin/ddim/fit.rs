@@ -1,12 +1,14 @@
 //! Training with a progress bar, and what is kept of it.
-use crate::{chart, failure::Failure, files, progress::Progress};
+use crate::{chart, failure::Failure, progress::Progress};
 use ddim::{
     data::Dataset,
-    files::read_text,
-    training::{Metrics, Trainer},
+    files::read,
+    training::{Metrics, RunFolder, Trainer},
 };
+use serde_json::Value as Json;
 use std::{
     fmt::Write,
+    io::ErrorKind,
     ops::ControlFlow,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -14,6 +16,12 @@ use std::{
 
 /// Steps over which the shown loss is averaged.
 const RECENT: usize = 50;
+
+/// The file of the losses, below the run's folder; its largest size in bytes, which is that of some
+/// thirty million steps; its first line.
+const LOSSES: &str = "training/loss.csv";
+const LARGEST: u64 = 1 << 30;
+const HEADER: &str = "step,loss,gradient_norm,held_out_loss";
 
 /// The losses of a run.
 #[derive(Default)]
@@ -38,9 +46,9 @@ impl History {
         chart::losses(&steps, &self.held_out)
     }
 
-    /// Writes `loss.csv` and `loss.svg` to `folder`.
-    pub fn save(&self, folder: &Path) -> Result<(), Failure> {
-        let mut text = "step,loss,gradient_norm,held_out_loss\n".to_owned();
+    /// Saves a run with its losses as parts of the checkpoint: `loss.csv` and `loss.svg`.
+    pub fn save(&self, trainer: &mut Trainer, folder: &Path, notes: Json) -> Result<(), Failure> {
+        let mut text = HEADER.to_owned() + "\n";
         let mut held_out = self.held_out.iter().peekable();
         for Metrics { step, loss, gradient_norm } in &self.steps {
             let measured = held_out.next_if(|(at, _)| at == step);
@@ -48,27 +56,54 @@ impl History {
             writeln!(text, "{step},{loss},{gradient_norm},{measured}")
                 .expect("a string takes all that is written to it");
         }
-        files::write(&folder.join("loss.csv"), text)?;
-        files::write(&folder.join("loss.svg"), self.chart()?)
+        let chart = self.chart()?;
+        let beside = [(LOSSES, text.as_bytes()), ("training/loss.svg", chart.as_bytes())];
+        Ok(trainer.save_with(folder, notes, &beside)?)
     }
 
-    /// What `save` wrote, as far as `step`. Without the file, or with one of another making, the
-    /// history begins anew: nothing depends on it.
-    pub fn read(folder: &Path, step: u64) -> Self {
-        let mut history = Self::default();
-        let text = read_text(&folder.join("loss.csv")).unwrap_or_default();
-        for line in text.lines().skip(1) {
-            let mut columns = line.split(',');
-            let mut number = || columns.next()?.parse::<f64>().ok();
-            let (Some(at), Some(loss), Some(norm)) = (number(), number(), number()) else { break };
-            if at as u64 > step {
-                break;
-            }
-            let (step, gradient_norm) = (at as u64, norm as f32);
-            history.steps.push(Metrics { step, loss: loss as f32, gradient_norm });
-            history.held_out.extend(number().map(|loss| (step, loss as f32)));
+    /// What `save` wrote, as far as `step`. A run of the library alone has no such file, and begins
+    /// its history here.
+    pub fn read(folder: &RunFolder, step: u64) -> Result<Self, Failure> {
+        let path = folder.path(LOSSES);
+        let bytes = match read(&path, LARGEST) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            bytes => bytes.map_err(|error| Failure::file(&path, error))?,
+        };
+        let text = String::from_utf8(bytes).map_err(|error| Failure::file(&path, error))?;
+        let mut lines = text.lines();
+        let header = lines.next().unwrap_or_default();
+        if header != HEADER {
+            let message = format!("line 1: expected {HEADER:?}, found {header:?}");
+            return Err(Failure::file(path, message));
         }
-        history
+        let mut history = Self::default();
+        for (index, line) in lines.enumerate() {
+            let last = history.steps.last().map_or(0, |last| last.step);
+            let next = |(of, _): &(Metrics, _)| of.step > last;
+            let Some((metrics, held_out)) = Self::parse(line).filter(next) else {
+                let expected = format!("{HEADER} with a step after {last}");
+                let message = format!("line {}: expected {expected}, found {line:?}", index + 2);
+                return Err(Failure::file(path, message));
+            };
+            // Rows beyond the checkpoint are those of steps that are done again.
+            if metrics.step <= step {
+                history.held_out.extend(held_out.map(|loss| (metrics.step, loss)));
+            }
+            history.steps.push(metrics);
+        }
+        history.steps.retain(|metrics| metrics.step <= step);
+        Ok(history)
+    }
+
+    /// A row: step, loss, norm of the gradient, and perhaps the held-out loss.
+    fn parse(line: &str) -> Option<(Metrics, Option<f32>)> {
+        let columns: Vec<&str> = line.split(',').collect();
+        let [step, loss, norm, held_out] = columns[..] else { return None };
+        let number = |text: &str| text.parse::<f32>().ok();
+        let held_out = if held_out.is_empty() { None } else { Some(number(held_out)?) };
+        let finite = |text: &str| number(text).filter(|number| number.is_finite());
+        let (loss, gradient_norm) = (finite(loss)?, finite(norm)?);
+        Some((Metrics { step: step.parse().ok()?, loss, gradient_norm }, held_out))
     }
 }
 

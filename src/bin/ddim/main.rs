@@ -24,6 +24,7 @@ mod presets;
 mod profile;
 mod progress;
 mod report;
+mod resume;
 mod sample;
 mod train;
 mod trajectory;

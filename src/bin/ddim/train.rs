@@ -14,12 +14,13 @@ use crate::{
     plan::summary,
     presets,
     progress::{Progress, thousands},
+    resume::{check_rate, leave, resume},
 };
 use ddim::{
     data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
     gpu::Gpu,
-    training::{Loss, Pipeline, Trainer, TrainingError, TrainingOptions, Validation},
+    training::{Loss, Pipeline, RunFolder, Trainer, TrainingError, TrainingOptions, Validation},
     unet::{UNet, UNetConfig, config::SampleSize},
 };
 use serde::{Deserialize, Serialize};
@@ -41,38 +42,51 @@ pub const PIPELINE: [&str; 5] =
 
 /// What the checkpoint keeps beside the library's settings.
 #[derive(Serialize, Deserialize)]
-struct Notes {
+pub struct Notes {
     #[serde(with = "paths")]
-    data: PathBuf,
-    size: Option<usize>,
-    flip: bool,
-    valid: Option<f64>,
-    steps: u32,
+    pub data: PathBuf,
+    pub size: Option<usize>,
+    pub flip: bool,
+    pub valid: Option<f64>,
+    pub steps: u32,
+    #[serde(default = "save_every")]
+    pub save_every: u32,
+}
+
+/// Steps between checkpoints, where nobody says how many.
+fn save_every() -> u32 {
+    500
 }
 
 /// A run that is about to begin or to go on.
-struct Run {
-    trainer: Trainer,
-    notes: Notes,
-    data: Dataset,
-    history: History,
+pub struct Run {
+    pub trainer: Trainer,
+    pub notes: Notes,
+    pub data: Dataset,
+    pub history: History,
+    /// What is not as in the steps before.
+    pub differences: Vec<String>,
 }
 
 /// Trains, with checkpoints.
 pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let out = &arguments.out;
     let _lock = Lock::of(out)?;
+    let folder = RunFolder::open(out)?;
     if !arguments.resume && !arguments.existing.overwrite {
-        let recorded = out.join("training/settings.json");
-        if recorded.exists() {
+        if folder.holds_checkpoint() {
             let text = "holds a run already: go on with it by --resume, or choose another folder";
             return Err(Failure::file(out, text));
         }
         files::refuse_taken(out, &PIPELINE)?;
     }
     let gpu = device.open()?;
-    let mut run = if arguments.resume { resume(&gpu, arguments)? } else { begin(&gpu, arguments)? };
-    files::prepare_folder(out)?;
+    let mut run = match arguments.resume {
+        true => resume(&gpu, arguments, &folder)?,
+        false => begin(&gpu, arguments)?,
+    };
+    check_rate(&run)?;
+    files::prepare_own_folder(out)?;
     let stop = listen()?;
     describe_run(&gpu, &run)?;
     let (training, mut validation) = match run.notes.valid {
@@ -83,8 +97,10 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
         }
     };
     let total = u64::from(run.notes.steps);
-    let every = u64::from(arguments.save_every);
+    let every = u64::from(run.notes.save_every);
     let mut progress = Progress::new("training", run.trainer.steps(), total, "steps");
+    // The step of the last checkpoint of this run.
+    let mut kept = arguments.resume.then(|| run.trainer.steps());
     while run.trainer.steps() < total {
         let until = (run.trainer.steps() / every * every + every).min(total);
         let Run { trainer, notes, history, .. } = &mut run;
@@ -95,15 +111,18 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
             history.held_out.push((trainer.steps(), loss));
             progress.line(&format!("step {}: held-out loss {loss:.4}", trainer.steps()));
         }
-        // Numbers gone bad: the device holds what the last good step left.
-        let bad = matches!(
-            &result,
-            Err(Failure::Library(ddim::Error::Training(TrainingError::NotFinite { .. })))
-        );
-        if result.is_ok() || bad {
-            save(&mut run, out)?;
+        if let Err(Failure::Library(ddim::Error::Training(TrainingError::NotFinite {
+            step,
+            loss,
+            norm,
+        }))) = result
+        {
+            let bad = format!("step {step}: the loss is {loss} and the gradient norm {norm}");
+            return leave(&gpu, run, out, kept, &bad);
         }
         result?;
+        save(&mut run, out)?;
+        kept = Some(run.trainer.steps());
         // Not before there is a checkpoint, however early ctrl-c came.
         if stop.load(Ordering::Relaxed) {
             break;
@@ -161,8 +180,8 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         batch: arguments.batch.unwrap_or(defaults.batch),
         learning_rate: arguments.lr.unwrap_or(defaults.learning_rate),
         warmup: arguments.warmup.unwrap_or(defaults.warmup),
-        decay_steps: arguments.decay_steps.or(defaults.decay_steps),
-        clip: arguments.clip.map_or(defaults.clip, |norm| (norm > 0.0).then_some(norm)),
+        decay_steps: arguments.decay_steps().unwrap_or(defaults.decay_steps),
+        clip: arguments.clip().unwrap_or(defaults.clip),
         ema_decay: arguments.ema.unwrap_or(defaults.ema_decay),
         seed: arguments.seed.unwrap_or(defaults.seed),
         loss,
@@ -177,28 +196,15 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         flip: arguments.flip,
         valid: arguments.valid,
         steps: arguments.steps.unwrap_or(preset.steps),
+        save_every: arguments.save_every.unwrap_or_else(save_every),
     };
     let size = [data.height(), data.width()];
     let trainer = Trainer::new(gpu, UNet::new(config)?, scheduler, size, options)?;
-    Ok(Run { trainer, notes, data, history: History::default() })
-}
-
-fn resume(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
-    let (trainer, settings) = Trainer::resume(gpu, &arguments.out)?;
-    let training = arguments.out.join("training");
-    let mut notes: Notes = serde_json::from_value(settings.notes)
-        .map_err(|error| Failure::file(training.join("settings.json"), error))?;
-    if let Some(source) = &arguments.data {
-        notes.data = absolute(source);
-    }
-    notes.steps = arguments.steps.unwrap_or(notes.steps);
-    let data = Dataset::open(&notes.data, notes.size)?;
-    let history = History::read(&training, trainer.steps());
-    Ok(Run { trainer, notes, data, history })
+    Ok(Run { trainer, notes, data, history: History::default(), differences: Vec::new() })
 }
 
 /// The folder by a name that holds from anywhere.
-fn absolute(source: &Path) -> PathBuf {
+pub fn absolute(source: &Path) -> PathBuf {
     if source == Path::new("digits") {
         return source.to_owned();
     }
@@ -220,20 +226,28 @@ fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
     } = trainer.options();
     let falling = decay_steps.map_or(String::new(), |end| format!(", none after step {end}"));
     let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
+    let (next, total) = (trainer.steps() + 1, u64::from(notes.steps));
+    let steps = match next <= total {
+        true => format!("steps {next} to {total}"),
+        false => format!("all {total} steps are done"),
+    };
     say!(
-        "run    steps {} to {}, batch {batch}, learning rate {learning_rate} after {warmup} steps\
+        "run    {steps}, batch {batch}, learning rate {learning_rate} after {warmup} steps\
          {falling}, \
          clip {clip}, EMA {ema_decay}, seed {seed}",
-        trainer.steps() + 1,
-        notes.steps,
     );
+    if !run.differences.is_empty() {
+        say!("but    from here on not with the bits of a run without a break:");
+    }
+    for difference in &run.differences {
+        say!("       {difference}");
+    }
     Ok(())
 }
 
-fn save(run: &mut Run, out: &Path) -> Result<(), Failure> {
+pub fn save(run: &mut Run, out: &Path) -> Result<(), Failure> {
     let notes = serde_json::to_value(&run.notes).expect("text, numbers and flags are JSON");
-    run.trainer.save(out, notes)?;
-    run.history.save(&out.join("training"))
+    run.history.save(&mut run.trainer, out, notes)
 }
 
 fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), Failure> {

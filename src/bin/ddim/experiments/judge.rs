@@ -2,20 +2,28 @@
 use super::record::{Record, Row};
 use crate::{console::say, failure::Failure, progress::Progress};
 use ddim::{
-    classifier::{Classifier, Network},
+    classifier::{Checkpoints, Classifier, Network},
     data::Dataset,
     gpu::Gpu,
 };
-use std::{path::Path, time::Instant};
+use std::{fs, io::ErrorKind, path::Path};
+
+/// Its file and the folder of its training, below that of the experiments.
+pub const FILE: &str = "classifier.safetensors";
+pub const TRAINING: &str = "classifier";
 
 /// Names of the classifier's row in the CSV.
 pub const CLASSIFIER: &str = "classifier";
 pub const ACCURACY: &str = "accuracy on the test set";
 
-/// The classifier of `path`, trained now if there is none with its accuracy in the record.
+/// Steps between checkpoints of its training.
+const SAVE_EVERY: u64 = 100;
+
+/// The classifier of the experiments in `folder`, trained now if there is none with its accuracy in
+/// the record. Its training goes on after a break.
 pub fn open(
     gpu: &Gpu,
-    path: &Path,
+    folder: &Path,
     [training, test]: [&Dataset; 2],
     steps: u64,
     seed: u64,
@@ -24,27 +32,36 @@ pub fn open(
     let size = [training.height(), training.width(), training.channels()];
     let classes = training.classes().unwrap_or(0).max(test.classes().unwrap_or(0));
     let network = Network { size, classes };
+    let (path, training_folder) = (folder.join(FILE), folder.join(TRAINING));
     if path.exists() && record.find(CLASSIFIER, ACCURACY, 0).is_some() {
-        return Ok(Classifier::load(gpu, network, path)?);
+        remove(&training_folder)?;
+        return Ok(Classifier::load(gpu, network, &path)?);
     }
-    let start = Instant::now();
     let options = Classifier::options(seed);
     let mut progress = Progress::new("classifier", 0, steps, "steps");
-    let mut classifier =
-        Classifier::train(gpu, network, training, &options, steps, |done, loss| {
-            progress.update(done, &format!("loss {loss:.4}"));
-        })?;
+    let checkpoints = Checkpoints { folder: &training_folder, every: SAVE_EVERY };
+    let hear = |done, loss| progress.update(done, &format!("loss {loss:.4}"));
+    let (mut classifier, seconds) =
+        Classifier::train_in(checkpoints, gpu, network, training, &options, steps, hear)?;
     progress.finish();
-    let seconds = start.elapsed().as_secs_f64();
-    classifier.save(path)?;
+    classifier.save(&path)?;
     let value = classifier.accuracy(test)?;
     let (experiment, setting) = (CLASSIFIER.into(), ACCURACY.into());
     let row = Row { experiment, setting, steps: 0, value, images: test.len(), seconds };
     record.append(vec![row])?;
+    remove(&training_folder)?;
     say!(
         "classifier: {:.2}% of {} test images right, {steps} steps in {seconds:.0} s",
         100.0 * value,
         test.len()
     );
     Ok(classifier)
+}
+
+/// Removes the checkpoints of a training that is done.
+fn remove(folder: &Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::file(folder, error)),
+        _ => Ok(()),
+    }
 }

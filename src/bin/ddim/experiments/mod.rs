@@ -55,10 +55,10 @@ fn conduct(
     let settled = folder.join("settings.json");
     let overwrite = arguments.existing.overwrite;
     if !overwrite && !settled.exists() {
-        let written: Vec<_> = written().chain(["model"]).collect();
+        let written: Vec<_> = written().chain(["model", judge::TRAINING]).collect();
         files::refuse_taken(folder, &written)?;
     }
-    files::prepare_folder(folder)?;
+    files::prepare_own_folder(folder)?;
     let gpu = device.open()?;
     let settings = json!({
         "device": describe(&gpu),
@@ -78,9 +78,8 @@ fn conduct(
     say!("data    {} images to train on, {} to test", count(&training), count(&test));
 
     let mut record = Record::open(folder.join("results.csv"))?;
-    let path = folder.join("classifier.safetensors");
     let (steps, seed) = (sizes.classifier_steps, arguments.seed);
-    let classifier = judge::open(&gpu, &path, [&training, &test], steps, seed, &mut record)?;
+    let classifier = judge::open(&gpu, folder, [&training, &test], steps, seed, &mut record)?;
     let (pipeline, story) = source.open(&gpu, &training)?;
 
     let cells = Cell::all(sizes, arguments.steps);
@@ -129,15 +128,17 @@ fn conduct(
 
 /// The files of an experiment.
 fn written() -> impl Iterator<Item = &'static str> {
-    let files = ["settings.json", "results.csv", "classifier.safetensors", "experiments.html"];
+    let files = ["settings.json", "results.csv", judge::FILE, "experiments.html"];
     files.into_iter().chain(Show::ALL.map(Show::file))
 }
 
 /// Removes what would be gone on with, so that an experiment begins anew.
 fn clear(folder: &Path) -> Result<(), Failure> {
     let files = written().map(|name| (folder.join(name), fs::remove_file as fn(_) -> _));
-    let training: (PathBuf, fn(PathBuf) -> _) = (folder.join("model/training"), fs::remove_dir_all);
-    for (path, remove) in files.chain([training]) {
+    let folders = ["model/training", judge::TRAINING];
+    let folders = folders
+        .map(|name| (folder.join(name), fs::remove_dir_all as fn(PathBuf) -> std::io::Result<()>));
+    for (path, remove) in files.chain(folders) {
         match remove(path.clone()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(Failure::file(path, error));

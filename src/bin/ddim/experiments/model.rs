@@ -13,7 +13,9 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files,
     gpu::Gpu,
-    training::{Pipeline, Trainer, TrainingOptions, read_pipeline, steps_trained},
+    training::{
+        Pipeline, RunFolder, Settings, Trainer, TrainingOptions, read_pipeline, steps_trained,
+    },
     unet::UNet,
 };
 use flate2::Crc;
@@ -72,7 +74,8 @@ impl Source {
     pub fn identity(&self) -> Result<Json, Failure> {
         match self {
             Self::Taken(folder) => {
-                let file = folder.join("unet/diffusion_pytorch_model.safetensors");
+                let weights = "unet/diffusion_pytorch_model.safetensors";
+                let file = RunFolder::open(folder)?.path(weights);
                 let bytes =
                     files::read(&file, u64::MAX).map_err(|error| Failure::file(&file, error))?;
                 let mut crc = Crc::new();
@@ -110,23 +113,17 @@ impl Source {
     /// The chart of the training's losses, if there is one.
     pub fn losses(&self) -> Option<String> {
         let (Self::Taken(folder) | Self::Trained { folder, .. }) = self;
-        files::read_text(&folder.join("training/loss.svg")).ok()
+        files::read_text(&RunFolder::open(folder).ok()?.path("training/loss.svg")).ok()
     }
 }
 
 /// What is known of the training of the model in a folder.
 fn story(folder: &Path) -> Result<Story, Failure> {
     let Some(steps) = steps_trained(folder)? else { return Ok(Story::default()) };
-    let path = folder.join("training/settings.json");
-    let text = files::read_text(&path).map_err(|error| Failure::file(&path, error))?;
-    let settings: Json =
-        serde_json::from_str(&text).map_err(|error| Failure::file(&path, error))?;
-    let notes = settings.get("notes").filter(|notes| !notes.is_null());
-    let notes: Notes = match notes {
-        None => Notes::default(),
-        Some(notes) => {
-            serde_json::from_value(notes.clone()).map_err(|error| Failure::file(&path, error))?
-        }
+    let path = RunFolder::open(folder)?.path("training/settings.json");
+    let notes = match Settings::read(&path)?.notes {
+        Json::Null => Notes::default(),
+        notes => serde_json::from_value(notes).map_err(|error| Failure::file(&path, error))?,
     };
     Ok(Story { steps: Some(steps), seconds: notes.seconds })
 }
@@ -150,7 +147,7 @@ fn train(
             Trainer::new(gpu, unet, SchedulerConfig::default(), size, options)?
         }
     };
-    let mut history = History::read(&folder.join("training"), trainer.steps());
+    let mut history = History::read(&RunFolder::open(folder)?, trainer.steps())?;
     let mut seconds = began.seconds.unwrap_or(0.0);
     let total = u64::from(preset.steps);
     let never = AtomicBool::new(false);
@@ -161,8 +158,8 @@ fn train(
         fit::train(&mut trainer, data, (until, false), &mut history, &mut progress, &never)?;
         seconds += start.elapsed().as_secs_f64();
         let notes = Notes { seconds: Some(seconds) };
-        trainer.save(folder, serde_json::to_value(notes).expect("numbers are JSON"))?;
-        history.save(&folder.join("training"))?;
+        let notes = serde_json::to_value(notes).expect("numbers are JSON");
+        history.save(&mut trainer, folder, notes)?;
     }
     progress.finish();
     let loss = history.recent().unwrap_or(f32::NAN);

@@ -1,0 +1,152 @@
+//! Going on with a run: what may change, what may not, and what is left to go on with where numbers
+//! went bad.
+use crate::{
+    cli,
+    failure::Failure,
+    fit::History,
+    train::{Notes, Run, absolute, save},
+};
+use ddim::{
+    data::Dataset,
+    diffusion::schedule::SchedulerConfig,
+    gpu::Gpu,
+    training::{RunFolder, Settings, Trainer, TrainingOptions},
+    unet::UNetConfig,
+};
+use std::path::Path;
+
+/// Opens the run in a folder, with the settings that the arguments change.
+pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<Run, Failure> {
+    if !folder.holds_checkpoint() {
+        let text = "holds no checkpoint to go on from: begin a run, without --resume";
+        return Err(Failure::file(&arguments.out, text));
+    }
+    let path = folder.path("training/settings.json");
+    let before = Settings::read(&path)?;
+    let notes = serde_json::from_value(before.notes)
+        .map_err(|error| Failure::file(&path, format!("notes: {error}")))?;
+    refuse_others(arguments, folder, &notes)?;
+    let options = options(arguments, before.options);
+    let mut notes = changed(arguments, notes);
+    let recorded = serde_json::to_value(&notes).expect("text, numbers and flags are JSON");
+    let (trainer, resumed) = Trainer::resume_with(gpu, folder, options, recorded)?;
+    let done = trainer.steps();
+    // How far a run goes is no setting of its steps.
+    notes.steps = arguments.steps.unwrap_or(notes.steps);
+    if u64::from(notes.steps) < done {
+        let text = format!(
+            "--steps {}: the run has done {done} already: give {done} or more",
+            notes.steps
+        );
+        return Err(Failure::Usage(text));
+    }
+    if arguments.exact && !resumed.differences.is_empty() {
+        let text = "--exact: the run would not go on with the bits of one without a break";
+        return Err(Failure::Usage(format!("{text}: {}", resumed.differences.join("; "))));
+    }
+    let data = Dataset::open(&notes.data, notes.size)?;
+    let history = History::read(folder, done)?;
+    Ok(Run { trainer, notes, data, history, differences: resumed.differences })
+}
+
+/// The recorded options with those that the arguments name.
+fn options(arguments: &cli::Train, recorded: TrainingOptions) -> TrainingOptions {
+    TrainingOptions {
+        batch: arguments.batch.unwrap_or(recorded.batch),
+        learning_rate: arguments.lr.unwrap_or(recorded.learning_rate),
+        warmup: arguments.warmup.unwrap_or(recorded.warmup),
+        decay_steps: arguments.decay_steps().unwrap_or(recorded.decay_steps),
+        clip: arguments.clip().unwrap_or(recorded.clip),
+        ema_decay: arguments.ema.unwrap_or(recorded.ema_decay),
+        // The library refuses others than those recorded.
+        seed: arguments.seed.unwrap_or(recorded.seed),
+        loss: arguments.loss.unwrap_or(recorded.loss),
+        min_snr_gamma: arguments.min_snr_gamma.or(recorded.min_snr_gamma),
+        timesteps: arguments.timesteps.unwrap_or(recorded.timesteps),
+        label_drop: arguments.label_drop.unwrap_or(recorded.label_drop),
+        ..recorded
+    }
+}
+
+/// The recorded notes with what the arguments name, but for the steps.
+fn changed(arguments: &cli::Train, recorded: Notes) -> Notes {
+    Notes {
+        data: arguments.data.as_deref().map_or(recorded.data, absolute),
+        flip: arguments.flip || recorded.flip,
+        save_every: arguments.save_every.unwrap_or(recorded.save_every),
+        ..recorded
+    }
+}
+
+/// Refuses what makes another model, or other data, of a run.
+fn refuse_others(arguments: &cli::Train, folder: &RunFolder, notes: &Notes) -> Result<(), Failure> {
+    const MODEL: &str = "the weights are those of another model";
+    const HELD_OUT: &str = "images that were trained on would count as held out";
+    let config = UNetConfig::read(&folder.path("unet/config.json"))?;
+    let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
+    let same_model = |path| -> Result<bool, Failure> {
+        let given = UNetConfig {
+            sample_size: config.sample_size,
+            num_class_embeds: config.num_class_embeds,
+            ..UNetConfig::read(path)?
+        };
+        Ok(given == config)
+    };
+    let other_model = match &arguments.config {
+        Some(path) => !same_model(path)?,
+        None => false,
+    };
+    let unlike = |given: Option<bool>| given == Some(false);
+    let refused = [
+        ("--config", other_model, MODEL),
+        ("--conditional", arguments.conditional && config.num_class_embeds.is_none(), MODEL),
+        (
+            "--prediction",
+            unlike(arguments.prediction.map(|of| of == scheduler.prediction_type)),
+            MODEL,
+        ),
+        ("--schedule", unlike(arguments.schedule.map(|of| of == scheduler.beta_schedule)), MODEL),
+        ("--size", unlike(arguments.size.map(|size| Some(size) == notes.size)), MODEL),
+        ("--valid", unlike(arguments.valid.map(|part| Some(part) == notes.valid)), HELD_OUT),
+    ];
+    match refused.into_iter().find(|(_, refused, _)| *refused) {
+        Some((flag, _, why)) => {
+            let text =
+                format!("{flag} may not change in a run ({why}): begin another, in a new folder");
+            Err(Failure::Usage(text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses steps in which nothing would be learnt.
+pub fn check_rate(run: &Run) -> Result<(), Failure> {
+    let (done, total) = (run.trainer.steps(), u64::from(run.notes.steps));
+    match run.trainer.options().decay_steps.map(u64::from) {
+        Some(end) if end < total && done < total => Err(Failure::Usage(format!(
+            "--decay-steps {end}: the learning rate is 0 from then on, and steps {} to {total} would \
+             learn nothing: give --decay-steps {total}, or --decay-steps 0 for a rate that stays",
+            end.max(done) + 1,
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Numbers went bad on the way from one checkpoint to the next: what led there is not saved, so
+/// that another rate leads elsewhere. Before the first checkpoint, the beginning becomes one.
+pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> Result<(), Failure> {
+    if kept.is_none() {
+        let Run { trainer, notes, data, .. } = run;
+        let (unet, scheduler) = (trainer.unet().clone(), trainer.scheduler().clone());
+        let (size, options) = ([data.height(), data.width()], trainer.options().clone());
+        let trainer = Trainer::new(gpu, unet, scheduler, size, options)?;
+        let (history, differences) = (History::default(), Vec::new());
+        save(&mut Run { trainer, notes, data, history, differences }, out)?;
+    }
+    Err(Failure::Usage(format!(
+        "{bad}; {} holds step {}: go on from there at a smaller rate, by --resume --lr, or begin \
+         anew",
+        out.display(),
+        kept.unwrap_or(0),
+    )))
+}

@@ -1,0 +1,80 @@
+//! The one small file that decides which generation of a run's files counts.
+use crate::{error::Error, files, training::TrainingError};
+use flate2::CrcReader;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Component, Path},
+};
+
+/// Size and checksum of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Fingerprint {
+    bytes: u64,
+    crc32: u32,
+}
+
+impl Fingerprint {
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        Self { bytes: bytes.len() as u64, crc32: crc.sum() }
+    }
+
+    /// That of a file, `None` if there is none.
+    pub fn of_file(path: &Path) -> io::Result<Option<Self>> {
+        let file = match files::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut reader = CrcReader::new(file);
+        let bytes = io::copy(&mut reader, &mut io::sink())?;
+        Ok(Some(Self { bytes, crc32: reader.crc().sum() }))
+    }
+}
+
+/// Files by their paths below the run's folder.
+pub(super) type Files = BTreeMap<String, Fingerprint>;
+
+/// Which generation counts, and what its files look like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pointer {
+    /// Counted from 1.
+    pub generation: u64,
+    /// Its files.
+    pub files: Files,
+}
+
+impl Pointer {
+    /// Reads the file, if it is there.
+    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let text = match files::read_text(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(TrainingError::File { path: path.into(), source }.into()),
+            Ok(text) => text,
+        };
+        let refuse = |message: String| TrainingError::Checkpoint { path: path.into(), message };
+        let pointer: Self =
+            serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        let outside = |name: &&String| {
+            let mut parts = Path::new(name.as_str()).components();
+            name.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_)))
+        };
+        match pointer.files.keys().find(outside) {
+            Some(name) => {
+                let message = format!("files: expected paths below the folder, found {name:?}");
+                Err(refuse(message).into())
+            }
+            None if !(1..1 << 53).contains(&pointer.generation) => {
+                let found = pointer.generation;
+                Err(refuse(format!("generation: expected 1 to 2^53, found {found}")).into())
+            }
+            None => Ok(Some(pointer)),
+        }
+    }
+}
+
+pub(super) fn to_json(of: &impl Serialize) -> String {
+    serde_json::to_string_pretty(of).expect("numbers with string keys are JSON") + "\n"
+}

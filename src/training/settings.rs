@@ -1,0 +1,128 @@
+//! What is recorded of a run beside its tensors, and what has changed since.
+use super::{TrainingError, TrainingOptions};
+use crate::{error::Error, files, gpu::Executor};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use std::path::Path;
+
+/// Everything recorded of a run beside its tensors: `training/settings.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The training options.
+    pub options: TrainingOptions,
+    /// Image height and width.
+    pub size: [usize; 2],
+    /// Hash of the training plan: same hash, device, driver and build, same bits.
+    pub plan: String,
+    /// The adapter.
+    pub device: String,
+    /// Its driver.
+    #[serde(default)]
+    pub driver: String,
+    /// This crate's version.
+    #[serde(default)]
+    pub version: String,
+    /// What else the caller wants to keep: data set, command.
+    #[serde(default)]
+    pub notes: Json,
+    /// What held before, if anything has changed since the run began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Past>,
+}
+
+/// What held in earlier steps of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// The last of these steps.
+    pub until: u64,
+    /// What held.
+    pub settings: Box<Settings>,
+}
+
+impl Settings {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// If there is none, or it is no such file; the error names the key.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = files::read_text(path)
+            .map_err(|source| TrainingError::File { path: path.into(), source })?;
+        let settings = files::parse_object(&text).map_err(|error| TrainingError::Checkpoint {
+            path: path.into(),
+            message: error.to_string(),
+        })?;
+        Ok(settings)
+    }
+
+    /// The settings of a run of `executor`'s plan.
+    pub(crate) fn made(
+        executor: &Executor,
+        options: TrainingOptions,
+        size: [usize; 2],
+        notes: Json,
+    ) -> Self {
+        let info = executor.gpu().info();
+        Self {
+            options,
+            size,
+            plan: format!("{:016x}", executor.plan().hash()),
+            device: info.name.clone(),
+            driver: format!("{} {}", info.driver, info.driver_info),
+            version: env!("CARGO_PKG_VERSION").into(),
+            notes,
+            history: Vec::new(),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain fields with string keys are JSON") + "\n"
+    }
+
+    /// What differs from `before`, a line for each thing.
+    pub(super) fn differences(&self, before: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let json = |options| serde_json::to_value(options).unwrap_or_default();
+        changes(&json(&before.options), &json(&self.options), &mut found);
+        changes(&before.notes, &self.notes, &mut found);
+        // Settings of earlier versions say less.
+        let own = [
+            ("device", &before.device, &self.device),
+            ("driver", &before.driver, &self.driver),
+            ("version", &before.version, &self.version),
+        ];
+        for (name, before, now) in own {
+            if before != now && !before.is_empty() {
+                found.push(format!("{name} was {before:?}, is {now:?}"));
+            }
+        }
+        if before.plan != self.plan {
+            let (before, now) = (&before.plan, &self.plan);
+            let why = if found.is_empty() { " by another build of this version" } else { "" };
+            found.push(format!("the plan's hash was {before}, is {now}{why}"));
+        }
+        found
+    }
+
+    /// Begins a new part of the history if these settings differ from those `before`, which held
+    /// until `step`.
+    pub(super) fn succeed(&mut self, mut before: Self, step: u64) {
+        let differ = !self.differences(&before).is_empty();
+        self.history = std::mem::take(&mut before.history);
+        // What no step was made with has left no trace.
+        let began = self.history.last().map_or(0, |past| past.until);
+        if differ && step > began {
+            self.history.push(Past { until: step, settings: Box::new(before) });
+        }
+    }
+}
+
+/// Keys of two JSON objects with different values.
+fn changes(before: &Json, now: &Json, found: &mut Vec<String>) {
+    let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else { return };
+    for (key, was) in before {
+        let is = now.get(key).unwrap_or(&Json::Null);
+        if is != was {
+            found.push(format!("{key} was {was}, is {is}"));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The tensors of a run, as `training/state.safetensors` holds them.
+use super::{TrainingError, arenas::arenas_of};
+use crate::{
+    error::Error,
+    unet::ArenaLayout,
+    value::{Shape, TensorType},
+    weights::{Parameters, Storage, WeightsError, read_tensors, tensor_bytes},
+};
+use std::{collections::BTreeMap, path::Path};
+
+/// Prefixes of the tensors, in the order of the parts.
+const PARTS: [&str; 4] = ["weight", "first_moment", "second_moment", "average"];
+
+/// The tensor of the last losses of each timestep, where these are drawn by importance.
+const MEMORY: &str = "timestep_losses";
+
+/// The tensor of the steps done: two halves of 16 bits, since f32 holds each of them exactly.
+const STEP: &str = "step";
+
+/// The tensors of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct State {
+    /// Parameters, first moments, second moments, moving averages, as arenas.
+    pub parts: [Vec<Vec<f32>>; 4],
+    /// The last losses of each timestep, if these are drawn by importance.
+    pub memory: Option<Vec<f32>>,
+    /// Steps done.
+    pub step: u32,
+}
+
+impl State {
+    /// The bytes of the file; errors name it by `path`.
+    pub fn to_bytes(&self, path: &Path, layout: &ArenaLayout) -> Result<Vec<u8>, WeightsError> {
+        let mut named: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+        for (arenas, prefix) in self.parts.iter().zip(PARTS) {
+            for (spec, data) in layout.extract(arenas) {
+                named.push((format!("{prefix}.{}", spec.name), spec.of.shape.to_vec(), data));
+            }
+        }
+        if let Some(memory) = &self.memory {
+            let columns = memory_type(1).shape.last();
+            let shape = vec![memory.len() / columns, columns];
+            named.push((MEMORY.into(), shape, memory.clone()));
+        }
+        let halves = [(self.step >> 16) as f32, (self.step & 0xffff) as f32];
+        named.push((STEP.into(), vec![2], halves.to_vec()));
+        let tensors = named.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
+        tensor_bytes(path, Storage::F32, tensors)
+    }
+
+    /// Reads the state of a model; `memory` is the shape of the remembered losses, if there are any.
+    ///
+    /// # Errors
+    /// If the file is no such state: names the file, the tensor, what is expected and what is found.
+    pub fn read(path: &Path, layout: &ArenaLayout, memory: Option<Shape>) -> Result<Self, Error> {
+        let mut found = Tensors::read(path)?;
+        let mut parts = [(); 4].map(|()| Vec::new());
+        for (part, (arenas, prefix)) in parts.iter_mut().zip(PARTS).enumerate() {
+            let mut weights = Parameters::default();
+            for spec in &layout.specs {
+                let name = format!("{prefix}.{}", spec.name);
+                let data = found.take(&name, &spec.of.shape)?;
+                // Means of squares.
+                match part {
+                    2 => found.check(&name, &data, "numbers of 0 or above", |x| x >= 0.0)?,
+                    _ => found.check(&name, &data, "finite numbers", |_| true)?,
+                }
+                weights.insert(&spec.name, spec.of.shape, data);
+            }
+            *arenas = arenas_of(layout, &weights)?;
+        }
+        let memory = match memory {
+            Some(shape) => Some(found.memory(shape)?),
+            None => None,
+        };
+        let step = found.step()?;
+        match found.tensors.into_iter().next() {
+            Some((name, (shape, _))) => {
+                Err(refuse(path, format!("{name}: expected no such tensor, found {shape:?}")))
+            }
+            None => Ok(Self { parts, memory, step }),
+        }
+    }
+
+    /// Reads the steps alone.
+    pub fn read_step(path: &Path) -> Result<u32, Error> {
+        Tensors::read(path)?.step()
+    }
+}
+
+fn memory_type(timesteps: usize) -> TensorType {
+    crate::ops::TimestepProbabilities::memory(timesteps)
+}
+
+fn refuse(path: &Path, message: String) -> Error {
+    TrainingError::Checkpoint { path: path.into(), message }.into()
+}
+
+/// The tensors of a file, shapes and numbers by their names.
+struct Tensors<'a> {
+    path: &'a Path,
+    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+}
+
+impl<'a> Tensors<'a> {
+    fn read(path: &'a Path) -> Result<Self, Error> {
+        let tensors = read_tensors(path)?.into_iter();
+        let tensors = tensors.map(|of| (of.name, (of.shape, of.numbers.into_f32()))).collect();
+        Ok(Self { path, tensors })
+    }
+
+    fn take(&mut self, name: &str, expected: &[usize]) -> Result<Vec<f32>, Error> {
+        match self.tensors.remove(name) {
+            Some((shape, data)) if shape == expected => Ok(data),
+            Some((shape, _)) => {
+                Err(refuse(self.path, format!("{name}: expected {expected:?}, found {shape:?}")))
+            }
+            None => {
+                let message = format!("{name}: expected {expected:?}, found no such tensor");
+                Err(refuse(self.path, message))
+            }
+        }
+    }
+
+    /// Checks that all numbers are finite and fit.
+    fn check(
+        &self,
+        name: &str,
+        data: &[f32],
+        expected: &str,
+        fits: impl Fn(f32) -> bool,
+    ) -> Result<(), Error> {
+        match data.iter().enumerate().find(|(_, x)| !x.is_finite() || !fits(**x)) {
+            None => Ok(()),
+            Some((index, found)) => {
+                let message = format!("{name}: expected {expected}, found {found} at {index}");
+                Err(refuse(self.path, message))
+            }
+        }
+    }
+
+    /// The last losses of each timestep. Kernels take the counts among them for indices.
+    fn memory(&mut self, shape: Shape) -> Result<Vec<f32>, Error> {
+        let data = self.take(MEMORY, &shape[..])?;
+        self.check(MEMORY, &data, "finite numbers", |_| true)?;
+        let columns = shape.last();
+        let most = 2 * (columns - 1) - 1;
+        let counts: Vec<f32> = data.chunks(columns).map(|row| row[columns - 1]).collect();
+        let expected = format!("whole numbers from 0 to {most} in the last column");
+        self.check(MEMORY, &counts, &expected, |count| {
+            count.fract() == 0.0 && (0.0..=most as f32).contains(&count)
+        })?;
+        Ok(data)
+    }
+
+    fn step(&mut self) -> Result<u32, Error> {
+        let halves = self.take(STEP, &[2])?;
+        let whole = |half: f32| half.fract() == 0.0 && (0.0..65536.0).contains(&half);
+        self.check(STEP, &halves, "two whole numbers from 0 to 65535", whole)?;
+        Ok((halves[0] as u32) << 16 | halves[1] as u32)
+    }
+}
