@@ -23,16 +23,21 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
     }
     let path = folder.path("training/settings.json");
     let before = Settings::read(&path)?;
-    let notes = serde_json::from_value(before.notes)
+    let mut recorded = before.notes;
+    let notes = serde_json::from_value(recorded.clone())
         .map_err(|error| Failure::file(&path, format!("notes: {error}")))?;
     refuse_others(arguments, folder, &notes)?;
     let options = options(arguments, before.options);
     let mut notes = changed(arguments, notes);
-    let recorded = serde_json::to_value(&notes).expect("text, numbers and flags are JSON");
+    // What a demo notes beside is none of this.
+    if let Some(recorded) = recorded.as_object_mut() {
+        recorded.extend(notes.to_json().as_object_mut().map(std::mem::take).unwrap_or_default());
+    }
     let (trainer, resumed) = Trainer::resume_with(gpu, folder, options, recorded)?;
     let done = trainer.steps();
-    // How far a run goes is no setting of its steps.
+    // How far a run goes, and where it saves, changes no step.
     notes.steps = arguments.steps.unwrap_or(notes.steps);
+    notes.save_every = arguments.save_every.unwrap_or(notes.save_every);
     if u64::from(notes.steps) < done {
         let text = format!(
             "--steps {}: the run has done {done} already: give {done} or more",
@@ -68,12 +73,11 @@ fn options(arguments: &cli::Train, recorded: TrainingOptions) -> TrainingOptions
     }
 }
 
-/// The recorded notes with what the arguments name, but for the steps.
+/// The recorded notes with the data that the arguments name.
 fn changed(arguments: &cli::Train, recorded: Notes) -> Notes {
     Notes {
         data: arguments.data.as_deref().map_or(recorded.data, absolute),
         flip: arguments.flip || recorded.flip,
-        save_every: arguments.save_every.unwrap_or(recorded.save_every),
         ..recorded
     }
 }

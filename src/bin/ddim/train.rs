@@ -24,6 +24,7 @@ use ddim::{
     unet::{UNet, UNetConfig, config::SampleSize},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use std::{
     path::{Path, PathBuf},
     process,
@@ -51,6 +52,12 @@ pub struct Notes {
     pub steps: u32,
     #[serde(default = "save_every")]
     pub save_every: u32,
+}
+
+impl Notes {
+    pub fn to_json(&self) -> Json {
+        serde_json::to_value(self).expect("text, numbers and flags are JSON")
+    }
 }
 
 /// Steps between checkpoints, where nobody says how many.
@@ -246,8 +253,7 @@ fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
 }
 
 pub fn save(run: &mut Run, out: &Path) -> Result<(), Failure> {
-    let notes = serde_json::to_value(&run.notes).expect("text, numbers and flags are JSON");
-    run.history.save(&mut run.trainer, out, notes)
+    run.history.save(&mut run.trainer, out, run.notes.to_json())
 }
 
 fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), Failure> {
