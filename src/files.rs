@@ -12,6 +12,9 @@ use std::{
 /// Largest JSON or CSV file that is read, in bytes.
 pub const TEXT_LIMIT: u64 = 16 << 20;
 
+/// Largest picture that is read or drawn unless somebody asks for more, in pixels: 64 megapixels.
+pub const MAX_PIXELS: u64 = 64 << 20;
+
 /// Opens a regular file.
 ///
 /// # Errors

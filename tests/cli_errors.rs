@@ -78,6 +78,37 @@ fn sizes_and_classes_that_do_not_fit_are_named() {
 }
 
 #[test]
+fn pictures_too_large_are_refused_before_anything_is_drawn() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_model();
+    let interpolate = "interpolate --model {}/model --steps 2 --out {}/new.png";
+    let reconstruct = "reconstruct --model {}/model --data digits --steps 2 --out {}/new.png";
+    for line in [
+        format!("{SAMPLE} --scale 1000000"),
+        format!("{SAMPLE} --scale 16777216 --size 16777216"),
+        SAMPLE.replace("--count 1", "--count 16777216"),
+        SAMPLE.replace(
+            "--count 1",
+            "--count 16777216 --scale 16777216 --max-pixels 18446744073709551615",
+        ),
+        format!("{SAMPLE} --scale 400 --max-pixels 20000000 --strip {{}}/strip.png"),
+        format!("{SAMPLE} --scale 400 --max-pixels 20000000 --animation {{}}/moving.png"),
+        format!("{interpolate} --rows 16777216"),
+        format!("{interpolate} --rows 16777216 --columns 16777216"),
+        format!("{reconstruct} --count 1000 --max-pixels 1000000"),
+    ] {
+        fails(&line, at.path(), &["a picture of", "--max-pixels"]);
+    }
+    assert_eq!(fs::read_dir(at.path()).expect("the folder").count(), 1, "only the model");
+    // A step of a network that nobody can run so often is refused by its number too.
+    let line = format!("{SAMPLE} --sampler vp-flow").replace("--steps 2", "--steps 16777216");
+    fails(&line, at.path(), &["steps: expected 1 to 1000000, found 16777216"]);
+    succeeds(&format!("{SAMPLE} --scale 400 --max-pixels 12000000"), at.path());
+}
+
+#[test]
 fn arguments_out_of_range_are_named() {
     // The argument parser's own words and status; no device is opened.
     for (line, parts) in [

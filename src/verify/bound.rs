@@ -80,8 +80,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let scheduler = schedules::scheduler(case)?;
     let schedule = scheduler.schedule()?;
     let (shape, x0) = case.dense("x0", Axes::Image)?;
-    let timesteps: Vec<usize> =
-        case.tensor("t")?.numbers.to_f64().into_iter().map(|t| t as usize).collect();
+    let timesteps = case.indices("t", schedule.timesteps())?;
     let noise = case.tensor("noise")?.numbers.clone().into_f32();
     let mu = case.dense("mu", Axes::Image)?.1;
     let (images, elements, count) = (shape[0], shape.elements(), timesteps.len());

@@ -135,6 +135,17 @@ impl Case {
         Ok(stored)
     }
 
+    /// The elements of one of its tensors, which must be whole numbers from 0, below `end`.
+    pub fn indices(&self, name: &str, end: usize) -> Result<Vec<usize>, Error> {
+        let index =
+            |number: f64| match number as usize {
+                index if index as f64 == number && index < end => Ok(index),
+                _ => Err(self
+                    .refuse(format!("{name}: expected whole numbers below {end}, found {number}"))),
+            };
+        self.tensor(name)?.numbers.to_f64().into_iter().map(index).collect()
+    }
+
     /// The names of its tensors, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str).collect::<BTreeSet<_>>().into_iter()

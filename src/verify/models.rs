@@ -17,7 +17,7 @@ use crate::{
         ArenaLayout, UNet, UNetConfig, UNetInputs,
         blocks::{Builder, Resample},
     },
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
     weights::{Layout, Parameters},
 };
 use serde::Deserialize;
@@ -78,11 +78,13 @@ pub(super) fn attention_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> 
         eps: f64,
     }
     let Config { channels, groups, heads, eps } = case.config()?;
-    let config = UNetConfig {
-        attention_head_dim: Some(channels / heads.max(1)),
-        norm_eps: eps,
-        ..UNetConfig::default()
+    let width =
+        channels.checked_div(heads).filter(|width| width.checked_mul(heads) == Some(channels));
+    let Some(width) = width.filter(|width| *width > 0) else {
+        return Err(case.refuse(format!("config: {channels} channels are no {heads} heads")));
     };
+    let config =
+        UNetConfig { attention_head_dim: Some(width), norm_eps: eps, ..UNetConfig::default() };
     block(gpu, case, &config, |builder, x| builder.attention("", x, Some(groups), 1.0))
 }
 
@@ -121,7 +123,13 @@ pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let target = trial.input("target", Axes::Image)?;
     let timesteps = trial.input("t", Axes::Same)?;
     let labels = match unet.label_type(trial.graph.type_of(x).shape[0]) {
-        Some(of) => Some(trial.input_as("class_labels", Axes::Same, of.element)?),
+        Some(of) => {
+            if of.element == ElementType::U32 {
+                let classes = unet.config().num_class_embeds.unwrap_or(usize::MAX);
+                case.indices("class_labels", classes)?;
+            }
+            Some(trial.input_as("class_labels", Axes::Same, of.element)?)
+        }
         None => None,
     };
     let arenas: Vec<Value> = arenas_of(&layout, &weights)?
@@ -218,6 +226,7 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     };
     // The settings' keys that a scheduler knows are the schedule's; it ignores the others.
     let scheduler = SchedulerConfig::parse(&case.settings().to_string())?;
+    case.indices("t", scheduler.num_train_timesteps)?;
     let given = Given::TimestepsAndNoise;
     let mut trainer = Trainer::with(gpu, unet, scheduler, [height, width], options, given)?;
     trainer.load(&weights)?;

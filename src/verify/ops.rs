@@ -130,6 +130,9 @@ pub(super) fn timestep_embedding(gpu: &Gpu, case: &Case) -> Result<Results, Erro
         max_period: f64,
     }
     let Config { dim, flip_sin_to_cos, freq_shift, max_period } = case.config()?;
+    if case.tensor("y")?.shape.last() != Some(&dim) {
+        return Err(case.refuse(format!("config: y is not of dim {dim}")));
+    }
     let op = TimestepEmbedding {
         width: dim,
         flip_sin_to_cos,
@@ -192,7 +195,7 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         let number = specs.len();
         let (shape, data) = case.dense(&format!("p{number}"), Axes::Same)?;
         let rows = case.tensor(&format!("g{number}"))?.numbers.clone().into_f32();
-        if rows.len() != config.steps * data.len() {
+        if config.steps.checked_mul(data.len()) != Some(rows.len()) {
             return Err(case.refuse(format!("g{number} is not p{number} for every step")));
         }
         let (name, of) = (number.to_string(), TensorType::f32(&shape));

@@ -47,6 +47,14 @@ pub struct Overwrite {
     pub overwrite: bool,
 }
 
+/// How large pictures may be.
+#[derive(Args)]
+pub struct Pixels {
+    /// Largest picture, in pixels
+    #[arg(long, value_name = "N", default_value_t = ddim::files::MAX_PIXELS)]
+    pub max_pixels: u64,
+}
+
 /// Where to compute.
 #[derive(Args)]
 pub struct Device {

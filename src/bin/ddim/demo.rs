@@ -107,11 +107,11 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let distances = distances(&digits, &drawn, arguments.seed)?;
     let elements = SIDE * SIDE;
     let shape = [SIDE, SIDE, 1];
-    let some = |images: &[f32]| Picture::grid(&images[..SHOWN * elements], shape, 8, SCALE).png();
+    let some = |images: &[f32]| Picture::grid(&images[..SHOWN * elements], shape, 8, SCALE)?.png();
     let pictures = Pictures {
         samples: some(&drawn.images)?,
         real: some(&digits.images())?,
-        denoising: Picture::grid(&drawn.strips, shape, SAMPLING_STEPS / STRIP_EVERY + 1, SCALE)
+        denoising: Picture::grid(&drawn.strips, shape, SAMPLING_STEPS / STRIP_EVERY + 1, SCALE)?
             .png()?,
         loss: history.chart()?,
     };

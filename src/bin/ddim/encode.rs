@@ -7,7 +7,7 @@ use crate::{
     draw::{Request, draw, sampler},
     failure::Failure,
     files,
-    pictures::{Picture, comfortable_scale},
+    pictures::{Grid, Picture, comfortable_scale},
     planes::channels_first,
     sample::{LABELS, sides},
 };
@@ -40,14 +40,16 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
     let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let size = sides(&pipeline, None, &arguments.model)?;
+    let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
+    let count = arguments.rows.saturating_mul(columns);
+    Grid { count, size, columns, scale }.check(1, arguments.pixels.max_pixels)?;
     files::prepare_file(&arguments.out, Picture::SIGN, arguments.existing.overwrite)?;
     say!("{}", describe(&gpu));
     let points = between(&gpu, &pipeline, size, &table, arguments)?;
     let shape = [size[0], size[1], pipeline.unet.config().in_channels];
     let request = Request::from(&table, size, &points, shape.iter().product());
     let images = draw(&gpu, &pipeline, &request)?;
-    let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
-    files::write(&arguments.out, Picture::grid(&images, shape, columns, scale).png()?)?;
+    files::write(&arguments.out, Picture::grid(&images, shape, columns, scale)?.png()?)?;
     let (path, rows) = (arguments.out.display(), arguments.rows);
     say!("{path}: {rows} rows of {columns} points, {} steps", table.steps.len());
     Ok(())
@@ -179,12 +181,15 @@ fn write_latents(
 pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), Failure> {
     let gpu = device.open()?;
     let encoding = Encoding::of(&gpu, &arguments.images)?;
+    let [height, width, _] = encoding.shape;
+    let (columns, scale) = (PAIRS.min(encoding.count), comfortable_scale(height, width));
+    let count = 2 * encoding.count.next_multiple_of(columns);
+    Grid { count, size: [height, width], columns, scale }.check(1, arguments.pixels.max_pixels)?;
     files::prepare_file(&arguments.out, Picture::SIGN, arguments.existing.overwrite)?;
     say!("{}", describe(&gpu));
     let latents = encoding.encode(&gpu, EncodeRule::Leaving)?;
     let again = encoding.decode(&gpu, &latents)?;
     let elements = encoding.shape.iter().product::<usize>();
-    let columns = PAIRS.min(encoding.count);
     let blank = vec![-1.0; elements];
     let row = |images: &[f32], row: usize| -> Vec<f32> {
         let shown = images.chunks_exact(elements).skip(row * columns);
@@ -193,13 +198,8 @@ pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), 
     };
     let rows = (0..encoding.count.div_ceil(columns))
         .flat_map(|index| [row(&encoding.images, index), row(&again, index)]);
-    let [height, width, _] = encoding.shape;
-    let picture = Picture::grid(
-        &rows.flatten().collect::<Vec<f32>>(),
-        encoding.shape,
-        columns,
-        comfortable_scale(height, width),
-    );
+    let picture =
+        Picture::grid(&rows.flatten().collect::<Vec<f32>>(), encoding.shape, columns, scale)?;
     files::write(&arguments.out, picture.png()?)?;
     let error = error_per_dimension(&encoding.images, &again);
     let (path, steps) = (arguments.out.display(), encoding.timesteps.len());

@@ -1,4 +1,5 @@
 //! Why a command stops, in one line.
+use crate::pictures::Grid;
 use ddim::{
     data::DataError, diffusion::schedule::ScheduleError, gpu::GpuError, training::TrainingError,
     unet::ConfigError, weights::WeightsError,
@@ -18,6 +19,20 @@ pub enum Failure {
         path: PathBuf,
         /// What went wrong with it.
         message: String,
+    },
+    /// A picture that is larger than a limit.
+    #[error(
+        "a picture of {grid}{} is larger than {limit} pixels: take fewer images, a smaller \
+         --scale where there is one, or a larger --max-pixels",
+        if *frames == 1 { String::new() } else { format!(", {frames} times over,") }
+    )]
+    PictureSize {
+        /// What it shows.
+        grid: Grid,
+        /// Pictures of an animation.
+        frames: usize,
+        /// Pixels at most.
+        limit: u64,
     },
     /// A picture could not be drawn.
     #[error("drawing {what}: {message}")]

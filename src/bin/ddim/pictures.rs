@@ -1,5 +1,6 @@
 //! Images as PNG files: grids, small ones enlarged.
 use crate::failure::Failure;
+use std::fmt;
 
 /// About how wide an enlarged image is.
 const COMFORTABLE: usize = 64;
@@ -26,6 +27,60 @@ pub fn columns(count: usize) -> usize {
     (count as f64).sqrt().ceil() as usize
 }
 
+/// A grid of images, with gaps between them and around.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Images.
+    pub count: usize,
+    /// Height and width of an image.
+    pub size: [usize; 2],
+    /// Images in a row.
+    pub columns: usize,
+    /// Side of the square that shows a pixel.
+    pub scale: usize,
+}
+
+impl Grid {
+    /// The longest side that a PNG file may have.
+    const LONGEST: usize = i32::MAX as usize;
+
+    /// Pixels between two images.
+    fn gap(&self) -> usize {
+        (self.scale / 2).max(1)
+    }
+
+    /// Height and width of the picture, if a PNG file may have them.
+    fn sides(&self) -> Option<[usize; 2]> {
+        let [height, width] = self.size;
+        let columns = self.columns.min(self.count);
+        let side = |images: usize, extent: usize| {
+            let tile = extent.checked_mul(self.scale)?.checked_add(self.gap())?;
+            let side = images.checked_mul(tile)?.checked_add(self.gap())?;
+            Some(side).filter(|side| *side <= Self::LONGEST)
+        };
+        Some([side(self.count.div_ceil(self.columns.max(1)), height)?, side(columns, width)?])
+    }
+
+    /// Refuses a picture, or `frames` of an animation together, of more than `limit` pixels: before
+    /// anything is computed.
+    pub fn check(&self, frames: usize, limit: u64) -> Result<(), Failure> {
+        let pixels = self
+            .sides()
+            .and_then(|[height, width]| (height as u64 * width as u64).checked_mul(frames as u64));
+        match pixels {
+            Some(pixels) if pixels <= limit => Ok(()),
+            _ => Err(Failure::PictureSize { grid: *self, frames, limit }),
+        }
+    }
+}
+
+impl fmt::Display for Grid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, size: [height, width], scale, .. } = self;
+        write!(f, "{count} images of {height}x{width}, a pixel {scale}x{scale}")
+    }
+}
+
 impl Picture {
     /// The chunk by which a PNG file of this command is known.
     pub const SIGN: &str = "tEXtSoftware\0ddim";
@@ -38,18 +93,18 @@ impl Picture {
         [height, width, channels]: [usize; 3],
         columns: usize,
         scale: usize,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let count = images.len() / (height * width * channels);
-        let gap = (scale / 2).max(1);
-        let (tile_height, tile_width) = (height * scale + gap, width * scale + gap);
+        let grid = Grid { count, size: [height, width], columns, scale };
+        let gap = grid.gap();
         let shown = if channels < 3 { 1 } else { 3 };
-        let mut picture = Self {
-            width: columns.min(count) * tile_width + gap,
-            height: count.div_ceil(columns) * tile_height + gap,
-            channels: shown,
-            pixels: Vec::new(),
-        };
-        picture.pixels = vec![GAP_SHADE; picture.width * picture.height * shown];
+        let too_large = || Failure::PictureSize { grid, frames: 1, limit: u64::MAX };
+        let [rows, across] = grid.sides().ok_or_else(too_large)?;
+        let mut pixels = Vec::new();
+        pixels.try_reserve_exact(rows * across * shown).map_err(|error| failed("images", error))?;
+        pixels.resize(rows * across * shown, GAP_SHADE);
+        let mut picture = Self { width: across, height: rows, channels: shown, pixels };
+        let (tile_height, tile_width) = (height * scale + gap, width * scale + gap);
         for (index, image) in images.chunks_exact(height * width * channels).enumerate() {
             let top = index / columns * tile_height + gap;
             let left = index % columns * tile_width + gap;
@@ -63,7 +118,7 @@ impl Picture {
                 }
             }
         }
-        picture
+        Ok(picture)
     }
 
     /// The bytes of a PNG file.
@@ -130,10 +185,31 @@ mod tests {
 
     #[test]
     fn a_grid_keeps_order_and_shades() {
-        let picture = Picture::grid(&[-1.0, 1.0, 0.0], [1, 1, 1], 2, 1);
+        let picture = Picture::grid(&[-1.0, 1.0, 0.0], [1, 1, 1], 2, 1).expect("a small picture");
         assert_eq!((picture.width, picture.height), (5, 5));
         let gap = GAP_SHADE;
         assert_eq!(picture.pixels[5..10], [gap, 0, gap, 255, gap]);
         assert_eq!(picture.pixels[15..20], [gap, 128, gap, gap, gap]);
+    }
+
+    #[test]
+    fn a_picture_too_large_is_refused_whatever_the_numbers() {
+        let grid = |count, side, columns, scale| Grid { count, size: [side; 2], columns, scale };
+        // Two images of 16 pixels a side, and three gaps of 1: 35 x 35.
+        assert!(grid(4, 8, 2, 2).check(1, 35 * 35).is_ok());
+        assert!(grid(4, 8, 2, 2).check(1, 35 * 35 - 1).is_err());
+        assert!(grid(4, 8, 2, 2).check(2, 2 * 35 * 35 - 1).is_err());
+        for (count, side, columns, scale) in [
+            (1, 8, 1, usize::MAX),
+            (usize::MAX, 8, 1, 1),
+            (usize::MAX, 8, usize::MAX, 1),
+            (1, usize::MAX, 1, 1),
+            (1, 1 << 31, 1, 1),
+            (1 << 24, 1 << 24, 1 << 12, 1 << 24),
+        ] {
+            let error =
+                grid(count, side, columns, scale).check(1, u64::MAX).expect_err("too large");
+            assert!(error.line().contains("--max-pixels"), "{}", error.line());
+        }
     }
 }

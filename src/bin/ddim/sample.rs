@@ -6,7 +6,7 @@ use crate::{
     draw::{Request, draw, sampler},
     failure::Failure,
     files,
-    pictures::{Picture, animation, columns, comfortable_scale},
+    pictures::{Grid, Picture, animation, columns, comfortable_scale},
     planes::channels_last,
     progress::clock,
 };
@@ -42,12 +42,14 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
         None => sides(&pipeline, arguments.size, &arguments.model)?,
     };
     pipeline.unet.config().check_image(size[0], size[1])?;
+    let count = latents.as_ref().map_or(arguments.count, |latents| latents.count);
+    let scale = arguments.scale.unwrap_or(comfortable_scale(size[0], size[1]));
+    check_pictures(arguments, count, size, scale, table.steps.len())?;
     let pictures = [Some(&arguments.out), arguments.strip.as_ref(), arguments.animation.as_ref()];
     for path in pictures.into_iter().flatten() {
         files::prepare_file(path, Picture::SIGN, arguments.existing.overwrite)?;
     }
     say!("{}", describe(&gpu));
-    let count = latents.as_ref().map_or(arguments.count, |latents| latents.count);
     let request = Request {
         table: &table,
         size,
@@ -62,22 +64,42 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let images = draw(&gpu, &pipeline, &request)?;
     let [height, width] = size;
     let shape = [height, width, pipeline.unet.config().in_channels];
-    let scale = arguments.scale.unwrap_or(comfortable_scale(height, width));
-    files::write(&arguments.out, Picture::grid(&images, shape, columns(count), scale).png()?)?;
+    files::write(&arguments.out, Picture::grid(&images, shape, columns(count), scale)?.png()?)?;
     if arguments.strip.is_some() || arguments.animation.is_some() {
         let way = Way::of(&gpu, &pipeline, &request)?;
         if let Some(path) = &arguments.strip {
-            files::write(path, way.strip(shape, scale).png()?)?;
+            files::write(path, way.strip(shape, scale)?.png()?)?;
         }
         if let Some(path) = &arguments.animation {
             let grid = |images| Picture::grid(images, shape, columns(way.count), scale);
-            let pictures: Vec<Picture> = way.frames.iter().map(|frame| grid(frame)).collect();
-            files::write(path, animation(&pictures, FRAME_MILLISECONDS)?)?;
+            let pictures =
+                way.frames.iter().map(|frame| grid(frame)).collect::<Result<Vec<_>, _>>();
+            files::write(path, animation(&pictures?, FRAME_MILLISECONDS)?)?;
         }
     }
     let (steps, path) = (table.steps.len(), arguments.out.display());
     let taken = clock(start.elapsed().as_secs_f64());
     say!("{path}: {count} images of {height}x{width}, {steps} steps, {taken} in all");
+    Ok(())
+}
+
+/// Refuses what `run` is to draw, if it is too large.
+fn check_pictures(
+    arguments: &cli::Sample,
+    count: usize,
+    size: [usize; 2],
+    scale: usize,
+    steps: usize,
+) -> Result<(), Failure> {
+    let limit = arguments.pixels.max_pixels;
+    Grid { count, size, columns: columns(count), scale }.check(1, limit)?;
+    let (few, frames) = (STRIPS.min(count), FRAMES.min(steps) + 1);
+    if arguments.strip.is_some() {
+        Grid { count: few * frames, size, columns: frames, scale }.check(1, limit)?;
+    }
+    if arguments.animation.is_some() {
+        Grid { count: few, size, columns: columns(few), scale }.check(frames, limit)?;
+    }
     Ok(())
 }
 
@@ -194,7 +216,7 @@ impl Way {
     }
 
     /// A row for each image.
-    fn strip(&self, shape: [usize; 3], scale: usize) -> Picture {
+    fn strip(&self, shape: [usize; 3], scale: usize) -> Result<Picture, Failure> {
         let elements = shape.iter().product::<usize>();
         let one = |image: usize| {
             self.frames.iter().flat_map(move |frame| &frame[image * elements..][..elements])

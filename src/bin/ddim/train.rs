@@ -276,7 +276,7 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     let seed = run.trainer.options().seed;
     let images = draw(gpu, &model, &Request::new(&table, [height, width], count, seed))?;
     let scale = comfortable_scale(height, width);
-    let picture = Picture::grid(&images, [height, width, channels], columns(count), scale);
+    let picture = Picture::grid(&images, [height, width, channels], columns(count), scale)?;
     files::write(&out.join("samples.png"), picture.png()?)?;
     let loss = run.history.recent().map_or(String::new(), |loss| format!(", loss {loss:.4}"));
     say!("{path}: {steps} steps{loss}; samples.png shows {count} new images");

@@ -44,6 +44,16 @@ fn noise(case: &Case, steps: usize, elements: usize) -> Result<Vec<f32>, Error> 
     Ok(noise)
 }
 
+/// Refuses a case whose reference has not a sample for the start and one for each step, before any
+/// is computed.
+fn refuse_other_steps(case: &Case, steps: usize, elements: usize) -> Result<(), Error> {
+    let wanted = case.tensor("xs")?.shape.iter().product::<usize>();
+    match steps.checked_add(1).and_then(|samples| samples.checked_mul(elements)) {
+        Some(found) if found == wanted => Ok(()),
+        _ => Err(case.refuse(format!("config: xs is not of {steps} steps"))),
+    }
+}
+
 fn refuse_other_timesteps(case: &Case, table: &Table) -> Result<(), Error> {
     let timesteps = table.steps.iter().map(|step| step.timestep);
     if timesteps.eq(case.tensor("timesteps")?.numbers.to_f64()) {
@@ -206,12 +216,13 @@ pub(super) fn vpsde(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         probability_flow: bool,
     }
     let Config { beta_min, beta_max, steps, t_end, probability_flow } = case.config()?;
+    let start = case.dense("x_T", Axes::Image)?;
+    let shape = start.0;
+    refuse_other_steps(case, steps, shape.elements())?;
     let process = VariancePreserving { beta_min, beta_max, end: t_end, last_timestep: 999.0 };
     let output = Output::default();
     let table = process.table(steps, &output, probability_flow, false)?;
     let levels: Vec<Level> = process.times(steps).map(|t| process.level(t)).collect();
-    let start = case.dense("x_T", Axes::Image)?;
-    let shape = start.0;
     let noise = noise(case, steps, shape.elements())?;
     let noise = if probability_flow { Vec::new() } else { noise };
     let model = Model::of(case, &output, levels, false)?;
@@ -239,14 +250,16 @@ pub(super) fn annealed_langevin(gpu: &Gpu, case: &Case) -> Result<Results, Error
         eps: f64,
     }
     let Config { sigmas, steps_per_sigma, eps } = case.config()?;
+    let start = case.dense("x", Axes::Image)?;
+    let shape = start.0;
+    let steps = sigmas.len().saturating_mul(steps_per_sigma);
+    refuse_other_steps(case, steps, shape.elements())?;
     let numbered = sigmas.iter().enumerate();
     let levels: Vec<Level> =
         numbered.map(|(index, &sigma)| Level::variance_exploding(index as f64, sigma)).collect();
     let output = Output::default();
     let table = annealed_langevin_table(&levels, steps_per_sigma, eps, &output)?;
-    let start = case.dense("x", Axes::Image)?;
-    let shape = start.0;
-    let noise = noise(case, table.steps.len(), shape.elements())?;
+    let noise = noise(case, steps, shape.elements())?;
     let each = levels.iter().flat_map(|level| std::iter::repeat_n(*level, steps_per_sigma));
     let model = Model::of(case, &output, each.collect(), false)?;
     let run = follow(gpu, case, &model, &table, start, &noise)?;

@@ -1,5 +1,5 @@
 //! Arguments of the commands that draw.
-use super::{Overwrite, at_least_one, not_negative, number};
+use super::{Overwrite, Pixels, at_least_one, not_negative, number};
 use clap::{Args, ValueEnum};
 use ddim::diffusion::schedule::{Respacing, Spacing};
 use std::path::PathBuf;
@@ -122,6 +122,8 @@ pub struct Sample {
     pub animation: Option<PathBuf>,
     #[command(flatten)]
     pub existing: Overwrite,
+    #[command(flatten)]
+    pub pixels: Pixels,
     /// Height and width in pixels [default: the model's]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub size: Option<usize>,
@@ -148,6 +150,8 @@ pub struct Interpolate {
     pub out: PathBuf,
     #[command(flatten)]
     pub existing: Overwrite,
+    #[command(flatten)]
+    pub pixels: Pixels,
     #[command(flatten)]
     pub trajectory: Trajectory,
     /// Pairs
@@ -221,6 +225,8 @@ pub struct Reconstruct {
     pub out: PathBuf,
     #[command(flatten)]
     pub existing: Overwrite,
+    #[command(flatten)]
+    pub pixels: Pixels,
 }
 
 fn finite(text: &str) -> Result<f64, String> {

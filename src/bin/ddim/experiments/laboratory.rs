@@ -170,6 +170,8 @@ impl Laboratory<'_> {
             None => self.moments(&self.training.images())?,
         };
         let distance = self.moments(images)?.distance(&real);
+        // Rounding may leave a little below 0; NaN stays.
+        let distance = if distance < 0.0 { 0.0 } else { distance };
         self.real = Some(real);
         Ok(distance)
     }

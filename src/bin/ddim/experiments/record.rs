@@ -6,6 +6,7 @@ use std::{
     fs::OpenOptions,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 const HEADER: &str = "experiment,setting,steps,value,images,seconds";
@@ -28,17 +29,34 @@ pub struct Row {
 }
 
 impl Row {
-    fn parse(line: &str) -> Option<Self> {
+    fn parse(line: &str) -> Result<Self, String> {
         let columns: Vec<&str> = line.split(',').collect();
-        let [experiment, setting, steps, value, images, seconds] = columns[..] else { return None };
-        Some(Self {
+        let [experiment, setting, steps, value, images, seconds] = columns[..] else {
+            return Err(format!("expected {HEADER}, found {line:?}"));
+        };
+        fn number<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
+            text.parse().map_err(|_| format!("{name}: expected a number, found {text:?}"))
+        }
+        let row = Self {
             experiment: experiment.into(),
             setting: setting.into(),
-            steps: steps.parse().ok()?,
-            value: value.parse().ok()?,
-            images: images.parse().ok()?,
-            seconds: seconds.parse().ok()?,
-        })
+            steps: number("steps", steps)?,
+            value: number("value", value)?,
+            images: number("images", images)?,
+            seconds: number("seconds", seconds)?,
+        };
+        row.check()?;
+        Ok(row)
+    }
+
+    /// Distances, errors, shares and times are finite, and none is below 0.
+    fn check(&self) -> Result<(), String> {
+        for (name, number) in [("value", self.value), ("seconds", self.seconds)] {
+            if !(number >= 0.0 && number.is_finite()) {
+                return Err(format!("{name}: expected a finite number from 0, found {number}"));
+            }
+        }
+        Ok(())
     }
 
     fn line(&self) -> String {
@@ -71,10 +89,8 @@ impl Record {
         }
         let mut rows = Vec::new();
         for (number, line) in lines.enumerate() {
-            let Some(row) = Row::parse(line) else {
-                let text = format!("line {}: expected {HEADER}, found {line:?}", number + 2);
-                return Err(Failure::file(path, text));
-            };
+            let row = Row::parse(line)
+                .map_err(|text| Failure::file(&path, format!("line {}: {text}", number + 2)))?;
             rows.push(row);
         }
         let record = Self { path, rows };
@@ -96,8 +112,14 @@ impl Record {
         self.rows.iter().filter(move |row| row.experiment == experiment)
     }
 
-    /// Appends the rows of one cell, at once; those that a break left there stay.
+    /// Appends the rows of one cell, at once; those that a break left there stay. Numbers that a
+    /// later run would refuse are refused now.
     pub fn append(&mut self, mut rows: Vec<Row>) -> Result<(), Failure> {
+        if let Some((row, text)) = rows.iter().find_map(|row| Some((row, row.check().err()?))) {
+            let Row { experiment, setting, steps, .. } = row;
+            let text = format!("{experiment}, {setting}, {steps} steps: {text}");
+            return Err(Failure::file(&self.path, text));
+        }
         rows.retain(|row| self.find(&row.experiment, &row.setting, row.steps).is_none());
         let lines: String = rows.iter().map(Row::line).collect();
         let failed = |error| Failure::file(&self.path, error);
@@ -162,10 +184,31 @@ mod tests {
         let record = Record::open(path.clone()).expect("the file");
         assert_eq!(record.find("distance", "eta 0.2", 50), Some(&row(50)));
         assert_eq!(record.find("distance", "eta 0", 50), None);
+    }
 
-        fs::write(&path, format!("{HEADER}\ndistance,eta 0,ten,1,2,3\n")).expect("room");
-        let error = Record::open(path).err().expect("ten is no number").to_string();
-        assert!(error.contains("line 2"), "{error}");
+    #[test]
+    fn numbers_that_none_measures_are_named_with_their_line() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = folder.path().join("results.csv");
+        for (line, named) in [
+            ("distance,eta 0,ten,1,2,3", "steps: expected a number, found \"ten\""),
+            ("distance,eta 0,10,NaN,2,3", "value: expected a finite number from 0, found NaN"),
+            ("distance,eta 0,10,-1,2,3", "value: expected a finite number from 0, found -1"),
+            ("distance,eta 0,10,inf,2,3", "value: expected a finite number from 0, found inf"),
+            ("distance,eta 0,10,1,2,-3", "seconds: expected a finite number from 0, found -3"),
+            ("distance,eta 0,10,1,-2,3", "images: expected a number, found \"-2\""),
+            ("distance,eta 0,10,1,2", "expected experiment,setting,steps"),
+        ] {
+            let text = format!("{HEADER}\ndistance,eta 0,5,1,2,3\n{line}\n");
+            fs::write(&path, &text).expect("room");
+            let error = Record::open(path.clone()).err().expect("no row").to_string();
+            assert!(error.contains(&format!("results.csv: line 3: {named}")), "{error}");
+            assert_eq!(fs::read_to_string(&path).expect("the file"), text, "it stays as it is");
+        }
+        fs::remove_file(&path).expect("it is there");
+        let mut record = Record::open(path).expect("a new file");
+        let error = record.append(vec![Row { value: f64::NAN, ..row(10) }]).expect_err("NaN");
+        assert!(error.to_string().contains("distance, eta 0.2, 10 steps: value"), "{error}");
     }
 
     #[test]

@@ -75,6 +75,6 @@ impl Show {
                 images.extend(again);
             }
         }
-        Picture::grid(&images, shape, across, comfortable_scale(height, width)).png()
+        Picture::grid(&images, shape, across, comfortable_scale(height, width))?.png()
     }
 }
