@@ -1,5 +1,7 @@
 //! Classifier-free guidance: one batch predicted without and with labels, and what follows.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -170,6 +172,11 @@ impl Operator for Guide {
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         elementwise_cost(3, inputs, &self.infer(inputs).unwrap_or_default())
+    }
+
+    /// Deviations are of differences.
+    fn special(&self) -> Special {
+        Special::NotFinite
     }
 }
 

@@ -1,7 +1,7 @@
 //! Layer normalization over the channels of each row: Ba, Kiros and Hinton 2016, eq. 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, fold_slots, operands,
-    sum_rows::slot_rows,
+    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, fold_slots,
+    operands, sum_rows::slot_rows,
 };
 use crate::{
     error::Error,
@@ -134,6 +134,11 @@ impl Operator for LayerNorm {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         elementwise_cost(8, inputs, &inputs[..1])
     }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
 }
 
 impl Operator for LayerNormBackward {
@@ -203,6 +208,11 @@ impl Operator for LayerNormBackward {
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         elementwise_cost(16, inputs, &inputs[..1])
+    }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     graph::Equation,
     ops::{
         Add, AddEmbedding, Backward, Case, GroupMoments, Input, Lowering, Operator, ShapeError,
-        SliceChannels,
+        SliceChannels, Special,
     },
     plan::Cost,
     reference::Tensor,
@@ -193,6 +193,11 @@ impl Operator for FusedConv2d {
         };
         Cost { flops: self.conv.extents(x, parts.weight).flops(), bytes }
     }
+
+    /// Padding is a product with zero in some kernels, and minimal filtering takes differences.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
 }
 
 impl Operator for FusedConv2dWeightGradient {
@@ -232,6 +237,11 @@ impl Operator for FusedConv2dWeightGradient {
             Some(self.gradient.extents(self.load.infer(read).ok()?, *dy).flops())
         });
         Cost { flops: flops.unwrap_or_default(), bytes }
+    }
+
+    /// Padding is a product with zero in some kernels, and minimal filtering takes differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 
