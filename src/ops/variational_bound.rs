@@ -1,4 +1,5 @@
 //! Terms of the variational bound: Ho et al. 2020, eq. 5 and 13; Nichol and Dhariwal 2021, eq. 15.
+//! Above 300 lines, a sixth of which is what the cases are filled with.
 mod backward;
 
 pub use backward::VariationalBoundBackward;

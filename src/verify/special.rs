@@ -6,12 +6,13 @@ use crate::{
     ops::{Case, Operator, Special},
     passes,
     plan::{Choose, Tabled},
-    value::ElementType,
+    value::{ElementType, TensorType},
 };
 use std::{collections::HashMap, fmt};
 
-/// Flops of the largest case that is checked so: the reference runs it three times an operand.
-const MOST_FLOPS: u64 = 1 << 21;
+/// Flops and bytes of the largest case that is checked so: the reference runs it three times an
+/// operand.
+const MOST_WORK: u64 = 1 << 21;
 
 /// What kind of number one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +53,19 @@ impl fmt::Display for Class {
 /// The smallest case of each op, by its printed form, if it is small: what is checked with numbers
 /// that are not finite.
 pub fn special_cases(cases: Vec<Case>) -> Vec<Case> {
-    let flops = |case: &Case| case.op.cost(&case.types()).flops;
+    let work = |case: &Case| {
+        let types = case.types();
+        case.op.cost(&types).flops + types.iter().map(TensorType::bytes).sum::<u64>()
+    };
     let mut smallest: HashMap<String, usize> = HashMap::new();
     for (index, case) in cases.iter().enumerate() {
         let known = smallest.entry(case.op.to_string()).or_insert(index);
-        if flops(case) < flops(&cases[*known]) {
+        if work(case) < work(&cases[*known]) {
             *known = index;
         }
     }
     let own = |(index, case): &(usize, Case)| {
-        smallest.get(&case.op.to_string()) == Some(index) && flops(case) <= MOST_FLOPS
+        smallest.get(&case.op.to_string()) == Some(index) && work(case) <= MOST_WORK
     };
     cases.into_iter().enumerate().filter(own).map(|(_, case)| case).collect()
 }

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ddim::{
     diffusion::schedule::{BetaSchedule, PredictionType},
     training::{Loss, Timesteps},
+    weights::NonFinite,
 };
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
@@ -45,6 +46,21 @@ pub struct Overwrite {
     /// Replace what stands at the place to write to, also if this command did not write it
     #[arg(long)]
     pub overwrite: bool,
+}
+
+/// Whether weights may be infinite or NaN.
+#[derive(Args)]
+pub struct Weights {
+    /// Take a model with weights that are infinite or NaN
+    #[arg(long)]
+    pub allow_non_finite: bool,
+}
+
+impl Weights {
+    /// What to do with such weights.
+    pub fn non_finite(&self) -> NonFinite {
+        if self.allow_non_finite { NonFinite::Allow } else { NonFinite::Refuse }
+    }
 }
 
 /// Where to compute.

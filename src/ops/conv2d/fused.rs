@@ -1,5 +1,6 @@
 //! A convolution, or its weight gradient, together with what stands around it. Fusion makes these
-//! of finished graphs; each computes what the plain ops compute one after another.
+//! of finished graphs; each computes what the plain ops compute one after another. Above 300 lines, for
+//! both are the same but for what they sum.
 use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, products, split_k};
 use crate::{
     error::Error,

@@ -1,5 +1,5 @@
 //! Arguments of the commands that draw.
-use super::{Overwrite, at_least_one, not_negative, number};
+use super::{Overwrite, Weights, at_least_one, not_negative, number};
 use clap::{Args, ValueEnum};
 use ddim::diffusion::schedule::{Respacing, Spacing};
 use std::path::PathBuf;
@@ -95,6 +95,8 @@ pub struct Sample {
     /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
     /// The picture to write
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
@@ -143,6 +145,8 @@ pub struct Interpolate {
     /// Folder of a pipeline
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
     /// The picture to write
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
@@ -167,6 +171,8 @@ pub struct Encoded {
     /// Folder of a pipeline
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
     /// `digits`, or a folder with MNIST's idx files or PNG pictures of the model's size
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
