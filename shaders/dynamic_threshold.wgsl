@@ -1,10 +1,12 @@
 // The bound that dynamic thresholding sets to the predicted image: Saharia et al. 2022, section 2.3.
 //   bound[n] = clamp(quantile of |u x + v output| over image n, 1, limit)
 // One workgroup an image.  The bits of floats that are not negative stand in the floats' own order, so the one of a given
-// rank is found bit by bit, by counting those below.  The quantile lies between two ranks: linear, as torch.quantile.
-// import: reduce, mask, predicted
+// rank is found bit by bit, by counting those below.  The quantile lies between two ranks: linear, as torch.quantile, and as
+// there it is NaN where one of the magnitudes is.
+// import: reduce, mask, predicted, finite
 // iterations: ranked = 32 + 31 * (vectors.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP))
-// iterations: forward = 2 * ranked + 12
+// iterations: has_nan = vectors.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP)
+// iterations: forward = 2 * ranked + has_nan + 12
 
 struct Params {
     /// Images.
@@ -36,16 +38,28 @@ struct Params {
 override IS_WIDE: bool = false;
 override WORKGROUP: u32 = 256u;
 
+fn magnitudes(index: u32) -> vec4<f32> {
+    return abs(row[0].y * x[index] + row[0].z * predicted(index));
+}
+
+// Whether one of the image's magnitudes is NaN.
+fn has_nan(lane: u32, image: u32) -> bool {
+    var found = vec4<f32>();
+    for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
+        let counted = select(vec4<f32>(), vec4<f32>(1.0), not_a_number(magnitudes(image * params.vectors + vector)));
+        found += mask_channels(counted, vector % params.channels4, params.channels);
+    }
+    return any(reduce_sum(lane, found) > vec4<f32>());
+}
+
 // The number of this rank among those of the image.
 fn ranked(lane: u32, image: u32, rank: u32) -> f32 {
-    let weights = row[0].yz;
     var found = 0u;
     for (var bit = 1u << 30u; bit > 0u; bit >>= 1u) {
         let candidate = found | bit;
         var below = vec4<f32>();
         for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
-            let index = image * params.vectors + vector;
-            let x0 = abs(weights.x * x[index] + weights.y * predicted(index));
+            let x0 = magnitudes(image * params.vectors + vector);
             let counted = select(vec4<f32>(), vec4<f32>(1.0), bitcast<vec4<u32>>(x0) < vec4<u32>(candidate));
             below += mask_channels(counted, vector % params.channels4, params.channels);
         }
@@ -62,8 +76,11 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     let image = group.x;
     let low = ranked(lane, image, params.rank);
     let high = ranked(lane, image, params.next_rank);
+    let is_nan = has_nan(lane, image);
     if lane == 0u {
-        bound[image] = clamp(low + params.share * (high - low), 1.0, params.limit);
+        // Two infinite ones have no difference.
+        let quantile = clamp(select(low + params.share * (high - low), low, low == high), 1.0, params.limit);
+        bound[image] = select(quantile, nan_of(low), is_nan);
         // The last image's workgroup also fills the pad lanes.
         for (var pad = params.batch; image + 1u == params.batch && pad % 4u != 0u; pad++) {
             bound[pad] = 0.0;

@@ -33,10 +33,10 @@ struct Params {
 override HAS_FACTOR: bool = false;
 override WORKGROUP: u32 = 256u;
 
-// 1 in the channels of this vec4 that are guided, 0 in the others.
-fn guided(vector: u32) -> vec4<f32> {
+// Which channels of this vec4 are guided.
+fn guided(vector: u32) -> vec4<bool> {
     let channel = vec4<u32>(4u * (vector % params.channels4)) + vec4<u32>(0u, 1u, 2u, 3u);
-    return select(vec4<f32>(), vec4<f32>(1.0), channel < vec4<u32>(params.channels));
+    return channel < vec4<u32>(params.channels);
 }
 
 struct Pair {
@@ -60,16 +60,16 @@ fn deviations(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     var sums = Pair(vec4<f32>(), vec4<f32>());
     for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
         let both = pair(group.x, vector);
-        sums.labelled += guided(vector) * both.labelled;
-        sums.mixed += guided(vector) * both.mixed;
+        sums.labelled += select(vec4<f32>(), both.labelled, guided(vector));
+        sums.mixed += select(vec4<f32>(), both.mixed, guided(vector));
     }
     let labelled_mean = total(lane, sums.labelled) / params.elements;
     let mixed_mean = total(lane, sums.mixed) / params.elements;
     var squares = Pair(vec4<f32>(), vec4<f32>());
     for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
         let both = pair(group.x, vector);
-        let labelled = guided(vector) * (both.labelled - labelled_mean);
-        let mixed = guided(vector) * (both.mixed - mixed_mean);
+        let labelled = select(vec4<f32>(), both.labelled - labelled_mean, guided(vector));
+        let mixed = select(vec4<f32>(), both.mixed - mixed_mean, guided(vector));
         squares.labelled += labelled * labelled;
         squares.mixed += mixed * mixed;
     }
@@ -90,5 +90,5 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
     if HAS_FACTOR {
         mixed *= factor[id.y];
     }
-    y[id.y * params.vectors + id.x] = narrow_activation(select(both.labelled, mixed, guided(id.x) == vec4<f32>(1.0)));
+    y[id.y * params.vectors + id.x] = narrow_activation(select(both.labelled, mixed, guided(id.x)));
 }

@@ -2,7 +2,8 @@
 //   f_i = period^(-i / (half - shift)),  y = [sin(t f_i), cos(t f_i)] or the halves exchanged; an odd last column is zero
 // Angles are turns in 64-bit fixed point, so that t = 999 is as exact as t = 1.
 // One invocation per vec4 of y: the first frequency by repeated squaring, the next ones by one product each.
-// import: random
+// A time that is not finite has no angle: NaN.
+// import: random, finite
 // iterations: forward = 71
 
 struct Params {
@@ -62,6 +63,7 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) 
     let time = timesteps[image];
     let whole = floor(abs(time));
     let part = u32((abs(time) - whole) * 4294967296.0);
+    let has_angle = !not_finite(vec4<f32>(time)).x;
     var result = vec4<f32>();
     var turns = vec2<u32>();
     for (var lane4 = 0u; lane4 < 4u; lane4++) {
@@ -79,7 +81,8 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) 
         let turn = turns.y * u32(whole) + multiply_wide(turns.x, u32(whole)).y + multiply_wide(turns.y, part).y;
         let pair = cosine_sine(turn);
         let sine = select(pair.y, -pair.y, time < 0.0);
-        result[lane4] = select(sine, pair.x, in_second != (params.cosine_first == 1u));
+        let value = select(sine, pair.x, in_second != (params.cosine_first == 1u));
+        result[lane4] = select(nan_of(time), value, has_angle);
     }
     y[index] = narrow_activation(result);
 }

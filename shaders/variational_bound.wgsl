@@ -5,7 +5,8 @@
 // Ho et al. 2020, eq. 5 and 13; fraction = (v + 1) / 2 of the network's second half of channels: Nichol and Dhariwal 2021, eq. 15.
 // forward: one workgroup per image; a fixed tree adds what its lanes have summed.
 // backward: the gradient of the bound for one half of the output; one invocation per vec4, the grid is (vec4s of an image, images).
-// import: reduce, mask, gelu
+// A NaN stays one through clip and least mass; a network that is not finite is told by its count, since clipping hides infinities.
+// import: reduce, mask, gelu, finite
 // iterations: forward = 6 * vectors.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP) + 4
 // iterations: backward = 5
 
@@ -38,7 +39,7 @@ struct Params {
 // from_x, from_output, weight, span; 1 / posterior deviation, 0, 0, 0
 @group(0) @binding(5) var<storage, read> table: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> bound: array<f32>;
-// the bound, the bound with the exact distribution function, mean squared error of the predicted image, 0
+// the bound, the bound with the exact distribution function, mean squared error of the predicted image, how many numbers of the output are not finite
 @group(0) @binding(7) var<storage, read_write> measures: array<vec4<f32>>;
 
 @group(0) @binding(6) var<storage, read> dbound: array<f32>;
@@ -77,7 +78,8 @@ fn logistic(z: vec4<f32>) -> vec4<f32> {
 
 /// -ln of the mass in a bin: all of it below the upper end of an `open` one, between its ends elsewhere.
 fn information(upper: vec4<f32>, lower: vec4<f32>, open: vec4<bool>) -> vec4<f32> {
-    return -log(max(select(upper - lower, upper, open), vec4<f32>(LEAST_MASS)));
+    let mass = select(upper - lower, upper, open);
+    return -log(select(max(mass, vec4<f32>(LEAST_MASS)), mass, not_a_number(mass)));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -89,16 +91,20 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation
     var nats = vec4<f32>();
     var exact = vec4<f32>();
     var squares = vec4<f32>();
+    var bad = vec4<f32>();
     for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
         let index = image * params.vectors + vector;
         let pixel = index / params.channels4;
         let channel4 = index % params.channels4;
         let expected = widen_activation(x0[index]);
         let found = widen_activation(output[pixel * params.output4 + channel4]);
-        let predicted = clamp(level.x * widen_activation(x[index]) + level.y * found, vec4<f32>(-params.clip), vec4<f32>(params.clip));
+        let part = fraction(pixel, channel4);
+        let counted = select(vec4<f32>(), vec4<f32>(1.0), not_finite(found)) + select(vec4<f32>(), vec4<f32>(1.0), not_finite(part));
+        bad += mask_channels(counted, channel4, params.channels);
+        let predicted = clamp_numbers(level.x * widen_activation(x[index]) + level.y * found, vec4<f32>(params.clip));
         let error = mask_channels(expected - predicted, channel4, params.channels);
         squares += error * error;
-        let d = -level.w * fraction(pixel, channel4);
+        let d = -level.w * part;
         if row > 0u {
             nats += mask_channels(0.5 * excess(d) + level.z * exp(d) * error * error, channel4, params.channels);
             continue;
@@ -111,13 +117,16 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation
         let upper = centre + scale * params.half_bin;
         let lower = centre - scale * params.half_bin;
         nats += mask_channels(information(logistic(upper), logistic(lower), open), channel4, params.channels);
-        exact += mask_channels(information(normal_distribution(upper).below, normal_distribution(lower).below, open), channel4, params.channels);
+        let exactly = information(normal_distribution(upper).below, normal_distribution(lower).below, open);
+        // The exact function's approximation ends at a finite number.
+        exact += mask_channels(select(exactly, upper, not_a_number(upper)), channel4, params.channels);
     }
-    let own = vec4<f32>(dot(nats, vec4<f32>(1.0)), dot(exact, vec4<f32>(1.0)), dot(squares, vec4<f32>(1.0)), 0.0);
-    let total = params.mean * reduce_sum(lane, own);
+    let own = vec4<f32>(dot(nats, vec4<f32>(1.0)), dot(exact, vec4<f32>(1.0)), dot(squares, vec4<f32>(1.0)), dot(bad, vec4<f32>(1.0)));
+    let sum = reduce_sum(lane, own);
+    let total = params.mean * sum;
     if lane == 0u {
         bound[image] = BITS * total.x;
-        measures[image] = vec4<f32>(BITS * total.x, BITS * select(total.y, total.x, row > 0u), total.z, 0.0);
+        measures[image] = vec4<f32>(BITS * total.x, BITS * select(total.y, total.x, row > 0u), total.z, sum.w);
         // The last image writes the pad lanes too.
         for (var pad = params.batch; image + 1u == params.batch && pad % 4u != 0u; pad++) {
             bound[pad] = 0.0;
@@ -183,7 +192,7 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
     let level = table[2u * row];
     let expected = widen_activation(x0[index]);
     let found = level.x * widen_activation(x[index]) + level.y * widen_activation(output[pixel * params.output4 + channel4]);
-    let error = expected - clamp(found, vec4<f32>(-params.clip), vec4<f32>(params.clip));
+    let error = expected - clamp_numbers(found, vec4<f32>(params.clip));
     let d = -level.w * fraction(pixel, channel4);
     var slopes: Slopes;
     if row > 0u {

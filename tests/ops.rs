@@ -47,6 +47,26 @@ fn every_case_agrees_with_the_reference() {
     assert!(failed.is_empty(), "\n{failed}");
 }
 
+/// All kernel families of the smallest case of each op, with NaN and infinity in its operands.
+#[test]
+fn numbers_that_are_not_finite_reach_what_the_op_promises() {
+    let Some(gpu) = support::gpu() else { return };
+    let check = |case: &Case| {
+        let graph = case.graph().map_err(|error| error.to_string())?;
+        let mut errors = String::new();
+        for Family { name, choice, .. } in families(&graph, gpu.target()) {
+            if let Err(error) = verify::check_special_with(&gpu, case, &choice) {
+                errors += &format!("\n    {name}: {error}");
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    };
+    let cases = verify::special_cases(selected(&gpu));
+    println!("{} cases", cases.len());
+    let failed = failures(&cases, check);
+    assert!(failed.is_empty(), "\n{failed}");
+}
+
 #[test]
 fn every_family_agrees_with_the_reference() {
     let Some(gpu) = support::gpu() else { return };

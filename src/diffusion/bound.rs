@@ -7,6 +7,7 @@ pub use terms::{Bound, BoundLevel, BoundTerm};
 
 use super::{
     network::Network,
+    not_finite::NotFinite,
     schedule::{Level, Schedule, bound_levels},
 };
 use crate::{
@@ -76,7 +77,8 @@ impl BoundEvaluator {
     /// The terms of these pairs, a batch at a time.
     ///
     /// # Errors
-    /// If an image has another size, a timestep is past the schedule, or the device is lost.
+    /// [`NotFinite::Bound`] if the network's output or a term is not finite; if an image has
+    /// another size, a timestep is past the schedule, or the device is lost.
     pub fn terms(&mut self, pairs: &[BoundPair<'_>]) -> Result<Vec<BoundTerm>, Error> {
         let mut terms = Vec::with_capacity(pairs.len());
         for pairs in pairs.chunks(self.batch) {
@@ -98,8 +100,10 @@ impl BoundEvaluator {
             }
             self.executor.run(1)?;
             let measures = self.executor.read(self.measures)?;
-            let rows = measures.as_chunks::<3>().0.iter().zip(alphas);
-            terms.extend(rows.map(|(row, alpha)| BoundTerm::of(*row, alpha)));
+            for ((row, alpha), pair) in measures.as_chunks().0.iter().zip(alphas).zip(pairs) {
+                NotFinite::check_bound(*row, pair.number, pair.timestep)?;
+                terms.push(BoundTerm::of(*row, alpha));
+            }
         }
         Ok(terms)
     }

@@ -1,5 +1,5 @@
 //! One optimizer step: Adam (Kingma and Ba 2015, algorithm 1), AdamW (Loshchilov and Hutter 2019).
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost};
+use super::{Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost};
 use crate::{
     error::Error,
     graph::Equation,
@@ -132,6 +132,11 @@ impl Operator for Adam {
 
     fn in_place(&self) -> &[(usize, usize)] {
         if self.ema { &[(0, 3), (1, 4), (2, 5), (3, 6)] } else { &[(0, 3), (1, 4), (2, 5)] }
+    }
+
+    /// An infinite gradient is over its own root.
+    fn special(&self) -> Special {
+        Special::NotFinite
     }
 }
 

@@ -232,9 +232,15 @@ pub(super) fn cases() -> Vec<Case> {
             let numbers = Input::below(TensorType::u32(&shape[..1]), 100_000);
             let numbered = [operands(example_key()), vec![numbers]].concat();
             [
-                Case::new(AddNoise, operands(Input::normal(x))).terms(2).half(&[0, 3]),
-                Case::new(drawn, operands(example_key())).terms(2).half(&[0]),
-                Case::new(AddNumberedNoise { stream: 5 }, numbered).terms(2).half(&[0]),
+                Case::new(AddNoise, operands(Input::normal(x)))
+                    .terms(2)
+                    .half(&[0, 3])
+                    .selecting(&[1]),
+                Case::new(drawn, operands(example_key())).terms(2).half(&[0]).selecting(&[1]),
+                Case::new(AddNumberedNoise { stream: 5 }, numbered)
+                    .terms(2)
+                    .half(&[0])
+                    .selecting(&[1]),
             ]
         })
         .collect()

@@ -110,13 +110,16 @@ pub struct Case {
     pub terms: usize,
     /// Operands that may be stored as f16, all together.
     pub half: &'static [usize],
+    /// Operands that say which numbers are taken: rows of a table, places, what is drawn. Of numbers
+    /// there that are not finite nothing is promised.
+    pub selecting: &'static [usize],
     note: String,
 }
 
 impl Case {
     /// A case of one-term sums, f32 only.
     pub fn new(op: impl Into<Op>, inputs: Vec<Input>) -> Self {
-        Self { op: op.into(), inputs, terms: 1, half: &[], note: String::new() }
+        Self { op: op.into(), inputs, terms: 1, half: &[], selecting: &[], note: String::new() }
     }
 
     /// Sets the length of the longest sum behind one output element.
@@ -127,6 +130,11 @@ impl Case {
     /// Says which operands may be stored as f16; the case is then run so as well.
     pub fn half(self, operands: &'static [usize]) -> Self {
         Self { half: operands, ..self }
+    }
+
+    /// Says which operands select.
+    pub fn selecting(self, operands: &'static [usize]) -> Self {
+        Self { selecting: operands, ..self }
     }
 
     /// Says what is special about the case.

@@ -16,7 +16,8 @@ use std::fmt;
 
 /// `bound f32[batch]`: of each image the quantile `ratio` of the magnitudes that its row of a
 /// sampling table predicts, between 1 and `limit`. Operands `x f32[batch, .., channels]`, `output`
-/// and `row f32[16]`, as [`SamplingStep`](super::SamplingStep) reads them.
+/// and `row f32[16]`, as [`SamplingStep`](super::SamplingStep) reads them. The bound of an image
+/// with a magnitude that is NaN is NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DynamicThreshold {
     /// Share of the magnitudes that lie below the bound, 0 to 1.
@@ -75,8 +76,13 @@ impl Operator for DynamicThreshold {
                 |i: usize| output.data[(n * image + i) / channels * width + i % channels];
             let mut magnitudes: Vec<f64> =
                 (0..image).map(|i| (row[1] * x[i] + row[2] * predicted(i)).abs()).collect();
+            if magnitudes.iter().any(|magnitude| magnitude.is_nan()) {
+                return f64::NAN;
+            }
             magnitudes.sort_by(f64::total_cmp);
-            let quantile = magnitudes[low] + share * (magnitudes[high] - magnitudes[low]);
+            let (low, high) = (magnitudes[low], magnitudes[high]);
+            // Two infinite ones have no difference.
+            let quantile = if low == high { low } else { low + share * (high - low) };
             quantile.clamp(1.0, self.limit.get())
         });
         vec![Tensor::new(TensorType::f32(&x.shape[..1]).shape, bound.collect())]

@@ -1,6 +1,6 @@
 //! Classifier-free guidance: one batch predicted without and with labels, and what follows.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats, operands,
 };
 use crate::{
     error::Error,
@@ -173,6 +173,11 @@ impl Operator for Guide {
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         elementwise_cost(3, inputs, &self.infer(inputs).unwrap_or_default())
+    }
+
+    /// Deviations are of differences.
+    fn special(&self) -> Special {
+        Special::NotFinite
     }
 }
 

@@ -196,12 +196,12 @@ pub(super) fn cases() -> Vec<Case> {
         let terms = of.shape.elements() / shape[0];
         for reduction in [Reduction::Mean, Reduction::ImageSum] {
             let case = Case::new(ImageSquaredError { reduction }, inputs.clone());
-            all.push(case.terms(terms).half(&[0, 1]));
+            all.push(case.terms(terms).half(&[0, 1]).selecting(&[2]));
         }
         inputs.push(Input::normal(batch));
         for reduction in [Reduction::Mean, Reduction::ImageSum] {
             let case = Case::new(ImageSquaredErrorBackward { reduction }, inputs.clone());
-            all.push(case.half(&[0, 1]));
+            all.push(case.half(&[0, 1]).selecting(&[2]));
         }
     }
     all

@@ -254,7 +254,7 @@ pub(super) fn cases() -> Vec<Case> {
         all.extend([
             Case::new(TimestepProbabilities, vec![full]).terms(timesteps),
             Case::new(TimestepProbabilities, vec![partly]).name("too few losses"),
-            Case::new(draw, vec![example_key(), known]).terms(timesteps),
+            Case::new(draw, vec![example_key(), known]).terms(timesteps).selecting(&[1]),
         ]);
     }
     let batch = TensorType::f32(&[40]);
@@ -264,7 +264,7 @@ pub(super) fn cases() -> Vec<Case> {
         let losses = Input::uniform(batch, 0.1, 2.0);
         vec![memory(9, &|t| 17 * t % 20), Input::below(batch, 9), losses, norm(good)]
     };
-    all.push(Case::new(Remember, inputs(1.0)));
-    all.push(Case::new(Remember, inputs(0.0)).name("after a bad step"));
+    all.push(Case::new(Remember, inputs(1.0)).selecting(&[0, 1]));
+    all.push(Case::new(Remember, inputs(0.0)).selecting(&[0, 1]).name("after a bad step"));
     all
 }

@@ -1,6 +1,6 @@
 //! Layer normalization over the channels of each row: Ba, Kiros and Hinton 2016, eq. 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, fold_slots,
+    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats, fold_slots,
     operands, sum_rows::slot_rows,
 };
 use crate::{
@@ -135,6 +135,11 @@ impl Operator for LayerNorm {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         elementwise_cost(8, inputs, &inputs[..1])
     }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
 }
 
 impl Operator for LayerNormBackward {
@@ -205,6 +210,11 @@ impl Operator for LayerNormBackward {
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         elementwise_cost(16, inputs, &inputs[..1])
+    }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

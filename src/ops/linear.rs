@@ -1,7 +1,7 @@
 //! Linear layer and its gradients: a convolution of one tap over a row of pixels. Above 300 lines,
 //! for the fused layer stands here too.
 use super::{
-    Add, Backward, Case, Input, Lowering, Operator, ShapeError, Silu, SumRows,
+    Add, Backward, Case, Input, Lowering, Operator, ShapeError, Silu, Special, SumRows,
     conv2d::{Extents, Operands, products, split_k},
     operands,
 };
@@ -176,6 +176,11 @@ impl Operator for Linear {
         cost.bytes += y.bytes();
         cost
     }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
 }
 
 impl FusedLinear {
@@ -233,6 +238,11 @@ impl Operator for FusedLinear {
         cost.bytes += residual.map_or(0, TensorType::bytes);
         cost
     }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
 }
 
 impl Operator for LinearInputGradient {
@@ -276,6 +286,11 @@ impl Operator for LinearInputGradient {
         let [dy, weight] = [inputs[0], inputs[1]];
         let tensors = [dy, weight, with_last(dy, weight.shape[0])];
         product_cost(dy.rows(), weight.shape[0], weight.shape[1], &tensors)
+    }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 
@@ -321,6 +336,11 @@ impl Operator for LinearWeightGradient {
         let (channels, outputs) = (x.shape.last(), dy.shape.last());
         let dweight = TensorType::f32(&[channels, outputs]);
         product_cost(x.rows(), channels, outputs, &[x, dy, dweight])
+    }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

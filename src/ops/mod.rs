@@ -66,6 +66,27 @@ pub trait Operator: Debug + Display + Send + Sync {
     fn in_place(&self) -> &[(usize, usize)] {
         &[]
     }
+
+    /// What the kernels promise of numbers that are not finite.
+    fn special(&self) -> Special {
+        Special::Same
+    }
+}
+
+/// What becomes of NaN and infinities in the operands, on the device against the reference;
+/// [`verify::check_special`](crate::verify::check_special) holds each op to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// Each element is what the reference's is: finite, NaN, or infinite with its sign.
+    Same,
+    /// Each element is finite where the reference's is; NaN may stand for infinite, and the other
+    /// way round.
+    NotFinite,
+    /// No element is finite where the reference's is not; its neighbours may be not finite too: a
+    /// kernel multiplies by zeros that the definition leaves out, or takes differences.
+    Spreads,
+    /// As `Spreads` of NaN in an operand; what is infinite there may leave no trace.
+    NanSpreads,
 }
 
 /// Operands that do not fit an op.
@@ -240,6 +261,9 @@ impl Operator for Op {
     }
     fn in_place(&self) -> &[(usize, usize)] {
         self.operator().in_place()
+    }
+    fn special(&self) -> Special {
+        self.operator().special()
     }
 }
 

@@ -1,17 +1,18 @@
 //! Terms of the variational bound: Ho et al. 2020, eq. 5 and 13; Nichol and Dhariwal 2021, eq. 15.
+//! Above 300 lines, a sixth of which is what the cases are filled with.
 mod backward;
 
 pub use backward::VariationalBoundBackward;
 
 use super::{
-    Backward, Case, Concat, Input, Lowering, Operator, PadChannels, ShapeError, gelu, operands,
-    random::check_images,
+    Backward, Case, Concat, Input, Lowering, Operator, PadChannels, ShapeError, Special, gelu,
+    operands, random::check_images,
 };
 use crate::{
     error::Error,
     graph::Equation,
     plan::Cost,
-    reference::Tensor,
+    reference::{Tensor, clamp},
     shaders::variational_bound as shader,
     value::{Float, TensorType, Value},
 };
@@ -29,8 +30,10 @@ use std::{f64::consts::LN_2, fmt};
 /// | `table` | `f32[timesteps, 5]`, see [`VariationalBound::COLUMNS`] |
 ///
 /// Results: `bound f32[batch]`, with the tanh approximation of the normal distribution function
-/// that the released DDPM and guided-diffusion code take; `measures f32[batch, 3]`: the same once
-/// more, the bound with the exact function, and the mean squared error of the predicted image.
+/// that the released DDPM and guided-diffusion code take; `measures f32[batch, 4]`: the same once
+/// more, the bound with the exact function, the mean squared error of the predicted image, and how
+/// many numbers of the output are not finite, of which clipping leaves no trace if they are
+/// infinite.
 ///
 /// Of these `bound` has a gradient, for `output`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +107,7 @@ impl VariationalBound {
             unreachable!("five columns, as infer found")
         };
         let clip = self.clip.map_or(f64::from(f32::MAX), Float::get);
-        let error = at.x0 - (from_x * at.x + from_output * at.output).clamp(-clip, clip);
+        let error = at.x0 - clamp(from_x * at.x + from_output * at.output, clip);
         let d = -span * fraction;
         if !first {
             let nats = 0.5 * (d.exp_m1() - d) + weight * d.exp() * error * error;
@@ -118,7 +121,7 @@ impl VariationalBound {
                 x0 if x0 > 0.999 => cdf(-lower),
                 _ => cdf(upper) - cdf(lower),
             };
-            -mass.max(1e-12).ln()
+            if mass.is_nan() { mass } else { -mass.max(1e-12).ln() }
         };
         [nats(released_cdf), nats(gelu::below), error]
     }
@@ -153,7 +156,7 @@ impl Operator for VariationalBound {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         self.check("variational_bound", operands("variational_bound", inputs)?, inputs)?;
         let batch = inputs[1].shape[0];
-        Ok(vec![TensorType::f32(&[batch]), TensorType::f32(&[batch, 3])])
+        Ok(vec![TensorType::f32(&[batch]), TensorType::f32(&[batch, 4])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -166,11 +169,14 @@ impl Operator for VariationalBound {
         for number in 0..batch {
             let row = (timesteps.data[number] as usize).min(table.shape[0] - 1);
             let level = &table.data[Self::COLUMNS * row..][..Self::COLUMNS];
-            let mut sums = [0.0; 3];
+            let (mut sums, mut bad) = ([0.0; 3], 0.0);
             for element in number * image..(number + 1) * image {
                 let place = element / channels * outputs + element % channels;
                 let fraction =
                     if self.learned { 0.5 * (output.data[place + channels] + 1.0) } else { 1.0 };
+                for number in [output.data[place], fraction] {
+                    bad += f64::from(u8::from(!number.is_finite()));
+                }
                 let at = Element {
                     output: output.data[place],
                     x0: x0.data[element],
@@ -182,10 +188,10 @@ impl Operator for VariationalBound {
                 }
             }
             bound.push(sums[0] / LN_2);
-            measures.extend([sums[0] / LN_2, sums[1] / LN_2, sums[2]]);
+            measures.extend([sums[0] / LN_2, sums[1] / LN_2, sums[2], bad]);
         }
         let of = |shape: &[usize]| TensorType::f32(shape).shape;
-        vec![Tensor::new(of(&[batch]), bound), Tensor::new(of(&[batch, 3]), measures)]
+        vec![Tensor::new(of(&[batch]), bound), Tensor::new(of(&[batch, 4]), measures)]
     }
 
     fn vjp(
@@ -229,6 +235,11 @@ impl Operator for VariationalBound {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let elements = inputs[1].shape.elements() as u64;
         Cost { flops: 20 * elements, bytes: inputs[..3].iter().map(TensorType::bytes).sum() }
+    }
+
+    /// Squares pass the largest f32.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 
@@ -289,7 +300,7 @@ pub(super) fn cases() -> Vec<Case> {
             // The error of an element enters as a difference of two numbers near 1, over a
             // deviation of 1/100.
             all.extend(backward::cases(op, &operands));
-            all.push(Case::new(op, operands).terms(100 * image).half(&[0, 1, 2]));
+            all.push(Case::new(op, operands).terms(100 * image).half(&[0, 1, 2]).selecting(&[3]));
         }
     }
     all

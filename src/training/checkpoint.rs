@@ -15,7 +15,7 @@ use crate::{
     gpu::Gpu,
     ops::Counter,
     unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
-    weights::{Parameters, Storage, write_file},
+    weights::{NonFinite, Parameters, Storage, write_file},
 };
 use serde_json::{Value as Json, json};
 use std::path::Path;
@@ -110,13 +110,26 @@ impl Pipeline {
 /// largest binding, in bytes.
 ///
 /// # Errors
-/// If a file is missing, damaged, or does not fit the others; the error names it.
+/// If a file is missing, damaged, does not fit the others, or holds weights that are not finite;
+/// the error names it.
 pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error> {
+    read_pipeline_with(folder, max_binding, NonFinite::Refuse)
+}
+
+/// As [`read_pipeline`]; `non_finite` says what to do with weights that are not finite.
+///
+/// # Errors
+/// As [`read_pipeline`].
+pub fn read_pipeline_with(
+    folder: &Path,
+    max_binding: u64,
+    non_finite: NonFinite,
+) -> Result<Pipeline, Error> {
     let (unet, scheduler) = read_model(folder)?;
     let folder = RunFolder::open(folder)?;
     let layout = ArenaLayout::new(unet.parameters()?, max_binding);
     let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
-    let weights = Parameters::read(&folder.path(WEIGHTS), expected)?;
+    let weights = Parameters::read_with(&folder.path(WEIGHTS), expected, non_finite)?;
     let arenas = arenas_of(&layout, &weights)?;
     // A pipeline of another program has no settings of a run.
     let path = folder.path(SETTINGS);

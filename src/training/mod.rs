@@ -13,7 +13,9 @@ mod trainer;
 mod validation;
 
 pub use arenas::{arenas_of, parameters_of};
-pub use checkpoint::{Pipeline, Resumed, read_pipeline, steps_trained, write_pipeline};
+pub use checkpoint::{
+    Pipeline, Resumed, read_pipeline, read_pipeline_with, steps_trained, write_pipeline,
+};
 pub(crate) use checkpoint::{SETTINGS, STATE};
 pub use generations::RunFolder;
 pub(crate) use generations::{Generation, System};

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     data::{Batches, Dataset},
-    diffusion::streams,
+    diffusion::{NotFinite, streams},
     error::Error,
     gpu::Executor,
     graph::Graph,
@@ -84,7 +84,7 @@ impl Validation {
     /// images of the first ones.
     ///
     /// # Errors
-    /// If the device is lost.
+    /// [`NotFinite::HeldOut`] if the loss of a batch is not finite, or if the device is lost.
     pub fn loss(&mut self, trainer: &mut Trainer) -> Result<f32, Error> {
         for (&arena, contents) in self.arenas.iter().zip(trainer.averaged_weights()?) {
             self.executor.write(arena, &contents)?;
@@ -101,7 +101,11 @@ impl Validation {
             let counter = Counter { seed: SEED, step: index as u32, ..Counter::default() };
             self.executor.write_u32(self.counter, &counter.words())?;
             self.executor.run(1)?;
-            sum += f64::from(self.executor.read(self.loss)?[0]);
+            let loss = self.executor.read(self.loss)?[0];
+            if !loss.is_finite() {
+                return Err(NotFinite::HeldOut { batch: index, loss }.into());
+            }
+            sum += f64::from(loss);
         }
         Ok((sum / count as f64) as f32)
     }

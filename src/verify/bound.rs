@@ -111,7 +111,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         let prior = schedule.prior_nats(squares(pixels) / pixels.len() as f64) / LN_2;
         let mut total = prior;
         for (place, &timestep) in timesteps.iter().enumerate() {
-            let row = measures.as_chunks::<3>().0[place * images + image];
+            let row = measures.as_chunks::<4>().0[place * images + image];
             let term = BoundTerm::of(row, Level::of(&schedule, timestep)?.alpha());
             give("vb", term.bits);
             give("xstart_mse", term.x0_error);

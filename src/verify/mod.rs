@@ -6,9 +6,11 @@ mod models;
 mod ops;
 mod samplers;
 mod schedules;
+mod special;
 mod trial;
 
 pub use cases::{CasesError, reference_cases};
+pub use special::{Class, check_special, check_special_with, special_cases};
 
 use crate::{
     error::Error,
@@ -17,7 +19,7 @@ use crate::{
     passes,
     plan::{Choose, Tabled},
     reference::Tensor,
-    value::{ElementType, TensorType},
+    value::{ElementType, TensorType, Value},
 };
 use std::fmt;
 
@@ -85,30 +87,38 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Checks every op's own table of cases, and those that may store f16 once more so; `on_result`
-/// hears each by its title when it is done.
+/// Checks every op's own table of cases, those that may store f16 once more so, and the small ones
+/// with numbers that are not finite; `on_result` hears each by its title when it is done.
 ///
 /// # Errors
 /// If the device is lost.
 pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result<Summary, Error> {
     let mut summary = Summary::default();
+    let mut hear = |title: &str, case: &Case, checked: &dyn Fn() -> Result<(), CaseError>| {
+        let outcome = if case.stores_half() && !gpu.target().f16 {
+            Outcome::Skipped("the device stores no f16".into())
+        } else {
+            match checked() {
+                Ok(()) => Outcome::Passed,
+                Err(CaseError::Error(error @ Error::Gpu(GpuError::Lost { .. }))) => {
+                    return Err(error);
+                }
+                Err(error) => Outcome::Failed(error.to_string()),
+            }
+        };
+        on_result(title, &outcome);
+        summary.count(&outcome);
+        Ok(())
+    };
     for case in crate::ops::cases() {
         let half = (!case.half.is_empty()).then(|| case.clone().in_half());
         for case in [case].into_iter().chain(half) {
-            let outcome = if case.stores_half() && !gpu.target().f16 {
-                Outcome::Skipped("the device stores no f16".into())
-            } else {
-                match check_case(gpu, &case) {
-                    Ok(()) => Outcome::Passed,
-                    Err(CaseError::Error(error @ Error::Gpu(GpuError::Lost { .. }))) => {
-                        return Err(error);
-                    }
-                    Err(error) => Outcome::Failed(error.to_string()),
-                }
-            };
-            on_result(&case.title(), &outcome);
-            summary.count(&outcome);
+            hear(&case.title(), &case, &|| check_case(gpu, &case))?;
         }
+    }
+    for case in special_cases(crate::ops::cases()) {
+        let title = format!("{} (NaN and infinities)", case.title());
+        hear(&title, &case, &|| check_special(gpu, &case))?;
     }
     Ok(summary)
 }
@@ -133,6 +143,28 @@ pub enum Mismatch {
         error: f64,
         /// The largest allowed.
         tolerance: f64,
+    },
+    /// An element is of another class than the case promises, where one number of an operand is not
+    /// finite.
+    #[error(
+        "{number} at operand {operand}[{place}]: output {output}[{element}] is {got}, where the \
+         reference is {want}"
+    )]
+    Class {
+        /// The number.
+        number: f64,
+        /// Which operand.
+        operand: usize,
+        /// Its row-major position there.
+        place: usize,
+        /// Which output.
+        output: usize,
+        /// Row-major position.
+        element: usize,
+        /// The class of the device's number.
+        got: Class,
+        /// The class of the reference's.
+        want: Class,
     },
     /// A kernel left something else than zero in a pad lane.
     #[error("output {output}: pad lane of row {row} is not zero")]
@@ -186,13 +218,8 @@ pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<()
     let mut executor = Executor::new(gpu, plan)?;
     executor.poison()?;
     let tensors = case.tensors();
-    for ((&value, input), tensor) in graph.inputs.iter().zip(&case.inputs).zip(&tensors) {
-        if input.of.element == ElementType::U32 {
-            executor
-                .write_u32(value, &tensor.data.iter().map(|&x| x as u32).collect::<Vec<_>>())?;
-        } else {
-            executor.write(value, &tensor.data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
-        }
+    for (&value, tensor) in graph.inputs.iter().zip(&tensors) {
+        write(&mut executor, value, graph.type_of(value), tensor)?;
     }
     executor.run(1)?;
     let wanted = case.op.reference(&tensors.iter().collect::<Vec<_>>());
@@ -207,6 +234,15 @@ pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Writes an operand.
+fn write(executor: &mut Executor, at: Value, of: TensorType, tensor: &Tensor) -> Result<(), Error> {
+    if of.element == ElementType::U32 {
+        executor.write_u32(at, &tensor.data.iter().map(|&x| x as u32).collect::<Vec<_>>())
+    } else {
+        executor.write(at, &tensor.data.iter().map(|&x| x as f32).collect::<Vec<_>>())
+    }
 }
 
 /// All elements on the device, pad lanes included, as f64.

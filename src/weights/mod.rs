@@ -93,6 +93,20 @@ pub enum WeightsError {
         /// Its shape in the file.
         found: Vec<usize>,
     },
+    /// Numbers that are infinite or NaN, where nobody said that they may be.
+    #[error(
+        "{}: {tensor} holds numbers that are not finite (NaN or infinite), as {tensors} of its \
+         tensors do",
+        path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+        /// How many there are.
+        tensors: usize,
+    },
     /// A number too large for 16 bits.
     #[error("{}: {tensor}: {number} does not fit an f16", path.display())]
     Overflow {
@@ -119,6 +133,16 @@ pub struct Parameter {
     pub data: Vec<f32>,
 }
 
+/// What to do with weights that are infinite or NaN: a model computes nothing of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonFinite {
+    /// Refuse the file.
+    #[default]
+    Refuse,
+    /// Take them as they are.
+    Allow,
+}
+
 /// The parameters of a model by their canonical (diffusers') names, in the order of the names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters(BTreeMap<String, Parameter>);
@@ -130,10 +154,23 @@ impl Parameters {
     /// convolution where a linear layer is expected as that layer.
     ///
     /// # Errors
-    /// If the file cannot be read, is damaged, or does not hold exactly the expected tensors.
+    /// If the file cannot be read, is damaged, does not hold exactly the expected tensors, or holds
+    /// numbers that are not finite in f32.
     pub fn read<'a>(
         path: &Path,
         expected: impl IntoIterator<Item = (&'a str, Shape)>,
+    ) -> Result<Self, WeightsError> {
+        Self::read_with(path, expected, NonFinite::Refuse)
+    }
+
+    /// As [`Parameters::read`]; `non_finite` says what to do with numbers that are not finite.
+    ///
+    /// # Errors
+    /// As [`Parameters::read`].
+    pub fn read_with<'a>(
+        path: &Path,
+        expected: impl IntoIterator<Item = (&'a str, Shape)>,
+        non_finite: NonFinite,
     ) -> Result<Self, WeightsError> {
         let mut found = BTreeMap::new();
         for stored in read_tensors(path)? {
@@ -168,7 +205,19 @@ impl Parameters {
             let (tensor, found) = (unknown.name, unknown.shape);
             return Err(WeightsError::Unknown { path: path.into(), tensor, found });
         }
+        match non_finite {
+            NonFinite::Refuse => parameters.check_finite(path)?,
+            NonFinite::Allow => {}
+        }
         Ok(parameters)
+    }
+
+    fn check_finite(&self, path: &Path) -> Result<(), WeightsError> {
+        let bad = |(_, of): &(&str, &Parameter)| of.data.iter().any(|number| !number.is_finite());
+        let mut bad = self.iter().filter(bad);
+        let Some((tensor, _)) = bad.next() else { return Ok(()) };
+        let (path, tensor, tensors) = (path.into(), tensor.into(), 1 + bad.count());
+        Err(WeightsError::NotFinite { path, tensor, tensors })
     }
 
     /// Writes a file that diffusers opens: its names and layouts, f32 or f16.

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ddim::{
     diffusion::schedule::{BetaSchedule, PredictionType},
     training::{Loss, Timesteps},
+    weights::NonFinite,
 };
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
@@ -53,6 +54,21 @@ pub struct Pixels {
     /// Largest picture, in pixels
     #[arg(long, value_name = "N", default_value_t = ddim::files::MAX_PIXELS)]
     pub max_pixels: u64,
+}
+
+/// Whether weights may be infinite or NaN.
+#[derive(Args)]
+pub struct Weights {
+    /// Take a model with weights that are infinite or NaN
+    #[arg(long)]
+    pub allow_non_finite: bool,
+}
+
+impl Weights {
+    /// What to do with such weights.
+    pub fn non_finite(&self) -> NonFinite {
+        if self.allow_non_finite { NonFinite::Allow } else { NonFinite::Refuse }
+    }
 }
 
 /// Where to compute.

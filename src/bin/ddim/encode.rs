@@ -18,7 +18,7 @@ use ddim::{
         slerp,
     },
     gpu::Gpu,
-    training::{Pipeline, read_pipeline},
+    training::{Pipeline, read_pipeline_with},
 };
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use std::path::Path;
@@ -37,7 +37,11 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
         return Err(Failure::Usage(text.into()));
     }
     let gpu = device.open()?;
-    let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
+    let pipeline = read_pipeline_with(
+        &arguments.model,
+        gpu.target().max_binding,
+        arguments.weights.non_finite(),
+    )?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let size = sides(&pipeline, None, &arguments.model)?;
     let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
@@ -92,7 +96,11 @@ struct Encoding {
 
 impl Encoding {
     fn of(gpu: &Gpu, arguments: &cli::Encoded) -> Result<Self, Failure> {
-        let pipeline = read_pipeline(&arguments.model, gpu.target().max_binding)?;
+        let pipeline = read_pipeline_with(
+            &arguments.model,
+            gpu.target().max_binding,
+            arguments.weights.non_finite(),
+        )?;
         let data = Dataset::open(&arguments.data, None)?;
         pipeline.check_data(&arguments.model, &data)?;
         let shape = [data.height(), data.width(), data.channels()];

@@ -55,7 +55,7 @@ pub struct BoundGraph<'a> {
     pub table: Value,
     /// Class labels, if the network takes any.
     pub labels: Option<Value>,
-    /// `f32[batch, 3]`: see [`VariationalBound`].
+    /// `f32[batch, 4]`: see [`VariationalBound`].
     pub measures: Value,
     /// The network's weights, to be written once.
     pub weights: Vec<(Value, &'a [f32])>,

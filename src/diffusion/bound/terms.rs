@@ -19,7 +19,7 @@ impl BoundTerm {
     /// The term of a row of measures, see [`VariationalBound`](crate::ops::VariationalBound), at a
     /// level that leaves `alpha` of the image's variance: the errors of image and noise are the
     /// same but for their scale.
-    pub fn of([bits, exact_bits, x0_error]: [f32; 3], alpha: f64) -> Self {
+    pub fn of([bits, exact_bits, x0_error, _]: [f32; 4], alpha: f64) -> Self {
         let x0_error = f64::from(x0_error);
         let epsilon_error = x0_error * alpha / (1.0 - alpha);
         Self { bits: bits.into(), exact_bits: exact_bits.into(), x0_error, epsilon_error }

@@ -3,7 +3,7 @@ use super::{Extents, Heads, TILED_LANES, Tile, dot, rows};
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, operands},
+    ops::{Backward, Lowering, Operator, ShapeError, Special, operands},
     plan::{Candidate, Cost, Kind, fold},
     reference::Tensor,
     shaders::{
@@ -110,6 +110,11 @@ impl Operator for AttentionBackward {
         let tensors = 4 * inputs[0].bytes() + 4 * inputs[1].bytes();
         let bytes = tensors + extents.log_sum_exp().bytes();
         Cost { flops: extents.products().saturating_mul(10), bytes }
+    }
+
+    /// A row whose logits are all negative and infinite is as if they were the lowest finite ones.
+    fn special(&self) -> Special {
+        Special::NanSpreads
     }
 }
 

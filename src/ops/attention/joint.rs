@@ -3,7 +3,7 @@ use super::{Attention, Extents, candidates};
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, SliceChannels, operands},
+    ops::{Backward, Lowering, Operator, ShapeError, SliceChannels, Special, operands},
     plan::{Cost, Kind},
     reference::Tensor,
     value::{Shape, TensorType, Value},
@@ -84,5 +84,10 @@ impl Operator for JointAttention {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let q = Self::part(inputs[0]).unwrap_or(inputs[0]);
         Attention { heads: self.heads }.cost(&[q; 3])
+    }
+
+    /// A row whose logits are all negative and infinite is as if they were the lowest finite ones.
+    fn special(&self) -> Special {
+        Special::NanSpreads
     }
 }

@@ -1,5 +1,5 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Lowering, Operator, ShapeError, operands};
+use super::{Backward, Lowering, Operator, ShapeError, Special, operands};
 use crate::{
     error::Error,
     graph::Equation,
@@ -148,6 +148,11 @@ impl Operator for Attention {
         let tensors = 2 * inputs[0].bytes() + 2 * inputs[1].bytes();
         let bytes = tensors + extents.log_sum_exp().bytes();
         Cost { flops: extents.products().saturating_mul(4), bytes }
+    }
+
+    /// A row whose logits are all negative and infinite is as if they were the lowest finite ones.
+    fn special(&self) -> Special {
+        Special::NanSpreads
     }
 }
 

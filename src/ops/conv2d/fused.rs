@@ -1,12 +1,13 @@
 //! A convolution, or its weight gradient, together with what stands around it. Fusion makes these
-//! of finished graphs; each computes what the plain ops compute one after another.
+//! of finished graphs; each computes what the plain ops compute one after another. Above 300 lines, for
+//! both are the same but for what they sum.
 use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, products, split_k};
 use crate::{
     error::Error,
     graph::Equation,
     ops::{
         Add, AddEmbedding, Backward, Case, GroupMoments, Input, Lowering, Operator, ShapeError,
-        SliceChannels,
+        SliceChannels, Special,
     },
     plan::Cost,
     reference::Tensor,
@@ -193,6 +194,11 @@ impl Operator for FusedConv2d {
         };
         Cost { flops: self.conv.extents(x, parts.weight).flops(), bytes }
     }
+
+    /// Padding is a product with zero in some kernels, and minimal filtering takes differences.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
 }
 
 impl Operator for FusedConv2dWeightGradient {
@@ -232,6 +238,11 @@ impl Operator for FusedConv2dWeightGradient {
             Some(self.gradient.extents(self.load.infer(read).ok()?, *dy).flops())
         });
         Cost { flops: flops.unwrap_or_default(), bytes }
+    }
+
+    /// Padding is a product with zero in some kernels, and minimal filtering takes differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

@@ -3,7 +3,7 @@ use super::{Extents, attributes, extents, products};
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, operands},
+    ops::{Backward, Lowering, Operator, ShapeError, Special, operands},
     plan::Cost,
     reference::Tensor,
     value::{TensorType, Value},
@@ -93,5 +93,10 @@ impl Operator for Conv2dInputGradient {
         let [dy, weight] = [inputs[0], inputs[1]];
         let bytes = dy.bytes() + weight.bytes() + self.dx(dy, weight).bytes();
         Cost { flops: self.extents(dy, weight).flops(), bytes }
+    }
+
+    /// Padding is a product with zero in some kernels, and minimal filtering takes differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }

@@ -1,6 +1,6 @@
 //! Two-dimensional convolution (cross-correlation, as in every neural network) and its gradients:
 //! Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning".
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, SumRows, operands};
+use super::{Backward, Case, Input, Lowering, Operator, ShapeError, Special, SumRows, operands};
 use crate::{
     error::Error,
     graph::Equation,
@@ -154,6 +154,11 @@ impl Operator for Conv2d {
         let extents = self.extents(inputs[0], inputs[1]);
         let bytes: u64 = inputs.iter().map(TensorType::bytes).sum();
         Cost { flops: extents.flops(), bytes: bytes + extents.y(inputs[0].element).bytes() }
+    }
+
+    /// Padding is a product with zero in some kernels, and minimal filtering takes differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

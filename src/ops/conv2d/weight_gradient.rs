@@ -3,7 +3,7 @@ use super::{Extents, Operands, attributes, extents, split_k};
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, operands},
+    ops::{Backward, Lowering, Operator, ShapeError, Special, operands},
     plan::Cost,
     reference::Tensor,
     value::{TensorType, Value},
@@ -91,5 +91,10 @@ impl Operator for Conv2dWeightGradient {
         let [x, dy] = [inputs[0], inputs[1]];
         let bytes = x.bytes() + dy.bytes() + self.dweight(x, dy).bytes();
         Cost { flops: self.extents(x, dy).flops(), bytes }
+    }
+
+    /// Padding is a product with zero in some kernels, and minimal filtering takes differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }

@@ -5,7 +5,7 @@ use super::{
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost},
+    ops::{Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost},
     plan::{Candidate, Cost, Kind, SizeClass},
     reference::Tensor,
     shaders::group_norm as shader,
@@ -200,6 +200,11 @@ impl Operator for GroupAffine {
         let moments = inputs[..inputs.len() - 2].iter();
         let flops = moments.map(|of| 4 * of.shape.elements() as u64).sum();
         Cost { flops, ..elementwise_cost(0, inputs, &outputs) }
+    }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

@@ -4,8 +4,8 @@ use crate::{
     error::Error,
     graph::Equation,
     ops::{
-        Backward, Case, Input, Lowering, Operator, ShapeError, SiluBackward, elementwise_cost,
-        pixel_tile::Images,
+        Backward, Case, Input, Lowering, Operator, ShapeError, SiluBackward, Special,
+        elementwise_cost, pixel_tile::Images,
     },
     plan::{Cost, fold},
     reference::Tensor,
@@ -162,6 +162,11 @@ impl Operator for GroupNormBackward {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         // Sums: 5; the gradient: 7; SiLU's slope, twice: 8.
         elementwise_cost(if self.silu { 28 } else { 12 }, inputs, &inputs[..1])
+    }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

@@ -2,7 +2,7 @@
 //! its parts, [`GroupMoments`], [`GroupAffine`] and [`ApplyAffine`], of which others may take over
 //! the first and the last.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, operands,
     pixel_tile::Images,
 };
 use crate::{
@@ -155,6 +155,11 @@ impl Operator for GroupNorm {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         // Mean and squared deviations: 4; normalize, scale and shift: 3.
         elementwise_cost(7, inputs, &inputs[..1])
+    }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

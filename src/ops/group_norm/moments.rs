@@ -2,7 +2,10 @@
 use crate::{
     error::Error,
     graph::Equation,
-    ops::{Backward, Case, Input, Lowering, Operator, ShapeError, operands, pixel_tile::Images},
+    ops::{
+        Backward, Case, Input, Lowering, Operator, ShapeError, Special, operands,
+        pixel_tile::Images,
+    },
     plan::Cost,
     reference::Tensor,
     shaders::group_norm as shader,
@@ -155,6 +158,11 @@ impl Operator for GroupMoments {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let bytes = inputs[0].bytes() + moments_type(inputs[0]).bytes();
         Cost { flops: 4 * inputs[0].shape.elements() as u64, bytes }
+    }
+
+    /// Sums are of whole vec4s, and of differences.
+    fn special(&self) -> Special {
+        Special::Spreads
     }
 }
 

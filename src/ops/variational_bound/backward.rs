@@ -4,11 +4,11 @@ use crate::{
     error::Error,
     graph::Equation,
     ops::{
-        Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+        Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, operands,
         random::Images, row::check,
     },
     plan::Cost,
-    reference::Tensor,
+    reference::{Tensor, clamp},
     value::{Float, TensorType, Value},
 };
 use std::{
@@ -60,9 +60,9 @@ impl VariationalBoundBackward {
         let [from_x, from_output, weight, span, sharpness] = row else {
             unreachable!("five columns, as infer found")
         };
-        let clip = self.bound.clip.map_or(f64::INFINITY, Float::get);
+        let clip = self.bound.clip.map_or(f64::from(f32::MAX), Float::get);
         let found = from_x * at.x + from_output * at.output;
-        let error = at.x0 - found.clamp(-clip, clip);
+        let error = at.x0 - clamp(found, clip);
         let d = -span * fraction;
         let [of_error, of_log_variance] = if first {
             decoder(at.x0, error, sharpness * (0.5 * d).exp(), self.bound.half_bin.get())
@@ -137,6 +137,11 @@ impl Operator for VariationalBoundBackward {
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         elementwise_cost(40, inputs, &inputs[1..2])
     }
+
+    /// Slopes are differences of terms that grow.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
 }
 
 /// The gradients of a case of the bound.
@@ -149,6 +154,7 @@ pub(super) fn cases(bound: VariationalBound, operands: &[Input]) -> Vec<Case> {
         Case::new(VariationalBoundBackward { bound, of_variance }, inputs.clone())
             .terms(10_000)
             .half(&[0, 1, 2])
+            .selecting(&[3])
     };
     halves.into_iter().flatten().map(case).collect()
 }

@@ -1,5 +1,5 @@
 //! Arguments of `ddim evaluate`.
-use super::{Overwrite, at_least_one};
+use super::{Overwrite, Weights, at_least_one};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -22,6 +22,8 @@ pub struct Evaluate {
     /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
     /// `digits`, or a folder with MNIST's idx files or PNG pictures
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,

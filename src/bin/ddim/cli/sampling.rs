@@ -1,5 +1,5 @@
 //! Arguments of the commands that draw.
-use super::{Overwrite, Pixels, at_least_one, not_negative, number};
+use super::{Overwrite, Pixels, Weights, at_least_one, not_negative, number};
 use clap::{Args, ValueEnum};
 use ddim::diffusion::schedule::{Respacing, Spacing};
 use std::path::PathBuf;
@@ -95,6 +95,8 @@ pub struct Sample {
     /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
     /// The picture to write
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
@@ -145,6 +147,8 @@ pub struct Interpolate {
     /// Folder of a pipeline
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
     /// The picture to write
     #[arg(long, value_name = "FILE.png")]
     pub out: PathBuf,
@@ -171,6 +175,8 @@ pub struct Encoded {
     /// Folder of a pipeline
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
+    #[command(flatten)]
+    pub weights: Weights,
     /// `digits`, or a folder with MNIST's idx files or PNG pictures of the model's size
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
