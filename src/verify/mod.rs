@@ -4,11 +4,13 @@ mod bound;
 mod cases;
 mod models;
 mod ops;
+mod random;
 mod samplers;
 mod schedules;
 mod trial;
 
 pub use cases::{CasesError, reference_cases};
+pub use random::random_cases;
 
 use crate::{
     error::Error,
