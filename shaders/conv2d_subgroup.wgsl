@@ -189,11 +189,13 @@ fn forward(
     if params.has_moments != 0u && own_column < params.out_channels4 {
         let squares = params.batch * params.out_height * params.out_width / 16u;
         for (var s = 0u; s < ROWS / 16u; s++) {
+            // About the first pixel, so that the mean of equal numbers is that number.
+            let pivot = total[s * 16u];
             var mean = vec4<f32>();
             for (var i = 0u; i < 16u; i++) {
-                mean += total[s * 16u + i];
+                mean += total[s * 16u + i] - pivot;
             }
-            mean *= 1.0 / 16.0;
+            mean = fma(mean, vec4<f32>(1.0 / 16.0), pivot);
             var deviations = vec4<f32>();
             for (var i = 0u; i < 16u; i++) {
                 let delta = total[s * 16u + i] - mean;

@@ -157,11 +157,13 @@ fn store(square: Square, o: u32, column4: u32, index: u32) {
     store_row(square, 2u, o, column4, addend);
     store_row(square, 3u, o, column4, addend);
     if params.has_moments != 0u && square.exists {
+        // About the first pixel, so that the mean of equal numbers is that number.
+        let pivot = total[o];
         var mean = vec4<f32>();
         for (var p = 0u; p < SIDE * SIDE; p++) {
-            mean += total[p * COLUMNS4 + o];
+            mean += total[p * COLUMNS4 + o] - pivot;
         }
-        mean *= 1.0 / f32(SIDE * SIDE);
+        mean = fma(mean, vec4<f32>(1.0 / f32(SIDE * SIDE)), pivot);
         var deviations = vec4<f32>();
         for (var p = 0u; p < SIDE * SIDE; p++) {
             let delta = total[p * COLUMNS4 + o] - mean;

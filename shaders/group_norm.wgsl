@@ -1,7 +1,9 @@
 // Group normalization, alone or followed by SiLU, in three parts.  Wu and He 2018, eq. 1 to 4; merging of partial moments:
 // Chan, Golub and LeVeque 1979, eq. 2.1.
 //   y = (x - mean) * rstd * weight + bias    with mean and rstd over the pixels and channels of one group of one image
-//     = x * scale + shift                    with scale = rstd * weight, shift = bias - mean * scale
+//     = (x - center) * scale + shift         with center the nearest number to the mean, scale = rstd * weight,
+//                                            shift = bias - (mean - center) * scale
+// So a number near the mean, however large that is, loses no digits: the difference is exact.
 // Tiling: an invocation owns four channels and one tile of pixels of an image; a workgroup folds the tiles of a group.
 // import: pixel_tile, silu
 // iterations: moments = 25
@@ -44,7 +46,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> moments_out: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
-// [batch, 2, channels]: (scale, shift).
+// [batch, 3, channels]: (center, scale, shift).
 @group(0) @binding(2) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> affine_out: array<f32>;
 // [batch, groups, 2]: (mean, rstd).
@@ -208,6 +210,8 @@ fn fold(
         return;
     }
     let mean = pivot + own.mean;
+    // The clamp changes nothing, but keeps compilers that do not mind rounding from taking the difference for own.mean.
+    let rest = own.mean - (clamp(mean, -3e38, 3e38) - pivot);
     let rstd = inverseSqrt(own.deviations / own.count + params.eps);
     if lane == 0u {
         statistics[image * params.groups + group] = vec4<f32>(mean, rstd, 0.0, 0.0);
@@ -217,8 +221,10 @@ fn fold(
     let last = select(end, pitch, group + 1u == params.groups);
     for (var channel = begin + lane; channel < last; channel += LANES) {
         let scale = rstd * weight[channel];
-        affine_out[2u * image * pitch + channel] = scale;
-        affine_out[(2u * image + 1u) * pitch + channel] = fma(-mean, scale, bias[channel]);
+        let at = 3u * image * pitch + channel;
+        affine_out[at] = select(0.0, mean, channel < end);
+        affine_out[at + pitch] = scale;
+        affine_out[at + 2u * pitch] = fma(-rest, scale, bias[channel]);
     }
 }
 
@@ -230,8 +236,10 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     if !tile.inside {
         return;
     }
-    let scale = affine[2u * id.y * params.channels4 + tile.channel4];
-    let shift = affine[(2u * id.y + 1u) * params.channels4 + tile.channel4];
+    let first = 3u * id.y * params.channels4 + tile.channel4;
+    let center = affine[first];
+    let scale = affine[first + params.channels4];
+    let shift = affine[first + 2u * params.channels4];
     let in_x1 = HAS_X1 && tile.channel4 >= split4;
     let pitch = select(split4, params.channels4 - split4, in_x1);
     var source = tile.pixel * pitch + tile.channel4 - select(0u, split4, in_x1);
@@ -242,7 +250,7 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
         } else {
             value = widen_activation(x0[source]);
         }
-        value = fma(value, scale, shift);
+        value = fma(value - center, scale, shift);
         if SILU {
             value = silu(value);
         }

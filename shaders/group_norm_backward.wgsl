@@ -1,6 +1,6 @@
 // Gradients of group normalization, alone or followed by SiLU, whose slope is then recomputed.  Wu and He 2018, eq. 1 to 4.
 //   dx = rstd * (weight * dy - mean(weight * dy) - xhat * mean(weight * dy * xhat))    with xhat = (x - mean) * rstd
-//      = scale * dy - slope * x - offset    with scale = rstd * weight, slope = rstd^2 * mean(weight * dy * xhat)
+//      = scale * dy - slope * (x - mean) - offset    with scale = rstd * weight, slope = rstd^2 * mean(weight * dy * xhat)
 //   dweight = sum(dy * xhat), dbias = sum(dy)
 // Tiling: an invocation owns four channels and one tile of pixels of an image; a workgroup folds the tiles of a group.
 // import: reduce, pixel_tile, silu
@@ -43,7 +43,7 @@ struct Params {
 // [batch, tiles, 2, channels]: sums of (dy, dy * xhat).
 @group(0) @binding(6) var<storage, read> partials: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> partials_out: array<vec4<f32>>;
-// [batch, 4, channels]: scale and shift of the normalization, slope and offset of its gradient.
+// [batch, 5, channels]: mean, scale and shift of the normalization, slope and offset of its gradient.
 @group(0) @binding(7) var<storage, read> coefficients: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> coefficients_out: array<f32>;
 @group(0) @binding(8) var<storage, read_write> dx: array<activation4>;
@@ -72,11 +72,11 @@ fn statistics_of(image: u32, channel4: u32) -> Statistics {
     return Statistics(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
 }
 
-// The gradient of the normalized tensor: dy, or dy through SiLU.
-fn gradient_at(i: u32, value: vec4<f32>, scale: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
+// The gradient of the normalized tensor where x is `offset` from the mean: dy, or dy through SiLU.
+fn gradient_at(i: u32, offset: vec4<f32>, scale: vec4<f32>, shift: vec4<f32>) -> vec4<f32> {
     let gradient = widen_activation(dy[i]);
     if SILU {
-        return gradient * silu_slope(fma(value, scale, shift));
+        return gradient * silu_slope(fma(offset, scale, shift));
     }
     return gradient;
 }
@@ -90,14 +90,14 @@ fn sums(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let moments = statistics_of(id.y, tile.channel4);
     let scale = moments.rstd * weight[tile.channel4];
-    let shift = fma(-moments.mean, scale, bias[tile.channel4]);
+    let shift = bias[tile.channel4];
     var sum = vec4<f32>();
     var product = vec4<f32>();
     for (var i = tile.first; i < tile.end; i += params.channels4) {
-        let value = widen_activation(x[i]);
-        let gradient = gradient_at(i, value, scale, shift);
+        let offset = widen_activation(x[i]) - moments.mean;
+        let gradient = gradient_at(i, offset, scale, shift);
         sum += gradient;
-        product = fma(gradient, value - moments.mean, product);
+        product = fma(gradient, offset, product);
     }
     partials_out[tile.partial] = sum;
     partials_out[tile.partial + params.channels4] = product * moments.rstd;
@@ -138,18 +138,19 @@ fn fold_group(row: u32, lane: u32) {
 
     let moments = statistics[row];
     let slope = moments.y * moments.y * means.y;
-    let offset = fma(-moments.x, slope, moments.y * means.x);
+    let offset = moments.y * means.x;
     let pitch = 4u * params.channels4;
     // The last group writes the pad lanes too.
     let end = select(last, pitch, group + 1u == params.groups);
     for (var channel = first + lane; channel < end; channel += WORKGROUP) {
         let inside = channel < params.channels;
         let scale = moments.y * weight[channel / 4u][channel % 4u];
-        let at = 4u * image * pitch + channel;
-        coefficients_out[at] = scale;
-        coefficients_out[at + pitch] = fma(-moments.x, scale, bias[channel / 4u][channel % 4u]);
-        coefficients_out[at + 2u * pitch] = select(0.0, slope, inside);
-        coefficients_out[at + 3u * pitch] = select(0.0, offset, inside);
+        let at = 5u * image * pitch + channel;
+        coefficients_out[at] = select(0.0, moments.x, inside);
+        coefficients_out[at + pitch] = scale;
+        coefficients_out[at + 2u * pitch] = bias[channel / 4u][channel % 4u];
+        coefficients_out[at + 3u * pitch] = select(0.0, slope, inside);
+        coefficients_out[at + 4u * pitch] = select(0.0, offset, inside);
     }
 }
 
@@ -174,14 +175,15 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
     if !tile.inside {
         return;
     }
-    let at = 4u * id.y * params.channels4 + tile.channel4;
-    let scale = coefficients[at];
-    let shift = coefficients[at + params.channels4];
-    let slope = coefficients[at + 2u * params.channels4];
-    let offset = coefficients[at + 3u * params.channels4];
+    let at = 5u * id.y * params.channels4 + tile.channel4;
+    let mean = coefficients[at];
+    let scale = coefficients[at + params.channels4];
+    let shift = coefficients[at + 2u * params.channels4];
+    let slope = coefficients[at + 3u * params.channels4];
+    let offset = coefficients[at + 4u * params.channels4];
     for (var i = tile.first; i < tile.end; i += params.channels4) {
-        let value = widen_activation(x[i]);
-        let gradient = gradient_at(i, value, scale, shift);
-        dx[i] = narrow_activation(fma(scale, gradient, -fma(slope, value, offset)));
+        let from_mean = widen_activation(x[i]) - mean;
+        let gradient = gradient_at(i, from_mean, scale, shift);
+        dx[i] = narrow_activation(fma(scale, gradient, -fma(slope, from_mean, offset)));
     }
 }

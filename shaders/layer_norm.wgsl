@@ -2,7 +2,8 @@
 //   y = xhat weight + bias    with xhat = (x - mean) rstd, rstd = 1 / sqrt(variance + eps)
 //   dx = rstd (g - mean(g) - xhat mean(g xhat))    with g = weight dy and means over a row
 //   dweight = sum over rows of dy xhat,   dbias = sum over rows of dy
-// forward, backward: a workgroup per row; the variance is that about the mean, in a second pass.  parameters: a workgroup sums
+// forward, backward: a workgroup per row; the variance is that about the mean, in a second pass, and the mean is taken
+// about the first channel, from which numbers near it differ exactly however large they are.  parameters: a workgroup sums
 // COLUMNS vec4 of columns, LANES invocations a column, over the rows of one slot; `fold_slots` adds the slots in order.
 // import: reduce, mask
 // iterations: forward = 3 * channels4.div_ceil(WORKGROUP) + 4 + 2 * halvings(WORKGROUP)
@@ -52,23 +53,24 @@ fn forward(
     if row >= params.rows { return; }
     let first = row * params.channels4;
     let share = 1.0 / f32(params.channels);
+    let pivot = widen_activation(x[first]).x;
     var sum = vec4<f32>();
     for (var i = lane; i < params.channels4; i += WORKGROUP) {
-        sum += widen_activation(x[first + i]);
+        sum += mask_channels(widen_activation(x[first + i]) - pivot, i, params.channels);
     }
-    let mean = share * add_lanes(reduce_sum(lane, sum));
+    let offset = share * add_lanes(reduce_sum(lane, sum));
     var squares = vec4<f32>();
     for (var i = lane; i < params.channels4; i += WORKGROUP) {
-        let deviation = mask_channels(widen_activation(x[first + i]) - mean, i, params.channels);
+        let deviation = mask_channels(widen_activation(x[first + i]) - pivot - offset, i, params.channels);
         squares += deviation * deviation;
     }
     let rstd = inverseSqrt(share * add_lanes(reduce_sum(lane, squares)) + params.eps);
     for (var i = lane; i < params.channels4; i += WORKGROUP) {
-        let value = (widen_activation(x[first + i]) - mean) * rstd * weight[i] + bias[i];
+        let value = (widen_activation(x[first + i]) - pivot - offset) * rstd * weight[i] + bias[i];
         y[first + i] = narrow_activation(mask_channels(value, i, params.channels));
     }
     if lane == 0u {
-        statistics_out[row] = vec4<f32>(mean, rstd, 0.0, 0.0);
+        statistics_out[row] = vec4<f32>(pivot + offset, rstd, 0.0, 0.0);
     }
 }
 

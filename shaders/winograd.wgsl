@@ -57,7 +57,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<activation4>;
 @group(0) @binding(2) var<storage, read> x1: array<activation4>;
-// [batch, 2, in_channels]: scale and shift of each image and channel.
+// [batch, 3, in_channels]: center, scale and shift of each image and channel.
 @group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;
 // [24, tiles, in_channels]
 @group(0) @binding(4) var<storage, read_write> spread: array<vec4<f32>>;
@@ -211,6 +211,7 @@ struct Source {
     c4: u32,
     row: i32,
     column: i32,
+    center: vec4<f32>,
     scale: vec4<f32>,
     shift: vec4<f32>,
 }
@@ -228,7 +229,7 @@ fn pixel_at(source: Source, i: i32, j: i32) -> vec4<f32> {
         value = widen_activation(x0[pixel * params.split4 + source.c4]);
     }
     if HAS_AFFINE {
-        value = fma(value, source.scale, source.shift);
+        value = fma(value - source.center, source.scale, source.shift);
     }
     if SILU {
         value = silu(value);
@@ -282,10 +283,13 @@ fn input(
         i32(tile_columns() * tile.column) - i32(params.left),
         vec4<f32>(),
         vec4<f32>(),
+        vec4<f32>(),
     );
     if HAS_AFFINE {
-        source.scale = affine[2u * image * params.in_channels4 + c4];
-        source.shift = affine[(2u * image + 1u) * params.in_channels4 + c4];
+        let first = 3u * image * params.in_channels4 + c4;
+        source.center = affine[first];
+        source.scale = affine[first + params.in_channels4];
+        source.shift = affine[first + 2u * params.in_channels4];
     }
     let c0 = spread_column(source, 0);
     let c1 = spread_column(source, 1);

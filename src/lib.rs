@@ -27,7 +27,8 @@
 //! | 3 | [`passes`] | graph to graph to plan |
 //! | 4 | [`gpu`]; [`unet`], [`weights`], [`data`], [`diffusion::schedule`] | silicon; models and tensors |
 //! | 5 | [`diffusion`], [`training`] | both together |
-//! | 6 | [`verify`], [`works`], [`classifier`], the command `ddim`, examples, benches, tests | |
+//! | 6 | [`works`], [`classifier`] | what is timed, and what judges |
+//! | 7 | [`verify`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions
 //!

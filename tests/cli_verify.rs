@@ -70,6 +70,31 @@ fn verify_fails_if_a_case_does() {
 }
 
 #[test]
+fn verify_draws_cases_that_can_be_run_again() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = folder();
+    let passed = |out: &str| {
+        let count = verdict(out).1.strip_suffix(" passed, 0 failed, 0 skipped").map(str::parse);
+        count.expect("none failed").unwrap_or(0)
+    };
+    assert!(passed(&succeeds("verify --random 0.05 --seed 3", at.path())) > 1);
+    // A case of one op, and a graph of several.
+    for number in [4, 7] {
+        let again = || succeeds(&format!("verify --seed 3 --number {number}"), at.path());
+        let out = again();
+        assert_eq!(passed(&out), 1);
+        let line = format!("passed --seed 3 --number {number}: ");
+        assert!(verdict(&out).0[0].starts_with(&line), "{out}");
+        assert_eq!(out, again());
+    }
+    for wrong in ["--random 0", "--random -1", "--random 1 --number 4", "--random 1 --cases ."] {
+        assert_ne!(run(&format!("verify {wrong}"), at.path()).status, Some(0), "{wrong}");
+    }
+}
+
+#[test]
 fn devices_are_listed_with_what_matters_here() {
     let Some(gpu) = support::gpu() else { return };
     let at = folder();

@@ -25,7 +25,7 @@ const FLOORS: [(&str, &str); 20] = [
     ("diffusion", "5"),
     ("training", "5"),
     ("classifier", "6"),
-    ("verify", "6"),
+    ("verify", "7"),
     ("works", "6"),
 ];
 

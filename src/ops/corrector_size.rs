@@ -40,7 +40,7 @@ impl fmt::Display for CorrectorSize {
 
 impl CorrectorSize {
     /// The images that an output of this type is for.
-    fn image(&self, output: TensorType) -> TensorType {
+    pub(super) fn image(&self, output: TensorType) -> TensorType {
         let mut extents = output.shape.to_vec();
         if let Some(last) = extents.last_mut() {
             *last = self.channels;

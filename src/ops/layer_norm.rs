@@ -242,15 +242,17 @@ pub(super) fn cases() -> Vec<Case> {
         let terms = x.rows().max(x.shape.last());
         Case::new(LayerNormBackward, inputs).half(&[0, 3]).terms(terms)
     };
-    // A mean of 50 times the deviation costs as many roundings of x.
-    let shifted = case(&[5, 1280], 50.0, 1.0, 1e-5, "far mean");
     vec![
         case(&[7, 12], 2.0, 1.0, 1e-5, ""),
         case(&[2, 5, 7], 0.0, 1.0, 1e-5, "odd channels"),
         case(&[3, 1], 0.0, 1.0, 1e-5, "one channel"),
         case(&[2, 65, 320], 0.0, 1.0, 1e-5, ""),
         case(&[3, 40], 0.0, 3e-3, 1e-5, "small deviation"),
-        shifted,
+        case(&[5, 1280], 50.0, 1.0, 1e-5, "far mean"),
+        case(&[5, 1280], 12_345.0, 1.0, 1e-5, "very far mean"),
+        case(&[3, 40], 12_345.0, 3e-3, 1e-5, "nearly constant"),
+        case(&[3, 41], 12_345.0, 0.0, 1e-5, "constant"),
+        case(&[7, 1], 12_345.0, 1.0, 1e-5, "one channel of large numbers"),
         backward(&[7, 12]),
         backward(&[2, 5, 7]),
         backward(&[3, 1]),

@@ -18,6 +18,7 @@ mod backward;
 mod cases;
 mod custom;
 mod lowering;
+mod random_cases;
 
 pub use backward::Backward;
 pub use cases::{Case, Fill, Input};
@@ -25,6 +26,8 @@ pub use conv2d::{Load, Prologue};
 pub use lowering::{Lowering, LoweringError};
 pub use mean_squared_error::Reduction;
 pub use random::Counter;
+pub(crate) use random_cases::Dice;
+pub use random_cases::random_case;
 
 /// The five facts of an operation.
 pub trait Operator: Debug + Display + Send + Sync {
@@ -201,6 +204,19 @@ macro_rules! operations {
         pub enum Op { $($($op($op),)+)+ Custom(Custom) }
 
         $($(impl From<$op> for Op { fn from(op: $op) -> Self { Self::$op(op) } })+)+
+
+        /// The ops of this crate by name: a list that `random_cases` must have an answer for.
+        #[derive(Clone, Copy, Debug)]
+        enum Kind { $($($op),+),+ }
+
+        impl Kind {
+            const ALL: &[Self] = &[$($(Self::$op),+),+];
+
+            #[cfg(test)]
+            fn is_of(self, op: &Op) -> bool {
+                matches!((self, op), $($((Self::$op, Op::$op(_)))|+)|+)
+            }
+        }
 
         impl Op {
             fn operator(&self) -> &dyn Operator {

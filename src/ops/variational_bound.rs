@@ -273,35 +273,41 @@ pub(super) fn cases() -> Vec<Case> {
                 half_bin: (1.0 / levels).into(),
                 frozen_mean: false,
             };
-            let of = TensorType::f32(shape);
-            let batch = shape[0];
-            let (table, alphas) = example_table(span);
-            let timesteps: Vec<f64> = (0..batch).map(|image| (image % 4) as f64).collect();
-            // Pixels at their values, the darkest and the brightest among them, and x near where
-            // noise takes them, so that no mass falls to its least.
-            let noise = Input::normal(of).tensor(1);
-            let drawn = Input::uniform(of, 0.0, 1.0).tensor(2);
-            let x0 = drawn.map(|u| (u * (levels + 0.99)).floor() / levels * 2.0 - 1.0);
-            let image = of.shape.elements() / batch;
-            let at = |element: usize| alphas[timesteps[element / image] as usize];
-            let x = x0.data.iter().zip(&noise.data).enumerate().map(|(i, (x0, noise))| {
-                f64::from((at(i).sqrt() * x0 + (1.0 - at(i)).sqrt() * noise) as f32)
-            });
-            let x = Input::values(of, x.collect());
-            let x0 = Input::values(of, x0.data.iter().map(|&x| f64::from(x as f32)).collect());
-            let f32s = |values: Vec<f64>| values.iter().map(|&x| f64::from(x as f32)).collect();
-            let operands = vec![
-                Input::normal(op.output_of(of)),
-                x0,
-                x,
-                Input::values(TensorType::f32(&[batch]), timesteps),
-                Input::values(TensorType::f32(&[4, VariationalBound::COLUMNS]), f32s(table)),
-            ];
-            // The error of an element enters as a difference of two numbers near 1, over a
-            // deviation of 1/100.
-            all.extend(backward::cases(op, &operands));
-            all.push(Case::new(op, operands).terms(100 * image).half(&[0, 1, 2]).selecting(&[3]));
+            all.extend(at(op, TensorType::f32(shape), levels, span));
         }
     }
+    all
+}
+
+/// The bound of images of this type, whose pixels have so many levels less one, and its gradients
+/// before it.
+pub(super) fn at(op: VariationalBound, of: TensorType, levels: f64, span: f64) -> Vec<Case> {
+    let batch = of.shape[0];
+    let (table, alphas) = example_table(span);
+    let timesteps: Vec<f64> = (0..batch).map(|image| (image % 4) as f64).collect();
+    // Pixels at their values, the darkest and the brightest among them, and x near where
+    // noise takes them, so that no mass falls to its least.
+    let noise = Input::normal(of).tensor(1);
+    let drawn = Input::uniform(of, 0.0, 1.0).tensor(2);
+    let x0 = drawn.map(|u| (u * (levels + 0.99)).floor() / levels * 2.0 - 1.0);
+    let image = of.shape.elements() / batch;
+    let at = |element: usize| alphas[timesteps[element / image] as usize];
+    let x = x0.data.iter().zip(&noise.data).enumerate().map(|(i, (x0, noise))| {
+        f64::from((at(i).sqrt() * x0 + (1.0 - at(i)).sqrt() * noise) as f32)
+    });
+    let x = Input::values(of, x.collect());
+    let x0 = Input::values(of, x0.data.iter().map(|&x| f64::from(x as f32)).collect());
+    let f32s = |values: Vec<f64>| values.iter().map(|&x| f64::from(x as f32)).collect();
+    let operands = vec![
+        Input::normal(op.output_of(of)),
+        x0,
+        x,
+        Input::values(TensorType::f32(&[batch]), timesteps),
+        Input::values(TensorType::f32(&[4, VariationalBound::COLUMNS]), f32s(table)),
+    ];
+    // The error of an element enters as a difference of two numbers near 1, over a
+    // deviation of 1/100.
+    let mut all = backward::cases(op, &operands);
+    all.push(Case::new(op, operands).terms(100 * image).half(&[0, 1, 2]).selecting(&[3]));
     all
 }

@@ -4,12 +4,14 @@ mod bound;
 mod cases;
 mod models;
 mod ops;
+mod random;
 mod samplers;
 mod schedules;
 mod special;
 mod trial;
 
 pub use cases::{CasesError, reference_cases};
+pub use random::random_cases;
 pub use special::{Class, check_special, check_special_with, special_cases};
 
 use crate::{

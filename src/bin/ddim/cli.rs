@@ -402,6 +402,20 @@ pub struct Verify {
     /// Only these groups of them, like `ops,unet`
     #[arg(long, value_name = "GROUPS", value_delimiter = ',', requires = "cases")]
     pub group: Vec<String>,
+    /// Random operations, gradients and small graphs for so long, those that fail on a line each
+    #[arg(long, value_name = "MINUTES", conflicts_with = "cases", value_parser = minutes)]
+    pub random: Option<f64>,
+    /// Which sequence of random cases
+    #[arg(long, default_value_t = 0, conflicts_with = "cases")]
+    pub seed: u64,
+    /// Only the random case of this number of its sequence, as the line of a failed one names it
+    #[arg(long, value_name = "N", conflicts_with_all = ["cases", "random"])]
+    pub number: Option<u64>,
+}
+
+/// Up to a month.
+fn minutes(text: &str) -> Result<f64, String> {
+    number(text, "not above 0 and at most 43200", |number| 0.0 < number && number <= 43_200.0)
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -278,7 +278,7 @@ pub(super) fn cases() -> Vec<Case> {
                 inputs.push(Input::normal(image(second)));
             }
             if load.prologue != Prologue::Identity {
-                inputs.push(Input::normal(TensorType::f32(&[batch, 2, channels])));
+                inputs.push(Input::normal(TensorType::f32(&[batch, 3, channels])));
             }
             let gradient = Conv2dWeightGradient { stride, padding, kernel: [kernel; 2] };
             let mut given = inputs.clone();

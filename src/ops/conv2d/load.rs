@@ -13,14 +13,14 @@ pub enum Prologue {
     /// Nothing.
     #[default]
     Identity,
-    /// A scale and a shift of each image and channel: a group norm.
+    /// A center, a scale and a shift of each image and channel: a group norm.
     Affine,
     /// The same, then SiLU.
     AffineSilu,
 }
 
 /// What a fused convolution reads in place of a tensor that holds its input: operands `x0`, `x1`
-/// if a concatenation, `affine f32[batch, 2, channels]` if there is a prologue. Zeros outside the
+/// if a concatenation, `affine f32[batch, 3, channels]` if there is a prologue. Zeros outside the
 /// image are zeros after the prologue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Load {

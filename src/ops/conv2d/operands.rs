@@ -15,7 +15,7 @@ pub(in crate::ops) struct Operands {
     pub x1: Option<Value>,
     /// vec4s of channels in `x0`.
     pub split4: usize,
-    /// Scale and shift of the input, `[batch, 2, channels]`.
+    /// Center, scale and shift of the input, `[batch, 3, channels]`.
     pub affine: Option<Value>,
     /// Whether SiLU follows them.
     pub silu: bool,

@@ -1,4 +1,4 @@
-//! A scale and a shift of every channel of every image, and SiLU after it.
+//! A center, a scale and a shift of every channel of every image, and SiLU after them.
 use super::affine::affine_type;
 use crate::{
     error::Error,
@@ -14,12 +14,12 @@ use crate::{
 };
 use std::fmt;
 
-/// `y = x scale + shift`, or [`Silu`] of that.
+/// `y = (x - center) scale + shift`, or [`Silu`] of that.
 ///
 /// | operand | shape |
 /// |---|---|
 /// | `x` | `[batch, height, width, channels]` or `[batch, tokens, channels]`; two for a concatenation, the first with a multiple of 4 channels |
-/// | `affine` | `[batch, 2, channels]` = (scale, shift), f32, as [`GroupAffine`](super::GroupAffine) gives |
+/// | `affine` | `[batch, 3, channels]` = (center, scale, shift), f32, as [`GroupAffine`](super::GroupAffine) gives |
 /// | output `y` | as `x`, or the concatenation |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplyAffine {
@@ -27,7 +27,7 @@ pub struct ApplyAffine {
     pub silu: bool,
 }
 
-/// Sources, one or two; scales and shifts.
+/// Sources, one or two; centers, scales and shifts.
 fn split<T: Copy>(inputs: &[T]) -> Option<(&[T], T)> {
     match inputs {
         [sources @ .., affine] if (1..=2).contains(&sources.len()) => Some((sources, *affine)),
@@ -93,8 +93,9 @@ impl Operator for ApplyAffine {
             if let [x] = *sources { x.clone() } else { Concat.reference(sources).swap_remove(0) };
         let (image, channels) = (y.data.len() / y.shape[0], y.shape.last());
         for (i, y) in y.data.iter_mut().enumerate() {
-            let scale = i / image * 2 * channels + i % channels;
-            *y = *y * affine.data[scale] + affine.data[scale + channels];
+            let first = i / image * 3 * channels + i % channels;
+            let [center, scale, shift] = [0, 1, 2].map(|row| affine.data[first + row * channels]);
+            *y = (*y - center) * scale + shift;
         }
         if self.silu { Silu.reference(&[&y]) } else { vec![y] }
     }
@@ -110,7 +111,7 @@ impl Operator for ApplyAffine {
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let outputs = self.infer(inputs).unwrap_or_default();
-        elementwise_cost(if self.silu { 6 } else { 2 }, inputs, &outputs)
+        elementwise_cost(if self.silu { 7 } else { 3 }, inputs, &outputs)
     }
 }
 

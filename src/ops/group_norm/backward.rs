@@ -138,7 +138,7 @@ impl Operator for GroupNormBackward {
         };
         let map = shader::Overrides { silu: self.silu, ..Default::default() };
         let partials = lowering.scratch(images.partials());
-        let coefficients = lowering.scratch(TensorType::f32(&[images.batch, 4, images.channels]));
+        let coefficients = lowering.scratch(TensorType::f32(&[images.batch, 5, images.channels]));
 
         let cut = params(images.tile_pixels());
         let sums = shader::Sums { x, statistics, weight, bias, dy, partials_out: partials };

@@ -187,6 +187,12 @@ pub(super) fn cases() -> Vec<Case> {
         case(&[1, 49, 1], 1, 1e-5, 0.0, 1.0, "one channel of tokens"),
         case(&[4, 16, 16, 32], 8, 1e-6, 0.0, 1.0, ""),
         case(&[1, 1024, 1536, 1], 1, 1e-6, 0.0, 1.0, "more tiles than a loop may have iterations"),
+        case(&[2, 8, 8, 16], 4, 1e-6, 12_345.0, 0.0, "constant"),
+        case(&[2, 7, 5, 6], 3, 1e-6, 12_345.0, 0.0, "constant"),
+        case(&[2, 1, 1, 8], 8, 1e-6, 12_345.0, 1.0, "a group of one number"),
+        case(&[1, 1, 8], 1, 1e-6, 12_345.0, 3e-3, "a pixel of nearly equal numbers"),
+        // Means of tiles are rounded: y is off by 2^-24 mean scale, as a sum of so many terms may be.
+        case(&[1, 12, 12, 4], 2, 1e-6, 12_345.0, 1.0, "mean far from zero").terms(144 + 385 * 385),
     ];
     [own, moments::cases(), affine::cases(), apply::cases(), backward::cases()].concat()
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 /// SiLU that follows; backward, the slope of that SiLU is recomputed.
 pub(super) fn norms(graph: &Graph) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
-    // `x` and the scale and shift, by the normalized tensor.
+    // `x`, and the center, scale and shift, by the normalized tensor.
     let mut affines: HashMap<Value, [Value; 2]> = HashMap::new();
     let normalized = |value: Value| {
         uses.maker(graph, value).filter(|maker| matches!(maker.op, Op::GroupNorm(_)))

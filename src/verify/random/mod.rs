@@ -1,0 +1,101 @@
+//! Random cases of every op, of their gradients and of small graphs that fusion rewrites, held
+//! against f64: what tables of cases, which somebody thought of, may leave out.
+mod chains;
+mod noise;
+
+use super::{CaseError, Outcome, Summary, check_case, check_case_with};
+use crate::{
+    error::Error,
+    gpu::{Gpu, GpuError},
+    graph::Graph,
+    ops::{Case, Dice, Input, random_case},
+    passes,
+    value::{ElementType, Value},
+    works::{Family, families},
+};
+use noise::check_graph;
+
+/// Every so many cases one is a graph of several ops.
+const CHAIN: u64 = 8;
+
+/// Checks the cases `numbers` of the sequence that `seed` begins until one is asked for when
+/// `more` says no; `on_result` hears each by its number and title when it is done.
+///
+/// A case is an op in every storage type it allows, by every family of kernels, with its gradient
+/// if it has one; or a graph of several ops, fused. The same seed and number give the same case on
+/// every machine.
+///
+/// # Errors
+/// If the device is lost.
+pub fn random_cases(
+    gpu: &Gpu,
+    seed: u64,
+    numbers: impl IntoIterator<Item = u64>,
+    mut more: impl FnMut() -> bool,
+    mut on_result: impl FnMut(u64, &str, &Outcome),
+) -> Result<Summary, Error> {
+    let mut summary = Summary::default();
+    for number in numbers {
+        if !more() {
+            break;
+        }
+        // Neighbours in the sequence of one seed are not those of the next.
+        let seed = Dice::new(seed).word() ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let (title, result) = if number % CHAIN == CHAIN - 1 {
+            let chain = chains::chain(&mut Dice::new(seed))?;
+            (chain.title.clone(), chain.check(gpu, seed))
+        } else {
+            let case = random_case(seed);
+            (case.title(), check(gpu, &case, seed))
+        };
+        let outcome = match result {
+            Ok(()) => Outcome::Passed,
+            Err(CaseError::Error(error @ Error::Gpu(GpuError::Lost { .. }))) => return Err(error),
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        on_result(number, &title, &outcome);
+        summary.count(&outcome);
+    }
+    Ok(summary)
+}
+
+/// Forward by every family, and the gradient, in every storage type.
+fn check(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
+    let half = (!case.half.is_empty()).then(|| case.clone().in_half());
+    for case in [case.clone()].into_iter().chain(half) {
+        if case.stores_half() && !gpu.target().f16 {
+            continue;
+        }
+        check_case(gpu, &case)?;
+        for Family { choice, .. } in families(&case.graph()?, gpu.target()).iter().skip(1) {
+            check_case_with(gpu, &case, choice)?;
+        }
+        check_gradient(gpu, &case, seed)?;
+    }
+    Ok(())
+}
+
+/// The gradient of the first output with respect to every operand of floats, if the op has one.
+fn check_gradient(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
+    let mut graph = Graph::new();
+    let inputs: Vec<Value> = case.inputs.iter().map(|input| graph.input(input.of)).collect();
+    let y = graph.push(case.op.clone(), &inputs)?;
+    let of = graph.type_of(y);
+    if of.element == ElementType::U32 {
+        return Ok(());
+    }
+    let arriving = graph.input(of);
+    let floats = |value: &Value| graph.type_of(*value).element != ElementType::U32;
+    let wrt: Vec<Value> = inputs.iter().copied().filter(floats).collect();
+    match passes::gradient(&mut graph, y, arriving, &wrt) {
+        Ok(gradients) => graph.outputs = gradients.into_iter().flatten().collect(),
+        Err(Error::NotDifferentiable { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    if graph.outputs.is_empty() {
+        return Ok(());
+    }
+    let mut tensors = case.tensors();
+    tensors.push(Input::normal(of).tensor(seed));
+    check_graph(gpu, &graph, tensors, seed)
+}
