@@ -1,6 +1,7 @@
 //! Classifier-free guidance: one batch predicted without and with labels, and what follows.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats, operands,
+    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats,
+    operands,
 };
 use crate::{
     error::Error,

@@ -1,7 +1,7 @@
 //! Layer normalization over the channels of each row: Ba, Kiros and Hinton 2016, eq. 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats, fold_slots,
-    operands, sum_rows::slot_rows,
+    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats,
+    fold_slots, operands, sum_rows::slot_rows,
 };
 use crate::{
     error::Error,
