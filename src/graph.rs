@@ -42,6 +42,29 @@ pub enum GraphError {
         /// The value.
         value: Value,
     },
+    /// An input is of a type that kernels cannot count.
+    #[error(
+        "input {value} ({of}) must have 1 to {} elements, pad lanes included",
+        TensorType::MAX_ELEMENTS
+    )]
+    Size {
+        /// The input.
+        value: Value,
+        /// Its type.
+        of: TensorType,
+    },
+    /// An equation does not name all its results.
+    #[error("equation {equation} ({op}) names {found} results; there are {expected}")]
+    Results {
+        /// Position of the equation.
+        equation: usize,
+        /// Its op.
+        op: String,
+        /// Results that the op infers.
+        expected: usize,
+        /// Results that the equation names.
+        found: usize,
+    },
     /// A value is defined twice.
     #[error("equation {equation} ({op}) defines {value} a second time")]
     Redefined {
@@ -205,7 +228,14 @@ impl Graph {
     /// # Errors
     /// The first violation.
     pub fn verify(&self) -> Result<(), Error> {
-        let mut defined: HashSet<Value> = self.inputs.iter().copied().collect();
+        let mut defined: HashSet<Value> = HashSet::new();
+        for &value in &self.inputs {
+            let of = self.type_of(value);
+            if !of.is_countable() {
+                return Err(GraphError::Size { value, of }.into());
+            }
+            defined.insert(value);
+        }
         for (number, equation) in self.equations.iter().enumerate() {
             let op = || equation.op.to_string();
             for &value in &equation.inputs {
@@ -215,6 +245,11 @@ impl Graph {
             }
             let types: Vec<_> = equation.inputs.iter().map(|v| self.type_of(*v)).collect();
             let inferred = equation.op.infer(&types)?;
+            let (expected, found) = (inferred.len(), equation.outputs.len());
+            if expected != found {
+                let op = op();
+                return Err(GraphError::Results { equation: number, op, expected, found }.into());
+            }
             for (&value, inferred) in equation.outputs.iter().zip(inferred) {
                 if !defined.insert(value) {
                     return Err(GraphError::Redefined { equation: number, op: op(), value }.into());

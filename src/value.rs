@@ -83,9 +83,9 @@ impl Shape {
         shape
     }
 
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` where that is passed.
     pub fn elements(&self) -> usize {
-        self.iter().product()
+        self.rows().saturating_mul(self.last())
     }
 
     /// Extent of the innermost axis.
@@ -93,9 +93,9 @@ impl Shape {
         self[self.rank - 1]
     }
 
-    /// Product of all extents but the innermost.
+    /// Product of all extents but the innermost; `usize::MAX` where that is passed.
     pub fn rows(&self) -> usize {
-        self[..self.rank - 1].iter().product()
+        self[..self.rank - 1].iter().fold(1, |rows, &extent| rows.saturating_mul(extent))
     }
 }
 
@@ -135,6 +135,16 @@ pub struct TensorType {
 }
 
 impl TensorType {
+    /// The most elements that a tensor may have, pad lanes included: kernels count in 32 bits.
+    pub const MAX_ELEMENTS: usize = u32::MAX as usize;
+
+    /// Whether kernels can compute with such a tensor: no extent is 0, and the elements, pad lanes
+    /// included, are at most [`TensorType::MAX_ELEMENTS`]. Every operand and result of an equation
+    /// is held to this.
+    pub fn is_countable(&self) -> bool {
+        !self.shape.contains(&0) && self.physical_elements() <= Self::MAX_ELEMENTS
+    }
+
     /// A tensor of 32-bit floats.
     pub fn f32(extents: &[usize]) -> Self {
         Self { shape: Shape::new(extents), element: ElementType::F32 }
@@ -162,7 +172,7 @@ impl TensorType {
 
     /// Elements from one row to the next on the device: the innermost extent, rounded up to 4.
     pub fn pitch(&self) -> usize {
-        self.shape.last().next_multiple_of(4)
+        self.shape.last().checked_next_multiple_of(4).unwrap_or(usize::MAX)
     }
 
     /// Product of all extents but the innermost.
@@ -172,7 +182,7 @@ impl TensorType {
 
     /// Elements on the device, pad lanes included.
     pub fn physical_elements(&self) -> usize {
-        self.rows() * self.pitch()
+        self.rows().saturating_mul(self.pitch())
     }
 
     /// `vec4`s on the device.
@@ -182,7 +192,7 @@ impl TensorType {
 
     /// Bytes on the device, pad lanes included.
     pub fn bytes(&self) -> u64 {
-        (self.physical_elements() * self.element.bytes()) as u64
+        (self.physical_elements() as u64).saturating_mul(self.element.bytes() as u64)
     }
 }
 

@@ -9,6 +9,9 @@ mod overhead;
 mod pipelines;
 mod profile;
 mod roofline;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;
 mod transfer;
 
 pub use device::{AdapterReport, Gpu, GpuOptions, adapters};

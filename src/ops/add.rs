@@ -1,5 +1,7 @@
 //! Sum of two tensors of one type.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -26,6 +28,7 @@ impl Operator for Add {
         if a != b {
             return Err(ShapeError::new("add", "a and b differ in type", inputs));
         }
+        floats("add", "a", a, inputs)?;
         Ok(vec![a])
     }
 

@@ -47,7 +47,7 @@ fn params(x: TensorType) -> shader::Params {
 impl Operator for AddEmbedding {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, embedding] = operands("add_embedding", inputs)?;
-        check_images("add_embedding", x, inputs)?;
+        check_images("add_embedding", "x", x, inputs)?;
         if embedding != embedding_of(x) {
             let expected = embedding_of(x);
             let message = format!("embedding must be {expected}, found {embedding}");
@@ -90,7 +90,7 @@ impl Operator for AddEmbedding {
 impl Operator for SumPixels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("sum_pixels", inputs)?;
-        check_images("sum_pixels", x, inputs)?;
+        check_images("sum_pixels", "x", x, inputs)?;
         Ok(vec![embedding_of(x)])
     }
 

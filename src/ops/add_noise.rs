@@ -65,7 +65,7 @@ fn check<const N: usize>(
         let message = format!("takes {} operands, found {}", 3 + N, inputs.len());
         return Err(ShapeError::new(op, message, inputs));
     };
-    check_images(op, x, inputs)?;
+    check_images(op, "x", x, inputs)?;
     let expected = TensorType::f32(&[x.shape[0]]);
     if timesteps != expected {
         let message = format!("timesteps must be {expected}, found {timesteps}");

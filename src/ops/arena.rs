@@ -66,7 +66,7 @@ fn check(
     if !offset.is_multiple_of(ALIGNMENT) {
         return refuse(format!("offset {offset} is not a multiple of {ALIGNMENT}"));
     }
-    if offset + of.physical_elements() > elements {
+    if offset.checked_add(of.physical_elements()).is_none_or(|end| end > elements) {
         return refuse(format!("{of} at {offset} passes the arena's end at {elements}"));
     }
     Ok(())
@@ -75,7 +75,11 @@ fn check(
 impl Operator for View {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [arena] = operands("view", inputs)?;
-        check("view", self.offset, self.of, arena.shape.elements(), inputs)?;
+        let elements = arena.shape.elements();
+        if arena != TensorType::f32(&[elements]) {
+            return Err(ShapeError::operand("view", "arena", "f32[elements]", arena, inputs));
+        }
+        check("view", self.offset, self.of, elements, inputs)?;
         Ok(vec![self.of])
     }
 

@@ -1,5 +1,7 @@
 //! Channels side by side, and runs of channels cut out or set among zeros.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -30,6 +32,13 @@ pub struct PadChannels {
     pub before: usize,
     /// Channels after.
     pub after: usize,
+}
+
+impl PadChannels {
+    /// The type of the result; of `usize::MAX` channels where these are passed.
+    fn padded(&self, x: TensorType) -> TensorType {
+        with_channels(x, self.before.saturating_add(x.shape.last()).saturating_add(self.after))
+    }
 }
 
 impl fmt::Display for Concat {
@@ -94,6 +103,7 @@ fn dispatch(
 impl Operator for Concat {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x0, x1] = operands("concat", inputs)?;
+        floats("concat", "x0", x0, inputs)?;
         if x0 != with_channels(x1, x0.shape.last()) {
             let message = "x0 and x1 differ in more than their channels";
             return Err(ShapeError::new("concat", message, inputs));
@@ -146,9 +156,10 @@ impl Operator for Concat {
 impl Operator for SliceChannels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("slice_channels", inputs)?;
-        let (end, channels) = (self.start + self.count, x.shape.last());
-        if self.count == 0 || end > channels {
-            let message = format!("channels {}..{end} are not in 0..{channels}", self.start);
+        floats("slice_channels", "x", x, inputs)?;
+        let (Self { start, count }, channels) = (*self, x.shape.last());
+        if count == 0 || start.checked_add(count).is_none_or(|end| end > channels) {
+            let message = format!("{count} channels from {start} on are not in 0..{channels}");
             return Err(ShapeError::new("slice_channels", message, inputs));
         }
         Ok(vec![with_channels(x, self.count)])
@@ -190,7 +201,8 @@ impl Operator for SliceChannels {
 impl Operator for PadChannels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("pad_channels", inputs)?;
-        Ok(vec![with_channels(x, self.before + x.shape.last() + self.after)])
+        floats("pad_channels", "x", x, inputs)?;
+        Ok(vec![self.padded(x)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -223,8 +235,7 @@ impl Operator for PadChannels {
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        let y = with_channels(inputs[0], self.before + inputs[0].shape.last() + self.after);
-        elementwise_cost(0, inputs, &[y])
+        elementwise_cost(0, inputs, &[self.padded(inputs[0])])
     }
 }
 

@@ -1,5 +1,5 @@
 //! A tensor of one number: the seed of a gradient.
-use super::{Backward, Case, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{Backward, Case, Lowering, Operator, ShapeError, elementwise_cost, floats, operands};
 use crate::{
     error::Error,
     graph::Equation,
@@ -28,6 +28,7 @@ impl fmt::Display for Constant {
 impl Operator for Constant {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [] = operands("constant", inputs)?;
+        floats("constant", "y", self.of, inputs)?;
         Ok(vec![self.of])
     }
 

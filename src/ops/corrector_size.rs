@@ -57,10 +57,10 @@ impl Operator for CorrectorSize {
             return refuse(format!("takes {expected} operands, found {}", inputs.len()));
         }
         let output = inputs[0];
-        check_images("corrector_size", output, inputs)?;
+        check_images("corrector_size", "output", output, inputs)?;
         check_key("corrector_size", inputs[1], inputs)?;
         let width = output.shape.last();
-        if width != self.channels && width != 2 * self.channels {
+        if width != self.channels && Some(width) != self.channels.checked_mul(2) {
             let channels = self.channels;
             return refuse(format!(
                 "output must have {channels} channels or twice that, found {output}"

@@ -59,7 +59,7 @@ impl Operator for Advance {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let mut counter = Counter::read(inputs[1]);
         if inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0) {
-            counter.step += 1;
+            counter.step = counter.step.wrapping_add(1);
         } else if counter.bad_step.is_none() {
             counter.bad_step = Some(counter.step);
         }

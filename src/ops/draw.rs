@@ -62,7 +62,7 @@ impl Operator for DrawNormal {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [key] = operands("draw_normal", inputs)?;
         check_key("draw_normal", key, inputs)?;
-        check_images("draw_normal", self.of, inputs)?;
+        check_images("draw_normal", "y", self.of, inputs)?;
         Ok(vec![self.of])
     }
 
@@ -99,6 +99,9 @@ impl Operator for DrawTimesteps {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [key] = operands("draw_timesteps", inputs)?;
         check_key("draw_timesteps", key, inputs)?;
+        if self.count == 0 {
+            return Err(ShapeError::operand("draw_timesteps", "count", "at least 1", 0, inputs));
+        }
         Ok(vec![TensorType::f32(&[self.batch])])
     }
 

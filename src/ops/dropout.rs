@@ -47,7 +47,7 @@ impl Operator for Dropout {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, key] = operands("dropout", inputs)?;
         check_key("dropout", key, inputs)?;
-        check_images("dropout", x, inputs)?;
+        check_images("dropout", "x", x, inputs)?;
         if !(0.0..1.0).contains(&self.rate.get()) {
             let message = format!("rate must be in [0, 1), found {}", self.rate);
             return Err(ShapeError::new("dropout", message, inputs));

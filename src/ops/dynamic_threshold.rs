@@ -1,7 +1,7 @@
 //! The bound of dynamic thresholding: Saharia et al., *Photorealistic Text-to-Image Diffusion
 //! Models* (2022), section 2.3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
     random::check_images, row::SamplingRow, sampling_step::wide,
 };
 use crate::{
@@ -44,7 +44,8 @@ impl Operator for DynamicThreshold {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, output, row] = operands("dynamic_threshold", inputs)?;
         let refuse = |message| Err(ShapeError::new("dynamic_threshold", message, inputs));
-        check_images("dynamic_threshold", x, inputs)?;
+        check_images("dynamic_threshold", "x", x, inputs)?;
+        floats("dynamic_threshold", "output", output, inputs)?;
         if x != TensorType::f32(&x.shape) {
             return refuse(format!("x must be f32, found {x}"));
         }
@@ -54,7 +55,8 @@ impl Operator for DynamicThreshold {
         if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
             return refuse(format!("row must be f32[{}], found {row}", SamplingRow::COLUMNS));
         }
-        if !(0.0..=1.0).contains(&self.ratio.get()) || self.limit.get() < 1.0 {
+        let is_bound = self.limit.get() >= 1.0;
+        if !(0.0..=1.0).contains(&self.ratio.get()) || !is_bound {
             let Self { ratio, limit } = self;
             return refuse(format!(
                 "ratio must be 0 to 1, limit at least 1, found {ratio}, {limit}"

@@ -1,5 +1,7 @@
 //! Sinusoidal embedding of timesteps: Vaswani et al. 2017, section 3.5; Ho et al. 2020, appendix B.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -52,13 +54,19 @@ impl Operator for TimestepEmbedding {
         if timesteps.shape.len() != 1 || timesteps.element != ElementType::F32 {
             return refuse(format!("timesteps must be f32[batch], found {timesteps}"));
         }
-        if (self.width / 2) as f64 <= self.freq_shift.get() {
+        floats("timestep_embedding", "y", self.result(1), inputs)?;
+        if self.width < 2 {
+            return refuse(format!("width must be at least 2, found {}", self.width));
+        }
+        let is_wide_enough = (self.width / 2) as f64 > self.freq_shift.get();
+        if !is_wide_enough {
             let (width, shift) = (self.width, self.freq_shift);
             return refuse(format!(
                 "half of width {width} must be greater than freq_shift {shift}"
             ));
         }
-        if self.max_period.get() <= 1.0 {
+        let is_long_enough = self.max_period.get() > 1.0;
+        if !is_long_enough {
             return refuse(format!("max_period must be greater than 1, found {}", self.max_period));
         }
         Ok(vec![self.result(timesteps.shape[0])])

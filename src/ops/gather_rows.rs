@@ -1,5 +1,7 @@
 //! Rows of a table by number: the class embedding.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -53,8 +55,12 @@ fn check(op: &str, inputs: &[TensorType], name: &str) -> Result<[TensorType; 2],
 impl Operator for GatherRows {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [labels, table] = check("gather_rows", inputs, "table")?;
-        let y = TensorType::f32(&[labels.shape[0], table.shape[1]]);
-        Ok(vec![y.with_element(self.element)])
+        if table.element != ElementType::F32 {
+            return Err(ShapeError::operand("gather_rows", "table", "f32", table, inputs));
+        }
+        let y = TensorType::f32(&[labels.shape[0], table.shape[1]]).with_element(self.element);
+        floats("gather_rows", "y", y, inputs)?;
+        Ok(vec![y])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -104,6 +110,7 @@ impl Operator for GatherRows {
 impl Operator for GatherRowsBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [labels, dy] = check("gather_rows_backward", inputs, "dy")?;
+        floats("gather_rows_backward", "dy", dy, inputs)?;
         if dy.shape[0] != labels.shape[0] {
             let message = format!("dy has {} rows, labels {}", dy.shape[0], labels.shape[0]);
             return Err(ShapeError::new("gather_rows_backward", message, inputs));

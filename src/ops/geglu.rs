@@ -1,6 +1,6 @@
 //! Gated linear unit with GELU, as diffusers' feed-forward layers have it: Shazeer 2020, eq. 6.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, gelu, operands,
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, gelu, operands,
 };
 use crate::{
     error::Error,
@@ -36,6 +36,7 @@ impl fmt::Display for GegluBackward {
 
 /// The type of `y` for an `x` of this type, if its channels can be halved.
 fn halved(op: &str, x: TensorType, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
+    floats(op, "x", x, inputs)?;
     let channels = x.shape.last();
     if channels == 0 || !channels.is_multiple_of(2) {
         let message = format!("x must have an even number of channels, found {channels}");

@@ -1,5 +1,7 @@
 //! Gaussian error linear unit, elementwise: Hendrycks and Gimpel 2016, eq. 2.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -50,6 +52,7 @@ pub(super) fn slope(x: f64) -> f64 {
 impl Operator for Gelu {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("gelu", inputs)?;
+        floats("gelu", "x", x, inputs)?;
         Ok(vec![x])
     }
 
@@ -83,6 +86,7 @@ impl Operator for Gelu {
 impl Operator for GeluBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, dy] = operands("gelu_backward", inputs)?;
+        floats("gelu_backward", "x", x, inputs)?;
         if x != dy {
             return Err(ShapeError::new("gelu_backward", "x and dy differ in type", inputs));
         }

@@ -1,5 +1,7 @@
 //! Classifier-free guidance: one batch predicted without and with labels, and what follows.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -95,6 +97,7 @@ impl Operator for Twice {
 impl Operator for Guide {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [predictions] = operands("guide", inputs)?;
+        floats("guide", "predictions", predictions, inputs)?;
         let (images, width) = (predictions.shape[0], predictions.shape.last());
         if !images.is_multiple_of(2) || predictions.shape.len() < 2 {
             let message =

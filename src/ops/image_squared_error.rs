@@ -58,7 +58,7 @@ fn check_images_of(
     [prediction, expected, timesteps, weights]: [TensorType; 4],
     inputs: &[TensorType],
 ) -> Result<TensorType, ShapeError> {
-    check_images(op, prediction, inputs)?;
+    check_images(op, "prediction", prediction, inputs)?;
     check(op, "expected", expected, prediction, inputs)?;
     let losses = TensorType::f32(&prediction.shape[..1]);
     check(op, "timesteps", timesteps, losses, inputs)?;

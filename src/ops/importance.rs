@@ -40,7 +40,7 @@ pub struct DrawImportant {
 
 /// Keeps the last ten losses of each timestep, in place, unless the step was bad; operands
 /// `memory f32[timesteps, 11]`, `timesteps f32[batch]`, `losses f32[batch]`, `norm f32[4]` of
-/// [`GlobalNorm`](super::GlobalNorm). A row holds ten losses and, last, their number: up to 10
+/// [`GlobalNorm`](super::GlobalNorm). A timestep past the memory is left out. A row holds ten losses and, last, their number: up to 10
 /// while they are being collected, then 10 to 19, the last digit being where the next one goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Remember;
@@ -187,7 +187,8 @@ impl Operator for Remember {
         };
         let mut memory = (*memory).clone();
         if norm.data[2] == 1.0 {
-            for (&t, &loss) in timesteps.data.iter().zip(&losses.data) {
+            let known = |(t, _): &(&f64, &f64)| (**t as usize) < memory.shape[0];
+            for (&t, &loss) in timesteps.data.iter().zip(&losses.data).filter(known) {
                 let row = &mut memory.data[(LOSSES + 1) * t as usize..][..=LOSSES];
                 let number = row[LOSSES] as usize;
                 row[number % LOSSES] = loss;

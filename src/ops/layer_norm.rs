@@ -1,7 +1,7 @@
 //! Layer normalization over the channels of each row: Ba, Kiros and Hinton 2016, eq. 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, fold_slots, operands,
-    sum_rows::slot_rows,
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, fold_slots,
+    operands, sum_rows::slot_rows,
 };
 use crate::{
     error::Error,
@@ -84,6 +84,7 @@ fn params(of: TensorType, slot_rows: usize, eps: f64) -> shader::Params {
 impl Operator for LayerNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, weight, bias] = operands("layer_norm", inputs)?;
+        floats("layer_norm", "x", x, inputs)?;
         let parameter = TensorType::f32(&[x.shape.last()]);
         let expected = [("weight", weight, parameter), ("bias", bias, parameter)];
         check("layer_norm", &expected, inputs)?;
@@ -139,6 +140,7 @@ impl Operator for LayerNorm {
 impl Operator for LayerNormBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, weight, statistics, dy] = operands("layer_norm_backward", inputs)?;
+        floats("layer_norm_backward", "x", x, inputs)?;
         let expected = [
             ("weight", weight, TensorType::f32(&[x.shape.last()])),
             ("statistics", statistics, statistics_type(x)),

@@ -1,5 +1,7 @@
 //! Mean-squared error: the simple loss of Ho et al. 2020, eq. 14.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -74,6 +76,7 @@ pub(super) fn partial_sums(vectors: usize, workgroup: u32) -> usize {
 impl Operator for MeanSquaredError {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [prediction, expected] = operands("mean_squared_error", inputs)?;
+        floats("mean_squared_error", "prediction", prediction, inputs)?;
         if prediction != expected {
             let message = "prediction and expected differ in type";
             return Err(ShapeError::new("mean_squared_error", message, inputs));
@@ -132,6 +135,7 @@ impl Operator for MeanSquaredError {
 impl Operator for MeanSquaredErrorBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [prediction, expected, dloss] = operands("mean_squared_error_backward", inputs)?;
+        floats("mean_squared_error_backward", "prediction", prediction, inputs)?;
         let refuse = |message| Err(ShapeError::new("mean_squared_error_backward", message, inputs));
         if prediction != expected {
             return refuse("prediction and expected differ in type".to_owned());

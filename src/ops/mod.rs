@@ -1,7 +1,13 @@
 //! The operations: one file per shader family, five facts and a table of cases each.
 //!
 //! To add one: `shaders/x.wgsl`, `src/ops/x.rs`, one line in the table below.
-use crate::{error::Error, graph::Equation, plan::Cost, reference::Tensor, value::TensorType};
+use crate::{
+    error::Error,
+    graph::Equation,
+    plan::Cost,
+    reference::Tensor,
+    value::{ElementType, TensorType},
+};
 use std::{
     fmt::{self, Debug, Display},
     hash::{Hash, Hasher},
@@ -70,6 +76,47 @@ impl ShapeError {
         let operands: Vec<String> = operands.iter().map(ToString::to_string).collect();
         Self { op: op.into(), message: message.into(), operands: operands.join(", ") }
     }
+
+    /// `name` is not what it must be.
+    pub(crate) fn operand(
+        op: &str,
+        name: &str,
+        expected: impl Display,
+        found: impl Display,
+        operands: &[TensorType],
+    ) -> Self {
+        Self::new(op, format!("{name} must be {expected}, found {found}"), operands)
+    }
+}
+
+/// Refuses operands and results that kernels cannot count.
+fn countable(
+    op: &Op,
+    name: &str,
+    tensors: &[TensorType],
+    inputs: &[TensorType],
+) -> Result<(), ShapeError> {
+    match tensors.iter().enumerate().find(|(_, of)| !of.is_countable()) {
+        None => Ok(()),
+        Some((n, of)) => {
+            let (name, most) = (format!("{name} {n}"), TensorType::MAX_ELEMENTS);
+            let expected = format!("of 1 to {most} elements, pad lanes included");
+            Err(ShapeError::operand(&op.to_string(), &name, expected, of, inputs))
+        }
+    }
+}
+
+/// Refuses an operand that is not stored as floats.
+pub(crate) fn floats(
+    op: &str,
+    name: &str,
+    of: TensorType,
+    inputs: &[TensorType],
+) -> Result<(), ShapeError> {
+    match of.element {
+        ElementType::F32 | ElementType::F16 => Ok(()),
+        ElementType::U32 => Err(ShapeError::operand(op, name, "f32 or f16", of, inputs)),
+    }
 }
 
 /// The operands as an array, or an error that says how many there should be.
@@ -86,7 +133,7 @@ pub(crate) fn operands<const N: usize>(
 pub(crate) fn elementwise_cost(flops: u64, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
     let elements = outputs.first().map_or(0, |of| of.shape.elements() as u64);
     Cost {
-        flops: flops * elements,
+        flops: flops.saturating_mul(elements),
         bytes: inputs.iter().chain(outputs).map(TensorType::bytes).sum(),
     }
 }
@@ -149,8 +196,24 @@ impl Display for Op {
 }
 
 impl Operator for Op {
+    /// The one place where graphs ask: besides what the op says, kernels must be able to count
+    /// every operand and result, and what is updated in place keeps its type.
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        self.operator().infer(inputs)
+        countable(self, "operand", inputs, inputs)?;
+        let outputs = self.operator().infer(inputs)?;
+        countable(self, "result", &outputs, inputs)?;
+        match self
+            .in_place()
+            .iter()
+            .find(|(y, x)| outputs.get(*y).is_none_or(|y| inputs.get(*x) != Some(y)))
+        {
+            None => Ok(outputs),
+            Some((y, x)) => {
+                let message =
+                    format!("result {y} must be of the type of operand {x}, whose place it takes");
+                Err(ShapeError::new(self.to_string(), message, inputs))
+            }
+        }
     }
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         self.operator().reference(inputs)

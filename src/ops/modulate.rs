@@ -41,7 +41,7 @@ impl fmt::Display for ModulateBackward {
 }
 
 fn check(op: &str, embedding: TensorType, inputs: &[TensorType]) -> Result<(), ShapeError> {
-    let images = Images::of(op, inputs[0], inputs)?;
+    let images = Images::of(op, "x", inputs[0], inputs)?;
     let expected = inputs[0].with_shape(&[images.batch, 2 * images.channels]);
     if embedding != expected {
         let message = format!("embedding must be {expected}, found {embedding}");

@@ -1,6 +1,6 @@
 //! The tiling of `shaders/shared/pixel_tile.wgsl`: an invocation owns four channels and one tile
 //! of the pixels of an image.
-use super::ShapeError;
+use super::{ShapeError, floats};
 use crate::{plan::Target, value::TensorType};
 
 /// A tensor as images of pixels of channels: `[batch, .., channels]`.
@@ -15,23 +15,28 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// The extents of `x`, the first of `operands`.
+    /// The extents of `x`, the one of `operands` that goes by `name`.
     ///
     /// # Errors
-    /// If `x` has neither the axes of images nor those of tokens.
-    pub fn of(op: &str, x: TensorType, operands: &[TensorType]) -> Result<Self, ShapeError> {
+    /// If `x` has neither the axes of images nor those of tokens, or holds no floats.
+    pub fn of(
+        op: &str,
+        name: &str,
+        x: TensorType,
+        operands: &[TensorType],
+    ) -> Result<Self, ShapeError> {
         if !(3..=4).contains(&x.shape.len()) {
             let expected = "[batch, height, width, channels] or [batch, tokens, channels]";
-            let message = format!("expected {expected}, found {}", x.shape);
-            return Err(ShapeError::new(op, message, operands));
+            return Err(ShapeError::operand(op, name, expected, x, operands));
         }
+        floats(op, name, x, operands)?;
         Ok(Self::unchecked(x))
     }
 
     /// The extents of a tensor that `infer` has accepted.
     pub fn unchecked(x: TensorType) -> Self {
         let (batch, channels) = (x.shape[0], x.shape.last());
-        Self { batch, pixels: x.rows() / batch, channels }
+        Self { batch, pixels: x.rows().checked_div(batch).unwrap_or(0), channels }
     }
 
     /// `vec4`s of a pixel.

@@ -2,7 +2,7 @@
 //!
 //! An element's number depends on the key, the stream, the number of its image and its place in
 //! that image, never on the size of the batch, the device or the order of work.
-use super::ShapeError;
+use super::{ShapeError, floats};
 use crate::{
     reference::Tensor,
     value::{Shape, TensorType},
@@ -38,7 +38,7 @@ impl Counter {
 
     /// The state's contents.
     pub fn words(self) -> [u32; Self::WORDS] {
-        let bad = self.bad_step.map_or(0, |step| step + 1);
+        let bad = self.bad_step.map_or(0, |step| step.wrapping_add(1));
         let (low, high) = (self.seed as u32, (self.seed >> 32) as u32);
         [low, high, self.step, self.first_image, bad, self.bad_parts, 0, 0]
     }
@@ -138,16 +138,17 @@ pub(super) fn check_key(
     Err(ShapeError::new(op, message, inputs))
 }
 
-/// Checks that a tensor's outermost axis can count images.
+/// Checks that a tensor holds floats and that its outermost axis can count images.
 pub(super) fn check_images(
     op: &str,
+    name: &str,
     x: TensorType,
     inputs: &[TensorType],
 ) -> Result<(), ShapeError> {
-    if x.shape.len() > 1 {
-        return Ok(());
+    if x.shape.len() < 2 {
+        return Err(ShapeError::operand(op, name, "[batch, .., channels]", x, inputs));
     }
-    Err(ShapeError::new(op, format!("x must be [batch, .., channels], found {x}"), inputs))
+    floats(op, name, x, inputs)
 }
 
 /// How the kernels that draw walk a tensor whose outermost axis counts images.

@@ -1,5 +1,5 @@
 //! Between an image and one of half its height and width: nearest upsampling, average pooling.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, operands};
+use super::{Backward, Case, Input, Lowering, Operator, ShapeError, floats, operands};
 use crate::{
     error::Error,
     graph::Equation,
@@ -58,6 +58,7 @@ impl fmt::Display for AveragePoolBackward {
 /// The image operand, if it is one.
 fn image(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
     let [x] = operands(op, inputs)?;
+    floats(op, "x", x, inputs)?;
     x.shape[..].try_into().map_err(|_| {
         let message = format!("x must be [batch, height, width, channels], found {x}");
         ShapeError::new(op, message, inputs)

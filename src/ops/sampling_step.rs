@@ -3,7 +3,7 @@
 use super::{
     Backward, Case, Input, Lowering, Operator, ShapeError,
     draw::example_key,
-    elementwise_cost,
+    elementwise_cost, floats,
     random::{Counter, Images, check_images, check_key},
     row::SamplingRow,
 };
@@ -116,7 +116,8 @@ impl Operator for SamplingStep {
         if x != TensorType::f32(&x.shape) {
             return refuse(format!("x must be f32, found {x}"));
         }
-        check_images("sampling_step", x, inputs)?;
+        check_images("sampling_step", "x", x, inputs)?;
+        floats("sampling_step", "output", output, inputs)?;
         if output.shape != x.shape && output.shape != wide(x).shape {
             return refuse(format!("output must be {x} or {}, found {output}", wide(x)));
         }

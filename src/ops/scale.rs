@@ -1,5 +1,7 @@
 //! A straight line through every element.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -28,6 +30,7 @@ impl fmt::Display for Scale {
 impl Operator for Scale {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("scale", inputs)?;
+        floats("scale", "x", x, inputs)?;
         Ok(vec![x])
     }
 

@@ -1,5 +1,7 @@
 //! Sigmoid-weighted linear unit, elementwise: Elfwing et al. 2017, eq. 3.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+};
 use crate::{
     error::Error,
     graph::Equation,
@@ -37,6 +39,7 @@ fn sigmoid(x: f64) -> f64 {
 impl Operator for Silu {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("silu", inputs)?;
+        floats("silu", "x", x, inputs)?;
         Ok(vec![x])
     }
 
@@ -70,6 +73,7 @@ impl Operator for Silu {
 impl Operator for SiluBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, dy] = operands("silu_backward", inputs)?;
+        floats("silu_backward", "x", x, inputs)?;
         if x != dy {
             return Err(ShapeError::new("silu_backward", "x and dy differ in type", inputs));
         }

@@ -1,5 +1,5 @@
 //! Sums over all rows: the gradient of a bias.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, fold_slots, operands};
+use super::{Backward, Case, Input, Lowering, Operator, ShapeError, floats, fold_slots, operands};
 use crate::{
     error::Error,
     graph::Equation,
@@ -33,6 +33,7 @@ impl fmt::Display for SumRows {
 impl Operator for SumRows {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("sum_rows", inputs)?;
+        floats("sum_rows", "x", x, inputs)?;
         Ok(vec![TensorType::f32(&[x.shape.last()])])
     }
 

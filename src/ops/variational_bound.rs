@@ -68,7 +68,7 @@ impl VariationalBound {
         [output, x0, x, timesteps, table]: [TensorType; 5],
         inputs: &[TensorType],
     ) -> Result<(), ShapeError> {
-        check_images(op, x0, inputs)?;
+        check_images(op, "x0", x0, inputs)?;
         let table_of = TensorType::f32(&[table.shape[0], Self::COLUMNS]);
         for (name, found, expected) in [
             ("output", output, self.output_of(x0)),

@@ -56,6 +56,7 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
                     let whole = equation.inputs[input];
                     parts.0.insert(equation.outputs[output], Part { whole, offset: 0 });
                 }
+                check_sizes(graph, equation, target)?;
                 let types: Vec<_> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
                 let cost = op.cost(&types);
                 lowering.hoist(&equation.inputs, &equation.outputs, |lowering| {
@@ -84,6 +85,21 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
     let (prepare, dispatches, types, choices) = lowering.finish();
     let loads = Vec::new();
     Ok(Lowered { prepare, loads, dispatches, choices, types, parts, arenas })
+}
+
+/// What an equation reads and writes must fit the device's largest binding. Families are cut by
+/// the sizes of tensors, so this comes before any is.
+fn check_sizes(graph: &Graph, equation: &Equation, target: &Target) -> Result<(), LoweringError> {
+    let limit = target.max_binding;
+    let too_large = |value: &&Value| graph.type_of(**value).bytes() > limit;
+    match equation.inputs.iter().chain(&equation.outputs).find(too_large) {
+        None => Ok(()),
+        Some(&value) => {
+            let (kernel, of) = (equation.op.to_string(), graph.type_of(value));
+            let (name, bytes) = (value.to_string(), of.bytes());
+            Err(LoweringError::Binding { kernel, name, of, bytes, limit })
+        }
+    }
 }
 
 fn computes_weight_gradient(equation: &Equation) -> bool {

@@ -109,7 +109,7 @@ impl Operator for AttentionBackward {
         let extents = Extents::of(inputs[0].shape, inputs[1].shape, self.heads);
         let tensors = 4 * inputs[0].bytes() + 4 * inputs[1].bytes();
         let bytes = tensors + extents.log_sum_exp().bytes();
-        Cost { flops: 10 * extents.products(), bytes }
+        Cost { flops: extents.products().saturating_mul(10), bytes }
     }
 }
 

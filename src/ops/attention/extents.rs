@@ -21,7 +21,7 @@ pub(super) struct Extents {
 
 impl Extents {
     pub fn of(q: Shape, k: Shape, heads: usize) -> Self {
-        let tokens = |of: Shape| of.rows() / of[0];
+        let tokens = |of: Shape| of.rows().checked_div(of[0]).unwrap_or(0);
         let head_size = q.last() / heads;
         Self { batch: q[0], queries: tokens(q), keys: tokens(k), heads, head_size }
     }
@@ -30,8 +30,8 @@ impl Extents {
     pub fn check(op: &str, heads: usize, inputs: &[TensorType]) -> Result<Self, ShapeError> {
         let error = |message: String| Err(ShapeError::new(op, message, inputs));
         let [q, k, v] = [inputs[0], inputs[1], inputs[2]];
-        let queries = Images::of(op, q, inputs)?;
-        let keys = Images::of(op, k, inputs)?;
+        let queries = Images::of(op, "q", q, inputs)?;
+        let keys = Images::of(op, "k", k, inputs)?;
         let channels = queries.channels;
         if heads == 0 || channels % heads != 0 {
             return error(format!("q has {channels} channels, not a multiple of {heads} heads"));
@@ -103,7 +103,8 @@ impl Extents {
     }
 
     pub fn products(&self) -> u64 {
-        (self.batch * self.heads * self.queries * self.keys * self.head_size) as u64
+        let scores = (self.batch * self.heads * self.queries) as u64 * self.keys as u64;
+        scores.saturating_mul(self.head_size as u64)
     }
 }
 

@@ -147,7 +147,7 @@ impl Operator for Attention {
         let extents = Extents::of(inputs[0].shape, inputs[1].shape, self.heads);
         let tensors = 2 * inputs[0].bytes() + 2 * inputs[1].bytes();
         let bytes = tensors + extents.log_sum_exp().bytes();
-        Cost { flops: 4 * extents.products(), bytes }
+        Cost { flops: extents.products().saturating_mul(4), bytes }
     }
 }
 

@@ -91,7 +91,8 @@ impl Extents {
 
     /// Two operations per tap, pixel and pair of channels, those that meet padding included.
     pub fn flops(&self) -> u64 {
-        2 * (self.pixels() * self.taps()) as u64 * (self.in_channels * self.out_channels) as u64
+        let pairs = (self.in_channels * self.out_channels) as u64;
+        2_u64.saturating_mul((self.pixels() * self.taps()) as u64).saturating_mul(pairs)
     }
 
     /// Calls `meet(tap, pixel of x, pixel of y)` for all that meet, pixels numbered through.
@@ -154,13 +155,17 @@ pub(super) fn output(
     for (axis, padding) in [(0, [top, bottom]), (1, [left, right])] {
         let (pixels, taps) = (image[axis], kernel[axis]);
         let name = ["height", "width"][axis];
-        if stride == 0 || taps == 0 {
-            return wrong(format!("stride {stride} and kernel {name} {taps} must be at least 1"));
+        let kernel = format!("kernel {name}");
+        for (what, found) in [("stride", stride), (&kernel, taps)] {
+            if !(1..=TensorType::MAX_ELEMENTS).contains(&found) {
+                let expected = format!("1 to {}", TensorType::MAX_ELEMENTS);
+                return wrong(format!("{what} must be {expected}, found {found}"));
+            }
         }
         if padding.iter().any(|&zeros| zeros >= taps) {
             return wrong(format!("padding {padding:?} must be below the kernel {name}, {taps}"));
         }
-        let padded = pixels + padding[0] + padding[1];
+        let padded = pixels.saturating_add(padding[0] + padding[1]);
         let Some(room) = padded.checked_sub(taps) else {
             return wrong(format!("kernel {name} {taps} exceeds the padded {name} {padded}"));
         };

@@ -114,8 +114,11 @@ impl Operator for GroupAffine {
         let Some((moments, [weight, bias])) = split(inputs) else {
             return wrong(format!("takes 3 or 4 operands, found {}", inputs.len()));
         };
-        if self.tile_pixels == 0 || self.pixels == 0 {
-            return wrong("pixels and tile_pixels must be positive".to_owned());
+        for (name, found) in [("pixels", self.pixels), ("tile_pixels", self.tile_pixels)] {
+            if !(1..=TensorType::MAX_ELEMENTS).contains(&found) {
+                let expected = format!("1 to {}", TensorType::MAX_ELEMENTS);
+                return Err(ShapeError::operand(op, name, expected, found, inputs));
+            }
         }
         let (batch, tiles) = (moments[0].shape[0], self.pixels.div_ceil(self.tile_pixels));
         for &found in moments {

@@ -79,7 +79,7 @@ impl Operator for ApplyAffine {
             return wrong(format!("x0 must have a multiple of 4 channels, found {}", sources[0]));
         }
         let y = if let [x] = *sources { x } else { Concat.infer(sources)?[0] };
-        let images = Images::of(op, y, inputs)?;
+        let images = Images::of(op, "x", y, inputs)?;
         let expected = affine_type(images.batch, images.channels);
         if affine != expected {
             return wrong(format!("affine must be {expected}, found {affine}"));

@@ -61,7 +61,7 @@ impl Operator for GroupNormBackward {
             let takes = if self.silu { 5 } else { 4 };
             return wrong(format!("takes {takes} operands, found {}", inputs.len()));
         };
-        let images = Images::of(op, x, inputs)?;
+        let images = Images::of(op, "x", x, inputs)?;
         check_groups(op, images.channels, self.groups, inputs)?;
         let parameters = [("weight", weight), ("bias", bias.unwrap_or(weight))];
         check_parameters(op, images.channels, &parameters, inputs)?;

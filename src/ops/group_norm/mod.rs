@@ -55,7 +55,7 @@ fn check_groups(
     groups: usize,
     inputs: &[TensorType],
 ) -> Result<(), ShapeError> {
-    if !channels.is_multiple_of(groups) {
+    if groups == 0 || !channels.is_multiple_of(groups) {
         let message = format!("x has {channels} channels, not a multiple of {groups} groups");
         return Err(ShapeError::new(op, message, inputs));
     }
@@ -92,7 +92,7 @@ impl Operator for GroupNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "group_norm";
         let [x, weight, bias] = operands(op, inputs)?;
-        let images = Images::of(op, x, inputs)?;
+        let images = Images::of(op, "x", x, inputs)?;
         check_groups(op, images.channels, self.groups, inputs)?;
         let parameters = [("weight", weight), ("bias", bias)];
         check_parameters(op, images.channels, &parameters, inputs)?;

@@ -118,7 +118,7 @@ impl fmt::Display for GroupMoments {
 impl Operator for GroupMoments {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("group_moments", inputs)?;
-        Images::of("group_moments", x, inputs)?;
+        Images::of("group_moments", "x", x, inputs)?;
         Ok(vec![moments_type(x)])
     }
 
