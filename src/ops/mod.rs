@@ -226,7 +226,10 @@ impl Operator for Op {
         self.operator().vjp(backward, equation)
     }
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        self.operator().lower(lowering, equation)
+        match self {
+            Self::Custom(op) => lowering.custom(|lowering| op.0.lower(lowering, equation)),
+            op => op.operator().lower(lowering, equation),
+        }
     }
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         self.operator().cost(inputs)
