@@ -3,7 +3,7 @@ use crate::{
     error::Error,
     ops::{Op, Operator},
     plan::Scope,
-    value::{TensorType, Value},
+    value::{Owner, TensorType, Value},
 };
 use std::{collections::HashSet, fmt};
 
@@ -32,6 +32,14 @@ pub struct Update {
 /// A malformed graph: a defect of whoever built it, or of a pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
+    /// A value is of another graph.
+    #[error("{user} is given {value}, a value of another graph")]
+    Foreign {
+        /// What it is given to.
+        user: String,
+        /// The value.
+        value: Value,
+    },
     /// An equation reads a value that nothing before it defines.
     #[error("equation {equation} ({op}) reads {value}, which nothing before it defines")]
     Undefined {
@@ -112,10 +120,10 @@ pub enum GraphError {
 }
 
 /// A straight-line program: equations in execution order, every value defined once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Graph {
-    /// Type of every value.
-    pub types: Vec<TensorType>,
+    owner: Owner,
+    types: Vec<TensorType>,
     /// The program.
     pub equations: Vec<Equation>,
     /// What callers provide: data, parameters, state.
@@ -130,10 +138,51 @@ pub struct Graph {
     scope: Vec<String>,
 }
 
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Graph {
     /// An empty program.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            owner: Owner::new(),
+            types: Vec::new(),
+            equations: Vec::new(),
+            inputs: Vec::new(),
+            held: Vec::new(),
+            outputs: Vec::new(),
+            updates: Vec::new(),
+            scope: Vec::new(),
+        }
+    }
+
+    /// Who made the graph's values.
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Types of all values, in their order.
+    pub fn types(&self) -> &[TensorType] {
+        &self.types
+    }
+
+    /// Type of a value, if it is one of this graph.
+    pub fn find(&self, value: Value) -> Option<TensorType> {
+        self.types.get(value.index()).copied().filter(|_| value.owner() == self.owner)
+    }
+
+    /// Refuses values of other graphs, given to `user`.
+    ///
+    /// # Errors
+    /// Names the first of them.
+    pub(crate) fn check(&self, user: &str, values: &[Value]) -> Result<(), GraphError> {
+        match values.iter().find(|value| self.find(**value).is_none()) {
+            None => Ok(()),
+            Some(&value) => Err(GraphError::Foreign { user: user.to_owned(), value }),
+        }
     }
 
     /// Adds an input of this type.
@@ -143,7 +192,10 @@ impl Graph {
         value
     }
 
-    /// Adds an input of this type that callers write rarely: see [`Graph::held`].
+    /// Adds an input of this type that callers write rarely: see [`Graph::held`]. What follows from
+    /// it is computed anew after [`Executor::write`](crate::gpu::Executor::write), and after work
+    /// of the caller's own on its buffer only if
+    /// [`Executor::written`](crate::gpu::Executor::written) says so.
     pub fn hold(&mut self, of: TensorType) -> Value {
         let value = self.input(of);
         self.held.push(value);
@@ -153,12 +205,18 @@ impl Graph {
     /// Names a value of this type that the next equation defines.
     fn value(&mut self, of: TensorType) -> Value {
         self.types.push(of);
-        Value::new(self.types.len() - 1)
+        Value::new(self.owner, self.types.len() - 1)
     }
 
     /// Type of a value.
+    ///
+    /// # Panics
+    /// If it is a value of another graph: see [`Graph::find`].
     pub fn type_of(&self, value: Value) -> TensorType {
-        self.types[value.index()]
+        match self.find(value) {
+            Some(of) => of,
+            None => panic!("{value} is a value of another graph"),
+        }
     }
 
     /// Appends `op(inputs)` and returns its first output.
@@ -188,6 +246,9 @@ impl Graph {
         inputs: &[Value],
         scope: Scope,
     ) -> Result<Vec<Value>, Error> {
+        if let Err(GraphError::Foreign { value, .. }) = self.check("", inputs) {
+            return Err(GraphError::Foreign { user: op.to_string(), value }.into());
+        }
         let types: Vec<TensorType> = inputs.iter().map(|v| self.type_of(*v)).collect();
         let outputs: Vec<Value> = op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
         let equation = Equation { op, inputs: inputs.to_vec(), outputs: outputs.clone(), scope };
@@ -229,6 +290,15 @@ impl Graph {
     /// The first violation.
     pub fn verify(&self) -> Result<(), Error> {
         let mut defined: HashSet<Value> = HashSet::new();
+        self.check("the graph's inputs", &self.inputs)?;
+        self.check("the graph's held inputs", &self.held)?;
+        for equation in &self.equations {
+            for values in [&equation.inputs, &equation.outputs] {
+                if let Err(GraphError::Foreign { value, .. }) = self.check("", values) {
+                    return Err(GraphError::Foreign { user: equation.op.to_string(), value }.into());
+                }
+            }
+        }
         for &value in &self.inputs {
             let of = self.type_of(value);
             if !of.is_countable() {

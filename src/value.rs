@@ -1,28 +1,64 @@
 //! Values, shapes and types: the words every other floor uses. This module imports nothing.
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 /// The name of one tensor of a graph or plan: an index into its table of types.
+///
+/// It knows its graph, so that a value of another graph is an error wherever one is given. Copies
+/// of a graph, and the plan compiled from it, know the same values. Nothing that is printed or
+/// hashed into a plan depends on which graph it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value {
+    index: u32,
+    owner: Owner,
+}
+
+/// Who made a value: a graph with its copies and plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Value(u32);
+pub(crate) struct Owner(u32);
+
+impl Owner {
+    /// Plans that measure a device and come from no graph.
+    pub const MEASURE: Self = Self(u32::MAX);
+
+    /// Someone new. After 2^32 graphs the numbers begin again.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 impl Value {
-    /// The value at `index` of the table of types.
+    /// The value at `index` of its owner's table of types.
     ///
     /// # Panics
     /// If `index` does not fit 32 bits.
-    pub fn new(index: usize) -> Self {
-        Self(u32::try_from(index).expect("a graph has fewer than 2^32 values"))
+    pub(crate) fn new(owner: Owner, index: usize) -> Self {
+        Self { index: u32::try_from(index).expect("a graph has fewer than 2^32 values"), owner }
     }
 
     /// Position in the table of types.
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.index as usize
+    }
+
+    /// Who made it.
+    pub(crate) fn owner(self) -> Owner {
+        self.owner
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "%{}", self.0)
+        write!(f, "%{}", self.index)
     }
 }
 

@@ -135,8 +135,17 @@ fn contents_that_do_not_fit_are_refused() {
     assert!(matches!(error, GpuError::Element { .. }), "{error}");
     let error = gpu_error(executor.read(hidden).unwrap_err());
     assert!(matches!(error, GpuError::NoContents { .. }), "{error}");
-    let error = gpu_error(executor.read(Value::new(99)).unwrap_err());
-    assert!(matches!(error, GpuError::NoContents { .. }), "{error}");
+    let other = Graph::new().input(TensorType::f32(&[2, 3]));
+    assert_eq!(other.index(), x.index());
+    for error in [
+        executor.read(other).unwrap_err(),
+        executor.write(other, &[1.0; 6]).unwrap_err(),
+        executor.tensor(other).unwrap_err(),
+        executor.read_raw(other).unwrap_err(),
+        executor.written(other).unwrap_err().into(),
+    ] {
+        assert!(matches!(error, Error::Gpu(GpuError::Foreign { .. })), "{error}");
+    }
 }
 
 /// A device as a program that already uses wgpu would have it.

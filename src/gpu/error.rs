@@ -36,6 +36,22 @@ pub enum GpuError {
         /// Its value.
         found: String,
     },
+    /// A plan that was made for another device.
+    #[error("the plan was made for another device; on {adapter} it needs {lacks}")]
+    Target {
+        /// Adapter's name.
+        adapter: String,
+        /// What the plan needs and what there is.
+        lacks: String,
+    },
+    /// A value of another graph than the plan's.
+    #[error("cannot {action} {value}: it is a value of another graph than the plan's")]
+    Foreign {
+        /// The value.
+        value: Value,
+        /// `read` or `write`.
+        action: &'static str,
+    },
     /// The device ran out of memory.
     #[error("out of memory while {action} ({bytes} bytes)")]
     OutOfMemory {

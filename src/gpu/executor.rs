@@ -74,8 +74,13 @@ impl Executor {
     /// Allocates the plan's buffers (zeroed), compiles its kernels and binds them.
     ///
     /// # Errors
-    /// If memory runs out or the device refuses a kernel.
+    /// If the plan was made for another device, memory runs out, or the device refuses a kernel.
     pub fn new(gpu: &Gpu, plan: Plan) -> Result<Self, Error> {
+        let lacks = plan.lacks(gpu.target());
+        if !lacks.is_empty() {
+            let adapter = gpu.info().name.clone();
+            return Err(GpuError::Target { adapter, lacks: lacks.join("; ") }.into());
+        }
         let buffer = |label: &str, size: u64, usage| {
             gpu.guard(&format!("allocating the buffer of {label}"), size, || {
                 gpu.device().create_buffer(&wgpu::BufferDescriptor {

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     plan::{Dispatch, Plan},
     shaders::copy,
-    value::{TensorType, Value},
+    value::{Owner, TensorType, Value},
 };
 use std::time::Duration;
 
@@ -27,15 +27,16 @@ impl Overhead {
     /// # Errors
     /// If the device refuses the work or is lost.
     pub fn measure(gpu: &Gpu, launches: usize, checked: bool) -> Result<Self, Error> {
+        let value = |index| Value::new(Owner::MEASURE, index);
         let copy = |from: usize, to: usize| {
-            let kernel = copy::Forward { x: Value::new(from), y: Value::new(to) };
+            let kernel = copy::Forward { x: value(from), y: value(to) };
             kernel.dispatch(copy::Params { blocks: 1 }, copy::Overrides::default(), [1, 1, 1])
         };
         let each = |dispatches: Vec<Dispatch>, values: usize| -> Result<Duration, Error> {
-            let plan = plan(dispatches, vec![TensorType::f32(&[4]); values]);
+            let plan = plan(gpu, dispatches, vec![TensorType::f32(&[4]); values]);
             let plan = if checked { with_checks(plan) } else { plan };
             let mut executor = Executor::new(gpu, plan)?;
-            executor.write(Value::new(0), &[1.0, 2.0, 3.0, 4.0])?;
+            executor.write(value(0), &[1.0, 2.0, 3.0, 4.0])?;
             Ok(best(&mut executor)?.div_f64(launches.max(1) as f64))
         };
         let chain = (0..launches).map(|n| copy(n % 2, (n + 1) % 2)).collect();
@@ -47,9 +48,8 @@ impl Overhead {
 /// The same plan with the run-time checks that a caller's own WGSL gets: indices clamped, loops
 /// bounded, workgroup memory zeroed. In debug builds every plan has the first two.
 pub fn with_checks(mut plan: Plan) -> Plan {
-    for dispatch in plan.prepare.iter_mut().chain(&mut plan.dispatches) {
-        // Under this name it is none of the crate's shaders.
-        dispatch.kernel.shader = format!("checked {}", dispatch.kernel.shader).into();
+    for dispatch in plan.0.prepare.iter_mut().chain(&mut plan.0.dispatches) {
+        dispatch.trusted = false;
     }
     plan
 }

@@ -1,9 +1,6 @@
 //! Compiled kernels, one per variant, kept for the life of the device.
 use super::{Gpu, GpuError};
-use crate::{
-    plan::{Access, Dispatch, Kernel, MAX_ITERATIONS},
-    shaders,
-};
+use crate::plan::{Access, Dispatch, Kernel, MAX_ITERATIONS};
 use std::{
     borrow::Cow, collections::HashMap, num::NonZero, panic::resume_unwind, sync::Arc, thread,
 };
@@ -85,7 +82,7 @@ const CHECKED_ITERATIONS: u64 = 64;
 /// every debug build, but where a driver could then end its loops early.
 fn is_unchecked(dispatch: &Dispatch) -> bool {
     let fits = dispatch.iterations < MAX_ITERATIONS / CHECKED_ITERATIONS;
-    is_ours(&dispatch.kernel) && !(cfg!(debug_assertions) && fits)
+    dispatch.trusted && !(cfg!(debug_assertions) && fits)
 }
 
 fn module(
@@ -102,16 +99,20 @@ fn module(
             return gpu.device().create_shader_module(descriptor);
         }
         let checks = wgpu::ShaderRuntimeChecks::unchecked();
-        // SAFETY: the text is one of this crate's own kernels. Each bounds every index by its
-        // parameters, which lowering derives from the types of the very values it binds, and the
-        // tests run all of them with the checks on and with sentinels after each buffer.
+        // SAFETY: unchecked means that the text itself must keep every index inside its buffer.
+        // Only a trusted dispatch comes here, and only `Lowering::push` makes one trusted, or this
+        // module's own measurements: it is of this crate's WGSL and was appended by an op of this
+        // crate. Its text bounds every index by its parameters, whatever the data: labels,
+        // timesteps and steps are clamped to their tables. Its parameters, grid and overrides
+        // follow from the types of the very values it binds and from attributes that `infer` has
+        // held against these types; `compile` verifies that every equation has the types which
+        // `infer` gives, none with an extent of 0 or more elements than 32 bits count. A `Plan` is
+        // sealed: nobody outside this crate makes or changes one, a custom op's dispatches are
+        // compiled with checks whatever they run, and the executor refuses a plan made for other
+        // subgroups. `tests/limits.rs` tries attributes, extents and indices at their limits and
+        // past them, with checks on and sentinels after each buffer.
         unsafe { gpu.device().create_shader_module_trusted(descriptor, checks) }
     })
-}
-
-/// Whether the text is one of this crate's shaders: whatever its name says, another is not.
-fn is_ours(kernel: &Kernel) -> bool {
-    shaders::ALL.iter().any(|shader| shader.name == kernel.shader && shader.source == kernel.source)
 }
 
 fn compile(
@@ -153,7 +154,7 @@ fn compile(
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &kernel.overrides,
                 // Our kernels write their workgroup memory before they read it.
-                zero_initialize_workgroup_memory: !is_ours(kernel),
+                zero_initialize_workgroup_memory: !dispatch.trusted,
             },
             cache: None,
         });

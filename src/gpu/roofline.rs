@@ -3,9 +3,11 @@
 use super::{Executor, Gpu, GpuError};
 use crate::{
     error::Error,
-    plan::{BufferRole, Cost, Dispatch, MAX_ITERATIONS, Placement, Plan, PlannedBuffer, fold},
+    plan::{
+        BufferRole, Cost, Dispatch, MAX_ITERATIONS, Placement, Plan, PlannedBuffer, Steps, fold,
+    },
     shaders::{copy, roofline},
-    value::{TensorType, Value},
+    value::{Owner, TensorType, Value},
 };
 use std::time::Duration;
 
@@ -78,7 +80,7 @@ fn arithmetic(gpu: &Gpu) -> Result<f64, Error> {
     // Enough to fill a large GPU several times over; a CPU needs a few per core.
     let workgroups = if gpu.target().software { 64 } else { 16_384 };
     let of = TensorType::f32(&[(workgroups * overrides.workgroup) as usize, 4]);
-    let y = Value::new(0);
+    let y = Value::new(Owner::MEASURE, 0);
     let mut rounds = 64;
     loop {
         // Whole numbers, so that the result can be checked to the last bit.
@@ -86,7 +88,7 @@ fn arithmetic(gpu: &Gpu) -> Result<f64, Error> {
         let kernel = roofline::Forward { y };
         let dispatch = kernel.dispatch(params, overrides, [workgroups, 1, 1]);
         let iterations = dispatch.iterations;
-        let mut executor = Executor::new(gpu, plan(vec![dispatch], vec![of]))?;
+        let mut executor = Executor::new(gpu, plan(gpu, vec![dispatch], vec![of]))?;
         let time = best(&mut executor)?;
         if time < LONG_ENOUGH && iterations < MAX_ITERATIONS / 4 {
             rounds *= 4;
@@ -122,11 +124,11 @@ fn traffic(gpu: &Gpu) -> Result<f64, Error> {
     let overrides = copy::Overrides::default();
     let bytes = COPY_BYTES.min(gpu.target().max_binding) / 16 * 16;
     let of = TensorType::f32(&[bytes as usize / 4]);
-    let (x, y) = (Value::new(0), Value::new(1));
+    let [x, y] = [0, 1].map(|index| Value::new(Owner::MEASURE, index));
     let blocks = (bytes / 16) as u32;
     let grid = fold(blocks.div_ceil(overrides.workgroup) as usize);
     let dispatch = copy::Forward { x, y }.dispatch(copy::Params { blocks }, overrides, grid);
-    let mut executor = Executor::new(gpu, plan(vec![dispatch], vec![of, of]))?;
+    let mut executor = Executor::new(gpu, plan(gpu, vec![dispatch], vec![of, of]))?;
     // Pages that were never written may all be one.
     let numbers: Vec<f32> = (0..bytes / 4).map(|i| i as f32).collect();
     executor.write(x, &numbers)?;
@@ -144,15 +146,19 @@ pub(super) fn best(executor: &mut Executor) -> Result<Duration, Error> {
     Ok(best)
 }
 
-/// A plan of these dispatches, each value in a buffer of its own.
-pub(super) fn plan(dispatches: Vec<Dispatch>, types: Vec<TensorType>) -> Plan {
-    let values: Vec<Value> = (0..types.len()).map(Value::new).collect();
+/// A plan of these dispatches of this crate's kernels, each value in a buffer of its own.
+pub(super) fn plan(gpu: &Gpu, mut dispatches: Vec<Dispatch>, types: Vec<TensorType>) -> Plan {
+    dispatches.iter_mut().for_each(|dispatch| dispatch.trusted = true);
+    let value = |index| Value::new(Owner::MEASURE, index);
+    let values: Vec<Value> = (0..types.len()).map(value).collect();
     let place = |value: &Value| Some(Placement { buffer: value.index(), offset: 0 });
     let buffer =
         |of: &TensorType| PlannedBuffer { bytes: of.bytes(), role: BufferRole::Persistent };
     let buffers: Vec<PlannedBuffer> = types.iter().map(buffer).collect();
     let bytes = types.iter().map(TensorType::bytes).sum();
-    Plan {
+    Plan(Steps {
+        target: gpu.target().clone(),
+        owner: Owner::MEASURE,
         placements: values.iter().map(place).collect(),
         buffers,
         prepare: Vec::new(),
@@ -165,5 +171,5 @@ pub(super) fn plan(dispatches: Vec<Dispatch>, types: Vec<TensorType>) -> Plan {
         live_bytes: bytes,
         unplanned_bytes: bytes,
         types,
-    }
+    })
 }

@@ -23,8 +23,8 @@ fn boundless() -> Gpu {
 #[test]
 fn running_out_of_memory_names_the_tensor() {
     let gpu = boundless();
-    let mut plan = plan(Vec::new(), vec![TensorType::f32(&[3])]);
-    plan.buffers[0].bytes = 1 << 60;
+    let mut plan = plan(&gpu, Vec::new(), vec![TensorType::f32(&[3])]);
+    plan.0.buffers[0].bytes = 1 << 60;
     let error = Executor::new(&gpu, plan).err().unwrap();
     assert!(
         matches!(error, Error::Gpu(GpuError::OutOfMemory { bytes: 0x1000_0000_0000_0000, .. })),

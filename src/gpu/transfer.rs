@@ -77,7 +77,8 @@ impl Executor {
 
     /// Where a value lies on the device, for work of the caller's own on the same queue. A tensor
     /// that the plan updates is that of the last run. Held inputs that are packed as they are
-    /// written have none: see [`Plan::loads`](crate::plan::Plan::loads).
+    /// written have none: see [`Steps::loads`](crate::plan::Steps::loads). Who writes an input there
+    /// says so by [`Executor::written`]: of a held one, packed forms are kept until then.
     ///
     /// # Errors
     /// If the value has no place of its own.
@@ -85,6 +86,18 @@ impl Executor {
         let place = self.placement(value, "hand out")?;
         let buffer = self.buffers[place.buffer].clone();
         Ok(DeviceTensor { buffer, offset: place.offset, of: self.plan.types[value.index()] })
+    }
+
+    /// Says that the caller's own work has written an input, or a part of one, where
+    /// [`Executor::tensor`] says it lies: what follows from held inputs alone is computed anew
+    /// before the next run. That work must have been submitted before the run is.
+    ///
+    /// # Errors
+    /// If the value is no input, or has no place of its own.
+    pub fn written(&mut self, value: Value) -> Result<(), GpuError> {
+        let (input, _) = self.input_at(value)?;
+        self.stale |= self.plan.held.contains(&input) && !self.plan.prepare.is_empty();
+        Ok(())
     }
 
     /// Fills every buffer with NaN, so that a test sees what a kernel did not write.
@@ -115,9 +128,7 @@ impl Executor {
 
     /// The value's type, if the plan knows it and it stores what the caller has.
     fn check_element(&self, value: Value, asked: &'static str) -> Result<TensorType, Error> {
-        let Some(&of) = self.plan.types.get(value.index()) else {
-            return Err(GpuError::NoContents { value, action: "find" }.into());
-        };
+        let of = self.plan.find(value).ok_or(GpuError::Foreign { value, action: "find" })?;
         if (of.element == ElementType::U32) != (asked == "u32") {
             return Err(GpuError::Element { value, of, asked }.into());
         }
@@ -134,13 +145,15 @@ impl Executor {
     }
 
     fn placement(&self, value: Value, action: &'static str) -> Result<Placement, GpuError> {
+        self.plan.find(value).ok_or(GpuError::Foreign { value, action })?;
         let known = self.plan.inputs.contains(&value) || self.plan.outputs.contains(&value);
         let placement = self.plan.placements.get(value.index()).copied().flatten();
         placement.filter(|_| known).ok_or(GpuError::NoContents { value, action })
     }
 
     /// The input that a caller may write at this value, and where: one itself, or a part of one.
-    fn written(&self, value: Value) -> Result<(Value, Placement), GpuError> {
+    fn input_at(&self, value: Value) -> Result<(Value, Placement), GpuError> {
+        self.plan.find(value).ok_or(GpuError::Foreign { value, action: "write" })?;
         let place = |value: Value| self.plan.placements.get(value.index()).copied().flatten();
         let (part, inputs) = (place(value), &self.plan.inputs);
         let holder =
@@ -163,8 +176,8 @@ impl Executor {
             self.load(load, &bytes[first..first + size])?;
         }
         if loads.is_empty() {
-            let (input, place) = self.written(value)?;
-            self.stale |= self.plan.held.contains(&input) && !self.plan.prepare.is_empty();
+            let place = self.input_at(value)?.1;
+            self.written(value)?;
             self.send(place, bytes)?;
         }
         self.gpu.check_now()?;

@@ -2,12 +2,12 @@
 use super::{Op, Operator, custom::Own};
 use crate::{
     error::Error,
-    graph::Equation,
+    graph::{Equation, Graph},
     plan::{
         Candidate, Choices, Choose, Cost, Dispatch, Elements, MAX_ITERATIONS, MAX_WORKGROUPS,
         Scope, SizeClass, Storage, Target,
     },
-    value::{ElementType, TensorType, Value},
+    value::{ElementType, Owner, TensorType, Value},
 };
 use std::collections::{HashMap, HashSet};
 
@@ -39,6 +39,14 @@ pub enum LoweringError {
         bytes: u64,
         /// The device's limit.
         limit: u64,
+    },
+    /// A dispatch binds a value of another graph.
+    #[error("{kernel} binds {value}, a value of another graph")]
+    Foreign {
+        /// The kernel.
+        kernel: String,
+        /// The value.
+        value: Value,
     },
     /// A grid passes the limit of an axis.
     #[error(
@@ -115,6 +123,7 @@ pub enum LoweringError {
 pub struct Lowering<'a> {
     target: &'a Target,
     choose: &'a dyn Choose,
+    owner: Owner,
     pub(super) types: Vec<TensorType>,
     prepare: Vec<Dispatch>,
     dispatches: Vec<Dispatch>,
@@ -125,8 +134,9 @@ pub struct Lowering<'a> {
     once: bool,
     /// Whether the plan computes gradients of weights.
     trains: bool,
-    /// Other forms of values, by value and name of the form.
-    pub(super) forms: HashMap<(Value, &'static str), Value>,
+    /// Other forms of values, by value, name of the form and its type: what an op of another
+    /// crate asks for under a name of ours is no form that a kernel of ours reads.
+    pub(super) forms: HashMap<(Value, &'static str, TensorType), Value>,
     /// The forms that a dispatch makes.
     pub(super) made: HashSet<Value>,
     /// How often each family was chosen.
@@ -136,12 +146,13 @@ pub struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    /// Starts a plan over values of these types.
-    pub fn new(target: &'a Target, choose: &'a dyn Choose, types: Vec<TensorType>) -> Self {
+    /// Starts a plan over the values of a graph.
+    pub(crate) fn new(target: &'a Target, choose: &'a dyn Choose, graph: &Graph) -> Self {
         Self {
             target,
             choose,
-            types,
+            owner: graph.owner(),
+            types: graph.types().to_vec(),
             prepare: Vec::new(),
             dispatches: Vec::new(),
             scope: Scope::default(),
@@ -244,17 +255,17 @@ impl<'a> Lowering<'a> {
     /// places it like any other.
     pub fn scratch(&mut self, of: TensorType) -> Value {
         self.types.push(of);
-        Value::new(self.types.len() - 1)
+        Value::new(self.owner, self.types.len() - 1)
     }
 
     /// The place of another form of `value`: the same for every op that asks for the `form` of
     /// this name. A [`Packed`](crate::plan::Packed) of the candidate says how it is made.
     pub fn packed(&mut self, value: Value, form: &'static str, of: TensorType) -> Value {
-        if let Some(&known) = self.forms.get(&(value, form)) {
+        if let Some(&known) = self.forms.get(&(value, form, of)) {
             return known;
         }
         let place = self.scratch(of);
-        self.forms.insert((value, form), place);
+        self.forms.insert((value, form, of), place);
         place
     }
 
@@ -332,6 +343,9 @@ impl<'a> Lowering<'a> {
         let (mut activation, mut weight) = (None, None);
         for binding in &dispatch.bindings {
             let Some(value) = binding.value else { continue };
+            if value.owner() != self.owner || value.index() >= self.types.len() {
+                return Err(LoweringError::Foreign { kernel, value });
+            }
             let (of, name) = (self.type_of(value), binding.name.to_owned());
             if of.bytes() > self.target.max_binding {
                 let (bytes, limit) = (of.bytes(), self.target.max_binding);
@@ -366,6 +380,7 @@ impl<'a> Lowering<'a> {
         if dispatch.workgroups.contains(&0) {
             return Ok(());
         }
+        dispatch.trusted = self.custom.is_none() && !dispatch.is_custom();
         let pads = self.pads(&dispatch);
         dispatch.scope = self.scope.clone();
         if self.once { &mut self.prepare } else { &mut self.dispatches }.push(dispatch);

@@ -47,7 +47,7 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
         if !passes(&part) {
             let (home, elements) = homes.entry(whole).or_insert_with(|| {
                 lowered.types.push(lowered.types[whole.index()]);
-                (Value::new(lowered.types.len() - 1), 0)
+                (Value::new(graph.owner(), lowered.types.len() - 1), 0)
             });
             lowered.parts.0.insert(part, Part { whole: *home, offset: 4 * *elements as u64 });
             let of = lowered.types[part.index()];

@@ -16,13 +16,16 @@ use std::collections::{HashMap, HashSet};
 /// decide what is kept.
 ///
 /// # Errors
-/// If an op on the way has no gradient, or a custom one gives gradients that do not fit its operands.
+/// If an op on the way has no gradient, a custom one gives gradients that do not fit its operands,
+/// or a value is of another graph.
 pub fn gradient(
     graph: &mut Graph,
     output: Value,
     seed: Value,
     wrt: &[Value],
 ) -> Result<Vec<Option<Value>>, Error> {
+    graph.check("the gradient", &[output, seed])?;
+    graph.check("the gradient", wrt)?;
     // Only what depends on `wrt` needs a gradient.
     let mut active: HashSet<Value> = wrt.iter().copied().collect();
     for equation in &graph.equations {

@@ -18,7 +18,7 @@ use std::{
 /// # Errors
 /// If an equation cannot run on the target, or reads state after it was updated in place.
 pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowered, Error> {
-    let mut lowering = Lowering::new(target, choose, graph.types.clone());
+    let mut lowering = Lowering::new(target, choose, graph);
     let updated: HashSet<Value> = graph.updates.iter().map(|update| update.state).collect();
     let held: Vec<Value> = graph.held.iter().copied().filter(|v| !updated.contains(v)).collect();
     lowering.settle(&held);

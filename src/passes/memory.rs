@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     graph::Graph,
     ops::LoweringError,
-    plan::{Access, BufferRole, Load, Placement, Plan, PlannedBuffer, Target},
+    plan::{Access, BufferRole, Load, Placement, Plan, PlannedBuffer, Steps, Target},
     value::Value,
 };
 use std::collections::{HashMap, HashSet};
@@ -90,7 +90,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
 
     let placements: Vec<Option<Placement>> = (0..types.len())
         .map(|index| {
-            let (root, offset) = parts.place(Value::new(index));
+            let (root, offset) = parts.place(Value::new(graph.owner(), index));
             homes.get(&root).map(|&buffer| Placement { buffer, offset })
         })
         .collect();
@@ -109,7 +109,9 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
 
     let fixed: u64 = persistent.iter().map(|&v| bytes(v)).sum();
     let total: u64 = temporaries.iter().map(|&(v, _)| bytes(v)).sum();
-    Ok(Plan {
+    Ok(Plan(Steps {
+        target: target.clone(),
+        owner: graph.owner(),
         live_bytes: fixed + most_alive(&temporaries, prepare.len() + dispatches.len(), bytes),
         unplanned_bytes: fixed + total,
         types,
@@ -122,7 +124,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
         inputs: graph.inputs.clone(),
         held: graph.held.clone(),
         outputs: graph.outputs.clone(),
-    })
+    }))
 }
 
 /// Largest sum of bytes of temporaries alive at one dispatch.

@@ -105,6 +105,20 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Whether the text needs f16.
+    pub(crate) fn computes_f16(&self) -> bool {
+        let Elements { activation, weight } = self.elements;
+        [activation, weight].contains(&ElementType::F16)
+            || prelude::enables(&self.source).any(|name| name == "f16")
+    }
+
+    /// Whether the text needs 64-bit integers, for which WGSL has no `enable`.
+    pub(crate) fn computes_int64(&self) -> bool {
+        ["u64", "i64"].iter().any(|word| self.source.contains(word))
+    }
+}
+
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.shader, self.entry)?;
@@ -182,6 +196,8 @@ pub struct Dispatch {
     pub scope: Scope,
     /// Share of the equation's cost.
     pub cost: Cost,
+    /// Whether it may be compiled without run-time checks: see `gpu/pipelines.rs`.
+    pub(crate) trusted: bool,
     /// The most iterations of all loops of one invocation together, nested ones multiplied, as the
     /// shader states them: below [`MAX_ITERATIONS`]. 0 of a caller's own WGSL, which states none.
     pub iterations: u64,
@@ -216,6 +232,7 @@ impl Dispatch {
             workgroups,
             scope: Scope::default(),
             cost: Cost::default(),
+            trusted: false,
             iterations: 0,
             zeroes_pads: false,
         }
@@ -251,6 +268,7 @@ impl Dispatch {
             workgroups: [1, 1, 1],
             scope: Scope::default(),
             cost: Cost::default(),
+            trusted: false,
             iterations: 0,
             zeroes_pads: false,
         }
@@ -264,6 +282,12 @@ impl Dispatch {
     /// Whether the loops of an invocation end where they should, on every driver.
     pub fn is_within_iterations(&self) -> bool {
         self.iterations < MAX_ITERATIONS
+    }
+
+    /// Whether release builds compile it without run-time checks: a kernel of this crate, appended
+    /// by an op of this crate.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
     }
 
     /// Whether this runs a caller's own WGSL.

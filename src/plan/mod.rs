@@ -1,7 +1,11 @@
 //! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
 //! or check a [`Plan`]; only `gpu/` turns one into silicon.
-use crate::value::{TensorType, Value};
-use std::{collections::HashSet, fmt, ops::Range};
+use crate::value::{Owner, TensorType, Value};
+use std::{
+    collections::HashSet,
+    fmt,
+    ops::{Deref, Range},
+};
 
 mod choice;
 mod dispatch;
@@ -62,9 +66,26 @@ impl Load {
     }
 }
 
-/// Dispatches in order, and where their operands live.
+/// Dispatches in order, and where their operands live. Only passes make one: kernels compiled
+/// without run-time checks rely on parameters that follow from the types of what they bind.
+/// [`Steps`] is what it holds, to read.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Plan(pub(crate) Steps);
+
+impl Deref for Plan {
+    type Target = Steps;
+    fn deref(&self) -> &Steps {
+        &self.0
+    }
+}
+
+/// What a [`Plan`] holds.
+#[derive(Clone, Debug)]
+pub struct Steps {
+    /// The device that it was made for.
+    pub target: Target,
+    /// Who made its values.
+    pub(crate) owner: Owner,
     /// Types of all values, scratch included.
     pub types: Vec<TensorType>,
     /// Place of each value; `None` if no dispatch touches it.
@@ -113,7 +134,9 @@ impl Plan {
         let mut largest: Vec<Option<Value>> = vec![None; self.buffers.len()];
         let bytes = |value: Value| self.types[value.index()].bytes();
         for (index, placement) in self.placements.iter().enumerate() {
-            let (Some(placement), value) = (placement, Value::new(index)) else { continue };
+            let (Some(placement), value) = (placement, Value::new(self.owner, index)) else {
+                continue;
+            };
             let tenant = &mut largest[placement.buffer];
             if tenant.is_none_or(|known| bytes(known) < bytes(value)) {
                 *tenant = Some(value);
@@ -121,6 +144,46 @@ impl Plan {
         }
         let name = |value: Value| format!("{value} ({})", self.types[value.index()]);
         largest.into_iter().map(|value| value.map_or("nothing".to_owned(), name)).collect()
+    }
+
+    /// Type of a value, if it is one of the plan's.
+    pub fn find(&self, value: Value) -> Option<TensorType> {
+        self.types.get(value.index()).copied().filter(|_| value.owner() == self.owner)
+    }
+
+    /// What the plan needs and `device` does not have, a phrase each; none if it runs there.
+    /// Subgroups must have the size that the plan was made for, if it was made for any; of the
+    /// rest a device may have more. Whether it is a software driver steers choices alone.
+    pub fn lacks(&self, device: &Target) -> Vec<String> {
+        let mut lacks = Vec::new();
+        let subgroup = self.target.subgroup;
+        if subgroup.is_some() && subgroup != device.subgroup {
+            let say = |size: Option<u32>| size.map_or("none".to_owned(), |n| format!("{n} lanes"));
+            let (wanted, found) = (say(subgroup), say(device.subgroup));
+            lacks.push(format!("subgroups of {wanted}, found {found}"));
+        }
+        let kernels = || self.all().map(|dispatch| &dispatch.kernel);
+        if !device.f16 && kernels().any(Kernel::computes_f16) {
+            lacks.push("f16 in shaders, found none".to_owned());
+        }
+        if !device.int64 && kernels().any(Kernel::computes_int64) {
+            lacks.push("64-bit integers in shaders, found none".to_owned());
+        }
+        let values = || {
+            let bindings = self.all().flat_map(|dispatch| &dispatch.bindings);
+            bindings.filter_map(|binding| binding.value)
+        };
+        let largest = values().map(|v| self.types[v.index()].bytes()).max().unwrap_or(0);
+        if largest > device.max_binding {
+            let most = device.max_binding;
+            lacks.push(format!("bindings of {largest} bytes, found at most {most}"));
+        }
+        let place = |v: Value| self.placements[v.index()].map_or(0, |place| place.offset);
+        let alignment = device.storage_alignment.max(1);
+        if let Some(offset) = values().map(place).find(|at| !at.is_multiple_of(alignment)) {
+            lacks.push(format!("a binding at byte {offset}, found multiples of {alignment}"));
+        }
+        lacks
     }
 
     /// Cost of one step.

@@ -214,7 +214,7 @@ pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
 pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<(), CaseError> {
     let graph = case.graph()?;
     let mut plan = passes::compile_with(&graph, gpu.target(), choose)?;
-    for buffer in &mut plan.buffers {
+    for buffer in &mut plan.0.buffers {
         buffer.bytes += SENTINEL;
     }
     let mut executor = Executor::new(gpu, plan)?;

@@ -3,11 +3,9 @@ use crate::{Planned, layout};
 use ddim::{
     gpu::{Executor, Gpu},
     graph::Graph,
-    ops::{Attention, Conv2d, GroupNorm, Linear, Silu},
+    ops::{Attention, Cast, Conv2d, GroupNorm, Linear, Silu},
     passes,
-    plan::{BufferRole, Placement, Plan, PlannedBuffer, fold},
-    shaders::copy,
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 use peer_common::{Result, uniform};
 
@@ -105,36 +103,13 @@ pub fn norm(gpu: &Gpu, [n, c, h, w, groups]: [usize; 5]) -> Result<Planned> {
 
 /// A plain copy, twice, from one buffer to another and on: what a norm has to move.
 pub fn copies(gpu: &Gpu, [n, c, h, w]: [usize; 4]) -> Result<Planned> {
-    let of = TensorType::f32(&[n, h, w, c]);
-    let values = [0, 1, 2].map(Value::new);
-    let overrides = copy::Overrides::default();
-    let blocks = u32::try_from(of.bytes() / 16)?;
-    let grid = fold(blocks.div_ceil(overrides.workgroup) as usize);
-    let copy = |x: usize, y: usize| {
-        let kernel = copy::Forward { x: values[x], y: values[y] };
-        kernel.dispatch(copy::Params { blocks }, overrides, grid)
-    };
-    let buffer = PlannedBuffer { bytes: of.bytes(), role: BufferRole::Persistent };
-    let placement = |value: &Value| Some(Placement { buffer: value.index(), offset: 0 });
-    let plan = Plan {
-        choices: Default::default(),
-        types: vec![of; values.len()],
-        placements: values.iter().map(placement).collect(),
-        buffers: vec![buffer; values.len()],
-        prepare: Vec::new(),
-        loads: Vec::new(),
-        dispatches: vec![copy(0, 1), copy(1, 2)],
-        inputs: vec![values[0]],
-        held: Vec::new(),
-        outputs: vec![values[2]],
-        live_bytes: 3 * of.bytes(),
-        unplanned_bytes: 3 * of.bytes(),
-    };
-    let mut executor = Executor::new(gpu, plan)?;
-    executor.write(values[0], &uniform(1, n * c * h * w, 1.0))?;
-    let result =
-        move |executor: &mut Executor| Ok(layout::swap(&executor.read(values[2])?, h * w, c));
-    Ok(Planned { executor, result: Box::new(result), notes: Vec::new() })
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[n, h, w, c]));
+    let to = ElementType::F32;
+    let once = graph.push(Cast { to }, &[x])?;
+    let y = graph.push(Cast { to }, &[once])?;
+    let operands = vec![(x, uniform(1, n * c * h * w, 1.0))];
+    planned(gpu, graph, y, operands, move |y| layout::swap(&y, h * w, c))
 }
 
 /// Softmax attention of given queries, keys and values.
