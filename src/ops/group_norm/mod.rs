@@ -182,6 +182,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(&[1, 49, 1], 1, 1e-5, 0.0, 1.0, "one channel of tokens"),
         case(&[4, 16, 16, 32], 8, 1e-6, 0.0, 1.0, ""),
         case(&[1, 1024, 1536, 1], 1, 1e-6, 0.0, 1.0, "more tiles than a loop may have iterations"),
+        case(&[65_537, 2, 8], 1, 1e-6, 0.0, 1.0, "more images than an axis of a grid"),
     ];
     [own, moments::cases(), affine::cases(), apply::cases(), backward::cases()].concat()
 }
