@@ -8,6 +8,8 @@
 // iterations: forward = keys.div_ceil(32) * (head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }) + 4
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// Queries of an image.
     queries: u32,
     /// Keys of an image.
@@ -46,19 +48,26 @@ const LOWEST = -3.0e38;
 var<workgroup> weights: array<vec4<f32>, TILE_ROWS * PITCH>;
 var<workgroup> factors: array<f32, TILE_ROWS>;
 
-// Workgroups: (tiles of queries, heads, batch).
+// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(64)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let row = lane / LANES * ROWS;
     let column = lane % LANES;
-    let head = group.y * params.head4;
+    // Past the last head of the last image the last one is computed again.
+    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = image_head / params.heads;
+    let head = (image_head - image * params.heads) * params.head4;
     let first_query = group.x * TILE_ROWS;
-    let first_key = group.z * params.keys;
+    let first_key = image * params.keys;
 
     var query: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let token = min(first_query + row + r, params.queries - 1u);
-        query[r] = (group.z * params.queries + token) * params.pitch4 + head;
+        query[r] = (image * params.queries + token) * params.pitch4 + head;
     }
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
     // Of row `lane`, for the first TILE_ROWS lanes.
@@ -140,7 +149,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         let pitch = (params.queries + 3u) / 4u * 4u;
         if token < pitch {
             let value = maximum + log(total);
-            log_sum_exp[(group.z * params.heads + group.y) * pitch + token] = select(0.0, value, token < params.queries);
+            log_sum_exp[image_head * pitch + token] = select(0.0, value, token < params.queries);
         }
     }
     workgroupBarrier();
@@ -149,7 +158,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             let channel4 = column + LANES * j;
             let token = first_query + row + r;
             if token < params.queries && channel4 < params.head4 {
-                let index = (group.z * params.queries + token) * params.channels4 + head + channel4;
+                let index = (image * params.queries + token) * params.channels4 + head + channel4;
                 y[index] = narrow_activation(factors[row + r] * sum[r * COLUMNS + j]);
             }
         }

@@ -84,22 +84,29 @@ fn row_sums(
     delta_out[row] = dot(sum, vec4<f32>(1.0));
 }
 
-// Workgroups: (tiles of queries, heads, batch).
+// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(64)
-fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn query(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let row = lane / LANES * ROWS;
     let column = lane % LANES;
-    let head = group.y * params.head4;
+    // Past the last head of the last image the last one is computed again.
+    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = image_head / params.heads;
+    let head = (image_head - image * params.heads) * params.head4;
     let first_query = group.x * TILE_ROWS;
-    let first_key = group.z * params.keys;
+    let first_key = image * params.keys;
 
     var query: array<u32, ROWS>;
     var row_log_sum: array<f32, ROWS>;
     var row_delta: array<f32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let token = min(first_query + row + r, params.queries - 1u);
-        query[r] = (group.z * params.queries + token) * params.channels4 + head;
-        let statistic = (group.z * params.heads + group.y) * row_pitch() + token;
+        query[r] = (image * params.queries + token) * params.channels4 + head;
+        let statistic = image_head * row_pitch() + token;
         row_log_sum[r] = log_sum_exp[statistic];
         row_delta[r] = delta[statistic];
     }
@@ -168,20 +175,27 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     }
 }
 
-// Workgroups: (tiles of keys, heads, batch).
+// Workgroups: (tiles of keys, heads, batch), or folded too.
 @compute @workgroup_size(64)
-fn key_value(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn key_value(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let row = lane / LANES * ROWS;
     let column = lane % LANES;
-    let head = group.y * params.head4;
+    // Past the last head of the last image the last one is computed again.
+    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = image_head / params.heads;
+    let head = (image_head - image * params.heads) * params.head4;
     let first_key = group.x * TILE_ROWS;
-    let first_query = group.z * params.queries;
-    let first_statistic = (group.z * params.heads + group.y) * row_pitch();
+    let first_query = image * params.queries;
+    let first_statistic = image_head * row_pitch();
 
     var key: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let token = min(first_key + row + r, params.keys - 1u);
-        key[r] = (group.z * params.keys + token) * params.channels4 + head;
+        key[r] = (image * params.keys + token) * params.channels4 + head;
     }
     var key_sum: array<vec4<f32>, ROWS * COLUMNS>;
     var value_sum: array<vec4<f32>, ROWS * COLUMNS>;

@@ -9,6 +9,8 @@
 // iterations: key_value = queries.div_ceil(4 * LANES) * (head8 + LANES + 3) + 4
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// Queries of an image.
     queries: u32,
     /// Keys of an image.
@@ -43,17 +45,24 @@ fn tokens_of(block: u32, lane: u32) -> vec4<u32> {
     return vec4<u32>(block + lane) + LANES * vec4<u32>(0u, 1u, 2u, 3u);
 }
 
-fn first_statistic(group: vec3<u32>) -> u32 {
-    return (group.z * params.heads + group.y) * ((params.queries + 3u) / 4u * 4u);
+fn first_statistic(image_head: u32) -> u32 {
+    return image_head * ((params.queries + 3u) / 4u * 4u);
 }
 
-// Workgroups: (tiles of queries, heads, batch).
+// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(LANES)
-fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.y * params.head8;
+fn query(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // Past the last head of the last image the last one is computed again.
+    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = image_head / params.heads;
+    let head = (image_head - image * params.heads) * params.head8;
     let first_row = group.x * ROWS;
-    let first_query = group.z * params.queries;
-    let first_key = group.z * params.keys;
+    let first_query = image * params.queries;
+    let first_key = image * params.keys;
 
     var row: array<u32, ROWS_PER_LANE>;
     var log_sum: array<f32, ROWS_PER_LANE>;
@@ -61,8 +70,8 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let token = min(first_row + r * LANES + lane, params.queries - 1u);
         row[r] = (first_query + token) * params.channels8 + head;
-        log_sum[r] = log_sum_exp[first_statistic(group) + token];
-        mean[r] = delta[first_statistic(group) + token];
+        log_sum[r] = log_sum_exp[first_statistic(image_head) + token];
+        mean[r] = delta[first_statistic(image_head) + token];
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) {
@@ -129,13 +138,20 @@ fn query(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     }
 }
 
-// Workgroups: (tiles of keys, heads, batch).
+// Workgroups: (tiles of keys, heads, batch), or folded too.
 @compute @workgroup_size(LANES)
-fn key_value(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.y * params.head8;
+fn key_value(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // Past the last head of the last image the last one is computed again.
+    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = image_head / params.heads;
+    let head = (image_head - image * params.heads) * params.head8;
     let first_row = group.x * ROWS;
-    let first_query = group.z * params.queries;
-    let first_key = group.z * params.keys;
+    let first_query = image * params.queries;
+    let first_key = image * params.keys;
 
     var row: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
@@ -154,7 +170,7 @@ fn key_value(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
     for (var block = 0u; block < params.queries; block += BLOCK) {
         let token = min(tokens_of(block, lane), vec4<u32>(params.queries - 1u));
         let query = (first_query + token) * params.channels8 + head;
-        let statistic = first_statistic(group) + token;
+        let statistic = first_statistic(image_head) + token;
         let log_sum = vec4<f32>(
             log_sum_exp[statistic.x],
             log_sum_exp[statistic.y],

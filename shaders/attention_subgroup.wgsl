@@ -10,6 +10,8 @@
 // iterations: forward = keys.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// Queries of an image.
     queries: u32,
     /// Keys of an image.
@@ -42,17 +44,24 @@ const ROWS = ROWS_PER_LANE * LANES;
 const KEYS = 4u * LANES;
 const LOWEST = -3.0e38;
 
-// Workgroups: (tiles of queries, heads, batch).
+// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(LANES)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.y * params.head4;
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // Past the last head of the last image the last one is computed again.
+    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = image_head / params.heads;
+    let head = (image_head - image * params.heads) * params.head4;
     let first_query = group.x * ROWS;
-    let first_key = group.z * params.keys;
+    let first_key = image * params.keys;
 
     var query: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let token = min(first_query + r * LANES + lane, params.queries - 1u);
-        query[r] = (group.z * params.queries + token) * params.pitch4 + head;
+        query[r] = (image * params.queries + token) * params.pitch4 + head;
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) {
@@ -122,14 +131,14 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
 
     let pitch = (params.queries + 3u) / 4u * 4u;
-    let first_row = (group.z * params.heads + group.y) * pitch;
+    let first_row = image_head * pitch;
     for (var i = 0u; i < ROWS; i++) {
         let token = first_query + i;
         let row_total = subgroupAdd(total[i]);
         if token < params.queries {
             for (var j = 0u; j < COLUMNS; j++) {
                 if lane + j * LANES < params.head4 {
-                    let index = (group.z * params.queries + token) * params.channels4 + column[j];
+                    let index = (image * params.queries + token) * params.channels4 + column[j];
                     y[index] = narrow_activation((1.0 / row_total) * sum[i * COLUMNS + j]);
                 }
             }

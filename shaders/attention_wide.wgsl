@@ -8,6 +8,8 @@
 // iterations: forward = keys.div_ceil(4 * LANES) * (head8 + LANES + 3) + 4
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// Queries of an image.
     queries: u32,
     /// Keys of an image.
@@ -40,17 +42,24 @@ const ROWS = ROWS_PER_LANE * LANES;
 const KEYS = 4u * LANES;
 const LOWEST = -3.0e38;
 
-// Workgroups: (tiles of queries, heads, batch).
+// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(LANES)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let head = group.y * params.head8;
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // Past the last head of the last image the last one is computed again.
+    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = image_head / params.heads;
+    let head = (image_head - image * params.heads) * params.head8;
     let first_query = group.x * ROWS;
-    let first_key = group.z * params.keys;
+    let first_key = image * params.keys;
 
     var query: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let token = min(first_query + r * LANES + lane, params.queries - 1u);
-        query[r] = (group.z * params.queries + token) * params.pitch8 + head;
+        query[r] = (image * params.queries + token) * params.pitch8 + head;
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) {
@@ -126,13 +135,13 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
     }
 
     let pitch = (params.queries + 3u) / 4u * 4u;
-    let first_row = (group.z * params.heads + group.y) * pitch;
+    let first_row = image_head * pitch;
     for (var i = 0u; i < ROWS; i++) {
         let token = first_query + i;
         let row_total = subgroupAdd(total[i]);
         if token < params.queries {
             for (var j = 0u; j < COLUMNS; j++) {
-                let index = 2u * ((group.z * params.queries + token) * params.channels8 + column[j]);
+                let index = 2u * ((image * params.queries + token) * params.channels8 + column[j]);
                 let even = (1.0 / row_total) * even_sum[i * COLUMNS + j];
                 let odd = (1.0 / row_total) * odd_sum[i * COLUMNS + j];
                 y[index] = lower(even, odd);

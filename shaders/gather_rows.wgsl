@@ -1,7 +1,8 @@
 // Rows of a table by number (the class embedding), and the gradient of the table.
 //   y[b] = table[labels[b]],   dtable[k] = sum of dy[b] over the b with labels[b] = k, in the order of b
-// One invocation per vec4 of y or dtable.  A label past the table reads its last row.
-// iterations: backward = batch + 1
+// One invocation per vec4 of y, or of a slot of dtable: each slot adds a run of labels, and `fold_slots` adds the slots in
+// order.  A label past the table reads its last row.
+// iterations: backward = slot_labels + 1
 
 struct Params {
     /// Labels.
@@ -10,6 +11,8 @@ struct Params {
     classes: u32,
     /// vec4s of one row.
     width4: u32,
+    /// backward: labels that a slot adds.
+    slot_labels: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -37,13 +40,17 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) 
 fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
             @builtin(local_invocation_index) lane: u32) {
     let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
-    let row = index / params.width4;
-    if row >= params.classes {
+    let slot_row = index / params.width4;
+    let slot = slot_row / params.classes;
+    let first = slot * params.slot_labels;
+    if first >= params.batch {
         return;
     }
-    let column4 = index - row * params.width4;
+    let row = slot_row - slot * params.classes;
+    let column4 = index - slot_row * params.width4;
+    let end = min(first + params.slot_labels, params.batch);
     var sum = vec4<f32>();
-    for (var image = 0u; image < params.batch; image++) {
+    for (var image = first; image < end; image++) {
         if min(labels[image], params.classes - 1u) == row {
             sum += widen_activation(dy[image * params.width4 + column4]);
         }

@@ -12,6 +12,8 @@
 // iterations: apply = tile_pixels + 2
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// Pixels of an image.
     pixels: u32,
     /// Channels of a pixel.
@@ -32,8 +34,10 @@ struct Params {
     line: u32,
     /// Of `moments`: pixels from one tile to the next.
     step: u32,
-    /// Of `moments`: tiles side by side; the grid's z axis counts those above each other.
+    /// Of `moments`: tiles side by side.
     tiles_across: u32,
+    /// Of `moments`: tiles above each other. The grid's z axis counts them, for each y axis full of images.
+    tiles_down: u32,
     /// Added to the variance.
     eps: f32,
 }
@@ -71,19 +75,22 @@ const EDGE = 4u;
 // Moments of each tile about its first pixel: however large the mean, the sum of squares is at most as many times the sum
 // of squared deviations that it is corrected to as the tile has pixels.
 @compute @workgroup_size(WORKGROUP)
-fn moments(@builtin(global_invocation_id) id: vec3<u32>) {
+fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     // Software drivers read a uniform once for all lanes only where no branch can have stopped the first of them.
     let pixels = params.pixels;
     let line = params.line;
     let corner_step = params.step;
     let tiles = params.tiles;
+    let fold = id.z / params.tiles_down;
+    let down = id.z - fold * params.tiles_down;
+    let n = fold * groups.y + id.y;
     let across = id.x / params.channels4;
-    if across >= params.tiles_across {
+    if across >= params.tiles_across || n >= params.batch {
         return;
     }
     let channel4 = id.x - across * params.channels4;
-    let corner = id.z * EDGE * line + across * corner_step;
-    let image = id.y * pixels * params.channels4 + channel4;
+    let corner = down * EDGE * line + across * corner_step;
+    let image = n * pixels * params.channels4 + channel4;
     let first_at = image + corner * params.channels4;
     let pivot = widen_activation(x[first_at]);
     var sum = vec4<f32>();
@@ -99,7 +106,7 @@ fn moments(@builtin(global_invocation_id) id: vec3<u32>) {
         }
     }
     let mean = sum / f32(min(EDGE * EDGE, pixels - corner));
-    let tile = id.y * tiles + id.z * params.tiles_across + across;
+    let tile = n * tiles + down * params.tiles_across + across;
     let out = 2u * tile * params.channels4 + channel4;
     moments_out[out] = pivot + mean;
     moments_out[out + params.channels4] = squares - sum * mean;
@@ -157,13 +164,15 @@ fn across_channels(pixels: f32, mean: vec4<f32>, deviations: vec4<f32>, counts: 
 @compute @workgroup_size(LANES, ROWS)
 fn fold(
     @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) num_workgroups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) slot: u32,
 ) {
     let lane = local.x;
-    // Past the last group there is work that nobody sees: barriers want everyone.
+    // Past the last group and image there is work that nobody sees: barriers want everyone.
     let group = min(group_id.x * ROWS + local.y, params.groups - 1u);
-    let image = group_id.y;
+    let own_image = group_id.z * num_workgroups.y + group_id.y;
+    let image = min(own_image, params.batch - 1u);
     let begin = group * params.group_channels;
     let end = begin + params.group_channels;
     // Software drivers would repeat these loads in the loop.
@@ -206,7 +215,7 @@ fn fold(
         workgroupBarrier();
         own = merged[slot - lane];
     }
-    if group_id.x * ROWS + local.y > group {
+    if group_id.x * ROWS + local.y > group || own_image > image {
         return;
     }
     let mean = pivot + own.mean;
@@ -230,13 +239,13 @@ fn fold(
 
 // The channels of `x0`, then those of `x1`.
 @compute @workgroup_size(WORKGROUP)
-fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
-    let tile = tile_of(id);
+fn apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let tile = tile_of(id, groups);
     let split4 = params.split4;
     if !tile.inside {
         return;
     }
-    let first = 3u * id.y * params.channels4 + tile.channel4;
+    let first = 3u * tile.image * params.channels4 + tile.channel4;
     let center = affine[first];
     let scale = affine[first + params.channels4];
     let shift = affine[first + 2u * params.channels4];

@@ -83,12 +83,12 @@ fn gradient_at(i: u32, offset: vec4<f32>, scale: vec4<f32>, shift: vec4<f32>) ->
 
 // Sums of dy and dy * xhat over each tile.
 @compute @workgroup_size(WORKGROUP)
-fn sums(@builtin(global_invocation_id) id: vec3<u32>) {
-    let tile = tile_of(id);
+fn sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let tile = tile_of(id, groups);
     if !tile.inside {
         return;
     }
-    let moments = statistics_of(id.y, tile.channel4);
+    let moments = statistics_of(tile.image, tile.channel4);
     let scale = moments.rstd * weight[tile.channel4];
     let shift = bias[tile.channel4];
     var sum = vec4<f32>();
@@ -170,12 +170,12 @@ fn fold_batch(channel4: u32, lane: u32) {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn apply(@builtin(global_invocation_id) id: vec3<u32>) {
-    let tile = tile_of(id);
+fn apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let tile = tile_of(id, groups);
     if !tile.inside {
         return;
     }
-    let at = 5u * id.y * params.channels4 + tile.channel4;
+    let at = 5u * tile.image * params.channels4 + tile.channel4;
     let mean = coefficients[at];
     let scale = coefficients[at + params.channels4];
     let shift = coefficients[at + 2u * params.channels4];

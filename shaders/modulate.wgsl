@@ -8,6 +8,8 @@
 // iterations: fold = 4 * (tiles + 1) + 6
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// Pixels of an image.
     pixels: u32,
     /// Channels of a pixel: half the embedding.
@@ -49,25 +51,25 @@ fn embedding_at(image: u32, part: u32, channel4: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    let tile = tile_of(id);
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let tile = tile_of(id, groups);
     if !tile.inside {
         return;
     }
-    let scale = 1.0 + embedding_at(id.y, 0u, tile.channel4);
-    let shift = embedding_at(id.y, 1u, tile.channel4);
+    let scale = 1.0 + embedding_at(tile.image, 0u, tile.channel4);
+    let shift = embedding_at(tile.image, 1u, tile.channel4);
     for (var i = tile.first; i < tile.end; i += params.channels4) {
         y[i] = narrow_activation(fma(widen_activation(x[i]), scale, shift));
     }
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
-    let tile = tile_of(id);
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let tile = tile_of(id, groups);
     if !tile.inside {
         return;
     }
-    let scale = 1.0 + embedding_at(id.y, 0u, tile.channel4);
+    let scale = 1.0 + embedding_at(tile.image, 0u, tile.channel4);
     var product = vec4<f32>();
     var sum = vec4<f32>();
     for (var i = tile.first; i < tile.end; i += params.channels4) {
@@ -82,8 +84,9 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
 
 // Adds up the tiles, one invocation per vec4 of the embedding's gradient.
 @compute @workgroup_size(WORKGROUP)
-fn fold(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.embedding4 {
+fn fold(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let image = id.z * groups.y + id.y;
+    if id.x >= params.embedding4 || image >= params.batch {
         return;
     }
     var total = vec4<f32>();
@@ -92,12 +95,12 @@ fn fold(@builtin(global_invocation_id) id: vec3<u32>) {
         if entry < 2u * params.channels {
             let part = select(0u, 1u, entry >= params.channels);
             let channel = entry - part * params.channels;
-            var at = (2u * id.y * params.tiles + part) * params.channels4 + channel / 4u;
+            var at = (2u * image * params.tiles + part) * params.channels4 + channel / 4u;
             for (var tile = 0u; tile < params.tiles; tile++) {
                 total[lane] += partials[at][channel % 4u];
                 at += 2u * params.channels4;
             }
         }
     }
-    dembedding[id.y * params.embedding4 + id.x] = narrow_activation(total);
+    dembedding[image * params.embedding4 + id.x] = narrow_activation(total);
 }

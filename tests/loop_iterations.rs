@@ -144,7 +144,8 @@ fn counted(gpu: &Gpu, dispatch: &Dispatch, types: &[TensorType]) -> Option<u64> 
     missing.checked_sub(u64::from(PROBED) - MAX_ITERATIONS)
 }
 
-/// Of every kernel that the cases lower to, the dispatch that states the most iterations.
+/// Of every entry point with its register tiles, the dispatch of all cases that states the most
+/// iterations.
 fn longest(gpu: &Gpu) -> Vec<(Dispatch, Vec<TensorType>, String)> {
     let mut longest: HashMap<String, (Dispatch, Vec<TensorType>, String)> = HashMap::new();
     for case in ops::cases() {
@@ -152,10 +153,11 @@ fn longest(gpu: &Gpu) -> Vec<(Dispatch, Vec<TensorType>, String)> {
         for family in families(&graph, gpu.target()) {
             let plan = family.plan.expect("it fits");
             for dispatch in plan.all().filter(|dispatch| dispatch.iterations > 0) {
-                let known = longest.get(&dispatch.kernel.to_string());
+                let kernel = &dispatch.kernel;
+                let tiled = format!("{}.{} {:?}", kernel.shader, kernel.entry, kernel.tiles);
+                let known = longest.get(&tiled);
                 if known.is_none_or(|(known, ..)| known.iterations < dispatch.iterations) {
-                    let entry = (dispatch.clone(), plan.types.clone(), case.title());
-                    longest.insert(dispatch.kernel.to_string(), entry);
+                    longest.insert(tiled, (dispatch.clone(), plan.types.clone(), case.title()));
                 }
             }
         }

@@ -100,6 +100,30 @@ fn dispatch(
     make(params, overrides, fold(invocations.div_ceil(overrides.workgroup as usize)))
 }
 
+/// Rows `first` to `first + count` of every matrix of `weight [.., rows, columns]`, as a copy.
+pub(super) fn rows_of(
+    lowering: &mut Lowering,
+    weight: Value,
+    first: usize,
+    count: usize,
+) -> Result<Value, Error> {
+    let of = lowering.type_of(weight);
+    let axis = of.shape.len() - 2;
+    let mut extents = of.shape.to_vec();
+    extents[axis] = count;
+    let part = lowering.scratch(of.with_shape(&extents));
+    // Each matrix is one row of the copy, pad lanes and all.
+    let matrices: usize = of.shape[..axis].iter().product();
+    let row = |rows: usize| of.with_shape(&[matrices, rows * of.pitch()]);
+    let (whole, cut) = (row(of.shape[axis]), row(count));
+    let slice = shader::Slice { x1: weight, y: part };
+    let copy = dispatch(first * of.pitch(), None, whole, cut, |params, overrides, grid| {
+        slice.dispatch(params, overrides, grid)
+    });
+    lowering.push(copy)?;
+    Ok(part)
+}
+
 impl Operator for Concat {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x0, x1] = operands("concat", inputs)?;

@@ -1,6 +1,7 @@
 //! Rows of a table by number: the class embedding.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, fold_slots,
+    operands,
 };
 use crate::{
     error::Error,
@@ -38,6 +39,9 @@ impl fmt::Display for GatherRowsBackward {
         write!(f, "gather_rows_backward{{classes={}}}", self.classes)
     }
 }
+
+/// Labels that a slot of the gradient adds: every driver's loops walk them to the end.
+const SLOT_LABELS: usize = 1 << 15;
 
 fn check(op: &str, inputs: &[TensorType], name: &str) -> Result<[TensorType; 2], ShapeError> {
     let [labels, rows] = operands(op, inputs)?;
@@ -95,6 +99,7 @@ impl Operator for GatherRows {
             batch: of.rows() as u32,
             classes: lowering.type_of(table).rows() as u32,
             width4: of.pitch() as u32 / 4,
+            ..Default::default()
         };
         let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
         let kernel = shader::Forward { labels, table, y };
@@ -143,10 +148,15 @@ impl Operator for GatherRowsBackward {
             batch: lowering.type_of(dy).rows() as u32,
             classes: self.classes as u32,
             width4: of.pitch() as u32 / 4,
+            slot_labels: SLOT_LABELS as u32,
         };
-        let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
-        let kernel = shader::Backward { labels, dy, dtable };
-        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+        let slots = (params.batch as usize).div_ceil(SLOT_LABELS);
+        let partial = fold_slots::slots(lowering, slots, dtable);
+        let grid = fold((slots * of.vectors()).div_ceil(overrides.workgroup as usize));
+        let kernel = shader::Backward { labels, dy, dtable: partial };
+        lowering.push(kernel.dispatch(params, overrides, grid))?;
+        fold_slots::fold(lowering, slots, partial, dtable)
+            .map_or(Ok(()), |fold| Ok(lowering.push(fold)?))
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -157,7 +167,7 @@ impl Operator for GatherRowsBackward {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [(5, 10, 12), (1, 3, 5), (33, 10, 130)]
+    [(5, 10, 12), (1, 3, 5), (33, 10, 130), (70_000, 2, 3)]
         .into_iter()
         .flat_map(|(batch, classes, width)| {
             let labels = Input::below(TensorType::u32(&[batch]), classes as u32);

@@ -71,6 +71,9 @@ fn check(
     }
 }
 
+/// Invocations that share a row: the usual ones, and those for the longest rows.
+const WORKGROUPS: [u32; 2] = [64, 256];
+
 fn params(of: TensorType, slot_rows: usize, eps: f64) -> shader::Params {
     shader::Params {
         rows: of.rows() as u32,
@@ -128,8 +131,11 @@ impl Operator for LayerNorm {
             y: equation.outputs[0],
             statistics_out: equation.outputs[1],
         };
-        let (params, overrides) = (params(of, 0, self.eps.get()), shader::Overrides::default());
-        Ok(lowering.push(kernel.dispatch(params, overrides, fold(of.rows())))?)
+        let params = params(of, 0, self.eps.get());
+        Ok(lowering.push_first(WORKGROUPS.map(|workgroup| {
+            let overrides = shader::Overrides { workgroup, ..Default::default() };
+            kernel.dispatch(params, overrides, fold(of.rows()))
+        }))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -194,7 +200,10 @@ impl Operator for LayerNormBackward {
         let slots = of.rows().div_ceil(slot_rows);
         let (params, overrides) = (params(of, slot_rows, 0.0), shader::Overrides::default());
         let kernel = shader::Backward { x, weight, statistics, dy, dx };
-        lowering.push(kernel.dispatch(params, overrides, fold(of.rows())))?;
+        lowering.push_first(WORKGROUPS.map(|workgroup| {
+            let overrides = shader::Overrides { workgroup, ..overrides };
+            kernel.dispatch(params, overrides, fold(of.rows()))
+        }))?;
 
         let [weights, biases] = [dweight, dbias].map(|y| fold_slots::slots(lowering, slots, y));
         let kernel = shader::Parameters { x, statistics, dy, dweight: weights, dbias: biases };

@@ -387,6 +387,22 @@ impl<'a> Lowering<'a> {
         pads.into_iter().try_for_each(|dispatch| self.push(dispatch))
     }
 
+    /// Appends the first of these ways to launch a kernel whose loops are short enough.
+    ///
+    /// # Errors
+    /// As [`Lowering::push`].
+    pub(super) fn push_first<const N: usize>(
+        &mut self,
+        ways: [Dispatch; N],
+    ) -> Result<(), LoweringError> {
+        let way = ways.into_iter().reduce(
+            |first, next| {
+                if first.is_within_iterations() { first } else { next }
+            },
+        );
+        way.map_or(Ok(()), |way| self.push(way))
+    }
+
     /// What runs once, what runs in each step, the types of all values, scratch included, and how
     /// often each family was chosen.
     pub fn finish(self) -> (Vec<Dispatch>, Vec<Dispatch>, Vec<TensorType>, Choices) {

@@ -6,7 +6,7 @@ use super::{
 use crate::{
     error::Error,
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::modulate as shader,
     value::{TensorType, Value},
@@ -52,6 +52,7 @@ fn check(op: &str, embedding: TensorType, inputs: &[TensorType]) -> Result<(), S
 
 fn shader_params(images: &Images) -> shader::Params {
     shader::Params {
+        batch: images.batch as u32,
         pixels: images.pixels as u32,
         channels: images.channels as u32,
         channels4: images.channels4() as u32,
@@ -151,9 +152,10 @@ impl Operator for ModulateBackward {
         let partials = lowering.scratch(images.partials());
         let kernel = shader::Backward { x, embedding, dy, dx, partials_out: partials };
         lowering.push(kernel.dispatch(params, overrides, images.grid(overrides.workgroup)))?;
-        let grid = [params.embedding4.div_ceil(overrides.workgroup), images.batch as u32, 1];
-        let fold = shader::Fold { partials, dembedding };
-        Ok(lowering.push(fold.dispatch(params, overrides, grid))?)
+        let [y, z, _] = fold(images.batch);
+        let grid = [params.embedding4.div_ceil(overrides.workgroup), y, z];
+        let kernel = shader::Fold { partials, dembedding };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -184,5 +186,7 @@ pub(super) fn cases() -> Vec<Case> {
         backward(&[2, 7, 5, 5], "the shift begins inside a vec4"),
         backward(&[1, 49, 3], "tokens"),
         backward(&[3, 16, 16, 32], ""),
+        forward(&[65_537, 1, 1], "more images than an axis of a grid"),
+        backward(&[65_537, 1, 1], "more images than an axis of a grid"),
     ]
 }

@@ -1,7 +1,10 @@
 //! The tiling of `shaders/shared/pixel_tile.wgsl`: an invocation owns four channels and one tile
 //! of the pixels of an image.
 use super::{ShapeError, floats};
-use crate::{plan::Target, value::TensorType};
+use crate::{
+    plan::{Target, fold},
+    value::TensorType,
+};
 
 /// A tensor as images of pixels of channels: `[batch, .., channels]`.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +71,8 @@ impl Images {
     /// As [`Self::grid`], of so many tiles.
     pub fn grid_of(&self, tiles: usize, workgroup: u32) -> [u32; 3] {
         let invocations = tiles * self.channels4();
-        [invocations.div_ceil(workgroup as usize) as u32, self.batch as u32, 1]
+        let [y, z, _] = fold(self.batch);
+        [invocations.div_ceil(workgroup as usize) as u32, y, z]
     }
 
     /// Pixels of a tile that leaves no partial result: what a tile loads once should not count, and

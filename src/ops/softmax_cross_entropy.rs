@@ -1,5 +1,5 @@
 //! Cross-entropy of a softmax: the loss of a classifier.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, operands};
+use super::{Backward, Case, Input, Lowering, LoweringError, Operator, ShapeError, operands};
 use crate::{
     error::Error,
     graph::Equation,
@@ -59,6 +59,19 @@ fn params(logits: TensorType) -> shader::Params {
     }
 }
 
+/// Appends what finds each row's largest logit, the sum of its exponentials, and its loss.
+fn row_sums(lowering: &mut Lowering, [logits, labels]: [Value; 2]) -> Result<Value, LoweringError> {
+    let of = lowering.type_of(logits);
+    let sums_out = lowering.scratch(TensorType::f32(&[of.rows(), 4]));
+    // On a software driver the barriers of several subgroups cost more than a short row.
+    let least = if lowering.target().software { 8 } else { 32 };
+    let workgroup = (of.vectors() / of.rows()).next_power_of_two().clamp(least, 256) as u32;
+    let overrides = shader::Overrides { workgroup };
+    let kernel = shader::RowSums { logits, labels, sums_out };
+    lowering.push(kernel.dispatch(params(of), overrides, fold(of.rows())))?;
+    Ok(sums_out)
+}
+
 /// For each row its softmax and its label.
 fn rows<'a>(
     logits: &'a Tensor,
@@ -109,8 +122,9 @@ impl Operator for SoftmaxCrossEntropy {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [logits, labels, loss] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let sums = row_sums(lowering, [logits, labels])?;
         let params = params(lowering.type_of(logits));
-        let kernel = shader::Forward { logits, labels, loss };
+        let kernel = shader::Forward { sums, loss };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), [1, 1, 1]))?)
     }
 
@@ -147,15 +161,13 @@ impl Operator for SoftmaxCrossEntropyBackward {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let of = lowering.type_of(equation.inputs[0]);
+        let [logits, labels, dloss] = [equation.inputs[0], equation.inputs[1], equation.inputs[2]];
+        let of = lowering.type_of(logits);
+        let sums = row_sums(lowering, [logits, labels])?;
         let overrides = shader::Overrides::default();
-        let kernel = shader::Backward {
-            logits: equation.inputs[0],
-            labels: equation.inputs[1],
-            dloss: equation.inputs[2],
-            dlogits: equation.outputs[0],
-        };
-        let grid = fold(of.rows().div_ceil(overrides.workgroup as usize));
+        let dlogits = equation.outputs[0];
+        let kernel = shader::Backward { logits, labels, sums, dloss, dlogits };
+        let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
         Ok(lowering.push(kernel.dispatch(params(of), overrides, grid))?)
     }
 
@@ -169,8 +181,14 @@ impl Operator for SoftmaxCrossEntropyBackward {
 pub(super) fn cases() -> Vec<Case> {
     let dloss = Input::values(TensorType::f32(&[1]), vec![0.75]);
     let mut all = Vec::new();
-    let shapes: [(&[usize], f64); 4] =
-        [(&[7, 10], 1.0), (&[1, 3], 1.0), (&[200, 1, 5], 4.0), (&[3, 2, 2, 17], 1.0)];
+    let shapes: [(&[usize], f64); 5] = [
+        (&[7, 10], 1.0),
+        (&[1, 3], 1.0),
+        (&[200, 1, 5], 4.0),
+        (&[3, 2, 2, 17], 1.0),
+        // More classes than a loop may have iterations.
+        (&[1, 300_000], 1.0),
+    ];
     for (shape, deviation) in shapes {
         let of = TensorType::f32(shape);
         let logits = Input::shifted(of, 1.0, deviation);

@@ -158,6 +158,7 @@ fn candidates(
     {
         let of = tiled_params(extents);
         let params = subgroup::Params {
+            batch: of.batch,
             queries: of.queries,
             keys: of.keys,
             channels4: of.channels4,
@@ -178,6 +179,7 @@ fn candidates(
         let fits = rows == 1 && extents.head_size.is_multiple_of(8 * lanes as usize);
         if fits && lowering.in_pairs(&[q, k, v, dy, dq, dk, dv]) {
             let params = wide::Params {
+                batch: of.batch,
                 queries: of.queries,
                 keys: of.keys,
                 channels8: of.channels4 / 2,

@@ -1,7 +1,7 @@
 //! Extents of an attention, and how the kernels cut them.
 use crate::{
     ops::{ShapeError, pixel_tile::Images},
-    plan::{Kind, SizeClass},
+    plan::{Kind, MAX_WORKGROUPS, SizeClass, fold},
     shaders::attention,
     value::{Shape, TensorType},
 };
@@ -79,6 +79,7 @@ impl Extents {
         let channels4 = self.channels4() as u32;
         let part = |index: u32| if joint { index * channels4 } else { 0 };
         attention::Params {
+            batch: self.batch as u32,
             queries: self.queries as u32,
             keys: self.keys as u32,
             channels4,
@@ -91,9 +92,14 @@ impl Extents {
         }
     }
 
-    /// One workgroup per `rows` tokens, head and image.
+    /// One workgroup per `rows` tokens, head and image; heads and images are folded where an axis
+    /// is too short for them.
     pub fn grid(&self, tokens: usize, rows: u32) -> [u32; 3] {
-        [tokens.div_ceil(rows as usize) as u32, self.heads as u32, self.batch as u32]
+        let [mut y, mut z] = [self.heads, self.batch].map(|extent| extent as u32);
+        if y.max(z) > MAX_WORKGROUPS {
+            [y, z, _] = fold(self.heads * self.batch);
+        }
+        [tokens.div_ceil(rows as usize) as u32, y, z]
     }
 
     /// What the choice between families goes by.

@@ -181,6 +181,7 @@ fn candidates(
         if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
         {
             let params = wide::Params {
+                batch: params.batch,
                 queries: params.queries,
                 keys: params.keys,
                 channels8: params.channels4 / 2,

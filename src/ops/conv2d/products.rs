@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    ops::{Lowering, group_norm::Tiles},
+    ops::{Lowering, SliceChannels, concat::rows_of, group_norm::Tiles},
     plan::{Candidate, Dispatch, Kind, Packed, SizeClass, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup, product_wide,
@@ -102,6 +102,9 @@ pub(in crate::ops) fn forward(
     convolve(lowering, op, kind, extents, operands)
 }
 
+/// Products of a sum, of channels and taps, that the loops of every family still walk to the end.
+const LONGEST_SUM: usize = 1 << 17;
+
 /// Lowers the convolution of any direction.
 fn convolve(
     lowering: &mut Lowering,
@@ -110,6 +113,10 @@ fn convolve(
     extents: &Extents,
     operands: &Operands,
 ) -> Result<(), Error> {
+    let longest = (LONGEST_SUM / extents.taps()).next_multiple_of(16);
+    if extents.in_channels > longest {
+        return in_parts(lowering, op, kind, extents, operands, longest);
+    }
     let params = conv2d_subgroup::Params {
         batch: extents.batch as u32,
         in_height: extents.in_height as u32,
@@ -171,6 +178,37 @@ fn convolve(
     }
     let kind = if extents.is_product() { Kind::Product } else { kind };
     Ok(lowering.choose(op, class(kind, extents), candidates)?)
+}
+
+/// Lowers a convolution whose sums are too long: run of channels by run of channels, each adding
+/// what those before it gave.
+fn in_parts(
+    lowering: &mut Lowering,
+    op: &str,
+    kind: Kind,
+    extents: &Extents,
+    operands: &Operands,
+    longest: usize,
+) -> Result<(), Error> {
+    let (before, dense) = operands.dense(lowering)?;
+    before.into_iter().try_for_each(|dispatch| lowering.push(dispatch))?;
+    let mut part = Operands { activated: false, moments: None, ..dense };
+    for start in (0..extents.in_channels).step_by(longest) {
+        let count = longest.min(extents.in_channels - start);
+        part.x0 = lowering.nested(SliceChannels { start, count }, &[dense.x0])?;
+        part.split4 = count.div_ceil(4);
+        part.weight = rows_of(lowering, dense.weight, start, count)?;
+        if start + count == extents.in_channels {
+            part =
+                Operands { y: dense.y, activated: dense.activated, moments: dense.moments, ..part };
+        } else {
+            part.y = lowering.scratch(lowering.type_of(dense.y));
+        }
+        let extents = Extents { in_channels: count, ..*extents };
+        convolve(lowering, op, kind, &extents, &part)?;
+        part = Operands { bias: None, embedding: None, residual: Some(part.y), ..part };
+    }
+    Ok(())
 }
 
 /// Lowers `dx` from `dy` and the weight: the same sum over the turned weight.

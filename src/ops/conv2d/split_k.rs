@@ -26,7 +26,9 @@ pub(in crate::ops) fn weight_gradient(
     let x = dense.x0;
     let mut candidates = vec![{
         let (tile, rows4) = (TILE_COLUMNS4, TILE_COLUMNS4);
-        let split = Split::new(lowering, extents, rows4, tile, dweight);
+        // Rows of few pixels take more iterations to walk.
+        let longest = if extents.out_width < 4 { LONGEST_SLOT / 4 } else { LONGEST_SLOT / 2 };
+        let split = Split::new(lowering, extents, [rows4, tile], longest, dweight);
         let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
         let overrides = conv2d_weight_gradient_tiled::Overrides::default();
         let params = bytemuck::cast(split.params);
@@ -37,13 +39,14 @@ pub(in crate::ops) fn weight_gradient(
             lanes,
             ..conv2d_weight_gradient_subgroup::Overrides::default()
         };
-        let split = Split::new(lowering, extents, lanes as usize, lanes as usize, dweight);
+        let split = Split::new(lowering, extents, [lanes as usize; 2], LONGEST_SLOT, dweight);
         let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight: split.partial };
         let dispatch = kernel.dispatch(split.params, overrides, split.grid);
         let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
         candidates.push(subgroup);
         if extents.is_product() {
-            let split = Split::new(lowering, extents, OUTER_ROWS4, 2 * lanes as usize, dweight);
+            let tile = [OUTER_ROWS4, 2 * lanes as usize];
+            let split = Split::new(lowering, extents, tile, LONGEST_SLOT, dweight);
             let operands = [x, dy, split.partial];
             let rows = [split.params.pixels, split.params.slot_pixels];
             let dispatch = outer(lowering, lanes, extents, rows, split.grid[2], operands);
@@ -102,14 +105,17 @@ const GPU_WORKGROUPS: usize = 512;
 const CACHE_BYTES: usize = 1 << 20;
 /// Pixels below which a slot costs more to add than it saves.
 const SLOT_PIXELS: usize = 64;
+/// Pixels of a slot that every driver's loops still walk to the end.
+const LONGEST_SLOT: usize = 1 << 16;
 
 impl Split {
-    /// For workgroups of `rows4` vec4s of rows by `columns4` vec4s of columns.
+    /// For workgroups of `rows4` vec4s of rows by `columns4` vec4s of columns, and slots of at most
+    /// `longest` pixels.
     fn new(
         lowering: &mut Lowering,
         extents: &Extents,
-        rows4: usize,
-        columns4: usize,
+        [rows4, columns4]: [usize; 2],
+        longest: usize,
         dweight: Value,
     ) -> Self {
         let of = lowering.type_of(dweight);
@@ -124,7 +130,8 @@ impl Split {
         };
         let wanted = workgroups.div_ceil(tiles_down * tiles_across);
         let fitting = (target.max_binding / of.bytes()).max(1) as usize;
-        let slots = wanted.max(cached).min(extents.pixels() / SLOT_PIXELS).clamp(1, fitting);
+        let useful = wanted.max(cached).min(extents.pixels() / SLOT_PIXELS);
+        let slots = useful.max(extents.pixels().div_ceil(longest)).clamp(1, fitting);
         let slot_pixels = extents.pixels().div_ceil(slots);
         let slots = extents.pixels().div_ceil(slot_pixels);
         let params = conv2d_weight_gradient_subgroup::Params {

@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     graph::Equation,
     ops::{Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost},
-    plan::{Candidate, Cost, Kind, SizeClass},
+    plan::{Candidate, Cost, Kind, SizeClass, fold},
     reference::Tensor,
     shaders::group_norm as shader,
     value::{Float, TensorType, Value},
@@ -83,6 +83,7 @@ impl GroupAffine {
         let (batch, channels) = (of.shape[0], of.shape.last());
         let tiles = self.pixels.div_ceil(self.tile_pixels);
         let params = shader::Params {
+            batch: batch as u32,
             pixels: self.pixels as u32,
             channels: channels as u32,
             channels4: channels.div_ceil(4) as u32,
@@ -98,7 +99,8 @@ impl GroupAffine {
         let kernel = shader::Fold { first, second, weight, bias, affine_out: affine, statistics };
         let with = |lanes: u32, rows: u32| {
             let overrides = shader::Overrides { lanes, rows, ..Default::default() };
-            let grid = [(self.groups as u32).div_ceil(rows), batch as u32, 1];
+            let [y, z, _] = fold(batch);
+            let grid = [(self.groups as u32).div_ceil(rows), y, z];
             vec![kernel.dispatch(params, overrides, grid)]
         };
         // A GPU wants many invocations; on a software driver their tree costs more than the fold.

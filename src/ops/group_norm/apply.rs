@@ -48,6 +48,7 @@ impl ApplyAffine {
         let tile_pixels = images.strip(lowering.target());
         let tiles = images.pixels.div_ceil(tile_pixels);
         let params = shader::Params {
+            batch: images.batch as u32,
             pixels: images.pixels as u32,
             channels4: images.channels4() as u32,
             split4: lowering.type_of(sources[0]).pitch() as u32 / 4,

@@ -146,12 +146,14 @@ impl Operator for GroupNormBackward {
 
         // On a software driver the barriers of several subgroups cost more than the fold.
         let workgroup = if lowering.target().software { 8 } else { fold_lanes(images.tiles()) };
-        let overrides = shader::Overrides { workgroup, ..Default::default() };
         let rows = images.batch * self.groups + images.channels4();
         let coefficients_out = coefficients;
         let kernel =
             shader::Fold { statistics, weight, bias, partials, coefficients_out, dweight, dbias };
-        lowering.push(kernel.dispatch(cut, overrides, fold(rows)))?;
+        lowering.push_first([workgroup, 256].map(|workgroup| {
+            let overrides = shader::Overrides { workgroup, ..Default::default() };
+            kernel.dispatch(cut, overrides, fold(rows))
+        }))?;
 
         let strip = params(images.strip(lowering.target()));
         let grid = images.grid_of(strip.tiles as usize, map.workgroup);
@@ -196,6 +198,7 @@ pub(super) fn cases() -> Vec<Case> {
         both(&[3, 65, 7], 7, "tokens"),
         both(&[4, 16, 16, 32], 8, ""),
         both(&[1, 1024, 1536, 1], 1, "a large image"),
+        both(&[65_537, 2, 8], 1, "more images than an axis of a grid"),
     ]
     .concat()
 }

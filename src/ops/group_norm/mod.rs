@@ -193,6 +193,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(&[1, 1, 8], 1, 1e-6, 12_345.0, 3e-3, "a pixel of nearly equal numbers"),
         // Means of tiles are rounded: y is off by 2^-24 mean scale, as a sum of so many terms may be.
         case(&[1, 12, 12, 4], 2, 1e-6, 12_345.0, 1.0, "mean far from zero").terms(144 + 385 * 385),
+        case(&[65_537, 2, 8], 1, 1e-6, 0.0, 1.0, "more images than an axis of a grid"),
     ];
     [own, moments::cases(), affine::cases(), apply::cases(), backward::cases()].concat()
 }

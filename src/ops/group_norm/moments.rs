@@ -89,21 +89,20 @@ impl GroupMoments {
         let (images, tiles) = (Images::unchecked(of), Tiles::of(of));
         let overrides = shader::Overrides::default();
         let params = shader::Params {
+            batch: images.batch as u32,
             pixels: images.pixels as u32,
             channels4: images.channels4() as u32,
             tiles: tiles.count() as u32,
             line: tiles.line as u32,
             step: tiles.step as u32,
             tiles_across: tiles.across as u32,
+            tiles_down: tiles.down as u32,
             ..shader::Params::default()
         };
-        let [columns, batch, _] = images.grid_of(tiles.across, overrides.workgroup);
+        let [columns, y, folds] = images.grid_of(tiles.across, overrides.workgroup);
         let kernel = shader::Moments { x, moments_out: moments };
-        Ok(lowering.push(kernel.dispatch(
-            params,
-            overrides,
-            [columns, batch, tiles.down as u32],
-        ))?)
+        let grid = [columns, y, folds * params.tiles_down];
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 }
 
