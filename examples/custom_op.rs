@@ -1,20 +1,22 @@
 //! An operation of one's own, trained through: its WGSL, its reference, its gradient.
 //!
-//! `softplus(x) = ln(1 + exp(x))` fits a curve that stays positive.
+//! `softplus(x) = ln(1 + exp(x))` fits a curve that stays positive; then op and gradient are held
+//! against their references, as the crate's own are.
 //! `cargo run --release --example custom_op`
 use ddim::{
     Error,
     gpu::{Executor, Gpu, GpuOptions},
     graph::{Equation, Graph},
     ops::{
-        Adam, Advance, Backward, Constant, Counter, GlobalNorm, Linear, Lowering, MeanSquaredError,
-        Op, Operator, Reduction, ShapeError, TrainingRow,
+        Adam, Advance, Backward, Case, Constant, Counter, GlobalNorm, Input, Linear, Lowering,
+        MeanSquaredError, Op, Operator, Reduction, ShapeError, TrainingRow,
     },
     passes,
     plan::{Cost, Dispatch, fold},
     reference::Tensor,
     unet::{ArenaLayout, Initial, ParameterSpec},
     value::{TensorType, Value},
+    verify::check_case,
 };
 use std::{borrow::Cow, fmt};
 
@@ -23,22 +25,36 @@ const WGSL: &str = "
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
+// The grid is folded: one axis has at most 65,535 workgroups.
+fn element(id: vec3<u32>, groups: vec3<u32>) -> u32 { return id.y * groups.x * 64u + id.x; }
+
+// A row's pad lanes are computed too, and hold ln 2; the crate zeroes them afterwards.
 @compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x < arrayLength(&x) { y[id.x] = max(x[id.x], 0.0) + log(1.0 + exp(-abs(x[id.x]))); }
+fn forward(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = element(id, groups);
+    if i < arrayLength(&x) { y[i] = max(x[i], 0.0) + log(1.0 + exp(-abs(x[i]))); }
 }
 
 @compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x < arrayLength(&x) { y[id.x] = dy[id.x] / (1.0 + exp(-x[id.x])); }
+fn backward(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
+    let i = element(id, groups);
+    if i < arrayLength(&x) { y[i] = dy[i] / (1.0 + exp(-x[i])); }
 }
 ";
 
+/// `ln(1 + exp(x))`.
 #[derive(Debug)]
-struct Softplus;
+pub struct Softplus;
 
+/// Its gradient; operands `x`, `dy`.
 #[derive(Debug)]
-struct SoftplusBackward;
+pub struct SoftplusBackward;
 
 impl fmt::Display for Softplus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,5 +199,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if last > 0.05 {
         return Err(format!("the loss stayed at {last}").into());
     }
+
+    // Every element against the reference, at a width that is no multiple of four; the pad lanes
+    // and what lies behind are looked at too.
+    let x = || Input::normal(TensorType::f32(&[5, 13]));
+    check_case(&gpu, &Case::new(Op::custom(Softplus), vec![x()]))?;
+    check_case(&gpu, &Case::new(Op::custom(SoftplusBackward), vec![x(), x()]))?;
+    println!("softplus and its gradient are those of their references");
     Ok(())
 }

@@ -66,17 +66,18 @@ fn a_custom_dispatch_is_held_against_its_shader() {
         (|d, _| d.constant("ADEND", 1.0), "declares no override ADEND"),
         (
             |mut d, _| {
-                d.bindings.truncate(1);
+                d.bindings.remove(0);
                 d
             },
-            "y at binding 2 is not bound",
+            "x at binding 1 is not bound",
         ),
         (
-            |mut d, x| {
-                d.bindings.truncate(1);
-                d.read(2, x)
+            |mut d, _| {
+                d.bindings[0].binding = 2;
+                d.bindings[1].binding = 1;
+                d
             },
-            "y is declared read_write and bound as read",
+            "x is declared read and bound as read_write",
         ),
     ];
     for (wrong, expected) in wrongs {
@@ -97,4 +98,7 @@ fn a_custom_dispatch_is_held_against_its_shader() {
     };
     let message = refused(&gpu, Square { source, wrong, ..Square::default() });
     assert!(message.contains("y takes 3996 bytes; %1 (f32[3,5]) holds 96"), "{message}");
+    let wrong = |d: Dispatch, _| d.constant("ADDEND", 1.0).constant("ADDEND", 2.0);
+    let message = refused(&gpu, Square { wrong, ..Square::default() });
+    assert!(message.contains("override ADDEND is given twice"), "{message}");
 }

@@ -3,10 +3,11 @@
 use super::GpuError;
 use crate::{
     plan::{Access, Dispatch},
-    value::TensorType,
+    value::{ElementType, TensorType},
 };
 use wgpu::naga::{
-    AddressSpace, GlobalVariable, Module, ShaderStage, StorageAccess,
+    AddressSpace, GlobalVariable, Handle, Module, Scalar, ScalarKind, ShaderStage, StorageAccess,
+    Type, TypeInner,
     front::wgsl,
     proc::Layouter,
     valid::{Capabilities, FunctionInfo, ValidationFlags, Validator},
@@ -34,18 +35,30 @@ fn compare(dispatch: &Dispatch, types: &[TensorType]) -> Result<(), String> {
         let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
         return Err(format!("no such compute entry point; there are: {}", names.join(", ")));
     };
-    for (name, _) in &dispatch.kernel.overrides {
-        if !module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name)) {
-            return Err(format!("the shader declares no override {name}"));
-        }
-    }
+    check_overrides(dispatch, &module)?;
     let shader = Shader::new(&module, info.get_entry_point(entry))?;
     shader.check_bindings(dispatch, types)?;
     shader.check_params(dispatch)
 }
 
+/// Every constant is an override of the shader, given once. What else is wrong with one, wgpu says
+/// when it compiles the kernel.
+fn check_overrides(dispatch: &Dispatch, module: &Module) -> Result<(), String> {
+    let given = &dispatch.kernel.overrides;
+    for (n, (name, _)) in given.iter().enumerate() {
+        if !module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name)) {
+            return Err(format!("the shader declares no override {name}"));
+        }
+        if given[..n].iter().any(|(other, _)| other == name) {
+            return Err(format!("override {name} is given twice"));
+        }
+    }
+    Ok(())
+}
+
 /// The buffers that an entry point uses.
 struct Shader<'a> {
+    module: &'a Module,
     storage: Vec<Buffer<'a>>,
     uniform: Option<Buffer<'a>>,
 }
@@ -56,13 +69,14 @@ struct Buffer<'a> {
     access: Access,
     /// Least bytes: of an array without length, one element.
     bytes: u64,
+    ty: Handle<Type>,
 }
 
 impl<'a> Shader<'a> {
     fn new(module: &'a Module, entry: &FunctionInfo) -> Result<Self, String> {
         let mut layouter = Layouter::default();
         layouter.update(module.to_ctx()).map_err(|error| error.to_string())?;
-        let mut shader = Self { storage: Vec::new(), uniform: None };
+        let mut shader = Self { module, storage: Vec::new(), uniform: None };
         for (handle, global) in module.global_variables.iter() {
             if entry[handle].is_empty() {
                 continue;
@@ -79,7 +93,7 @@ impl<'a> Shader<'a> {
                 return Err(format!("{name} is in group {}; only group 0 is bound", at.group));
             }
             let bytes = u64::from(layouter[global.ty].size);
-            let buffer = Buffer { name, binding: at.binding, access, bytes };
+            let buffer = Buffer { name, binding: at.binding, access, bytes, ty: global.ty };
             match (global.space, at.binding) {
                 (AddressSpace::Uniform, 0) => shader.uniform = Some(buffer),
                 (AddressSpace::Uniform, n) => {
@@ -103,7 +117,7 @@ impl<'a> Shader<'a> {
                 return Err(format!("no storage buffer is used at binding {number}"));
             }
         }
-        for Buffer { name, binding, access, bytes } in &self.storage {
+        for Buffer { name, binding, access, bytes, ty } in &self.storage {
             let Some(bound) = dispatch.bindings.iter().find(|b| b.binding == *binding) else {
                 return Err(format!("{name} at binding {binding} is not bound"));
             };
@@ -121,6 +135,10 @@ impl<'a> Shader<'a> {
             if found < *bytes {
                 return Err(format!("{name} takes {bytes} bytes; {value} ({of}) holds {found}"));
             }
+            if let Some(other) = unlike(self.module, *ty, of.element) {
+                let element = of.element;
+                return Err(format!("{name} holds {other}; {value} ({of}) holds {element}"));
+            }
         }
         Ok(())
     }
@@ -135,6 +153,32 @@ impl<'a> Shader<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// The first scalar in a type that is not this element, if there is one. Bits are not read as
+/// another type than was written.
+fn unlike(module: &Module, ty: Handle<Type>, element: ElementType) -> Option<String> {
+    let scalar = match &module.types[ty].inner {
+        TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => *scalar,
+        TypeInner::Vector { scalar, .. } | TypeInner::Matrix { scalar, .. } => *scalar,
+        TypeInner::Array { base, .. } => return unlike(module, *base, element),
+        TypeInner::Struct { members, .. } => {
+            return members.iter().find_map(|member| unlike(module, member.ty, element));
+        }
+        _ => return Some("what is no number".to_owned()),
+    };
+    let expected = match element {
+        ElementType::F32 => Scalar::F32,
+        ElementType::F16 => Scalar::F16,
+        ElementType::U32 => Scalar::U32,
+    };
+    let letter = match scalar.kind {
+        ScalarKind::Float | ScalarKind::AbstractFloat => 'f',
+        ScalarKind::Sint | ScalarKind::AbstractInt => 'i',
+        ScalarKind::Uint => 'u',
+        ScalarKind::Bool => 'b',
+    };
+    (scalar != expected).then(|| format!("{letter}{}", 8 * u32::from(scalar.width)))
 }
 
 fn named(global: &GlobalVariable) -> &str {

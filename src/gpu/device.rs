@@ -1,7 +1,12 @@
-//! Finding an adapter, opening a device, and catching what goes wrong on it.
+//! Finding an adapter, opening a device, and catching what goes wrong on it: above 300 lines, for
+//! each of the three needs what the others hold.
 use super::{GpuError, pipelines::Pipelines};
 use crate::plan::Target;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 /// Which adapter to open.
 #[derive(Clone, Debug, Default)]
@@ -260,16 +265,30 @@ impl Gpu {
         for scope in scopes.into_iter().rev() {
             caught = pollster::block_on(scope.pop()).or(caught);
         }
-        if caught.is_some() {
-            // On a lost device everything is invalid; that it is lost is the thing to say.
-            self.check_now()?;
-        }
         let action = action.to_owned();
         match caught {
             None => Ok(result),
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(GpuError::OutOfMemory { action, bytes }),
-            Some(error) => Err(GpuError::Device { action, message: error.to_string() }),
+            Some(wgpu::Error::OutOfMemory { .. }) => {
+                Err(self.lost_or(GpuError::OutOfMemory { action, bytes }))
+            }
+            Some(error) => {
+                Err(self.lost_or(GpuError::Device { action, message: error.to_string() }))
+            }
         }
+    }
+
+    /// The error, or that the device is lost: then everything fails in one way or another, and the
+    /// loss is the thing to say. wgpu reports it to whoever polls once nothing is under way any
+    /// more, which may be another thread.
+    pub(super) fn lost_or(&self, error: GpuError) -> GpuError {
+        for _ in 0..20 {
+            let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+            if let Err(lost) = self.check_lost() {
+                return lost;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        error
     }
 
     /// An error if the device went away, as far as it knows without waiting. wgpu reports that
@@ -291,10 +310,9 @@ impl Gpu {
     pub(super) fn wait(&self) -> Result<(), GpuError> {
         let polled = self.0.device.poll(wgpu::PollType::wait_indefinitely());
         self.check_lost()?;
-        polled.map_err(|error| GpuError::Device {
-            action: "waiting for the device".to_owned(),
-            message: error.to_string(),
-        })?;
-        Ok(())
+        polled.map(|_| ()).map_err(|error| {
+            let action = "waiting for the device".to_owned();
+            self.lost_or(GpuError::Device { action, message: error.to_string() })
+        })
     }
 }

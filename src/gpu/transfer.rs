@@ -5,7 +5,7 @@ use crate::{
     plan::{Load, Placement},
     value::{ElementType, TensorType, Value},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Display};
 
 /// wgpu holds twice the bytes of an upload until it is polled.
 const MOST_STAGED: usize = 16 << 20;
@@ -245,12 +245,12 @@ impl Executor {
         self.stats.submits += 1;
         self.stats.maps += 1;
         self.wait()?;
-        let failed = |message: String| GpuError::Device { action: "reading back".into(), message };
-        receiver
-            .recv()
-            .map_err(|error| failed(error.to_string()))?
-            .map_err(|error| failed(error.to_string()))?;
-        let range = staging.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
+        let failed = |error: &dyn Display| {
+            let (action, message) = ("reading back".to_owned(), error.to_string());
+            self.gpu.lost_or(GpuError::Device { action, message })
+        };
+        receiver.recv().map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        let range = staging.get_mapped_range(..).map_err(|error| failed(&error))?;
         Ok(range.to_vec())
     }
 }

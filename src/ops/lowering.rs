@@ -1,5 +1,5 @@
 //! What lowering an equation may ask and do. Above 300 lines, for its errors stand here too.
-use super::{Op, Operator};
+use super::{Op, Operator, custom::Own};
 use crate::{
     error::Error,
     graph::Equation,
@@ -89,6 +89,16 @@ pub enum LoweringError {
         /// How many were offered.
         candidates: usize,
     },
+    /// A dispatch of a custom op binds a value in a way that makes its contents nobody's.
+    #[error("{kernel}: {value} {problem}")]
+    Misbound {
+        /// The kernel, or the op.
+        kernel: String,
+        /// The value.
+        value: Value,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The device cannot store this element type.
     #[error("{kernel}: {name} is {found}, which this device cannot store")]
     Element {
@@ -105,7 +115,7 @@ pub enum LoweringError {
 pub struct Lowering<'a> {
     target: &'a Target,
     choose: &'a dyn Choose,
-    types: Vec<TensorType>,
+    pub(super) types: Vec<TensorType>,
     prepare: Vec<Dispatch>,
     dispatches: Vec<Dispatch>,
     scope: Scope,
@@ -116,11 +126,13 @@ pub struct Lowering<'a> {
     /// Whether the plan computes gradients of weights.
     trains: bool,
     /// Other forms of values, by value and name of the form.
-    forms: HashMap<(Value, &'static str), Value>,
+    pub(super) forms: HashMap<(Value, &'static str), Value>,
     /// The forms that a dispatch makes.
-    made: HashSet<Value>,
+    pub(super) made: HashSet<Value>,
     /// How often each family was chosen.
     choices: Choices,
+    /// The equation of the custom op that is lowered, if it is one.
+    pub(super) custom: Option<Own>,
 }
 
 impl<'a> Lowering<'a> {
@@ -139,6 +151,7 @@ impl<'a> Lowering<'a> {
             forms: HashMap::new(),
             made: HashSet::new(),
             choices: Choices::new(),
+            custom: None,
         }
     }
 
@@ -176,7 +189,8 @@ impl<'a> Lowering<'a> {
         // The work is the kernels' together; one that says what it computes, or else the largest
         // grid, does nearly all of it.
         let threads = |d: &Dispatch| d.workgroups.iter().map(|&n| u64::from(n)).product::<u64>();
-        if let Some(main) = own.iter_mut().max_by_key(|d| (d.cost.flops, threads(d))) {
+        let size = |d: &Dispatch| (d.cost.flops, d.is_custom(), threads(d));
+        if let Some(main) = own.iter_mut().max_by_key(|d| size(d)) {
             main.cost.bytes = cost.bytes;
             if main.cost.flops == 0 {
                 main.cost.flops = cost.flops;
@@ -314,6 +328,7 @@ impl<'a> Lowering<'a> {
     /// If a value's storage is not the shader's, or a binding or grid passes a limit.
     pub fn push(&mut self, mut dispatch: Dispatch) -> Result<(), LoweringError> {
         let kernel = format!("{}.{}", dispatch.kernel.shader, dispatch.kernel.entry);
+        self.check_custom(&dispatch)?;
         let (mut activation, mut weight) = (None, None);
         for binding in &dispatch.bindings {
             let Some(value) = binding.value else { continue };
@@ -351,9 +366,10 @@ impl<'a> Lowering<'a> {
         if dispatch.workgroups.contains(&0) {
             return Ok(());
         }
+        let pads = self.pads(&dispatch);
         dispatch.scope = self.scope.clone();
         if self.once { &mut self.prepare } else { &mut self.dispatches }.push(dispatch);
-        Ok(())
+        pads.into_iter().try_for_each(|dispatch| self.push(dispatch))
     }
 
     /// Appends the first of these ways to launch a kernel whose loops are short enough.

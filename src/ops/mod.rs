@@ -10,6 +10,7 @@ use std::{
 
 mod backward;
 mod cases;
+mod custom;
 mod lowering;
 
 pub use backward::Backward;
@@ -41,6 +42,12 @@ pub trait Operator: Debug + Display + Send + Sync {
     ) -> Result<Vec<Option<crate::value::Value>>, Error>;
 
     /// Appends the dispatches that compute the equation.
+    ///
+    /// They read its operands, write all of its results, and may do both with
+    /// [`Lowering::scratch`] values, each written before it is read. Rows are padded with zeros to a
+    /// multiple of four elements, and every kernel relies on the zeros: after a
+    /// [custom](crate::plan::Dispatch::custom) dispatch the pad lanes of what it wrote are zeroed,
+    /// unless it [does so itself](crate::plan::Dispatch::zeroes_pads).
     ///
     /// # Errors
     /// If the target cannot run it.
@@ -205,6 +212,7 @@ pub mod linear;
 pub mod mean_loss;
 pub mod mean_squared_error;
 pub mod modulate;
+mod pads;
 mod pixel_tile;
 pub mod random;
 pub mod resample;

@@ -1,10 +1,10 @@
 //! Reverse-mode differentiation, source to source: equations in, equations out, no tape.
 use crate::{
     error::Error,
-    graph::Graph,
-    ops::{Add, Backward, Operator},
+    graph::{Equation, Graph},
+    ops::{Add, Backward, Operator, ShapeError},
     plan::Scope,
-    value::Value,
+    value::{TensorType, Value},
 };
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 /// decide what is kept.
 ///
 /// # Errors
-/// If an op on the way has no gradient.
+/// If an op on the way has no gradient, or a custom one gives gradients that do not fit its operands.
 pub fn gradient(
     graph: &mut Graph,
     output: Value,
@@ -41,12 +41,29 @@ pub fn gradient(
         let scope = equation.scope.backward();
         let mut backward = Backward::new(graph, arriving, needs.clone(), &equation.scope);
         let terms = equation.op.vjp(&mut backward, equation)?;
+        check(graph, equation, &terms)?;
         for ((&input, term), needed) in equation.inputs.iter().zip(terms).zip(needs) {
             let (Some(term), true) = (term, needed) else { continue };
             accumulate(graph, &mut cotangents, input, term, &scope)?;
         }
     }
     Ok(wrt.iter().map(|v| cotangents.get(v).copied()).collect())
+}
+
+/// An op gives one term an operand, of the operand's type.
+fn check(graph: &Graph, equation: &Equation, terms: &[Option<Value>]) -> Result<(), Error> {
+    let types: Vec<_> = equation.inputs.iter().map(|value| graph.type_of(*value)).collect();
+    let found: Vec<_> = terms.iter().map(|term| term.map(|value| graph.type_of(value))).collect();
+    let message = if found.len() != types.len() {
+        format!("gives {} gradients for {} operands", found.len(), types.len())
+    } else {
+        let unlike =
+            |(term, of): (&Option<TensorType>, &TensorType)| term.is_some_and(|term| term != *of);
+        let Some(operand) = found.iter().zip(&types).position(unlike) else { return Ok(()) };
+        let found = found[operand].map_or("none".to_owned(), |of| of.to_string());
+        format!("gives a gradient of {found} for operand {operand}")
+    };
+    Err(ShapeError::new(equation.op.to_string(), message, &types).into())
 }
 
 /// Adds `term` to the gradient of `value`.

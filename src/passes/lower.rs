@@ -4,7 +4,7 @@ use crate::{
     error::Error,
     graph::{Equation, Graph, Update},
     ops::{Lowering, LoweringError, Op, Operator},
-    plan::{Choose, Cost, Dispatch, Scope, Storage, Target, fold},
+    plan::{Choose, Cost, Dispatch, Scope, Target, fold},
     shaders::copy,
     value::{TensorType, Value},
 };
@@ -59,8 +59,10 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
                 let types: Vec<_> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
                 let cost = op.cost(&types);
                 lowering.hoist(&equation.inputs, &equation.outputs, |lowering| {
-                    lowering
-                        .equation(&equation.scope, cost, |lowering| op.lower(lowering, equation))
+                    lowering.equation(&equation.scope, cost, |lowering| match op {
+                        Op::Custom(_) => lowering.custom(equation),
+                        op => op.lower(lowering, equation),
+                    })
                 })?;
             }
         }
@@ -113,12 +115,7 @@ fn copy_dispatch(x: Value, y: Value, of: TensorType) -> Dispatch {
     let overrides = copy::Overrides::default();
     let blocks = of.bytes().div_ceil(16) as u32;
     let grid = fold(blocks.div_ceil(overrides.workgroup) as usize);
-    let mut dispatch = copy::Forward { x, y }.dispatch(copy::Params { blocks }, overrides, grid);
-    for binding in &mut dispatch.bindings {
-        // Bits are copied whatever they mean, so the operand's type is the declared one.
-        binding.storage = Storage::Bits;
-    }
-    dispatch
+    copy::Forward { x, y }.dispatch(copy::Params { blocks }, overrides, grid).of_bits()
 }
 
 /// Nothing may read a value after an op has updated it where it lies; the op's own results are

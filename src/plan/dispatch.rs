@@ -1,4 +1,5 @@
-//! One kernel launch, and all that its pipeline depends on.
+//! One kernel launch, and all that its pipeline depends on. Above 300 lines, for what a custom
+//! dispatch promises stands here too.
 use crate::value::{ElementType, Value};
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -185,6 +186,8 @@ pub struct Dispatch {
     /// The most iterations of all loops of one invocation together, nested ones multiplied, as the
     /// shader states them: below [`MAX_ITERATIONS`]. 0 of a caller's own WGSL, which states none.
     pub iterations: u64,
+    /// Whether a custom shader zeroes the pad lanes itself: see [`Dispatch::zeroes_pads`].
+    pub zeroes_pads: bool,
 }
 
 impl Dispatch {
@@ -215,6 +218,7 @@ impl Dispatch {
             scope: Scope::default(),
             cost: Cost::default(),
             iterations: 0,
+            zeroes_pads: false,
         }
     }
 
@@ -223,6 +227,13 @@ impl Dispatch {
     /// The text is checked against these bindings when the executor is made. Buffers are in
     /// group 0, the parameters a uniform at binding 0. The crate's prelude stands before the text
     /// on its first line, so `enable`s are written `// enable: f16`.
+    ///
+    /// An f32 tensor is bound as an array of `f32` or of its vectors, matrices, arrays and structs,
+    /// an f16 tensor as one of `f16`, a u32 tensor as one of `u32` or `atomic<u32>`: bits are not
+    /// read as another type. Rows are padded to a multiple of four elements; the pad lanes of what
+    /// is read are zero, those of what is written are zeroed afterwards, by a dispatch of the
+    /// crate's unless this one [zeroes them itself](Dispatch::zeroes_pads). A grid of more than
+    /// 65,535 workgroups is [folded](fold), which the shader must know.
     pub fn custom(
         source: impl Into<Cow<'static, str>>,
         entry: impl Into<Cow<'static, str>>,
@@ -242,6 +253,7 @@ impl Dispatch {
             scope: Scope::default(),
             cost: Cost::default(),
             iterations: 0,
+            zeroes_pads: false,
         }
     }
 
@@ -273,6 +285,19 @@ impl Dispatch {
     fn bind(mut self, binding: u32, value: Value, access: Access) -> Self {
         let storage = Storage::Bits;
         self.bindings.push(Binding { binding, name: "", value: Some(value), access, storage });
+        self
+    }
+
+    /// Declares that the shader writes zeros to the pad lanes of whatever it writes: nothing then
+    /// zeroes them afterwards. Kernels that read the tensor rely on it.
+    pub fn zeroes_pads(mut self) -> Self {
+        self.zeroes_pads = true;
+        self
+    }
+
+    /// Takes bound values as bits, whatever they hold: the shader's types are not theirs.
+    pub(crate) fn of_bits(mut self) -> Self {
+        self.bindings.iter_mut().for_each(|binding| binding.storage = Storage::Bits);
         self
     }
 
