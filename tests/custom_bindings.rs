@@ -1,4 +1,5 @@
-//! What a caller's own dispatch may bind, and what becomes of the pad lanes that it writes.
+//! What a caller's own dispatch may bind, and what becomes of the pad lanes that it writes. Above
+//! 300 lines, for one op and its shaders serve all of it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use ddim::{
     Error,

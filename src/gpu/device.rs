@@ -1,4 +1,5 @@
-//! Finding an adapter, opening a device, and catching what goes wrong on it.
+//! Finding an adapter, opening a device, and catching what goes wrong on it: above 300 lines, for
+//! each of the three needs what the others hold.
 use super::{GpuError, pipelines::Pipelines};
 use crate::plan::Target;
 use std::{
