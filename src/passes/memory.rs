@@ -3,10 +3,7 @@
 //! wgpu refuses one buffer bound for reading and for writing in one dispatch, even at disjoint
 //! ranges, so temporaries are not ranges of one heap: each lives in a *slot*, a whole buffer that
 //! values share over time.
-use super::{
-    Lowered,
-    slots::{self, Life},
-};
+use super::Lowered;
 use crate::{
     error::Error,
     graph::Graph,
@@ -15,6 +12,10 @@ use crate::{
     value::Value,
 };
 use std::collections::{HashMap, HashSet};
+
+mod slots;
+
+use slots::Life;
 
 /// Places every value that a dispatch or a caller touches.
 ///

@@ -13,7 +13,6 @@ mod fuse;
 mod lower;
 mod memory;
 mod simplify;
-mod slots;
 
 pub use autodiff::gradient;
 pub use simplify::simplify;
