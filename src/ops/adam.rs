@@ -134,9 +134,9 @@ impl Operator for Adam {
         if self.ema { &[(0, 3), (1, 4), (2, 5), (3, 6)] } else { &[(0, 3), (1, 4), (2, 5)] }
     }
 
-    /// An infinite gradient is over its own root.
+    /// A division by the root of infinity may give NaN for zero.
     fn special(&self) -> Special {
-        Special::NotFinite
+        Special::Spreads
     }
 }
 
