@@ -79,7 +79,7 @@ fn verify_draws_cases_that_can_be_run_again() {
         let count = verdict(out).1.strip_suffix(" passed, 0 failed, 0 skipped").map(str::parse);
         count.expect("none failed").unwrap_or(0)
     };
-    assert!(passed(&succeeds("verify --random 0.05 --seed 3", at.path())) > 1);
+    assert!(passed(&succeeds("verify --random 0.05 --seed 3", at.path())) >= 1);
     // A case of one op, and a graph of several.
     for number in [4, 7] {
         let again = || succeeds(&format!("verify --seed 3 --number {number}"), at.path());
