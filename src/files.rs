@@ -9,7 +9,11 @@ use std::{
     path::Path,
 };
 
-/// Largest JSON or CSV file that is read, in bytes.
+/// Largest JSON file that describes a model, a run or a case, in bytes. A number of two letters may
+/// take 32 bytes once it is read.
+pub const JSON_LIMIT: u64 = 1 << 20;
+
+/// Largest file of other text, such as CSV, in bytes.
 pub const TEXT_LIMIT: u64 = 16 << 20;
 
 /// Largest picture that is read or drawn unless somebody asks for more, in pixels: 64 megapixels.
@@ -52,7 +56,19 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`], or if the bytes are not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    String::from_utf8(read(path, TEXT_LIMIT)?)
+    text(read(path, TEXT_LIMIT)?)
+}
+
+/// The text of a regular file of at most [`JSON_LIMIT`] bytes.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_json(path: &Path) -> io::Result<String> {
+    text(read(path, JSON_LIMIT)?)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes)
         .map_err(|error| Error::new(ErrorKind::InvalidData, format!("not text: {error}")))
 }
 

@@ -170,7 +170,11 @@ fn damaged_idx_files_are_named() {
         ),
         (packed(&idx(0x803, &[0, 4, 5], &[])), "expected extents above 0"),
         (packed(&idx(0x803, &[u32::MAX; 3], &[])), "expected extents above 0 that fit a file"),
-        (packed(&idx(0x803, &[u32::MAX, 4, 5], &[1; 60])), "found 60"),
+        (
+            packed(&idx(0x803, &[u32::MAX, 4, 5], &[1; 60])),
+            "expected extents of at most 67108864 bytes, packed into 43, found [4294967295, 4, 5]",
+        ),
+        (packed(&idx(0x803, &[1 << 20, 8, 8], &[1; 60])), "expected 67108864 bytes after"),
         (packed_whole[..packed_whole.len() / 2].to_vec(), "found"),
         (whole, "invalid gzip header"),
     ];

@@ -30,6 +30,22 @@ pub enum DataError {
         /// What the decoder said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A picture of more pixels than are read.
+    #[error(
+        "{}: expected at most {max_pixels} pixels, found {height}x{width}; \
+         `ddim train --max-pixels` allows more",
+        path.display()
+    )]
+    Large {
+        /// The file.
+        path: PathBuf,
+        /// How many it may have.
+        max_pixels: u64,
+        /// Rows that it says it has.
+        height: u32,
+        /// Columns.
+        width: u32,
+    },
     /// Pictures of different sizes, and none asked for.
     #[error(
         "{}: expected {}x{} pixels as in the other pictures, found {}x{}; with a size given, every \

@@ -1,11 +1,21 @@
 //! The idx files of MNIST and its likes: a big-endian magic number and extents, then bytes.
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
 use super::{DataError, Dataset, Split};
 use crate::files;
+
+/// How a packed file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// How many times its own size a packed file may hold. MNIST's hold five times; the most that the
+/// format can is a thousand.
+const LARGEST_RATIO: u64 = 100;
+
+/// What any packed file may hold, in bytes.
+const SMALL: u64 = 64 << 20;
 
 /// The name of the file that holds the images of a part.
 pub(super) fn images(split: Split) -> &'static str {
@@ -28,23 +38,47 @@ pub(super) fn open(folder: &Path) -> Result<Option<Dataset>, DataError> {
 pub(super) fn open_part(folder: &Path, split: Split) -> Result<Option<Dataset>, DataError> {
     let name = images(split);
     let Some(path) = find(folder, name) else { return Ok(None) };
-    let ([count, height, width], pixels) = read::<3>(&path)?;
+    let images = read(&path)?;
     let labels = match find(folder, &name.replace("images-idx3", "labels-idx1")) {
-        Some(path) => {
-            let ([labels], bytes) = read::<1>(&path)?;
-            if labels != count {
-                return Err(DataError::Format {
-                    path,
-                    expected: format!("{count} labels"),
-                    found: labels.to_string(),
-                });
-            }
-            Some(bytes)
-        }
+        Some(path) => Some((read(&path)?, path)),
         None => None,
     };
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-    Dataset::from_pixels(&name, [height, width, 1], pixels, labels).map(Some)
+    labelled(&name, images, labels).map(Some)
+}
+
+/// Extents and bytes of the labels, and where they are from.
+type Labels = (([usize; 1], Vec<u8>), PathBuf);
+
+/// Images and their labels.
+fn labelled(
+    name: &str,
+    ([count, height, width], pixels): ([usize; 3], Vec<u8>),
+    labels: Option<Labels>,
+) -> Result<Dataset, DataError> {
+    let labels = match labels {
+        Some((([labels], _), path)) if labels != count => {
+            let (expected, found) = (format!("{count} labels"), labels.to_string());
+            return Err(DataError::Format { path, expected, found });
+        }
+        labels => labels.map(|((_, bytes), _)| bytes),
+    };
+    Dataset::from_pixels(name, [height, width, 1], pixels, labels)
+}
+
+impl Dataset {
+    /// Images and perhaps their labels from the bytes of idx files, packed with gzip or not.
+    ///
+    /// # Errors
+    /// If they are damaged, hold more than 64 MiB and a hundred times what is packed, or not one
+    /// label for each image. The errors call the parts `images` and `labels`.
+    pub fn from_idx(name: &str, images: &[u8], labels: Option<&[u8]>) -> Result<Self, DataError> {
+        let labels = match labels {
+            Some(bytes) => Some((parse_bytes("labels", bytes)?, "labels".into())),
+            None => None,
+        };
+        labelled(name, parse_bytes("images", images)?, labels)
+    }
 }
 
 /// The file of this name, packed or not.
@@ -58,23 +92,36 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
 /// Extents and bytes of an idx file with this many axes.
 fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), DataError> {
     let failed = |source| DataError::Read { path: path.into(), source };
-    let file = BufReader::new(files::open(path).map_err(failed)?);
+    let file = files::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
     let packed = path.extension().is_some_and(|extension| extension == "gz");
+    parse(path, BufReader::new(file), size, packed)
+}
+
+/// Extents and bytes of an idx file of `size` bytes, packed or not, with this many axes; `path` is
+/// for the errors alone. Nothing is allocated that the file could not fill.
+fn parse<const AXES: usize>(
+    path: &Path,
+    file: impl BufRead,
+    size: u64,
+    packed: bool,
+) -> Result<([usize; AXES], Vec<u8>), DataError> {
+    let failed = |source| DataError::Read { path: path.into(), source };
+    let limit = if packed { size.saturating_mul(LARGEST_RATIO).max(SMALL) } else { size };
     let mut reader: Box<dyn Read> =
         if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
 
     let wrong =
         |expected: String, found: String| DataError::Format { path: path.into(), expected, found };
-    // Bytes up to the limit, fewer where the file or its packing ends early.
-    let mut take = |limit: u64| {
-        let mut bytes = Vec::new();
-        match reader.by_ref().take(limit).read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(bytes),
+    // Fewer bytes where the file or its packing ends early.
+    let mut fill =
+        |bytes: &mut Vec<u8>, count: u64| match reader.by_ref().take(count).read_to_end(bytes) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
             Err(error) => Err(failed(error)),
-        }
-    };
-    let header = take(4 + 4 * AXES as u64)?;
+        };
+    let mut header = Vec::new();
+    fill(&mut header, 4 + 4 * AXES as u64)?;
     let (words, _) = header.as_chunks::<4>();
     let words: Vec<u32> = words.iter().map(|bytes| u32::from_be_bytes(*bytes)).collect();
     let magic = 0x800 + AXES as u32;
@@ -98,11 +145,29 @@ fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), Data
     let Some(expected) = expected.filter(|bytes| (1..u64::MAX).contains(bytes)) else {
         return Err(wrong("extents above 0 that fit a file".into(), format!("{extents:?}")));
     };
-    let bytes = take(expected + 1)?;
+    if expected > limit {
+        let file = if packed { "packed into" } else { "in a file of" };
+        let expected = format!("extents of at most {limit} bytes, {file} {size}");
+        return Err(wrong(expected, format!("{extents:?}")));
+    }
+    let mut bytes = Vec::new();
+    // One more, to see whether the file goes on. What is packed may end early.
+    let room = if packed { (expected + 1).min(SMALL / 4) } else { expected + 1 };
+    let capacity = usize::try_from(room).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(capacity).map_err(|error| failed(error.into()))?;
+    fill(&mut bytes, expected + 1)?;
     if bytes.len() as u64 != expected {
         let found =
             if bytes.len() as u64 > expected { "more".into() } else { bytes.len().to_string() };
         return Err(wrong(format!("{expected} bytes after the header"), found));
     }
     Ok((extents, bytes))
+}
+
+/// The same from bytes, packed if they begin so.
+fn parse_bytes<const AXES: usize>(
+    name: &str,
+    bytes: &[u8],
+) -> Result<([usize; AXES], Vec<u8>), DataError> {
+    parse(Path::new(name), bytes, bytes.len() as u64, bytes.starts_with(&GZIP))
 }

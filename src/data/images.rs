@@ -1,10 +1,10 @@
 //! Folders of PNG pictures, and crops and sizes.
 use std::{
-    io::BufReader,
+    io::{BufRead, BufReader, Cursor, Seek},
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, GrayImage, ImageReader, imageops};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, imageops};
 
 use super::{DataError, Dataset};
 use crate::files;
@@ -14,31 +14,36 @@ const MAX_SIZE: usize = 4096;
 
 impl Dataset {
     /// The PNG pictures in a folder, in the order of their names; see [`Dataset::open`].
-    pub(super) fn from_pictures(folder: &Path, size: Option<usize>) -> Result<Self, DataError> {
+    pub(super) fn from_pictures(
+        folder: &Path,
+        size: Option<usize>,
+        max_pixels: u64,
+    ) -> Result<Self, DataError> {
         let paths = pictures(folder)?;
         if paths.is_empty() {
             let expected = "PNG pictures or train-images-idx3-ubyte.gz";
             return Err(DataError::Empty { path: folder.into(), expected });
         }
-        let mut pictures = Vec::with_capacity(paths.len());
+        let mut all = Pictures::default();
         for path in paths {
-            let mut picture = Picture::read(&path)?;
+            let mut picture = Picture::read(&path, max_pixels)?;
             if let Some(size) = size {
                 picture = picture.resized(check(size)?);
             }
-            let sides = |picture: &Picture| (picture.height, picture.width);
-            let expected = pictures.first().map_or(sides(&picture), sides);
-            if sides(&picture) != expected {
-                return Err(DataError::UnequalSizes { path, expected, found: sides(&picture) });
-            }
-            pictures.push(picture);
+            all.push(path, picture)?;
         }
-        let (height, width) = (pictures[0].height, pictures[0].width);
-        let channels = pictures.iter().map(|picture| picture.channels).max().unwrap_or(1);
-        let pixels =
-            pictures.into_iter().flat_map(|picture| picture.with_channels(channels)).collect();
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        Self::from_pixels(&name, [height, width, channels], pixels, None)
+        Self::from_pixels(&name, all.shape, all.pixels, None)
+    }
+
+    /// One picture from the bytes of a PNG file of at most `max_pixels` pixels.
+    ///
+    /// # Errors
+    /// If it cannot be decoded or has more pixels; the errors call it `name`.
+    pub fn from_png(name: &str, bytes: &[u8], max_pixels: u64) -> Result<Self, DataError> {
+        let picture = Picture::decode(Path::new(name), Cursor::new(bytes), max_pixels)?;
+        let Picture { height, width, channels, pixels } = picture;
+        Self::from_pixels(name, [height, width, channels], pixels, None)
     }
 
     /// Every image cropped to its centre and resized to `size` pixels on both sides.
@@ -80,6 +85,48 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
+/// Bytes that a file's text and colour profile may take, unpacked.
+const BESIDE: u64 = 16 << 20;
+
+/// Pictures of one size, one after the other.
+#[derive(Default)]
+struct Pictures {
+    /// Height, width and channels.
+    shape: [usize; 3],
+    pixels: Vec<u8>,
+}
+
+impl Pictures {
+    /// Adds a picture; all are RGB once one is.
+    fn push(&mut self, path: PathBuf, picture: Picture) -> Result<(), DataError> {
+        let [height, width, channels] = &mut self.shape;
+        let found = (picture.height, picture.width);
+        if self.pixels.is_empty() {
+            (*height, *width, *channels) = (picture.height, picture.width, picture.channels);
+        } else if found != (*height, *width) {
+            return Err(DataError::UnequalSizes { path, expected: (*height, *width), found });
+        }
+        let more = (*channels).max(picture.channels);
+        if more > *channels {
+            self.pixels = spread(std::mem::take(&mut self.pixels), more);
+            *channels = more;
+        }
+        let bytes =
+            if picture.channels == more { picture.pixels } else { spread(picture.pixels, more) };
+        let room = self.pixels.try_reserve(bytes.len());
+        room.map_err(|error| DataError::Read { path, source: error.into() })?;
+        self.pixels.extend(bytes);
+        Ok(())
+    }
+}
+
+/// Grey pixels, each repeated in so many channels.
+fn spread(grey: Vec<u8>, channels: usize) -> Vec<u8> {
+    let mut pixels = Vec::with_capacity(grey.len() * channels);
+    pixels.extend(grey.into_iter().flat_map(|grey| std::iter::repeat_n(grey, channels)));
+    pixels
+}
+
 /// A decoded picture: `[height, width, channels]` bytes.
 struct Picture {
     height: usize,
@@ -90,13 +137,32 @@ struct Picture {
 
 impl Picture {
     /// Reads a picture as grey or RGB: transparent ones on white, 16 bits rounded to 8.
-    fn read(path: &Path) -> Result<Self, DataError> {
-        let reader = files::open(path)
-            .and_then(|file| ImageReader::new(BufReader::new(file)).with_guessed_format())
+    fn read(path: &Path, max_pixels: u64) -> Result<Self, DataError> {
+        let file =
+            files::open(path).map_err(|source| DataError::Read { path: path.into(), source })?;
+        Self::decode(path, BufReader::new(file), max_pixels)
+    }
+
+    /// The same from a file that is open; `path` is for the errors alone. Its size is looked at
+    /// before its pixels are allocated.
+    fn decode(path: &Path, file: impl BufRead + Seek, max_pixels: u64) -> Result<Self, DataError> {
+        let failed =
+            |source: ImageError| DataError::Picture { path: path.into(), source: source.into() };
+        let mut reader = ImageReader::new(file)
+            .with_guessed_format()
             .map_err(|source| DataError::Read { path: path.into(), source })?;
-        let picture = reader
-            .decode()
-            .map_err(|source| DataError::Picture { path: path.into(), source: source.into() })?;
+        // Text and colour profiles are packed too.
+        let mut limits = Limits::no_limits();
+        limits.max_alloc = Some(BESIDE);
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(failed)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > max_pixels {
+            let path = path.into();
+            return Err(DataError::Large { path, max_pixels, height, width });
+        }
+        decoder.set_limits(Limits::no_limits()).map_err(failed)?;
+        let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         let (color, alpha) = (picture.color().has_color(), picture.color().has_alpha());
         let (channels, pixels) = match (color, alpha) {
@@ -126,14 +192,6 @@ impl Picture {
         }
         Self { height: size, width: size, channels: self.channels, pixels }
     }
-
-    /// The bytes with this many channels, a grey picture repeated in each.
-    fn with_channels(self, channels: usize) -> Vec<u8> {
-        if self.channels == channels {
-            return self.pixels;
-        }
-        self.pixels.into_iter().flat_map(|grey| std::iter::repeat_n(grey, channels)).collect()
-    }
 }
 
 /// The picture laid on white; the last of the `WITH` channels is the opacity.
@@ -143,5 +201,9 @@ fn on_white<const COLORS: usize, const WITH: usize>(pixels: &[u8]) -> Vec<u8> {
         let (color, opacity) = (u32::from(color), u32::from(opacity));
         ((color * opacity + 255 * (255 - opacity) + 127) / 255) as u8
     };
-    pixels.iter().flat_map(|pixel| (0..COLORS).map(|c| blend(pixel[c], pixel[COLORS]))).collect()
+    let mut blended = Vec::with_capacity(pixels.len() * COLORS);
+    for pixel in pixels {
+        blended.extend((0..COLORS).map(|c| blend(pixel[c], pixel[COLORS])));
+    }
+    blended
 }

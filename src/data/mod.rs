@@ -7,6 +7,7 @@ mod idx;
 #[cfg(feature = "cli")]
 mod images;
 
+use crate::files;
 use std::path::Path;
 
 pub use batches::{Batch, Batches};
@@ -65,18 +66,30 @@ impl Dataset {
     ///
     /// With a `size`, every image is cropped to its centre and resized to that height and width.
     /// Pictures are grey only if all of them are; transparent ones are laid on white; 16 bits are
-    /// rounded to 8.
+    /// rounded to 8. One may have 64 Mi pixels, and a packed file hold a hundred times its size.
     ///
     /// # Errors
     /// If the folder or one of its files cannot be read, holds no images, or images of unequal
     /// sizes while no `size` is given.
     pub fn open(source: &Path, size: Option<usize>) -> Result<Self, DataError> {
+        Self::open_within(source, size, files::MAX_PIXELS)
+    }
+
+    /// As [`Dataset::open`]; of pictures with more than `max_pixels` pixels none is decoded.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`], or if a picture has more.
+    pub fn open_within(
+        source: &Path,
+        size: Option<usize>,
+        max_pixels: u64,
+    ) -> Result<Self, DataError> {
         let dataset = if source == Path::new("digits") {
             digits()
         } else if let Some(dataset) = idx::open(source)? {
             dataset
         } else {
-            return Self::from_pictures(source, size);
+            return Self::from_pictures(source, size, max_pixels);
         };
         dataset.sized(size)
     }
@@ -120,7 +133,11 @@ impl Dataset {
     }
 
     #[cfg(not(feature = "cli"))]
-    fn from_pictures(_folder: &Path, _size: Option<usize>) -> Result<Self, DataError> {
+    fn from_pictures(
+        _folder: &Path,
+        _size: Option<usize>,
+        _max_pixels: u64,
+    ) -> Result<Self, DataError> {
         Err(DataError::WithoutPictures)
     }
 

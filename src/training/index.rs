@@ -4,7 +4,7 @@ use crate::{
     data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
     error::Error,
-    files::{parse_object, read_text},
+    files::{parse_object, read_json},
     unet::{UNet, UNetConfig},
 };
 use serde::Deserialize;
@@ -16,6 +16,9 @@ const CLASSES: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ReP
 
 /// The class of U-Net that this crate runs.
 const UNET: &str = "UNet2DModel";
+
+/// Bytes of an index: diffusers' have some hundred.
+const LARGEST_INDEX: usize = 1 << 16;
 
 #[derive(Deserialize)]
 struct Index {
@@ -35,7 +38,7 @@ pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
     let folder = RunFolder::open(folder)?;
     let path = folder.path("model_index.json");
     let text =
-        read_text(&path).map_err(|source| TrainingError::File { path: path.clone(), source })?;
+        read_json(&path).map_err(|source| TrainingError::File { path: path.clone(), source })?;
     judge_index(&path, &text)?;
     let unet = UNet::new(UNetConfig::read(&folder.path("unet/config.json"))?)?;
     let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
@@ -52,6 +55,10 @@ pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
 /// # Errors
 /// As [`read_model`].
 pub fn judge_index(path: &Path, text: &str) -> Result<(), TrainingError> {
+    if text.len() > LARGEST_INDEX {
+        let expected = format!("at most {LARGEST_INDEX} bytes");
+        return Err(TrainingError::pipeline(path, "size", expected, text.len()));
+    }
     let index: Index = parse_object(text)
         .map_err(|error| TrainingError::pipeline(path, &error.key, "JSON", &error.message))?;
     if !CLASSES.contains(&index.class.as_str()) {

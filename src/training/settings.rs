@@ -45,13 +45,20 @@ impl Settings {
     /// # Errors
     /// If there is none, or it is no such file; the error names the key.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = files::read_text(path)
+        let text = files::read_json(path)
             .map_err(|source| TrainingError::File { path: path.into(), source })?;
-        let settings = files::parse_object(&text).map_err(|error| TrainingError::Checkpoint {
+        Ok(Self::parse(path, &text)?)
+    }
+
+    /// Reads the text of the file; `path` is for the error alone.
+    ///
+    /// # Errors
+    /// If it is none; the error names the key.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, TrainingError> {
+        files::parse_object(text).map_err(|error| TrainingError::Checkpoint {
             path: path.into(),
             message: error.to_string(),
-        })?;
-        Ok(settings)
+        })
     }
 
     /// The settings of a run of `executor`'s plan.

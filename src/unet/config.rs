@@ -224,7 +224,7 @@ impl UNetConfig {
     /// # Errors
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = files::read_text(path)
+        let text = files::read_json(path)
             .map_err(|source| ConfigError::Read { path: path.into(), source })?;
         Self::parse(&text)
             .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })

@@ -48,11 +48,31 @@ pub enum CasesError {
     },
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CasesError> {
-    let text =
-        files::read_text(path).map_err(|source| CasesError::Read { path: path.into(), source })?;
-    serde_json::from_str(&text)
+fn read_text(path: &Path) -> Result<String, CasesError> {
+    files::read_json(path).map_err(|source| CasesError::Read { path: path.into(), source })
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, CasesError> {
+    files::parse_object(text)
         .map_err(|error| CasesError::Format { path: path.into(), message: error.to_string() })
+}
+
+/// Groups and names of the cases that the text of an `index.json` lists; `path` is for the error
+/// alone.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_index(path: &Path, text: &str) -> Result<Vec<(String, String)>, CasesError> {
+    let Index { cases } = parse(path, text)?;
+    Ok(cases.into_iter().map(|Entry { group, name }| (group, name)).collect())
+}
+
+/// The kind of the case that the text of a manifest describes; `path` is for the error alone.
+///
+/// # Errors
+/// If it is none.
+pub fn parse_manifest(path: &Path, text: &str) -> Result<String, CasesError> {
+    Ok(parse::<Manifest>(path, text)?.kind)
 }
 
 #[derive(Deserialize)]
@@ -87,7 +107,7 @@ pub(super) struct Case {
 impl Case {
     fn read(folder: &Path, group: &str, name: &str) -> Result<Self, Error> {
         let path = folder.join(group).join(format!("{name}.json"));
-        let manifest: Manifest = read_json(&path)?;
+        let manifest: Manifest = parse(&path, &read_text(&path)?)?;
         let tensors = read_tensors(&folder.join(group).join(&manifest.file))?;
         let tensors = tensors.into_iter().map(|stored| (stored.name.clone(), stored)).collect();
         Ok(Self { folder: folder.into(), path, manifest, tensors })
@@ -209,7 +229,7 @@ pub fn reference_cases(
     mut on_result: impl FnMut(&str, &Outcome),
 ) -> Result<Summary, Error> {
     let path = folder.join("index.json");
-    let Index { cases } = read_json(&path)?;
+    let Index { cases } = parse(&path, &read_text(&path)?)?;
     if let Some(asked) = groups.iter().find(|&group| cases.iter().all(|case| case.group != *group))
     {
         let present: BTreeSet<String> = cases.into_iter().map(|case| case.group).collect();

@@ -10,7 +10,7 @@ mod schedules;
 mod special;
 mod trial;
 
-pub use cases::{CasesError, reference_cases};
+pub use cases::{CasesError, parse_index, parse_manifest, reference_cases};
 pub use random::random_cases;
 pub use special::{Class, check_special, check_special_with, special_cases};
 

@@ -47,8 +47,8 @@ impl Layout {
         match (self, &shape[..]) {
             (Self::Linear, &[input, output]) => transposed(data, output, input),
             (Self::Convolution, &[height, width, input, output]) => {
-                let taps = transposed(data, output * input, height * width);
-                each_tap(&taps, output, input)
+                let taps = height * width;
+                permuted(data, [taps, input, output], [1, taps, input * taps])
             }
             _ => data.to_vec(),
         }
@@ -59,8 +59,8 @@ impl Layout {
         match (self, &shape[..]) {
             (Self::Linear, &[input, output]) => transposed(data, input, output),
             (Self::Convolution, &[height, width, input, output]) => {
-                let taps = each_tap(data, input, output);
-                transposed(&taps, height * width, output * input)
+                let (taps, elements) = (height * width, input * output);
+                permuted(data, [output, input, taps], [1, output, elements])
             }
             _ => data.to_vec(),
         }
@@ -69,15 +69,18 @@ impl Layout {
 
 /// The transpose of a row-major `[rows, columns]` matrix.
 fn transposed(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..columns)
-        .flat_map(|column| (0..rows).map(move |row| matrix[row * columns + column]))
-        .collect()
+    permuted(matrix, [1, columns, rows], [0, 1, columns])
 }
 
-/// A list of `[rows, columns]` matrices, each transposed.
-fn each_tap(matrices: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    matrices
-        .chunks_exact((rows * columns).max(1))
-        .flat_map(|matrix| transposed(matrix, rows, columns))
-        .collect()
+/// The elements of `data` counted by `extents`, the last fastest, each as many steps apart in `data`
+/// as `strides` say.
+fn permuted(data: &[f32], extents: [usize; 3], strides: [usize; 3]) -> Vec<f32> {
+    let mut elements = Vec::with_capacity(data.len());
+    for outer in 0..extents[0] {
+        for middle in 0..extents[1] {
+            let start = outer * strides[0] + middle * strides[1];
+            elements.extend((0..extents[2]).map(|inner| data[start + inner * strides[2]]));
+        }
+    }
+    elements
 }

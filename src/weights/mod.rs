@@ -12,7 +12,9 @@ use crate::value::Shape;
 
 pub use layout::Layout;
 pub use names::canonical_name;
-pub use safetensors::{Numbers, Storage, Stored, read_tensors, tensor_bytes, write_tensors};
+pub use safetensors::{
+    Numbers, Storage, Stored, parse_tensors, read_tensors, tensor_bytes, write_tensors,
+};
 pub use write::{remove_parts, write_file};
 
 /// What can go wrong with a file of weights. Shapes are those of the file, so PyTorch's: `[out,in]`

@@ -3,10 +3,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 
 use super::{WeightsError, write_file};
 use crate::files;
+
+/// Bytes of the longest header that is read: a number of two letters may take 64 bytes of memory.
+const LARGEST_HEADER: u64 = 1 << 20;
 
 /// The elements of a stored tensor, 16-bit floats widened.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +71,22 @@ pub enum Storage {
 pub fn read_tensors(path: &Path) -> Result<Vec<Stored>, WeightsError> {
     let bytes = files::read(path, u64::MAX)
         .map_err(|source| WeightsError::Read { path: path.into(), source })?;
-    let file = SafeTensors::deserialize(&bytes)
+    parse_tensors(path, &bytes)
+}
+
+/// Reads every tensor of a safetensors file's bytes; `path` is for the errors alone.
+///
+/// # Errors
+/// As [`read_tensors`], or if the header is longer than a megabyte: that of a thousand tensors takes
+/// a tenth of it.
+pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<Vec<Stored>, WeightsError> {
+    if let Some(&length) = bytes.first_chunk()
+        && u64::from_le_bytes(length) > LARGEST_HEADER
+    {
+        let source = SafeTensorError::HeaderTooLarge;
+        return Err(WeightsError::Format { path: path.into(), source });
+    }
+    let file = SafeTensors::deserialize(bytes)
         .map_err(|source| WeightsError::Format { path: path.into(), source })?;
     file.iter()
         .map(|(name, view)| {

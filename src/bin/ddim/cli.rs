@@ -205,6 +205,9 @@ pub struct Train {
     /// Crop every image to its centre and resize it to N x N pixels
     #[arg(long, value_name = "N")]
     pub size: Option<usize>,
+    /// Largest picture of --data that is read, in pixels [default: 67108864]
+    #[arg(long, value_name = "N")]
+    pub max_pixels: Option<u64>,
     /// Images of a step [default: 64]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,

@@ -9,6 +9,7 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
+    files::MAX_PIXELS,
     gpu::Gpu,
     training::{RunFolder, Settings, Trainer, TrainingOptions},
     unet::UNetConfig,
@@ -49,7 +50,8 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
         let text = "--exact: the run would not go on with the bits of one without a break";
         return Err(Failure::Usage(format!("{text}: {}", resumed.differences.join("; "))));
     }
-    let data = Dataset::open(&notes.data, notes.size)?;
+    let max_pixels = notes.max_pixels.unwrap_or(MAX_PIXELS);
+    let data = Dataset::open_within(&notes.data, notes.size, max_pixels)?;
     let history = History::read(folder, done)?;
     Ok(Run { trainer, notes, data, history, differences: resumed.differences })
 }
@@ -78,6 +80,7 @@ fn changed(arguments: &cli::Train, recorded: Notes) -> Notes {
     Notes {
         data: arguments.data.as_deref().map_or(recorded.data, absolute),
         flip: arguments.flip || recorded.flip,
+        max_pixels: arguments.max_pixels.or(recorded.max_pixels),
         ..recorded
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
+    files::MAX_PIXELS,
     gpu::Gpu,
     training::{Loss, Pipeline, RunFolder, Trainer, TrainingError, TrainingOptions, Validation},
     unet::{UNet, UNetConfig, config::SampleSize},
@@ -47,6 +48,8 @@ pub struct Notes {
     #[serde(with = "paths")]
     pub data: PathBuf,
     pub size: Option<usize>,
+    #[serde(default)]
+    pub max_pixels: Option<u64>,
     pub flip: bool,
     pub valid: Option<f64>,
     pub steps: u32,
@@ -156,7 +159,8 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     let Some(source) = &arguments.data else {
         return Err(Failure::Usage("--data is missing".into()));
     };
-    let data = Dataset::open(source, arguments.size)?;
+    let max_pixels = arguments.max_pixels;
+    let data = Dataset::open_within(source, arguments.size, max_pixels.unwrap_or(MAX_PIXELS))?;
     let preset = presets::of(&data);
     let loss = arguments.loss.unwrap_or_default();
     let mut config = match &arguments.config {
@@ -200,6 +204,7 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     let notes = Notes {
         data: absolute(source),
         size: arguments.size,
+        max_pixels,
         flip: arguments.flip,
         valid: arguments.valid,
         steps: arguments.steps.unwrap_or(preset.steps),

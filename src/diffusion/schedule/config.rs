@@ -9,7 +9,7 @@ use super::{
     classes::{self, Rest},
     ddim_table, ddpm_table,
 };
-use crate::files::{parse_object, read_text};
+use crate::files::{parse_object, read_json};
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
 /// them. A missing key means diffusers' default. Of other schedulers the betas and what the model
@@ -95,7 +95,7 @@ impl SchedulerConfig {
     /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ScheduleError> {
         let text =
-            read_text(path).map_err(|source| ScheduleError::Read { path: path.into(), source })?;
+            read_json(path).map_err(|source| ScheduleError::Read { path: path.into(), source })?;
         Self::parse(&text)
             .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })
     }

@@ -1,0 +1,3 @@
+//! The formats, shared with the test of the crate.
+#[path = "../../tests/mutation/mod.rs"]
+pub mod mutation;

@@ -1,0 +1,186 @@
+//! Files of strangers: 100,000 changed files of each format, and files made to take memory. No panic,
+//! no hang, and no more memory than four times the file, or what it unpacks to, and 64 MiB.
+#![cfg(feature = "cli")]
+#![allow(unsafe_code, reason = "an allocator that counts is one")]
+
+use mutation::{Format, Random};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+mod mutation;
+
+/// Tries of each format.
+const TRIES: u64 = 100_000;
+
+/// A try takes microseconds; with a busy machine's pauses, not this long.
+const HANGS: Duration = Duration::from_secs(20);
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(held, Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(held, Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes allocated at once, at most, while `f` runs.
+fn peak<T>(f: impl FnOnce() -> T) -> (usize, T) {
+    let before = HELD.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let result = f();
+    (PEAK.load(Relaxed).saturating_sub(before), result)
+}
+
+/// Reads a file within its bound; says whether it is whole.
+fn read(format: Format, bytes: &[u8], what: &str) -> bool {
+    let (taken, whole) = peak(|| format.read(bytes));
+    let allowed = 4 * format.unpacked(bytes).max(bytes.len() as u64) + (64 << 20);
+    assert!(
+        taken as u64 <= allowed,
+        "{what}: {taken} bytes of memory for a file of {}, {allowed} allowed",
+        bytes.len()
+    );
+    whole
+}
+
+/// Ends the program where a try takes too long; nothing else would.
+fn watch(tries: &'static AtomicU64) {
+    std::thread::spawn(move || {
+        loop {
+            let before = tries.load(Relaxed);
+            std::thread::sleep(HANGS);
+            if tries.load(Relaxed) == before {
+                eprintln!("try {before} hangs");
+                std::process::abort();
+            }
+        }
+    });
+}
+
+/// One test, so that no other allocates meanwhile.
+#[test]
+fn no_file_of_a_stranger_panics_hangs_or_takes_the_memory() {
+    static DONE: AtomicU64 = AtomicU64::new(0);
+    watch(&DONE);
+    for format in Format::ALL {
+        let seeds = format.seeds();
+        assert!(seeds.iter().all(|seed| read(format, seed, format.name())), "{}", format.name());
+        let mut refused = 0;
+        for number in 0..TRIES {
+            let mut random = Random(number);
+            let mut bytes = seeds[random.below(seeds.len())].clone();
+            format.mutate(&mut bytes, &mut random);
+            refused += u64::from(!read(format, &bytes, &format!("{} {number}", format.name())));
+            DONE.fetch_add(1, Relaxed);
+        }
+        // Changes that change nothing of worth, or everything, would test nothing.
+        let share = refused as f64 / TRIES as f64;
+        assert!((0.2..0.999).contains(&share), "{}: {share} refused", format.name());
+    }
+    for (format, bytes, what) in made_to_take_memory() {
+        assert!(!read(format, &bytes, what), "{what} is read");
+        DONE.fetch_add(1, Relaxed);
+    }
+    // What is within the limits is read, and within its bound.
+    let mut large = Vec::new();
+    let picture = image::DynamicImage::new_rgba16(4096, 4096);
+    let mut file = std::io::Cursor::new(&mut large);
+    picture.write_to(&mut file, image::ImageFormat::Png).expect("a vector takes all");
+    drop(picture);
+    assert!(read(Format::Png, &large, "a large picture"));
+    let mut images = [0x803, 60_000, 28, 28].map(u32::to_be_bytes).concat();
+    let mut random = Random(1);
+    images.extend((0..60_000 * 28 * 28).map(|_| if random.below(5) == 0 { 7 } else { 0 }));
+    assert!(ddim::data::Dataset::from_idx("mnist", &mutation::packed(&images), None).is_ok());
+}
+
+/// Files that are small, or not large, and ask for much.
+fn made_to_take_memory() -> Vec<(Format, Vec<u8>, &'static str)> {
+    let mut gz = [0x803, 1 << 20, 32, 32].map(u32::to_be_bytes).concat();
+    gz.resize(16 + (1 << 30), 0);
+    let gz = mutation::packed(&gz);
+    assert!(gz.len() < 8 << 20, "{}", gz.len());
+    let idx = [0x803, 1 << 20, 1 << 10, 1 << 10].map(u32::to_be_bytes).concat();
+    let header = |text: String| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
+    let long = "0,".repeat(12 << 20);
+    let nested = "[".repeat(1 << 19);
+    let huge_png = {
+        // 65,536 x 65,536 pixels; what follows the header does not matter.
+        let mut bytes = Format::Png.seeds().swap_remove(0);
+        bytes[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[12..29]);
+        let crc = crc.sum().to_be_bytes();
+        bytes[29..33].copy_from_slice(&crc);
+        bytes
+    };
+    vec![
+        (Format::IdxGz, gz, "a gigabyte of zeros"),
+        (Format::Idx, idx, "extents past the end"),
+        (Format::Png, huge_png, "four gigapixels"),
+        (
+            Format::Safetensors,
+            header(format!(r#"{{"a":{{"dtype":"F32","shape":[{long}0],"data_offsets":[0,0]}}}}"#)),
+            "a header of 24 MB",
+        ),
+        (
+            Format::Safetensors,
+            header(format!(
+                r#"{{"a":{{"dtype":"F32","shape":[{}0],"data_offsets":[0,4]}}}}"#,
+                "0,".repeat((1 << 19) - 64)
+            )),
+            "a header of a megabyte, all of it a shape",
+        ),
+        (
+            Format::Safetensors,
+            header(format!(
+                r#"{{"__metadata__":{{{}"z":0}}}}"#,
+                (0..80_000).map(|key| format!("\"{key:x}\":\"\",")).collect::<String>()
+            )),
+            "a header of a megabyte, all of it metadata",
+        ),
+        (Format::UNetConfig, nested.clone().into(), "nested lists"),
+        (Format::Manifest, format!("{{\"config\":{nested}").into(), "nested lists in a manifest"),
+        (
+            Format::Settings,
+            format!("{{\"notes\":[{}", "0,".repeat(1 << 19)).into(),
+            "a megabyte of numbers in the notes",
+        ),
+        (
+            Format::ModelIndex,
+            format!("{{\"_class_name\":\"A\",\"b\":[{}0]}}", "0,".repeat(1 << 19)).into(),
+            "a megabyte of numbers in the index",
+        ),
+        (
+            Format::SchedulerConfig,
+            format!("{{\"trained_betas\":[{}0]}}", "0,".repeat(1 << 19)).into(),
+            "a megabyte of betas",
+        ),
+    ]
+}
