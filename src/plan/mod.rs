@@ -39,7 +39,7 @@ pub struct PlannedBuffer {
 /// Where a value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// Index into [`Plan::buffers`].
+    /// Index into [`Steps::buffers`].
     pub buffer: usize,
     /// First byte.
     pub offset: u64,
@@ -55,12 +55,12 @@ pub struct Load {
     pub part: Value,
     /// The part's first byte in the input.
     pub offset: u64,
-    /// Of [`Plan::prepare`], what follows from this part alone.
+    /// Of [`Steps::prepare`], what follows from this part alone.
     pub launches: Range<usize>,
 }
 
 impl Load {
-    /// How many launches of [`Plan::prepare`], the first, are those of `loads`.
+    /// How many launches of [`Steps::prepare`], the first, are those of `loads`.
     pub(crate) fn launches_of(loads: &[Self]) -> usize {
         loads.last().map_or(0, |load| load.launches.end)
     }
