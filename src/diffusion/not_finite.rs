@@ -26,14 +26,6 @@ pub enum NotFinite {
         /// What is not finite.
         found_in: FoundIn,
     },
-    /// In the loss on images that are held out of training.
-    #[error("the loss of held-out batch {batch} is {loss}")]
-    HeldOut {
-        /// The batch, counted from 0.
-        batch: usize,
-        /// Its loss.
-        loss: f32,
-    },
 }
 
 /// A tensor of a step.

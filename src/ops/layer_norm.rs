@@ -99,12 +99,14 @@ impl Operator for LayerNorm {
         let (mut y, mut statistics) = (Vec::new(), Vec::new());
         for row in x.data.chunks(x.shape.last()) {
             let count = row.len() as f64;
-            let mean = row.iter().sum::<f64>() / count;
-            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+            // About the first element: f64 too loses digits of a mean far from zero.
+            let shifted = || row.iter().map(|x| x - row[0]);
+            let mean = shifted().sum::<f64>() / count;
+            let variance = shifted().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
             let rstd = (variance + self.eps.get()).sqrt().recip();
             let parameters = weight.data.iter().zip(&bias.data);
-            y.extend(row.iter().zip(parameters).map(|(x, (w, b))| (x - mean) * rstd * w + b));
-            statistics.extend([mean, rstd]);
+            y.extend(shifted().zip(parameters).map(|(x, (w, b))| (x - mean) * rstd * w + b));
+            statistics.extend([row[0] + mean, rstd]);
         }
         let of = statistics_type(TensorType::f32(&x.shape));
         vec![Tensor::new(x.shape, y), Tensor::new(of.shape, statistics)]

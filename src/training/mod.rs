@@ -49,6 +49,14 @@ pub enum TrainingError {
         /// Its gradient norm.
         norm: f32,
     },
+    /// The loss on images that are held out of training is not finite.
+    #[error("the loss of held-out batch {batch} is {loss}")]
+    HeldOut {
+        /// The batch, counted from 0.
+        batch: usize,
+        /// Its loss.
+        loss: f32,
+    },
     /// The data do not fit the model.
     #[error("the model takes images of {expected} (height, width, channels), the data are {found}")]
     Images {

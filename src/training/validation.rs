@@ -1,11 +1,12 @@
 //! The loss on images that training never sees.
 use super::{
+    TrainingError,
     objective::{Drawn, Noisy, Objective, Tables},
     trainer::Trainer,
 };
 use crate::{
     data::{Batches, Dataset},
-    diffusion::{NotFinite, streams},
+    diffusion::streams,
     error::Error,
     gpu::Executor,
     graph::Graph,
@@ -84,7 +85,7 @@ impl Validation {
     /// images of the first ones.
     ///
     /// # Errors
-    /// [`NotFinite::HeldOut`] if the loss of a batch is not finite, or if the device is lost.
+    /// [`TrainingError::HeldOut`] if the loss of a batch is not finite, or if the device is lost.
     pub fn loss(&mut self, trainer: &mut Trainer) -> Result<f32, Error> {
         for (&arena, contents) in self.arenas.iter().zip(trainer.averaged_weights()?) {
             self.executor.write(arena, &contents)?;
@@ -103,7 +104,7 @@ impl Validation {
             self.executor.run(1)?;
             let loss = self.executor.read(self.loss)?[0];
             if !loss.is_finite() {
-                return Err(NotFinite::HeldOut { batch: index, loss }.into());
+                return Err(TrainingError::HeldOut { batch: index, loss }.into());
             }
             sum += f64::from(loss);
         }
