@@ -151,20 +151,27 @@ fn labels_that_a_sampler_does_not_take_are_refused() {
 #[test]
 fn a_damaged_checkpoint_is_named() {
     let Some(gpu) = support::gpu() else { return };
-    let folder = tempfile::tempdir().expect("a folder for the test");
     let mut trainer = tiny::trainer(&gpu, None);
-    let path = |name: &str| folder.path().join(name);
     for name in [
         "training/settings.json",
         "training/state.safetensors",
         "unet/config.json",
         "scheduler/scheduler_config.json",
     ] {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let path = |name: &str| folder.path().join(name);
         trainer.save(folder.path(), serde_json::Value::Null).expect("room");
         let bytes = std::fs::read(path(name)).expect("a file of the checkpoint");
+        // The generation has it whole.
+        std::fs::remove_file(path(name)).expect("the file");
+        Trainer::resume(&gpu, folder.path()).map(drop).expect("a whole generation");
+        assert!(std::fs::read(path(name)).expect("made again") == bytes, "{name}");
         std::fs::write(path(name), &bytes[..bytes.len() / 2]).expect("room");
         let error = Trainer::resume(&gpu, folder.path()).err().expect("half a file").to_string();
         assert!(error.contains(&format!("{}: ", path(name).display())), "{error}");
+        // As in a folder of another program, or of an older version.
+        std::fs::remove_file(path("training/current.json")).expect("the pointer");
+        std::fs::remove_dir_all(path("training/generations")).expect("the generations");
         std::fs::remove_file(path(name)).expect("the file");
         let error = Trainer::resume(&gpu, folder.path()).err().expect("no file").to_string();
         assert!(error.contains(&format!("{}: ", path(name).display())), "{error}");
