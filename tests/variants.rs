@@ -78,8 +78,8 @@ fn every_kernel_that_lowering_may_choose_translates() {
     for shader in ALL {
         for entry in shader.entries {
             let name = format!("{}.{}", shader.name, entry.name);
-            // No op: it measures the device.
-            if shader.name == "roofline" {
+            // No op: one measures the device, the other follows what callers' own kernels wrote.
+            if ["roofline", "pads"].contains(&shader.name) {
                 continue;
             }
             let seen = seen.iter().any(|k| k.split(' ').next() == Some(name.as_str()));
