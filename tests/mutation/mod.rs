@@ -1,5 +1,5 @@
 //! Files of strangers: every format that is read, whole examples of each, and changes of them. The
-//! test in CI, the fuzz targets and their driver share it.
+//! test in CI, the fuzz targets and their driver share it. Above 300 lines, for each format is a row.
 #![allow(dead_code, reason = "each user takes a part of it")]
 
 use ddim::{
@@ -188,7 +188,7 @@ impl Format {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -198,7 +198,7 @@ impl Random {
 
     /// A number below `count`; 0 if there is none.
     pub fn below(&mut self, count: usize) -> usize {
-        (self.next() % count.max(1) as u64) as usize
+        (self.draw() % count.max(1) as u64) as usize
     }
 
     fn one_of(&mut self, count: usize) -> bool {
@@ -237,7 +237,7 @@ fn change(bytes: &mut Vec<u8>, random: &mut Random, text: bool) {
         let end = (at + 1 + random.below(16)).min(bytes.len());
         match random.below(if text { 9 } else { 8 }) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
-            1 if !bytes.is_empty() => bytes[at] = random.next() as u8,
+            1 if !bytes.is_empty() => bytes[at] = random.draw() as u8,
             2 => bytes.truncate(at),
             3 => drop(bytes.drain(at.min(end)..end)),
             4 => {
@@ -264,7 +264,7 @@ fn change(bytes: &mut Vec<u8>, random: &mut Random, text: bool) {
                 let word = WORDS[random.below(WORDS.len())];
                 bytes.splice(start..start + length, word.bytes());
             }
-            _ => bytes.push(random.next() as u8),
+            _ => bytes.push(random.draw() as u8),
         }
     }
 }
