@@ -1,4 +1,4 @@
-//! The language: a straight-line program over tensors.
+//! The language: a straight-line program over tensors. Above 300 lines, for its errors stand here too.
 use crate::{
     error::Error,
     ops::{Op, Operator},

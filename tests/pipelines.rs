@@ -1,4 +1,5 @@
-//! A pipeline folder is judged as a whole: what this crate would draw wrong, it refuses by name.
+//! A pipeline folder is judged as a whole: what this crate would draw wrong, it refuses by name. Above
+//! 300 lines, for each refusal has its folder.
 use ddim::{
     diffusion::schedule::{BetaSchedule, SchedulerConfig},
     training::read_model,

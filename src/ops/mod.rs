@@ -1,4 +1,5 @@
-//! The operations: one file per shader family, five facts and a table of cases each.
+//! The operations: one file per shader family, five facts and a table of cases each. Above 300 lines,
+//! for the macro that lists them stands beside the trait that they implement.
 //!
 //! To add one: `shaders/x.wgsl`, `src/ops/x.rs`, one line in the table below.
 use crate::{
