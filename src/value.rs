@@ -15,7 +15,7 @@ pub struct Value {
     owner: Owner,
 }
 
-/// Who made a value: a graph with its copies and plans.
+/// Identity of a graph. Its copies and its plans share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Owner(u32);
 
@@ -23,7 +23,7 @@ impl Owner {
     /// Plans that measure a device and come from no graph.
     pub const MEASURE: Self = Self(u32::MAX);
 
-    /// Someone new. After 2^32 graphs the numbers begin again.
+    /// A new identity. The numbers repeat after 2^32 graphs.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))

@@ -88,9 +88,9 @@ impl Executor {
         Ok(DeviceTensor { buffer, offset: place.offset, of: self.plan.types[value.index()] })
     }
 
-    /// Says that the caller's own work has written an input, or a part of one, where
-    /// [`Executor::tensor`] says it lies: what follows from held inputs alone is computed anew
-    /// before the next run. That work must have been submitted before the run is.
+    /// Marks an input, or a part of one, as written through the buffer of [`Executor::tensor`]. The
+    /// next run first computes again what depends on held inputs alone. Submit the work that writes
+    /// the buffer before that run.
     ///
     /// # Errors
     /// If the value is no input, or has no place of its own.

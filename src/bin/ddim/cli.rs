@@ -40,7 +40,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Whether strangers' files may go.
+/// Permission to replace files of other programs.
 #[derive(Args)]
 pub struct Overwrite {
     /// Replace what stands at the place to write to, also if this command did not write it
@@ -56,7 +56,7 @@ pub struct Pixels {
     pub max_pixels: u64,
 }
 
-/// Whether weights may be infinite or NaN.
+/// What to do with weights that are infinite or NaN.
 #[derive(Args)]
 pub struct Weights {
     /// Take a model with weights that are infinite or NaN

@@ -8,7 +8,7 @@ use crate::{
     passes,
     reference::{Environment, Tensor, evaluate},
     value::{ElementType, TensorType, Value},
-    verify::{CaseError, Mismatch},
+    verify::{CaseError, Mismatch, write},
 };
 
 /// Evaluations with errors of random signs.
@@ -30,13 +30,7 @@ pub(super) fn check_graph(
     let mut executor = Executor::new(gpu, passes::compile(graph, gpu.target())?)?;
     executor.poison()?;
     for (&value, tensor) in graph.inputs.iter().zip(&tensors) {
-        if graph.type_of(value).element == ElementType::U32 {
-            let numbers: Vec<u32> = tensor.data.iter().map(|&x| x as u32).collect();
-            executor.write_u32(value, &numbers)?;
-        } else {
-            let numbers: Vec<f32> = tensor.data.iter().map(|&x| x as f32).collect();
-            executor.write(value, &numbers)?;
-        }
+        write(&mut executor, value, graph.type_of(value), tensor)?;
     }
     executor.run(1)?;
     let wanted = expected(graph, tensors, seed)?;
