@@ -181,10 +181,14 @@ impl Case {
             ElementType::F16 => 2_f64.powi(-11),
             ElementType::F32 | ElementType::U32 => 2_f64.powi(-24),
         };
-        let arithmetic = f64::from(f32::EPSILON);
         // The smallest normal f16 is 2^-14: below it the spacing no longer shrinks.
         let floor = if of.element == ElementType::F16 { 2_f64.powi(-25) } else { 0.0 };
-        storage * want.abs() + floor + 4.0 * arithmetic * (self.terms as f64).sqrt() * max_abs
+        storage * want.abs() + floor + self.roundings(max_abs.max(self.op.scale()))
+    }
+
+    /// What the roundings of [`Case::terms`] terms of this size add up to.
+    pub(crate) fn roundings(&self, size: f64) -> f64 {
+        4.0 * f64::from(f32::EPSILON) * (self.terms as f64).sqrt() * size
     }
 
     /// The op alone, as a graph: inputs and outputs are its own.

@@ -71,6 +71,12 @@ pub trait Operator: Debug + Display + Send + Sync {
         &[]
     }
 
+    /// Size of what is rounded on the way to the results, where those may be far smaller: the
+    /// logarithm of a probability near 1 is as exact as the probability.
+    fn scale(&self) -> f64 {
+        0.0
+    }
+
     /// What the kernels promise of numbers that are not finite.
     fn special(&self) -> Special {
         Special::Same
@@ -279,6 +285,10 @@ impl Operator for Op {
     fn in_place(&self) -> &[(usize, usize)] {
         self.operator().in_place()
     }
+    fn scale(&self) -> f64 {
+        self.operator().scale()
+    }
+
     fn special(&self) -> Special {
         self.operator().special()
     }

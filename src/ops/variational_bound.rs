@@ -194,6 +194,11 @@ impl Operator for VariationalBound {
         vec![Tensor::new(of(&[batch]), bound), Tensor::new(of(&[batch, 4]), measures)]
     }
 
+    /// A term is the logarithm of a probability.
+    fn scale(&self) -> f64 {
+        1.0
+    }
+
     fn vjp(
         &self,
         backward: &mut Backward,
