@@ -102,6 +102,15 @@ pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
     Ok(value)
 }
 
+/// The beginning of a stranger's text, quoted for a message.
+pub fn excerpt(text: &str) -> String {
+    const LETTERS: usize = 200;
+    match text.char_indices().nth(LETTERS) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 fn too_large(limit: u64, size: u64) -> Error {
     let text = format!("expected at most {limit} bytes, found {size}");
     Error::new(ErrorKind::FileTooLarge, text)

@@ -3,9 +3,11 @@
 #![cfg(feature = "cli")]
 #![allow(unsafe_code, reason = "an allocator that counts is one")]
 
+use ddim::training::Losses;
 use mutation::{Format, Random};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    path::Path,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
@@ -114,6 +116,10 @@ fn no_file_of_a_stranger_panics_hangs_or_takes_the_memory() {
     picture.write_to(&mut file, image::ImageFormat::Png).expect("a vector takes all");
     drop(picture);
     assert!(read(Format::Png, &large, "a large picture"));
+    let mut rows = String::from("step,loss,gradient_norm,held_out_loss\n");
+    (1..(1 << 22) + 2).for_each(|step| rows += &format!("{step},1,1,1\n"));
+    let (taken, losses) = peak(|| Losses::parse(Path::new("loss.csv"), &rows, u64::MAX));
+    assert!(losses.is_ok() && taken < 3 * rows.len(), "{taken} for {}", rows.len());
     let mut images = [0x803, 60_000, 28, 28].map(u32::to_be_bytes).concat();
     let mut random = Random(1);
     images.extend((0..60_000 * 28 * 28).map(|_| if random.below(5) == 0 { 7 } else { 0 }));
@@ -181,6 +187,27 @@ fn made_to_take_memory() -> Vec<(Format, Vec<u8>, &'static str)> {
             Format::SchedulerConfig,
             format!("{{\"trained_betas\":[{}0]}}", "0,".repeat(1 << 19)).into(),
             "a megabyte of betas",
+        ),
+        (
+            Format::Pointer,
+            format!("{{\"generation\":1,\"files\":{{{}}}}}", {
+                let file = |name| format!("\"{name:x}\":{{\"bytes\":1,\"crc32\":1}},");
+                (0..600_000).map(file).collect::<String>()
+            })
+            .into(),
+            "a pointer to many files",
+        ),
+        (
+            Format::Losses,
+            ["step,loss,gradient_norm,held_out_loss\n", &"\u{1}".repeat(64 << 20)].concat().into(),
+            "a row of letters that are long in a message",
+        ),
+        (
+            Format::Results,
+            ["experiment,setting,steps,value,images,seconds\n", &",,1,1,1,1\n".repeat(3 << 19)]
+                .concat()
+                .into(),
+            "many short rows",
         ),
     ]
 }

@@ -3,6 +3,7 @@ mod arenas;
 mod checkpoint;
 mod generations;
 mod index;
+mod losses;
 mod objective;
 mod optimizer;
 mod options;
@@ -17,14 +18,18 @@ pub use checkpoint::{
     Pipeline, Resumed, read_pipeline, read_pipeline_with, steps_trained, write_pipeline,
 };
 pub(crate) use checkpoint::{SETTINGS, STATE};
+#[doc(hidden)]
+pub use generations::Pointer;
 pub use generations::RunFolder;
 pub(crate) use generations::{Generation, System};
 pub use index::{judge_index, read_model};
+pub use losses::Losses;
 pub use objective::Tables;
 pub(crate) use optimizer::RunState;
 pub use options::{Loss, Timesteps, TrainingOptions};
 pub use settings::{Past, Settings};
-pub(crate) use state::State;
+#[doc(hidden)]
+pub use state::State;
 pub use step::{Given, TrainingGraph};
 pub use trainer::{Metrics, Trainer};
 pub use validation::Validation;

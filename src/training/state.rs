@@ -4,7 +4,9 @@ use crate::{
     error::Error,
     unet::ArenaLayout,
     value::{Shape, TensorType},
-    weights::{Parameters, Storage, WeightsError, read_tensors, tensor_bytes},
+    weights::{
+        Parameters, Storage, Stored, WeightsError, parse_tensors, read_tensors, tensor_bytes,
+    },
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -19,7 +21,7 @@ const STEP: &str = "step";
 
 /// The tensors of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct State {
+pub struct State {
     /// Parameters, first moments, second moments, moving averages, as arenas.
     pub parts: [Vec<Vec<f32>>; 4],
     /// The last losses of each timestep, if these are drawn by importance.
@@ -30,6 +32,9 @@ pub(crate) struct State {
 
 impl State {
     /// The bytes of the file; errors name it by `path`.
+    ///
+    /// # Errors
+    /// If the format does not hold it.
     pub fn to_bytes(&self, path: &Path, layout: &ArenaLayout) -> Result<Vec<u8>, WeightsError> {
         let mut named: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
         for (arenas, prefix) in self.parts.iter().zip(PARTS) {
@@ -53,7 +58,24 @@ impl State {
     /// # Errors
     /// If the file is no such state: names the file, the tensor, what is expected and what is found.
     pub fn read(path: &Path, layout: &ArenaLayout, memory: Option<Shape>) -> Result<Self, Error> {
-        let mut found = Tensors::read(path)?;
+        Self::of(Tensors::of(path, read_tensors(path)?), layout, memory)
+    }
+
+    /// As [`State::read`], from the bytes of the file; `path` is for the errors alone.
+    ///
+    /// # Errors
+    /// As [`State::read`].
+    pub fn parse(
+        path: &Path,
+        bytes: &[u8],
+        layout: &ArenaLayout,
+        memory: Option<Shape>,
+    ) -> Result<Self, Error> {
+        Self::of(Tensors::of(path, parse_tensors(path, bytes)?), layout, memory)
+    }
+
+    fn of(mut found: Tensors, layout: &ArenaLayout, memory: Option<Shape>) -> Result<Self, Error> {
+        let path = found.path;
         let mut parts = [(); 4].map(|()| Vec::new());
         for (part, (arenas, prefix)) in parts.iter_mut().zip(PARTS).enumerate() {
             let mut weights = Parameters::default();
@@ -83,8 +105,11 @@ impl State {
     }
 
     /// Reads the steps alone.
+    ///
+    /// # Errors
+    /// If there is no such file, or no whole number of steps in it.
     pub fn read_step(path: &Path) -> Result<u32, Error> {
-        Tensors::read(path)?.step()
+        Tensors::of(path, read_tensors(path)?).step()
     }
 }
 
@@ -103,10 +128,10 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn read(path: &'a Path) -> Result<Self, Error> {
-        let tensors = read_tensors(path)?.into_iter();
+    fn of(path: &'a Path, tensors: Vec<Stored>) -> Self {
+        let tensors = tensors.into_iter();
         let tensors = tensors.map(|of| (of.name, (of.shape, of.numbers.into_f32()))).collect();
-        Ok(Self { path, tensors })
+        Self { path, tensors }
     }
 
     fn take(&mut self, name: &str, expected: &[usize]) -> Result<Vec<f32>, Error> {

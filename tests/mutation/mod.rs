@@ -6,12 +6,19 @@ use ddim::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
     files::MAX_PIXELS,
-    training::{Settings, TrainingOptions, judge_index},
-    unet::UNetConfig,
+    ops::TimestepProbabilities,
+    training::{Losses, Pointer, Settings, State, TrainingOptions, judge_index},
+    unet::{ArenaLayout, Initial, ParameterSpec, UNetConfig},
+    value::{Shape, TensorType},
     verify::{parse_index, parse_manifest},
     weights::parse_tensors,
 };
-use std::{collections::HashMap, hint::black_box, io::Write, path::Path};
+use row::Row;
+use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::LazyLock};
+
+/// The command's own, which no library holds.
+#[path = "../../src/bin/ddim/experiments/row.rs"]
+mod row;
 
 /// A format that is read from files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +28,10 @@ pub enum Format {
     SchedulerConfig,
     ModelIndex,
     Settings,
+    State,
+    Pointer,
+    Losses,
+    Results,
     CaseIndex,
     Manifest,
     Idx,
@@ -29,12 +40,16 @@ pub enum Format {
 }
 
 impl Format {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Safetensors,
         Self::UNetConfig,
         Self::SchedulerConfig,
         Self::ModelIndex,
         Self::Settings,
+        Self::State,
+        Self::Pointer,
+        Self::Losses,
+        Self::Results,
         Self::CaseIndex,
         Self::Manifest,
         Self::Idx,
@@ -49,6 +64,10 @@ impl Format {
             Self::SchedulerConfig => "scheduler_config",
             Self::ModelIndex => "model_index",
             Self::Settings => "settings",
+            Self::State => "state",
+            Self::Pointer => "pointer",
+            Self::Losses => "losses",
+            Self::Results => "results",
             Self::CaseIndex => "case_index",
             Self::Manifest => "manifest",
             Self::Idx => "idx",
@@ -75,6 +94,28 @@ impl Format {
             Self::Settings => {
                 text().is_ok_and(|text| black_box(Settings::parse(path, text)).is_ok())
             }
+            Self::State => {
+                let (layout, memory) = model();
+                black_box(State::parse(path, bytes, layout, Some(*memory))).is_ok()
+            }
+            Self::Pointer => text().is_ok_and(|text| black_box(Pointer::parse(path, text)).is_ok()),
+            Self::Losses => text().is_ok_and(|text| {
+                let losses = black_box(Losses::parse(path, text, u64::MAX));
+                // What is read is finite, and reads the same once it is written again.
+                losses.iter().for_each(|losses| {
+                    let again = Losses::parse(path, &losses.to_csv(), u64::MAX);
+                    assert!(again.is_ok_and(|again| again == *losses), "{losses:?}");
+                });
+                losses.is_ok()
+            }),
+            Self::Results => text().is_ok_and(|text| {
+                let rows = black_box(Row::parse(text));
+                rows.iter().flatten().for_each(|row| {
+                    let finite = |number: f64| (0.0..f64::INFINITY).contains(&number);
+                    assert!(finite(row.value) && finite(row.seconds), "{row:?}");
+                });
+                rows.is_ok()
+            }),
             Self::CaseIndex => text().is_ok_and(|text| black_box(parse_index(path, text)).is_ok()),
             Self::Manifest => {
                 text().is_ok_and(|text| black_box(parse_manifest(path, text)).is_ok())
@@ -134,6 +175,27 @@ impl Format {
                 );
                 vec![text.into()]
             }
+            Self::State => {
+                let (layout, _) = model();
+                let arenas = || layout.arenas.iter().map(|&elements| vec![0.5; elements]).collect();
+                let parts = [(); 4].map(|()| arenas());
+                let state = State { parts, memory: Some(vec![3.0; 2 * 11]), step: 70_000 };
+                vec![state.to_bytes(Path::new("file"), layout).expect("plain tensors")]
+            }
+            Self::Pointer => vec![
+                br#"{"generation": 3, "files": {"unet/config.json": {"bytes": 9, "crc32": 7},
+                     "training/state.safetensors": {"bytes": 4294967297, "crc32": 4294967295}}}"#
+                    .into(),
+            ],
+            Self::Losses => vec![
+                b"step,loss,gradient_norm,held_out_loss\n1,1.25,3e-9,\n2,0.5,0.1,0.75\n10,0,1,\n"
+                    .into(),
+            ],
+            Self::Results => vec![
+                b"experiment,setting,steps,value,images,seconds\n\
+                  distance,eta 0.2,10,0.30000000000000004,8,1.500\nlabels,,50,1,9,0.1\n"
+                    .into(),
+            ],
             Self::CaseIndex => {
                 vec![br#"{"cases": [{"group": "ops", "name": "silu", "kind": "silu"}]}"#.into()]
             }
@@ -165,7 +227,7 @@ impl Format {
                     seal(bytes);
                 }
             }
-            Self::Safetensors => {
+            Self::Safetensors | Self::State => {
                 let header = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
                 if random.one_of(2) && header < bytes.len() as u64 {
                     // The header alone, its length made right.
@@ -273,6 +335,20 @@ fn overwrite(bytes: &mut [u8], at: usize, with: &[u8]) {
     for (byte, with) in bytes.iter_mut().skip(at).zip(with) {
         *byte = *with;
     }
+}
+
+/// A model of two parameters, and the shape of its last losses of two timesteps.
+fn model() -> &'static (ArenaLayout, Shape) {
+    static MODEL: LazyLock<(ArenaLayout, Shape)> = LazyLock::new(|| {
+        let specs = [("a", &[2, 3][..]), ("b.c", &[1])].map(|(name, shape)| ParameterSpec {
+            name: name.into(),
+            of: TensorType::f32(shape),
+            initial: Initial::Normal,
+        });
+        let layout = ArenaLayout::new(specs.into(), 1 << 20);
+        (layout, TimestepProbabilities::memory(2).shape)
+    });
+    &MODEL
 }
 
 /// Three images of 2x4 pixels.

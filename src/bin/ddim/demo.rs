@@ -6,8 +6,7 @@ use crate::{
     devices::describe,
     draw::{Request, sampler},
     failure::Failure,
-    files,
-    fit::{self, History},
+    files, fit,
     lock::Lock,
     pictures::Picture,
     plan::summary,
@@ -21,7 +20,7 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files::read_text,
     gpu::Gpu,
-    training::{Pipeline, RunFolder, Trainer, TrainingOptions},
+    training::{Losses, Pipeline, RunFolder, Trainer, TrainingOptions},
     unet::UNet,
 };
 use serde_json::{Value as Json, json};
@@ -78,21 +77,21 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     say!("plan    {plan} for a training step of {}", trainer.options().batch);
 
     let steps = u64::from(arguments.steps);
-    let mut history = History::default();
+    let mut losses = Losses::default();
     let mut progress = Progress::new("training", 0, steps, "steps");
     let never = AtomicBool::new(false);
     let began = Instant::now();
-    fit::train(&mut trainer, &digits, (steps, false), &mut history, &mut progress, &never)?;
+    fit::train(&mut trainer, &digits, (steps, false), &mut losses, &mut progress, &never)?;
     let training_seconds = began.elapsed().as_secs_f64();
     progress.finish();
     let rate = steps as f64 / training_seconds;
-    let loss = history.recent().unwrap_or(f32::NAN);
+    let loss = fit::recent(&losses).unwrap_or(f32::NAN);
     let taken = clock(training_seconds);
     say!("trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}");
     let notes = json!({
         DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
     });
-    history.save(&mut trainer, &pipeline, notes)?;
+    fit::save(&losses, &mut trainer, &pipeline, notes)?;
 
     let layout = trainer.layout().clone();
     let arenas = trainer.averaged_weights()?;
@@ -113,7 +112,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
         real: some(&digits.images())?,
         denoising: Picture::grid(&drawn.strips, shape, SAMPLING_STEPS / STRIP_EVERY + 1, SCALE)?
             .png()?,
-        loss: history.chart()?,
+        loss: fit::chart(&losses)?,
     };
     let numbers = Numbers {
         software: "ddim",

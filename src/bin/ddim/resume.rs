@@ -3,7 +3,7 @@
 use crate::{
     cli,
     failure::Failure,
-    fit::History,
+    fit::read_losses,
     train::{Notes, Run, absolute, save},
 };
 use ddim::{
@@ -11,7 +11,7 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files::MAX_PIXELS,
     gpu::Gpu,
-    training::{RunFolder, Settings, Trainer, TrainingOptions},
+    training::{Losses, RunFolder, Settings, Trainer, TrainingOptions},
     unet::UNetConfig,
 };
 use std::path::Path;
@@ -52,8 +52,8 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
     }
     let max_pixels = notes.max_pixels.unwrap_or(MAX_PIXELS);
     let data = Dataset::open_within(&notes.data, notes.size, max_pixels)?;
-    let history = History::read(folder, done)?;
-    Ok(Run { trainer, notes, data, history, differences: resumed.differences })
+    let losses = read_losses(folder, done)?;
+    Ok(Run { trainer, notes, data, losses, differences: resumed.differences })
 }
 
 /// The recorded options with those that the arguments name.
@@ -147,8 +147,8 @@ pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> R
         let (unet, scheduler) = (trainer.unet().clone(), trainer.scheduler().clone());
         let (size, options) = ([data.height(), data.width()], trainer.options().clone());
         let trainer = Trainer::new(gpu, unet, scheduler, size, options)?;
-        let (history, differences) = (History::default(), Vec::new());
-        save(&mut Run { trainer, notes, data, history, differences }, out)?;
+        let (losses, differences) = (Losses::default(), Vec::new());
+        save(&mut Run { trainer, notes, data, losses, differences }, out)?;
     }
     Err(Failure::Usage(format!(
         "{bad}; {} holds step {}: go on from there at a smaller rate, by --resume --lr, or begin \

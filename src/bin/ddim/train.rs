@@ -6,8 +6,7 @@ use crate::{
     devices::describe,
     draw::{Request, draw},
     failure::Failure,
-    files,
-    fit::{self, History},
+    files, fit,
     lock::Lock,
     paths,
     pictures::{Picture, columns, comfortable_scale},
@@ -21,7 +20,9 @@ use ddim::{
     diffusion::schedule::{SchedulerConfig, Variance},
     files::MAX_PIXELS,
     gpu::Gpu,
-    training::{Loss, Pipeline, RunFolder, Trainer, TrainingError, TrainingOptions, Validation},
+    training::{
+        Loss, Losses, Pipeline, RunFolder, Trainer, TrainingError, TrainingOptions, Validation,
+    },
     unet::{UNet, UNetConfig, config::SampleSize},
 };
 use serde::{Deserialize, Serialize};
@@ -73,7 +74,7 @@ pub struct Run {
     pub trainer: Trainer,
     pub notes: Notes,
     pub data: Dataset,
-    pub history: History,
+    pub losses: Losses,
     /// What is not as in the steps before.
     pub differences: Vec<String>,
 }
@@ -113,12 +114,12 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let mut kept = arguments.resume.then(|| run.trainer.steps());
     while run.trainer.steps() < total {
         let until = (run.trainer.steps() / every * every + every).min(total);
-        let Run { trainer, notes, history, .. } = &mut run;
+        let Run { trainer, notes, losses, .. } = &mut run;
         let result =
-            fit::train(trainer, &training, (until, notes.flip), history, &mut progress, &stop);
+            fit::train(trainer, &training, (until, notes.flip), losses, &mut progress, &stop);
         if let (Some(validation), Ok(())) = (&mut validation, &result) {
             let loss = validation.loss(trainer)?;
-            history.held_out.push((trainer.steps(), loss));
+            losses.held_out.push((trainer.steps(), loss));
             progress.line(&format!("step {}: held-out loss {loss:.4}", trainer.steps()));
         }
         if let Err(Failure::Library(ddim::Error::Training(TrainingError::NotFinite {
@@ -212,7 +213,7 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     };
     let size = [data.height(), data.width()];
     let trainer = Trainer::new(gpu, UNet::new(config)?, scheduler, size, options)?;
-    Ok(Run { trainer, notes, data, history: History::default(), differences: Vec::new() })
+    Ok(Run { trainer, notes, data, losses: Losses::default(), differences: Vec::new() })
 }
 
 /// The folder by a name that holds from anywhere.
@@ -258,7 +259,7 @@ fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
 }
 
 pub fn save(run: &mut Run, out: &Path) -> Result<(), Failure> {
-    run.history.save(&mut run.trainer, out, run.notes.to_json())
+    fit::save(&run.losses, &mut run.trainer, out, run.notes.to_json())
 }
 
 fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), Failure> {
@@ -283,7 +284,7 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     let scale = comfortable_scale(height, width);
     let picture = Picture::grid(&images, [height, width, channels], columns(count), scale)?;
     files::write(&out.join("samples.png"), picture.png()?)?;
-    let loss = run.history.recent().map_or(String::new(), |loss| format!(", loss {loss:.4}"));
+    let loss = fit::recent(&run.losses).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
     say!("{path}: {steps} steps{loss}; samples.png shows {count} new images");
     say!("more of them: ddim sample --model {path} --out new.png");
     Ok(())

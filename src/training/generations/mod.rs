@@ -19,9 +19,10 @@ mod tests;
 pub(crate) use disk::{Disk, System};
 pub use folder::RunFolder;
 
-use crate::{error::Error, files::read_text, training::TrainingError};
+use crate::{error::Error, training::TrainingError};
 use paths::{entries, kept, parent, part, remove_all};
-use pointer::{Files, Fingerprint, Pointer, to_json};
+pub use pointer::Pointer;
+use pointer::{Files, Fingerprint, read_files, to_json};
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -88,8 +89,7 @@ fn settle(disk: &dyn Disk, folder: &Path) -> Result<Option<Pointer>, Error> {
         // The one before is removed after the view is whole.
         let broken = others.iter().any(|(_, number)| number.is_some_and(|older| older < current));
         let previous = generation(folder, current).join(PREVIOUS);
-        let text = read_text(&previous).unwrap_or_default();
-        let before = serde_json::from_str(&text).unwrap_or_default();
+        let before = read_files(&previous);
         refresh(disk, folder, pointer, broken.then_some(&before))?;
         disk.remove(&previous).map_err(file_error(&previous))?;
     }

@@ -39,40 +39,54 @@ pub(super) type Files = BTreeMap<String, Fingerprint>;
 
 /// Which generation counts, and what its files look like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Pointer {
+pub struct Pointer {
     /// Counted from 1.
-    pub generation: u64,
+    pub(super) generation: u64,
     /// Its files.
-    pub files: Files,
+    pub(super) files: Files,
 }
 
 impl Pointer {
     /// Reads the file, if it is there.
-    pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let text = match files::read_text(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(TrainingError::File { path: path.into(), source }.into()),
-            Ok(text) => text,
-        };
-        let refuse = |message: String| TrainingError::Checkpoint { path: path.into(), message };
-        let pointer: Self =
-            serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-        let outside = |name: &&String| {
-            let mut parts = Path::new(name.as_str()).components();
-            name.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_)))
-        };
-        match pointer.files.keys().find(outside) {
-            Some(name) => {
-                let message = format!("files: expected paths below the folder, found {name:?}");
-                Err(refuse(message).into())
-            }
-            None if !(1..1 << 53).contains(&pointer.generation) => {
-                let found = pointer.generation;
-                Err(refuse(format!("generation: expected 1 to 2^53, found {found}")).into())
-            }
-            None => Ok(Some(pointer)),
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
+        match files::read_json(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(TrainingError::File { path: path.into(), source }.into()),
+            Ok(text) => Ok(Some(Self::parse(path, &text)?)),
         }
     }
+
+    /// Reads the text of the file; `path` is for the error alone.
+    ///
+    /// # Errors
+    /// If it is none, or names a file that is not below the folder.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, TrainingError> {
+        let refuse = |message: String| TrainingError::Checkpoint { path: path.into(), message };
+        let pointer: Self = files::parse_object(text).map_err(|error| refuse(error.to_string()))?;
+        if let Some(name) = outside(&pointer.files) {
+            return Err(refuse(format!("files: expected paths below the folder, found {name:?}")));
+        }
+        if !(1..1 << 53).contains(&pointer.generation) {
+            let found = pointer.generation;
+            return Err(refuse(format!("generation: expected 1 to 2^53, found {found}")));
+        }
+        Ok(pointer)
+    }
+}
+
+/// The first of the files that is not below the folder.
+fn outside(files: &Files) -> Option<&String> {
+    files.keys().find(|name| {
+        let mut parts = Path::new(name.as_str()).components();
+        name.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_)))
+    })
+}
+
+/// The files that a generation noted of the one before; none if the note is missing or damaged.
+pub(super) fn read_files(path: &Path) -> Files {
+    let text = files::read_json(path).unwrap_or_default();
+    let files: Files = files::parse_object(&text).unwrap_or_default();
+    if outside(&files).is_some() { Files::new() } else { files }
 }
 
 pub(super) fn to_json(of: &impl Serialize) -> String {

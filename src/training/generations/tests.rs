@@ -1,7 +1,8 @@
 //! A run of three checkpoints, broken at every operation of the file system.
 use super::{
-    Disk, Generation, RunFolder, System, entries,
+    Disk, Files, Fingerprint, Generation, PREVIOUS, RunFolder, System, entries,
     faulty::{Fault, Faulty, Operation},
+    generation, to_json,
 };
 use crate::{error::Error, training::TrainingError};
 use std::{
@@ -219,4 +220,19 @@ fn a_pointer_is_checked_as_a_strangers_file() {
         let error = RunFolder::open(at.path()).expect_err(text).to_string();
         assert!(error.contains("current.json") && error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn a_note_of_the_generation_before_removes_nothing_outside_the_folder() {
+    let at = folder();
+    let (run, mine) = (at.path().join("run"), at.path().join("mine"));
+    save(&System, &run, 1).expect("room");
+    fs::write(&mine, "mine").expect("room");
+    let note = Files::from([("../mine".into(), Fingerprint::of_bytes(b"mine"))]);
+    fs::write(generation(&run, 1).join(PREVIOUS), to_json(&note)).expect("room");
+    // With an older generation the view counts as broken.
+    fs::create_dir(generation(&run, 0)).expect("room");
+    RunFolder::open(&run).expect("a run");
+    assert!(!generation(&run, 0).exists(), "it was not repaired");
+    assert_eq!(fs::read_to_string(&mine).expect("still there"), "mine");
 }

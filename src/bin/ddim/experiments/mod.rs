@@ -6,6 +6,7 @@ mod laboratory;
 mod model;
 mod page;
 mod record;
+mod row;
 mod show;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use crate::{
     cli,
     console::say,
     failure::Failure,
-    fit::{self, History},
+    fit,
     lock::Lock,
     presets::Preset,
     progress::{Progress, clock, thousands},
@@ -147,7 +147,7 @@ fn train(
             Trainer::new(gpu, unet, SchedulerConfig::default(), size, options)?
         }
     };
-    let mut history = History::read(&RunFolder::open(folder)?, trainer.steps())?;
+    let mut losses = fit::read_losses(&RunFolder::open(folder)?, trainer.steps())?;
     let mut seconds = began.seconds.unwrap_or(0.0);
     let total = u64::from(preset.steps);
     let never = AtomicBool::new(false);
@@ -155,14 +155,14 @@ fn train(
     while trainer.steps() < total {
         let start = Instant::now();
         let until = (trainer.steps() / SAVE_EVERY * SAVE_EVERY + SAVE_EVERY).min(total);
-        fit::train(&mut trainer, data, (until, false), &mut history, &mut progress, &never)?;
+        fit::train(&mut trainer, data, (until, false), &mut losses, &mut progress, &never)?;
         seconds += start.elapsed().as_secs_f64();
         let notes = Notes { seconds: Some(seconds) };
         let notes = serde_json::to_value(notes).expect("numbers are JSON");
-        history.save(&mut trainer, folder, notes)?;
+        fit::save(&losses, &mut trainer, folder, notes)?;
     }
     progress.finish();
-    let loss = history.recent().unwrap_or(f32::NAN);
+    let loss = fit::recent(&losses).unwrap_or(f32::NAN);
     let (steps, taken) = (thousands(total), clock(seconds));
     say!("trained {steps} steps in {taken}, loss {loss:.4}");
     Ok(())

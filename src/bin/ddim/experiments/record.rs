@@ -1,4 +1,6 @@
 //! What is already done: rows of a CSV, and the settings that they were made with.
+use super::row::HEADER;
+pub use super::row::Row;
 use crate::{failure::Failure, files};
 use ddim::files::read_text;
 use serde_json::Value as Json;
@@ -6,64 +8,7 @@ use std::{
     fs::OpenOptions,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
-    str::FromStr,
 };
-
-const HEADER: &str = "experiment,setting,steps,value,images,seconds";
-
-/// A measured number.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// Which experiment.
-    pub experiment: String,
-    /// Which of its settings.
-    pub setting: String,
-    /// Sampling steps.
-    pub steps: usize,
-    /// The number.
-    pub value: f64,
-    /// Images that it was measured on.
-    pub images: usize,
-    /// Time on the device.
-    pub seconds: f64,
-}
-
-impl Row {
-    fn parse(line: &str) -> Result<Self, String> {
-        let columns: Vec<&str> = line.split(',').collect();
-        let [experiment, setting, steps, value, images, seconds] = columns[..] else {
-            return Err(format!("expected {HEADER}, found {line:?}"));
-        };
-        fn number<T: FromStr>(name: &str, text: &str) -> Result<T, String> {
-            text.parse().map_err(|_| format!("{name}: expected a number, found {text:?}"))
-        }
-        let row = Self {
-            experiment: experiment.into(),
-            setting: setting.into(),
-            steps: number("steps", steps)?,
-            value: number("value", value)?,
-            images: number("images", images)?,
-            seconds: number("seconds", seconds)?,
-        };
-        row.check()?;
-        Ok(row)
-    }
-
-    /// Distances, errors, shares and times are finite, and none is below 0.
-    fn check(&self) -> Result<(), String> {
-        for (name, number) in [("value", self.value), ("seconds", self.seconds)] {
-            if !(number >= 0.0 && number.is_finite()) {
-                return Err(format!("{name}: expected a finite number from 0, found {number}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&self) -> String {
-        let Self { experiment, setting, steps, value, images, seconds } = self;
-        format!("{experiment},{setting},{steps},{value},{images},{seconds:.3}\n")
-    }
-}
 
 /// The rows of `results.csv`.
 pub struct Record {
@@ -80,19 +25,7 @@ impl Record {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Failure::file(path, error)),
         };
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let mut lines = whole.lines();
-        let header = lines.next().unwrap_or(HEADER);
-        if header != HEADER {
-            let text = format!("expected {HEADER:?}, found {header:?}");
-            return Err(Failure::file(path, text));
-        }
-        let mut rows = Vec::new();
-        for (number, line) in lines.enumerate() {
-            let row = Row::parse(line)
-                .map_err(|text| Failure::file(&path, format!("line {}: {text}", number + 2)))?;
-            rows.push(row);
-        }
+        let rows = Row::parse(&text).map_err(|text| Failure::file(&path, text))?;
         let record = Self { path, rows };
         let lines: String = record.rows.iter().map(Row::line).collect();
         files::write(&record.path, format!("{HEADER}\n{lines}"))?;
