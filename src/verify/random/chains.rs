@@ -23,7 +23,7 @@ pub(super) struct Chain {
 impl Chain {
     pub fn check(&self, gpu: &Gpu, seed: u64) -> Result<(), CaseError> {
         let of = types(&self.graph, &self.graph.inputs);
-        check_graph(gpu, &self.graph, &Tabled, contents(&of, seed), seed)
+        check_graph(gpu, &self.graph, &Tabled, 1, contents(&of, seed), seed)
     }
 }
 

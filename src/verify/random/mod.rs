@@ -85,7 +85,7 @@ fn check_alone(gpu: &Gpu, case: &Case, choose: &dyn Choose, seed: u64) -> Result
         Err(CaseError::Mismatch(Mismatch::Element { .. }))
             if case.output_types().map_err(Error::from)?.iter().all(floats) =>
         {
-            check_graph(gpu, &case.graph()?, choose, case.tensors(), seed)
+            check_graph(gpu, &case.graph()?, choose, case.terms, case.tensors(), seed)
         }
         result => result,
     }
@@ -96,7 +96,7 @@ fn check_gradient(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
     let Some((graph, of)) = gradient_of(case)? else { return Ok(()) };
     let mut tensors = case.tensors();
     tensors.push(Input::normal(of).tensor(seed));
-    check_graph(gpu, &graph, &Tabled, tensors, seed)
+    check_graph(gpu, &graph, &Tabled, 1, tensors, seed)
 }
 
 /// The gradient of the first output with respect to every operand of floats, as a graph of the

@@ -24,10 +24,12 @@ const MARGIN: f64 = 2.0;
 /// tensor is how far it moves when every equation is off: its operands by the roundings of its
 /// longest sum, its result by the tolerance that a case of that op alone has, with random signs.
 /// So a sum of large terms that cancel may be off by their roundings, however small it is.
+/// `terms` is the length of the longest sum where its cost does not tell.
 pub(super) fn check_graph(
     gpu: &Gpu,
     graph: &Graph,
     choose: &dyn Choose,
+    terms: usize,
     tensors: Vec<Tensor>,
     seed: u64,
 ) -> Result<(), CaseError> {
@@ -39,7 +41,7 @@ pub(super) fn check_graph(
     executor.run(1)?;
     let read = |&value: &Value| executor.read(value);
     let got: Vec<Vec<f32>> = graph.outputs.iter().map(read).collect::<Result<_, _>>()?;
-    let mut bound = Bound::new(graph, tensors, seed)?;
+    let mut bound = Bound::new(graph, terms, tensors, seed)?;
     let mut result = Ok(());
     for trials in TRIALS {
         bound.widen(trials);
@@ -54,23 +56,24 @@ pub(super) fn check_graph(
 /// A graph's outputs, and how far off each may be.
 struct Bound<'a> {
     graph: &'a Graph,
+    terms: usize,
     inputs: Environment,
     dice: Dice,
     outputs: Vec<(Tensor, f64)>,
 }
 
 impl<'a> Bound<'a> {
-    fn new(graph: &'a Graph, tensors: Vec<Tensor>, seed: u64) -> Result<Self, Error> {
+    fn new(graph: &'a Graph, terms: usize, tensors: Vec<Tensor>, seed: u64) -> Result<Self, Error> {
         let inputs: Environment = graph.inputs.iter().copied().zip(tensors).collect();
         let wanted = evaluate(graph, inputs.clone())?;
         let outputs = graph.outputs.iter().map(|value| (wanted[value].clone(), 0.0)).collect();
-        Ok(Self { graph, inputs, dice: Dice::new(seed), outputs })
+        Ok(Self { graph, terms, inputs, dice: Dice::new(seed), outputs })
     }
 
     /// Evaluates the graph so often with errors, and raises each tolerance to what that moves.
     fn widen(&mut self, trials: usize) {
         for _ in 0..trials {
-            let moved = perturbed(self.graph, self.inputs.clone(), &mut self.dice);
+            let moved = perturbed(self.graph, self.terms, self.inputs.clone(), &mut self.dice);
             for (value, (want, tolerance)) in self.graph.outputs.iter().zip(&mut self.outputs) {
                 let away = moved[value].zip(want, |a, b| (a - b).abs()).max_abs();
                 *tolerance = tolerance.max(MARGIN * away);
@@ -101,14 +104,14 @@ fn shake(tensor: &mut Tensor, dice: &mut Dice, far: impl Fn(f64) -> f64) {
 }
 
 /// The graph's values where every equation is off.
-fn perturbed(graph: &Graph, inputs: Environment, dice: &mut Dice) -> Environment {
+fn perturbed(graph: &Graph, terms: usize, inputs: Environment, dice: &mut Dice) -> Environment {
     let mut environment = inputs;
     for equation in &graph.equations {
         let types: Vec<TensorType> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
         let outputs: Vec<TensorType> = equation.outputs.iter().map(|v| graph.type_of(*v)).collect();
         // The longest sum: the arithmetic of the smallest result, an element.
         let least = outputs.iter().map(|of| of.shape.elements()).min().unwrap_or(1).max(1);
-        let terms = (equation.op.cost(&types).flops as usize).div_ceil(least).max(1);
+        let terms = (equation.op.cost(&types).flops as usize).div_ceil(least).max(terms);
         let bound = Case::new(equation.op.clone(), Vec::new()).terms(terms);
         let mut operands: Vec<Tensor> =
             equation.inputs.iter().map(|v| environment[v].clone()).collect();
@@ -154,7 +157,7 @@ mod tests {
             // A gradient may be zero but for rounding: a bias before a norm has no effect.
             graph.outputs.truncate(1);
             let tensors = contents(&types(&graph, &graph.inputs), seed);
-            let mut bound = Bound::new(&graph, tensors, seed).expect("evaluated");
+            let mut bound = Bound::new(&graph, 1, tensors, seed).expect("evaluated");
             bound.widen(TRIALS[0]);
             for (want, tolerance) in bound.outputs {
                 worst.push(tolerance / want.max_abs());
