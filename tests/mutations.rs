@@ -3,7 +3,7 @@
 #![cfg(feature = "cli")]
 #![allow(unsafe_code, reason = "an allocator that counts is one")]
 
-use ddim::training::Losses;
+use ddim::{training::Losses, weights::Parameters};
 use mutation::{Format, Random};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -120,10 +120,28 @@ fn no_file_of_a_stranger_panics_hangs_or_takes_the_memory() {
     (1..(1 << 22) + 2).for_each(|step| rows += &format!("{step},1,1,1\n"));
     let (taken, losses) = peak(|| Losses::parse(Path::new("loss.csv"), &rows, u64::MAX));
     assert!(losses.is_ok() && taken < 3 * rows.len(), "{taken} for {}", rows.len());
+    weights_of_half_precision();
     let mut images = [0x803, 60_000, 28, 28].map(u32::to_be_bytes).concat();
     let mut random = Random(1);
     images.extend((0..60_000 * 28 * 28).map(|_| if random.below(5) == 0 { 7 } else { 0 }));
     assert!(ddim::data::Dataset::from_idx("mnist", &mutation::packed(&images), None).is_ok());
+}
+
+/// Weights of 64 MB in 16 bits, from the file to the parameters of a model: the numbers take twice the
+/// file, and the file is held while they are read.
+fn weights_of_half_precision() {
+    let file = tempfile::NamedTempFile::new().expect("a file for the test");
+    let shape = [8000, 4000];
+    let header = r#"{"a.weight":{"dtype":"F16","shape":[4000,8000],"data_offsets":[0,64000000]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    let bytes = [&length[..], header.as_bytes(), &vec![0x11; 64_000_000]].concat();
+    std::fs::write(file.path(), &bytes).expect("room");
+    let allowed = 4 * bytes.len() + (64 << 20);
+    drop(bytes);
+    let expected = [("a.weight", ddim::value::TensorType::f32(&shape).shape)];
+    let (taken, weights) = peak(|| Parameters::read(file.path(), expected));
+    assert_eq!(weights.expect("a whole file").elements(), 32_000_000);
+    assert!(taken <= allowed, "{taken} bytes of memory for weights, {allowed} allowed");
 }
 
 /// Files that are small, or not large, and ask for much.
