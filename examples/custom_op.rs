@@ -5,11 +5,12 @@
 //! `cargo run --release --example custom_op`
 use ddim::{
     Error,
+    error::ShapeError,
     gpu::{Executor, Gpu, GpuOptions},
     graph::{Equation, Graph},
     ops::{
         Adam, Advance, Backward, Case, Constant, Counter, GlobalNorm, Input, Linear, Lowering,
-        MeanSquaredError, Op, Operator, Reduction, ShapeError, TrainingRow,
+        MeanSquaredError, Op, Operator, Reduction, TrainingRow,
     },
     passes,
     plan::{Cost, Dispatch, fold},

@@ -2,6 +2,7 @@
 //!
 //! Opening a FIFO waits for a writer, and `/dev/zero` has no end. So every reader of this crate
 //! opens its files here.
+use crate::error::JsonError;
 use serde::de::DeserializeOwned;
 use std::{
     fs::{File, Metadata},
@@ -70,16 +71,6 @@ pub fn read_json(path: &Path) -> io::Result<String> {
 fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes)
         .map_err(|error| Error::new(ErrorKind::InvalidData, format!("not text: {error}")))
-}
-
-/// What is wrong with a JSON text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {message}")]
-pub struct JsonError {
-    /// The key, `.` for the whole text.
-    pub key: String,
-    /// What is wrong with it, with line and column.
-    pub message: String,
 }
 
 /// Reads the text of a JSON object.

@@ -1,7 +1,8 @@
 //! Evaluates a graph on the CPU in f64, one equation after another: the definition that every
 //! kernel is held against.
 use crate::{
-    graph::{Graph, GraphError},
+    error::GraphError,
+    graph::Graph,
     ops::Operator,
     value::{Shape, Value},
 };

@@ -3,7 +3,8 @@ use ddim::{
     Error,
     classifier::{Checkpoints, Classifier, Network, likeliest},
     data::{Dataset, digits, digits_test_part},
-    training::{TrainingError, TrainingOptions},
+    error::TrainingError,
+    training::TrainingOptions,
 };
 
 mod support;

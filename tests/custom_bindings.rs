@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use ddim::{
     Error,
-    gpu::{Executor, Gpu, GpuError},
+    error::{GpuError, LoweringError, ShapeError},
+    gpu::{Executor, Gpu},
     graph::{Equation, Graph},
-    ops::{
-        Backward, Case, Conv2d, Input, Linear, Lowering, LoweringError, Op, Operator, ShapeError,
-    },
+    ops::{Backward, Case, Conv2d, Input, Linear, Lowering, Op, Operator},
     passes,
     plan::{Cost, Dispatch, Plan, Target, fold},
     reference::{Environment, Tensor, evaluate},

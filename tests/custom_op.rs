@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use ddim::{
     Error,
-    gpu::{Executor, Gpu, GpuError},
+    error::GpuError,
+    gpu::{Executor, Gpu},
     graph::Graph,
     ops::{Op, Silu},
     passes,

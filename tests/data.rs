@@ -2,7 +2,10 @@
 use std::io::Write;
 use std::path::Path;
 
-use ddim::data::{Batches, DataError, Dataset, Moments, digits, digits_test_part};
+use ddim::{
+    data::{Batches, Dataset, Moments, digits, digits_test_part},
+    error::DataError,
+};
 use flate2::{Compression, write::GzEncoder};
 
 fn folder() -> tempfile::TempDir {

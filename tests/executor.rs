@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use ddim::{
     Error,
-    gpu::{Clock, Executor, Gpu, GpuError, GpuOptions},
+    error::{GpuError, LoweringError},
+    gpu::{Clock, Executor, Gpu, GpuOptions},
     graph::Graph,
-    ops::{Add, LoweringError, Op, Silu},
+    ops::{Add, Op, Silu},
     passes,
     plan::Target,
     value::{TensorType, Value},

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use ddim::{
     Error,
-    gpu::{Executor, GpuError},
-    graph::{Equation, Graph, GraphError},
-    ops::{Add, Backward, Linear, Lowering, Op, Operator, ShapeError, Silu},
+    error::{GpuError, GraphError, ShapeError},
+    gpu::Executor,
+    graph::{Equation, Graph},
+    ops::{Add, Backward, Linear, Lowering, Op, Operator, Silu},
     passes,
     plan::{Cost, Target},
     reference::Tensor,

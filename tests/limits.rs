@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use ddim::{
     Error,
+    error::{GraphError, LoweringError},
     gpu::Gpu,
-    graph::{Graph, GraphError},
-    ops::{self, Case, Fill, Input, LoweringError, Op, Operator},
+    graph::Graph,
+    ops::{self, Case, Fill, Input, Op, Operator},
     passes,
     plan::Target,
     value::{ElementType, Shape, TensorType},

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 
 use ddim::{
     Error,
-    gpu::{Executor, Gpu, GpuError},
+    error::GpuError,
+    gpu::{Executor, Gpu},
     graph::Graph,
     ops::{Conv2d, Input, Silu, View},
     passes,

@@ -2,9 +2,10 @@
 //! of shapes that need more than a driver gives.
 use ddim::{
     Error,
+    error::LoweringError,
     gpu::Gpu,
     graph::Graph,
-    ops::{self, GroupNorm, LoweringError, MeanLoss},
+    ops::{self, GroupNorm, MeanLoss},
     passes,
     plan::{Access, Dispatch, MAX_ITERATIONS, Plan, Target},
     value::TensorType,
@@ -262,7 +263,7 @@ fn a_kernel_that_would_need_too_many_is_refused_by_name() {
     let most = 128 * (MAX_ITERATIONS as usize - 10);
     assert!(compile(&target, MeanLoss, &[TensorType::f32(&[most])]).is_ok());
     match compile(&target, MeanLoss, &[TensorType::f32(&[most + 1])]) {
-        Err(Error::Lowering(LoweringError::Iterations { kernel, iterations })) => {
+        Err(Error::Lowering(LoweringError::Iterations { kernel, iterations, .. })) => {
             assert_eq!((kernel.as_str(), iterations), ("mean_loss.forward", MAX_ITERATIONS));
         }
         other => panic!("{other:?}"),

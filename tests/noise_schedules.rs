@@ -1,8 +1,11 @@
 //! Noise schedules, lists of timesteps and the bound's table against closed forms, with no GPU.
-use ddim::diffusion::schedule::{
-    BetaSchedule, Level, Output, PredictionType, Respacing, Schedule, ScheduleError,
-    SchedulerConfig, Spacing, StepRule, Table, Threshold, Variance, VariancePreserving,
-    annealed_langevin_table, bound_levels, given_timesteps, predictor_corrector_table,
+use ddim::{
+    diffusion::schedule::{
+        BetaSchedule, Level, Output, PredictionType, Respacing, Schedule, SchedulerConfig, Spacing,
+        StepRule, Table, Threshold, Variance, VariancePreserving, annealed_langevin_table,
+        bound_levels, given_timesteps, predictor_corrector_table,
+    },
+    error::ScheduleError,
 };
 
 /// Tables of one formula in f64 agree to a few roundings of their largest element.

@@ -2,16 +2,15 @@
 use ddim::{
     Error,
     diffusion::{
-        BuiltNetwork, ClosureSampler, Evaluation, FoundIn, Network, NetworkInputs, NotFinite,
-        Sampler,
+        BuiltNetwork, ClosureSampler, Evaluation, Network, NetworkInputs, Sampler,
         schedule::{
-            DdimOptions, EncodeRule, Output, PredictionType, Schedule, ScheduleError,
-            SchedulerConfig, Spacing, Step, Table, Threshold, Variance, Weights,
-            annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table, encode_table,
-            heun_table, predictor_corrector_table, probability_flow_table, schedule_levels,
-            variance_exploding_table,
+            DdimOptions, EncodeRule, Output, PredictionType, Schedule, SchedulerConfig, Spacing,
+            Step, Table, Threshold, Variance, Weights, annealed_langevin_table, ddim_table,
+            ddpm_table, dpm_solver_table, encode_table, heun_table, predictor_corrector_table,
+            probability_flow_table, schedule_levels, variance_exploding_table,
         },
     },
+    error::{FoundIn, NotFinite, ScheduleError},
     gpu::Gpu,
     graph::Graph,
     ops::Scale,

@@ -1,5 +1,7 @@
 //! Passes keep what a graph computes, and their results are held as text.
 use ddim::{
+    Error,
+    error::ShapeError,
     gpu::Executor,
     graph::Graph,
     ops::{
@@ -233,4 +235,27 @@ fn golden_texts() {
     // Without the hash, which every edit of a shader changes.
     let text = plan.to_string();
     hold("plan", text.split("plan hash").next().expect("the first part"));
+}
+
+#[test]
+fn callers_can_match_what_does_not_fit() {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[1, 4, 4, 8]));
+    let weight = graph.input(TensorType::f32(&[3, 3, 8, 8]));
+    let bias = graph.input(TensorType::f32(&[4]));
+    let conv = Conv2d { stride: 1, padding: [1; 4] };
+    match graph.push(conv, &[x; 4]) {
+        Err(Error::Shape(ShapeError::Count { expected, found, .. })) => {
+            assert_eq!((expected.as_str(), found), ("2 or 3", 4));
+        }
+        other => panic!("{other:?}"),
+    }
+    match graph.push(conv, &[x, weight, bias]) {
+        Err(Error::Shape(ShapeError::Operand { op, operand, expected, found, operands })) => {
+            assert_eq!([op, operand].map(|text| text == "conv2d" || text == "bias"), [true; 2]);
+            assert_eq!([expected, found], ["f32[8]", "f32[4]"]);
+            assert_eq!(operands.len(), 3);
+        }
+        other => panic!("{other:?}"),
+    }
 }

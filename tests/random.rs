@@ -2,11 +2,12 @@
 //! batch is split.
 use ddim::{
     Error,
+    error::ShapeError,
     gpu::{Executor, Gpu},
     graph::{Equation, Graph},
     ops::{
         AddDrawnNoise, Backward, Counter, DrawNormal, DrawTimesteps, Dropout, Lowering, Op,
-        Operator, ShapeError,
+        Operator,
     },
     passes,
     plan::{Cost, Dispatch},

@@ -4,8 +4,9 @@ use std::{fs, path::Path};
 use copied::{change_last, change_manifest, change_tensors, copies, folder, list, tolerance};
 use ddim::{
     Error,
+    error::CasesError,
     gpu::Gpu,
-    verify::{CasesError, Outcome, Summary, reference_cases},
+    verify::{Outcome, Summary, reference_cases},
 };
 use serde_json::{Value, json};
 

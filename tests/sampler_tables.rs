@@ -1,10 +1,13 @@
 //! The tables of the samplers, in f64 and with no GPU: where they lead a distribution for which the
 //! best prediction is known, how they relate to each other, and what they refuse.
-use ddim::diffusion::schedule::{
-    DdimOptions, EncodeRule, Level, Output, PredictionType, Schedule, ScheduleError,
-    SchedulerConfig, Spacing, Step, StepRule, Table, Variance, VariancePreserving,
-    annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table, encode_table, heun_table,
-    predictor_corrector_table, probability_flow_table, schedule_levels, variance_exploding_table,
+use ddim::{
+    diffusion::schedule::{
+        DdimOptions, EncodeRule, Level, Output, PredictionType, Schedule, SchedulerConfig, Spacing,
+        Step, StepRule, Table, Variance, VariancePreserving, annealed_langevin_table, ddim_table,
+        ddpm_table, dpm_solver_table, encode_table, heun_table, predictor_corrector_table,
+        probability_flow_table, schedule_levels, variance_exploding_table,
+    },
+    error::ScheduleError,
 };
 
 /// Data: a normal distribution of this mean and deviation.

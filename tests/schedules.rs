@@ -2,7 +2,10 @@
 mod case;
 
 use case::Case;
-use ddim::diffusion::schedule::{BetaSchedule, Schedule, ScheduleError, SchedulerConfig, Spacing};
+use ddim::{
+    diffusion::schedule::{BetaSchedule, Schedule, SchedulerConfig, Spacing},
+    error::ScheduleError,
+};
 
 fn assert_matches(case: &Case, output: &str, got: &[f64]) {
     if let Err(message) = case.compare(output, got) {

@@ -6,8 +6,9 @@ use ddim::{
     Error,
     data::{Batch, Batches, Dataset},
     diffusion::{Sampler, schedule::SchedulerConfig},
-    gpu::{Gpu, GpuError, Stats},
-    training::{Metrics, Trainer, TrainingError, TrainingGraph, Validation},
+    error::{GpuError, TrainingError},
+    gpu::{Gpu, Stats},
+    training::{Metrics, Trainer, TrainingGraph, Validation},
     unet::{ArenaLayout, TrainedUNet},
 };
 

@@ -6,8 +6,8 @@ use ddim::{
     Error,
     data::{Batch, Dataset},
     diffusion::{Sampler, schedule::SchedulerConfig},
-    gpu::GpuError,
-    training::{Trainer, TrainingError, Validation, parameters_of},
+    error::{GpuError, TrainingError},
+    training::{Trainer, Validation, parameters_of},
     unet::{ArenaLayout, TrainedUNet},
 };
 

@@ -2,9 +2,11 @@
 mod case;
 
 use case::Case;
-use ddim::unet::config::{
-    ClassEmbedding, ConfigError, DownBlock, MidBlock, SampleSize, TimeScaleShift, UNetConfig,
-    UpBlock,
+use ddim::{
+    error::ConfigError,
+    unet::config::{
+        ClassEmbedding, DownBlock, MidBlock, SampleSize, TimeScaleShift, UNetConfig, UpBlock,
+    },
 };
 
 #[test]

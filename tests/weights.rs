@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use case::Case;
-use ddim::value::Shape;
 use ddim::weights::{
-    Layout, Numbers, Parameters, Storage, WeightsError, canonical_name, read_tensors, write_file,
-    write_tensors,
+    Layout, Numbers, Parameters, Storage, canonical_name, read_tensors, write_file, write_tensors,
 };
+use ddim::{error::WeightsError, value::Shape};
 use safetensors::{Dtype, tensor::TensorView};
 
 fn folder() -> tempfile::TempDir {

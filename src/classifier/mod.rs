@@ -10,11 +10,11 @@ pub use training::Checkpoints;
 
 use crate::{
     data::Dataset,
-    error::Error,
+    error::{Error, TrainingError},
     gpu::{Executor, Gpu},
     graph::Graph,
     passes,
-    training::{TrainingError, arenas_of, parameters_of},
+    training::{arenas_of, parameters_of},
     unet::ArenaLayout,
     value::{TensorType, Value},
     weights::{Parameters, Storage},

@@ -2,14 +2,13 @@
 use super::{Classifier, Network};
 use crate::{
     data::{Batches, Dataset},
-    error::Error,
+    error::{Error, TrainingError},
     gpu::{Executor, Gpu},
     graph::Graph,
     ops::{Counter, SoftmaxCrossEntropy},
     passes,
     training::{
-        Generation, RunFolder, RunState, SETTINGS, STATE, Settings, State, System, TrainingError,
-        TrainingOptions,
+        Generation, RunFolder, RunState, SETTINGS, STATE, Settings, State, System, TrainingOptions,
     },
     unet::ArenaLayout,
     value::{TensorType, Value},

@@ -1,5 +1,6 @@
 //! The Frechet distance between two sets of images, over their pixels or other features, and exact.
-use super::{DataError, Dataset};
+use super::Dataset;
+use crate::error::DataError;
 
 /// Mean and covariance of a set of vectors: images with pixels between 0 and 1, or features.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{DataError, Dataset, Split};
-use crate::files;
+use super::{Dataset, Split};
+use crate::{error::DataError, files};
 
 /// How a packed file begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];

@@ -6,8 +6,8 @@ use std::{
 
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, imageops};
 
-use super::{DataError, Dataset};
-use crate::files;
+use super::Dataset;
+use crate::{error::DataError, files};
 
 /// The largest side that images are resized to.
 const MAX_SIZE: usize = 4096;

@@ -1,18 +1,16 @@
 //! Images to train on: the embedded handwritten digits, idx files, and folders of pictures.
 mod batches;
 mod digits;
-mod error;
 mod frechet;
 mod idx;
 #[cfg(feature = "cli")]
 mod images;
 
-use crate::files;
+use crate::{error::DataError, files};
 use std::path::Path;
 
 pub use batches::{Batch, Batches};
 pub use digits::{digits, digits_test_part};
-pub use error::DataError;
 pub use frechet::Moments;
 
 /// Which part of a set of images that is published in two.

@@ -7,12 +7,11 @@ pub use terms::{Bound, BoundLevel, BoundTerm};
 
 use super::{
     network::Network,
-    not_finite::NotFinite,
     schedule::{Level, Schedule, bound_levels},
 };
 use crate::{
     data::Dataset,
-    error::Error,
+    error::{Error, NotFinite},
     gpu::{Executor, Gpu},
     ops::Counter,
     value::{TensorType, Value},

@@ -14,7 +14,6 @@ pub use bound::{
 pub use closure::{ClosureSampler, Evaluation};
 pub use interpolate::{angle_between, slerp};
 pub use network::{BuiltNetwork, Network, NetworkInputs};
-pub use not_finite::{FoundIn, NotFinite};
 pub use sampler::Sampler;
 pub use sampling_graph::{Guidance, SamplingGraph, SamplingOptions};
 

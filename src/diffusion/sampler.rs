@@ -1,13 +1,12 @@
 //! Sampling: S steps are S replays of one plan, with no host wait between them.
 use super::{
     network::Network,
-    not_finite::NotFinite,
     sampling_graph::{Guidance, SamplingGraph, SamplingOptions},
     schedule::Table,
     streams,
 };
 use crate::{
-    error::Error,
+    error::{Error, NotFinite},
     gpu::{Executor, Gpu},
     graph::Graph,
     ops::{Counter, DrawNormal},

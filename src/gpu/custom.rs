@@ -1,7 +1,7 @@
 //! Holds a dispatch of a caller's own WGSL against the module itself, reflected at run time:
 //! what the build script does for the crate's shaders.
-use super::GpuError;
 use crate::{
+    error::GpuError,
     plan::{Access, Dispatch},
     value::{ElementType, TensorType},
 };

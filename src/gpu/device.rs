@@ -1,7 +1,7 @@
 //! Finding an adapter, opening a device, and catching what goes wrong on it: above 300 lines, for
 //! each of the three needs what the others hold.
-use super::{GpuError, pipelines::Pipelines};
-use crate::plan::Target;
+use super::pipelines::Pipelines;
+use crate::{error::GpuError, plan::Target};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     thread,

@@ -1,7 +1,7 @@
 //! Replays a plan: the same dispatches, step after step, with no host wait inside.
-use super::{Gpu, GpuError, custom, pipelines::Compiled};
+use super::{Gpu, custom, pipelines::Compiled};
 use crate::{
-    error::Error,
+    error::{Error, GpuError},
     plan::{Access, Dispatch, Placement, Plan},
 };
 use std::{

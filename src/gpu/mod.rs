@@ -3,7 +3,6 @@
 
 mod custom;
 mod device;
-mod error;
 mod executor;
 mod overhead;
 mod pipelines;
@@ -15,7 +14,6 @@ mod tests;
 mod transfer;
 
 pub use device::{AdapterReport, Gpu, GpuOptions, adapters};
-pub use error::GpuError;
 pub use executor::{Executor, Stats};
 pub use overhead::{Overhead, with_checks};
 pub use profile::{Clock, GroupTime, Profile, Timing};

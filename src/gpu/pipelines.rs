@@ -1,6 +1,9 @@
 //! Compiled kernels, one per variant, kept for the life of the device.
-use super::{Gpu, GpuError};
-use crate::plan::{Access, Dispatch, Kernel, MAX_ITERATIONS};
+use super::Gpu;
+use crate::{
+    error::GpuError,
+    plan::{Access, Dispatch, Kernel, MAX_ITERATIONS},
+};
 use std::{
     borrow::Cow, collections::HashMap, num::NonZero, panic::resume_unwind, sync::Arc, thread,
 };

@@ -1,8 +1,8 @@
 //! What a device does at most, measured on it: the roofline of Williams, Waterman and Patterson
 //! 2009, with which every kernel's time is compared.
-use super::{Executor, Gpu, GpuError};
+use super::{Executor, Gpu};
 use crate::{
-    error::Error,
+    error::{Error, GpuError},
     plan::{
         BufferRole, Cost, Dispatch, MAX_ITERATIONS, Placement, Plan, PlannedBuffer, Steps, fold,
     },

@@ -1,6 +1,9 @@
 //! What needs a plan that no pass makes.
-use super::{Executor, Gpu, GpuError, roofline::plan};
-use crate::{error::Error, value::TensorType};
+use super::{Executor, Gpu, roofline::plan};
+use crate::{
+    error::{Error, GpuError},
+    value::TensorType,
+};
 
 /// A device without limits that computes nothing but does allocate; no adapter is needed.
 fn boundless() -> Gpu {

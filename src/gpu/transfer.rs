@@ -1,7 +1,7 @@
 //! Contents of tensors: dense slices of callers to padded rows on the device, and back.
-use super::{Executor, GpuError};
+use super::Executor;
 use crate::{
-    error::Error,
+    error::{Error, GpuError},
     plan::{Load, Placement},
     value::{ElementType, TensorType, Value},
 };

@@ -1,7 +1,7 @@
 //! One optimizer step: Adam (Kingma and Ba 2015, algorithm 1), AdamW (Loshchilov and Hutter 2019).
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost};
+use super::{Backward, Case, Input, Lowering, Operator, Special, elementwise_cost};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -51,24 +51,29 @@ impl Adam {
 
 impl Operator for Adam {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let refuse = |message| Err(ShapeError::new("adam", message, inputs));
         let expected = if self.ema { 7 } else { 6 };
         if inputs.len() != expected {
-            return refuse(format!("takes {expected} operands, found {}", inputs.len()));
+            return Err(ShapeError::count("adam", expected, inputs));
         }
         for (name, of) in [("row", inputs[0]), ("norm", inputs[1])] {
             if of != TensorType::f32(&[4]) {
-                return refuse(format!("{name} must be f32[4], found {of}"));
+                return Err(ShapeError::operand("adam", name, "f32[4]", of, inputs));
             }
         }
         let gradient = inputs[2];
         if gradient != TensorType::f32(&gradient.shape) {
-            return refuse(format!("gradient must be f32, found {gradient}"));
+            return Err(ShapeError::operand("adam", "gradient", "f32", gradient, inputs));
         }
         let names = ["parameter", "first_moment", "second_moment", "ema"];
         for (name, &of) in names.into_iter().zip(&inputs[3..]) {
             if of != gradient {
-                return refuse(format!("{name} must be {gradient} as the gradient, found {of}"));
+                return Err(ShapeError::operand(
+                    "adam",
+                    name,
+                    format!("{gradient} as the gradient"),
+                    of,
+                    inputs,
+                ));
             }
         }
         Ok(inputs[3..].to_vec())

@@ -1,9 +1,7 @@
 //! Sum of two tensors of one type.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -26,7 +24,7 @@ impl Operator for Add {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [a, b] = operands("add", inputs)?;
         if a != b {
-            return Err(ShapeError::new("add", "a and b differ in type", inputs));
+            return Err(ShapeError::conflict("add", "a and b differ in type", inputs));
         }
         floats("add", "a", a, inputs)?;
         Ok(vec![a])

@@ -1,10 +1,9 @@
 //! One vector per image, added to every pixel: Ho et al. 2020, appendix B.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
-    random::check_images,
+    Backward, Case, Input, Lowering, Operator, elementwise_cost, operands, random::check_images,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -50,8 +49,13 @@ impl Operator for AddEmbedding {
         check_images("add_embedding", "x", x, inputs)?;
         if embedding != embedding_of(x) {
             let expected = embedding_of(x);
-            let message = format!("embedding must be {expected}, found {embedding}");
-            return Err(ShapeError::new("add_embedding", message, inputs));
+            return Err(ShapeError::operand(
+                "add_embedding",
+                "embedding",
+                expected,
+                embedding,
+                inputs,
+            ));
         }
         Ok(vec![x])
     }

@@ -1,12 +1,12 @@
 //! The forward process `q(x_t | x_0)`: Ho et al. 2020, eq. 4.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -62,18 +62,15 @@ fn check<const N: usize>(
 ) -> Result<(TensorType, [TensorType; N]), ShapeError> {
     let (&[x, timesteps, coefficients, ref rest @ ..], true) = (inputs, inputs.len() == 3 + N)
     else {
-        let message = format!("takes {} operands, found {}", 3 + N, inputs.len());
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::count(op, 3 + N, inputs));
     };
     check_images(op, "x", x, inputs)?;
     let expected = TensorType::f32(&[x.shape[0]]);
     if timesteps != expected {
-        let message = format!("timesteps must be {expected}, found {timesteps}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::operand(op, "timesteps", expected, timesteps, inputs));
     }
     if coefficients != TensorType::f32(&[coefficients.shape[0], 2]) {
-        let message = format!("coefficients must be f32[count,2], found {coefficients}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::operand(op, "coefficients", "f32[count,2]", coefficients, inputs));
     }
     Ok((x, operands(op, rest)?))
 }
@@ -100,8 +97,7 @@ impl Operator for AddNoise {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let (x, [noise]) = check("add_noise", inputs)?;
         if noise != x {
-            let message = format!("noise must be {x}, found {noise}");
-            return Err(ShapeError::new("add_noise", message, inputs));
+            return Err(ShapeError::operand("add_noise", "noise", x, noise, inputs));
         }
         Ok(vec![x])
     }
@@ -171,8 +167,13 @@ impl Operator for AddNumberedNoise {
         check_key("add_numbered_noise", key, inputs)?;
         let expected = TensorType::u32(&[x.shape[0]]);
         if numbers != expected {
-            let message = format!("numbers must be {expected}, found {numbers}");
-            return Err(ShapeError::new("add_numbered_noise", message, inputs));
+            return Err(ShapeError::operand(
+                "add_numbered_noise",
+                "numbers",
+                expected,
+                numbers,
+                inputs,
+            ));
         }
         Ok(vec![x])
     }

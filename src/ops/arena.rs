@@ -1,9 +1,9 @@
 //! Tensors inside a flat arena. Parameters, their gradients and the optimizer's moments lie in
 //! arenas, so that one dispatch updates them all. Both ops only say where a tensor lies: the
 //! memory planner places the part inside the whole, and nothing is copied.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, operands};
+use super::{Backward, Case, Input, Lowering, Operator, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -59,7 +59,7 @@ fn check(
     elements: usize,
     inputs: &[TensorType],
 ) -> Result<(), ShapeError> {
-    let refuse = |message| Err(ShapeError::new(op, message, inputs));
+    let refuse = |message| Err(ShapeError::conflict(op, message, inputs));
     if of.element != ElementType::F32 {
         return refuse(format!("an arena holds f32, not {of}"));
     }
@@ -104,14 +104,13 @@ impl Operator for View {
 impl Operator for Pack {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         if inputs.len() != self.offsets.len() {
-            let message = format!("takes {} operands, found {}", self.offsets.len(), inputs.len());
-            return Err(ShapeError::new("pack", message, inputs));
+            return Err(ShapeError::count("pack", self.offsets.len(), inputs));
         }
         let mut end = 0;
         for (&offset, &of) in self.offsets.iter().zip(inputs) {
             if offset < end {
                 let message = format!("operand at {offset} overlaps the one that ends at {end}");
-                return Err(ShapeError::new("pack", message, inputs));
+                return Err(ShapeError::conflict("pack", message, inputs));
             }
             check("pack", offset, of, self.elements, inputs)?;
             end = offset + of.physical_elements();

@@ -206,7 +206,7 @@ impl Case {
     ///
     /// # Errors
     /// If the case's operands do not fit its op.
-    pub fn output_types(&self) -> Result<Vec<TensorType>, super::ShapeError> {
+    pub fn output_types(&self) -> Result<Vec<TensorType>, crate::error::ShapeError> {
         self.op.infer(&self.types())
     }
 }

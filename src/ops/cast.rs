@@ -1,7 +1,7 @@
 //! Another storage type.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -28,7 +28,7 @@ impl Operator for Cast {
         let [x] = operands("cast", inputs)?;
         if [x.element, self.to].contains(&ElementType::U32) {
             let message = format!("x and y must be floats, found {} and {}", x.element, self.to);
-            return Err(ShapeError::new("cast", message, inputs));
+            return Err(ShapeError::conflict("cast", message, inputs));
         }
         Ok(vec![x.with_element(self.to)])
     }

@@ -1,9 +1,7 @@
 //! Channels side by side, and runs of channels cut out or set among zeros.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, Dispatch, fold},
     reference::Tensor,
@@ -130,7 +128,7 @@ impl Operator for Concat {
         floats("concat", "x0", x0, inputs)?;
         if x0 != with_channels(x1, x0.shape.last()) {
             let message = "x0 and x1 differ in more than their channels";
-            return Err(ShapeError::new("concat", message, inputs));
+            return Err(ShapeError::conflict("concat", message, inputs));
         }
         Ok(vec![with_channels(x0, x0.shape.last() + x1.shape.last())])
     }
@@ -184,7 +182,7 @@ impl Operator for SliceChannels {
         let (Self { start, count }, channels) = (*self, x.shape.last());
         if count == 0 || start.checked_add(count).is_none_or(|end| end > channels) {
             let message = format!("{count} channels from {start} on are not in 0..{channels}");
-            return Err(ShapeError::new("slice_channels", message, inputs));
+            return Err(ShapeError::conflict("slice_channels", message, inputs));
         }
         Ok(vec![with_channels(x, self.count)])
     }

@@ -1,7 +1,7 @@
 //! A tensor of one number: the seed of a gradient.
-use super::{Backward, Case, Lowering, Operator, ShapeError, elementwise_cost, floats, operands};
+use super::{Backward, Case, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,

@@ -1,13 +1,13 @@
 //! The size of a corrector's step: Song et al., *Score-Based Generative Modeling through
 //! Stochastic Differential Equations* (2021), algorithms 4 and 5.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     elementwise_cost,
     random::{Counter, check_images, check_key},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -51,10 +51,10 @@ impl CorrectorSize {
 
 impl Operator for CorrectorSize {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let refuse = |message| Err(ShapeError::new("corrector_size", message, inputs));
+        let refuse = |message| Err(ShapeError::conflict("corrector_size", message, inputs));
         let expected = if self.given_noise { 3 } else { 2 };
         if inputs.len() != expected {
-            return refuse(format!("takes {expected} operands, found {}", inputs.len()));
+            return Err(ShapeError::count("corrector_size", expected, inputs));
         }
         let output = inputs[0];
         check_images("corrector_size", "output", output, inputs)?;
@@ -68,7 +68,7 @@ impl Operator for CorrectorSize {
         }
         let image = self.image(output);
         if let Some(noise) = inputs.get(2).filter(|noise| **noise != image) {
-            return refuse(format!("noise must be {image}, found {noise}"));
+            return Err(ShapeError::operand("corrector_size", "noise", image, noise, inputs));
         }
         Ok(vec![TensorType::f32(&output.shape[..1])])
     }

@@ -1,13 +1,13 @@
 //! The end of a step: the counter moves on, the step's numbers go to the host's history.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     operands,
     random::{Counter, check_key},
     row::{ONE_WORKGROUP, bytes, check},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,

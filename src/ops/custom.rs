@@ -1,7 +1,7 @@
 //! What the dispatches of a custom op may bind.
-use super::{Lowering, LoweringError, Operator, pads};
+use super::{Lowering, Operator, pads};
 use crate::{
-    error::Error,
+    error::{Error, LoweringError},
     graph::Equation,
     plan::{Access, Dispatch},
     value::Value,

@@ -1,10 +1,10 @@
 //! Random tensors from a key.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, Operator, elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,

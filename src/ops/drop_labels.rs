@@ -1,13 +1,13 @@
 //! Dropping of class labels: Ho and Salimans 2021, *Classifier-Free Diffusion Guidance*,
 //! algorithm 1.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, check_key},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -47,12 +47,16 @@ impl Operator for DropLabels {
         let [labels, key] = operands("drop_labels", inputs)?;
         check_key("drop_labels", key, inputs)?;
         if labels.shape.len() != 1 || labels.element != ElementType::U32 {
-            let message = format!("labels must be u32[batch], found {labels}");
-            return Err(ShapeError::new("drop_labels", message, inputs));
+            return Err(ShapeError::operand("drop_labels", "labels", "u32[batch]", labels, inputs));
         }
         if !(0.0..1.0).contains(&self.probability.get()) {
-            let message = format!("probability must be in [0, 1), found {}", self.probability);
-            return Err(ShapeError::new("drop_labels", message, inputs));
+            return Err(ShapeError::operand(
+                "drop_labels",
+                "probability",
+                "in [0, 1)",
+                self.probability,
+                inputs,
+            ));
         }
         Ok(vec![labels])
     }

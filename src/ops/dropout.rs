@@ -1,12 +1,12 @@
 //! Dropout: Srivastava et al. 2014. The mask comes from a counter and is never stored.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -49,8 +49,7 @@ impl Operator for Dropout {
         check_key("dropout", key, inputs)?;
         check_images("dropout", "x", x, inputs)?;
         if !(0.0..1.0).contains(&self.rate.get()) {
-            let message = format!("rate must be in [0, 1), found {}", self.rate);
-            return Err(ShapeError::new("dropout", message, inputs));
+            return Err(ShapeError::operand("dropout", "rate", "in [0, 1)", self.rate, inputs));
         }
         Ok(vec![x])
     }

@@ -1,11 +1,11 @@
 //! The bound of dynamic thresholding: Saharia et al., *Photorealistic Text-to-Image Diffusion
 //! Models* (2022), section 2.3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
+    Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands,
     random::check_images, row::SamplingRow, sampling_step::wide,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -44,17 +44,29 @@ impl fmt::Display for DynamicThreshold {
 impl Operator for DynamicThreshold {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, output, row] = operands("dynamic_threshold", inputs)?;
-        let refuse = |message| Err(ShapeError::new("dynamic_threshold", message, inputs));
+        let refuse = |message| Err(ShapeError::conflict("dynamic_threshold", message, inputs));
         check_images("dynamic_threshold", "x", x, inputs)?;
         floats("dynamic_threshold", "output", output, inputs)?;
         if x != TensorType::f32(&x.shape) {
-            return refuse(format!("x must be f32, found {x}"));
+            return Err(ShapeError::operand("dynamic_threshold", "x", "f32", x, inputs));
         }
         if output.shape != x.shape && output.shape != wide(x).shape {
-            return refuse(format!("output must be {x} or {}, found {output}", wide(x)));
+            return Err(ShapeError::operand(
+                "dynamic_threshold",
+                "output",
+                format!("{x} or {}", wide(x)),
+                output,
+                inputs,
+            ));
         }
         if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
-            return refuse(format!("row must be f32[{}], found {row}", SamplingRow::COLUMNS));
+            return Err(ShapeError::operand(
+                "dynamic_threshold",
+                "row",
+                format!("f32[{}]", SamplingRow::COLUMNS),
+                row,
+                inputs,
+            ));
         }
         let is_bound = self.limit.get() >= 1.0;
         if !(0.0..=1.0).contains(&self.ratio.get()) || !is_bound {

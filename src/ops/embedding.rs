@@ -1,9 +1,7 @@
 //! Sinusoidal embedding of timesteps: Vaswani et al. 2017, section 3.5; Ho et al. 2020, appendix B.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -50,13 +48,25 @@ impl fmt::Display for TimestepEmbedding {
 impl Operator for TimestepEmbedding {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [timesteps] = operands("timestep_embedding", inputs)?;
-        let refuse = |message| Err(ShapeError::new("timestep_embedding", message, inputs));
+        let refuse = |message| Err(ShapeError::conflict("timestep_embedding", message, inputs));
         if timesteps.shape.len() != 1 || timesteps.element != ElementType::F32 {
-            return refuse(format!("timesteps must be f32[batch], found {timesteps}"));
+            return Err(ShapeError::operand(
+                "timestep_embedding",
+                "timesteps",
+                "f32[batch]",
+                timesteps,
+                inputs,
+            ));
         }
         floats("timestep_embedding", "y", self.result(1), inputs)?;
         if self.width < 2 {
-            return refuse(format!("width must be at least 2, found {}", self.width));
+            return Err(ShapeError::operand(
+                "timestep_embedding",
+                "width",
+                "at least 2",
+                self.width,
+                inputs,
+            ));
         }
         let is_wide_enough = (self.width / 2) as f64 > self.freq_shift.get();
         if !is_wide_enough {
@@ -67,7 +77,13 @@ impl Operator for TimestepEmbedding {
         }
         let is_long_enough = self.max_period.get() > 1.0;
         if !is_long_enough {
-            return refuse(format!("max_period must be greater than 1, found {}", self.max_period));
+            return Err(ShapeError::operand(
+                "timestep_embedding",
+                "max_period",
+                "greater than 1",
+                self.max_period,
+                inputs,
+            ));
         }
         Ok(vec![self.result(timesteps.shape[0])])
     }

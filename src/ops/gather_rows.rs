@@ -1,10 +1,9 @@
 //! Rows of a table by number: the class embedding.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, fold_slots,
-    operands,
+    Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, fold_slots, operands,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -46,12 +45,11 @@ const SLOT_LABELS: usize = 1 << 15;
 fn check(op: &str, inputs: &[TensorType], name: &str) -> Result<[TensorType; 2], ShapeError> {
     let [labels, rows] = operands(op, inputs)?;
     if labels.shape.len() != 1 || labels.element != ElementType::U32 {
-        let message = format!("labels must be u32[batch], found {labels}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::operand(op, "labels", "u32[batch]", labels, inputs));
     }
     if rows.shape.len() != 2 {
         let message = format!("{name} must have two axes, found {rows}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::conflict(op, message, inputs));
     }
     Ok([labels, rows])
 }
@@ -118,7 +116,7 @@ impl Operator for GatherRowsBackward {
         floats("gather_rows_backward", "dy", dy, inputs)?;
         if dy.shape[0] != labels.shape[0] {
             let message = format!("dy has {} rows, labels {}", dy.shape[0], labels.shape[0]);
-            return Err(ShapeError::new("gather_rows_backward", message, inputs));
+            return Err(ShapeError::conflict("gather_rows_backward", message, inputs));
         }
         Ok(vec![TensorType::f32(&[self.classes, dy.shape[1]])])
     }

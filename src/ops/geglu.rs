@@ -1,9 +1,7 @@
 //! Gated linear unit with GELU, as diffusers' feed-forward layers have it: Shazeer 2020, eq. 6.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, gelu, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, gelu, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -40,7 +38,7 @@ fn halved(op: &str, x: TensorType, inputs: &[TensorType]) -> Result<TensorType, 
     let channels = x.shape.last();
     if channels == 0 || !channels.is_multiple_of(2) {
         let message = format!("x must have an even number of channels, found {channels}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::conflict(op, message, inputs));
     }
     let mut extents = x.shape.to_vec();
     if let Some(last) = extents.last_mut() {
@@ -106,8 +104,7 @@ impl Operator for GegluBackward {
         let [x, dy] = operands("geglu_backward", inputs)?;
         let expected = halved("geglu_backward", x, inputs)?;
         if dy != expected {
-            let message = format!("dy must be {expected}, found {dy}");
-            return Err(ShapeError::new("geglu_backward", message, inputs));
+            return Err(ShapeError::operand("geglu_backward", "dy", expected, dy, inputs));
         }
         Ok(vec![x])
     }

@@ -1,9 +1,7 @@
 //! Gaussian error linear unit, elementwise: Hendrycks and Gimpel 2016, eq. 2.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -88,7 +86,7 @@ impl Operator for GeluBackward {
         let [x, dy] = operands("gelu_backward", inputs)?;
         floats("gelu_backward", "x", x, inputs)?;
         if x != dy {
-            return Err(ShapeError::new("gelu_backward", "x and dy differ in type", inputs));
+            return Err(ShapeError::conflict("gelu_backward", "x and dy differ in type", inputs));
         }
         Ok(vec![x])
     }

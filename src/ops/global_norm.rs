@@ -1,12 +1,12 @@
 //! One norm over all gradients, and how much to clip: Pascanu et al. 2013, algorithm 1.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     mean_squared_error::partial_sums,
     random::{Counter, check_key},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -53,19 +53,19 @@ impl GlobalNorm {
 
 impl Operator for GlobalNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let refuse = |message| Err(ShapeError::new("global_norm", message, inputs));
+        let refuse = |message| Err(ShapeError::conflict("global_norm", message, inputs));
         let (guard, gradients) = self.split(inputs);
         if let Some([loss, key]) = guard {
             check_key("global_norm", key, inputs)?;
             if loss != TensorType::f32(&[1]) {
-                return refuse(format!("loss must be f32[1], found {loss}"));
+                return Err(ShapeError::operand("global_norm", "loss", "f32[1]", loss, inputs));
             }
         }
         if gradients.is_empty() {
             return refuse("takes at least one gradient, found none".to_owned());
         }
         if let Some(other) = gradients.iter().find(|of| **of != TensorType::f32(&of.shape)) {
-            return refuse(format!("gradients must be f32, found {other}"));
+            return Err(ShapeError::operand("global_norm", "gradients", "f32", other, inputs));
         }
         Ok(vec![TensorType::f32(&[4])])
     }

@@ -1,10 +1,9 @@
 //! Classifier-free guidance: one batch predicted without and with labels, and what follows.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats,
-    operands,
+    Backward, Case, Input, Lowering, Operator, Special, elementwise_cost, floats, operands,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -65,8 +64,7 @@ impl Operator for Twice {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x] = operands("twice", inputs)?;
         if x.element == ElementType::U32 || x.shape.len() < 2 {
-            let message = format!("x must be [batch, ..] of floats, found {x}");
-            return Err(ShapeError::new("twice", message, inputs));
+            return Err(ShapeError::operand("twice", "x", "[batch, ..] of floats", x, inputs));
         }
         Ok(vec![with_batch(x, 2 * x.shape[0])])
     }
@@ -101,13 +99,22 @@ impl Operator for Guide {
         floats("guide", "predictions", predictions, inputs)?;
         let (images, width) = (predictions.shape[0], predictions.shape.last());
         if !images.is_multiple_of(2) || predictions.shape.len() < 2 {
-            let message =
-                format!("predictions must be [2 batch, .., channels], found {predictions}");
-            return Err(ShapeError::new("guide", message, inputs));
+            return Err(ShapeError::operand(
+                "guide",
+                "predictions",
+                "[2 batch, .., channels]",
+                predictions,
+                inputs,
+            ));
         }
         if !(1..=width).contains(&self.channels) {
-            let message = format!("channels must be 1 to {width}, found {}", self.channels);
-            return Err(ShapeError::new("guide", message, inputs));
+            return Err(ShapeError::operand(
+                "guide",
+                "channels",
+                format!("1 to {width}"),
+                self.channels,
+                inputs,
+            ));
         }
         Ok(vec![with_batch(predictions, images / 2)])
     }

@@ -1,11 +1,11 @@
 //! Squared errors image by image, each weighted by its timestep.
 use super::{
-    Backward, Case, Input, Lowering, Operator, Reduction, ShapeError, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, Operator, Reduction, elementwise_cost, operands,
     random::{Images, check_images},
     row::check,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,

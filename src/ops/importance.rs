@@ -1,14 +1,14 @@
 //! Timesteps drawn by the second moment of their losses: Nichol and Dhariwal 2021, *Improved
 //! Denoising Diffusion Probabilistic Models*, section 3.3, with the constants of its released code.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     operands,
     random::{Counter, check_key},
     row::{ONE_WORKGROUP, bytes, check},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,

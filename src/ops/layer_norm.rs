@@ -1,10 +1,10 @@
 //! Layer normalization over the channels of each row: Ba, Kiros and Hinton 2016, eq. 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, floats,
-    fold_slots, operands, sum_rows::slot_rows,
+    Backward, Case, Input, Lowering, Operator, Special, elementwise_cost, floats, fold_slots,
+    operands, sum_rows::slot_rows,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -65,8 +65,7 @@ fn check(
     match operands.iter().find(|(_, found, expected)| found != expected) {
         None => Ok(()),
         Some((name, found, expected)) => {
-            let message = format!("{name} must be {expected}, found {found}");
-            Err(ShapeError::new(op, message, inputs))
+            Err(ShapeError::operand(op, name, expected, found, inputs))
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Linear layer and its gradients: a convolution of one tap over a row of pixels. Above 300 lines,
 //! for the fused layer stands here too.
 use super::{
-    Add, Backward, Case, Input, Lowering, Operator, ShapeError, Silu, Special, SumRows,
+    Add, Backward, Case, Input, Lowering, Operator, Silu, Special, SumRows,
     conv2d::{Extents, Operands, products, split_k},
     operands,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -85,16 +85,14 @@ fn check_rows(
     if found.shape.len() >= 2 && found.element != ElementType::U32 {
         return Ok(());
     }
-    let message = format!("{operand} must be rows of channels, found {found}");
-    Err(ShapeError::new(op, message, operands))
+    Err(ShapeError::operand(op, operand, "rows of channels", found, operands))
 }
 
 fn check_weight(op: &str, weight: TensorType, operands: &[TensorType]) -> Result<(), ShapeError> {
     if weight.shape.len() == 2 && weight.element != ElementType::U32 {
         return Ok(());
     }
-    let message = format!("weight must be [in_channels, out_channels], found {weight}");
-    Err(ShapeError::new(op, message, operands))
+    Err(ShapeError::operand(op, "weight", "[in_channels, out_channels]", weight, operands))
 }
 
 fn product_cost(rows: usize, channels: usize, outputs: usize, tensors: &[TensorType]) -> Cost {
@@ -106,10 +104,10 @@ fn product_cost(rows: usize, channels: usize, outputs: usize, tensors: &[TensorT
 
 impl Operator for Linear {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let wrong = |message: String| Err(ShapeError::new("linear", message, inputs));
+        let wrong = |message: String| Err(ShapeError::conflict("linear", message, inputs));
         let [x, weight] = operands("linear", &inputs[..inputs.len().min(2)])?;
         if inputs.len() > 3 {
-            return wrong(format!("takes 2 or 3 operands, found {}", inputs.len()));
+            return Err(ShapeError::count("linear", "2 or 3", inputs));
         }
         check_rows("linear", "x", x, inputs)?;
         check_weight("linear", weight, inputs)?;
@@ -119,7 +117,7 @@ impl Operator for Linear {
         }
         let bias = TensorType::f32(&[weight.shape[1]]);
         if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
-            return wrong(format!("bias must be {bias}, found {found}"));
+            return Err(ShapeError::operand("linear", "bias", bias, found, inputs));
         }
         Ok(vec![with_last(x, weight.shape[1])])
     }
@@ -197,8 +195,7 @@ impl Operator for FusedLinear {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let wanted = 2 + usize::from(self.bias) + usize::from(self.residual);
         if inputs.len() != wanted {
-            let message = format!("takes {wanted} operands, found {}", inputs.len());
-            return Err(ShapeError::new("fused_linear", message, inputs));
+            return Err(ShapeError::count("fused_linear", wanted, inputs));
         }
         let (linear, residual) = self.split(inputs);
         let y = Linear.infer(linear)?[0];
@@ -254,7 +251,7 @@ impl Operator for LinearInputGradient {
         let (expected, found) = (weight.shape[1], dy.shape.last());
         if expected != found {
             let message = format!("weight has {expected} output channels, dy has {found}");
-            return Err(ShapeError::new(op, message, inputs));
+            return Err(ShapeError::conflict(op, message, inputs));
         }
         Ok(vec![with_last(dy, weight.shape[0])])
     }
@@ -302,7 +299,7 @@ impl Operator for LinearWeightGradient {
         check_rows(op, "dy", dy, inputs)?;
         let expected = with_last(x, dy.shape.last());
         if dy != expected {
-            return Err(ShapeError::new(op, format!("dy must be {expected}, found {dy}"), inputs));
+            return Err(ShapeError::operand(op, "dy", expected, dy, inputs));
         }
         Ok(vec![TensorType::f32(&[x.shape.last(), dy.shape.last()])])
     }

@@ -1,10 +1,10 @@
 //! The mean of the losses of images that may count differently.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost,
+    Backward, Case, Input, Lowering, Operator, elementwise_cost,
     row::{ONE_WORKGROUP, check},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -47,15 +47,12 @@ fn check_mean(
 ) -> Result<(), ShapeError> {
     let (&[first], factors) = inputs
         .split_first_chunk()
-        .ok_or_else(|| ShapeError::new(op, "takes 1 or 2 operands, found none", inputs))?;
+        .ok_or_else(|| ShapeError::conflict(op, "takes 1 or 2 operands, found none", inputs))?;
     check(op, name, first, expected, inputs)?;
     match factors {
         [] => Ok(()),
         &[factors] => check(op, "factors", factors, batch, inputs),
-        _ => {
-            let message = format!("takes 1 or 2 operands, found {}", inputs.len());
-            Err(ShapeError::new(op, message, inputs))
-        }
+        _ => Err(ShapeError::count(op, "1 or 2", inputs)),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Mean-squared error: the simple loss of Ho et al. 2020, eq. 14.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -79,7 +77,7 @@ impl Operator for MeanSquaredError {
         floats("mean_squared_error", "prediction", prediction, inputs)?;
         if prediction != expected {
             let message = "prediction and expected differ in type";
-            return Err(ShapeError::new("mean_squared_error", message, inputs));
+            return Err(ShapeError::conflict("mean_squared_error", message, inputs));
         }
         Ok(vec![TensorType::f32(&[1])])
     }
@@ -136,12 +134,19 @@ impl Operator for MeanSquaredErrorBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [prediction, expected, dloss] = operands("mean_squared_error_backward", inputs)?;
         floats("mean_squared_error_backward", "prediction", prediction, inputs)?;
-        let refuse = |message| Err(ShapeError::new("mean_squared_error_backward", message, inputs));
+        let refuse =
+            |message| Err(ShapeError::conflict("mean_squared_error_backward", message, inputs));
         if prediction != expected {
             return refuse("prediction and expected differ in type".to_owned());
         }
         if dloss != TensorType::f32(&[1]) {
-            return refuse(format!("dloss must be f32[1], found {dloss}"));
+            return Err(ShapeError::operand(
+                "mean_squared_error_backward",
+                "dloss",
+                "f32[1]",
+                dloss,
+                inputs,
+            ));
         }
         Ok(vec![prediction])
     }

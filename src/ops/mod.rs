@@ -3,7 +3,7 @@
 //!
 //! To add one: `shaders/x.wgsl`, `src/ops/x.rs`, one line in the table below.
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -24,7 +24,7 @@ mod random_cases;
 pub use backward::Backward;
 pub use cases::{Case, Fill, Input};
 pub use conv2d::{Load, Prologue};
-pub use lowering::{Lowering, LoweringError};
+pub use lowering::Lowering;
 pub use mean_squared_error::Reduction;
 pub use random::Counter;
 pub(crate) use random_cases::Dice;
@@ -99,34 +99,6 @@ pub enum Special {
     NanSpreads,
 }
 
-/// Operands that do not fit an op.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{op}: {message} (operands: {operands})")]
-pub struct ShapeError {
-    op: String,
-    message: String,
-    operands: String,
-}
-
-impl ShapeError {
-    /// `message` says operand, expected and found; the operands' types are appended.
-    pub fn new(op: impl Into<String>, message: impl Into<String>, operands: &[TensorType]) -> Self {
-        let operands: Vec<String> = operands.iter().map(ToString::to_string).collect();
-        Self { op: op.into(), message: message.into(), operands: operands.join(", ") }
-    }
-
-    /// `name` is not what it must be.
-    pub(crate) fn operand(
-        op: &str,
-        name: &str,
-        expected: impl Display,
-        found: impl Display,
-        operands: &[TensorType],
-    ) -> Self {
-        Self::new(op, format!("{name} must be {expected}, found {found}"), operands)
-    }
-}
-
 /// Refuses operands and results that kernels cannot count.
 fn countable(
     op: &Op,
@@ -139,7 +111,7 @@ fn countable(
         Some((n, of)) => {
             let (name, most) = (format!("{name} {n}"), TensorType::MAX_ELEMENTS);
             let expected = format!("of 1 to {most} elements, pad lanes included");
-            Err(ShapeError::operand(&op.to_string(), &name, expected, of, inputs))
+            Err(ShapeError::operand(op, &name, expected, of, inputs))
         }
     }
 }
@@ -162,9 +134,7 @@ pub(crate) fn operands<const N: usize>(
     op: &str,
     inputs: &[TensorType],
 ) -> Result<[TensorType; N], ShapeError> {
-    inputs.try_into().map_err(|_| {
-        ShapeError::new(op, format!("takes {N} operands, found {}", inputs.len()), inputs)
-    })
+    inputs.try_into().map_err(|_| ShapeError::count(op, N, inputs))
 }
 
 /// Cost of an elementwise op: `flops` per element of the first output, every tensor moved once.
@@ -262,7 +232,7 @@ impl Operator for Op {
             Some((y, x)) => {
                 let message =
                     format!("result {y} must be of the type of operand {x}, whose place it takes");
-                Err(ShapeError::new(self.to_string(), message, inputs))
+                Err(ShapeError::conflict(self.to_string(), message, inputs))
             }
         }
     }

@@ -1,10 +1,9 @@
 //! Scale and shift of every channel by an embedding: Dhariwal and Nichol 2021, section 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, operands,
-    pixel_tile::Images,
+    Backward, Case, Input, Lowering, Operator, elementwise_cost, operands, pixel_tile::Images,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -44,8 +43,7 @@ fn check(op: &str, embedding: TensorType, inputs: &[TensorType]) -> Result<(), S
     let images = Images::of(op, "x", inputs[0], inputs)?;
     let expected = inputs[0].with_shape(&[images.batch, 2 * images.channels]);
     if embedding != expected {
-        let message = format!("embedding must be {expected}, found {embedding}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::operand(op, "embedding", expected, embedding, inputs));
     }
     Ok(())
 }
@@ -121,7 +119,7 @@ impl Operator for ModulateBackward {
         let [x, embedding, dy] = operands(op, inputs)?;
         check(op, embedding, inputs)?;
         if dy != x {
-            return Err(ShapeError::new(op, format!("dy must be {x}, found {dy}"), inputs));
+            return Err(ShapeError::operand(op, "dy", x, dy, inputs));
         }
         Ok(vec![x, embedding])
     }

@@ -1,7 +1,8 @@
 //! The tiling of `shaders/shared/pixel_tile.wgsl`: an invocation owns four channels and one tile
 //! of the pixels of an image.
-use super::{ShapeError, floats};
+use super::floats;
 use crate::{
+    error::ShapeError,
     plan::{Target, fold},
     value::TensorType,
 };

@@ -2,8 +2,9 @@
 //!
 //! An element's number depends on the key, the stream, the number of its image and its place in
 //! that image, never on the size of the batch, the device or the order of work.
-use super::{ShapeError, floats};
+use super::floats;
 use crate::{
+    error::ShapeError,
     reference::Tensor,
     value::{Shape, TensorType},
 };
@@ -134,8 +135,7 @@ pub(super) fn check_key(
     if key == Counter::of() {
         return Ok(());
     }
-    let message = format!("key must be {}, found {key}", Counter::of());
-    Err(ShapeError::new(op, message, inputs))
+    Err(ShapeError::operand(op, "key", Counter::of(), key, inputs))
 }
 
 /// Checks that a tensor holds floats and that its outermost axis can count images.

@@ -1,7 +1,7 @@
 //! Between an image and one of half its height and width: nearest upsampling, average pooling.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, floats, operands};
+use super::{Backward, Case, Input, Lowering, Operator, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -59,10 +59,9 @@ impl fmt::Display for AveragePoolBackward {
 fn image(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
     let [x] = operands(op, inputs)?;
     floats(op, "x", x, inputs)?;
-    x.shape[..].try_into().map_err(|_| {
-        let message = format!("x must be [batch, height, width, channels], found {x}");
-        ShapeError::new(op, message, inputs)
-    })
+    x.shape[..]
+        .try_into()
+        .map_err(|_| ShapeError::operand(op, "x", "[batch, height, width, channels]", x, inputs))
 }
 
 /// `image`, for an operand that must hold at least one whole block.
@@ -70,7 +69,7 @@ fn blocks(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
     let [batch, height, width, channels] = image(op, inputs)?;
     if height < 2 || width < 2 {
         let message = format!("x must have at least 2x2 pixels, found {height}x{width}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::conflict(op, message, inputs));
     }
     Ok([batch, height, width, channels])
 }
@@ -247,7 +246,7 @@ impl Operator for AveragePoolBackward {
             let message = format!(
                 "x must have {expected_height}x{expected_width} pixels, found {height}x{width}"
             );
-            return Err(ShapeError::new("average_pool_backward", message, inputs));
+            return Err(ShapeError::conflict("average_pool_backward", message, inputs));
         }
         Ok(vec![inputs[0].with_shape(&[batch, self.height, self.width, channels])])
     }

@@ -1,11 +1,11 @@
 //! What changes from step to step, read from the counter at the beginning of a step. Everything
 //! else of a plan is compiled in.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, operands,
+    Backward, Case, Input, Lowering, Operator, operands,
     random::{Counter, check_key},
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -86,7 +86,7 @@ pub(super) fn check(
     if found == expected {
         return Ok(());
     }
-    Err(ShapeError::new(op, format!("{name} must be {expected}, found {found}"), inputs))
+    Err(ShapeError::operand(op, name, expected, found, inputs))
 }
 
 /// Bytes of a few operands, which are all that these ops cost.
@@ -105,8 +105,7 @@ impl Operator for TrainingRow {
         check_key("training_row", counter, inputs)?;
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0 < beta.get() && beta.get() < 1.0) {
-                let message = format!("{name} must be in (0, 1), found {beta}");
-                return Err(ShapeError::new("training_row", message, inputs));
+                return Err(ShapeError::operand("training_row", name, "in (0, 1)", beta, inputs));
             }
         }
         Ok(vec![Counter::of(), TensorType::f32(&[4])])

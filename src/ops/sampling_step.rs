@@ -1,14 +1,14 @@
 //! One step of any sampler, fused: Song et al. 2021, eq. 12; with other coefficients the ancestral
 //! step of Ho et al. 2020, eq. 7, and the rest.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError,
+    Backward, Case, Input, Lowering, Operator,
     draw::example_key,
     elementwise_cost, floats,
     random::{Counter, Images, check_images, check_key},
     row::SamplingRow,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::{Tensor, clamp},
@@ -105,24 +105,35 @@ impl fmt::Display for SamplingStep {
 
 impl Operator for SamplingStep {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let refuse = |message| Err(ShapeError::new("sampling_step", message, inputs));
         let parts = match self.parts(inputs) {
             Ok(parts) => parts,
             Err(wanted) => {
-                return refuse(format!("takes {wanted} operands, found {}", inputs.len()));
+                return Err(ShapeError::count("sampling_step", wanted, inputs));
             }
         };
         let (x, output, row) = (inputs[0], inputs[1], inputs[2]);
         if x != TensorType::f32(&x.shape) {
-            return refuse(format!("x must be f32, found {x}"));
+            return Err(ShapeError::operand("sampling_step", "x", "f32", x, inputs));
         }
         check_images("sampling_step", "x", x, inputs)?;
         floats("sampling_step", "output", output, inputs)?;
         if output.shape != x.shape && output.shape != wide(x).shape {
-            return refuse(format!("output must be {x} or {}, found {output}", wide(x)));
+            return Err(ShapeError::operand(
+                "sampling_step",
+                "output",
+                format!("{x} or {}", wide(x)),
+                output,
+                inputs,
+            ));
         }
         if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
-            return refuse(format!("row must be f32[{}], found {row}", SamplingRow::COLUMNS));
+            return Err(ShapeError::operand(
+                "sampling_step",
+                "row",
+                format!("f32[{}]", SamplingRow::COLUMNS),
+                row,
+                inputs,
+            ));
         }
         check_key("sampling_step", inputs[3], inputs)?;
         let each = TensorType::f32(&x.shape[..1]);
@@ -133,7 +144,7 @@ impl Operator for SamplingStep {
             ("size", parts.size, each),
         ] {
             if let Some(found) = found.filter(|found| *found != expected) {
-                return refuse(format!("{name} must be {expected}, found {found}"));
+                return Err(ShapeError::operand("sampling_step", name, expected, found, inputs));
             }
         }
         Ok([x, inputs[3]].into_iter().chain(parts.memory).collect())

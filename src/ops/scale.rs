@@ -1,9 +1,7 @@
 //! A straight line through every element.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,

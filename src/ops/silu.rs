@@ -1,9 +1,7 @@
 //! Sigmoid-weighted linear unit, elementwise: Elfwing et al. 2017, eq. 3.
-use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, elementwise_cost, floats, operands,
-};
+use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -76,7 +74,7 @@ impl Operator for SiluBackward {
         let [x, dy] = operands("silu_backward", inputs)?;
         floats("silu_backward", "x", x, inputs)?;
         if x != dy {
-            return Err(ShapeError::new("silu_backward", "x and dy differ in type", inputs));
+            return Err(ShapeError::conflict("silu_backward", "x and dy differ in type", inputs));
         }
         Ok(vec![x])
     }

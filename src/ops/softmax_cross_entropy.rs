@@ -1,7 +1,7 @@
 //! Cross-entropy of a softmax: the loss of a classifier.
-use super::{Backward, Case, Input, Lowering, LoweringError, Operator, ShapeError, operands};
+use super::{Backward, Case, Input, Lowering, Operator, operands};
 use crate::{
-    error::Error,
+    error::{Error, LoweringError, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
@@ -39,13 +39,11 @@ fn check(
     inputs: &[TensorType],
 ) -> Result<(), ShapeError> {
     if logits.shape.len() < 2 || logits.element == ElementType::U32 {
-        let message = format!("logits must be rows of numbers, found {logits}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::operand(op, "logits", "rows of numbers", logits, inputs));
     }
     let expected = TensorType::u32(&[logits.rows()]);
     if labels != expected {
-        let message = format!("labels must be {expected}, found {labels}");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::operand(op, "labels", expected, labels, inputs));
     }
     Ok(())
 }
@@ -140,8 +138,7 @@ impl Operator for SoftmaxCrossEntropyBackward {
         let [logits, labels, dloss] = operands(op, inputs)?;
         check(op, logits, labels, inputs)?;
         if dloss != TensorType::f32(&[1]) {
-            let message = format!("dloss must be f32[1], found {dloss}");
-            return Err(ShapeError::new(op, message, inputs));
+            return Err(ShapeError::operand(op, "dloss", "f32[1]", dloss, inputs));
         }
         Ok(vec![logits])
     }

@@ -1,7 +1,7 @@
 //! Sums over all rows: the gradient of a bias.
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, floats, fold_slots, operands};
+use super::{Backward, Case, Input, Lowering, Operator, floats, fold_slots, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,

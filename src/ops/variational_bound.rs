@@ -5,11 +5,11 @@ mod backward;
 pub use backward::VariationalBoundBackward;
 
 use super::{
-    Backward, Case, Concat, Input, Lowering, Operator, PadChannels, ShapeError, Special, gelu,
-    operands, random::check_images,
+    Backward, Case, Concat, Input, Lowering, Operator, PadChannels, Special, gelu, operands,
+    random::check_images,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::{Tensor, clamp},

@@ -1,8 +1,8 @@
 //! Reverse-mode differentiation, source to source: equations in, equations out, no tape.
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::{Equation, Graph},
-    ops::{Add, Backward, Operator, ShapeError},
+    ops::{Add, Backward, Operator},
     plan::Scope,
     value::{TensorType, Value},
 };
@@ -66,7 +66,7 @@ fn check(graph: &Graph, equation: &Equation, terms: &[Option<Value>]) -> Result<
         let found = found[operand].map_or("none".to_owned(), |of| of.to_string());
         format!("gives a gradient of {found} for operand {operand}")
     };
-    Err(ShapeError::new(equation.op.to_string(), message, &types).into())
+    Err(ShapeError::conflict(equation.op.to_string(), message, &types).into())
 }
 
 /// Adds `term` to the gradient of `value`.

@@ -1,9 +1,9 @@
 //! Equations to dispatches, and which values are parts of others.
 use super::{Lowered, Part, Parts};
 use crate::{
-    error::Error,
+    error::{Error, LoweringError},
     graph::{Equation, Graph, Update},
-    ops::{Lowering, LoweringError, Op, Operator},
+    ops::{Lowering, Op, Operator},
     plan::{Choose, Cost, Dispatch, Scope, Target, fold},
     shaders::copy,
     value::{TensorType, Value},

@@ -5,9 +5,8 @@
 //! values share over time.
 use super::Lowered;
 use crate::{
-    error::Error,
+    error::{Error, LoweringError},
     graph::Graph,
-    ops::LoweringError,
     plan::{Access, BufferRole, Load, Placement, Plan, PlannedBuffer, Steps, Target},
     value::Value,
 };

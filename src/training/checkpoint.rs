@@ -1,7 +1,7 @@
 //! A training run as a folder: a pipeline that diffusers opens, and beside it, in `training/`,
 //! what it takes to go on.
 use super::{
-    TrainingError, TrainingOptions,
+    TrainingOptions,
     arenas::{arenas_of, parameters_of},
     generations::{Generation, RunFolder, System},
     index::read_model,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     diffusion::schedule::SchedulerConfig,
-    error::Error,
+    error::{Error, TrainingError},
     gpu::Gpu,
     ops::Counter,
     unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},

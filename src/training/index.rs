@@ -1,9 +1,9 @@
 //! `model_index.json`, and whether the parts of a pipeline go together.
-use super::{Pipeline, TrainingError, generations::RunFolder};
+use super::{Pipeline, generations::RunFolder};
 use crate::{
     data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
-    error::Error,
+    error::{Error, TrainingError},
     files::{parse_object, read_json},
     unet::{UNet, UNetConfig},
 };

@@ -1,6 +1,6 @@
 //! The losses of a run, as `training/loss.csv` holds them.
-use super::{Metrics, TrainingError};
-use crate::files::excerpt;
+use super::Metrics;
+use crate::{error::TrainingError, files::excerpt};
 use std::path::Path;
 
 /// The first line of the file.

@@ -1,7 +1,8 @@
 //! The numbers and choices that decide a training run.
-use super::{TrainingError, index::channels};
+use super::index::channels;
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
+    error::TrainingError,
     unet::UNetConfig,
 };
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,10 @@
 //! What is recorded of a run beside its tensors, and what has changed since.
-use super::{TrainingError, TrainingOptions};
-use crate::{error::Error, files, gpu::Executor};
+use super::TrainingOptions;
+use crate::{
+    error::{Error, TrainingError},
+    files,
+    gpu::Executor,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use std::path::Path;

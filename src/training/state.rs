@@ -1,12 +1,10 @@
 //! The tensors of a run, as `training/state.safetensors` holds them.
-use super::{TrainingError, arenas::arenas_of};
+use super::arenas::arenas_of;
 use crate::{
-    error::Error,
+    error::{Error, TrainingError, WeightsError},
     unet::ArenaLayout,
     value::{Shape, TensorType},
-    weights::{
-        Parameters, Storage, Stored, WeightsError, parse_tensors, read_tensors, tensor_bytes,
-    },
+    weights::{Parameters, Storage, Stored, parse_tensors, read_tensors, tensor_bytes},
 };
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,6 +1,5 @@
 //! Feeds batches to the training plan and listens to what it records.
 use super::{
-    TrainingError,
     arenas::arenas_of,
     options::TrainingOptions,
     settings::Past,
@@ -9,7 +8,7 @@ use super::{
 use crate::{
     data::{Batch, Batches, Dataset},
     diffusion::schedule::SchedulerConfig,
-    error::Error,
+    error::{Error, TrainingError},
     gpu::{Executor, Gpu},
     ops::Counter,
     passes,

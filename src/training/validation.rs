@@ -1,13 +1,12 @@
 //! The loss on images that training never sees.
 use super::{
-    TrainingError,
     objective::{Drawn, Noisy, Objective, Tables},
     trainer::Trainer,
 };
 use crate::{
     data::{Batches, Dataset},
     diffusion::streams,
-    error::Error,
+    error::{Error, TrainingError},
     gpu::Executor,
     graph::Graph,
     ops::{AddDrawnNoise, Counter, DrawTimesteps, MeanSquaredError, Reduction},

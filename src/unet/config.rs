@@ -1,14 +1,11 @@
 //! diffusers' `config.json` of a `UNet2DModel`.
 mod check;
-mod error;
-
-pub use error::ConfigError;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::{error::ConfigError, files};
 
 /// A level of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

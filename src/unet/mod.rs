@@ -4,7 +4,7 @@ pub(crate) mod blocks;
 pub mod config;
 mod parameters;
 
-pub use config::{ConfigError, UNetConfig};
+pub use config::UNetConfig;
 pub use parameters::{ArenaLayout, Initial, ParameterSpec, Place, Views};
 
 use crate::{

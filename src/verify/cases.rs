@@ -1,9 +1,9 @@
 //! Reference cases of a folder: what is there, what a case holds, whether a result agrees.
 use super::{Outcome, Summary, bound, models, ops, samplers, schedules};
 use crate::{
-    error::Error,
+    error::{CasesError, Error, GpuError},
     files,
-    gpu::{Gpu, GpuError},
+    gpu::Gpu,
     weights::{Stored, read_tensors},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -15,38 +15,6 @@ use std::{
 
 /// Results of a case by the names of its outputs, in the axes of its file.
 pub(super) type Results = HashMap<String, Vec<f64>>;
-
-/// What is wrong with a folder of reference cases.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CasesError {
-    /// A file could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// A file that is not what the format asks for.
-    #[error("{}: {message}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A group without cases.
-    #[error("{} lists no group {asked}, only {}", path.display(), present.join(", "))]
-    Group {
-        /// The list of cases.
-        path: PathBuf,
-        /// The group asked for.
-        asked: String,
-        /// Those there are.
-        present: Vec<String>,
-    },
-}
 
 fn read_text(path: &Path) -> Result<String, CasesError> {
     files::read_json(path).map_err(|source| CasesError::Read { path: path.into(), source })

@@ -10,13 +10,13 @@ mod schedules;
 mod special;
 mod trial;
 
-pub use cases::{CasesError, parse_index, parse_manifest, reference_cases};
+pub use cases::{parse_index, parse_manifest, reference_cases};
 pub use random::random_cases;
-pub use special::{Class, check_special, check_special_with, special_cases};
+pub use special::{check_special, check_special_with, special_cases};
 
 use crate::{
-    error::Error,
-    gpu::{Executor, Gpu, GpuError},
+    error::{CaseError, Error, GpuError, Mismatch},
+    gpu::{Executor, Gpu},
     ops::{Case, Operator},
     passes,
     plan::{Choose, Tabled},
@@ -123,76 +123,6 @@ pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result
         hear(&title, &case, &|| check_special(gpu, &case))?;
     }
     Ok(summary)
-}
-
-/// What the device computed where it should have computed something else.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Mismatch {
-    /// An element is off.
-    #[error(
-        "output {output}[{element}]: {got:e} for {want:e}, error {error:.1e} > {tolerance:.1e}"
-    )]
-    Element {
-        /// Which output.
-        output: usize,
-        /// Row-major position.
-        element: usize,
-        /// The device's number.
-        got: f64,
-        /// The reference's number.
-        want: f64,
-        /// Their distance.
-        error: f64,
-        /// The largest allowed.
-        tolerance: f64,
-    },
-    /// An element is of another class than the case promises, where one number of an operand is not
-    /// finite.
-    #[error(
-        "{number} at operand {operand}[{place}]: output {output}[{element}] is {got}, where the \
-         reference is {want}"
-    )]
-    Class {
-        /// The number.
-        number: f64,
-        /// Which operand.
-        operand: usize,
-        /// Its row-major position there.
-        place: usize,
-        /// Which output.
-        output: usize,
-        /// Row-major position.
-        element: usize,
-        /// The class of the device's number.
-        got: Class,
-        /// The class of the reference's.
-        want: Class,
-    },
-    /// A kernel left something else than zero in a pad lane.
-    #[error("output {output}: pad lane of row {row} is not zero")]
-    Pad {
-        /// Which output.
-        output: usize,
-        /// Which row.
-        row: usize,
-    },
-    /// A kernel wrote past the end of its output.
-    #[error("output {output}: bytes after its end were overwritten")]
-    Sentinel {
-        /// Which output.
-        output: usize,
-    },
-}
-
-/// Why a case did not pass.
-#[derive(Debug, thiserror::Error)]
-pub enum CaseError {
-    /// The results differ.
-    #[error(transparent)]
-    Mismatch(#[from] Mismatch),
-    /// It did not run.
-    #[error(transparent)]
-    Error(#[from] Error),
 }
 
 /// Bytes kept free after every buffer, to see whether a kernel writes there.

@@ -1,54 +1,19 @@
 //! Numbers that are not finite in one element of one operand: which elements of the outputs they
 //! reach, on the device and in the reference.
-use super::{CaseError, Mismatch, decode, write};
+use super::{decode, write};
 use crate::{
+    error::{CaseError, Mismatch, NumberClass},
     gpu::{Executor, Gpu},
     ops::{Case, Operator, Special},
     passes,
     plan::{Choose, Tabled},
     value::{ElementType, TensorType},
 };
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
 /// Flops and bytes of the largest case that is checked so: the reference runs it three times an
 /// operand.
 const MOST_WORK: u64 = 1 << 21;
-
-/// What kind of number one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Finite.
-    Finite,
-    /// Positive and infinite.
-    Infinite,
-    /// Negative and infinite.
-    NegativeInfinite,
-    /// NaN.
-    NotANumber,
-}
-
-impl Class {
-    /// Of a number as an f32.
-    fn of(number: f64) -> Self {
-        match number as f32 {
-            x if x.is_nan() => Self::NotANumber,
-            f32::INFINITY => Self::Infinite,
-            f32::NEG_INFINITY => Self::NegativeInfinite,
-            _ => Self::Finite,
-        }
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Finite => "finite",
-            Self::Infinite => "infinite",
-            Self::NegativeInfinite => "negative and infinite",
-            Self::NotANumber => "NaN",
-        })
-    }
-}
 
 /// The smallest case of each op, by its printed form, if it is small: what is checked with numbers
 /// that are not finite.
@@ -108,7 +73,7 @@ pub fn check_special_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result
                 let columns = of.shape.last();
                 let got = padded.chunks_exact(of.pitch()).flat_map(|row| &row[..columns]);
                 for (element, (&got, &want)) in got.zip(&want.data).enumerate() {
-                    let (got, want) = (Class::of(got), Class::of(want));
+                    let (got, want) = (NumberClass::of(got), NumberClass::of(want));
                     if !case.op.special().allows(number, got, want) {
                         let mismatch =
                             Mismatch::Class { number, operand, place, output, element, got, want };
@@ -122,8 +87,8 @@ pub fn check_special_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result
 }
 
 impl Special {
-    fn allows(self, number: f64, got: Class, want: Class) -> bool {
-        let finite = |class| class == Class::Finite;
+    fn allows(self, number: f64, got: NumberClass, want: NumberClass) -> bool {
+        let finite = |class| class == NumberClass::Finite;
         match self {
             Self::Same => got == want,
             Self::NotFinite => finite(got) == finite(want),

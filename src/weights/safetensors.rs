@@ -5,8 +5,8 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 
-use super::{WeightsError, write_file};
-use crate::files;
+use super::write_file;
+use crate::{error::WeightsError, files};
 
 /// Bytes of the longest header that is read: a number of two letters may take 64 bytes of memory.
 const LARGEST_HEADER: u64 = 1 << 20;
@@ -83,11 +83,11 @@ pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<Vec<Stored>, WeightsEr
     if let Some(&length) = bytes.first_chunk()
         && u64::from_le_bytes(length) > LARGEST_HEADER
     {
-        let source = SafeTensorError::HeaderTooLarge;
+        let source = SafeTensorError::HeaderTooLarge.into();
         return Err(WeightsError::Format { path: path.into(), source });
     }
     let file = SafeTensors::deserialize(bytes)
-        .map_err(|source| WeightsError::Format { path: path.into(), source })?;
+        .map_err(|source| WeightsError::Format { path: path.into(), source: source.into() })?;
     file.iter()
         .map(|(name, view)| {
             let numbers = numbers(&view).ok_or_else(|| WeightsError::Element {
@@ -166,7 +166,8 @@ pub fn tensor_bytes<'a>(
         Storage::F32 => Dtype::F32,
         Storage::F16 => Dtype::F16,
     };
-    let format_error = |source| WeightsError::Format { path: path.into(), source };
+    let format_error =
+        |source: SafeTensorError| WeightsError::Format { path: path.into(), source: source.into() };
     let views: Vec<_> = packed
         .iter()
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(dtype, shape.clone(), bytes)?)))

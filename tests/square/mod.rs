@@ -1,8 +1,9 @@
 //! An operation of another crate, as its author would write it.
 use ddim::{
     Error,
+    error::ShapeError,
     graph::Equation,
-    ops::{Backward, Lowering, Op, Operator, ShapeError},
+    ops::{Backward, Lowering, Op, Operator},
     plan::{Cost, Dispatch, fold},
     reference::Tensor,
     value::{TensorType, Value},
@@ -73,7 +74,7 @@ fn dispatch(square: &Square, entry: &'static str, of: TensorType) -> Dispatch {
 impl Operator for Square {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         if inputs.len() != 1 {
-            return Err(ShapeError::new("square", "takes one operand", inputs));
+            return Err(ShapeError::count("square", 1, inputs));
         }
         Ok(inputs.to_vec())
     }

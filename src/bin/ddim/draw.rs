@@ -3,8 +3,8 @@ use crate::{failure::Failure, progress::Progress};
 use ddim::{
     Error,
     diffusion::{Guidance, Sampler, SamplingGraph, SamplingOptions, schedule::Table},
-    gpu::{Gpu, GpuError},
-    ops::LoweringError,
+    error::{GpuError, LoweringError},
+    gpu::Gpu,
     training::Pipeline,
 };
 

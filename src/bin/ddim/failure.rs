@@ -1,9 +1,6 @@
 //! Why a command stops, in one line.
 use crate::pictures::Grid;
-use ddim::{
-    data::DataError, diffusion::schedule::ScheduleError, gpu::GpuError, training::TrainingError,
-    unet::ConfigError, weights::WeightsError,
-};
+use ddim::error::{ConfigError, DataError, GpuError, ScheduleError, TrainingError, WeightsError};
 use std::{error::Error, path::PathBuf};
 
 /// Why a command stops.

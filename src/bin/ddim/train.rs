@@ -18,11 +18,10 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
+    error::TrainingError,
     files::MAX_PIXELS,
     gpu::Gpu,
-    training::{
-        Loss, Losses, Pipeline, RunFolder, Trainer, TrainingError, TrainingOptions, Validation,
-    },
+    training::{Loss, Losses, Pipeline, RunFolder, Trainer, TrainingOptions, Validation},
     unet::{UNet, UNetConfig, config::SampleSize},
 };
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
 //! What the variational bound needs of a schedule.
-use super::{Level, Output, Schedule, ScheduleError, Spacing, Variance};
+use super::{Level, Output, Schedule, Spacing, Variance};
+use crate::error::ScheduleError;
 
 /// Timesteps at which the bound is evaluated, from 0 on, and how many each stands for: all of
 /// `train`, or `count` for an estimate, in which 0 stands for itself and each other for a run of

@@ -4,9 +4,10 @@
 //! every sampler of this crate may draw from the model, whichever its class in diffusers. Other
 //! processes (flow matching, EDM, variance exploding, consistency models, discrete ones) have no
 //! such betas, or others under the same names: their models would draw something wrong.
+use crate::error::ScheduleError;
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{BetaSchedule, ScheduleError, SchedulerConfig};
+use super::{BetaSchedule, SchedulerConfig};
 
 /// The classes, apart from [`LATENT`], that read a missing beta as DDPM's: 1e-4 to 0.02, linear.
 const OF_DDPM: [&str; 16] = [

@@ -4,12 +4,15 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    BetaSchedule, DdimOptions, Output, PredictionType, Schedule, ScheduleError, Spacing, Table,
-    Threshold, Variance,
+    BetaSchedule, DdimOptions, Output, PredictionType, Schedule, Spacing, Table, Threshold,
+    Variance,
     classes::{self, Rest},
     ddim_table, ddpm_table,
 };
-use crate::files::{parse_object, read_json};
+use crate::{
+    error::ScheduleError,
+    files::{parse_object, read_json},
+};
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
 /// them. A missing key means diffusers' default. Of other schedulers the betas and what the model

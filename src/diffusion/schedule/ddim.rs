@@ -1,7 +1,6 @@
 //! Song, Meng and Ermon, *Denoising Diffusion Implicit Models* (2021): sampling and encoding.
-use super::{
-    Level, Output, Schedule, ScheduleError, Step, StepRule, Table, Weights, timesteps::check_order,
-};
+use super::{Level, Output, Schedule, Step, StepRule, Table, Weights, timesteps::check_order};
+use crate::error::ScheduleError;
 
 /// The choices of DDIM's sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,6 @@
 //! Ho, Jain and Abbeel, *Denoising Diffusion Probabilistic Models* (2020): ancestral sampling.
-use super::{
-    Level, Output, Schedule, ScheduleError, Step, Table, Variance, Weights, timesteps::check_order,
-};
+use super::{Level, Output, Schedule, Step, Table, Variance, Weights, timesteps::check_order};
+use crate::error::ScheduleError;
 
 /// DDPM's ancestral sampling, equation 7, between neighbours of the list `timesteps` (noisiest
 /// first): on a shortened list, beta is `1 - a / a_previous`. There is no noise at timestep 0.

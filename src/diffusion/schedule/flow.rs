@@ -1,9 +1,9 @@
 //! Deterministic solvers: the probability-flow equation in the DDIM paper's variables, and
 //! DPM-Solver++.
 use super::{
-    Level, Output, Schedule, ScheduleError, Step, Table, Weights, schedule_levels,
-    timesteps::check_order,
+    Level, Output, Schedule, Step, Table, Weights, schedule_levels, timesteps::check_order,
 };
+use crate::error::ScheduleError;
 
 /// The levels of `timesteps`, noisiest first, and the clean image after them.
 fn levels(schedule: &Schedule, timesteps: &[usize]) -> Result<Vec<Level>, ScheduleError> {

@@ -1,4 +1,5 @@
 //! The choices of a schedule that go by names.
+use crate::error::ScheduleError;
 use std::{fmt, str::FromStr};
 
 use serde::{
@@ -8,7 +9,6 @@ use serde::{
 
 #[cfg(doc)]
 use super::Schedule;
-use super::ScheduleError;
 
 /// The value that serde reads from `name`, or an error that lists the names it knows.
 pub(super) fn by_name<T: DeserializeOwned>(

@@ -1,5 +1,6 @@
 //! Levels of noise, and what a network's output says at one.
-use super::{PredictionType, Schedule, ScheduleError};
+use super::{PredictionType, Schedule};
+use crate::error::ScheduleError;
 
 /// A level of noise: `x = signal x0 + noise epsilon`, epsilon being standard normal.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,8 @@
 //! The sub-sequences of guided-diffusion, written as its `timestep_respacing`.
+use crate::error::ScheduleError;
 use std::{fmt, str::FromStr};
 
-use super::{ScheduleError, SchedulerConfig};
+use super::SchedulerConfig;
 
 const KEY: &str = "timestep_respacing";
 

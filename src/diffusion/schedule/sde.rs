@@ -2,9 +2,9 @@
 //! (2021), and Langevin dynamics: Song and Ermon, *Generative Modeling by Estimating Gradients of
 //! the Data Distribution* (2019). The score is `-epsilon / noise`.
 use super::{
-    Level, Output, PredictionType, Schedule, ScheduleError, Step, Table, Weights,
-    timesteps::check_order,
+    Level, Output, PredictionType, Schedule, Step, Table, Weights, timesteps::check_order,
 };
+use crate::error::ScheduleError;
 
 /// The variance-preserving process in continuous time: `beta(t) = beta_min + t (beta_max -
 /// beta_min)`, t from 0 to 1.

@@ -1,9 +1,7 @@
 //! The coefficients of every step of a sampling run, made once in f64 and read by the fused step
 //! kernel.
-use super::{
-    ScheduleError,
-    level::{Output, Threshold, Weights},
-};
+use super::level::{Output, Threshold, Weights};
+use crate::error::ScheduleError;
 
 /// One evaluation of the network, and the update of the sample that follows:
 ///

@@ -1,9 +1,10 @@
 //! Sub-sequences of the timesteps for sampling in fewer steps.
+use crate::error::ScheduleError;
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ScheduleError, SchedulerConfig, evenly_spaced, kinds::by_name};
+use super::{SchedulerConfig, evenly_spaced, kinds::by_name};
 
 /// How the timesteps of a sampling run are spread over those of training.
 ///

@@ -1,9 +1,9 @@
 //! The gradients: Dao et al. 2022, algorithm 4.
 use super::{Extents, Heads, TILED_LANES, Tile, dot, rows};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, Special, operands},
+    ops::{Backward, Lowering, Operator, Special, operands},
     plan::{Candidate, Cost, Kind, fold},
     reference::Tensor,
     shaders::{
@@ -39,8 +39,7 @@ impl Operator for AttentionBackward {
             [("y", q, y), ("log_sum_exp", expected, log_sum_exp), ("dy", q, dy)]
         {
             if found != expected {
-                let message = format!("{name} must be {expected}, found {found}");
-                return Err(ShapeError::new(op, message, inputs));
+                return Err(ShapeError::operand(op, name, expected, found, inputs));
             }
         }
         Ok(vec![q, k, v])

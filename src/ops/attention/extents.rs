@@ -1,6 +1,7 @@
 //! Extents of an attention, and how the kernels cut them.
 use crate::{
-    ops::{ShapeError, pixel_tile::Images},
+    error::ShapeError,
+    ops::pixel_tile::Images,
     plan::{Kind, MAX_WORKGROUPS, SizeClass, fold},
     shaders::attention,
     value::{Shape, TensorType},
@@ -28,7 +29,7 @@ impl Extents {
 
     /// The extents that `q`, `k` and `v`, the first of `inputs`, agree on.
     pub fn check(op: &str, heads: usize, inputs: &[TensorType]) -> Result<Self, ShapeError> {
-        let error = |message: String| Err(ShapeError::new(op, message, inputs));
+        let error = |message: String| Err(ShapeError::conflict(op, message, inputs));
         let [q, k, v] = [inputs[0], inputs[1], inputs[2]];
         let queries = Images::of(op, "q", q, inputs)?;
         let keys = Images::of(op, "k", k, inputs)?;
@@ -42,10 +43,16 @@ impl Extents {
         }
         if (keys.batch, keys.channels, k.element) != (queries.batch, channels, q.element) {
             let (batch, element) = (queries.batch, q.element);
-            return error(format!("k must be {element}[{batch},keys,{channels}], found {k}"));
+            return Err(ShapeError::operand(
+                op,
+                "k",
+                format!("{element}[{batch},keys,{channels}]"),
+                k,
+                inputs,
+            ));
         }
         if v != k {
-            return error(format!("v must be {k}, found {v}"));
+            return Err(ShapeError::operand(op, "v", k, v, inputs));
         }
         Ok(Self::of(q.shape, k.shape, heads))
     }

@@ -1,9 +1,9 @@
 //! Self-attention of queries, keys and values that one linear layer made.
 use super::{Attention, Extents, candidates};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, SliceChannels, Special, operands},
+    ops::{Backward, Lowering, Operator, SliceChannels, Special, operands},
     plan::{Cost, Kind},
     reference::Tensor,
     value::{Shape, TensorType, Value},
@@ -47,7 +47,7 @@ impl Operator for JointAttention {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [joint] = operands("joint_attention", inputs)?;
         let channels = joint.shape.last();
-        let error = |message: String| Err(ShapeError::new("joint_attention", message, inputs));
+        let error = |message: String| Err(ShapeError::conflict("joint_attention", message, inputs));
         if !channels.is_multiple_of(3) {
             return error(format!("takes q, k and v side by side, found {channels} channels"));
         }

@@ -1,7 +1,7 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Lowering, Operator, ShapeError, Special, operands};
+use super::{Backward, Lowering, Operator, Special, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::{Candidate, Cost, Kind},
     reference::Tensor,

@@ -1,6 +1,6 @@
 //! Extents of a convolution, shared by the forward op and its gradients.
 use crate::{
-    ops::ShapeError,
+    error::ShapeError,
     value::{ElementType, TensorType},
 };
 
@@ -124,8 +124,7 @@ pub(super) fn check_images(
     if found.shape.len() == 4 && found.element != ElementType::U32 {
         return Ok(());
     }
-    let message = format!("{operand} must be [batch, height, width, channels], found {found}");
-    Err(ShapeError::new(op, message, operands))
+    Err(ShapeError::operand(op, operand, "[batch, height, width, channels]", found, operands))
 }
 
 /// `weight` must be taps of matrices.
@@ -138,7 +137,7 @@ pub(super) fn check_weight(
         return Ok(());
     }
     let expected = "[kernel_height, kernel_width, in_channels, out_channels]";
-    Err(ShapeError::new(op, format!("weight must be {expected}, found {weight}"), operands))
+    Err(ShapeError::operand(op, "weight", expected, weight, operands))
 }
 
 /// Height and width of the output.
@@ -150,7 +149,7 @@ pub(super) fn output(
     [top, bottom, left, right]: [usize; 4],
     operands: &[TensorType],
 ) -> Result<[usize; 2], ShapeError> {
-    let wrong = |message: String| Err(ShapeError::new(op, message, operands));
+    let wrong = |message: String| Err(ShapeError::conflict(op, message, operands));
     let mut output = [0; 2];
     for (axis, padding) in [(0, [top, bottom]), (1, [left, right])] {
         let (pixels, taps) = (image[axis], kernel[axis]);
@@ -159,7 +158,7 @@ pub(super) fn output(
         for (what, found) in [("stride", stride), (&kernel, taps)] {
             if !(1..=TensorType::MAX_ELEMENTS).contains(&found) {
                 let expected = format!("1 to {}", TensorType::MAX_ELEMENTS);
-                return wrong(format!("{what} must be {expected}, found {found}"));
+                return Err(ShapeError::operand(op, what, expected, found, operands));
             }
         }
         if padding.iter().any(|&zeros| zeros >= taps) {

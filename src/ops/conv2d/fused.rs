@@ -3,11 +3,11 @@
 //! both are the same but for what they sum.
 use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, products, split_k};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Add, AddEmbedding, Backward, Case, GroupMoments, Input, Lowering, Operator, ShapeError,
-        SliceChannels, Special,
+        Add, AddEmbedding, Backward, Case, GroupMoments, Input, Lowering, Operator, SliceChannels,
+        Special,
     },
     plan::Cost,
     reference::Tensor,
@@ -121,10 +121,9 @@ impl FusedConv2d {
 
 impl Operator for FusedConv2d {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let parts = self.parts(inputs).map_err(|wanted| {
-            let message = format!("takes {wanted} operands, found {}", inputs.len());
-            ShapeError::new("fused_conv2d", message, inputs)
-        })?;
+        let parts = self
+            .parts(inputs)
+            .map_err(|wanted| ShapeError::count("fused_conv2d", wanted, inputs))?;
         let x = self.load.infer(&inputs[..self.load.arity()])?;
         let y = self.convolved(x, &parts)?;
         if let (Some(embedding), Some(start)) = (parts.embedding, self.embedding) {
@@ -137,7 +136,7 @@ impl Operator for FusedConv2d {
                     "channels {start} to {} of an embedding of {all} are not whole vec4s",
                     start + count
                 );
-                return Err(ShapeError::new("fused_conv2d", message, inputs));
+                return Err(ShapeError::conflict("fused_conv2d", message, inputs));
             }
         }
         if let Some(residual) = parts.residual {
@@ -205,8 +204,7 @@ impl Operator for FusedConv2dWeightGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let arity = self.load.arity();
         let Some((&dy, read)) = inputs.split_last().filter(|(_, read)| read.len() == arity) else {
-            let message = format!("takes {} operands, found {}", arity + 1, inputs.len());
-            return Err(ShapeError::new("fused_conv2d_weight_gradient", message, inputs));
+            return Err(ShapeError::count("fused_conv2d_weight_gradient", arity + 1, inputs));
         };
         self.gradient.infer(&[self.load.infer(read)?, dy])
     }

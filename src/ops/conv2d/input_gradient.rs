@@ -1,9 +1,9 @@
 //! Gradient of a convolution with respect to its images.
 use super::{Extents, attributes, extents, products};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, Special, operands},
+    ops::{Backward, Lowering, Operator, Special, operands},
     plan::Cost,
     reference::Tensor,
     value::{TensorType, Value},
@@ -57,7 +57,7 @@ impl Operator for Conv2dInputGradient {
             extents::output(op, image, kernel, self.stride, self.padding, inputs)?;
         let expected = dy.with_shape(&[dy.shape[0], height, width, weight.shape[3]]);
         if dy != expected {
-            return Err(ShapeError::new(op, format!("dy must be {expected}, found {dy}"), inputs));
+            return Err(ShapeError::operand(op, "dy", expected, dy, inputs));
         }
         Ok(vec![self.dx(dy, weight)])
     }

@@ -1,7 +1,8 @@
 //! How a fused convolution, or its weight gradient, reads its input.
 use super::Operands;
 use crate::{
-    ops::{ApplyAffine, Concat, Lowering, Op, Operator, ShapeError, UpsampleNearest},
+    error::ShapeError,
+    ops::{ApplyAffine, Concat, Lowering, Op, Operator, UpsampleNearest},
     reference::Tensor,
     value::{TensorType, Value},
 };
@@ -65,12 +66,11 @@ impl Load {
     /// Type of what is read.
     pub(super) fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
         let Some(&x) = inputs.first().filter(|_| inputs.len() == self.arity()) else {
-            let message = format!("takes {} operands, found {}", self.arity(), inputs.len());
-            return Err(ShapeError::new(format!("load{{{self} }}"), message, inputs));
+            return Err(ShapeError::count(format!("load{{{self} }}"), self.arity(), inputs));
         };
         if self.concat && !x.shape.last().is_multiple_of(4) {
             let message = format!("x0 must have a multiple of 4 channels, found {x}");
-            return Err(ShapeError::new("load", message, inputs));
+            return Err(ShapeError::conflict("load", message, inputs));
         }
         let (mut read, mut rest) = (x, inputs[1..].iter().copied());
         for (op, more) in self.steps() {

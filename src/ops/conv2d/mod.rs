@@ -1,8 +1,8 @@
 //! Two-dimensional convolution (cross-correlation, as in every neural network) and its gradients:
 //! Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning".
-use super::{Backward, Case, Input, Lowering, Operator, ShapeError, Special, SumRows, operands};
+use super::{Backward, Case, Input, Lowering, Operator, Special, SumRows, operands};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -62,10 +62,10 @@ impl Conv2d {
 
 impl Operator for Conv2d {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let wrong = |message: String| Err(ShapeError::new("conv2d", message, inputs));
+        let wrong = |message: String| Err(ShapeError::conflict("conv2d", message, inputs));
         let [x, weight] = operands("conv2d", &inputs[..inputs.len().min(2)])?;
         if inputs.len() > 3 {
-            return wrong(format!("takes 2 or 3 operands, found {}", inputs.len()));
+            return Err(ShapeError::count("conv2d", "2 or 3", inputs));
         }
         extents::check_images("conv2d", "x", x, inputs)?;
         extents::check_weight("conv2d", weight, inputs)?;
@@ -78,7 +78,7 @@ impl Operator for Conv2d {
         }
         let bias = TensorType::f32(&[out_channels]);
         if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
-            return wrong(format!("bias must be {bias}, found {found}"));
+            return Err(ShapeError::operand("conv2d", "bias", bias, found, inputs));
         }
         let kernel = [kernel_height, kernel_width];
         let [height, width] = extents::output(

@@ -1,9 +1,9 @@
 //! Gradient of a convolution with respect to its weight.
 use super::{Extents, Operands, attributes, extents, split_k};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Lowering, Operator, ShapeError, Special, operands},
+    ops::{Backward, Lowering, Operator, Special, operands},
     plan::Cost,
     reference::Tensor,
     value::{TensorType, Value},
@@ -54,7 +54,7 @@ impl Operator for Conv2dWeightGradient {
             extents::output(op, image, self.kernel, self.stride, self.padding, inputs)?;
         let expected = x.with_shape(&[x.shape[0], height, width, dy.shape.last()]);
         if dy != expected {
-            return Err(ShapeError::new(op, format!("dy must be {expected}, found {dy}"), inputs));
+            return Err(ShapeError::operand(op, "dy", expected, dy, inputs));
         }
         Ok(vec![self.dweight(x, dy)])
     }

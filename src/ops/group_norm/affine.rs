@@ -3,9 +3,9 @@ use super::{
     GroupMoments, GroupNorm, Tiles, check_groups, check_parameters, fold_lanes, statistics_type,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost},
+    ops::{Backward, Case, Input, Lowering, Operator, Special, elementwise_cost},
     plan::{Candidate, Cost, Kind, SizeClass, fold},
     reference::Tensor,
     shaders::group_norm as shader,
@@ -115,9 +115,9 @@ impl GroupAffine {
 impl Operator for GroupAffine {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "group_affine";
-        let wrong = |message: String| Err(ShapeError::new(op, message, inputs));
+        let wrong = |message: String| Err(ShapeError::conflict(op, message, inputs));
         let Some((moments, [weight, bias])) = split(inputs) else {
-            return wrong(format!("takes 3 or 4 operands, found {}", inputs.len()));
+            return Err(ShapeError::count(op, "3 or 4", inputs));
         };
         for (name, found) in [("pixels", self.pixels), ("tile_pixels", self.tile_pixels)] {
             if !(1..=TensorType::MAX_ELEMENTS).contains(&found) {
@@ -129,7 +129,7 @@ impl Operator for GroupAffine {
         for &found in moments {
             let expected = TensorType::f32(&[batch, tiles, 2, found.shape.last()]);
             if found != expected {
-                return wrong(format!("moments must be {expected}, found {found}"));
+                return Err(ShapeError::operand(op, "moments", expected, found, inputs));
             }
         }
         if moments.len() == 2 && !moments[0].shape.last().is_multiple_of(4) {

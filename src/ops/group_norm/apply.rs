@@ -1,10 +1,10 @@
 //! A center, a scale and a shift of every channel of every image, and SiLU after them.
 use super::affine::affine_type;
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Concat, Input, Lowering, Operator, ShapeError, Silu, elementwise_cost,
+        Backward, Case, Concat, Input, Lowering, Operator, Silu, elementwise_cost,
         pixel_tile::Images,
     },
     plan::Cost,
@@ -72,9 +72,9 @@ impl fmt::Display for ApplyAffine {
 impl Operator for ApplyAffine {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "apply_affine";
-        let wrong = |message: String| Err(ShapeError::new(op, message, inputs));
+        let wrong = |message: String| Err(ShapeError::conflict(op, message, inputs));
         let Some((sources, affine)) = split(inputs) else {
-            return wrong(format!("takes 2 or 3 operands, found {}", inputs.len()));
+            return Err(ShapeError::count(op, "2 or 3", inputs));
         };
         if sources.len() == 2 && !sources[0].shape.last().is_multiple_of(4) {
             return wrong(format!("x0 must have a multiple of 4 channels, found {}", sources[0]));
@@ -83,7 +83,7 @@ impl Operator for ApplyAffine {
         let images = Images::of(op, "x", y, inputs)?;
         let expected = affine_type(images.batch, images.channels);
         if affine != expected {
-            return wrong(format!("affine must be {expected}, found {affine}"));
+            return Err(ShapeError::operand(op, "affine", expected, affine, inputs));
         }
         Ok(vec![y])
     }

@@ -1,11 +1,11 @@
 //! Gradients of group normalization, and of SiLU after it.
 use super::{check_groups, check_parameters, fold_lanes, statistics_type};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Input, Lowering, Operator, ShapeError, SiluBackward, Special,
-        elementwise_cost, pixel_tile::Images,
+        Backward, Case, Input, Lowering, Operator, SiluBackward, Special, elementwise_cost,
+        pixel_tile::Images,
     },
     plan::{Cost, fold},
     reference::Tensor,
@@ -56,10 +56,9 @@ impl GroupNormBackward {
 impl Operator for GroupNormBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "group_norm_backward";
-        let wrong = |message: String| Err(ShapeError::new(op, message, inputs));
         let Some(([x, statistics, weight, dy], bias)) = self.split(inputs) else {
             let takes = if self.silu { 5 } else { 4 };
-            return wrong(format!("takes {takes} operands, found {}", inputs.len()));
+            return Err(ShapeError::count(op, takes, inputs));
         };
         let images = Images::of(op, "x", x, inputs)?;
         check_groups(op, images.channels, self.groups, inputs)?;
@@ -67,10 +66,10 @@ impl Operator for GroupNormBackward {
         check_parameters(op, images.channels, &parameters, inputs)?;
         let expected = statistics_type(images.batch, self.groups);
         if statistics != expected {
-            return wrong(format!("statistics must be {expected}, found {statistics}"));
+            return Err(ShapeError::operand(op, "statistics", expected, statistics, inputs));
         }
         if dy != x {
-            return wrong(format!("dy must be {x}, found {dy}"));
+            return Err(ShapeError::operand(op, "dy", x, dy, inputs));
         }
         Ok(vec![x, weight, weight])
     }

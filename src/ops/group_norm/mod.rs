@@ -2,11 +2,11 @@
 //! its parts, [`GroupMoments`], [`GroupAffine`] and [`ApplyAffine`], of which others may take over
 //! the first and the last.
 use super::{
-    Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, Operator, Special, elementwise_cost, operands,
     pixel_tile::Images,
 };
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
@@ -57,7 +57,7 @@ fn check_groups(
 ) -> Result<(), ShapeError> {
     if groups == 0 || !channels.is_multiple_of(groups) {
         let message = format!("x has {channels} channels, not a multiple of {groups} groups");
-        return Err(ShapeError::new(op, message, inputs));
+        return Err(ShapeError::conflict(op, message, inputs));
     }
     Ok(())
 }
@@ -72,8 +72,7 @@ fn check_parameters(
     let expected = TensorType::f32(&[channels]);
     for (name, found) in parameters {
         if *found != expected {
-            let message = format!("{name} must be {expected}, found {found}");
-            return Err(ShapeError::new(op, message, inputs));
+            return Err(ShapeError::operand(op, name, expected, found, inputs));
         }
     }
     Ok(())

@@ -1,11 +1,8 @@
 //! Mean and squared deviations of tiles of pixels: what statistics of groups are merged from.
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
-    ops::{
-        Backward, Case, Input, Lowering, Operator, ShapeError, Special, operands,
-        pixel_tile::Images,
-    },
+    ops::{Backward, Case, Input, Lowering, Operator, Special, operands, pixel_tile::Images},
     plan::Cost,
     reference::Tensor,
     shaders::group_norm as shader,

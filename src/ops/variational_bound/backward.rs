@@ -1,10 +1,10 @@
 //! The gradient of the bound's terms, for one half of the output at a time.
 use super::{Element, VariationalBound, shader};
 use crate::{
-    error::Error,
+    error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Input, Lowering, Operator, ShapeError, Special, elementwise_cost, operands,
+        Backward, Case, Input, Lowering, Operator, Special, elementwise_cost, operands,
         random::Images, row::check,
     },
     plan::Cost,
@@ -86,7 +86,7 @@ impl Operator for VariationalBoundBackward {
         self.bound.check(op, [output, x0, x, timesteps, table], inputs)?;
         check(op, "dbound", dbound, timesteps, inputs)?;
         if self.of_variance && !self.bound.learned {
-            return Err(ShapeError::new(op, "the variance is fixed", inputs));
+            return Err(ShapeError::conflict(op, "the variance is fixed", inputs));
         }
         Ok(vec![x0])
     }

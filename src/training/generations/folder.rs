@@ -7,7 +7,7 @@ use super::{
     pointer::{Fingerprint, Pointer},
     settle,
 };
-use crate::{error::Error, training::TrainingError};
+use crate::error::{Error, TrainingError};
 use std::path::{Path, PathBuf};
 
 /// Where the files of a run, or of any pipeline, are to be read.

@@ -19,7 +19,7 @@ mod tests;
 pub(crate) use disk::{Disk, System};
 pub use folder::RunFolder;
 
-use crate::{error::Error, training::TrainingError};
+use crate::error::{Error, TrainingError};
 use paths::{entries, kept, parent, part, remove_all};
 pub use pointer::Pointer;
 use pointer::{Files, Fingerprint, read_files, to_json};

@@ -1,5 +1,8 @@
 //! The one small file that decides which generation of a run's files counts.
-use crate::{error::Error, files, training::TrainingError};
+use crate::{
+    error::{Error, TrainingError},
+    files,
+};
 use flate2::CrcReader;
 use serde::{Deserialize, Serialize};
 use std::{

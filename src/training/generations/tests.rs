@@ -4,7 +4,7 @@ use super::{
     faulty::{Fault, Faulty, Operation},
     generation, to_json,
 };
-use crate::{error::Error, training::TrainingError};
+use crate::error::{Error, TrainingError};
 use std::{
     collections::BTreeMap,
     fs,

@@ -1,5 +1,6 @@
 //! Which settings fit together, and what follows from them.
-use super::{ConfigError, DownBlock, MidBlock, TimeScaleShift, UNetConfig, UpBlock};
+use super::{DownBlock, MidBlock, TimeScaleShift, UNetConfig, UpBlock};
+use crate::error::ConfigError;
 
 /// Larger than any model, and small enough that no product of extents overflows.
 const MAX_CHANNELS: usize = 1 << 20;

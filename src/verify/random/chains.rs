@@ -1,7 +1,7 @@
 //! Small graphs of the kinds that fusion rewrites.
 use super::noise::{check_graph, contents, types};
 use crate::{
-    error::Error,
+    error::{CaseError, Error},
     gpu::Gpu,
     graph::Graph,
     ops::{
@@ -11,7 +11,6 @@ use crate::{
     passes,
     plan::Tabled,
     value::{TensorType, Value},
-    verify::CaseError,
 };
 
 /// A graph and its ops in words.

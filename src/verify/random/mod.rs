@@ -3,10 +3,10 @@
 mod chains;
 mod noise;
 
-use super::{CaseError, Mismatch, Outcome, Summary, check_case_with};
+use super::{Outcome, Summary, check_case_with};
 use crate::{
-    error::Error,
-    gpu::{Gpu, GpuError},
+    error::{CaseError, Error, GpuError, Mismatch},
+    gpu::Gpu,
     graph::Graph,
     ops::{Case, Dice, Input, Op, random_case},
     passes,

@@ -1,7 +1,7 @@
 //! A graph of several ops on the device against the reference. What a rounding in one op does to
 //! the results of the others is measured, not guessed.
 use crate::{
-    error::Error,
+    error::{CaseError, Error, Mismatch},
     gpu::{Executor, Gpu},
     graph::Graph,
     ops::{Case, Dice, Operator},
@@ -9,7 +9,7 @@ use crate::{
     plan::Choose,
     reference::{Environment, Tensor, evaluate},
     value::{ElementType, TensorType, Value},
-    verify::{CaseError, Mismatch, write},
+    verify::write,
 };
 
 /// Evaluations with errors of random signs; and how many more where the device is farther off than

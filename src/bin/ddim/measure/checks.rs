@@ -3,10 +3,10 @@ use super::{Run, record::kernel};
 use crate::{cli::Stage, console::say, failure::Failure};
 use ddim::{
     Error,
-    gpu::GpuError,
+    error::{CaseError, GpuError},
     ops::{self, Case},
     plan::Plan,
-    verify::{CaseError, Outcome, check_case_with, reference_cases},
+    verify::{Outcome, check_case_with, reference_cases},
     works::families,
 };
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,8 @@ use super::{
 use crate::{cli::Stage, failure::Failure};
 use ddim::{
     Error,
-    gpu::{GpuError, Roofline},
+    error::GpuError,
+    gpu::Roofline,
     ops,
     plan::Target,
     works::{self, Model, Way, Work},

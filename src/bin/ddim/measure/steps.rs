@@ -4,9 +4,10 @@ use crate::{cli::Stage, failure::Failure};
 use cpu_time::ThreadTime;
 use ddim::{
     Error,
-    gpu::{Executor, GpuError},
-    passes, works,
-    works::{Model, Step},
+    error::GpuError,
+    gpu::Executor,
+    passes,
+    works::{self, Model, Step},
 };
 use serde::{Deserialize, Serialize};
 

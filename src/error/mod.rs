@@ -1,9 +1,32 @@
-//! One error for callers, wrapping each floor's own.
-use crate::{
-    graph::GraphError,
-    ops::{LoweringError, ShapeError},
-    value::TensorType,
-};
+//! Everything that can go wrong, as plain data: one file for each floor's errors, and [`Error`], which
+//! wraps them. Nothing here imports more than [`value`](crate::value).
+mod data;
+mod gpu;
+mod graph;
+mod json;
+mod lowering;
+mod model;
+mod not_finite;
+mod schedule;
+mod shape;
+mod training;
+mod verify;
+mod weights;
+
+pub use data::DataError;
+pub use gpu::GpuError;
+pub use graph::GraphError;
+pub use json::JsonError;
+pub use lowering::LoweringError;
+pub use model::ConfigError;
+pub use not_finite::{FoundIn, NotFinite};
+pub use schedule::ScheduleError;
+pub use shape::ShapeError;
+pub use training::TrainingError;
+pub use verify::{CaseError, CasesError, Mismatch, NumberClass};
+pub use weights::WeightsError;
+
+use crate::value::TensorType;
 
 /// Anything that this crate can refuse or fail to do.
 #[derive(Debug, thiserror::Error)]
@@ -48,28 +71,28 @@ pub enum Error {
     },
     /// A model's configuration.
     #[error(transparent)]
-    Config(#[from] crate::unet::ConfigError),
+    Config(#[from] ConfigError),
     /// A noise schedule or sampling table.
     #[error(transparent)]
-    Schedule(#[from] crate::diffusion::schedule::ScheduleError),
+    Schedule(#[from] ScheduleError),
     /// Numbers that a sampler or an evaluation met and that are not finite.
     #[error(transparent)]
-    NotFinite(#[from] crate::diffusion::NotFinite),
+    NotFinite(#[from] NotFinite),
     /// Images.
     #[error(transparent)]
-    Data(#[from] crate::data::DataError),
+    Data(#[from] DataError),
     /// Weights in files.
     #[error(transparent)]
-    Weights(#[from] crate::weights::WeightsError),
+    Weights(#[from] WeightsError),
     /// Training.
     #[error(transparent)]
-    Training(#[from] crate::training::TrainingError),
+    Training(#[from] TrainingError),
     /// Reference cases in files.
     #[error(transparent)]
-    Cases(#[from] crate::verify::CasesError),
+    Cases(#[from] CasesError),
     /// The device, its absence, or its memory.
     #[error(transparent)]
-    Gpu(#[from] crate::gpu::GpuError),
+    Gpu(#[from] GpuError),
 }
 
 fn or_none(of: &Option<TensorType>) -> String {

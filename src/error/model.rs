@@ -1,5 +1,5 @@
-//! The errors of a configuration.
-use crate::files::JsonError;
+//! What can be wrong with a model's configuration.
+use super::JsonError;
 use std::path::PathBuf;
 
 /// What can be wrong with a U-Net's configuration.

@@ -97,7 +97,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    pub(super) fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
+    pub(crate) fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
         Self::Value { what, expected: expected.to_string(), found: found.to_string() }
     }
 }

@@ -1,0 +1,11 @@
+//! What can be wrong with a JSON text.
+
+/// What is wrong with a JSON text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct JsonError {
+    /// The key, `.` for the whole text.
+    pub key: String,
+    /// What is wrong with it, with line and column.
+    pub message: String,
+}

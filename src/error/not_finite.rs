@@ -1,0 +1,53 @@
+//! Numbers of a sampler or an evaluation that are not finite.
+use std::fmt;
+
+/// Where numbers that are infinite or NaN were found.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotFinite {
+    /// In a sampling run.
+    #[error("step {step} of {steps}: {found_in} is not finite (NaN or infinite)")]
+    Sampling {
+        /// The first such step, counted from 1: the row of the table.
+        step: usize,
+        /// Steps of the run.
+        steps: usize,
+        /// What is not finite in it.
+        found_in: FoundIn,
+    },
+    /// In a term of the variational bound.
+    #[error("image {image} at timestep {timestep}: {found_in} is not finite (NaN or infinite)")]
+    Bound {
+        /// The image's number.
+        image: u32,
+        /// The timestep.
+        timestep: usize,
+        /// What is not finite.
+        found_in: FoundIn,
+    },
+}
+
+/// A tensor of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FoundIn {
+    /// The sample before the step, which the caller wrote.
+    Sample,
+    /// What the network predicted, after guidance.
+    Output,
+    /// What an earlier step kept.
+    Memory,
+    /// What the step computed of finite numbers.
+    Result,
+}
+
+impl fmt::Display for FoundIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sample => "the sample before the step",
+            Self::Output => "the network's output",
+            Self::Memory => "what an earlier step kept",
+            Self::Result => "the result",
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! What can go wrong in training.
+use std::path::{Path, PathBuf};
+
+/// What can go wrong in training, beyond the device.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainingError {
+    /// Loss or gradient stopped being a number; the state is that of the last good step.
+    #[error(
+        "step {step}: the loss is {loss} and the gradient norm {norm}, not finite numbers; \
+         weights and optimizer are as step {} left them",
+        step - 1
+    )]
+    NotFinite {
+        /// The first bad step, counted from 1.
+        step: u64,
+        /// Its loss.
+        loss: f32,
+        /// Its gradient norm.
+        norm: f32,
+    },
+    /// The loss on images that are held out of training is not finite.
+    #[error("the loss of held-out batch {batch} is {loss}")]
+    HeldOut {
+        /// The batch, counted from 0.
+        batch: usize,
+        /// Its loss.
+        loss: f32,
+    },
+    /// The data do not fit the model.
+    #[error("the model takes images of {expected} (height, width, channels), the data are {found}")]
+    Images {
+        /// What the model takes.
+        expected: String,
+        /// What the data are.
+        found: String,
+    },
+    /// An option out of its range, or one that does not suit the model.
+    #[error("{option}: expected {expected}, found {found}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// Labels that a class-conditional model has no row for, or none at all.
+    #[error(
+        "the model has {expected} classes, the data {}",
+        found.map_or("no labels".to_owned(), |found| format!("labels up to {}", found - 1))
+    )]
+    Classes {
+        /// Rows of the model's table, without that of the null label.
+        expected: usize,
+        /// One more than the highest label.
+        found: Option<usize>,
+    },
+    /// A pipeline that this crate does not run, or whose parts do not go together.
+    #[error("{}: {key}: expected {expected}, found {found}", path.display())]
+    Pipeline {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A checkpoint that belongs to something else.
+    #[error("{}: {message}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+impl TrainingError {
+    pub(crate) fn pipeline(
+        path: &Path,
+        key: &str,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Self::Pipeline { path: path.into(), key: key.into(), expected, found }
+    }
+}

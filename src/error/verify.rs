@@ -1,0 +1,141 @@
+//! What can be wrong with a folder of cases, and how a case can fail.
+use super::Error;
+use std::{fmt, path::PathBuf};
+
+/// What is wrong with a folder of reference cases.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CasesError {
+    /// A file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A file that is not what the format asks for.
+    #[error("{}: {message}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A group without cases.
+    #[error("{} lists no group {asked}, only {}", path.display(), present.join(", "))]
+    Group {
+        /// The list of cases.
+        path: PathBuf,
+        /// The group asked for.
+        asked: String,
+        /// Those there are.
+        present: Vec<String>,
+    },
+}
+
+/// What the device computed where it should have computed something else.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Mismatch {
+    /// An element is off.
+    #[error(
+        "output {output}[{element}]: {got:e} for {want:e}, error {error:.1e} > {tolerance:.1e}"
+    )]
+    Element {
+        /// Which output.
+        output: usize,
+        /// Row-major position.
+        element: usize,
+        /// The device's number.
+        got: f64,
+        /// The reference's number.
+        want: f64,
+        /// Their distance.
+        error: f64,
+        /// The largest allowed.
+        tolerance: f64,
+    },
+    /// An element is of another class than the case promises, where one number of an operand is not
+    /// finite.
+    #[error(
+        "{number} at operand {operand}[{place}]: output {output}[{element}] is {got}, where the \
+         reference is {want}"
+    )]
+    Class {
+        /// The number.
+        number: f64,
+        /// Which operand.
+        operand: usize,
+        /// Its row-major position there.
+        place: usize,
+        /// Which output.
+        output: usize,
+        /// Row-major position.
+        element: usize,
+        /// The class of the device's number.
+        got: NumberClass,
+        /// The class of the reference's.
+        want: NumberClass,
+    },
+    /// A kernel left something else than zero in a pad lane.
+    #[error("output {output}: pad lane of row {row} is not zero")]
+    Pad {
+        /// Which output.
+        output: usize,
+        /// Which row.
+        row: usize,
+    },
+    /// A kernel wrote past the end of its output.
+    #[error("output {output}: bytes after its end were overwritten")]
+    Sentinel {
+        /// Which output.
+        output: usize,
+    },
+}
+
+/// Why a case did not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// The results differ.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// It did not run.
+    #[error(transparent)]
+    Error(#[from] Error),
+}
+
+/// What kind of number one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberClass {
+    /// Finite.
+    Finite,
+    /// Positive and infinite.
+    Infinite,
+    /// Negative and infinite.
+    NegativeInfinite,
+    /// NaN.
+    NotANumber,
+}
+
+impl NumberClass {
+    /// Of a number as an f32.
+    pub(crate) fn of(number: f64) -> Self {
+        match number as f32 {
+            x if x.is_nan() => Self::NotANumber,
+            f32::INFINITY => Self::Infinite,
+            f32::NEG_INFINITY => Self::NegativeInfinite,
+            _ => Self::Finite,
+        }
+    }
+}
+
+impl fmt::Display for NumberClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finite => "finite",
+            Self::Infinite => "infinite",
+            Self::NegativeInfinite => "negative and infinite",
+            Self::NotANumber => "NaN",
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! What can be wrong with a file of weights.
+use std::path::PathBuf;
+
+/// What can go wrong with a file of weights. Shapes are those of the file, so PyTorch's: `[out,in]`
+/// for linear layers, `[out,in,height,width]` for convolutions.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file could not be written; one of that name from before is untouched.
+    #[error("writing {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or a damaged or truncated one.
+    #[error("{}: not a whole safetensors file: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Elements of a type that is not read.
+    #[error("{}: {tensor}: expected F16, BF16, F32, F64 or I64, found {found}", path.display())]
+    Element {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        found: String,
+    },
+    /// The model has this tensor, the file does not.
+    #[error("{}: {tensor}: expected {}, found no such tensor", path.display(), list(expected))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+    },
+    /// The file has this tensor, the model does not.
+    #[error("{}: {tensor}: expected no such tensor, found {}", path.display(), list(found))]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+    },
+    /// Two tensors whose names mean the same parameter.
+    #[error("{}: {tensor} is there twice, under its names of 2022 and of today", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The parameter.
+        tensor: String,
+    },
+    /// A tensor has another shape than the model's.
+    #[error("{}: {tensor}: expected {}, found {}", path.display(), list(expected), list(found))]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its shape in the model.
+        expected: Vec<usize>,
+        /// Its shape in the file.
+        found: Vec<usize>,
+    },
+    /// Numbers that are infinite or NaN, where nobody said that they may be.
+    #[error(
+        "{}: {tensor} holds numbers that are not finite (NaN or infinite), as {tensors} of its \
+         tensors do",
+        path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+        /// How many there are.
+        tensors: usize,
+    },
+    /// A number too large for 16 bits.
+    #[error("{}: {tensor}: {number} does not fit an f16", path.display())]
+    Overflow {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The number.
+        number: f32,
+    },
+}
+
+fn list(shape: &[usize]) -> String {
+    format!("{shape:?}").replace(' ', "")
+}
