@@ -1,11 +1,14 @@
 // Adds one vector per image to every pixel, and the gradient of that vector.  Ho et al. 2020, appendix B.
 //   y[b, p, c] = x[b, p, c] + embedding[b, c],   dembedding[b, c] = sum over p of dy[b, p, c]
 // Forward: one invocation per vec4 and ROWS pixels.  Backward: a workgroup sums COLUMNS vec4s over all pixels of an image.
+// Images lie along y, and along z too where one axis is too short.
 // tile: ROWS = 4
 // iterations: forward = ROWS + 1
 // iterations: backward = pixels.div_ceil(LANES) + 1 + halvings(LANES)
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// Pixels of one image.
     pixels: u32,
     /// vec4s of one pixel.
@@ -22,17 +25,18 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let image = id.z * groups.y + id.y;
     let strip = id.x / params.channels4;
     let first = strip * ROWS;
-    if first >= params.pixels {
+    if first >= params.pixels || image >= params.batch {
         return;
     }
     let channel4 = id.x - strip * params.channels4;
-    let addend = widen_activation(embedding[id.y * params.channels4 + channel4]);
+    let addend = widen_activation(embedding[image * params.channels4 + channel4]);
     let last = min(first + ROWS, params.pixels);
     for (var pixel = first; pixel < last; pixel++) {
-        let index = (id.y * params.pixels + pixel) * params.channels4 + channel4;
+        let index = (image * params.pixels + pixel) * params.channels4 + channel4;
         y[index] = narrow_activation(widen_activation(x[index]) + addend);
     }
 }
@@ -42,13 +46,18 @@ override LANES: u32 = 32u;
 var<workgroup> sums: array<vec4<f32>, COLUMNS * LANES>;
 
 @compute @workgroup_size(COLUMNS, LANES)
-fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+fn backward(
+    @builtin(workgroup_id) group_id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let image = group_id.z * groups.y + group_id.y;
     let channel4 = group_id.x * COLUMNS + local.x;
-    let inside = channel4 < params.channels4;
+    let inside = channel4 < params.channels4 && image < params.batch;
     var sum = vec4<f32>();
     if inside {
         for (var pixel = local.y; pixel < params.pixels; pixel += LANES) {
-            sum += widen_activation(dy[(group_id.y * params.pixels + pixel) * params.channels4 + channel4]);
+            sum += widen_activation(dy[(image * params.pixels + pixel) * params.channels4 + channel4]);
         }
     }
     let slot = local.y * COLUMNS + local.x;
@@ -60,6 +69,6 @@ fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocatio
         }
     }
     if inside && local.y == 0u {
-        dembedding[group_id.y * params.channels4 + channel4] = narrow_activation(sums[slot]);
+        dembedding[image * params.channels4 + channel4] = narrow_activation(sums[slot]);
     }
 }

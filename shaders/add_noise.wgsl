@@ -2,12 +2,14 @@
 //   y = signal[t] * x + deviation[t] * noise      with signal = sqrt(abar), deviation = sqrt(1 - abar)
 // forward: noise given.  draw: noise drawn here and written beside y, for it is what the network has to find.
 // numbered: noise drawn here for the image of this number at this time, wherever in a batch it lies.
-// One invocation per vec4; the grid is (vec4s of an image, images).
-// import: random, mask
+// One invocation per vec4.
+// import: random, mask, image_vector
 // iterations: draw = 11
 // iterations: numbered = 11
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// vec4s of one image.
     vectors: u32,
     /// Channels of a pixel.
@@ -32,39 +34,40 @@ struct Params {
 
 override WORKGROUP: u32 = 64u;
 
-fn mix_noise(index: u32, image: u32, drawn: vec4<f32>) {
-    let row = min(u32(timesteps[image]), params.count - 1u);
+fn mix_noise(own: ImageVector, drawn: vec4<f32>) {
+    let row = min(u32(timesteps[own.image]), params.count - 1u);
     let levels = coefficients[row];
-    y[index] = narrow_activation(levels.x * widen_activation(x[index]) + levels.y * drawn);
+    y[own.index] = narrow_activation(levels.x * widen_activation(x[own.index]) + levels.y * drawn);
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let index = id.y * params.vectors + id.x;
-    mix_noise(index, id.y, widen_activation(given[index]));
+    mix_noise(own, widen_activation(given[own.index]));
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn draw(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn draw(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let index = id.y * params.vectors + id.x;
-    let value = normals(random_words(key[0], id.x, id.y, params.stream));
-    let drawn = mask_channels(value, id.x % params.channels4, params.channels);
-    noise[index] = narrow_activation(drawn);
-    mix_noise(index, id.y, drawn);
+    let value = normals(random_words(key[0], own.vector, own.image, params.stream));
+    let drawn = mask_channels(value, own.vector % params.channels4, params.channels);
+    noise[own.index] = narrow_activation(drawn);
+    mix_noise(own, drawn);
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn numbered(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn numbered(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let own = vec4<u32>(key[0].xy, u32(timesteps[id.y]), numbers[id.y]);
-    let value = normals(random_words(own, id.x, 0u, params.stream));
-    mix_noise(id.y * params.vectors + id.x, id.y, mask_channels(value, id.x % params.channels4, params.channels));
+    let own_key = vec4<u32>(key[0].xy, u32(timesteps[own.image]), numbers[own.image]);
+    let value = normals(random_words(own_key, own.vector, 0u, params.stream));
+    mix_noise(own, mask_channels(value, own.vector % params.channels4, params.channels));
 }

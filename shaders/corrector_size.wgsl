@@ -30,8 +30,16 @@ override IS_WIDE: bool = false;
 override WORKGROUP: u32 = 256u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let image = group.x;
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let image = group.y * groups.x + group.x;
+    // The whole workgroup leaves, so the barriers below stay uniform.
+    if image >= params.batch {
+        return;
+    }
     var noises = vec4<f32>();
     var outputs = vec4<f32>();
     for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {

@@ -1,11 +1,13 @@
 // Random tensors from a key, by Philox: standard normals, and timesteps uniform in 0 .. count.
-// normal: one invocation per vec4, the grid is (vec4s of an image, images).  timesteps: one invocation per image.
-// import: random, mask
+// normal: one invocation per vec4.  timesteps: one invocation per image.
+// import: random, mask, image_vector
 // iterations: normal = 11
 // iterations: timesteps = 11
 
 struct Params {
-    /// normal: vec4s of one image; timesteps: images.
+    /// Images.
+    batch: u32,
+    /// normal: vec4s of one image.
     vectors: u32,
     /// Channels of a pixel.
     channels: u32,
@@ -27,23 +29,25 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn normal(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn normal(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let value = normals(random_words(key[0], id.x, id.y, params.stream));
-    y[id.y * params.vectors + id.x] = narrow_activation(mask_channels(value, id.x % params.channels4, params.channels));
+    let value = normals(random_words(key[0], own.vector, own.image, params.stream));
+    y[own.index] = narrow_activation(mask_channels(value, own.vector % params.channels4, params.channels));
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn timesteps(@builtin(global_invocation_id) id: vec3<u32>) {
+fn timesteps(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let place = id.y * groups.x * WORKGROUP + id.x;
     // The vector is written whole, its pad lanes as zeros.
-    if id.x >= (params.vectors + 3u) / 4u * 4u {
+    if place >= (params.batch + 3u) / 4u * 4u {
         return;
     }
-    let mirrors = id.x >= params.drawn;
-    let image = select(id.x, id.x - params.drawn, mirrors);
+    let mirrors = place >= params.drawn;
+    let image = select(place, place - params.drawn, mirrors);
     let own = multiply_wide(random_words(key[0], 0u, image, params.stream).x, params.count).y;
     let timestep = select(own, params.count - 1u - own, mirrors);
-    drawn[id.x] = select(0.0, f32(timestep), id.x < params.vectors);
+    drawn[place] = select(0.0, f32(timestep), place < params.batch);
 }

@@ -21,15 +21,16 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let image = id.y * groups.x * WORKGROUP + id.x;
     // The vector is written whole, its pad lanes as zeros.
-    if id.x >= (params.batch + 3u) / 4u * 4u {
+    if image >= (params.batch + 3u) / 4u * 4u {
         return;
     }
-    if id.x >= params.batch {
-        kept[id.x] = 0u;
+    if image >= params.batch {
+        kept[image] = 0u;
         return;
     }
-    let drops = random_words(key[0], 0u, id.x, params.stream).x < params.threshold;
-    kept[id.x] = select(labels[id.x], params.null_label, drops);
+    let drops = random_words(key[0], 0u, image, params.stream).x < params.threshold;
+    kept[image] = select(labels[image], params.null_label, drops);
 }

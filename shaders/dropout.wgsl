@@ -1,10 +1,12 @@
 // Dropout: zero with probability `rate`, else x / (1 - rate).  Srivastava et al. 2014.
 // The mask comes from a counter, so the gradient is the same map applied to dy with the same key.
-// One invocation per vec4; the grid is (vec4s of an image, images).
-// import: random
+// One invocation per vec4.
+// import: random, image_vector
 // iterations: forward = 11
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// vec4s of one image.
     vectors: u32,
     /// Which of the model's random streams.
@@ -23,12 +25,12 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let index = id.y * params.vectors + id.x;
-    let words = random_words(key[0], id.x, id.y, params.stream);
-    let kept = select(vec4<f32>(), params.scale * widen_activation(x[index]), words >= vec4<u32>(params.threshold));
-    y[index] = narrow_activation(kept);
+    let words = random_words(key[0], own.vector, own.image, params.stream);
+    let kept = select(vec4<f32>(), params.scale * widen_activation(x[own.index]), words >= vec4<u32>(params.threshold));
+    y[own.index] = narrow_activation(kept);
 }

@@ -3,8 +3,8 @@
 //   e = u + scale (c - u),   y = e (rescale deviation(c) / deviation(e) + 1 - rescale)
 // over each image, unbiased: Lin et al. 2023 ("Common Diffusion Noise Schedules"), section 3.4.  Channels that are not guided
 // are those of c.
-// deviations: one workgroup an image.  forward: one invocation per vec4; the grid is (vec4s of an image, images).
-// import: reduce
+// deviations: one workgroup an image.  forward: one invocation per vec4.
+// import: reduce, image_vector
 // iterations: deviations = 2 * vectors.div_ceil(WORKGROUP) + 2 + 4 * halvings(WORKGROUP)
 
 struct Params {
@@ -56,10 +56,19 @@ fn total(lane: u32, sums: vec4<f32>) -> f32 {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn deviations(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn deviations(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let image = group.y * groups.x + group.x;
+    // The whole workgroup leaves, so the barriers below stay uniform.
+    if image >= params.batch {
+        return;
+    }
     var sums = Pair(vec4<f32>(), vec4<f32>());
     for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
-        let both = pair(group.x, vector);
+        let both = pair(image, vector);
         sums.labelled += select(vec4<f32>(), both.labelled, guided(vector));
         sums.mixed += select(vec4<f32>(), both.mixed, guided(vector));
     }
@@ -67,7 +76,7 @@ fn deviations(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     let mixed_mean = total(lane, sums.mixed) / params.elements;
     var squares = Pair(vec4<f32>(), vec4<f32>());
     for (var vector = lane; vector < params.vectors; vector += WORKGROUP) {
-        let both = pair(group.x, vector);
+        let both = pair(image, vector);
         let labelled = select(vec4<f32>(), both.labelled - labelled_mean, guided(vector));
         let mixed = select(vec4<f32>(), both.mixed - mixed_mean, guided(vector));
         squares.labelled += labelled * labelled;
@@ -76,19 +85,20 @@ fn deviations(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation
     // One less than the elements divides both, and falls out of the ratio.
     let ratio = sqrt(total(lane, squares.labelled) / total(lane, squares.mixed));
     if lane == 0u {
-        factors[group.x] = params.rescale * ratio + (1.0 - params.rescale);
+        factors[image] = params.rescale * ratio + (1.0 - params.rescale);
     }
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let both = pair(id.y, id.x);
+    let both = pair(own.image, own.vector);
     var mixed = both.mixed;
     if HAS_FACTOR {
-        mixed *= factor[id.y];
+        mixed *= factor[own.image];
     }
-    y[id.y * params.vectors + id.x] = narrow_activation(select(both.labelled, mixed, guided(id.x)));
+    y[own.index] = narrow_activation(select(both.labelled, mixed, guided(own.vector)));
 }

@@ -1,8 +1,8 @@
 // Squared errors image by image, each weighted by its timestep, and their gradient.
 //   losses[i] = weights[t[i]] * factor * sum over image i of (prediction - expected)^2
 //   dprediction = 2 * weights[t[i]] * factor * dlosses[i] * (prediction - expected)
-// forward: a workgroup per image, a fixed tree.  backward: one invocation per vec4, the grid is (vec4s of an image, images).
-// import: reduce
+// forward: a workgroup per image, a fixed tree.  backward: one invocation per vec4.
+// import: reduce, image_vector
 // iterations: forward = vectors.div_ceil(WORKGROUP) + 2 + halvings(WORKGROUP)
 
 struct Params {
@@ -32,8 +32,12 @@ fn weight_of(image: u32) -> f32 {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let image = group.x;
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let image = group.y * groups.x + group.x;
     var sum = vec4<f32>();
     var weight = 0.0;
     // The vector of losses is written whole, its pad lanes as zeros.
@@ -46,17 +50,18 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
         }
     }
     let total = reduce_sum(lane, sum);
-    if lane == 0u {
+    if lane == 0u && image < (params.batch + 3u) / 4u * 4u {
         losses[image] = weight * ((total.x + total.y) + (total.z + total.w));
     }
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let index = id.y * params.vectors + id.x;
+    let index = own.index;
     let difference = widen_activation(prediction[index]) - widen_activation(expected[index]);
-    dprediction[index] = narrow_activation(2.0 * weight_of(id.y) * dlosses[id.y] * difference);
+    dprediction[index] = narrow_activation(2.0 * weight_of(own.image) * dlosses[own.image] * difference);
 }

@@ -3,11 +3,13 @@
 //   x' = a x0 + b output + c x + m memory + sigma noise,   memory' = d x0 + e output + f x
 // DDIM: Song et al. 2021, eq. 12.  DDPM: Ho et al. 2020, eq. 7.  The coefficients come from `row`, the noise from a counter.
 // Where something is not finite, the key remembers the first such step and what it was.
-// One invocation per vec4; the grid is (vec4s of an image, images).
-// import: random, mask, predicted, finite
+// One invocation per vec4.
+// import: random, mask, predicted, finite, image_vector
 // iterations: forward = 16
 
 struct Params {
+    /// Images.
+    batch: u32,
     /// vec4s of one image.
     vectors: u32,
     /// Channels of a pixel.
@@ -56,12 +58,13 @@ fn report(bad: u32) {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let index = id.y * params.vectors + id.x;
-    let channel4 = id.x % params.channels4;
+    let index = own.index;
+    let channel4 = own.vector % params.channels4;
     let image = row[0];
     let next = row[1];
     let current = x[index];
@@ -77,13 +80,13 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     var x0 = image.y * current + image.z * direction;
     if HAS_BOUND {
-        let limit = bound[id.y];
+        let limit = bound[own.image];
         x0 = clamp_numbers(x0, vec4<f32>(limit)) / limit;
     }
     x0 = clamp_numbers(x0, vec4<f32>(image.w));
     var weight = next.y;
     if HAS_SIZE {
-        let factor = select(1.0, size[id.y], row[3].z != 0.0);
+        let factor = select(1.0, size[own.image], row[3].z != 0.0);
         weight *= factor;
         deviation *= sqrt(factor);
     }
@@ -105,7 +108,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
             result += deviation * noise[index];
         } else {
             let words = vec4<u32>(atomicLoad(&key[0]), atomicLoad(&key[1]), atomicLoad(&key[2]), atomicLoad(&key[3]));
-            let drawn = normals(random_words(words, id.x, id.y, params.stream));
+            let drawn = normals(random_words(words, own.vector, own.image, params.stream));
             result += deviation * mask_channels(drawn, channel4, params.channels);
         }
     }

@@ -4,11 +4,10 @@
 //   t = 0: -ln of the mass that N(x0', variance) leaves in the bin of x0
 // Ho et al. 2020, eq. 5 and 13; fraction = (v + 1) / 2 of the network's second half of channels: Nichol and Dhariwal 2021, eq. 15.
 // forward: one workgroup per image; a fixed tree adds what its lanes have summed.
-// backward: the gradient of the bound for one half of the output; one invocation per vec4, the grid is (vec4s of an image, images).
+// backward: the gradient of the bound for one half of the output; one invocation per vec4.
 // A NaN stays one through clip and least mass; a network that is not finite is told by its count, since clipping hides infinities.
-// import: reduce, mask, gelu, finite
-// iterations: forward = 6 * vectors.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP) + 4
-// iterations: backward = 5
+// import: reduce, mask, gelu, finite, image_vector
+// iterations: forward = vectors.div_ceil(WORKGROUP) + 2 + halvings(WORKGROUP)
 
 struct Params {
     /// Images.
@@ -58,17 +57,20 @@ fn excess(d: vec4<f32>) -> vec4<f32> {
     return select(exp(d) - 1.0 - d, series, abs(d) < vec4<f32>(0.5));
 }
 
+/// What the network says of the variance of a channel.
+fn second(pixel: u32, channel: u32) -> f32 {
+    let place = params.channels + min(channel, params.channels - 1u);
+    return widen_activation(output[pixel * params.output4 + place / 4u])[place % 4u];
+}
+
 /// Where between the smallest and the largest variance the network sees that of these four channels.
 fn fraction(pixel: u32, channel4: u32) -> vec4<f32> {
-    var fractions = vec4<f32>(1.0);
-    if LEARNED {
-        for (var lane = 0u; lane < 4u; lane++) {
-            let channel = params.channels + min(4u * channel4 + lane, params.channels - 1u);
-            let four = widen_activation(output[pixel * params.output4 + channel / 4u]);
-            fractions[lane] = 0.5 * (four[channel % 4u] + 1.0);
-        }
+    if !LEARNED {
+        return vec4<f32>(1.0);
     }
-    return fractions;
+    let channel = 4u * channel4;
+    let four = vec4<f32>(second(pixel, channel), second(pixel, channel + 1u), second(pixel, channel + 2u), second(pixel, channel + 3u));
+    return 0.5 * (four + 1.0);
 }
 
 /// The distribution function that the released code takes for the normal one: its tanh as a logistic function.
@@ -83,8 +85,16 @@ fn information(upper: vec4<f32>, lower: vec4<f32>, open: vec4<bool>) -> vec4<f32
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let image = group_id.x;
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let image = group.y * groups.x + group.x;
+    // The whole workgroup leaves, so the barriers below stay uniform.
+    if image >= params.batch {
+        return;
+    }
     let row = min(u32(timesteps[image]), params.count - 1u);
     let level = table[2u * row];
     let sharpness = table[2u * row + 1u].x;
@@ -181,14 +191,15 @@ fn decoder_slopes(expected: vec4<f32>, error: vec4<f32>, scale: vec4<f32>) -> Sl
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.vectors {
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let own = image_vector_of(id, groups);
+    if !own.inside {
         return;
     }
-    let index = id.y * params.vectors + id.x;
+    let index = own.index;
     let pixel = index / params.channels4;
     let channel4 = index % params.channels4;
-    let row = min(u32(timesteps[id.y]), params.count - 1u);
+    let row = min(u32(timesteps[own.image]), params.count - 1u);
     let level = table[2u * row];
     let expected = widen_activation(x0[index]);
     let found = level.x * widen_activation(x[index]) + level.y * widen_activation(output[pixel * params.output4 + channel4]);
@@ -207,6 +218,6 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>) {
     } else {
         slope = select(-level.y * slopes.error, vec4<f32>(), abs(found) > vec4<f32>(params.clip));
     }
-    let own = BITS * params.mean * dbound[id.y] * slope;
-    half[index] = narrow_activation(mask_channels(own, channel4, params.channels));
+    let scaled = BITS * params.mean * dbound[own.image] * slope;
+    half[index] = narrow_activation(mask_channels(scaled, channel4, params.channels));
 }

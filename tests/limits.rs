@@ -45,7 +45,7 @@ fn retyped(case: &Case, types: &[TensorType]) -> Case {
 }
 
 /// Whether the op refuses the case. What it takes must compile for every target that has room for
-/// it, and agree with the reference where a device can run it.
+/// it, whatever the grid, and agree with the reference where a device can run it.
 fn refuses(gpu: Option<&Gpu>, case: &Case) -> Result<bool, String> {
     let Ok(outputs) = case.op.infer(&case.types()) else { return Ok(true) };
     let graph = case.graph().map_err(|error| error.to_string())?;
@@ -61,6 +61,9 @@ fn refuses(gpu: Option<&Gpu>, case: &Case) -> Result<bool, String> {
             Ok(_) => (),
             Err(Error::Lowering(LoweringError::Storage { .. } | LoweringError::Element { .. })) => {
                 return Err(format!("{} is not refused by infer", case.title()));
+            }
+            Err(Error::Lowering(error @ LoweringError::Grid { .. })) => {
+                return Err(format!("is refused for its grid: {error}"));
             }
             Err(Error::Lowering(_)) => return Ok(false),
             Err(error) => return Err(format!("{error}, for {target:?}")),

@@ -1,11 +1,12 @@
 //! One vector per image, added to every pixel: Ho et al. 2020, appendix B.
 use super::{
-    Backward, Case, Input, Lowering, Operator, elementwise_cost, operands, random::check_images,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, elementwise_cost, operands,
+    random::check_images,
 };
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::add_embedding as shader,
     value::{TensorType, Value},
@@ -39,8 +40,9 @@ fn embedding_of(x: TensorType) -> TensorType {
 }
 
 fn params(x: TensorType) -> shader::Params {
-    let (pixels, channels4) = (x.rows() / x.shape[0], x.pitch() / 4);
-    shader::Params { pixels: pixels as u32, channels4: channels4 as u32 }
+    let (batch, channels4) = (x.shape[0], x.pitch() / 4);
+    let pixels = x.rows() / batch;
+    shader::Params { batch: batch as u32, pixels: pixels as u32, channels4: channels4 as u32 }
 }
 
 impl Operator for AddEmbedding {
@@ -80,7 +82,8 @@ impl Operator for AddEmbedding {
         let x = lowering.type_of(equation.inputs[0]);
         let (params, overrides) = (params(x), shader::Overrides::default());
         let invocations = params.pixels.div_ceil(overrides.rows) * params.channels4;
-        let grid = [invocations.div_ceil(overrides.workgroup), x.shape[0] as u32, 1];
+        let [y, z, _] = fold(x.shape[0]);
+        let grid = [invocations.div_ceil(overrides.workgroup), y, z];
         let [x, embedding, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
         let kernel = shader::Forward { x, embedding, y };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
@@ -120,8 +123,9 @@ impl Operator for SumPixels {
         let usual = shader::Overrides::default();
         // Of large images, more lanes share the pixels.
         let shared = shader::Overrides { columns: 1, lanes: usual.columns * usual.lanes, ..usual };
+        let [y, z, _] = fold(x.shape[0]);
         Ok(lowering.push_first([usual, shared].map(|overrides| {
-            let grid = [params.channels4.div_ceil(overrides.columns), x.shape[0] as u32, 1];
+            let grid = [params.channels4.div_ceil(overrides.columns), y, z];
             kernel.dispatch(params, overrides, grid)
         }))?)
     }
@@ -133,8 +137,11 @@ impl Operator for SumPixels {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [&[2, 7, 5, 3][..], &[1, 49, 5], &[3, 16, 16, 32], &[2, 8, 8, 40], &[1, 2_100_000, 1]]
+    let shapes = [&[2, 7, 5, 3][..], &[1, 49, 5], &[3, 16, 16, 32], &[2, 8, 8, 40]];
+    let many = [&[1, 2_100_000, 1][..], &[MANY_IMAGES, 1, 1]];
+    shapes
         .into_iter()
+        .chain(many)
         .flat_map(|shape| {
             let x = TensorType::f32(shape);
             let pixels = x.rows() / shape[0];

@@ -1,6 +1,6 @@
 //! The forward process `q(x_t | x_0)`: Ho et al. 2020, eq. 4.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
@@ -88,9 +88,9 @@ fn mix(x: &Tensor, timesteps: &Tensor, coefficients: &Tensor, noise: &Tensor) ->
 fn params(lowering: &Lowering, equation: &Equation, stream: u32) -> (shader::Params, [u32; 3]) {
     let of = lowering.type_of(equation.inputs[0]);
     let count = lowering.type_of(equation.inputs[2]).rows() as u32;
-    let Images { vectors, channels, channels4, grid } =
+    let Images { batch, vectors, channels, channels4, grid } =
         Images::new(of, shader::Overrides::default().workgroup);
-    (shader::Params { vectors, channels, channels4, stream, count }, grid)
+    (shader::Params { batch, vectors, channels, channels4, stream, count }, grid)
 }
 
 impl Operator for AddNoise {
@@ -217,7 +217,7 @@ impl Operator for AddNumberedNoise {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [&[3, 7, 5, 3][..], &[1, 8, 8, 1], &[5, 16, 16, 4]]
+    [&[3, 7, 5, 3][..], &[1, 8, 8, 1], &[5, 16, 16, 4], &[MANY_IMAGES, 1]]
         .into_iter()
         .flat_map(|shape| {
             let x = TensorType::f32(shape);

@@ -7,6 +7,9 @@ use crate::{
     value::{ElementType, TensorType, Value},
 };
 
+/// More images than an axis of a grid has workgroups.
+pub(super) const MANY_IMAGES: usize = 70_000;
+
 /// What an operand of a case is filled with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fill {

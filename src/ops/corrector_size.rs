@@ -1,7 +1,7 @@
 //! The size of a corrector's step: Song et al., *Score-Based Generative Modeling through
 //! Stochastic Differential Equations* (2021), algorithms 4 and 5.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
     draw::example_key,
     elementwise_cost,
     random::{Counter, check_images, check_key},
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::corrector_size as shader,
     value::{TensorType, Value},
@@ -117,7 +117,7 @@ impl Operator for CorrectorSize {
             noise: equation.inputs.get(2).copied(),
             size: equation.outputs[0],
         };
-        Ok(lowering.push(kernel.dispatch(params, overrides, [params.batch, 1, 1]))?)
+        Ok(lowering.push(kernel.dispatch(params, overrides, fold(params.batch as usize)))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -127,7 +127,8 @@ impl Operator for CorrectorSize {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for (shape, channels) in [(&[2, 7, 5, 3][..], 3), (&[5, 4, 4, 2], 1), (&[1, 16, 16, 8], 4)] {
+    let shapes = [(&[2, 7, 5, 3][..], 3), (&[5, 4, 4, 2], 1), (&[1, 16, 16, 8], 4)];
+    for (shape, channels) in shapes.into_iter().chain([(&[MANY_IMAGES, 4][..], 4)]) {
         let output = TensorType::f32(shape);
         let drawn = CorrectorSize { stream: 2, channels, given_noise: false };
         let given = CorrectorSize { given_noise: true, ..drawn };

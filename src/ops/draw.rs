@@ -1,12 +1,12 @@
 //! Random tensors from a key.
 use super::{
-    Backward, Case, Input, Lowering, Operator, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
 };
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::draw as shader,
     value::{TensorType, Value},
@@ -76,15 +76,15 @@ impl Operator for DrawNormal {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let overrides = shader::Overrides::default();
-        let Images { vectors, channels, channels4, grid } =
+        let Images { batch, vectors, channels, channels4, grid } =
             Images::new(self.of, overrides.workgroup);
         let params = shader::Params {
+            batch,
             vectors,
             channels,
             channels4,
             stream: self.stream,
-            count: 0,
-            drawn: 0,
+            ..Default::default()
         };
         let kernel = shader::Normal { key: equation.inputs[0], y: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
@@ -126,14 +126,13 @@ impl Operator for DrawTimesteps {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let overrides = shader::Overrides::default();
         let params = shader::Params {
-            vectors: self.batch as u32,
-            channels: 0,
-            channels4: 0,
+            batch: self.batch as u32,
             stream: self.stream,
             count: self.count,
             drawn: self.drawn() as u32,
+            ..Default::default()
         };
-        let grid = [params.vectors.div_ceil(overrides.workgroup), 1, 1];
+        let grid = fold(self.batch.div_ceil(overrides.workgroup as usize));
         let kernel = shader::Timesteps { key: equation.inputs[0], drawn: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
@@ -159,10 +158,12 @@ pub(super) fn cases() -> Vec<Case> {
         normal(TensorType::f32(&[2, 7, 5, 3])),
         normal(TensorType::f32(&[3, 16, 16, 8])),
         normal(TensorType::f16(&[2, 7, 5, 5])),
+        normal(TensorType::f32(&[MANY_IMAGES, 1])),
         timesteps(1, false),
         timesteps(67, false),
         timesteps(1, true),
         timesteps(2, true),
         timesteps(67, true),
+        timesteps(MANY_IMAGES, true),
     ]
 }

@@ -1,7 +1,7 @@
 //! Dropping of class labels: Ho and Salimans 2021, *Classifier-Free Diffusion Guidance*,
 //! algorithm 1.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, check_key},
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::drop_labels as shader,
     value::{ElementType, Float, TensorType, Value},
@@ -84,7 +84,7 @@ impl Operator for DropLabels {
             threshold: self.threshold(),
             null_label: self.null,
         };
-        let grid = [(of.pitch() as u32).div_ceil(overrides.workgroup), 1, 1];
+        let grid = fold(of.pitch().div_ceil(overrides.workgroup as usize));
         let kernel = shader::Forward { labels, key, kept };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
@@ -95,7 +95,7 @@ impl Operator for DropLabels {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [(1, 0.5), (67, 0.1), (130, 0.9), (5, 0.0)]
+    [(1, 0.5), (67, 0.1), (130, 0.9), (5, 0.0), (MANY_IMAGES, 0.5)]
         .map(|(batch, probability)| {
             let op = DropLabels { probability: Float::from(probability), null: 10, stream: 7 };
             let labels = Input::below(TensorType::u32(&[batch]), 10);

@@ -1,6 +1,6 @@
 //! Dropout: Srivastava et al. 2014. The mask comes from a counter and is never stored.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
@@ -77,8 +77,10 @@ impl Operator for Dropout {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [x, key, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
         let overrides = shader::Overrides::default();
-        let Images { vectors, grid, .. } = Images::new(lowering.type_of(x), overrides.workgroup);
+        let Images { batch, vectors, grid, .. } =
+            Images::new(lowering.type_of(x), overrides.workgroup);
         let params = shader::Params {
+            batch,
             vectors,
             stream: self.stream,
             threshold: self.threshold(),
@@ -94,7 +96,7 @@ impl Operator for Dropout {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [(&[2, 7, 5, 5][..], 0.1), (&[3, 8, 8, 32], 0.5), (&[4, 12], 0.0)]
+    [(&[2, 7, 5, 5][..], 0.1), (&[3, 8, 8, 32], 0.5), (&[4, 12], 0.0), (&[MANY_IMAGES, 1], 0.5)]
         .into_iter()
         .map(|(shape, rate)| {
             let x = Input::normal(TensorType::f32(shape));

@@ -1,13 +1,13 @@
 //! The bound of dynamic thresholding: Saharia et al., *Photorealistic Text-to-Image Diffusion
 //! Models* (2022), section 2.3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, elementwise_cost, floats, operands,
     random::check_images, row::SamplingRow, sampling_step::wide,
 };
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::dynamic_threshold as shader,
     value::{Float, TensorType, Value},
@@ -25,6 +25,15 @@ pub struct DynamicThreshold {
     /// Largest bound, at least 1.
     pub limit: Float,
 }
+
+/// Values of the digits that the kernel counts.
+const BINS: usize = 256;
+
+/// `vec4`s up to which one workgroup takes an image: counting fewer takes less time than a launch.
+const LEAST_CHUNK: usize = 4096;
+
+/// Workgroups that share an image at most: each reads the counts of all.
+const MOST_CHUNKS: usize = 64;
 
 impl DynamicThreshold {
     /// The two neighbouring ranks of `count` magnitudes, and how far between them the quantile is.
@@ -109,23 +118,39 @@ impl Operator for DynamicThreshold {
             unreachable!("three operands, as infer found")
         };
         let (of, wide) = (lowering.type_of(x), lowering.type_of(output));
-        let batch = of.shape[0];
+        let (batch, vectors) = (of.shape[0], of.vectors() / of.shape[0]);
         let (rank, next_rank, share) = self.ranks(of.shape.elements() / batch);
+        let chunk_vectors = vectors.div_ceil(MOST_CHUNKS).max(LEAST_CHUNK);
+        let chunks = vectors.div_ceil(chunk_vectors);
         let params = shader::Params {
             batch: batch as u32,
-            vectors: (of.vectors() / batch) as u32,
+            vectors: vectors as u32,
             channels: of.shape.last() as u32,
             channels4: of.pitch() as u32 / 4,
             output_channels4: wide.pitch() as u32 / 4,
+            chunks: chunks as u32,
+            chunk_vectors: chunk_vectors as u32,
             rank: rank as u32,
             next_rank: next_rank as u32,
             share: share as f32,
             limit: self.limit.get() as f32,
+            ..Default::default()
         };
-        let is_wide = wide.shape != of.shape;
-        let overrides = shader::Overrides { is_wide, ..Default::default() };
-        let kernel = shader::Forward { row, output, x, bound: equation.outputs[0] };
-        Ok(lowering.push(kernel.dispatch(params, overrides, [batch as u32, 1, 1]))?)
+        let overrides = shader::Overrides { is_wide: wide.shape != of.shape };
+        let [y, z, _] = fold(batch);
+        let counts_of = TensorType::u32(&[batch, 2 * (2 + chunks * BINS)]);
+        let mut counts = None;
+        // A small image needs no help.
+        let digits: &[u32] = if chunks == 1 { &[] } else { &[24, 16, 8, 0] };
+        for &shift in digits {
+            let counts_out = lowering.scratch(counts_of);
+            let kernel = shader::Count { row, output, x, counts, counts_out };
+            let params = shader::Params { shift, ..params };
+            lowering.push(kernel.dispatch(params, overrides, [params.chunks, y, z]))?;
+            counts = Some(counts_out);
+        }
+        let kernel = shader::Forward { row, output, x, counts, bound: equation.outputs[0] };
+        Ok(lowering.push(kernel.dispatch(params, overrides, fold(batch)))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -144,6 +169,14 @@ pub(super) fn cases() -> Vec<Case> {
             let operands = vec![Input::normal(x), Input::normal(output), row.clone()];
             all.push(Case::new(op, operands).terms(4).half(&[1]));
         }
+    }
+    // More than one workgroup could walk.
+    let large = TensorType::f32(&[1, 600, 600, 3]);
+    let wanted = DynamicThreshold { ratio: 0.995.into(), limit: 4.0.into() };
+    let many = TensorType::f32(&[MANY_IMAGES, 1]);
+    for (of, note) in [(large, "a large image"), (many, "many images")] {
+        let operands = vec![Input::normal(of), Input::normal(of), row.clone()];
+        all.push(Case::new(wanted, operands).terms(4).name(note));
     }
     all
 }

@@ -1,13 +1,13 @@
 //! Squared errors image by image, each weighted by its timestep.
 use super::{
-    Backward, Case, Input, Lowering, Operator, Reduction, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, Reduction, elementwise_cost, operands,
     random::{Images, check_images},
     row::check,
 };
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::image_squared_error as shader,
     value::{TensorType, Value},
@@ -130,8 +130,12 @@ impl Operator for ImageSquaredError {
             weights: equation.inputs[3],
             losses: equation.outputs[0],
         };
-        let grid = [params.batch.next_multiple_of(4), 1, 1];
-        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
+        let grid = fold(params.batch.next_multiple_of(4) as usize);
+        let usual = shader::Overrides::default();
+        // Of large images, more lanes share the pixels.
+        let shared = shader::Overrides { workgroup: 2 * usual.workgroup };
+        let ways = [usual, shared].map(|overrides| kernel.dispatch(params, overrides, grid));
+        Ok(lowering.push_first(ways)?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -184,7 +188,7 @@ impl Operator for ImageSquaredErrorBackward {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut all = Vec::new();
-    for shape in [&[3, 7, 5, 3][..], &[1, 1, 1, 1], &[6, 32, 32, 4]] {
+    for shape in [&[3, 7, 5, 3][..], &[1, 1, 1, 1], &[6, 32, 32, 4], &[MANY_IMAGES, 1]] {
         let of = TensorType::f32(shape);
         let batch = TensorType::f32(&shape[..1]);
         let mut inputs = vec![

@@ -21,6 +21,8 @@ mod custom;
 mod lowering;
 mod random_cases;
 
+use cases::MANY_IMAGES;
+
 pub use backward::Backward;
 pub use cases::{Case, Fill, Input};
 pub use conv2d::{Load, Prologue};

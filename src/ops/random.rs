@@ -5,6 +5,7 @@
 use super::floats;
 use crate::{
     error::ShapeError,
+    plan::fold,
     reference::Tensor,
     value::{Shape, TensorType},
 };
@@ -151,24 +152,26 @@ pub(super) fn check_images(
     floats(op, name, x, inputs)
 }
 
-/// How the kernels that draw walk a tensor whose outermost axis counts images.
+/// How kernels that import `image_vector` walk a tensor whose outermost axis counts images.
 pub(super) struct Images {
+    /// Images.
+    pub batch: u32,
     /// vec4s of one image.
     pub vectors: u32,
     /// Channels of a pixel.
     pub channels: u32,
     /// vec4s of a pixel.
     pub channels4: u32,
-    /// (vec4s of an image, images).
+    /// One invocation per vec4 of all images.
     pub grid: [u32; 3],
 }
 
 impl Images {
     pub fn new(of: TensorType, workgroup: u32) -> Self {
-        let vectors = (of.vectors() / of.shape[0]) as u32;
+        let (batch, vectors) = (of.shape[0] as u32, (of.vectors() / of.shape[0]) as u32);
         let (channels, channels4) = (of.shape.last() as u32, of.pitch() as u32 / 4);
-        let grid = [vectors.div_ceil(workgroup), of.shape[0] as u32, 1];
-        Self { vectors, channels, channels4, grid }
+        let grid = fold(of.vectors().div_ceil(workgroup as usize));
+        Self { batch, vectors, channels, channels4, grid }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Between an image and one of half its height and width: nearest upsampling, average pooling.
-use super::{Backward, Case, Input, Lowering, Operator, floats, operands};
+use super::{Backward, Case, Input, Lowering, MANY_IMAGES, Operator, floats, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::Tensor,
     shaders::resample as shader,
     value::{TensorType, Value},
@@ -120,6 +120,7 @@ fn reference_down(x: &Tensor, scale: f64) -> Tensor {
 
 fn params(small: TensorType, large: TensorType, scale: f32) -> shader::Params {
     shader::Params {
+        batch: small.shape[0] as u32,
         height: small.shape[1] as u32,
         width: small.shape[2] as u32,
         large_height: large.shape[1] as u32,
@@ -134,8 +135,8 @@ fn lower_up(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Result<
     let (small, large) = (lowering.type_of(x), lowering.type_of(y));
     let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
     let invocations = params.large_width.div_ceil(2) * params.channels4;
-    let rows = params.large_height.div_ceil(2);
-    let grid = [invocations.div_ceil(overrides.workgroup), rows, small.shape[0] as u32];
+    let [y_rows, z_rows, _] = fold(small.shape[0] * large.shape[1].div_ceil(2));
+    let grid = [invocations.div_ceil(overrides.workgroup), y_rows, z_rows];
     Ok(lowering.push(shader::Up { x, y }.dispatch(params, overrides, grid))?)
 }
 
@@ -144,7 +145,8 @@ fn lower_down(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Resul
     let (large, small) = (lowering.type_of(x), lowering.type_of(y));
     let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
     let invocations = params.width * params.channels4;
-    let grid = [invocations.div_ceil(overrides.workgroup), params.height, small.shape[0] as u32];
+    let [y_rows, z_rows, _] = fold(small.shape[0] * small.shape[1]);
+    let grid = [invocations.div_ceil(overrides.workgroup), y_rows, z_rows];
     Ok(lowering.push(shader::Down { x, y }.dispatch(params, overrides, grid))?)
 }
 
@@ -283,5 +285,9 @@ pub(super) fn cases() -> Vec<Case> {
         case(Case::new(AveragePool, x(&[3, 16, 16, 32]))),
         case(Case::new(AveragePoolBackward { height: 7, width: 5 }, x(&[2, 3, 2, 5]))),
         case(Case::new(AveragePoolBackward { height: 16, width: 16 }, x(&[3, 8, 8, 32]))),
+        case(Case::new(UpsampleNearest, x(&[MANY_IMAGES, 1, 1, 1]))),
+        case(Case::new(UpsampleNearestBackward, x(&[MANY_IMAGES, 2, 2, 1]))),
+        case(Case::new(AveragePool, x(&[MANY_IMAGES, 2, 3, 1]))),
+        case(Case::new(AveragePoolBackward { height: 2, width: 3 }, x(&[MANY_IMAGES, 1, 1, 1]))),
     ]
 }

@@ -215,8 +215,10 @@ impl Operator for SamplingStep {
         let (of, wide) = (lowering.type_of(of), lowering.type_of(output));
         let overrides =
             shader::Overrides { is_wide: wide.shape != of.shape, ..shader::Overrides::default() };
-        let Images { vectors, channels, channels4, grid } = Images::new(of, overrides.workgroup);
+        let Images { batch, vectors, channels, channels4, grid } =
+            Images::new(of, overrides.workgroup);
         let params = shader::Params {
+            batch,
             vectors,
             channels,
             channels4,

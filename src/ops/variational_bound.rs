@@ -5,13 +5,13 @@ mod backward;
 pub use backward::VariationalBoundBackward;
 
 use super::{
-    Backward, Case, Concat, Input, Lowering, Operator, PadChannels, Special, gelu, operands,
-    random::check_images,
+    Backward, Case, Concat, Input, Lowering, MANY_IMAGES, Operator, PadChannels, Special, gelu,
+    operands, random::check_images,
 };
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::Cost,
+    plan::{Cost, fold},
     reference::{Tensor, clamp},
     shaders::variational_bound as shader,
     value::{Float, TensorType, Value},
@@ -234,7 +234,7 @@ impl Operator for VariationalBound {
         let overrides = shader::Overrides { learned: self.learned, ..Default::default() };
         let (bound, measures) = (equation.outputs[0], equation.outputs[1]);
         let kernel = shader::Forward { output, x0, x, timesteps, table, bound, measures };
-        Ok(lowering.push(kernel.dispatch(params, overrides, [params.batch, 1, 1]))?)
+        Ok(lowering.push(kernel.dispatch(params, overrides, fold(params.batch as usize)))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -281,6 +281,13 @@ pub(super) fn cases() -> Vec<Case> {
             all.extend(at(op, TensorType::f32(shape), levels, span));
         }
     }
+    let op = VariationalBound {
+        learned: true,
+        clip: Some(1.0.into()),
+        half_bin: (1.0 / 255.0).into(),
+        frozen_mean: false,
+    };
+    all.extend(at(op, TensorType::f32(&[MANY_IMAGES, 1]), 255.0, 0.9));
     all
 }
 

@@ -7,10 +7,12 @@ use ddim::{
     value::{ElementType, TensorType},
 };
 
-/// Zero, one, what 32 bits and an address end at, and what lies past these.
-pub const NUMBERS: [usize; 9] = [
+/// Zero, one, more than an axis of a grid has, what 32 bits and an address end at, and what lies
+/// past these.
+pub const NUMBERS: [usize; 10] = [
     0,
     1,
+    70_000,
     (1 << 31) - 1,
     1 << 31,
     u32::MAX as usize,
