@@ -23,6 +23,10 @@ const HANGS: Duration = Duration::from_secs(20);
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
+/// Reads of files that began, and that ended.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
 struct Counting;
 
 // SAFETY: every call goes to the system's allocator as it came.
@@ -55,7 +59,9 @@ static ALLOCATOR: Counting = Counting;
 fn peak<T>(f: impl FnOnce() -> T) -> (usize, T) {
     let before = HELD.load(Relaxed);
     PEAK.store(before, Relaxed);
+    BEGUN.fetch_add(1, Relaxed);
     let result = f();
+    ENDED.fetch_add(1, Relaxed);
     (PEAK.load(Relaxed).saturating_sub(before), result)
 }
 
@@ -71,14 +77,14 @@ fn read(format: Format, bytes: &[u8], what: &str) -> bool {
     whole
 }
 
-/// Ends the program where a try takes too long; nothing else would.
-fn watch(tries: &'static AtomicU64) {
-    std::thread::spawn(move || {
+/// Ends the program where a read takes too long; nothing else would.
+fn watch() {
+    std::thread::spawn(|| {
         loop {
-            let before = tries.load(Relaxed);
+            let begun = BEGUN.load(Relaxed);
             std::thread::sleep(HANGS);
-            if tries.load(Relaxed) == before {
-                eprintln!("try {before} hangs");
+            if BEGUN.load(Relaxed) == begun && ENDED.load(Relaxed) != begun {
+                eprintln!("read {begun} hangs");
                 std::process::abort();
             }
         }
@@ -88,8 +94,7 @@ fn watch(tries: &'static AtomicU64) {
 /// One test, so that no other allocates meanwhile.
 #[test]
 fn no_file_of_a_stranger_panics_hangs_or_takes_the_memory() {
-    static DONE: AtomicU64 = AtomicU64::new(0);
-    watch(&DONE);
+    watch();
     for format in Format::ALL {
         let seeds = format.seeds();
         assert!(seeds.iter().all(|seed| read(format, seed, format.name())), "{}", format.name());
@@ -99,7 +104,6 @@ fn no_file_of_a_stranger_panics_hangs_or_takes_the_memory() {
             let mut bytes = seeds[random.below(seeds.len())].clone();
             format.mutate(&mut bytes, &mut random);
             refused += u64::from(!read(format, &bytes, &format!("{} {number}", format.name())));
-            DONE.fetch_add(1, Relaxed);
         }
         // Changes that change nothing of worth, or everything, would test nothing.
         let share = refused as f64 / TRIES as f64;
@@ -107,7 +111,6 @@ fn no_file_of_a_stranger_panics_hangs_or_takes_the_memory() {
     }
     for (format, bytes, what) in made_to_take_memory() {
         assert!(!read(format, &bytes, what), "{what} is read");
-        DONE.fetch_add(1, Relaxed);
     }
     // What is within the limits is read, and within its bound.
     let mut large = Vec::new();

@@ -11,7 +11,7 @@ use ddim::{
     unet::{ArenaLayout, Initial, ParameterSpec, UNetConfig},
     value::{Shape, TensorType},
     verify::{parse_index, parse_manifest},
-    weights::parse_tensors,
+    weights::{Storage, parse_tensors, tensor_bytes},
 };
 use row::Row;
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::LazyLock};
@@ -227,6 +227,8 @@ impl Format {
                     seal(bytes);
                 }
             }
+            // A whole file of another model's state, which no change of a header makes.
+            Self::State if random.one_of(4) => *bytes = another_state(bytes, random),
             Self::Safetensors | Self::State => {
                 let header = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
                 if random.one_of(2) && header < bytes.len() as u64 {
@@ -349,6 +351,33 @@ fn model() -> &'static (ArenaLayout, Shape) {
         (layout, TimestepProbabilities::memory(2).shape)
     });
     &MODEL
+}
+
+/// A state with a tensor of another shape, name or number.
+fn another_state(bytes: &[u8], random: &mut Random) -> Vec<u8> {
+    let path = Path::new("file");
+    let mut tensors: Vec<_> = parse_tensors(path, bytes)
+        .expect("a whole file")
+        .into_iter()
+        .map(|of| (of.name, of.shape, of.numbers.into_f32()))
+        .collect();
+    let changed = random.below(tensors.len());
+    let (name, shape, numbers) = &mut tensors[changed];
+    match random.below(3) {
+        0 => name.push('x'),
+        1 => {
+            let axis = random.below(shape.len());
+            shape[axis] = random.below(20);
+            numbers.resize(shape.iter().product(), 3.0);
+        }
+        _ => {
+            let at = random.below(numbers.len());
+            numbers[at] = [-1.0, 0.5, 4.0, 70_000.0, f32::NAN, f32::INFINITY][random.below(6)];
+        }
+    }
+    let tensors =
+        tensors.iter().map(|(name, shape, numbers)| (&name[..], &shape[..], &numbers[..]));
+    tensor_bytes(path, Storage::F32, tensors).expect("plain tensors")
 }
 
 /// Three images of 2x4 pixels.
