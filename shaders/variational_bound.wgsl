@@ -7,7 +7,7 @@
 // backward: the gradient of the bound for one half of the output; one invocation per vec4.
 // A NaN stays one through clip and least mass; a network that is not finite is told by its count, since clipping hides infinities.
 // import: reduce, mask, gelu, finite, image_vector
-// iterations: forward = vectors.div_ceil(WORKGROUP) + 2 + halvings(WORKGROUP)
+// iterations: forward = vectors.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP) + 4
 
 struct Params {
     /// Images.
