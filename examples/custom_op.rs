@@ -8,18 +8,16 @@ use ddim::{
     error::ShapeError,
     gpu::{Executor, Gpu, GpuOptions},
     graph::{Equation, Graph},
-    ops::{
-        Adam, Advance, Backward, Case, Constant, Counter, GlobalNorm, Input, Linear, Lowering,
-        MeanSquaredError, Op, Operator, Reduction, TrainingRow,
-    },
+    nn::{self, Arenas, Layers, Weights},
+    ops::{Backward, Case, Input, Lowering, MeanSquaredError, Op, Operator, Reduction},
     passes,
     plan::{Cost, Dispatch, fold},
     reference::Tensor,
-    unet::{ArenaLayout, Initial, ParameterSpec},
+    training::{Optimizer, TrainingOptions},
     value::{TensorType, Value},
     verify::check_case,
 };
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 const WGSL: &str = "
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -128,70 +126,39 @@ impl Operator for SoftplusBackward {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let gpu = Gpu::new(&GpuOptions::default())?;
     let (points, width) = (64, 16);
-    let uniform = |name: &str, shape: &[usize], bound| ParameterSpec {
-        name: name.into(),
-        of: TensorType::f32(shape),
-        initial: Initial::Uniform(bound),
+    let network = |layers: &mut Layers, x: Value| {
+        let hidden = layers.linear("first", x, width)?;
+        let hidden = layers.push(Op::custom(Softplus), &[hidden])?;
+        layers.linear("second", hidden, 1)
     };
-    let specs = vec![
-        uniform("first.weight", &[1, width], 3.0),
-        uniform("first.bias", &[width], 3.0),
-        uniform("second.weight", &[width, 1], 0.25),
-        uniform("second.bias", &[1], 0.25),
-    ];
-    let layout = ArenaLayout::new(specs, gpu.target().max_binding);
-
-    let mut graph = Graph::new();
-    let x = graph.input(TensorType::f32(&[points, 1]));
-    let wanted = graph.input(TensorType::f32(&[points, 1]));
-    let counter = graph.input(Counter::of());
-    let [weights, first, second] = [(); 3].map(|()| layout.inputs(&mut graph));
-    let views = layout.views(&mut graph, &weights)?;
-    let parameters: Vec<Value> = layout.specs.iter().filter_map(|s| views.get(&s.name)).collect();
-    let hidden = graph.push(Linear, &[x, parameters[0], parameters[1]])?;
-    let hidden = graph.push(Op::custom(Softplus), &[hidden])?;
-    let y = graph.push(Linear, &[hidden, parameters[2], parameters[3]])?;
-    let loss = graph.push(MeanSquaredError { reduction: Reduction::Mean }, &[y, wanted])?;
-    graph.outputs.push(loss);
+    let of = TensorType::f32(&[points, 1]);
+    let (parameters, _) = nn::trace(|layers| {
+        let x = layers.graph.input(of);
+        network(layers, x)
+    })?;
 
     // Backward, clipping, Adam and the counter are part of the same graph, hence of one plan.
-    let one = graph.push(Constant { of: graph.type_of(loss), number: 1.0.into() }, &[])?;
-    let gradients = passes::gradient(&mut graph, loss, one, &parameters)?;
-    let gradient = layout.pack(&mut graph, &gradients)?[0];
-    let rates = TrainingRow {
-        learning_rate: 0.02.into(),
-        warmup: 0,
-        decay_steps: 0,
-        beta1: 0.9.into(),
-        beta2: 0.999.into(),
-        ema_decay: 0.0.into(),
-        ema_warmup: false,
-    };
-    let began = graph.push_all(rates, &[counter])?;
-    let clip = GlobalNorm { clip: Some(1.0.into()), guarded: false };
-    let norm = graph.push(clip, &[gradient])?;
-    let adam = Adam {
-        beta1: 0.9.into(),
-        beta2: 0.999.into(),
-        epsilon: 1e-8.into(),
-        weight_decay: 0.0.into(),
-        decoupled: false,
-        ema: false,
-    };
-    let state = [weights[0], first[0], second[0]];
-    let next = graph.push_all(adam, &[began[1], norm, gradient, state[0], state[1], state[2]])?;
-    for (state, next) in state.into_iter().zip(next) {
-        graph.update(state, next);
-    }
-    let advanced = graph.push(Advance { guarded: true }, &[counter, began[0], norm])?;
-    graph.update(counter, advanced);
+    let options = TrainingOptions { learning_rate: 0.02, ..Default::default() };
+    let mut graph = Graph::new();
+    let [x, wanted] = [(); 2].map(|()| graph.input(of));
+    let arenas = Arenas::new(parameters, gpu.target().max_binding);
+    let optimizer = Optimizer::new(&mut graph, arenas);
+    let begun = optimizer.begin(&mut graph, &options)?;
+    let views = optimizer.parameters(&mut graph)?;
+    let y = network(&mut Layers::new(&mut graph, &views, Some(begun.key)), x)?;
+    let loss = graph.push(MeanSquaredError { reduction: Reduction::Mean }, &[y, wanted])?;
+    optimizer.end(&mut graph, &views, &options, begun, loss)?;
+    graph.outputs.push(loss);
 
     let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
     let xs: Vec<f32> = (0..points).map(|i| i as f32 / 16.0 - 2.0).collect();
     let ys: Vec<f32> = xs.iter().map(|x| (2.0 * x).sin() + 1.5).collect();
     executor.write(x, &xs)?;
     executor.write(wanted, &ys)?;
-    executor.write(weights[0], &layout.fill(|spec| Cow::Owned(spec.initialise(7)))[0])?;
+    let start = Weights::initial(&optimizer.arenas.specs, 7);
+    for (&arena, contents) in optimizer.state[0].iter().zip(optimizer.arenas.contents(&start)?) {
+        executor.write(arena, &contents)?;
+    }
     for step in [1, 100, 900] {
         executor.run(step)?;
         println!("after {step:3} more steps: loss {:.5}", executor.read(loss)?[0]);

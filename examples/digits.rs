@@ -5,11 +5,11 @@ use ddim::{
     data::{self, Moments},
     diffusion::{Sampler, schedule::SchedulerConfig},
     gpu::{Gpu, GpuOptions},
-    training::{Trainer, TrainingOptions},
-    unet::{
-        TrainedUNet, UNet, UNetConfig,
+    models::unet2d::{
+        UNet, UNetConfig,
         config::{DownBlock, SampleSize, UpBlock},
     },
+    training::{Trainer, TrainingOptions},
 };
 use std::ops::ControlFlow;
 
@@ -45,8 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weights = trainer.averaged_weights()?;
     let table = scheduler.ddim(50, 0.0)?;
     let size = [100, 8, 8];
-    let network = TrainedUNet { unet: &unet, layout: trainer.layout(), arenas: &weights };
-    let mut sampler = Sampler::new(&gpu, &network, size, &table, None, 0)?;
+    let mut sampler = Sampler::new(&gpu, &unet, &weights, size, &table, None, 0)?;
     let images = sampler.sample(200, |done| println!("sampled {done}"))?;
     for row in images[..8 * 8].chunks(8) {
         let shades: String = row

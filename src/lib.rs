@@ -9,7 +9,7 @@
 //! between them:
 //!
 //! ```text
-//! unet::UNet::build -> passes::gradient -> passes::compile -> gpu::Executor::run
+//! nn::Model::build -> passes::gradient -> passes::compile -> gpu::Executor::run
 //!       Graph             Graph               Plan               silicon
 //! ```
 //!
@@ -25,7 +25,7 @@
 //! | 1 | [`plan`], [`shaders`] | dispatches: plain data |
 //! | 2 | [`graph`], [`ops`], [`mod@reference`] | the language |
 //! | 3 | [`passes`] | graph to graph to plan |
-//! | 4 | [`gpu`]; [`unet`], [`weights`], [`data`], [`diffusion::schedule`] | silicon; models and tensors |
+//! | 4 | [`gpu`]; [`nn`], [`models`], [`weights`], [`data`], [`diffusion::schedule`] | silicon; models and tensors |
 //! | 5 | [`diffusion`], [`training`] | both together |
 //! | 6 | [`works`], [`classifier`] | what is timed, and what judges |
 //! | 7 | [`verify`], the command `ddim`, examples, benches, tests | |
@@ -72,13 +72,14 @@ pub mod error;
 pub mod files;
 pub mod gpu;
 pub mod graph;
+pub mod models;
+pub mod nn;
 pub mod ops;
 pub mod passes;
 pub mod plan;
 pub mod reference;
 pub mod shaders;
 pub mod training;
-pub mod unet;
 pub mod value;
 pub mod verify;
 pub mod weights;

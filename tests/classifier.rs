@@ -1,15 +1,16 @@
 //! The classifier learns, keeps what it learned in a file, and says it of any number of images.
 use ddim::{
     Error,
-    classifier::{Checkpoints, Classifier, Network, likeliest},
+    classifier::{Checkpoints, Classifier, likeliest},
     data::{Dataset, digits, digits_test_part},
     error::TrainingError,
+    models::classifier::ConvClassifier,
     training::TrainingOptions,
 };
 
 mod support;
 
-const NETWORK: Network = Network { size: [8, 8, 1], classes: 10 };
+const NETWORK: ConvClassifier = ConvClassifier { size: [8, 8, 1], classes: 10 };
 
 /// The embedded digits in their two parts: to learn from, and to be tested on.
 fn parts() -> [Dataset; 2] {
@@ -47,7 +48,7 @@ fn it_learns_the_digits_and_a_file_keeps_it() {
     let images = test.images();
     let features = classifier.features(&images).expect("features");
     let probabilities = classifier.probabilities(&images).expect("probabilities");
-    assert_eq!(features.len(), test.len() * Network::FEATURES);
+    assert_eq!(features.len(), test.len() * ConvClassifier::FEATURES);
     assert_eq!(probabilities.len(), test.len() * 10);
     for row in probabilities.chunks(10) {
         assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{row:?}");
@@ -68,7 +69,7 @@ fn it_learns_the_digits_and_a_file_keeps_it() {
     classifier.save(&path).expect("room");
     let mut read = Classifier::load(&gpu, NETWORK, &path).expect("its own file");
     assert_eq!(read.features(&images).expect("features"), features);
-    let other = Network { classes: 9, ..NETWORK };
+    let other = ConvClassifier { classes: 9, ..NETWORK };
     let error = Classifier::load(&gpu, other, &path).err().expect("another network");
     assert!(
         error.to_string().contains("classes.weight: expected [9,64], found [10,64]"),
@@ -86,9 +87,9 @@ fn data_that_do_not_fit_are_refused() {
     let data = digits();
     let options = Classifier::options(0);
     let train = |network| Classifier::train(&gpu, network, &data, &options, 1, |_, _| {}).err();
-    let error = train(Network { size: [28, 28, 1], ..NETWORK }).expect("digits are 8x8");
+    let error = train(ConvClassifier { size: [28, 28, 1], ..NETWORK }).expect("digits are 8x8");
     assert!(matches!(error, Error::Training(TrainingError::Images { .. })), "{error}");
-    let error = train(Network { classes: 9, ..NETWORK }).expect("there are ten digits");
+    let error = train(ConvClassifier { classes: 9, ..NETWORK }).expect("there are ten digits");
     assert!(matches!(error, Error::Training(TrainingError::Classes { .. })), "{error}");
 }
 

@@ -1,18 +1,18 @@
 //! The variational bound over a data set: against a closed form, whatever the batch, and from the
 //! command line.
-use std::{borrow::Cow, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use ddim::{
     Error,
     data::{Dataset, Split, digits},
     diffusion::{
-        Bound, BoundEvaluator, BoundOptions, BoundPair, BuiltNetwork, Network, NetworkInputs,
-        schedule::{Output, PredictionType, Schedule, Variance},
+        Vlb, VlbEvaluator, VlbOptions, VlbPair,
+        schedule::{Prediction, PredictionType, Schedule, Variance},
     },
     gpu::Gpu,
-    graph::Graph,
+    nn::{Layers, Model, ModelInputs, Weights},
     ops::Constant,
-    unet::{ArenaLayout, TrainedUNet},
+    value::Value,
 };
 
 #[cfg(feature = "cli")]
@@ -23,19 +23,18 @@ mod tiny;
 /// Sees a grey image in everything.
 struct Grey;
 
-impl Network for Grey {
+impl Model for Grey {
     fn channels(&self) -> usize {
         1
     }
 
-    fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {
-        let of = graph.type_of(inputs.x);
-        let output = graph.push(Constant { of, number: 0.0.into() }, &[])?;
-        Ok(BuiltNetwork { output, weights: Vec::new() })
+    fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
+        let of = layers.graph.type_of(inputs.x);
+        layers.push(Constant { of, number: 0.0.into() }, &[])
     }
 }
 
-fn evaluate(evaluator: &mut BoundEvaluator, data: &Dataset, images: usize, levels: usize) -> Bound {
+fn evaluate(evaluator: &mut VlbEvaluator, data: &Dataset, images: usize, levels: usize) -> Vlb {
     let mut heard = 0;
     let bound = evaluator
         .evaluate(data, images, levels, |done| {
@@ -56,15 +55,16 @@ fn the_divergences_of_a_grey_image_telescope() {
     let Some(gpu) = support::gpu() else { return };
     let data = tiny::few_digits();
     let schedule = Schedule::linear(100, 1e-3, 0.2);
-    let options = BoundOptions {
-        output: Output { prediction: PredictionType::Sample, clip: None, threshold: None },
+    let options = VlbOptions {
+        output: Prediction { kind: PredictionType::Sample, clip: None, threshold: None },
         variance: Variance::FixedSmall,
         half_bin: data.half_bin(),
     };
     let (images, height, width) = (7, data.height(), data.width());
     let size = [16, height, width];
     let mut evaluator =
-        BoundEvaluator::new(&gpu, &Grey, size, &schedule, &options, 3).expect("a small plan");
+        VlbEvaluator::new(&gpu, &Grey, &Weights::default(), size, &schedule, &options, 3)
+            .expect("a small plan");
     let bound = evaluate(&mut evaluator, &data, images, 100);
     let squares: Vec<f64> =
         (0..images).flat_map(|i| data.image(i)).map(|x| f64::from(x).powi(2)).collect();
@@ -93,20 +93,18 @@ fn the_divergences_of_a_grey_image_telescope() {
 }
 
 /// The bound of three digits by a U-Net that nobody trained.
-fn untrained(gpu: &Gpu, batch: usize, seed: u64, levels: usize) -> Bound {
+fn untrained(gpu: &Gpu, batch: usize, seed: u64, levels: usize) -> Vlb {
     let unet = tiny::unet(None);
-    let layout = ArenaLayout::new(unet.parameters().expect("some"), 1 << 27);
-    let arenas = layout.fill(|spec| Cow::Owned(spec.initialise(1)));
-    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
+    let weights = tiny::untrained(&unet);
     let data = digits();
-    let options = BoundOptions {
-        output: Output { clip: Some(1.0), ..Output::default() },
+    let options = VlbOptions {
+        output: Prediction { clip: Some(1.0), ..Prediction::default() },
         variance: Variance::FixedLarge,
         half_bin: data.half_bin(),
     };
     let schedule = Schedule::linear(1000, 1e-4, 0.02);
     let mut evaluator =
-        BoundEvaluator::new(gpu, &network, [batch, 8, 8], &schedule, &options, seed)
+        VlbEvaluator::new(gpu, &unet, &weights, [batch, 8, 8], &schedule, &options, seed)
             .expect("a small plan");
     evaluate(&mut evaluator, &data, 3, levels)
 }
@@ -139,19 +137,17 @@ fn terms_do_not_depend_on_the_batch() {
 fn the_model_predicts_what_the_case_of_its_labels_says() {
     let Some(gpu) = support::gpu() else { return };
     let unet = tiny::unet(Some(10));
-    let layout = ArenaLayout::new(unet.parameters().expect("some"), 1 << 27);
-    let arenas = layout.fill(|spec| Cow::Owned(spec.initialise(1)));
-    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
+    let weights = tiny::untrained(&unet);
     let (schedule, data) = (Schedule::linear(1000, 1e-4, 0.02), digits());
-    let options = BoundOptions {
-        output: Output::default(),
+    let options = VlbOptions {
+        output: Prediction::default(),
         variance: Variance::FixedSmall,
         half_bin: data.half_bin(),
     };
-    let mut evaluator = BoundEvaluator::new(&gpu, &network, [2, 8, 8], &schedule, &options, 1)
+    let mut evaluator = VlbEvaluator::new(&gpu, &unet, &weights, [2, 8, 8], &schedule, &options, 1)
         .expect("a small plan");
     let image: Vec<f32> = data.image(0).collect();
-    let pair = |label| BoundPair { image: &image, number: 0, timestep: 50, label };
+    let pair = |label| VlbPair { image: &image, number: 0, timestep: 50, label };
     let terms = evaluator.terms(&[pair(0), pair(9), pair(0)]).expect("terms");
     assert_eq!(terms[0], terms[2]);
     assert_ne!(terms[0], terms[1]);
@@ -160,7 +156,7 @@ fn the_model_predicts_what_the_case_of_its_labels_says() {
         Dataset::from_pixels("made up", [8, 8, 1], vec![3; 64], None).expect("an image");
     let refused = evaluator.evaluate(&unlabelled, 1, 2, |_| ControlFlow::<()>::Continue(()));
     assert!(matches!(refused, Err(Error::Labels { found: None, .. })));
-    let past = evaluator.terms(&[BoundPair { timestep: 1000, ..pair(0) }]).expect_err("past");
+    let past = evaluator.terms(&[VlbPair { timestep: 1000, ..pair(0) }]).expect_err("past");
     assert!(past.to_string().contains("timestep: expected below 1000, found 1000"), "{past}");
     let stopped = evaluator.evaluate(&data, 4, 2, ControlFlow::Break).expect("a first batch");
     assert_eq!(stopped, ControlFlow::Break(2));

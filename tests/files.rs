@@ -1,7 +1,7 @@
 //! Input files are regular files of a bounded size; nothing else is waited for.
 #![cfg(target_os = "linux")]
 
-use ddim::{data::Dataset, files, unet::UNetConfig, weights::read_tensors};
+use ddim::{data::Dataset, files, models::unet2d::UNetConfig, weights::read_tensors};
 use std::{
     fs,
     os::unix::net::UnixListener,

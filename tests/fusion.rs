@@ -3,11 +3,12 @@ use ddim::{
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::Executor,
     graph::{Equation, Graph},
+    models::unet2d::{UNet, UNetConfig},
     ops::{Input, Op},
     passes,
+    plan::Target,
     reference::{Environment, Tensor, evaluate},
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     value::{ElementType, Value},
     works,
 };
@@ -19,26 +20,23 @@ const CONFIG: &str = r#"{"sample_size": 8, "layers_per_block": 1, "block_out_cha
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "norm_num_groups": 4,
     "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "attention_head_dim": 8}"#;
 
-fn model() -> (UNet, ArenaLayout) {
-    let unet = UNet::new(UNetConfig::parse(CONFIG).expect("a config")).expect("a model");
-    let layout = ArenaLayout::new(unet.parameters().expect("a model"), 128 << 20);
-    (unet, layout)
+fn model() -> UNet {
+    UNet::new(UNetConfig::parse(CONFIG).expect("a config")).expect("a model")
 }
 
 fn sampling(size: usize) -> Graph {
-    let (unet, layout) = model();
-    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
+    let (target, size) = (Target::default(), [2, size, size]);
     let table = SchedulerConfig::default().ddim(3, 1.0).expect("a table");
     let options = SamplingOptions { given_noise: true, guidance: None };
-    SamplingGraph::new(&network, [2, size, size], &table, &options).expect("a step").graph
+    SamplingGraph::new(&target, &model(), size, &table, &options).expect("a step").graph
 }
 
 fn training() -> Graph {
-    let (unet, layout) = model();
     let options = TrainingOptions { batch: 2, ..TrainingOptions::default() };
-    let given = Given::TimestepsAndNoise;
+    let (target, given) = (Target::default(), Given::TimestepsAndNoise);
     let scheduler = SchedulerConfig { num_train_timesteps: 10, ..SchedulerConfig::default() };
-    TrainingGraph::new(&unet, &layout, [8, 8], &scheduler, &options, given).expect("a step").graph
+    let step = TrainingGraph::new(&target, &model(), [8, 8], &scheduler, &options, given);
+    step.expect("a step").graph
 }
 
 /// Counters at zero; everything else between 0.1 and 0.3, as schedules and second moments may be.

@@ -6,10 +6,11 @@ use ddim::{
     data::Batch,
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     graph::Graph,
+    models::unet2d::{UNet, UNetConfig},
+    nn::{Condition, FrozenModel, ModelInputs},
     passes,
     plan::{BufferRole, Plan, Target},
     training::{Given, Trainer, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig, UNetInputs},
     value::TensorType,
 };
 
@@ -23,39 +24,29 @@ fn cifar10() -> UNet {
     UNet::new(UNetConfig::read(&path).expect("its config")).expect("a consistent config")
 }
 
-fn layout(unet: &UNet, target: &Target) -> ArenaLayout {
-    ArenaLayout::new(unet.parameters().expect("its parameters"), target.max_binding)
-}
-
 fn training_step(target: &Target) -> Plan {
     let (unet, options) = (cifar10(), TrainingOptions { batch: 4, ..TrainingOptions::default() });
-    let layout = layout(&unet, target);
     let scheduler = SchedulerConfig::default();
-    let step = TrainingGraph::new(&unet, &layout, [32, 32], &scheduler, &options, Given::Nothing);
+    let step = TrainingGraph::new(target, &unet, [32, 32], &scheduler, &options, Given::Nothing);
     passes::compile(&step.expect("a graph").graph, target).expect("a plan")
 }
 
 fn forward(target: &Target) -> Plan {
     let unet = cifar10();
-    let layout = layout(&unet, target);
     let mut graph = Graph::new();
     let x = graph.input(TensorType::f32(&[1, 32, 32, 3]));
     let timesteps = graph.input(TensorType::f32(&[1]));
-    let arenas = layout.inputs(&mut graph);
-    let views = layout.views(&mut graph, &arenas).expect("its own arenas");
-    let inputs = UNetInputs { x, timesteps, labels: None, key: None };
-    let y = unet.build(&mut graph, inputs, &views).expect("a graph");
-    graph.outputs.push(y);
+    let inputs = ModelInputs { x, timesteps, condition: Condition::default() };
+    let model = FrozenModel::new(&mut graph, &unet, &inputs, target.max_binding);
+    graph.outputs.push(model.expect("a graph").prediction);
     passes::compile(&graph, target).expect("a plan")
 }
 
 fn sampling_step(target: &Target) -> Plan {
     let unet = cifar10();
-    let layout = layout(&unet, target);
-    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
     let table = SchedulerConfig::default().ddim(50, 0.0).expect("a table");
     let options = SamplingOptions::default();
-    let step = SamplingGraph::new(&network, [1, 32, 32], &table, &options).expect("a graph");
+    let step = SamplingGraph::new(target, &unet, [1, 32, 32], &table, &options).expect("a graph");
     step.plan(target).expect("a plan")
 }
 

@@ -3,7 +3,12 @@
 #![cfg(feature = "cli")]
 #![allow(unsafe_code, reason = "an allocator that counts is one")]
 
-use ddim::{training::Losses, weights::Parameters};
+use ddim::{
+    nn::{Initial, ParameterSpec},
+    training::Losses,
+    value::TensorType,
+    weights,
+};
 use mutation::{Format, Random};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -141,8 +146,9 @@ fn weights_of_half_precision() {
     std::fs::write(file.path(), &bytes).expect("room");
     let allowed = 4 * bytes.len() + (64 << 20);
     drop(bytes);
-    let expected = [("a.weight", ddim::value::TensorType::f32(&shape).shape)];
-    let (taken, weights) = peak(|| Parameters::read(file.path(), expected));
+    let (name, of) = ("a.weight".to_owned(), TensorType::f32(&shape));
+    let expected = [ParameterSpec { name, of, initial: Initial::Normal }];
+    let (taken, weights) = peak(|| weights::read(file.path(), &expected));
     assert_eq!(weights.expect("a whole file").elements(), 32_000_000);
     assert!(taken <= allowed, "{taken} bytes of memory for weights, {allowed} allowed");
 }

@@ -1,9 +1,9 @@
 //! Noise schedules, lists of timesteps and the bound's table against closed forms, with no GPU.
 use ddim::{
     diffusion::schedule::{
-        BetaSchedule, Level, Output, PredictionType, Respacing, Schedule, SchedulerConfig, Spacing,
-        StepRule, Table, Threshold, Variance, VariancePreserving, annealed_langevin_table,
-        bound_levels, given_timesteps, predictor_corrector_table,
+        BetaSchedule, Level, Prediction, PredictionType, Respacing, Schedule, SchedulerConfig,
+        Spacing, StepRule, Table, Threshold, Variance, VariancePreserving, annealed_langevin_table,
+        given_timesteps, predictor_corrector_table, vlb_levels,
     },
     error::ScheduleError,
 };
@@ -232,9 +232,9 @@ fn betas_outside_their_range_are_named() {
 #[test]
 fn levels_of_the_bound_stand_for_every_timestep_once() {
     let all: Vec<(usize, usize)> = (0..1000).map(|t| (t, 1)).collect();
-    assert_eq!(bound_levels(1000, 1000).expect("all"), all);
+    assert_eq!(vlb_levels(1000, 1000).expect("all"), all);
     for (train, count) in [(1000, 2), (1000, 50), (1000, 999), (10, 4), (2, 2)] {
-        let levels = bound_levels(train, count).expect("2 to all");
+        let levels = vlb_levels(train, count).expect("2 to all");
         assert_eq!((levels.len(), levels[0]), (count, (0, 1)));
         let mut next = 1;
         for (timestep, stands_for) in &levels[1..] {
@@ -244,7 +244,7 @@ fn levels_of_the_bound_stand_for_every_timestep_once() {
         assert_eq!(next, train);
     }
     for count in [0, 1, 1001] {
-        let error = bound_levels(1000, count).expect_err("too few or many").to_string();
+        let error = vlb_levels(1000, count).expect_err("too few or many").to_string();
         assert!(error.contains("2 to 1000") && error.contains(&count.to_string()), "{error}");
     }
 }
@@ -252,9 +252,9 @@ fn levels_of_the_bound_stand_for_every_timestep_once() {
 #[test]
 fn rows_of_the_bound() {
     let schedule = Schedule::linear(1000, 1e-4, 0.02);
-    let output = |prediction| Output { prediction, ..Output::default() };
+    let output = |prediction| Prediction { kind: prediction, ..Prediction::default() };
     let rows = |prediction, variance| {
-        let rows = schedule.bound_rows(&output(prediction), variance).expect("a table");
+        let rows = schedule.vlb_rows(&output(prediction), variance).expect("a table");
         rows.as_chunks::<5>().0.to_vec()
     };
     let small = rows(PredictionType::Epsilon, Variance::FixedSmall);
@@ -283,14 +283,15 @@ fn rows_of_the_bound() {
     assert!((f64::from(learned[0][3]) - span).abs() < 1e-6);
 
     let jsd = Schedule::reciprocal(10);
-    let refused = jsd.bound_rows(&output(PredictionType::Epsilon), Variance::FixedSmall);
+    let refused = jsd.vlb_rows(&output(PredictionType::Epsilon), Variance::FixedSmall);
     assert!(matches!(refused, Err(ScheduleError::NoSignal { timestep: 9 })), "{refused:?}");
-    let rows = jsd.bound_rows(&output(PredictionType::VPrediction), Variance::FixedLarge);
+    let rows = jsd.vlb_rows(&output(PredictionType::VPrediction), Variance::FixedLarge);
     assert!(rows.expect("no division by the signal").iter().all(|number| number.is_finite()));
     let threshold = Some(Threshold { ratio: 0.995, limit: 1.0 });
-    let refused = jsd.bound_rows(&Output { threshold, ..Output::default() }, Variance::FixedSmall);
+    let refused =
+        jsd.vlb_rows(&Prediction { threshold, ..Prediction::default() }, Variance::FixedSmall);
     assert!(refused.expect_err("no bound").to_string().contains("thresholding"));
-    let refused = Schedule::constant(1, 0.5).bound_rows(&Output::default(), Variance::FixedSmall);
+    let refused = Schedule::constant(1, 0.5).vlb_rows(&Prediction::default(), Variance::FixedSmall);
     assert!(refused.expect_err("no bound").to_string().contains("2 or more, found 1"));
 }
 
@@ -318,7 +319,7 @@ fn huge_counts_are_refused_by_name_before_anything_is_made_of_them() {
     let process =
         VariancePreserving { beta_min: 0.1, beta_max: 20.0, end: 1e-3, last_timestep: 999.0 };
     let levels = [Level::variance_exploding(0.0, 2.0), Level::variance_exploding(1.0, 1.0)];
-    let output = Output::default();
+    let output = Prediction::default();
     for huge in HUGE {
         let config = SchedulerConfig { steps_offset: huge, ..SchedulerConfig::default() };
         refused("steps_offset", config.timesteps(10).map(|list| list.len()));
@@ -328,7 +329,7 @@ fn huge_counts_are_refused_by_name_before_anything_is_made_of_them() {
         let config = SchedulerConfig { num_train_timesteps: huge, ..SchedulerConfig::default() };
         refused("num_train_timesteps", config.schedule().map(|schedule| schedule.timesteps()));
         refused("num_train_timesteps", config.timesteps(10).map(|list| list.len()));
-        refused("num_train_timesteps", bound_levels(huge, 10).map(|list| list.len()));
+        refused("num_train_timesteps", vlb_levels(huge, 10).map(|list| list.len()));
         for spacing in [
             Spacing::Leading,
             Spacing::Trailing,

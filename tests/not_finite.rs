@@ -2,18 +2,20 @@
 use ddim::{
     Error,
     diffusion::{
-        BuiltNetwork, ClosureSampler, Evaluation, Network, NetworkInputs, Sampler,
+        ClosureSampler, Evaluation, Sampler,
         schedule::{
-            DdimOptions, EncodeRule, Output, PredictionType, Schedule, SchedulerConfig, Spacing,
-            Step, Table, Threshold, Variance, Weights, annealed_langevin_table, ddim_table,
-            ddpm_table, dpm_solver_table, encode_table, heun_table, predictor_corrector_table,
-            probability_flow_table, schedule_levels, variance_exploding_table,
+            DdimOptions, EncodeRule, Prediction, PredictionType, Schedule, SchedulerConfig,
+            Spacing, Step, StepWeights, Table, Threshold, Variance, annealed_langevin_table,
+            ddim_table, ddpm_table, dpm_solver_table, encode_table, heun_table,
+            predictor_corrector_table, probability_flow_table, schedule_levels,
+            variance_exploding_table,
         },
     },
     error::{FoundIn, NotFinite, ScheduleError},
     gpu::Gpu,
-    graph::Graph,
+    nn::{Layers, Model, ModelInputs},
     ops::Scale,
+    value::Value,
 };
 
 mod support;
@@ -24,14 +26,13 @@ const ELEMENTS: usize = 2 * 6 * 6;
 /// A network that takes a tenth of x for the noise.
 struct Tenth;
 
-impl Network for Tenth {
+impl Model for Tenth {
     fn channels(&self) -> usize {
         1
     }
 
-    fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {
-        let scale = Scale { scale: 0.1.into(), shift: 0.0.into() };
-        Ok(BuiltNetwork { output: graph.push(scale, &[inputs.x])?, weights: Vec::new() })
+    fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
+        layers.push(Scale { scale: 0.1.into(), shift: 0.0.into() }, &[inputs.x])
     }
 }
 
@@ -77,14 +78,14 @@ fn tables() -> Vec<(&'static str, Table, usize)> {
     let schedule = SchedulerConfig::default().schedule().expect("a schedule");
     let list = Spacing::Linspace.timesteps(1000, 4, 0).expect("four steps");
     let levels = schedule_levels(&schedule, &list).expect("signal everywhere");
-    let output = Output::default();
+    let output = Prediction::default();
     // What hides NaN best: the sample follows from the clipped image alone.
-    let clipped = Output { clip: Some(1.0), ..output };
+    let clipped = Prediction { clip: Some(1.0), ..output };
     let threshold = Threshold { ratio: 0.9, limit: 2.0 };
-    let thresholded = Output { threshold: Some(threshold), ..output };
+    let thresholded = Prediction { threshold: Some(threshold), ..output };
     let rederived = DdimOptions { rederive_noise: true, ..DdimOptions::default() };
     let noisy = DdimOptions { eta: 1.0, ..DdimOptions::default() };
-    let ddim = |output: &Output, options| ddim_table(&schedule, &list, output, options);
+    let ddim = |output: &Prediction, options| ddim_table(&schedule, &list, output, options);
     let ddpm = |variance| ddpm_table(&schedule, &list, &clipped, variance);
     let first = EncodeRule::default();
     vec![
@@ -144,13 +145,13 @@ fn starts_and_results_that_are_not_finite_are_named() {
         assert_eq!(found(&mut sampler).0, 1, "{name}");
         assert_eq!(found(&mut sampler).2, FoundIn::Sample, "{name}");
     }
-    let of_x = |x| Weights { x, ..Weights::default() };
+    let of_x = |x| StepWeights { x, ..StepWeights::default() };
     let stays = Step { next: of_x(1.0), ..Step::default() };
     let grows = Step { next: of_x(1e30), ..stays };
     let keeps = Step { kept: of_x(1e30), ..stays };
     let uses = Step { memory: 1.0, ..stays };
     for (steps, at) in [(vec![stays, grows, stays], 2), (vec![keeps, uses], 1)] {
-        let table = Table::new(steps, &Output::default());
+        let table = Table::new(steps, &Prediction::default());
         let mut sampler = ClosureSampler::new(&gpu, SHAPE, 1, &table, 3).expect("a small network");
         sampler.begin_from(0, &[1e20; ELEMENTS]).expect("as many numbers");
         follow(&gpu, &mut sampler, 0, 0.0);
@@ -164,8 +165,8 @@ fn starts_and_results_that_are_not_finite_are_named() {
 fn images_are_read_with_one_wait() {
     let Some(gpu) = support::gpu() else { return };
     let table = SchedulerConfig::default().ddim(5, 0.0).expect("five steps");
-    let mut sampler =
-        Sampler::new(&gpu, &Tenth, [2, 6, 6], &table, None, 0).expect("a small network");
+    let mut sampler = Sampler::new(&gpu, &Tenth, &Default::default(), [2, 6, 6], &table, None, 0)
+        .expect("a small network");
     sampler.begin(0).expect("a device that is there");
     sampler.advance(5).expect("a device that is there");
     let before = sampler.executor().stats();
@@ -184,7 +185,7 @@ fn a_level_without_signal_is_refused_or_drawn_from() {
     let list = Spacing::Trailing.timesteps(1000, 4, 0).expect("four steps");
     assert_eq!(schedule.alphas_cumprod()[list[0]], 0.0);
     for prediction in [PredictionType::VPrediction, PredictionType::Sample] {
-        let output = Output { prediction, ..Output::default() };
+        let output = Prediction { kind: prediction, ..Prediction::default() };
         for refused in [
             probability_flow_table(&schedule, &list, &output),
             heun_table(&schedule, &list, &output),
@@ -204,8 +205,8 @@ fn a_level_without_signal_is_refused_or_drawn_from() {
         }
     }
     // A table that somebody made otherwise is refused before it runs.
-    let step = Step { next: Weights { x: 1e39, ..Weights::default() }, ..Step::default() };
-    let table = Table::new(vec![Step::default(), step], &Output::default());
+    let step = Step { next: StepWeights { x: 1e39, ..StepWeights::default() }, ..Step::default() };
+    let table = Table::new(vec![Step::default(), step], &Prediction::default());
     let refused = ClosureSampler::new(&gpu, SHAPE, 1, &table, 3).err();
     let expected = |error: &Error| {
         matches!(error, Error::Schedule(ScheduleError::Coefficient { step: 2, .. }))

@@ -2,10 +2,11 @@
 //! best prediction is known, how they relate to each other, and what they refuse.
 use ddim::{
     diffusion::schedule::{
-        DdimOptions, EncodeRule, Level, Output, PredictionType, Schedule, SchedulerConfig, Spacing,
-        Step, StepRule, Table, Variance, VariancePreserving, annealed_langevin_table, ddim_table,
-        ddpm_table, dpm_solver_table, encode_table, heun_table, predictor_corrector_table,
-        probability_flow_table, schedule_levels, variance_exploding_table,
+        DdimOptions, EncodeRule, Level, Prediction, PredictionType, Schedule, SchedulerConfig,
+        Spacing, Step, StepRule, Table, Variance, VariancePreserving, annealed_langevin_table,
+        ddim_table, ddpm_table, dpm_solver_table, encode_table, heun_table,
+        predictor_corrector_table, probability_flow_table, schedule_levels,
+        variance_exploding_table,
     },
     error::ScheduleError,
 };
@@ -15,24 +16,24 @@ const MEAN: f64 = 0.3;
 const DEVIATION: f64 = 0.5;
 
 /// The best output for `x` at a level, as a slope and a value at zero.
-fn best(output: &Output, level: &Level) -> (f64, f64) {
-    let Level { signal, noise, .. } = *level;
-    let variance = (DEVIATION * signal).powi(2) + noise * noise;
-    let epsilon = (noise / variance, -noise * signal * MEAN / variance);
-    let gain = DEVIATION * DEVIATION * signal / variance;
-    let image = (gain, MEAN - gain * signal * MEAN);
-    match output.prediction {
+fn best(output: &Prediction, level: &Level) -> (f64, f64) {
+    let Level { alpha, sigma, .. } = *level;
+    let variance = (DEVIATION * alpha).powi(2) + sigma * sigma;
+    let epsilon = (sigma / variance, -sigma * alpha * MEAN / variance);
+    let gain = DEVIATION * DEVIATION * alpha / variance;
+    let image = (gain, MEAN - gain * alpha * MEAN);
+    match output.kind {
         PredictionType::Epsilon => epsilon,
         PredictionType::Sample => image,
         PredictionType::VPrediction => {
-            (signal * epsilon.0 - noise * image.0, signal * epsilon.1 - noise * image.1)
+            (alpha * epsilon.0 - sigma * image.0, alpha * epsilon.1 - sigma * image.1)
         }
     }
 }
 
 /// Mean and deviation after a table without clipping: every update is linear, so that a normal
 /// distribution stays one. `x = slope start + shift + noise`.
-fn lead(table: &Table, output: &Output, levels: &[Level], start: (f64, f64)) -> (f64, f64) {
+fn lead(table: &Table, output: &Prediction, levels: &[Level], start: (f64, f64)) -> (f64, f64) {
     #[derive(Clone, Copy, Default)]
     struct Line {
         slope: f64,
@@ -45,7 +46,7 @@ fn lead(table: &Table, output: &Output, levels: &[Level], start: (f64, f64)) -> 
         let Step { image, next, kept, .. } = *step;
         let (slope, zero) = best(output, level);
         let x0 = (image.x + image.output * slope, image.output * zero);
-        let of = |weights: ddim::diffusion::schedule::Weights| {
+        let of = |weights: ddim::diffusion::schedule::StepWeights| {
             let gain = weights.x0 * x0.0 + weights.output * slope + weights.x;
             (gain, weights.x0 * x0.1 + weights.output * zero)
         };
@@ -81,7 +82,7 @@ fn timesteps(count: usize) -> Vec<usize> {
 /// much again as the errors that the methods have with so many.
 #[test]
 fn every_sampler_reaches_the_distribution_of_the_data() {
-    let (schedule, output) = (schedule(), Output::default());
+    let (schedule, output) = (schedule(), Prediction::default());
     let list = timesteps(200);
     let levels = schedule_levels(&schedule, &list).expect("signal everywhere");
     let ddim = |eta: f64| DdimOptions { eta, ..DdimOptions::default() };
@@ -114,7 +115,7 @@ fn every_sampler_reaches_the_distribution_of_the_data() {
 #[test]
 fn langevin_dynamics_settle_at_the_level() {
     // At one level the chain forgets its start and has the level's own distribution.
-    let output = Output::default();
+    let output = Prediction::default();
     let level = Level::variance_exploding(0.0, 0.4);
     let table = annealed_langevin_table(&[level], 2000, 0.01, &output).expect("a table");
     let levels = vec![level; 2000];
@@ -136,7 +137,7 @@ fn the_prediction_changes_nothing() {
     let schedule = schedule();
     let list = timesteps(20);
     let run = |prediction| {
-        let output = Output { prediction, ..Output::default() };
+        let output = Prediction { kind: prediction, ..Prediction::default() };
         let eta = DdimOptions { eta: 0.3, ..DdimOptions::default() };
         let levels = schedule_levels(&schedule, &list).expect("signal everywhere");
         [
@@ -163,14 +164,14 @@ fn the_prediction_changes_nothing() {
 
 #[test]
 fn heun_and_the_multistep_solver_are_of_second_order() {
-    let (schedule, output) = (schedule(), Output::default());
+    let (schedule, output) = (schedule(), Prediction::default());
     let reference = |table: Result<Table, ScheduleError>| {
         let table = table.expect("a table");
         lead(&table, &output, &asked(&schedule, &table), (0.4, 1.0))
     };
     // The last step, from timestep 0 to the image, is the same for all counts.
     let exact = reference(heun_table(&schedule, &timesteps(1000), &output));
-    type Make = fn(&Schedule, &[usize], &Output) -> Result<Table, ScheduleError>;
+    type Make = fn(&Schedule, &[usize], &Prediction) -> Result<Table, ScheduleError>;
     let ddim: Make =
         |schedule, list, output| ddim_table(schedule, list, output, &DdimOptions::default());
     for (name, make, least, most) in [
@@ -189,7 +190,7 @@ fn heun_and_the_multistep_solver_are_of_second_order() {
 fn encoding_is_sampling_backwards() {
     let schedule = schedule();
     for prediction in [PredictionType::Epsilon, PredictionType::VPrediction] {
-        let output = Output { prediction, ..Output::default() };
+        let output = Prediction { kind: prediction, ..Prediction::default() };
         let error = |steps: usize| {
             let list = Spacing::Uniform.timesteps(1000, steps, 0).expect("1 to 1000");
             let up = encode_table(&schedule, &list, &output, EncodeRule::Leaving, 1.0);
@@ -239,7 +240,7 @@ fn rows_hold_what_the_kernel_reads() {
 
 #[test]
 fn faults_are_named() {
-    let (schedule, output) = (schedule(), Output::default());
+    let (schedule, output) = (schedule(), Prediction::default());
     let said = |table: Result<Table, ScheduleError>| table.expect_err("a fault").to_string();
     for (eta, found) in [(-0.5, "-0.5"), (f64::NAN, "NaN"), (f64::INFINITY, "inf")] {
         let options = DdimOptions { eta, ..DdimOptions::default() };
@@ -256,7 +257,7 @@ fn faults_are_named() {
     let levels = schedule_levels(&schedule, &[999, 500]).expect("signal everywhere");
     let error = said(predictor_corrector_table(&levels, 1, 0.0, &output));
     assert!(error.contains("snr: expected above 0, found 0"), "{error}");
-    let v = Output { prediction: PredictionType::VPrediction, ..output };
+    let v = Prediction { kind: PredictionType::VPrediction, ..output };
     let error = said(predictor_corrector_table(&levels, 1, 0.16, &v));
     assert!(error.contains("epsilon") && error.contains("v_prediction"), "{error}");
     let error = said(annealed_langevin_table(&levels, 1, -1.0, &output));

@@ -3,60 +3,64 @@
 use ddim::{
     Error,
     diffusion::{
-        BuiltNetwork, ClosureSampler, Evaluation, Guidance, Network, NetworkInputs, Sampler,
+        ClosureSampler, Evaluation, Guidance, Sampler,
         schedule::{
-            DdimOptions, Output, SchedulerConfig, Spacing, Table, ddim_table, heun_table,
+            DdimOptions, Prediction, SchedulerConfig, Spacing, Table, ddim_table, heun_table,
             predictor_corrector_table, schedule_levels,
         },
     },
     gpu::{Executor, Gpu},
     graph::Graph,
-    ops::{GatherRows, Scale},
+    nn::{Layers, Model, ModelInputs, Weights},
+    ops::{AddEmbedding, Scale},
     passes,
-    value::{ElementType, TensorType},
+    value::{Shape, TensorType, Value},
 };
 
 mod support;
 
-/// A network that is not ours: the prediction is a part of x, moved by a row of a table of labels.
+/// A model that is not ours: the prediction is a part of x, moved by a row of a table of labels.
 struct Linear {
     slope: f64,
     classes: Option<usize>,
-    table: Vec<f32>,
 }
 
 impl Linear {
     fn new(slope: f64, classes: Option<usize>) -> Self {
-        let table = (0..classes.unwrap_or(0)).map(|class| 0.1 * class as f32 - 0.2).collect();
-        Self { slope, classes, table }
+        Self { slope, classes }
+    }
+
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        if let Some(classes) = self.classes {
+            let table = (0..classes).map(|class| 0.1 * class as f32 - 0.2).collect();
+            weights.insert("table.weight", Shape::new(&[classes, 1]), table);
+        }
+        weights
     }
 }
 
-impl Network for Linear {
+impl Model for Linear {
     fn channels(&self) -> usize {
         1
     }
 
-    fn labels(&self, batch: usize) -> Option<TensorType> {
+    fn label_type(&self, batch: usize) -> Option<TensorType> {
         self.classes.map(|_| TensorType::u32(&[batch]))
     }
 
-    fn classes(&self) -> Option<u32> {
-        self.classes.map(|classes| classes as u32)
+    fn classes(&self) -> Option<usize> {
+        self.classes
     }
 
-    fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {
+    fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
         let scale = Scale { scale: self.slope.into(), shift: 0.05.into() };
-        let mut output = graph.push(scale, &[inputs.x])?;
-        let mut weights = Vec::new();
-        if let (Some(labels), Some(classes)) = (inputs.labels, self.classes) {
-            let table = graph.hold(TensorType::f32(&[classes, 1]));
-            weights.push((table, &self.table[..]));
-            let gather = GatherRows { element: ElementType::F32 };
-            let moved = graph.push(gather, &[labels, table])?;
-            output = graph.push(ddim::ops::AddEmbedding, &[output, moved])?;
-        }
-        Ok(BuiltNetwork { output, weights })
+        let output = layers.push(scale, &[inputs.x])?;
+        let (Some(labels), Some(classes)) = (inputs.condition.labels, self.classes) else {
+            return Ok(output);
+        };
+        let moved = layers.embedding("table", labels, classes, 1)?;
+        layers.push(AddEmbedding, &[output, moved])
     }
 }
 
@@ -65,8 +69,8 @@ fn table(eta: f64) -> Table {
 }
 
 fn sample(gpu: &Gpu, network: &Linear, batch: usize, table: &Table, count: usize) -> Vec<f32> {
-    let mut sampler =
-        Sampler::new(gpu, network, [batch, 6, 6], table, None, 3).expect("a small network");
+    let mut sampler = Sampler::new(gpu, network, &network.weights(), [batch, 6, 6], table, None, 3)
+        .expect("a small network");
     sampler.sample(count, |_| {}).expect("a device that is there")
 }
 
@@ -77,7 +81,7 @@ fn an_image_depends_on_its_number_alone() {
     let schedule = SchedulerConfig::default().schedule().expect("a schedule");
     let list = Spacing::Linspace.timesteps(1000, 4, 0).expect("four steps");
     let levels = schedule_levels(&schedule, &list).expect("signal everywhere");
-    let output = Output::default();
+    let output = Prediction::default();
     for table in [
         table(1.0),
         heun_table(&schedule, &list, &output).expect("a table"),
@@ -140,12 +144,13 @@ fn guidance_is_what_its_formulas_say() {
     let network = Linear::new(0.9, Some(4));
     let table = {
         let schedule = SchedulerConfig::default().schedule().expect("a schedule");
-        let output = Output::default();
+        let output = Prediction::default();
         ddim_table(&schedule, &[500], &output, &DdimOptions::default()).expect("one step")
     };
     let run = |guidance: Option<Guidance>, label: u32| {
         let mut sampler =
-            Sampler::new(&gpu, &network, [3, 6, 6], &table, guidance, 3).expect("a small network");
+            Sampler::new(&gpu, &network, &network.weights(), [3, 6, 6], &table, guidance, 3)
+                .expect("a small network");
         sampler.set_labels(&[label; 3]).expect("three labels");
         sampler.begin(0).expect("a device that is there");
         sampler.advance(1).expect("a device that is there");
@@ -167,14 +172,28 @@ fn guidance_is_what_its_formulas_say() {
         assert!(run(Some(guidance), 1).iter().zip(&expected).all(close), "{guidance:?}");
     }
     let without = Linear::new(0.9, None);
-    let refused =
-        Sampler::new(&gpu, &without, [1, 6, 6], &table, Some(Guidance::of_scale(2.0, 0)), 0);
+    let refused = Sampler::new(
+        &gpu,
+        &without,
+        &without.weights(),
+        [1, 6, 6],
+        &table,
+        Some(Guidance::of_scale(2.0, 0)),
+        0,
+    );
     assert!(matches!(refused.err(), Some(Error::Labels { found: None, .. })));
-    let refused =
-        Sampler::new(&gpu, &network, [1, 6, 6], &table, Some(Guidance::of_scale(2.0, 4)), 0);
+    let refused = Sampler::new(
+        &gpu,
+        &network,
+        &network.weights(),
+        [1, 6, 6],
+        &table,
+        Some(Guidance::of_scale(2.0, 4)),
+        0,
+    );
     assert!(matches!(refused.err(), Some(Error::Class { found: 4, classes: 4 })));
-    let mut sampler =
-        Sampler::new(&gpu, &network, [2, 6, 6], &table, None, 0).expect("a small network");
+    let mut sampler = Sampler::new(&gpu, &network, &network.weights(), [2, 6, 6], &table, None, 0)
+        .expect("a small network");
     let error = sampler.set_labels(&[0, 7]).expect_err("four classes").to_string();
     assert_eq!(error, "class 7: the model has 4 classes, counted from 0");
 }
@@ -185,7 +204,8 @@ fn a_trajectory_is_one_launch_a_step_beside_the_network() {
     let Some(gpu) = support::gpu() else { return };
     let network = Linear::new(0.9, None);
     let mut sampler =
-        Sampler::new(&gpu, &network, [2, 6, 6], &table(1.0), None, 0).expect("a small network");
+        Sampler::new(&gpu, &network, &network.weights(), [2, 6, 6], &table(1.0), None, 0)
+            .expect("a small network");
     // Row, network, update, counter.
     assert_eq!(sampler.plan().dispatches.len(), 4);
     sampler.begin(0).expect("a device that is there");

@@ -9,7 +9,6 @@ use ddim::{
     error::{GpuError, TrainingError},
     gpu::{Gpu, Stats},
     training::{Metrics, Trainer, TrainingGraph, Validation},
-    unet::{ArenaLayout, TrainedUNet},
 };
 
 mod support;
@@ -157,12 +156,10 @@ fn the_host_waits_for_nothing_inside() {
     assert!(read.waits > after.waits && read.maps > after.maps, "the counters count");
 
     let unet = tiny::unet(Some(10));
-    let layout = ArenaLayout::new(unet.parameters().expect("some"), gpu.target().max_binding);
-    let arenas = trainer.averaged_weights().expect("a device that is there");
+    let weights = trainer.averaged_weights().expect("a device that is there");
     let table = SchedulerConfig::default().ddim(10, 0.5).expect("ten steps");
-    let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
     let mut sampler =
-        Sampler::new(&gpu, &network, [3, 8, 8], &table, None, 1).expect("a small model");
+        Sampler::new(&gpu, &unet, &weights, [3, 8, 8], &table, None, 1).expect("a small model");
     sampler.set_labels(&[1, 2, 3]).expect("three labels");
     sampler.begin(0).expect("a device that is there");
     let before = sampler.executor().stats();

@@ -7,8 +7,7 @@ use ddim::{
     data::{Batch, Dataset},
     diffusion::{Sampler, schedule::SchedulerConfig},
     error::{GpuError, TrainingError},
-    training::{Trainer, Validation, parameters_of},
-    unet::{ArenaLayout, TrainedUNet},
+    training::{Trainer, Validation},
 };
 
 mod support;
@@ -49,9 +48,8 @@ fn held_out_loss_measures_the_averaged_weights() {
     assert_eq!(validation.loss(&mut trainer).expect("a loss"), first, "measured twice");
 
     // A model that finds no noise: its loss is the noise's own mean square.
-    let arenas = trainer.averaged_weights().expect("weights");
-    let trained = parameters_of(trainer.layout(), &arenas);
-    let mut blind = ddim::weights::Parameters::default();
+    let trained = trainer.averaged_weights().expect("weights");
+    let mut blind = ddim::nn::Weights::default();
     for (name, parameter) in trained.iter() {
         let factor = if name.starts_with("conv_out.") { 0.0 } else { 1.0 };
         let data = parameter.data.iter().map(|x| factor * x).collect();
@@ -137,10 +135,8 @@ fn labels_that_a_sampler_does_not_take_are_refused() {
     let table = SchedulerConfig::default().ddim(2, 0.0).expect("two steps");
     let sampler = |classes| {
         let unet = tiny::unet(classes);
-        let layout = ArenaLayout::new(unet.parameters().expect("some"), gpu.target().max_binding);
-        let arenas: Vec<_> = layout.arenas.iter().map(|elements| vec![0.0; *elements]).collect();
-        let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
-        Sampler::new(&gpu, &network, [2, 8, 8], &table, None, 0).expect("a small model")
+        let weights = tiny::untrained(&unet);
+        Sampler::new(&gpu, &unet, &weights, [2, 8, 8], &table, None, 0).expect("a small model")
     };
     let error = sampler(None).set_labels(&[1, 2]).expect_err("no classes");
     assert!(matches!(error, Error::Labels { expected: None, .. }), "{error}");

@@ -9,11 +9,11 @@ use ddim::{
     error::TrainingError,
     gpu::Gpu,
     graph::Graph,
+    models::unet2d::{UNet, UNetConfig},
     ops::{Input, VariationalBound},
     passes,
     reference::{Environment, evaluate},
-    training::{Loss, Timesteps, Trainer, TrainingOptions, parameters_of},
-    unet::{UNet, UNetConfig},
+    training::{Loss, Timesteps, Trainer, TrainingOptions},
     value::TensorType,
 };
 
@@ -140,7 +140,7 @@ fn the_hybrid_loss_teaches_the_bound_to_the_variance_alone() {
         let rows = schedule
             .schedule()
             .expect("a schedule")
-            .bound_rows(&ddim::diffusion::schedule::Output::default(), Variance::LearnedRange);
+            .vlb_rows(&ddim::diffusion::schedule::Prediction::default(), Variance::LearnedRange);
         let rows = rows.expect("signal everywhere").into_iter().map(f64::from).collect();
         let table = TensorType::f32(&[TIMESTEPS, VariationalBound::COLUMNS]);
         let inputs: Vec<Input> = inputs.into_iter().chain([Input::values(table, rows)]).collect();
@@ -181,8 +181,7 @@ fn dropped_labels_teach_the_null_label() {
         let options = TrainingOptions { label_drop, ..options() };
         let mut trainer = trainer(&gpu, schedule, Some(11), options).expect("a small model");
         let read = |trainer: &mut Trainer| {
-            let arenas = trainer.raw_weights().expect("weights");
-            let weights = parameters_of(trainer.layout(), &arenas);
+            let weights = trainer.raw_weights().expect("weights");
             let table = weights.get("class_embedding.weight").expect("a table of classes");
             let row = table.data.len() / 11;
             table.data[10 * row..].to_vec()

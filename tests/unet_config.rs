@@ -4,7 +4,7 @@ mod case;
 use case::Case;
 use ddim::{
     error::ConfigError,
-    unet::config::{
+    models::unet2d::config::{
         ClassEmbedding, DownBlock, MidBlock, SampleSize, TimeScaleShift, UNetConfig, UpBlock,
     },
 };

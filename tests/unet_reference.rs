@@ -7,12 +7,13 @@ use std::path::Path;
 use case::Case;
 use ddim::{
     graph::Graph,
+    models::unet2d::{UNet, UNetConfig},
+    nn::{Arenas, Condition, Layers, Model, ModelInputs},
     ops::{Constant, MeanSquaredError, Reduction},
     passes,
     reference::{Environment, Tensor, evaluate},
-    unet::{ArenaLayout, UNet, UNetConfig, UNetInputs},
     value::{Shape, TensorType},
-    weights::{Layout, Parameters},
+    weights::{self, Layout},
 };
 
 /// From `[batch, channels, height, width]` to channels innermost.
@@ -59,10 +60,9 @@ fn check(cases: &Path, case: &Case) {
     let config = UNetConfig::read(&folder.join("config.json")).expect("a valid config");
     let model = UNet::new(config).expect("a consistent config");
     let specs = model.parameters().expect("a list of parameters");
-    let expected = specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
-    let weights = folder.join("diffusion_pytorch_model.safetensors");
-    let parameters = Parameters::read(&weights, expected).expect("the model's weights");
-    let layout = ArenaLayout::new(specs, 1 << 20);
+    let file = folder.join("diffusion_pytorch_model.safetensors");
+    let weights = weights::read(&file, &specs).expect("the model's weights");
+    let layout = Arenas::new(specs, 1 << 20);
 
     let (x, target) = (image(case, "x"), image(case, "target"));
     let batch = x.shape[0];
@@ -73,25 +73,22 @@ fn check(cases: &Path, case: &Case) {
         given.insert(value, Tensor::new(of.shape, data));
         value
     };
-    let inputs = UNetInputs {
-        x: give(&mut graph, TensorType::f32(&x.shape), x.data.clone()),
-        timesteps: give(&mut graph, TensorType::f32(&[batch]), case.input("t")),
-        labels: model.label_type(batch).map(|of| give(&mut graph, of, case.input("class_labels"))),
-        key: None,
-    };
+    let x = give(&mut graph, TensorType::f32(&x.shape), x.data.clone());
+    let timesteps = give(&mut graph, TensorType::f32(&[batch]), case.input("t"));
+    let labels = model.label_type(batch).map(|of| give(&mut graph, of, case.input("class_labels")));
+    let condition = Condition { labels, context: None };
+    let inputs = ModelInputs { x, timesteps, condition };
     let target = give(&mut graph, TensorType::f32(&target.shape), target.data.clone());
     let arenas = layout.inputs(&mut graph);
-    let contents = layout.fill(|spec| {
-        let parameter = parameters.get(&spec.name).expect("every parameter was read");
-        parameter.data.as_slice().into()
-    });
+    let contents = layout.contents(&weights).expect("every parameter was read");
     for (arena, contents) in arenas.iter().zip(contents) {
         let shape = graph.type_of(*arena).shape;
         let data = contents.into_iter().map(f64::from).collect();
         given.insert(*arena, Tensor::new(shape, data));
     }
     let views = layout.views(&mut graph, &arenas).expect("the layout's own arenas");
-    let y = model.build(&mut graph, inputs, &views).expect("a graph");
+    let mut layers = Layers::new(&mut graph, &views, None);
+    let y = model.build(&mut layers, &inputs).expect("a graph");
     let error = MeanSquaredError { reduction: Reduction::Mean };
     let loss = graph.push(error, &[y, target]).expect("images of one shape");
     let one = Constant { of: graph.type_of(loss), number: 1.0.into() };

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use case::Case;
+use ddim::error::WeightsError;
+use ddim::nn::{Initial, ParameterSpec};
+use ddim::value::{Shape, TensorType};
 use ddim::weights::{
-    Layout, Numbers, Parameters, Storage, canonical_name, read_tensors, write_file, write_tensors,
+    Layout, Numbers, Storage, canonical_name, read, read_tensors, write, write_file, write_tensors,
 };
-use ddim::{error::WeightsError, value::Shape};
 use safetensors::{Dtype, tensor::TensorView};
 
 fn folder() -> tempfile::TempDir {
@@ -19,8 +21,13 @@ fn model(name: &str) -> PathBuf {
     Case::folder().join("models").join(name).join("diffusion_pytorch_model.safetensors")
 }
 
+fn spec(name: &str, shape: &[usize]) -> ParameterSpec {
+    let (name, of) = (name.to_owned(), TensorType::f32(shape));
+    ParameterSpec { name, of, initial: Initial::Constant(0.0) }
+}
+
 /// What a model expects, from a file of its weights.
-fn expected(path: &Path) -> Vec<(String, Shape)> {
+fn expected(path: &Path) -> Vec<ParameterSpec> {
     let stored = read_tensors(path).expect("a whole file");
     stored
         .into_iter()
@@ -30,13 +37,9 @@ fn expected(path: &Path) -> Vec<(String, Shape)> {
                 [output, input, height, width] => vec![height, width, input, output],
                 _ => tensor.shape.clone(),
             };
-            (canonical_name(&tensor.name), Shape::new(&shape))
+            spec(&canonical_name(&tensor.name), &shape)
         })
         .collect()
-}
-
-fn read(path: &Path, expected: &[(String, Shape)]) -> Result<Parameters, WeightsError> {
-    Parameters::read(path, expected.iter().map(|(name, shape)| (name.as_str(), *shape)))
 }
 
 #[test]
@@ -49,7 +52,7 @@ fn weights_survive_reading_and_writing() {
         let folder = folder();
         for storage in [Storage::F32, Storage::F16] {
             let copy = folder.path().join("copy.safetensors");
-            parameters.write(&copy, storage).expect("room for a copy");
+            write(&copy, &parameters, storage).expect("room for a copy");
             let again = read(&copy, &expected).expect("its own file");
             for ((name, before), (_, after)) in parameters.iter().zip(again.iter()) {
                 for (before, after) in before.data.iter().zip(&after.data) {
@@ -62,7 +65,7 @@ fn weights_survive_reading_and_writing() {
                 }
             }
             let bytes = std::fs::read(&copy).expect("the copy");
-            parameters.write(&copy, storage).expect("room for a copy");
+            write(&copy, &parameters, storage).expect("room for a copy");
             assert_eq!(bytes, std::fs::read(&copy).expect("the copy"), "same tensors, same bytes");
         }
         assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1, "leftovers");
@@ -76,7 +79,7 @@ fn layouts_put_every_element_in_its_place() {
     let shape = Shape::new(&[height, width, input, output]);
     let layout = Layout::of("conv_in.weight", &shape);
     let stored: Vec<f32> = (0..shape.elements()).map(|index| index as f32).collect();
-    let ours = layout.read(&shape, &stored);
+    let ours = layout.read(&shape, stored.clone());
     for (o, i, y, x) in [(0, 0, 0, 0), (4, 2, 1, 3), (1, 2, 0, 3), (3, 0, 1, 2)] {
         let there = ((o * input + i) * height + y) * width + x;
         assert_eq!(ours[((y * width + x) * input + i) * output + o], stored[there]);
@@ -87,7 +90,7 @@ fn layouts_put_every_element_in_its_place() {
     let shape = Shape::new(&[2, 3]);
     let linear = Layout::of("time_embedding.linear_1.weight", &shape);
     assert_eq!(
-        linear.read(&shape, &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+        linear.read(&shape, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
         [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]
     );
     assert_eq!(Layout::of("class_embedding.weight", &shape), Layout::Same);
@@ -113,16 +116,16 @@ fn names_of_2022_are_todays() {
     let tensors: [(&str, &[usize], &[f32]); 1] =
         [("mid_block.attentions.0.query.weight", &[2, 2, 1, 1], &weight)];
     write_tensors(&path, Storage::F32, tensors).expect("room");
-    let expected = [("mid_block.attentions.0.to_q.weight", Shape::new(&[2, 2]))];
-    let parameters = Parameters::read(&path, expected).expect("the old name is known");
-    assert_eq!(parameters.get(expected[0].0).expect("it was read").data, [1.0, 3.0, 2.0, 4.0]);
+    let expected = [spec("mid_block.attentions.0.to_q.weight", &[2, 2])];
+    let parameters = read(&path, &expected).expect("the old name is known");
+    assert_eq!(parameters.get(&expected[0].name).expect("it was read").data, [1.0, 3.0, 2.0, 4.0]);
 
     let both: [(&str, &[usize], &[f32]); 2] = [
         ("mid_block.attentions.0.query.weight", &[2, 2], &weight),
         ("mid_block.attentions.0.to_q.weight", &[2, 2], &weight),
     ];
     write_tensors(&path, Storage::F32, both).expect("room");
-    assert!(matches!(Parameters::read(&path, expected), Err(WeightsError::Twice { .. })));
+    assert!(matches!(read(&path, &expected), Err(WeightsError::Twice { .. })));
 }
 
 #[test]
@@ -156,18 +159,18 @@ fn every_element_type_is_read() {
 fn what_does_not_fit_is_named() {
     let path = model("unet_8_16_gray");
     let mut wrong = expected(&path);
-    let conv = wrong.iter().position(|(name, _)| name == "conv_in.weight").expect("a U-Net has it");
-    wrong[conv].1 = Shape::new(&[3, 3, 3, 8]);
+    let conv = wrong.iter().position(|spec| spec.name == "conv_in.weight").expect("a U-Net has it");
+    wrong[conv] = spec("conv_in.weight", &[3, 3, 3, 8]);
     let error = read(&path, &wrong).expect_err("other channels").to_string();
     assert!(error.ends_with("conv_in.weight: expected [8,3,3,3], found [8,1,3,3]"), "{error}");
     assert!(error.contains("unet_8_16_gray"), "{error}");
 
-    let (name, _) = wrong.remove(conv);
+    wrong.remove(conv);
     let error = read(&path, &wrong).expect_err("one too many").to_string();
     assert!(error.ends_with("conv_in.weight: expected no such tensor, found [8,1,3,3]"), "{error}");
 
-    wrong.push((name, Shape::new(&[3, 3, 1, 8])));
-    wrong.push(("conv_mid.weight".into(), Shape::new(&[2, 3])));
+    wrong.push(spec("conv_in.weight", &[3, 3, 1, 8]));
+    wrong.push(spec("conv_mid.weight", &[2, 3]));
     let error = read(&path, &wrong).expect_err("one too few").to_string();
     assert!(error.ends_with("conv_mid.weight: expected [3,2], found no such tensor"), "{error}");
 

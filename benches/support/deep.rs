@@ -3,10 +3,10 @@ use ddim::{
     Error,
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     graph::Graph,
+    models::unet2d::{UNet, UNetConfig},
     passes,
     plan::Target,
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
 };
 
 /// A step of sampling or training of a U-Net with this many layers a block.
@@ -18,16 +18,14 @@ fn graph(layers: usize, trains: bool, target: &Target) -> Result<Graph, Error> {
             "norm_num_groups": 2, "attention_head_dim": 4}}"#
     );
     let unet = UNet::new(UNetConfig::parse(&config)?)?;
-    let layout = ArenaLayout::new(unet.parameters()?, target.max_binding);
     let scheduler = SchedulerConfig::default();
     if trains {
         let options = TrainingOptions { batch: 1, ..TrainingOptions::default() };
         let size = [16, 16];
-        Ok(TrainingGraph::new(&unet, &layout, size, &scheduler, &options, Given::Nothing)?.graph)
+        Ok(TrainingGraph::new(target, &unet, size, &scheduler, &options, Given::Nothing)?.graph)
     } else {
-        let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
         let (table, options) = (scheduler.ddim(50, 0.0)?, SamplingOptions::default());
-        Ok(SamplingGraph::new(&network, [1, 16, 16], &table, &options)?.graph)
+        Ok(SamplingGraph::new(target, &unet, [1, 16, 16], &table, &options)?.graph)
     }
 }
 

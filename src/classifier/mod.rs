@@ -1,11 +1,9 @@
-//! A small convolutional classifier: what says of drawn images how real they are.
+//! A trained classifier: what says of sampled images how real they are.
 //!
 //! Its 64 features stand in for those of the Inception network in a Frechet distance, for images
 //! that Inception never saw: handwritten digits.
-mod network;
 mod training;
 
-pub use network::Network;
 pub use training::Checkpoints;
 
 use crate::{
@@ -13,11 +11,11 @@ use crate::{
     error::{Error, TrainingError},
     gpu::{Executor, Gpu},
     graph::Graph,
+    models::classifier::ConvClassifier,
+    nn::{Arenas, Layers, Weights},
     passes,
-    training::{arenas_of, parameters_of},
-    unet::ArenaLayout,
     value::{TensorType, Value},
-    weights::{Parameters, Storage},
+    weights::{self, Storage},
 };
 use std::path::Path;
 
@@ -26,9 +24,8 @@ const BATCH: usize = 128;
 
 /// A trained classifier on a device.
 pub struct Classifier {
-    network: Network,
-    layout: ArenaLayout,
-    weights: Vec<Vec<f32>>,
+    network: ConvClassifier,
+    weights: Weights,
     executor: Executor,
     x: Value,
     features: Value,
@@ -36,31 +33,28 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    fn new(gpu: &Gpu, network: Network, weights: Vec<Vec<f32>>) -> Result<Self, Error> {
-        let layout = ArenaLayout::new(network.parameters(), gpu.target().max_binding);
+    fn new(gpu: &Gpu, network: ConvClassifier, weights: Weights) -> Result<Self, Error> {
+        let arenas = Arenas::new(network.parameters()?, gpu.target().max_binding);
         let [height, width, channels] = network.size;
         let mut graph = Graph::new();
         let x = graph.input(TensorType::f32(&[BATCH, height, width, channels]));
-        let arenas = layout.inputs(&mut graph);
-        let views = layout.views(&mut graph, &arenas)?;
-        let [features, logits] = network.build(&mut graph, &views, x)?;
+        let inputs = arenas.inputs(&mut graph);
+        let views = arenas.views(&mut graph, &inputs)?;
+        let [features, logits] = network.build(&mut Layers::new(&mut graph, &views, None), x)?;
         graph.outputs = vec![features, logits];
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-        for (&arena, contents) in arenas.iter().zip(&weights) {
-            executor.write(arena, contents)?;
+        for (&arena, contents) in inputs.iter().zip(arenas.contents(&weights)?) {
+            executor.write(arena, &contents)?;
         }
-        Ok(Self { network, layout, weights, executor, x, features, logits })
+        Ok(Self { network, weights, executor, x, features, logits })
     }
 
     /// Reads the classifier that [`Classifier::save`] wrote.
     ///
     /// # Errors
     /// If the file cannot be read or is of another network.
-    pub fn load(gpu: &Gpu, network: Network, path: &Path) -> Result<Self, Error> {
-        let layout = ArenaLayout::new(network.parameters(), gpu.target().max_binding);
-        let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
-        let weights = arenas_of(&layout, &Parameters::read(path, expected)?)?;
-        Self::new(gpu, network, weights)
+    pub fn load(gpu: &Gpu, network: ConvClassifier, path: &Path) -> Result<Self, Error> {
+        Self::new(gpu, network, weights::read(path, &network.parameters()?)?)
     }
 
     /// Writes the weights as safetensors, with PyTorch's order of axes.
@@ -68,11 +62,11 @@ impl Classifier {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
-        Ok(parameters_of(&self.layout, &self.weights).write(path, Storage::F32)?)
+        Ok(weights::write(path, &self.weights, Storage::F32)?)
     }
 
     /// What it tells apart.
-    pub fn network(&self) -> Network {
+    pub fn network(&self) -> ConvClassifier {
         self.network
     }
 
@@ -108,7 +102,7 @@ impl Classifier {
     /// # Errors
     /// If the data do not fit the network, or the device is lost.
     pub fn accuracy(&mut self, data: &Dataset) -> Result<f64, Error> {
-        let labels = self.network.labels(data)?;
+        let labels = labels(&self.network, data)?;
         let probabilities = self.probabilities(&data.images())?;
         let rows = probabilities.chunks_exact(self.network.classes);
         let right =
@@ -142,18 +136,16 @@ pub fn likeliest(probabilities: &[f32]) -> (usize, f32) {
     classes.fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })
 }
 
-impl Network {
-    /// The labels of a data set, if its images and classes are this network's.
-    fn labels<'a>(&self, data: &'a Dataset) -> Result<&'a [u8], TrainingError> {
-        let found = [data.height(), data.width(), data.channels()];
-        if found != self.size {
-            let (expected, found) = (format!("{:?}", self.size), format!("{found:?}"));
-            return Err(TrainingError::Images { expected, found });
-        }
-        let fits = |classes: &usize| *classes <= self.classes;
-        match (data.labels(), data.classes().filter(fits)) {
-            (Some(labels), Some(_)) => Ok(labels),
-            _ => Err(TrainingError::Classes { expected: self.classes, found: data.classes() }),
-        }
+/// The labels of a data set, if its images and classes are the network's.
+fn labels<'a>(network: &ConvClassifier, data: &'a Dataset) -> Result<&'a [u8], TrainingError> {
+    let found = [data.height(), data.width(), data.channels()];
+    if found != network.size {
+        let (expected, found) = (format!("{:?}", network.size), format!("{found:?}"));
+        return Err(TrainingError::Images { expected, found });
+    }
+    let fits = |classes: &usize| *classes <= network.classes;
+    match (data.labels(), data.classes().filter(fits)) {
+        (Some(labels), Some(_)) => Ok(labels),
+        _ => Err(TrainingError::Classes { expected: network.classes, found: data.classes() }),
     }
 }

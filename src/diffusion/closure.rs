@@ -1,14 +1,10 @@
 //! Sampling with a network that runs elsewhere: the caller is asked once a step.
-use super::{
-    network::{BuiltNetwork, Network, NetworkInputs},
-    sampler::Sampler,
-    schedule::Table,
-};
+use super::{sampler::Sampler, schedule::Table};
 use crate::{
     error::Error,
     gpu::{DeviceTensor, Gpu},
-    graph::Graph,
-    value::TensorType,
+    nn::{Layers, Model, ModelInputs, Weights},
+    value::{TensorType, Value},
 };
 
 /// What a step asks of the caller: to fill `output` on the device from `x`.
@@ -27,21 +23,25 @@ pub(crate) struct Elsewhere {
     /// Channels of the images.
     pub channels: usize,
     /// Channels of the output.
-    pub output_channels: usize,
+    pub out_channels: usize,
 }
 
-impl Network for Elsewhere {
+impl Model for Elsewhere {
     fn channels(&self) -> usize {
         self.channels
     }
 
-    fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {
-        let of = graph.type_of(inputs.x);
+    fn out_channels(&self) -> usize {
+        self.out_channels
+    }
+
+    fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
+        let of = layers.graph.type_of(inputs.x);
         let [batch, height, width, _] = of.shape[..] else {
             unreachable!("samplers work on images of four axes")
         };
-        let output = TensorType::f32(&[batch, height, width, self.output_channels]);
-        Ok(BuiltNetwork { output: graph.input(output), weights: Vec::new() })
+        let output = TensorType::f32(&[batch, height, width, self.out_channels]);
+        Ok(layers.graph.input(output))
     }
 }
 
@@ -62,13 +62,14 @@ impl ClosureSampler {
     pub fn new(
         gpu: &Gpu,
         [batch, height, width, channels]: [usize; 4],
-        output_channels: usize,
+        out_channels: usize,
         table: &Table,
         seed: u64,
     ) -> Result<Self, Error> {
-        let network = Elsewhere { channels, output_channels };
+        let model = Elsewhere { channels, out_channels };
+        let weights = Weights::default();
         let size = [batch, height, width];
-        let sampler = Sampler::new(gpu, &network, size, table, None, seed)?;
+        let sampler = Sampler::new(gpu, &model, &weights, size, table, None, seed)?;
         let timesteps = table.steps.iter().map(|step| step.timestep).collect();
         Ok(Self { sampler, timesteps, step: 0 })
     }

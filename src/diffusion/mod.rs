@@ -1,21 +1,17 @@
 //! The mathematics of diffusion: schedules in f64, and sampling as one replayed plan.
-mod bound;
 pub(crate) mod closure;
 mod interpolate;
-mod network;
 mod not_finite;
 mod sampler;
 mod sampling_graph;
 pub mod schedule;
+mod vlb;
 
-pub use bound::{
-    Bound, BoundEvaluator, BoundGraph, BoundLevel, BoundNoise, BoundOptions, BoundPair, BoundTerm,
-};
 pub use closure::{ClosureSampler, Evaluation};
 pub use interpolate::{angle_between, slerp};
-pub use network::{BuiltNetwork, Network, NetworkInputs};
 pub use sampler::Sampler;
 pub use sampling_graph::{Guidance, SamplingGraph, SamplingOptions};
+pub use vlb::{Vlb, VlbEvaluator, VlbGraph, VlbLevel, VlbNoise, VlbOptions, VlbPair, VlbTerm};
 
 /// Random streams of a run. Dropout uses those from 1 on, one per layer.
 pub(crate) mod streams {

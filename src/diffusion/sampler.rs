@@ -1,6 +1,5 @@
 //! Sampling: S steps are S replays of one plan, with no host wait between them.
 use super::{
-    network::Network,
     sampling_graph::{Guidance, SamplingGraph, SamplingOptions},
     schedule::Table,
     streams,
@@ -9,6 +8,7 @@ use crate::{
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
     graph::Graph,
+    nn::{Model, Weights},
     ops::{Counter, DrawNormal},
     passes,
     plan::Plan,
@@ -40,21 +40,23 @@ impl Sampler {
     /// changes no more than roundings: kernels are chosen by size.
     ///
     /// # Errors
-    /// If the network cannot be built at this size, or does not fit the device.
+    /// If the model cannot be built at this size or for these weights, or does not fit the device.
     pub fn new(
         gpu: &Gpu,
-        network: &dyn Network,
+        model: &dyn Model,
+        weights: &Weights,
         size: [usize; 3],
         table: &Table,
         guidance: Option<Guidance>,
         seed: u64,
     ) -> Result<Self, Error> {
         let options = SamplingOptions { given_noise: false, guidance };
-        let step = SamplingGraph::new(network, size, table, &options)?;
-        let executor = step.executor(gpu, table)?;
+        let step = SamplingGraph::new(gpu.target(), model, size, table, &options)?;
+        let executor = step.executor(gpu, table, weights)?;
         let SamplingGraph { graph, x, output, counter, labels, .. } = step;
         let image = graph.type_of(x);
-        if let Some((of, classes)) = guidance.zip(network.classes())
+        let classes = model.classes().map(|classes| classes as u32);
+        if let Some((of, classes)) = guidance.zip(classes)
             && of.null_label >= classes
         {
             return Err(Error::Class { found: of.null_label, classes });
@@ -77,7 +79,7 @@ impl Sampler {
             output,
             counter,
             labels,
-            classes: network.classes(),
+            classes,
             guidance,
             image,
             steps,

@@ -1,13 +1,10 @@
 //! One step of sampling as a graph, whatever the sampler and the network.
-use super::{
-    network::{BuiltNetwork, Network, NetworkInputs},
-    schedule::Table,
-    streams,
-};
+use super::{schedule::Table, streams};
 use crate::{
     error::Error,
     gpu::{Executor, Gpu},
     graph::Graph,
+    nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
     ops::{
         Advance, CorrectorSize, Counter, DynamicThreshold, Guide, SamplingRow, SamplingStep, Twice,
     },
@@ -51,7 +48,7 @@ pub struct SamplingOptions {
 }
 
 /// A sampling run as a graph, and the values that a caller writes and reads.
-pub struct SamplingGraph<'a> {
+pub struct SamplingGraph {
     /// One step: row, network, fused update, counter.
     pub graph: Graph,
     /// `x_t f32[batch, height, width, channels]`, updated where it lies.
@@ -66,13 +63,13 @@ pub struct SamplingGraph<'a> {
     pub labels: Option<Value>,
     /// Noise of each step `[batch, height, width, channels]`, if it is given.
     pub noise: Option<Value>,
-    /// What the network predicted in the last step, after guidance.
+    /// What the model predicted in the last step, after guidance.
     pub output: Value,
-    /// The network's weights, to be written once.
-    pub weights: Vec<(Value, &'a [f32])>,
+    /// The model in it.
+    pub model: FrozenModel,
 }
 
-impl<'a> SamplingGraph<'a> {
+impl SamplingGraph {
     /// One step of sampling `batch` images of `height` x `width` along `table`, of which only the
     /// number of rows and what they use are compiled in.
     ///
@@ -80,20 +77,21 @@ impl<'a> SamplingGraph<'a> {
     /// If the network cannot be built at this size, or has no labels to be guided by, or as
     /// [`Table::check`].
     pub fn new(
-        network: &'a dyn Network,
+        target: &Target,
+        model: &dyn Model,
         [batch, height, width]: [usize; 3],
         table: &Table,
         options: &SamplingOptions,
     ) -> Result<Self, Error> {
         table.check()?;
         let mut graph = Graph::new();
-        let channels = network.channels();
+        let channels = model.channels();
         let image = TensorType::f32(&[batch, height, width, channels]);
         let x = graph.input(image);
         let counter = graph.input(Counter::of());
         let rows = graph.hold(TensorType::f32(&[table.steps.len(), Table::COLUMNS]));
         let predicted = if options.guidance.is_some() { 2 * batch } else { batch };
-        let labels = network.labels(predicted).map(|of| graph.input(of));
+        let labels = model.label_type(predicted).map(|of| graph.input(of));
         if options.guidance.is_some() && labels.is_none() {
             let expected = Some(TensorType::u32(&[predicted]));
             return Err(Error::Labels { expected, found: None });
@@ -109,8 +107,10 @@ impl<'a> SamplingGraph<'a> {
             Some(_) => graph.push(Twice, &[x])?,
             None => x,
         };
-        let inputs = NetworkInputs { x: seen, timesteps, labels };
-        let BuiltNetwork { mut output, weights } = network.build(&mut graph, inputs)?;
+        let condition = Condition { labels, context: None };
+        let inputs = ModelInputs { x: seen, timesteps, condition };
+        let model = FrozenModel::new(&mut graph, model, &inputs, target.max_binding)?;
+        let mut output = model.prediction;
         if let Some(Guidance { scale, rescale, .. }) = options.guidance {
             let guide = Guide { scale: scale.into(), rescale: rescale.into(), channels };
             output = graph.push(guide, &[output])?;
@@ -142,7 +142,7 @@ impl<'a> SamplingGraph<'a> {
         let advanced = graph.push(Advance { guarded: false }, &[counter, next[1]])?;
         graph.update(counter, advanced);
         graph.outputs.push(output);
-        Ok(Self { graph, x, table: rows, counter, labels, noise, output, weights })
+        Ok(Self { graph, x, table: rows, counter, labels, noise, output, model })
     }
 
     /// The plan of one step.
@@ -156,11 +156,11 @@ impl<'a> SamplingGraph<'a> {
     /// An executor of the plan, with weights and table in place.
     ///
     /// # Errors
-    /// If the plan does not fit the device.
-    pub fn executor(&self, gpu: &Gpu, table: &Table) -> Result<Executor, Error> {
+    /// If the plan does not fit the device, or the weights not the model.
+    pub fn executor(&self, gpu: &Gpu, table: &Table, weights: &Weights) -> Result<Executor, Error> {
         let mut executor = Executor::new(gpu, self.plan(gpu.target())?)?;
-        for (value, contents) in &self.weights {
-            executor.write(*value, contents)?;
+        for (value, contents) in self.model.contents(weights)? {
+            executor.write(value, &contents)?;
         }
         executor.write(self.table, &table.rows())?;
         Ok(executor)

@@ -4,7 +4,6 @@
 //! (2020), and what follows from them. [`SchedulerConfig`] reads and writes diffusers'
 //! `scheduler_config.json`, [`Spacing`] picks the timesteps of a shorter sampling run, and a
 //! [`Table`] holds the coefficients of every step of such a run for the fused step kernel.
-mod bound;
 mod classes;
 mod config;
 mod ddim;
@@ -16,14 +15,14 @@ mod respacing;
 mod sde;
 mod table;
 mod timesteps;
+mod vlb;
 
-pub use bound::bound_levels;
 pub use config::SchedulerConfig;
 pub use ddim::{DdimOptions, EncodeRule, ddim_table, encode_table};
 pub use ddpm::ddpm_table;
 pub use flow::{dpm_solver_table, heun_table, probability_flow_table};
 pub use kinds::{BetaSchedule, PredictionType, Variance};
-pub use level::{Level, Output, Threshold, Weights};
+pub use level::{Level, Prediction, StepWeights, Threshold};
 pub use respacing::Respacing;
 pub use sde::{
     VariancePreserving, annealed_langevin_table, predictor_corrector_table, schedule_levels,
@@ -31,6 +30,7 @@ pub use sde::{
 };
 pub use table::{Step, Table};
 pub use timesteps::{Spacing, StepRule, given_timesteps};
+pub use vlb::vlb_levels;
 
 use crate::error::ScheduleError;
 

@@ -2,7 +2,6 @@
 //! what it takes to go on.
 use super::{
     TrainingOptions,
-    arenas::{arenas_of, parameters_of},
     generations::{Generation, RunFolder, System},
     index::read_model,
     settings::Settings,
@@ -13,9 +12,10 @@ use crate::{
     diffusion::schedule::SchedulerConfig,
     error::{Error, TrainingError},
     gpu::Gpu,
+    models::unet2d::{UNet, UNetConfig},
+    nn::Weights,
     ops::Counter,
-    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
-    weights::{NonFinite, Parameters, Storage, write_file},
+    weights::{self, NonFinite, Storage, write_file},
 };
 use serde_json::{Value as Json, json};
 use std::path::Path;
@@ -41,7 +41,7 @@ pub fn write_pipeline(
     folder: &Path,
     unet: &UNetConfig,
     scheduler: &SchedulerConfig,
-    weights: &Parameters,
+    weights: &Weights,
 ) -> Result<(), Error> {
     for (name, bytes) in pipeline_files(folder, unet, scheduler, weights)? {
         let path = folder.join(name);
@@ -58,7 +58,7 @@ fn pipeline_files(
     folder: &Path,
     unet: &UNetConfig,
     scheduler: &SchedulerConfig,
-    weights: &Parameters,
+    weights: &Weights,
 ) -> Result<[(&'static str, Vec<u8>); 4], Error> {
     let index = json!({
         "_class_name": "DDPMPipeline",
@@ -67,7 +67,7 @@ fn pipeline_files(
         "unet": ["diffusers", "UNet2DModel"],
     });
     Ok([
-        (WEIGHTS, weights.to_bytes(&folder.join(WEIGHTS), Storage::F32)?),
+        (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, Storage::F32)?),
         (UNET, unet.to_json().into()),
         (SCHEDULER, scheduler.to_json().into()),
         ("model_index.json", format!("{index:#}\n").into()),
@@ -91,51 +91,34 @@ pub struct Pipeline {
     pub unet: UNet,
     /// Its noise schedule.
     pub scheduler: SchedulerConfig,
-    /// Where its parameters lie in the arenas.
-    pub layout: ArenaLayout,
-    /// The parameters.
-    pub arenas: Vec<Vec<f32>>,
+    /// Its weights.
+    pub weights: Weights,
     /// The label that stands for none, if the model was trained here with dropped labels.
     pub null_label: Option<u32>,
 }
 
-impl Pipeline {
-    /// The model as samplers take it.
-    pub fn network(&self) -> TrainedUNet<'_> {
-        TrainedUNet { unet: &self.unet, layout: &self.layout, arenas: &self.arenas }
-    }
-}
-
-/// Reads a pipeline folder, of [`Trainer::save`] or of diffusers; `max_binding` is the device's
-/// largest binding, in bytes.
+/// Reads a pipeline folder, of [`Trainer::save`] or of diffusers.
 ///
 /// # Errors
 /// If a file is missing, damaged, does not fit the others, or holds weights that are not finite;
 /// the error names it.
-pub fn read_pipeline(folder: &Path, max_binding: u64) -> Result<Pipeline, Error> {
-    read_pipeline_with(folder, max_binding, NonFinite::Refuse)
+pub fn read_pipeline(folder: &Path) -> Result<Pipeline, Error> {
+    read_pipeline_with(folder, NonFinite::Refuse)
 }
 
 /// As [`read_pipeline`]; `non_finite` says what to do with weights that are not finite.
 ///
 /// # Errors
 /// As [`read_pipeline`].
-pub fn read_pipeline_with(
-    folder: &Path,
-    max_binding: u64,
-    non_finite: NonFinite,
-) -> Result<Pipeline, Error> {
+pub fn read_pipeline_with(folder: &Path, non_finite: NonFinite) -> Result<Pipeline, Error> {
     let (unet, scheduler) = read_model(folder)?;
     let folder = RunFolder::open(folder)?;
-    let layout = ArenaLayout::new(unet.parameters()?, max_binding);
-    let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
-    let weights = Parameters::read_with(&folder.path(WEIGHTS), expected, non_finite)?;
-    let arenas = arenas_of(&layout, &weights)?;
+    let weights = weights::read_with(&folder.path(WEIGHTS), &unet.parameters()?, non_finite)?;
     // A pipeline of another program has no settings of a run.
     let path = folder.path(SETTINGS);
     let dropped = if path.exists() { Settings::read(&path)?.options.label_drop } else { 0.0 };
     let null_label = unet.null_label().filter(|_| dropped > 0.0);
-    Ok(Pipeline { unet, scheduler, layout, arenas, null_label })
+    Ok(Pipeline { unet, scheduler, weights, null_label })
 }
 
 /// The steps that the model in `folder` was trained, if [`Trainer::save`] wrote it.
@@ -170,52 +153,11 @@ impl Trainer {
         beside: &[(&str, &[u8])],
     ) -> Result<(), Error> {
         let state = self.state()?;
-        let weights = parameters_of(&self.layout, &state.parts[3]);
-        let settings = self.settings(notes).to_json();
-        let pipeline = pipeline_files(folder, self.unet.config(), &self.scheduler, &weights)?;
-        let state = state.to_bytes(&folder.join(STATE), &self.layout)?;
-        let mut next = Generation::begin(&System, folder)?;
-        next.write(STATE, &state)?;
-        next.write(SETTINGS, settings.as_bytes())?;
-        for (name, bytes) in pipeline.iter().map(|(name, bytes)| (*name, &bytes[..])) {
-            next.write(name, bytes)?;
-        }
-        for (name, bytes) in beside {
-            next.write(name, bytes)?;
-        }
-        next.commit()
-    }
-
-    /// Waits, then reads the state. The step is the device's count: it stands still after a bad
-    /// step, whatever was submitted since.
-    fn state(&mut self) -> Result<State, Error> {
-        let parts =
-            [self.read_state(0)?, self.read_state(1)?, self.read_state(2)?, self.read_state(3)?];
-        let memory = match self.graph.memory {
-            Some(memory) => Some(self.executor.read(memory)?),
-            None => None,
-        };
-        Ok(State { parts, memory, step: self.counter()?.step })
-    }
-
-    /// Continues from a state.
-    fn set_state(&mut self, state: &State) -> Result<(), Error> {
-        for (part, arenas) in state.parts.iter().enumerate() {
-            self.write_state(part, arenas)?;
-        }
-        if let (Some(memory), Some(losses)) = (self.graph.memory, &state.memory) {
-            self.executor.write(memory, losses)?;
-        }
-        let counter = Counter { seed: self.options.seed, step: state.step, ..Counter::default() };
-        self.executor.write_u32(self.graph.counter, &counter.words())?;
-        (self.submitted, self.reported) = (state.step.into(), state.step.into());
-        Ok(())
-    }
-
-    /// The settings as they are now.
-    fn settings(&self, notes: Json) -> Settings {
-        let made = Settings::made(&self.executor, self.options.clone(), self.size, notes);
-        Settings { history: self.history.clone(), ..made }
+        let (config, average) = (self.model.config(), &state.parts[3]);
+        let pipeline = pipeline_files(folder, config, &self.scheduler, average)?;
+        let pipeline = pipeline.iter().map(|(name, bytes)| (*name, &bytes[..]));
+        let files: Vec<_> = pipeline.chain(beside.iter().copied()).collect();
+        self.checkpoint(folder, &state, notes, &files)
     }
 
     /// Continues the run that [`Trainer::save`] wrote to `folder`.
@@ -252,7 +194,7 @@ impl Trainer {
         let scheduler = SchedulerConfig::read(&folder.path(SCHEDULER))?;
         let mut trainer = Self::new(gpu, unet, scheduler, before.size, options)?;
         let shape = trainer.graph.memory.map(|memory| trainer.graph.graph.type_of(memory).shape);
-        let state = State::read(&folder.path(STATE), &trainer.layout, shape)?;
+        let state = State::read(&folder.path(STATE), &trainer.arenas().specs, shape)?;
         trainer.set_state(&state)?;
         let mut settings = trainer.settings(notes);
         let mut differences = settings.differences(&before);
@@ -261,5 +203,59 @@ impl Trainer {
         let edited = folder.edited()?;
         differences.extend(edited.iter().map(|name| format!("{name} was changed by somebody")));
         Ok((trainer, Resumed { settings, differences }))
+    }
+}
+
+impl<M, S> Trainer<M, S> {
+    /// Waits, then reads the state. The step is the device's count: it stands still after a bad
+    /// step, whatever was submitted since.
+    pub(crate) fn state(&mut self) -> Result<State, Error> {
+        let parts =
+            [self.read_part(0)?, self.read_part(1)?, self.read_part(2)?, self.read_part(3)?];
+        let memory = match self.graph.memory {
+            Some(memory) => Some(self.executor.read(memory)?),
+            None => None,
+        };
+        Ok(State { parts, memory, step: self.counter()?.step })
+    }
+
+    /// Continues from a state.
+    pub(crate) fn set_state(&mut self, state: &State) -> Result<(), Error> {
+        for (part, weights) in state.parts.iter().enumerate() {
+            self.write_part(part, weights)?;
+        }
+        if let (Some(memory), Some(losses)) = (self.graph.memory, &state.memory) {
+            self.executor.write(memory, losses)?;
+        }
+        let counter = Counter { seed: self.options.seed, step: state.step, ..Counter::default() };
+        self.executor.write_u32(self.graph.optimizer.counter, &counter.words())?;
+        (self.submitted, self.reported) = (state.step.into(), state.step.into());
+        Ok(())
+    }
+
+    /// Writes a checkpoint of a state, with more files that belong to it.
+    pub(crate) fn checkpoint(
+        &self,
+        folder: &Path,
+        state: &State,
+        notes: Json,
+        files: &[(&str, &[u8])],
+    ) -> Result<(), Error> {
+        let tensors = state.to_bytes(&folder.join(STATE))?;
+        let settings = self.settings(notes).to_json();
+        let mut next = Generation::begin(&System, folder)?;
+        for (name, bytes) in [(STATE, &tensors[..]), (SETTINGS, settings.as_bytes())] {
+            next.write(name, bytes)?;
+        }
+        for (name, bytes) in files {
+            next.write(name, bytes)?;
+        }
+        next.commit()
+    }
+
+    /// The settings as they are now.
+    fn settings(&self, notes: Json) -> Settings {
+        let made = Settings::made(&self.executor, self.options.clone(), self.size, notes);
+        Settings { history: self.history.clone(), ..made }
     }
 }

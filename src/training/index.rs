@@ -5,7 +5,8 @@ use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
     error::{Error, TrainingError},
     files::{parse_object, read_json},
-    unet::{UNet, UNetConfig},
+    models::unet2d::{UNet, UNetConfig},
+    nn::Model,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -42,8 +43,7 @@ pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
     judge_index(&path, &text)?;
     let unet = UNet::new(UNetConfig::read(&folder.path("unet/config.json"))?)?;
     let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
-    let config = unet.config();
-    if let Err((expected, found)) = channels(config, &scheduler) {
+    if let Err((expected, found)) = channels(&unet, &scheduler) {
         let path = folder.path("unet/config.json");
         return Err(TrainingError::pipeline(&path, "out_channels", expected, found).into());
     }
@@ -101,23 +101,22 @@ pub fn judge_index(path: &Path, text: &str) -> Result<(), TrainingError> {
 /// The network's output is an image, and a second one where the scheduler learns its variance.
 /// Otherwise what is expected, and what is there.
 pub(super) fn channels(
-    unet: &UNetConfig,
+    model: &dyn Model,
     scheduler: &SchedulerConfig,
 ) -> Result<(), (String, usize)> {
     let learned = scheduler.variance_type == Variance::LearnedRange;
-    let expected = if learned { 2 * unet.in_channels } else { unet.in_channels };
-    if unet.out_channels == expected {
+    let expected = if learned { 2 * model.channels() } else { model.channels() };
+    if model.out_channels() == expected {
         return Ok(());
     }
     let times = if learned { "twice" } else { "as many as" };
-    Err((format!("{expected}, {times} in_channels by variance_type"), unet.out_channels))
+    Err((format!("{expected}, {times} in_channels by variance_type"), model.out_channels()))
 }
 
 impl Pipeline {
     /// How many classes it draws, without the label that stands for none.
     pub fn classes(&self) -> Option<usize> {
-        let config = self.unet.config();
-        let rows = config.num_class_embeds.filter(|_| config.class_embed_type.is_none())?;
+        let rows = self.unet.classes()?;
         Some(rows - usize::from(self.null_label.is_some()))
     }
 

@@ -1,5 +1,4 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
-mod arenas;
 mod checkpoint;
 mod generations;
 mod index;
@@ -13,7 +12,6 @@ mod step;
 mod trainer;
 mod validation;
 
-pub use arenas::{arenas_of, parameters_of};
 pub use checkpoint::{
     Pipeline, Resumed, read_pipeline, read_pipeline_with, steps_trained, write_pipeline,
 };
@@ -21,15 +19,14 @@ pub(crate) use checkpoint::{SETTINGS, STATE};
 #[doc(hidden)]
 pub use generations::Pointer;
 pub use generations::RunFolder;
-pub(crate) use generations::{Generation, System};
 pub use index::{judge_index, read_model};
 pub use losses::Losses;
 pub use objective::Tables;
-pub(crate) use optimizer::RunState;
+pub use optimizer::{Begun, Optimizer};
 pub use options::{Loss, Timesteps, TrainingOptions};
 pub use settings::{Past, Settings};
 #[doc(hidden)]
 pub use state::State;
-pub use step::{Given, TrainingGraph};
+pub use step::{Given, GivenInputs, TrainingGraph};
 pub use trainer::{Metrics, Trainer};
 pub use validation::Validation;

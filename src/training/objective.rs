@@ -2,7 +2,7 @@
 use super::options::{Loss, Timesteps, TrainingOptions};
 use crate::{
     diffusion::{
-        schedule::{Output, PredictionType, Schedule, SchedulerConfig, Variance},
+        schedule::{Prediction, PredictionType, Schedule, SchedulerConfig, Variance},
         streams,
     },
     error::Error,
@@ -30,12 +30,17 @@ impl Tables {
         value
     }
 
+    /// The inputs and their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = (Value, &[f32])> {
+        self.0.iter().map(|(value, numbers)| (*value, &numbers[..]))
+    }
+
     /// Writes all of them.
     ///
     /// # Errors
     /// If the device refuses.
     pub fn write(&self, executor: &mut Executor) -> Result<(), Error> {
-        self.0.iter().try_for_each(|(value, numbers)| executor.write(*value, numbers))
+        self.iter().try_for_each(|(value, numbers)| executor.write(value, numbers))
     }
 }
 
@@ -200,8 +205,8 @@ impl<'a> Objective<'a> {
     ) -> Result<Value, Error> {
         let timesteps = self.schedule.timesteps();
         let predicted =
-            Output { prediction: self.scheduler.prediction_type, clip: None, threshold: None };
-        let rows = self.schedule.bound_rows(&predicted, self.scheduler.variance_type)?;
+            Prediction { kind: self.scheduler.prediction_type, clip: None, threshold: None };
+        let rows = self.schedule.vlb_rows(&predicted, self.scheduler.variance_type)?;
         let of = TensorType::f32(&[timesteps, VariationalBound::COLUMNS]);
         let rows = tables.add(graph, of, rows);
         let op = VariationalBound {

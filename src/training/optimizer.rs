@@ -4,15 +4,17 @@ use super::{options::TrainingOptions, step::TrainingGraph};
 use crate::{
     error::Error,
     graph::Graph,
+    nn::{Arenas, Views},
     ops::{Adam, Advance, Constant, Counter, GlobalNorm, Record, TrainingRow},
     passes,
-    unet::{ArenaLayout, Views},
     value::{TensorType, Value},
 };
 
-/// The state of a run, as inputs of its step.
+/// Adam and the moving average of the weights, in a graph: the state as inputs of a step.
 #[derive(Clone, Debug)]
-pub(crate) struct RunState {
+pub struct Optimizer {
+    /// Where the parameters lie in each part of the state.
+    pub arenas: Arenas,
     /// Seed and step: a [`Counter`].
     pub counter: Value,
     /// `f32[capacity, 4]`: loss, gradient norm, clip factor, good, a row a step.
@@ -23,23 +25,26 @@ pub(crate) struct RunState {
 
 /// What the beginning of a step reads off the counter.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Begun {
-    /// The counter's copy.
+pub struct Begun {
+    /// The counter's copy `u32[8]`, from which a step draws its random numbers.
     pub key: Value,
     /// Rates of this step.
     row: Value,
 }
 
-impl RunState {
+impl Optimizer {
     /// Adds the inputs.
-    pub fn inputs(graph: &mut Graph, layout: &ArenaLayout) -> Self {
+    pub fn new(graph: &mut Graph, arenas: Arenas) -> Self {
         let counter = graph.input(Counter::of());
         let history = graph.input(TensorType::f32(&[TrainingGraph::HISTORY, 4]));
-        let state = [(); 4].map(|()| layout.inputs(graph));
-        Self { counter, history, state }
+        let state = [(); 4].map(|()| arenas.inputs(graph));
+        Self { arenas, counter, history, state }
     }
 
     /// Begins a step.
+    ///
+    /// # Errors
+    /// None of the graph that it was made for.
     pub fn begin(&self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
         let row = TrainingRow {
             learning_rate: options.learning_rate.into(),
@@ -55,12 +60,22 @@ impl RunState {
         Ok(Begun { key, row })
     }
 
+    /// The parameters by name.
+    ///
+    /// # Errors
+    /// None of the graph that it was made for.
+    pub fn parameters(&self, graph: &mut Graph) -> Result<Views, Error> {
+        self.arenas.views(graph, &self.state[0])
+    }
+
     /// Ends a step that computed `loss` from the parameters in `views`; returns what the norm's
     /// kernel found of loss and gradient.
+    ///
+    /// # Errors
+    /// If an op between parameters and loss has no gradient.
     pub fn end(
         &self,
         graph: &mut Graph,
-        layout: &ArenaLayout,
         views: &Views,
         options: &TrainingOptions,
         Begun { key, row }: Begun,
@@ -69,10 +84,10 @@ impl RunState {
         let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
         let seed = graph.push(one, &[])?;
         let wrt: Vec<Value> =
-            layout.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
+            self.arenas.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
         let gradients = passes::gradient(graph, loss, seed, &wrt)?;
         graph.enter("optimizer");
-        let gradients = layout.pack(graph, &gradients)?;
+        let gradients = self.arenas.pack(graph, &gradients)?;
         let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
         let mut operands = vec![loss, key];
         operands.extend(&gradients);

@@ -3,7 +3,7 @@ use super::index::channels;
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
     error::TrainingError,
-    unet::UNetConfig,
+    nn::Model,
 };
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +116,7 @@ impl TrainingOptions {
     /// Names the option, what it may be and what it is.
     pub fn check(
         &self,
-        unet: &UNetConfig,
+        model: &dyn Model,
         scheduler: &SchedulerConfig,
     ) -> Result<(), TrainingError> {
         let refuse = |option, expected: &str, found: &dyn ToString| {
@@ -162,8 +162,7 @@ impl TrainingOptions {
             let expected = format!("more than the {} steps of the warm-up", self.warmup);
             return refuse("decay_steps", &expected, &steps);
         }
-        let table = unet.class_embed_type.is_none() && unet.num_class_embeds > Some(1);
-        if self.label_drop > 0.0 && !table {
+        if self.label_drop > 0.0 && model.classes() <= Some(1) {
             let expected = "0, for the model has no table of a class and the null label";
             return refuse("label_drop", expected, &self.label_drop);
         }
@@ -179,7 +178,7 @@ impl TrainingOptions {
         if self.loss == Loss::Hybrid && !learned {
             return refuse("variance_type", "learned_range, for the hybrid loss", &"a fixed one");
         }
-        if let Err((expected, found)) = channels(unet, scheduler) {
+        if let Err((expected, found)) = channels(model, scheduler) {
             return refuse("out_channels", &expected, &found);
         }
         Ok(())

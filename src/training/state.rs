@@ -1,10 +1,9 @@
 //! The tensors of a run, as `training/state.safetensors` holds them.
-use super::arenas::arenas_of;
 use crate::{
     error::{Error, TrainingError, WeightsError},
-    unet::ArenaLayout,
+    nn::{ParameterSpec, Weights},
     value::{Shape, TensorType},
-    weights::{Parameters, Storage, Stored, parse_tensors, read_tensors, tensor_bytes},
+    weights::{Storage, Stored, parse_tensors, read_tensors, tensor_bytes},
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,8 +19,8 @@ const STEP: &str = "step";
 /// The tensors of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// Parameters, first moments, second moments, moving averages, as arenas.
-    pub parts: [Vec<Vec<f32>>; 4],
+    /// Parameters, first moments, second moments, moving averages.
+    pub parts: [Weights; 4],
     /// The last losses of each timestep, if these are drawn by importance.
     pub memory: Option<Vec<f32>>,
     /// Steps done.
@@ -33,30 +32,33 @@ impl State {
     ///
     /// # Errors
     /// If the format does not hold it.
-    pub fn to_bytes(&self, path: &Path, layout: &ArenaLayout) -> Result<Vec<u8>, WeightsError> {
-        let mut named: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-        for (arenas, prefix) in self.parts.iter().zip(PARTS) {
-            for (spec, data) in layout.extract(arenas) {
-                named.push((format!("{prefix}.{}", spec.name), spec.of.shape.to_vec(), data));
+    pub fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, WeightsError> {
+        let mut named: Vec<(String, Vec<usize>, &[f32])> = Vec::new();
+        for (weights, prefix) in self.parts.iter().zip(PARTS) {
+            for (name, of) in weights.iter() {
+                named.push((format!("{prefix}.{name}"), of.shape.to_vec(), &of.data));
             }
         }
         if let Some(memory) = &self.memory {
             let columns = memory_type(1).shape.last();
-            let shape = vec![memory.len() / columns, columns];
-            named.push((MEMORY.into(), shape, memory.clone()));
+            named.push((MEMORY.into(), vec![memory.len() / columns, columns], memory));
         }
         let halves = [(self.step >> 16) as f32, (self.step & 0xffff) as f32];
-        named.push((STEP.into(), vec![2], halves.to_vec()));
-        let tensors = named.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
+        named.push((STEP.into(), vec![2], &halves));
+        let tensors = named.iter().map(|(name, shape, data)| (&name[..], &shape[..], *data));
         tensor_bytes(path, Storage::F32, tensors)
     }
 
-    /// Reads the state of a model; `memory` is the shape of the remembered losses, if there are any.
+    /// Reads the state of a model with these parameters; `memory` is the shape of the remembered losses, if there are any.
     ///
     /// # Errors
     /// If the file is no such state: names the file, the tensor, what is expected and what is found.
-    pub fn read(path: &Path, layout: &ArenaLayout, memory: Option<Shape>) -> Result<Self, Error> {
-        Self::of(Tensors::of(path, read_tensors(path)?), layout, memory)
+    pub fn read(
+        path: &Path,
+        parameters: &[ParameterSpec],
+        memory: Option<Shape>,
+    ) -> Result<Self, Error> {
+        Self::of(Tensors::of(path, read_tensors(path)?), parameters, memory)
     }
 
     /// As [`State::read`], from the bytes of the file; `path` is for the errors alone.
@@ -66,18 +68,21 @@ impl State {
     pub fn parse(
         path: &Path,
         bytes: &[u8],
-        layout: &ArenaLayout,
+        parameters: &[ParameterSpec],
         memory: Option<Shape>,
     ) -> Result<Self, Error> {
-        Self::of(Tensors::of(path, parse_tensors(path, bytes)?), layout, memory)
+        Self::of(Tensors::of(path, parse_tensors(path, bytes)?), parameters, memory)
     }
 
-    fn of(mut found: Tensors, layout: &ArenaLayout, memory: Option<Shape>) -> Result<Self, Error> {
+    fn of(
+        mut found: Tensors,
+        parameters: &[ParameterSpec],
+        memory: Option<Shape>,
+    ) -> Result<Self, Error> {
         let path = found.path;
-        let mut parts = [(); 4].map(|()| Vec::new());
-        for (part, (arenas, prefix)) in parts.iter_mut().zip(PARTS).enumerate() {
-            let mut weights = Parameters::default();
-            for spec in &layout.specs {
+        let mut parts = [(); 4].map(|()| Weights::default());
+        for (part, (weights, prefix)) in parts.iter_mut().zip(PARTS).enumerate() {
+            for spec in parameters {
                 let name = format!("{prefix}.{}", spec.name);
                 let data = found.take(&name, &spec.of.shape)?;
                 // Means of squares.
@@ -87,7 +92,6 @@ impl State {
                 }
                 weights.insert(&spec.name, spec.of.shape, data);
             }
-            *arenas = arenas_of(layout, &weights)?;
         }
         let memory = match memory {
             Some(shape) => Some(found.memory(shape)?),

@@ -1,15 +1,16 @@
 //! A training step as a graph: algorithm 1 of Ho et al. 2020, with clipping, Adam and EMA.
 use super::{
     objective::{Drawn, Noisy, Objective, Tables},
-    optimizer::RunState,
+    optimizer::Optimizer,
     options::{Timesteps, TrainingOptions},
 };
 use crate::{
     diffusion::{schedule::SchedulerConfig, streams},
     error::Error,
     graph::Graph,
+    nn::{self, Arenas, Condition, Layers, Model, ModelInputs},
     ops::{AddDrawnNoise, AddNoise, DropLabels, Remember, TimestepProbabilities},
-    unet::{ArenaLayout, UNet, UNetInputs},
+    plan::Target,
     value::{TensorType, Value},
 };
 
@@ -22,6 +23,17 @@ pub enum Given {
     TimestepsAndNoise,
 }
 
+/// Timesteps and noise as inputs of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenInputs {
+    /// `f32[batch]`.
+    pub timesteps: Value,
+    /// Noise of the images' type.
+    pub noise: Value,
+    /// `f32[timesteps, 2]`: `sqrt(abar)`, `sqrt(1 - abar)`; one of the tables.
+    pub levels: Value,
+}
+
 /// A training step as a graph, and the values that a caller writes and reads.
 #[derive(Clone, Debug)]
 pub struct TrainingGraph {
@@ -31,18 +43,12 @@ pub struct TrainingGraph {
     pub x0: Value,
     /// Class labels, if the model takes any.
     pub labels: Option<Value>,
-    /// `f32[batch]` and noise of the images' type, if given.
-    pub given: Option<(Value, Value)>,
-    /// `f32[timesteps, 2]`: `sqrt(abar)`, `sqrt(1 - abar)`; one of the tables.
-    pub coefficients: Value,
+    /// Timesteps and noise, if given.
+    pub given: Option<GivenInputs>,
     /// What the caller writes once.
     pub tables: Tables,
-    /// Seed and step: a [`Counter`](crate::ops::Counter).
-    pub counter: Value,
-    /// `f32[capacity, 4]`: loss, gradient norm, clip factor, good, a row a step.
-    pub history: Value,
-    /// Parameters, first moments, second moments, moving averages.
-    pub state: [Vec<Value>; 4],
+    /// Parameters, their moments and moving averages, counter and history.
+    pub optimizer: Optimizer,
     /// The last losses of each timestep, if these are drawn by importance: see [`Remember`].
     pub memory: Option<Value>,
     /// The loss of the step.
@@ -59,48 +65,52 @@ impl TrainingGraph {
     /// If the options do not suit the model, the schedule is none, or the model cannot be built at
     /// this size.
     pub fn new(
-        unet: &UNet,
-        layout: &ArenaLayout,
+        target: &Target,
+        model: &dyn Model,
         [height, width]: [usize; 2],
         scheduler: &SchedulerConfig,
         options: &TrainingOptions,
         given: Given,
     ) -> Result<Self, Error> {
-        options.check(unet.config(), scheduler)?;
+        options.check(model, scheduler)?;
         let schedule = scheduler.schedule()?;
         let timesteps = schedule.timesteps();
         let objective = Objective::new(scheduler, &schedule);
         let (mut graph, mut tables) = (Graph::new(), Tables::default());
         let batch = options.batch;
-        let image = TensorType::f32(&[batch, height, width, unet.config().in_channels]);
+        let image = TensorType::f32(&[batch, height, width, model.channels()]);
         let x0 = graph.input(image);
-        let labels = unet.label_type(batch).map(|of| graph.input(of));
+        let labels = model.label_type(batch).map(|of| graph.input(of));
         let levels = TensorType::f32(&[timesteps, 2]);
-        let coefficients = tables.add(&mut graph, levels, schedule.level_rows());
-        let run = RunState::inputs(&mut graph, layout);
-        let given = (given == Given::TimestepsAndNoise)
-            .then(|| (graph.input(TensorType::f32(&[batch])), graph.input(image)));
+        let levels = tables.add(&mut graph, levels, schedule.level_rows());
+        let parameters = nn::parameters(model, [batch, height, width])?;
+        let arenas = Arenas::new(parameters, target.max_binding);
+        let optimizer = Optimizer::new(&mut graph, arenas);
+        let given = (given == Given::TimestepsAndNoise).then(|| {
+            let timesteps = graph.input(TensorType::f32(&[batch]));
+            GivenInputs { timesteps, noise: graph.input(image), levels }
+        });
         // Timesteps of the caller's are not drawn.
         let memory = (given.is_none() && options.timesteps == Timesteps::Importance)
             .then(|| graph.input(TimestepProbabilities::memory(timesteps)));
 
-        let begun = run.begin(&mut graph, options)?;
+        let begun = optimizer.begin(&mut graph, options)?;
         let key = begun.key;
 
         // x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
         let (drawn, x, noise) = match given {
-            Some((timesteps, noise)) => {
-                let x = graph.push(AddNoise, &[x0, timesteps, coefficients, noise])?;
+            Some(GivenInputs { timesteps, noise, .. }) => {
+                let x = graph.push(AddNoise, &[x0, timesteps, levels, noise])?;
                 (Drawn { timesteps, factors: None }, x, noise)
             }
             None => {
                 let drawn = objective.draw(&mut graph, options, key, memory)?;
                 let noising = AddDrawnNoise { stream: streams::NOISE };
-                let made = graph.push_all(noising, &[x0, drawn.timesteps, coefficients, key])?;
+                let made = graph.push_all(noising, &[x0, drawn.timesteps, levels, key])?;
                 (drawn, made[0], made[1])
             }
         };
-        let seen = match (labels, unet.config().num_class_embeds) {
+        let seen = match (labels, model.classes()) {
             (Some(labels), Some(classes)) if options.label_drop > 0.0 => {
                 let (probability, null) = (options.label_drop.into(), classes as u32 - 1);
                 let drop = DropLabels { probability, null, stream: streams::LABELS };
@@ -108,31 +118,19 @@ impl TrainingGraph {
             }
             _ => labels,
         };
-        let views = layout.views(&mut graph, &run.state[0])?;
-        let inputs = UNetInputs { x, timesteps: drawn.timesteps, labels: seen, key: Some(key) };
-        let output = unet.build(&mut graph, inputs, &views)?;
+        let views = optimizer.parameters(&mut graph)?;
+        let condition = Condition { labels: seen, context: None };
+        let inputs = ModelInputs { x, timesteps: drawn.timesteps, condition };
+        let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
         let noisy = Noisy { x0, noise, x, drawn };
         let losses = objective.losses(&mut graph, &mut tables, options, &noisy, output)?;
         let loss = losses.loss;
 
-        let norm = run.end(&mut graph, layout, &views, options, begun, loss)?;
+        let norm = optimizer.end(&mut graph, &views, options, begun, loss)?;
         if let (Some(memory), Some(images)) = (memory, losses.images) {
             let next = graph.push(Remember, &[memory, drawn.timesteps, images, norm])?;
             graph.update(memory, next);
         }
-        let RunState { counter, history, state } = run;
-        Ok(Self {
-            graph,
-            x0,
-            labels,
-            given,
-            coefficients,
-            tables,
-            counter,
-            history,
-            state,
-            memory,
-            loss,
-        })
+        Ok(Self { graph, x0, labels, given, tables, optimizer, memory, loss })
     }
 }

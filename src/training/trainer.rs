@@ -1,6 +1,6 @@
 //! Feeds batches to the training plan and listens to what it records.
 use super::{
-    arenas::arenas_of,
+    optimizer::Optimizer,
     options::TrainingOptions,
     settings::Past,
     step::{Given, TrainingGraph},
@@ -10,13 +10,13 @@ use crate::{
     diffusion::schedule::SchedulerConfig,
     error::{Error, TrainingError},
     gpu::{Executor, Gpu},
+    models::unet2d::UNet,
+    nn::{Arenas, Model, Weights},
     ops::Counter,
     passes,
     plan::Plan,
-    unet::{ArenaLayout, UNet},
-    weights::Parameters,
 };
-use std::{borrow::Cow, ops::ControlFlow, time::Instant};
+use std::{ops::ControlFlow, time::Instant};
 
 /// What a step recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,12 +29,11 @@ pub struct Metrics {
     pub gradient_norm: f32,
 }
 
-/// A model in training.
-pub struct Trainer {
-    pub(super) unet: UNet,
-    pub(super) scheduler: SchedulerConfig,
+/// A model in training: any [`Model`] by a noise schedule, or what a graph of its own trains.
+pub struct Trainer<M = UNet, S = SchedulerConfig> {
+    pub(super) model: M,
+    pub(super) scheduler: S,
     pub(super) options: TrainingOptions,
-    pub(super) layout: ArenaLayout,
     pub(super) graph: TrainingGraph,
     pub(super) executor: Executor,
     /// Steps submitted.
@@ -49,7 +48,7 @@ pub struct Trainer {
 /// Time between two readings of the history: often enough for a progress bar.
 const REPORT_SECONDS: f64 = 0.5;
 
-impl Trainer {
+impl<M: Model> Trainer<M> {
     /// A new model for images of `[height, width]`, its weights drawn from the options' seed.
     ///
     /// # Errors
@@ -57,12 +56,12 @@ impl Trainer {
     /// the device.
     pub fn new(
         gpu: &Gpu,
-        unet: UNet,
+        model: M,
         scheduler: SchedulerConfig,
         size: [usize; 2],
         options: TrainingOptions,
     ) -> Result<Self, Error> {
-        Self::with(gpu, unet, scheduler, size, options, Given::Nothing)
+        Self::with(gpu, model, scheduler, size, options, Given::Nothing)
     }
 
     /// As [`Trainer::new`]; `given` says whether timesteps and noise come from the caller.
@@ -71,36 +70,93 @@ impl Trainer {
     /// As [`Trainer::new`].
     pub fn with(
         gpu: &Gpu,
-        unet: UNet,
+        model: M,
         scheduler: SchedulerConfig,
         size: [usize; 2],
         options: TrainingOptions,
         given: Given,
     ) -> Result<Self, Error> {
-        let layout = ArenaLayout::new(unet.parameters()?, gpu.target().max_binding);
-        let graph = TrainingGraph::new(&unet, &layout, size, &scheduler, &options, given)?;
-        let plan = passes::compile(&graph.graph, gpu.target())?;
-        let mut executor = Executor::new(gpu, plan)?;
+        let graph = TrainingGraph::new(gpu.target(), &model, size, &scheduler, &options, given)?;
+        Self::of_graph(gpu, model, scheduler, size, options, graph)
+    }
+
+    /// The noise schedule.
+    pub fn scheduler(&self) -> &SchedulerConfig {
+        &self.scheduler
+    }
+
+    /// Trains until `steps` steps are done in all, or `progress`, which hears the metrics of
+    /// every step in order, breaks.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`] and [`Trainer::metrics`], or if the data do not fit the model.
+    pub fn train(
+        &mut self,
+        data: &Dataset,
+        steps: u64,
+        flip: bool,
+        mut progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.check_data(data)?;
+        let mut batches = Batches::new(data, self.options.batch, self.options.seed, flip);
+        // One step, then as many at a time as fill the interval.
+        let mut burst = 1;
+        while self.submitted < steps {
+            let start = Instant::now();
+            let end = steps.min(self.submitted + burst);
+            let count = end - self.submitted;
+            while self.submitted < end {
+                self.step(&batches.batch(self.submitted))?;
+            }
+            let broke = progress(&self.metrics()?).is_break();
+            let seconds = start.elapsed().as_secs_f64() / count as f64;
+            burst =
+                (REPORT_SECONDS / seconds).clamp(1.0, TrainingGraph::HISTORY as f64 / 2.0) as u64;
+            if broke {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that images and labels are what the model takes.
+    pub(super) fn check_data(&self, data: &Dataset) -> Result<(), Error> {
+        let expected = (self.size[0], self.size[1], self.model.channels());
+        let found = (data.height(), data.width(), data.channels());
+        if expected != found {
+            let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+            return Err(TrainingError::Images { expected, found }.into());
+        }
+        if let Some(expected) = self.model.classes() {
+            let expected = expected - usize::from(self.options.label_drop > 0.0);
+            let found = data.classes();
+            if found.is_none_or(|found| found > expected) {
+                return Err(TrainingError::Classes { expected, found }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<M, S> Trainer<M, S> {
+    /// Trains by a graph's own loss, from weights that follow from the options' seed.
+    pub(crate) fn of_graph(
+        gpu: &Gpu,
+        model: M,
+        scheduler: S,
+        size: [usize; 2],
+        options: TrainingOptions,
+        graph: TrainingGraph,
+    ) -> Result<Self, Error> {
+        let mut executor = Executor::new(gpu, passes::compile(&graph.graph, gpu.target())?)?;
         graph.tables.write(&mut executor)?;
         let counter = Counter { seed: options.seed, ..Counter::default() };
-        executor.write_u32(graph.counter, &counter.words())?;
+        executor.write_u32(graph.optimizer.counter, &counter.words())?;
+        let start = Weights::initial(&graph.optimizer.arenas.specs, options.seed);
         let (submitted, reported, history) = (0, 0, Vec::new());
-        let mut trainer = Self {
-            unet,
-            scheduler,
-            options,
-            layout,
-            graph,
-            executor,
-            submitted,
-            reported,
-            size,
-            history,
-        };
-        let seed = trainer.options.seed;
-        let start = trainer.layout.fill(|spec| Cow::Owned(spec.initialise(seed)));
-        trainer.write_state(0, &start)?;
-        trainer.write_state(3, &start)?;
+        let mut trainer =
+            Self { model, scheduler, options, graph, executor, submitted, reported, size, history };
+        trainer.load(&start)?;
         Ok(trainer)
     }
 
@@ -108,30 +164,24 @@ impl Trainer {
     ///
     /// # Errors
     /// If a parameter is missing or has another shape, or the device is lost.
-    pub fn load(&mut self, weights: &Parameters) -> Result<(), Error> {
-        let arenas = arenas_of(&self.layout, weights)?;
-        self.write_state(0, &arenas)?;
-        self.write_state(3, &arenas)
+    pub fn load(&mut self, weights: &Weights) -> Result<(), Error> {
+        self.write_part(0, weights)?;
+        self.write_part(3, weights)
     }
 
     /// The model.
-    pub fn unet(&self) -> &UNet {
-        &self.unet
+    pub fn model(&self) -> &M {
+        &self.model
     }
 
     /// Where its parameters lie.
-    pub fn layout(&self) -> &ArenaLayout {
-        &self.layout
+    pub fn arenas(&self) -> &Arenas {
+        &self.graph.optimizer.arenas
     }
 
     /// The numbers that decide the run.
     pub fn options(&self) -> &TrainingOptions {
         &self.options
-    }
-
-    /// The noise schedule.
-    pub fn scheduler(&self) -> &SchedulerConfig {
-        &self.scheduler
     }
 
     /// The step as a graph.
@@ -179,7 +229,7 @@ impl Trainer {
     /// # Errors
     /// [`TrainingError::NotFinite`] if a step was bad: nothing was updated in it or since.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, Error> {
-        let history = self.executor.read(self.graph.history)?;
+        let history = self.executor.read(self.graph.optimizer.history)?;
         let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
         let row = |index: u64| rows[index as usize % rows.len()];
         if let Some(index) = self.counter()?.bad_step.map(u64::from) {
@@ -199,89 +249,42 @@ impl Trainer {
         Ok(metrics)
     }
 
-    /// Trains until `steps` steps are done in all, or `progress`, which hears the metrics of
-    /// every step in order, breaks.
-    ///
-    /// # Errors
-    /// As [`Trainer::step`] and [`Trainer::metrics`], or if the data do not fit the model.
-    pub fn train(
-        &mut self,
-        data: &Dataset,
-        steps: u64,
-        flip: bool,
-        mut progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        self.check_data(data)?;
-        let mut batches = Batches::new(data, self.options.batch, self.options.seed, flip);
-        // One step, then as many at a time as fill the interval.
-        let mut burst = 1;
-        while self.submitted < steps {
-            let start = Instant::now();
-            let end = steps.min(self.submitted + burst);
-            let count = end - self.submitted;
-            while self.submitted < end {
-                self.step(&batches.batch(self.submitted))?;
-            }
-            let broke = progress(&self.metrics()?).is_break();
-            let seconds = start.elapsed().as_secs_f64() / count as f64;
-            burst =
-                (REPORT_SECONDS / seconds).clamp(1.0, TrainingGraph::HISTORY as f64 / 2.0) as u64;
-            if broke {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that images and labels are what the model takes.
-    pub(super) fn check_data(&self, data: &Dataset) -> Result<(), Error> {
-        let config = self.unet.config();
-        let expected = (self.size[0], self.size[1], config.in_channels);
-        let found = (data.height(), data.width(), data.channels());
-        if expected != found {
-            let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
-            return Err(TrainingError::Images { expected, found }.into());
-        }
-        if let (Some(_), Some(expected)) = (self.graph.labels, config.num_class_embeds) {
-            let expected = expected - usize::from(self.options.label_drop > 0.0);
-            let found = data.classes();
-            if found.is_none_or(|found| found > expected) {
-                return Err(TrainingError::Classes { expected, found }.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// The moving average of the weights, as arenas: what one samples with.
+    /// The moving average of the weights: what one samples with.
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn averaged_weights(&mut self) -> Result<Vec<Vec<f32>>, Error> {
-        self.read_state(3)
+    pub fn averaged_weights(&mut self) -> Result<Weights, Error> {
+        self.read_part(3)
     }
 
-    /// The weights as the optimizer sees them, as arenas.
+    /// The weights as the optimizer sees them.
     ///
     /// # Errors
     /// If the device is lost.
-    pub fn raw_weights(&mut self) -> Result<Vec<Vec<f32>>, Error> {
-        self.read_state(0)
+    pub fn raw_weights(&mut self) -> Result<Weights, Error> {
+        self.read_part(0)
     }
 
     /// The device's own count of steps, once it has done what was submitted.
     pub(super) fn counter(&mut self) -> Result<Counter, Error> {
-        let words = self.executor.read_u32(self.graph.counter)?;
+        let words = self.executor.read_u32(self.graph.optimizer.counter)?;
         Ok(Counter::from_words(std::array::from_fn(|word| words[word])))
     }
 
-    pub(super) fn read_state(&mut self, part: usize) -> Result<Vec<Vec<f32>>, Error> {
-        let arenas = self.graph.state[part].clone();
-        arenas.into_iter().map(|arena| self.executor.read(arena)).collect()
+    /// The arenas of a part of the state, one after another.
+    pub(super) fn part(&mut self, part: usize) -> impl Iterator<Item = Result<Vec<f32>, Error>> {
+        self.graph.optimizer.state[part].iter().map(|&arena| self.executor.read(arena))
     }
 
-    pub(super) fn write_state(&mut self, part: usize, arenas: &[Vec<f32>]) -> Result<(), Error> {
-        for (&value, contents) in self.graph.state[part].iter().zip(arenas) {
-            self.executor.write(value, contents)?;
+    pub(super) fn read_part(&mut self, part: usize) -> Result<Weights, Error> {
+        let Optimizer { arenas, state, .. } = &self.graph.optimizer;
+        arenas.weights(state[part].iter().map(|&arena| self.executor.read(arena)))
+    }
+
+    pub(super) fn write_part(&mut self, part: usize, weights: &Weights) -> Result<(), Error> {
+        let Optimizer { arenas, state, .. } = &self.graph.optimizer;
+        for (&arena, contents) in state[part].iter().zip(arenas.contents(weights)?) {
+            self.executor.write(arena, &contents)?;
         }
         Ok(())
     }

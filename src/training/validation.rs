@@ -9,9 +9,9 @@ use crate::{
     error::{Error, TrainingError},
     gpu::Executor,
     graph::Graph,
+    nn::{Condition, FrozenModel, Model, ModelInputs},
     ops::{AddDrawnNoise, Counter, DrawTimesteps, MeanSquaredError, Reduction},
     passes,
-    unet::UNetInputs,
     value::{TensorType, Value},
 };
 
@@ -37,9 +37,9 @@ impl Validation {
     ///
     /// # Errors
     /// If the data do not fit the model, or the plan does not fit the device.
-    pub fn new(trainer: &Trainer, data: Dataset) -> Result<Self, Error> {
+    pub fn new<M: Model>(trainer: &Trainer<M>, data: Dataset) -> Result<Self, Error> {
         trainer.check_data(&data)?;
-        let unet = trainer.unet();
+        let (model, gpu) = (trainer.model(), trainer.gpu());
         let schedule = trainer.scheduler().schedule()?;
         let batch = trainer.options().batch.min(data.len());
         let count = schedule.timesteps();
@@ -48,12 +48,10 @@ impl Validation {
         let (height, width) = (data.height(), data.width());
         let image = TensorType::f32(&[batch, height, width, data.channels()]);
         let x0 = graph.input(image);
-        let labels = unet.label_type(batch).map(|of| graph.input(of));
+        let labels = model.label_type(batch).map(|of| graph.input(of));
         let of = TensorType::f32(&[count, 2]);
         let levels = tables.add(&mut graph, of, schedule.level_rows());
         let counter = graph.input(Counter::of());
-        let arenas = trainer.layout().inputs(&mut graph);
-        let views = trainer.layout().views(&mut graph, &arenas)?;
         let draw = DrawTimesteps {
             batch,
             count: count as u32,
@@ -63,21 +61,21 @@ impl Validation {
         let timesteps = graph.push(draw, &[counter])?;
         let noising = AddDrawnNoise { stream: streams::NOISE };
         let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;
-        let inputs = UNetInputs { x: made[0], timesteps, labels, key: None };
-        let output = unet.build(&mut graph, inputs, &views)?;
+        let condition = Condition { labels, context: None };
+        let inputs = ModelInputs { x: made[0], timesteps, condition };
+        let network = FrozenModel::new(&mut graph, model, &inputs, gpu.target().max_binding)?;
         let drawn = Drawn { timesteps, factors: None };
         let noisy = Noisy { x0, noise: made[1], x: made[0], drawn };
         let objective = Objective::new(trainer.scheduler(), &schedule);
-        let prediction = objective.prediction(&mut graph, &noisy, output)?;
+        let prediction = objective.prediction(&mut graph, &noisy, network.prediction)?;
         let target = objective.target(&mut graph, &mut tables, &noisy)?;
         let mean = MeanSquaredError { reduction: Reduction::Mean };
         let loss = graph.push(mean, &[prediction, target])?;
         graph.outputs.push(loss);
 
-        let gpu = trainer.gpu();
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
         tables.write(&mut executor)?;
-        Ok(Self { executor, x0, labels, counter, loss, arenas, data, batch })
+        Ok(Self { executor, x0, labels, counter, loss, arenas: network.inputs, data, batch })
     }
 
     /// Waits, then measures the trainer's averaged weights. The last batch is filled up with
@@ -85,9 +83,9 @@ impl Validation {
     ///
     /// # Errors
     /// [`TrainingError::HeldOut`] if the loss of a batch is not finite, or if the device is lost.
-    pub fn loss(&mut self, trainer: &mut Trainer) -> Result<f32, Error> {
-        for (&arena, contents) in self.arenas.iter().zip(trainer.averaged_weights()?) {
-            self.executor.write(arena, &contents)?;
+    pub fn loss<M: Model>(&mut self, trainer: &mut Trainer<M>) -> Result<f32, Error> {
+        for (&arena, contents) in self.arenas.iter().zip(trainer.part(3)) {
+            self.executor.write(arena, &contents?)?;
         }
         let count = self.data.len().div_ceil(self.batch);
         let mut batches = Batches::new(&self.data, self.batch, SEED, false);

@@ -1,5 +1,5 @@
 //! Reference cases of a folder: what is there, what a case holds, whether a result agrees.
-use super::{Outcome, Summary, bound, models, ops, samplers, schedules};
+use super::{Outcome, Summary, models, ops, samplers, schedules, vlb};
 use crate::{
     error::{CasesError, Error, GpuError},
     files,
@@ -241,7 +241,7 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "train" => return models::train(gpu, case),
         "schedule" => schedules::schedule(case),
         "timesteps" => schedules::timesteps(case),
-        "vlb" => bound::run(gpu, case),
+        "vlb" => vlb::run(gpu, case),
         "ddim" | "ddpm" | "ddim_paper" => samplers::run(gpu, case),
         "ddim_inversion" => samplers::inversion(gpu, case),
         "ddim_inverse_scheduler" => samplers::inverse_scheduler(gpu, case),

@@ -1,6 +1,6 @@
 //! Is this device to be trusted? Every op's own table of cases, and reference cases from files,
 //! run on the device and held against f64.
-mod bound;
+mod case_graph;
 mod cases;
 mod models;
 mod ops;
@@ -8,7 +8,7 @@ mod random;
 mod samplers;
 mod schedules;
 mod special;
-mod trial;
+mod vlb;
 
 pub use cases::{parse_index, parse_manifest, reference_cases};
 pub use random::random_cases;

@@ -1,24 +1,26 @@
 //! Cases of blocks, of whole U-Nets, and of a short training run.
 use super::{
     Outcome,
+    case_graph::{Axes, CaseGraph},
     cases::{Case, Results},
     ops::OptimizerConfig,
-    trial::{Axes, Trial},
 };
 use crate::{
     data::Batch,
     diffusion::schedule::SchedulerConfig,
     error::Error,
     gpu::Gpu,
+    models::unet2d::{
+        UNet, UNetConfig,
+        blocks::{Blocks, Resample},
+        config::TimeScaleShift,
+    },
+    nn::{Arenas, Condition, Layers, Model, ModelInputs, Views, Weights},
     ops::{Constant, MeanSquaredError, Reduction, Silu},
     passes,
-    training::{Given, Trainer, TrainingOptions, arenas_of, parameters_of},
-    unet::{
-        ArenaLayout, UNet, UNetConfig, UNetInputs,
-        blocks::{Builder, Resample},
-    },
+    training::{Given, Trainer, TrainingOptions},
     value::{ElementType, TensorType, Value},
-    weights::{Layout, Parameters},
+    weights::{self, Layout},
 };
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
@@ -29,44 +31,34 @@ fn block(
     gpu: &Gpu,
     case: &Case,
     config: &UNetConfig,
-    build: impl FnOnce(&mut Builder, Value) -> Result<Value, Error>,
+    build: impl FnOnce(&mut Layers, Blocks, Value) -> Result<Value, Error>,
 ) -> Result<Results, Error> {
-    let mut trial = Trial::new(case);
-    let x = trial.input("x", Axes::Image)?;
+    let mut case_graph = CaseGraph::new(case);
+    let x = case_graph.input("x", Axes::Image)?;
     let mut named = vec![(x, "gx".to_owned(), Axes::Image)];
     let mut embedding = x;
     if case.has("temb") {
-        let temb = trial.input("temb", Axes::Same)?;
+        let temb = case_graph.input("temb", Axes::Same)?;
         named.push((temb, "gtemb".to_owned(), Axes::Same));
-        embedding = trial.graph.push(Silu, &[temb])?;
+        embedding = case_graph.graph.push(Silu, &[temb])?;
     }
-    let mut parameters = HashMap::new();
+    let mut parameters = Views::default();
     for name in case.names().filter_map(|name| name.strip_prefix("param.")) {
         let stored = format!("param.{name}");
         let axes = Axes::of_parameter(case.tensor(&stored)?.shape.len());
-        let value = trial.input(&stored, axes)?;
-        parameters.insert(name.to_owned(), value);
+        let value = case_graph.input(&stored, axes)?;
+        parameters.insert(name, value);
         named.push((value, format!("grad.{name}"), axes));
     }
-    let gy = trial.input("gy", Axes::Image)?;
-    let mut builder = Builder {
-        graph: &mut trial.graph,
-        source: &mut |_, spec| {
-            let known = parameters.get(&spec.name).copied();
-            known.ok_or(Error::MissingParameter { name: spec.name })
-        },
-        config,
-        key: None,
-        stream: 0,
-        embedding,
-    };
-    let y = build(&mut builder, x)?;
-    if trial.graph.type_of(gy) != trial.graph.type_of(y) {
+    let gy = case_graph.input("gy", Axes::Image)?;
+    let mut layers = Layers::new(&mut case_graph.graph, &parameters, None);
+    let y = build(&mut layers, Blocks { config, embedding }, x)?;
+    if case_graph.graph.type_of(gy) != case_graph.graph.type_of(y) {
         return Err(case.refuse("gy has not the shape of y"));
     }
-    trial.output("y", y, Axes::Image);
-    trial.gradients(y, gy, &named)?;
-    trial.run(gpu)
+    case_graph.output("y", y, Axes::Image);
+    case_graph.gradients(y, gy, &named)?;
+    case_graph.run(gpu)
 }
 
 pub(super) fn attention_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
@@ -85,7 +77,7 @@ pub(super) fn attention_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> 
     };
     let config =
         UNetConfig { attention_head_dim: Some(width), norm_eps: eps, ..UNetConfig::default() };
-    block(gpu, case, &config, |builder, x| builder.attention("", x, Some(groups), 1.0))
+    block(gpu, case, &config, |layers, blocks, x| blocks.attention(layers, x, Some(groups), 1.0))
 }
 
 pub(super) fn resnet_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
@@ -94,7 +86,7 @@ pub(super) fn resnet_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         cout: usize,
         groups: usize,
         eps: f64,
-        time_embedding_norm: crate::unet::config::TimeScaleShift,
+        time_embedding_norm: TimeScaleShift,
     }
     let Config { cout, groups, eps, time_embedding_norm } = case.config()?;
     let config = UNetConfig {
@@ -103,64 +95,67 @@ pub(super) fn resnet_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         resnet_time_scale_shift: time_embedding_norm,
         ..UNetConfig::default()
     };
-    block(gpu, case, &config, |builder, x| builder.resnet("", x, cout, 1.0, Resample::None))
+    block(gpu, case, &config, |layers, blocks, x| {
+        blocks.resnet(layers, x, cout, 1.0, Resample::None)
+    })
 }
 
 /// The case's model and its weights, f16 widened.
-pub(super) fn model(gpu: &Gpu, case: &Case) -> Result<(UNet, ArenaLayout, Parameters), Error> {
+pub(super) fn model(case: &Case) -> Result<(UNet, Weights), Error> {
     let folder = case.model()?;
     let unet = UNet::new(UNetConfig::read(&folder.join("config.json"))?)?;
-    let layout = ArenaLayout::new(unet.parameters()?, gpu.target().max_binding);
-    let expected = layout.specs.iter().map(|spec| (spec.name.as_str(), spec.of.shape));
-    let weights = Parameters::read(&folder.join("diffusion_pytorch_model.safetensors"), expected)?;
-    Ok((unet, layout, weights))
+    let file = folder.join("diffusion_pytorch_model.safetensors");
+    let weights = weights::read(&file, &unet.parameters()?)?;
+    Ok((unet, weights))
 }
 
 pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    let (unet, layout, weights) = model(gpu, case)?;
-    let mut trial = Trial::new(case);
-    let x = trial.input("x", Axes::Image)?;
-    let target = trial.input("target", Axes::Image)?;
-    let timesteps = trial.input("t", Axes::Same)?;
-    let labels = match unet.label_type(trial.graph.type_of(x).shape[0]) {
+    let (unet, weights) = model(case)?;
+    let layout = Arenas::new(unet.parameters()?, gpu.target().max_binding);
+    let mut case_graph = CaseGraph::new(case);
+    let x = case_graph.input("x", Axes::Image)?;
+    let target = case_graph.input("target", Axes::Image)?;
+    let timesteps = case_graph.input("t", Axes::Same)?;
+    let labels = match unet.label_type(case_graph.graph.type_of(x).shape[0]) {
         Some(of) => {
             if of.element == ElementType::U32 {
                 let classes = unet.config().num_class_embeds.unwrap_or(usize::MAX);
                 case.indices("class_labels", classes)?;
             }
-            Some(trial.input_as("class_labels", Axes::Same, of.element)?)
+            Some(case_graph.input_as("class_labels", Axes::Same, of.element)?)
         }
         None => None,
     };
-    let arenas: Vec<Value> = arenas_of(&layout, &weights)?
-        .into_iter()
-        .map(|contents| trial.given(TensorType::f32(&[contents.len()]), contents))
+    let arenas: Vec<Value> = layout
+        .contents(&weights)?
+        .map(|contents| case_graph.given(TensorType::f32(&[contents.len()]), contents))
         .collect();
-    let views = layout.views(&mut trial.graph, &arenas)?;
-    let inputs = UNetInputs { x, timesteps, labels, key: None };
-    let y = unet.build(&mut trial.graph, inputs, &views)?;
+    let views = layout.views(&mut case_graph.graph, &arenas)?;
+    let condition = Condition { labels, context: None };
+    let inputs = ModelInputs { x, timesteps, condition };
+    let y = unet.build(&mut Layers::new(&mut case_graph.graph, &views, None), &inputs)?;
     let error = MeanSquaredError { reduction: Reduction::Mean };
-    let loss = trial.graph.push(error, &[y, target])?;
-    let one = Constant { of: trial.graph.type_of(loss), number: 1.0.into() };
-    let seed = trial.graph.push(one, &[])?;
+    let loss = case_graph.graph.push(error, &[y, target])?;
+    let one = Constant { of: case_graph.graph.type_of(loss), number: 1.0.into() };
+    let seed = case_graph.graph.push(one, &[])?;
     let mut wrt = vec![x];
     wrt.extend(layout.specs.iter().filter_map(|spec| views.get(&spec.name)));
-    let gradients = passes::gradient(&mut trial.graph, loss, seed, &wrt)?;
+    let gradients = passes::gradient(&mut case_graph.graph, loss, seed, &wrt)?;
     let (gx, gradients) = gradients.split_first().expect("one for each of wrt, and x is there");
     let gx = gx.ok_or_else(|| case.refuse("the model does not read x"))?;
-    trial.output("y", y, Axes::Image);
-    trial.output("loss", loss, Axes::Same);
-    trial.output("gx", gx, Axes::Image);
-    let packed = layout.pack(&mut trial.graph, gradients)?;
+    case_graph.output("y", y, Axes::Image);
+    case_graph.output("loss", loss, Axes::Same);
+    case_graph.output("gx", gx, Axes::Image);
+    let packed = layout.pack(&mut case_graph.graph, gradients)?;
     for (number, &arena) in packed.iter().enumerate() {
-        trial.output(&format!("arena {number}"), arena, Axes::Same);
+        case_graph.output(&format!("arena {number}"), arena, Axes::Same);
     }
-    let mut results = trial.run(gpu)?;
-    let packed: Vec<Vec<f32>> = (0..packed.len())
-        .filter_map(|number| results.remove(&format!("arena {number}")))
-        .map(|arena| arena.into_iter().map(|x| x as f32).collect())
-        .collect();
-    for (name, gradient) in stored_order(&parameters_of(&layout, &packed)) {
+    let mut results = case_graph.run(gpu)?;
+    let packed = (0..packed.len()).map(|number| {
+        let arena = results.remove(&format!("arena {number}")).unwrap_or_default();
+        Ok::<_, Error>(arena.into_iter().map(|x| x as f32).collect())
+    });
+    for (name, gradient) in stored_order(&layout.weights(packed)?) {
         results.insert(format!("grad_digest.{name}"), digest(&gradient));
         results.insert(format!("grad.{name}"), gradient);
     }
@@ -168,8 +163,8 @@ pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
 }
 
 /// Parameters as files hold them.
-fn stored_order(parameters: &Parameters) -> impl Iterator<Item = (&str, Vec<f64>)> {
-    parameters.iter().map(|(name, parameter)| {
+fn stored_order(weights: &Weights) -> impl Iterator<Item = (&str, Vec<f64>)> {
+    weights.iter().map(|(name, parameter)| {
         let layout = Layout::of(name, &parameter.shape);
         let data = layout.write(&parameter.shape, &parameter.data);
         (name, data.into_iter().map(f64::from).collect())
@@ -199,7 +194,7 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         rel_update_tol: HashMap<String, f64>,
     }
     let Config { optimizer, loss, null_parameters, rel_update_tol } = case.config()?;
-    let (unet, _, weights) = model(gpu, case)?;
+    let (unet, weights) = model(case)?;
     let &[steps, batch, channels, height, width] = &case.tensor("x0")?.shape[..] else {
         return Err(case.refuse("x0 must have five axes: steps and a batch of images"));
     };
@@ -237,17 +232,17 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     };
     for step in 0..steps {
         let executor = trainer.executor();
-        executor.write(given.0, &timesteps[step * batch..][..batch])?;
-        executor.write(given.1, &of_step(&noise, step))?;
+        executor.write(given.timesteps, &timesteps[step * batch..][..batch])?;
+        executor.write(given.noise, &of_step(&noise, step))?;
         trainer.step(&Batch { images: of_step(&images, step), labels: None })?;
     }
     let metrics = trainer.metrics()?;
     let mut results = Results::new();
     results.insert("loss".into(), metrics.iter().map(|m| m.loss.into()).collect());
     results.insert("grad_norm".into(), metrics.iter().map(|m| m.gradient_norm.into()).collect());
-    let arenas = [("final", trainer.raw_weights()?), ("ema", trainer.averaged_weights()?)];
-    for (prefix, arenas) in arenas {
-        for (name, data) in stored_order(&parameters_of(trainer.layout(), &arenas)) {
+    let found = [("final", trainer.raw_weights()?), ("ema", trainer.averaged_weights()?)];
+    for (prefix, weights) in &found {
+        for (name, data) in stored_order(weights) {
             results.insert(format!("{prefix}_digest.{name}"), digest(&data));
             results.insert(format!("{prefix}.{name}"), data);
         }

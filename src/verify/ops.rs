@@ -1,23 +1,22 @@
 //! Cases of single operations: forward, and the gradient of every operand.
 use super::{
+    case_graph::{Axes, CaseGraph},
     cases::{Case, Results},
-    trial::{Axes, Trial},
 };
 use crate::{
     error::Error,
     gpu::{Executor, Gpu},
     graph::Graph,
+    nn::{Arenas, Initial, ParameterSpec, Weights},
     ops::{
         Adam, Advance, Attention, AveragePool, Constant, Conv2d, Counter, Geglu, Gelu, GlobalNorm,
         GroupNorm, LayerNorm, Linear, MeanSquaredError, Op, Reduction, Silu, TimestepEmbedding,
         TrainingRow, UpsampleNearest,
     },
     passes,
-    unet::{ArenaLayout, Initial, ParameterSpec},
-    value::{ElementType, Shape, TensorType},
+    value::{ElementType, TensorType},
 };
 use serde::Deserialize;
-use std::borrow::Cow;
 
 /// `y = op(operands)`, and the gradient of operand `x` under the name `gx`, all as `axes` says.
 fn differentiated(
@@ -27,22 +26,22 @@ fn differentiated(
     y_axes: Axes,
     operands: &[(&str, Axes)],
 ) -> Result<Results, Error> {
-    let mut trial = Trial::new(case);
+    let mut case_graph = CaseGraph::new(case);
     let (mut inputs, mut named) = (Vec::new(), Vec::new());
     for &(name, axes) in operands {
-        let value = trial.input(name, axes)?;
+        let value = case_graph.input(name, axes)?;
         inputs.push(value);
         named.push((value, format!("g{name}"), axes));
     }
-    let y = trial.graph.push(op, &inputs)?;
-    let gy = trial.input("gy", y_axes)?;
-    if trial.graph.type_of(gy) != trial.graph.type_of(y) {
-        let (gy, y) = (trial.graph.type_of(gy), trial.graph.type_of(y));
+    let y = case_graph.graph.push(op, &inputs)?;
+    let gy = case_graph.input("gy", y_axes)?;
+    if case_graph.graph.type_of(gy) != case_graph.graph.type_of(y) {
+        let (gy, y) = (case_graph.graph.type_of(gy), case_graph.graph.type_of(y));
         return Err(case.refuse(format!("gy is {gy}, but y is {y}")));
     }
-    trial.output("y", y, y_axes);
-    trial.gradients(y, gy, &named)?;
-    trial.run(gpu)
+    case_graph.output("y", y, y_axes);
+    case_graph.gradients(y, gy, &named)?;
+    case_graph.run(gpu)
 }
 
 pub(super) fn conv2d(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
@@ -140,25 +139,25 @@ pub(super) fn timestep_embedding(gpu: &Gpu, case: &Case) -> Result<Results, Erro
         max_period: max_period.into(),
         element: ElementType::F32,
     };
-    let mut trial = Trial::new(case);
-    let t = trial.input("t", Axes::Same)?;
-    let y = trial.graph.push(op, &[t])?;
-    trial.output("y", y, Axes::Same);
-    trial.run(gpu)
+    let mut case_graph = CaseGraph::new(case);
+    let t = case_graph.input("t", Axes::Same)?;
+    let y = case_graph.graph.push(op, &[t])?;
+    case_graph.output("y", y, Axes::Same);
+    case_graph.run(gpu)
 }
 
 pub(super) fn mean_squared_error(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    let mut trial = Trial::new(case);
-    let prediction = trial.input("pred", Axes::Image)?;
-    let target = trial.input("target", Axes::Image)?;
+    let mut case_graph = CaseGraph::new(case);
+    let prediction = case_graph.input("pred", Axes::Image)?;
+    let target = case_graph.input("target", Axes::Image)?;
     for (name, reduction) in [("mean", Reduction::Mean), ("sum", Reduction::ImageSum)] {
-        let loss = trial.graph.push(MeanSquaredError { reduction }, &[prediction, target])?;
-        trial.output(&format!("loss_{name}"), loss, Axes::Same);
-        let one = Constant { of: trial.graph.type_of(loss), number: 1.0.into() };
-        let seed = trial.graph.push(one, &[])?;
-        trial.gradients(loss, seed, &[(prediction, format!("gpred_{name}"), Axes::Image)])?;
+        let loss = case_graph.graph.push(MeanSquaredError { reduction }, &[prediction, target])?;
+        case_graph.output(&format!("loss_{name}"), loss, Axes::Same);
+        let one = Constant { of: case_graph.graph.type_of(loss), number: 1.0.into() };
+        let seed = case_graph.graph.push(one, &[])?;
+        case_graph.gradients(loss, seed, &[(prediction, format!("gpred_{name}"), Axes::Image)])?;
     }
-    trial.run(gpu)
+    case_graph.run(gpu)
 }
 
 /// The optimizer's settings, as cases of kinds `optimizer` and `train` hold them.
@@ -190,7 +189,8 @@ impl OptimizerConfig {
 pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let config: OptimizerConfig = case.config()?;
     let mut specs = Vec::new();
-    let (mut start, mut gradients) = (Vec::new(), Vec::new());
+    let mut start = Weights::default();
+    let mut gradients = Vec::new();
     while case.has(&format!("p{}", specs.len())) {
         let number = specs.len();
         let (shape, data) = case.dense(&format!("p{number}"), Axes::Same)?;
@@ -199,11 +199,11 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
             return Err(case.refuse(format!("g{number} is not p{number} for every step")));
         }
         let (name, of) = (number.to_string(), TensorType::f32(&shape));
+        start.insert(&name, shape, data);
         specs.push(ParameterSpec { name, of, initial: Initial::Constant(0.0) });
-        start.push(data);
         gradients.push(rows);
     }
-    let layout = ArenaLayout::new(specs, gpu.target().max_binding);
+    let layout = Arenas::new(specs, gpu.target().max_binding);
     let [elements] = layout.arenas[..] else {
         return Err(case.refuse("the parameters do not fit one arena"));
     };
@@ -243,21 +243,21 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     graph.outputs.push(norm);
 
     let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-    let fill = |contents: &dyn Fn(usize, &Shape) -> Vec<f32>| {
-        let mut number = 0..;
-        let arenas = layout
-            .fill(|spec| Cow::Owned(contents(number.next().unwrap_or_default(), &spec.of.shape)));
-        arenas.concat()
+    let write = |executor: &mut Executor, value, weights: &Weights| {
+        let mut contents = layout.contents(weights)?;
+        contents.try_for_each(|arena| executor.write(value, &arena))
     };
-    for value in [parameter, average] {
-        executor.write(value, &fill(&|number, _| start[number].clone()))?;
-    }
+    write(&mut executor, parameter, &start)?;
+    write(&mut executor, average, &start)?;
     let mut results = Results::new();
     for step in 0..config.steps {
-        let of_step = |number: usize, shape: &Shape| {
-            gradients[number][step * shape.elements()..][..shape.elements()].to_vec()
-        };
-        executor.write(gradient, &fill(&of_step))?;
+        let mut of_step = Weights::default();
+        for (spec, rows) in layout.specs.iter().zip(&gradients) {
+            let shape = spec.of.shape;
+            let row = rows[step * shape.elements()..][..shape.elements()].to_vec();
+            of_step.insert(&spec.name, shape, row);
+        }
+        write(&mut executor, gradient, &of_step)?;
         executor.run(1)?;
         let norm = executor.read(norm)?[0];
         results.entry("grad_norm".into()).or_default().push(f64::from(norm));
@@ -267,10 +267,9 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
             (first, "exp_avg", ""),
             (second, "exp_avg_sq", ""),
         ] {
-            let arenas = [executor.read(value)?];
-            for (spec, data) in layout.extract(&arenas) {
-                let rows = results.entry(format!("{prefix}{}{suffix}", spec.name)).or_default();
-                rows.extend(data.into_iter().map(f64::from));
+            for (name, of) in layout.weights([executor.read(value)])?.iter() {
+                let rows = results.entry(format!("{prefix}{name}{suffix}")).or_default();
+                rows.extend(of.data.iter().map(|&x| f64::from(x)));
             }
         }
     }

@@ -43,14 +43,14 @@ impl Layout {
     }
 
     /// The file's elements in this crate's order; `shape` is the shape here.
-    pub fn read(self, shape: &Shape, data: &[f32]) -> Vec<f32> {
+    pub fn read(self, shape: &Shape, data: Vec<f32>) -> Vec<f32> {
         match (self, &shape[..]) {
-            (Self::Linear, &[input, output]) => transposed(data, output, input),
+            (Self::Linear, &[input, output]) => transposed(&data, output, input),
             (Self::Convolution, &[height, width, input, output]) => {
                 let taps = height * width;
-                permuted(data, [taps, input, output], [1, taps, input * taps])
+                permuted(&data, [taps, input, output], [1, taps, input * taps])
             }
-            _ => data.to_vec(),
+            _ => data,
         }
     }
 

@@ -1,21 +1,18 @@
 //! The equations and whole steps of two U-Nets.
 use super::{PERIOD, Work};
 use crate::{
-    diffusion::{
-        BuiltNetwork, Network, NetworkInputs, SamplingGraph, SamplingOptions,
-        schedule::SchedulerConfig,
-    },
+    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     error::Error,
     gpu::{Executor, Gpu},
     graph::{Equation, Graph},
+    models::unet2d::{UNet, UNetConfig},
+    nn::{Condition, FrozenModel, Model as _, ModelInputs, Weights},
     ops::{Case, Counter, Input, Op},
     passes,
     plan::{Plan, Target},
     training::{Given, TrainingGraph, TrainingOptions},
-    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
     value::{TensorType, Value},
 };
-use std::borrow::Cow;
 
 /// A U-Net that is timed.
 #[derive(Clone, Debug)]
@@ -87,16 +84,16 @@ impl Model {
     /// # Errors
     /// If the model cannot be built for the target.
     pub fn training(&self, batch: usize, target: &Target) -> Result<Step, Error> {
-        let TrainingGraph { graph, x0, coefficients, counter, state, .. } =
+        let TrainingGraph { graph, x0, tables, optimizer, .. } =
             self.training_graph(batch, target)?;
-        let arenas = self.weights(target)?;
-        let weights = [&state[0], &state[3]].into_iter();
-        let weights = weights.flat_map(|values| values.iter().copied().zip(arenas.clone()));
-        let mut weights: Vec<_> = weights.collect();
-        weights
-            .push((coefficients, numbers(Input::uniform(graph.type_of(coefficients), 0.2, 0.8))));
+        let initial = self.weights()?;
+        let mut weights = Vec::new();
+        for values in [&optimizer.state[0], &optimizer.state[3]] {
+            weights.extend(values.iter().copied().zip(optimizer.arenas.contents(&initial)?));
+        }
+        weights.extend(tables.iter().map(|(value, numbers)| (value, numbers.to_vec())));
         let images = vec![(x0, numbers(Input::uniform(graph.type_of(x0), -1.0, 1.0)))];
-        Ok(Step { graph, weights, images, counter: Some(counter) })
+        Ok(Step { graph, weights, images, counter: Some(optimizer.counter) })
     }
 
     /// The network alone: what a step of sampling costs at least.
@@ -104,16 +101,14 @@ impl Model {
     /// # Errors
     /// If the model cannot be built for the target.
     pub fn forward(&self, batch: usize, target: &Target) -> Result<Step, Error> {
-        let ([height, width], layout) = (self.size, self.layout(target)?);
-        let arenas = self.weights(target)?;
-        let network = TrainedUNet { unet: &self.unet, layout: &layout, arenas: &arenas };
+        let [height, width] = self.size;
         let mut graph = Graph::new();
-        let x = graph.input(TensorType::f32(&[batch, height, width, network.channels()]));
+        let x = graph.input(TensorType::f32(&[batch, height, width, self.unet.channels()]));
         let timesteps = graph.input(TensorType::f32(&[batch]));
-        let inputs = NetworkInputs { x, timesteps, labels: None };
-        let BuiltNetwork { output, weights } = network.build(&mut graph, inputs)?;
-        graph.outputs.push(output);
-        let weights = owned(weights);
+        let inputs = ModelInputs { x, timesteps, condition: Condition::default() };
+        let model = FrozenModel::new(&mut graph, &self.unet, &inputs, target.max_binding)?;
+        graph.outputs.push(model.prediction);
+        let weights = model.contents(&self.weights()?)?.collect();
         let images =
             vec![(x, numbers(Input::normal(graph.type_of(x)))), (timesteps, vec![500.0; batch])];
         Ok(Step { graph, weights, images, counter: None })
@@ -124,31 +119,26 @@ impl Model {
     /// # Errors
     /// If the model cannot be built for the target.
     pub fn sampling(&self, batch: usize, target: &Target) -> Result<Step, Error> {
-        let ([height, width], layout) = (self.size, self.layout(target)?);
-        let arenas = self.weights(target)?;
-        let network = TrainedUNet { unet: &self.unet, layout: &layout, arenas: &arenas };
+        let [height, width] = self.size;
         let rows = SchedulerConfig::default().ddim(Self::TRAJECTORY, 0.0)?;
         let options = SamplingOptions::default();
-        let SamplingGraph { graph, x, table, counter, weights, .. } =
-            SamplingGraph::new(&network, [batch, height, width], &rows, &options)?;
-        let mut weights = owned(weights);
+        let size = [batch, height, width];
+        let SamplingGraph { graph, x, table, counter, model, .. } =
+            SamplingGraph::new(target, &self.unet, size, &rows, &options)?;
+        let mut weights: Vec<_> = model.contents(&self.weights()?)?.collect();
         weights.push((table, rows.rows()));
         let images = vec![(x, numbers(Input::normal(graph.type_of(x))))];
         Ok(Step { graph, weights, images, counter: Some(counter) })
     }
 
-    fn layout(&self, target: &Target) -> Result<ArenaLayout, Error> {
-        Ok(ArenaLayout::new(self.unet.parameters()?, target.max_binding))
-    }
-
-    fn weights(&self, target: &Target) -> Result<Vec<Vec<f32>>, Error> {
-        Ok(self.layout(target)?.fill(|spec| Cow::Owned(spec.initialise(0))))
+    fn weights(&self) -> Result<Weights, Error> {
+        Ok(Weights::initial(&self.unet.parameters()?, 0))
     }
 
     fn training_graph(&self, batch: usize, target: &Target) -> Result<TrainingGraph, Error> {
         let options = TrainingOptions { batch, ..TrainingOptions::default() };
-        let (layout, scheduler) = (self.layout(target)?, SchedulerConfig::default());
-        TrainingGraph::new(&self.unet, &layout, self.size, &scheduler, &options, Given::Nothing)
+        let (scheduler, given) = (SchedulerConfig::default(), Given::Nothing);
+        TrainingGraph::new(target, &self.unet, self.size, &scheduler, &options, given)
     }
 }
 
@@ -179,11 +169,6 @@ impl Step {
             None => Ok(()),
         }
     }
-}
-
-/// Weights that outlive the network they were taken from.
-fn owned(weights: Vec<(Value, &[f32])>) -> Vec<(Value, Vec<f32>)> {
-    weights.into_iter().map(|(value, contents)| (value, contents.to_vec())).collect()
 }
 
 /// An operand's numbers.

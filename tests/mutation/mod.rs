@@ -6,9 +6,10 @@ use ddim::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
     files::MAX_PIXELS,
+    models::unet2d::UNetConfig,
+    nn::{Initial, ParameterSpec, Weights},
     ops::TimestepProbabilities,
     training::{Losses, Pointer, Settings, State, TrainingOptions, judge_index},
-    unet::{ArenaLayout, Initial, ParameterSpec, UNetConfig},
     value::{Shape, TensorType},
     verify::{parse_index, parse_manifest},
     weights::{Storage, parse_tensors, tensor_bytes},
@@ -95,8 +96,8 @@ impl Format {
                 text().is_ok_and(|text| black_box(Settings::parse(path, text)).is_ok())
             }
             Self::State => {
-                let (layout, memory) = model();
-                black_box(State::parse(path, bytes, layout, Some(*memory))).is_ok()
+                let (parameters, memory) = model();
+                black_box(State::parse(path, bytes, parameters, Some(*memory))).is_ok()
             }
             Self::Pointer => text().is_ok_and(|text| black_box(Pointer::parse(path, text)).is_ok()),
             Self::Losses => text().is_ok_and(|text| {
@@ -176,11 +177,14 @@ impl Format {
                 vec![text.into()]
             }
             Self::State => {
-                let (layout, _) = model();
-                let arenas = || layout.arenas.iter().map(|&elements| vec![0.5; elements]).collect();
-                let parts = [(); 4].map(|()| arenas());
+                let mut weights = Weights::default();
+                for spec in &model().0 {
+                    let shape = spec.of.shape;
+                    weights.insert(&spec.name, shape, vec![0.5; shape.elements()]);
+                }
+                let parts = [(); 4].map(|()| weights.clone());
                 let state = State { parts, memory: Some(vec![3.0; 2 * 11]), step: 70_000 };
-                vec![state.to_bytes(Path::new("file"), layout).expect("plain tensors")]
+                vec![state.to_bytes(Path::new("file")).expect("plain tensors")]
             }
             Self::Pointer => vec![
                 br#"{"generation": 3, "files": {"unet/config.json": {"bytes": 9, "crc32": 7},
@@ -340,15 +344,14 @@ fn overwrite(bytes: &mut [u8], at: usize, with: &[u8]) {
 }
 
 /// A model of two parameters, and the shape of its last losses of two timesteps.
-fn model() -> &'static (ArenaLayout, Shape) {
-    static MODEL: LazyLock<(ArenaLayout, Shape)> = LazyLock::new(|| {
+fn model() -> &'static ([ParameterSpec; 2], Shape) {
+    static MODEL: LazyLock<([ParameterSpec; 2], Shape)> = LazyLock::new(|| {
         let specs = [("a", &[2, 3][..]), ("b.c", &[1])].map(|(name, shape)| ParameterSpec {
             name: name.into(),
             of: TensorType::f32(shape),
             initial: Initial::Normal,
         });
-        let layout = ArenaLayout::new(specs.into(), 1 << 20);
-        (layout, TimestepProbabilities::memory(2).shape)
+        (specs, TimestepProbabilities::memory(2).shape)
     });
     &MODEL
 }

@@ -6,10 +6,11 @@ use ddim::{
     data::{Batches, Dataset, digits},
     diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
-    training::{Trainer, TrainingOptions, parameters_of, write_pipeline},
-    unet::{ArenaLayout, UNet, UNetConfig},
+    models::unet2d::{UNet, UNetConfig},
+    nn::Weights,
+    training::{Trainer, TrainingOptions, write_pipeline},
 };
-use std::{borrow::Cow, path::Path};
+use std::path::Path;
 
 /// A model for images of 8x8 grey pixels.
 pub fn config(classes: Option<usize>) -> UNetConfig {
@@ -67,16 +68,19 @@ pub fn advance(trainer: &mut Trainer, data: &Dataset, steps: u64, flip: bool) {
 
 /// The bits of parameters, moments and moving averages.
 pub fn state(trainer: &mut Trainer) -> Vec<Vec<u32>> {
-    let arenas = trainer.graph().state.concat();
+    let arenas = trainer.graph().optimizer.state.concat();
     let mut read = |arena| trainer.executor().read(arena).expect("a device that is there");
     arenas.into_iter().map(|arena| read(arena).into_iter().map(f32::to_bits).collect()).collect()
+}
+
+/// The weights of a model that nobody trained.
+pub fn untrained(unet: &UNet) -> Weights {
+    Weights::initial(&unet.parameters().expect("a consistent model"), 1)
 }
 
 /// A pipeline folder with weights that nobody trained; no device is needed.
 pub fn pipeline(folder: &Path) {
     let unet = unet(None);
-    let layout = ArenaLayout::new(unet.parameters().expect("some"), 1 << 27);
-    let arenas = layout.fill(|spec| Cow::Owned(spec.initialise(1)));
-    let weights = parameters_of(&layout, &arenas);
+    let weights = untrained(&unet);
     write_pipeline(folder, unet.config(), &SchedulerConfig::default(), &weights).expect("room");
 }

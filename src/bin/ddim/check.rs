@@ -4,9 +4,9 @@ use ddim::{
     data::Dataset,
     gpu::{Executor, Gpu},
     graph::Graph,
+    nn::{Condition, FrozenModel, Model, ModelInputs},
     passes,
     training::Pipeline,
-    unet::UNetInputs,
     value::TensorType,
     weights::{Storage, write_tensors},
 };
@@ -25,15 +25,15 @@ pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Resu
     let x = graph.input(TensorType::f32(&shape));
     let timesteps = graph.input(TensorType::f32(&[batch]));
     let labels = model.unet.label_type(batch).map(|of| graph.input(of));
-    let arenas = model.layout.inputs(&mut graph);
-    let views = model.layout.views(&mut graph, &arenas)?;
-    let inputs = UNetInputs { x, timesteps, labels, key: None };
-    let y = model.unet.build(&mut graph, inputs, &views)?;
+    let condition = Condition { labels, context: None };
+    let inputs = ModelInputs { x, timesteps, condition };
+    let network = FrozenModel::new(&mut graph, &model.unet, &inputs, gpu.target().max_binding)?;
+    let y = network.prediction;
     graph.outputs.push(y);
     let of_y = graph.type_of(y).shape;
     let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-    for (&arena, contents) in arenas.iter().zip(&model.arenas) {
-        executor.write(arena, contents)?;
+    for (arena, contents) in network.contents(&model.weights)? {
+        executor.write(arena, &contents)?;
     }
     let images: Vec<f32> = (0..batch).flat_map(|index| data.image(index % data.len())).collect();
     executor.write(x, &images)?;

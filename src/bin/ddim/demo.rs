@@ -20,8 +20,8 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files::read_text,
     gpu::Gpu,
+    models::unet2d::UNet,
     training::{Losses, Pipeline, RunFolder, Trainer, TrainingOptions},
-    unet::UNet,
 };
 use serde_json::{Value as Json, json};
 use std::{path::Path, sync::atomic::AtomicBool, time::Instant};
@@ -69,7 +69,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let scheduler = SchedulerConfig::default();
     let unet = UNet::new(preset.unet)?;
     let mut trainer = Trainer::new(&gpu, unet.clone(), scheduler.clone(), [SIDE; 2], options)?;
-    let parameters = trainer.layout().elements();
+    let parameters = trainer.arenas().elements();
     let plan = summary(trainer.plan());
     say!("device  {}", describe(&gpu));
     say!("data    {} handwritten digits, {SIDE}x{SIDE}", thousands(digits.len() as u64));
@@ -93,9 +93,8 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     });
     fit::save(&losses, &mut trainer, &pipeline, notes)?;
 
-    let layout = trainer.layout().clone();
-    let arenas = trainer.averaged_weights()?;
-    let model = Pipeline { unet, scheduler, layout, arenas, null_label: None };
+    let weights = trainer.averaged_weights()?;
+    let model = Pipeline { unet, scheduler, weights, null_label: None };
     check::write(&gpu, &model, &digits, &pipeline)?;
     let began = Instant::now();
     let drawn = draw(&gpu, &model, digits.len(), arguments.seed)?;

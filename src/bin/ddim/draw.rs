@@ -5,6 +5,7 @@ use ddim::{
     diffusion::{Guidance, Sampler, SamplingGraph, SamplingOptions, schedule::Table},
     error::{GpuError, LoweringError},
     gpu::Gpu,
+    nn::Model,
     training::Pipeline,
 };
 
@@ -96,17 +97,16 @@ pub fn sampler(
                 | Error::Lowering(LoweringError::Binding { .. })
         )
     };
-    let network = pipeline.network();
     let attempt = |batch: usize| -> Result<Option<Sampler>, Error> {
         let size = [batch, height, width];
         if request.batch.is_none() && batch > 1 {
             let options = SamplingOptions { given_noise: false, guidance };
-            let graph = SamplingGraph::new(&network, size, table, &options)?;
+            let graph = SamplingGraph::new(gpu.target(), &pipeline.unet, size, table, &options)?;
             if graph.plan(gpu.target())?.peak_bytes() > COMFORTABLE_BYTES {
                 return Ok(None);
             }
         }
-        Sampler::new(gpu, &network, size, table, guidance, seed).map(Some)
+        Sampler::new(gpu, &pipeline.unet, &pipeline.weights, size, table, guidance, seed).map(Some)
     };
     loop {
         match attempt(batch) {

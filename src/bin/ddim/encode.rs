@@ -14,7 +14,7 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::{
-        schedule::{DdimOptions, EncodeRule, Output, Table, ddim_table, encode_table},
+        schedule::{DdimOptions, EncodeRule, Prediction, Table, ddim_table, encode_table},
         slerp,
     },
     gpu::Gpu,
@@ -37,11 +37,7 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
         return Err(Failure::Usage(text.into()));
     }
     let gpu = device.open()?;
-    let pipeline = read_pipeline_with(
-        &arguments.model,
-        gpu.target().max_binding,
-        arguments.weights.non_finite(),
-    )?;
+    let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let size = sides(&pipeline, None, &arguments.model)?;
     let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
@@ -95,12 +91,8 @@ struct Encoding {
 }
 
 impl Encoding {
-    fn of(gpu: &Gpu, arguments: &cli::Encoded) -> Result<Self, Failure> {
-        let pipeline = read_pipeline_with(
-            &arguments.model,
-            gpu.target().max_binding,
-            arguments.weights.non_finite(),
-        )?;
+    fn of(arguments: &cli::Encoded) -> Result<Self, Failure> {
+        let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
         let data = Dataset::open(&arguments.data, None)?;
         pipeline.check_data(&arguments.model, &data)?;
         let shape = [data.height(), data.width(), data.channels()];
@@ -113,8 +105,8 @@ impl Encoding {
     }
 
     /// What the output is; nothing is clipped on the way to noise and back.
-    fn output(&self) -> Output {
-        self.pipeline.scheduler.output().unclipped()
+    fn output(&self) -> Prediction {
+        self.pipeline.scheduler.prediction().unclipped()
     }
 
     fn follow(&self, gpu: &Gpu, table: &Table, start: &[f32]) -> Result<Vec<f32>, Failure> {
@@ -144,7 +136,7 @@ impl Encoding {
 /// Encodes images and writes their x_T.
 pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     let gpu = device.open()?;
-    let encoding = Encoding::of(&gpu, &arguments.images)?;
+    let encoding = Encoding::of(&arguments.images)?;
     files::prepare_file(&arguments.out, LATENTS, arguments.existing.overwrite)?;
     say!("{}", describe(&gpu));
     let rule = if arguments.reached { EncodeRule::Reached } else { EncodeRule::Leaving };
@@ -188,7 +180,7 @@ fn write_latents(
 /// Encodes images, draws them again and shows both.
 pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), Failure> {
     let gpu = device.open()?;
-    let encoding = Encoding::of(&gpu, &arguments.images)?;
+    let encoding = Encoding::of(&arguments.images)?;
     let [height, width, _] = encoding.shape;
     let (columns, scale) = (PAIRS.min(encoding.count), comfortable_scale(height, width));
     let count = 2 * encoding.count.next_multiple_of(columns);

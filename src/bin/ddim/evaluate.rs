@@ -10,7 +10,7 @@ use crate::{
 };
 use ddim::{
     data::Dataset,
-    diffusion::{Bound, BoundEvaluator, BoundOptions, schedule::bound_levels},
+    diffusion::{Vlb, VlbEvaluator, VlbOptions, schedule::vlb_levels},
     training::read_pipeline_with,
 };
 use std::{ops::ControlFlow, path::Path, time::Instant};
@@ -22,11 +22,7 @@ const HEADER: &str = "timestep,stands_for,bits_per_dim,bits_per_dim_exact_cdf,x0
 pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
-    let pipeline = read_pipeline_with(
-        &arguments.model,
-        gpu.target().max_binding,
-        arguments.weights.non_finite(),
-    )?;
+    let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
     let data = match arguments.split {
         Some(split) => Dataset::open_part(&arguments.data, split.into(), None)?,
         None => Dataset::open(&arguments.data, None)?,
@@ -35,18 +31,18 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     check(&data, arguments)?;
     let schedule = pipeline.scheduler.schedule()?;
     let levels = arguments.timesteps.unwrap_or(schedule.timesteps());
-    bound_levels(schedule.timesteps(), levels)?;
+    vlb_levels(schedule.timesteps(), levels)?;
     let images = arguments.images.unwrap_or(data.len());
     let count = images * levels;
-    let options = BoundOptions {
-        output: pipeline.scheduler.output(),
+    let options = VlbOptions {
+        output: pipeline.scheduler.prediction(),
         variance: pipeline.scheduler.variance_type,
         half_bin: data.half_bin(),
     };
-    let network = pipeline.network();
     let size = [arguments.batch.min(count), data.height(), data.width()];
     let seed = arguments.seed;
-    let mut evaluator = BoundEvaluator::new(&gpu, &network, size, &schedule, &options, seed)?;
+    let (model, weights) = (&pipeline.unet, &pipeline.weights);
+    let mut evaluator = VlbEvaluator::new(&gpu, model, weights, size, &schedule, &options, seed)?;
     if let Some(folder) = &arguments.out {
         if !arguments.existing.overwrite && !files::is_ours(&folder.join("bound.csv"), HEADER) {
             files::refuse_taken(folder, &["bound.csv", "bound.svg"])?;
@@ -101,7 +97,7 @@ fn check(data: &Dataset, arguments: &cli::Evaluate) -> Result<(), Failure> {
 }
 
 /// Writes `bound.csv` and `bound.svg`.
-fn write(folder: &Path, bound: &Bound, timesteps: usize) -> Result<(), Failure> {
+fn write(folder: &Path, bound: &Vlb, timesteps: usize) -> Result<(), Failure> {
     let mut rows = vec![HEADER.to_owned()];
     for level in &bound.levels {
         let (timestep, stands_for, mean) = (level.timestep, level.stands_for, level.mean);

@@ -10,10 +10,12 @@ use ddim::{
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::adapters,
     graph::Graph,
+    models::unet2d::{UNet, UNetConfig},
+    nn::Arenas,
     passes,
     plan::{Plan, TABLE, Target},
-    training::{Given, TrainingGraph, TrainingOptions, read_model},
-    unet::{ArenaLayout, TrainedUNet, UNet, UNetConfig},
+    training::{Given, Optimizer, TrainingGraph, TrainingOptions, read_model},
+    value::Value,
 };
 
 /// Rows of a sampling table: any number gives the same plan but for the table's bytes.
@@ -56,8 +58,10 @@ pub struct ModelStep {
     pub title: String,
     /// The step.
     pub graph: Graph,
-    /// Where the parameters lie in the held inputs, which begin with them.
-    pub layout: ArenaLayout,
+    /// Where its parameters lie.
+    pub arenas: Arenas,
+    /// The inputs that are the arenas.
+    pub weights: Vec<Value>,
 }
 
 impl cli::Step {
@@ -76,23 +80,22 @@ impl cli::Step {
             }
         };
         unet.config().check_image(height, width)?;
-        let layout = ArenaLayout::new(unet.parameters()?, target.max_binding);
         let batch = self.batch;
-        let (what, graph) = if self.train {
+        let (what, graph, arenas, weights) = if self.train {
             let options = TrainingOptions { batch, ..TrainingOptions::default() };
             let (size, given) = ([height, width], Given::Nothing);
-            let step = TrainingGraph::new(&unet, &layout, size, &scheduler, &options, given)?;
-            ("training step", step.graph)
+            let step = TrainingGraph::new(target, &unet, size, &scheduler, &options, given)?;
+            let Optimizer { arenas, state: [weights, ..], .. } = step.optimizer;
+            ("training step", step.graph, arenas, weights)
         } else {
-            let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &[] };
             let table = scheduler.ddim(STEPS.min(scheduler.num_train_timesteps), 0.0)?;
             let (size, options) = ([batch, height, width], SamplingOptions::default());
-            let step = SamplingGraph::new(&network, size, &table, &options)?;
-            ("sampling step", step.graph)
+            let step = SamplingGraph::new(target, &unet, size, &table, &options)?;
+            ("sampling step", step.graph, step.model.arenas, step.model.inputs)
         };
-        let parameters = thousands(layout.elements() as u64);
+        let parameters = thousands(arenas.elements() as u64);
         let title = format!("{what}, {batch} images of {height}x{width}, {parameters} parameters");
-        Ok(ModelStep { title, graph, layout })
+        Ok(ModelStep { title, graph, arenas, weights })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Models and settings that suit a set of images, where the user names none.
 use ddim::{
     data::Dataset,
-    training::TrainingOptions,
-    unet::{
+    models::unet2d::{
         UNetConfig,
         config::{DownBlock, SampleSize, UpBlock},
     },
+    training::TrainingOptions,
 };
 
 /// Levels halve the image while it divides and keeps at least this many pixels a side.
@@ -92,7 +92,7 @@ fn unet([height, width, channels]: [usize; 3], widths: &[usize], layers: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ddim::unet::UNet;
+    use ddim::models::unet2d::UNet;
 
     #[test]
     fn every_size_has_a_model() {

@@ -10,14 +10,12 @@ use crate::{
 use cpu_time::ThreadTime;
 use ddim::{
     gpu::{Executor, Roofline},
+    nn::Weights,
     ops::Input,
     passes,
-    value::{ElementType, Value},
+    value::ElementType,
 };
-use std::{
-    borrow::Cow,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// How a trace begins.
 const SIGN: &str = r#"{"otherData":{"software":"ddim"}"#;
@@ -28,19 +26,16 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
         files::prepare_file(path, SIGN, arguments.existing.overwrite)?;
     }
     let gpu = device.open()?;
-    let ModelStep { title, graph, layout } = arguments.step.build(gpu.target())?;
+    let ModelStep { title, graph, arenas, weights } = arguments.step.build(gpu.target())?;
     let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
-    let weights = layout.fill(|spec| Cow::Owned(spec.initialise(0)));
-    // Arenas are flat; the table of a trajectory, held too, is not.
-    let flat = graph.held.iter().copied().filter(|&value| graph.type_of(value).shape.len() == 1);
-    let arenas: Vec<Value> = flat.take(weights.len()).collect();
-    for (&arena, contents) in arenas.iter().zip(&weights) {
-        executor.write(arena, contents)?;
+    let initial = Weights::initial(&arenas.specs, 0);
+    for (&arena, contents) in weights.iter().zip(arenas.contents(&initial)?) {
+        executor.write(arena, &contents)?;
     }
     // Images, tables and times: anything but zeros, which some processors compute faster.
     for (&value, seed) in graph.inputs.iter().zip(1..) {
         let of = graph.type_of(value);
-        if of.element != ElementType::U32 && !arenas.contains(&value) {
+        if of.element != ElementType::U32 && !weights.contains(&value) {
             let data = Input::uniform(of, 0.05, 0.95).tensor(seed).data;
             executor.write(value, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
         }

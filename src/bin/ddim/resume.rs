@@ -11,8 +11,8 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files::MAX_PIXELS,
     gpu::Gpu,
+    models::unet2d::UNetConfig,
     training::{Losses, RunFolder, Settings, Trainer, TrainingOptions},
-    unet::UNetConfig,
 };
 use std::path::Path;
 
@@ -144,7 +144,7 @@ pub fn check_rate(run: &Run) -> Result<(), Failure> {
 pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> Result<(), Failure> {
     if kept.is_none() {
         let Run { trainer, notes, data, .. } = run;
-        let (unet, scheduler) = (trainer.unet().clone(), trainer.scheduler().clone());
+        let (unet, scheduler) = (trainer.model().clone(), trainer.scheduler().clone());
         let (size, options) = ([data.height(), data.width()], trainer.options().clone());
         let trainer = Trainer::new(gpu, unet, scheduler, size, options)?;
         let (losses, differences) = (Losses::default(), Vec::new());

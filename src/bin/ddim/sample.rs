@@ -30,11 +30,7 @@ pub const LABELS: &str = "class_labels";
 pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
-    let pipeline = read_pipeline_with(
-        &arguments.model,
-        gpu.target().max_binding,
-        arguments.weights.non_finite(),
-    )?;
+    let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let guidance = arguments.guided.guidance(&pipeline, &arguments.model)?;
     let latents = match &arguments.latents {

@@ -21,8 +21,8 @@ use ddim::{
     error::TrainingError,
     files::MAX_PIXELS,
     gpu::Gpu,
+    models::unet2d::{UNet, UNetConfig, config::SampleSize},
     training::{Loss, Losses, Pipeline, RunFolder, Trainer, TrainingOptions, Validation},
-    unet::{UNet, UNetConfig, config::SampleSize},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -229,8 +229,8 @@ fn describe_run(gpu: &Gpu, run: &Run) -> Result<(), Failure> {
     let (height, width, channels) = (data.height(), data.width(), data.channels());
     let count = thousands(data.len() as u64);
     say!("data   {}: {count} images of {height}x{width}x{channels}", data.name());
-    let config = trainer.unet().config();
-    let parameters = thousands(trainer.layout().elements() as u64);
+    let config = trainer.model().config();
+    let parameters = thousands(trainer.arenas().elements() as u64);
     say!("model  {parameters} parameters, channels {:?}", config.block_out_channels);
     say!("plan   {}", summary(trainer.plan()));
     let TrainingOptions {
@@ -268,12 +268,12 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
         say!("stopped after step {steps}; go on with: ddim train --resume --out {path}");
         return Ok(());
     }
-    let arenas = run.trainer.averaged_weights()?;
-    let (unet, layout) = (run.trainer.unet().clone(), run.trainer.layout().clone());
+    let weights = run.trainer.averaged_weights()?;
+    let unet = run.trainer.model().clone();
     let scheduler = run.trainer.scheduler().clone();
     let dropped = run.trainer.options().label_drop > 0.0;
     let null_label = unet.null_label().filter(|_| dropped);
-    let model = Pipeline { unet, scheduler, layout, arenas, null_label };
+    let model = Pipeline { unet, scheduler, weights, null_label };
     check::write(gpu, &model, &run.data, out)?;
     let table = model.scheduler.ddim(50.min(model.scheduler.num_train_timesteps), 0.0)?;
     let [height, width, channels] = [run.data.height(), run.data.width(), run.data.channels()];

@@ -13,6 +13,7 @@ use ddim::{
             schedule_levels, variance_exploding_table,
         },
     },
+    nn::Model,
     training::Pipeline,
 };
 use std::path::Path;
@@ -44,7 +45,7 @@ impl Trajectory {
             let text = "the samplers vp-sde and vp-flow spread their own times: give --steps alone";
             return Err(Failure::Usage(text.into()));
         }
-        let (schedule, mut output) = (scheduler.schedule()?, scheduler.output());
+        let (schedule, mut output) = (scheduler.schedule()?, scheduler.prediction());
         if self.no_clip {
             output = output.unclipped();
         }
@@ -89,7 +90,7 @@ impl Trajectory {
             }
             Method::Langevin => {
                 let levels = levels()?;
-                let last = levels.last().map_or(1.0, |level| level.sigma());
+                let last = levels.last().map_or(1.0, |level| level.sigma_over_alpha());
                 let size = LANGEVIN_SIZE * last * last;
                 annealed_langevin_table(&levels, LANGEVIN_STEPS, size, &output)?
             }

@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    BetaSchedule, DdimOptions, Output, PredictionType, Schedule, Spacing, Table, Threshold,
+    BetaSchedule, DdimOptions, Prediction, PredictionType, Schedule, Spacing, Table, Threshold,
     Variance,
     classes::{self, Rest},
     ddim_table, ddpm_table,
@@ -195,10 +195,10 @@ impl SchedulerConfig {
     }
 
     /// What the network's output means, and how far the predicted image may go.
-    pub fn output(&self) -> Output {
+    pub fn prediction(&self) -> Prediction {
         let (ratio, limit) = (self.dynamic_thresholding_ratio, self.sample_max_value);
         let threshold = self.thresholding.then_some(Threshold { ratio, limit });
-        Output { prediction: self.prediction_type, clip: self.clip(), threshold }
+        Prediction { kind: self.prediction_type, clip: self.clip(), threshold }
     }
 
     /// `alphas_cumprod` after the last step of DDIM, or before the first of its encoding.
@@ -216,7 +216,7 @@ impl SchedulerConfig {
     pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
         let (rule, final_alpha) = (self.timestep_spacing.rule(), self.final_alpha()?);
         let options = DdimOptions { eta, rule, final_alpha, ..DdimOptions::default() };
-        ddim_table(&self.schedule()?, &self.timesteps(steps)?, &self.output(), &options)
+        ddim_table(&self.schedule()?, &self.timesteps(steps)?, &self.prediction(), &options)
     }
 
     /// A run of `steps` steps of DDPM's ancestral sampling.
@@ -225,7 +225,7 @@ impl SchedulerConfig {
     /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
     pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
         let timesteps = self.timesteps(steps)?;
-        ddpm_table(&self.schedule()?, &timesteps, &self.output(), self.variance_type)
+        ddpm_table(&self.schedule()?, &timesteps, &self.prediction(), self.variance_type)
     }
 }
 

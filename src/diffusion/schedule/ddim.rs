@@ -1,5 +1,7 @@
 //! Song, Meng and Ermon, *Denoising Diffusion Implicit Models* (2021): sampling and encoding.
-use super::{Level, Output, Schedule, Step, StepRule, Table, Weights, timesteps::check_order};
+use super::{
+    Level, Prediction, Schedule, Step, StepRule, StepWeights, Table, timesteps::check_order,
+};
 use crate::error::ScheduleError;
 
 /// The choices of DDIM's sampler.
@@ -39,7 +41,7 @@ impl Default for DdimOptions {
 pub fn ddim_table(
     schedule: &Schedule,
     timesteps: &[usize],
-    output: &Output,
+    prediction: &Prediction,
     options: &DdimOptions,
 ) -> Result<Table, ScheduleError> {
     let DdimOptions { eta, rule, final_alpha, sigma_hat, rederive_noise } = *options;
@@ -58,17 +60,17 @@ pub fn ddim_table(
             Some(next) => Level::of(schedule, next)?,
             None => Level::variance_preserving(0.0, final_alpha),
         };
-        let lost = 1.0 - from.alpha() / to.alpha();
-        let sigma = eta * to.noise / from.noise * lost.max(0.0).sqrt();
-        let direction = (to.noise * to.noise - sigma * sigma).max(0.0).sqrt();
+        let lost = 1.0 - from.alpha_bar() / to.alpha_bar();
+        let sigma = eta * to.sigma / from.sigma * lost.max(0.0).sqrt();
+        let direction = (to.sigma * to.sigma - sigma * sigma).max(0.0).sqrt();
         let noise = match rederive_noise {
-            true => Weights { x0: -from.signal / from.noise, output: 0.0, x: 1.0 / from.noise },
-            false => output.noise(&from),
+            true => StepWeights { x0: -from.alpha / from.sigma, output: 0.0, x: 1.0 / from.sigma },
+            false => prediction.noise(&from),
         };
-        let image = Weights { x0: to.signal, ..Weights::default() };
+        let image = StepWeights { x0: to.alpha, ..StepWeights::default() };
         Ok(Step {
             timestep: from.timestep,
-            image: output.image(&from)?,
+            image: prediction.image(&from)?,
             next: image.plus(noise.times(direction)),
             sigma: match (sigma_hat, timestep) {
                 (false, _) => sigma,
@@ -79,7 +81,7 @@ pub fn ddim_table(
         })
     };
     let steps = timesteps.iter().enumerate().map(|(index, &timestep)| step(index, timestep));
-    Ok(Table::new(steps.collect::<Result<_, _>>()?, output))
+    Ok(Table::new(steps.collect::<Result<_, _>>()?, prediction))
 }
 
 /// At which level's timestep the network is asked on the way from image to noise.
@@ -103,7 +105,7 @@ pub enum EncodeRule {
 pub fn encode_table(
     schedule: &Schedule,
     timesteps: &[usize],
-    output: &Output,
+    prediction: &Prediction,
     rule: EncodeRule,
     initial_alpha: f64,
 ) -> Result<Table, ScheduleError> {
@@ -124,12 +126,12 @@ pub fn encode_table(
                 reached
             }
         };
-        let noise = output.noise(&asked);
-        let x = Weights { x: 1.0 / left.signal, ..Weights::default() };
-        let image = x.plus(noise.times(-left.sigma()));
-        let next = Weights { x0: reached.signal, ..noise.times(reached.noise) };
+        let noise = prediction.noise(&asked);
+        let x = StepWeights { x: 1.0 / left.alpha, ..StepWeights::default() };
+        let image = x.plus(noise.times(-left.sigma_over_alpha()));
+        let next = StepWeights { x0: reached.alpha, ..noise.times(reached.sigma) };
         steps.push(Step { timestep: asked.timestep, image, next, ..Step::default() });
         left = reached;
     }
-    Ok(Table::new(steps, output))
+    Ok(Table::new(steps, prediction))
 }

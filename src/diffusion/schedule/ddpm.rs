@@ -1,5 +1,7 @@
 //! Ho, Jain and Abbeel, *Denoising Diffusion Probabilistic Models* (2020): ancestral sampling.
-use super::{Level, Output, Schedule, Step, Table, Variance, Weights, timesteps::check_order};
+use super::{
+    Level, Prediction, Schedule, Step, StepWeights, Table, Variance, timesteps::check_order,
+};
 use crate::error::ScheduleError;
 
 /// DDPM's ancestral sampling, equation 7, between neighbours of the list `timesteps` (noisiest
@@ -14,7 +16,7 @@ use crate::error::ScheduleError;
 pub fn ddpm_table(
     schedule: &Schedule,
     timesteps: &[usize],
-    output: &Output,
+    prediction: &Prediction,
     variance: Variance,
 ) -> Result<Table, ScheduleError> {
     check_order(timesteps)?;
@@ -25,7 +27,7 @@ pub fn ddpm_table(
             Some(&next) => Level::of(schedule, next)?,
             None => Level::CLEAN,
         };
-        let (alpha, before) = (from.alpha(), to.alpha());
+        let (alpha, before) = (from.alpha_bar(), to.alpha_bar());
         let beta = 1.0 - alpha / before;
         let small = (beta * (1.0 - before) / (1.0 - alpha)).max(1e-20);
         let (sigma, log_deviations) = match variance {
@@ -33,19 +35,19 @@ pub fn ddpm_table(
             Variance::FixedLarge => (beta.sqrt(), [0.0; 2]),
             Variance::LearnedRange => (1.0, [0.5 * small.ln(), 0.5 * beta.max(1e-20).ln()]),
         };
-        let next = Weights {
+        let next = StepWeights {
             x0: before.sqrt() * beta / (1.0 - alpha),
             output: 0.0,
             x: (alpha / before).sqrt() * (1.0 - before) / (1.0 - alpha),
         };
         steps.push(Step {
             timestep: from.timestep,
-            image: output.image(&from)?,
+            image: prediction.image(&from)?,
             next,
             sigma: if timestep == 0 { 0.0 } else { sigma },
             log_deviations,
             ..Step::default()
         });
     }
-    Ok(Table::new(steps, output))
+    Ok(Table::new(steps, prediction))
 }

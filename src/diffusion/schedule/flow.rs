@@ -1,7 +1,7 @@
 //! Deterministic solvers: the probability-flow equation in the DDIM paper's variables, and
 //! DPM-Solver++.
 use super::{
-    Level, Output, Schedule, Step, Table, Weights, schedule_levels, timesteps::check_order,
+    Level, Prediction, Schedule, Step, StepWeights, Table, schedule_levels, timesteps::check_order,
 };
 use crate::error::ScheduleError;
 
@@ -23,8 +23,8 @@ fn levels_with_signal(
 }
 
 /// `x / signal` at this level.
-fn unscaled(level: &Level) -> Weights {
-    Weights { x: 1.0 / level.signal, ..Weights::default() }
+fn unscaled(level: &Level) -> StepWeights {
+    StepWeights { x: 1.0 / level.alpha, ..StepWeights::default() }
 }
 
 /// Euler's method on the probability-flow equation of the variance-exploding process, in the
@@ -40,17 +40,18 @@ fn unscaled(level: &Level) -> Weights {
 pub fn probability_flow_table(
     schedule: &Schedule,
     timesteps: &[usize],
-    output: &Output,
+    prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
     let mut steps = Vec::with_capacity(timesteps.len());
     for pair in levels_with_signal(schedule, timesteps)?.windows(2) {
         let [from, to] = pair else { unreachable!("windows of two") };
-        let slope = 0.5 * (to.sigma().powi(2) - from.sigma().powi(2)) / from.sigma();
-        let next = unscaled(from).plus(output.noise(from).times(slope)).times(to.signal);
-        let image = output.image(from)?;
+        let slope = 0.5 * (to.sigma_over_alpha().powi(2) - from.sigma_over_alpha().powi(2))
+            / from.sigma_over_alpha();
+        let next = unscaled(from).plus(prediction.noise(from).times(slope)).times(to.alpha);
+        let image = prediction.image(from)?;
         steps.push(Step { timestep: from.timestep, image, next, ..Step::default() });
     }
-    Ok(Table::new(steps, output))
+    Ok(Table::new(steps, prediction))
 }
 
 /// Heun's method on equation 14 of Song et al. (2021), `du / dsigma = epsilon`: two evaluations of
@@ -61,35 +62,35 @@ pub fn probability_flow_table(
 pub fn heun_table(
     schedule: &Schedule,
     timesteps: &[usize],
-    output: &Output,
+    prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
     let mut steps = Vec::with_capacity(2 * timesteps.len());
     for pair in levels_with_signal(schedule, timesteps)?.windows(2) {
         let [from, to] = pair else { unreachable!("windows of two") };
-        let width = to.sigma() - from.sigma();
+        let width = to.sigma_over_alpha() - from.sigma_over_alpha();
         let after = |share: f64| {
-            unscaled(from).plus(output.noise(from).times(share * width)).times(to.signal)
+            unscaled(from).plus(prediction.noise(from).times(share * width)).times(to.alpha)
         };
         let first = Step {
             timestep: from.timestep,
-            image: output.image(from)?,
+            image: prediction.image(from)?,
             next: after(1.0),
             ..Step::default()
         };
-        if to.noise == 0.0 {
+        if to.sigma == 0.0 {
             steps.push(first);
             continue;
         }
         steps.push(Step { kept: after(0.5), ..first });
         steps.push(Step {
             timestep: to.timestep,
-            image: output.image(to)?,
-            next: output.noise(to).times(0.5 * width * to.signal),
+            image: prediction.image(to)?,
+            next: prediction.noise(to).times(0.5 * width * to.alpha),
             memory: 1.0,
             ..Step::default()
         });
     }
-    Ok(Table::new(steps, output))
+    Ok(Table::new(steps, prediction))
 }
 
 /// DPM-Solver++ (2M): Lu et al., *DPM-Solver++* (2022), algorithm 2, with the first and the last
@@ -103,7 +104,7 @@ pub fn heun_table(
 pub fn dpm_solver_table(
     schedule: &Schedule,
     timesteps: &[usize],
-    output: &Output,
+    prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
     let mut steps = Vec::with_capacity(timesteps.len());
     let mut width_before: Option<f64> = None;
@@ -111,20 +112,24 @@ pub fn dpm_solver_table(
         let [from, to] = pair else { unreachable!("windows of two") };
         // At the last step lambda is infinite: the sample becomes the predicted image.
         let width = to.half_log_snr() - from.half_log_snr();
-        let weight = -to.signal * (-width).exp_m1();
+        let weight = -to.alpha * (-width).exp_m1();
         let carried = match width_before.filter(|&before| before > 0.0 && width.is_finite()) {
             Some(before) => 0.5 * width / before,
             None => 0.0,
         };
         steps.push(Step {
             timestep: from.timestep,
-            image: output.image(from)?,
-            next: Weights { x0: weight * (1.0 + carried), output: 0.0, x: to.noise / from.noise },
+            image: prediction.image(from)?,
+            next: StepWeights {
+                x0: weight * (1.0 + carried),
+                output: 0.0,
+                x: to.sigma / from.sigma,
+            },
             memory: -weight * carried,
-            kept: Weights { x0: 1.0, ..Weights::default() },
+            kept: StepWeights { x0: 1.0, ..StepWeights::default() },
             ..Step::default()
         });
         width_before = Some(width);
     }
-    Ok(Table::new(steps, output))
+    Ok(Table::new(steps, prediction))
 }

@@ -2,29 +2,29 @@
 use super::{PredictionType, Schedule};
 use crate::error::ScheduleError;
 
-/// A level of noise: `x = signal x0 + noise epsilon`, epsilon being standard normal.
+/// A level of noise: `x = alpha x0 + sigma epsilon`, epsilon being standard normal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
     /// What the network is told.
     pub timestep: f64,
     /// Weight of the image.
-    pub signal: f64,
+    pub alpha: f64,
     /// Weight of the noise.
-    pub noise: f64,
+    pub sigma: f64,
 }
 
 impl Level {
     /// The clean image.
-    pub const CLEAN: Self = Self { timestep: 0.0, signal: 1.0, noise: 0.0 };
+    pub const CLEAN: Self = Self { timestep: 0.0, alpha: 1.0, sigma: 0.0 };
 
-    /// The level with `alphas_cumprod` equal to `alpha`.
-    pub fn variance_preserving(timestep: f64, alpha: f64) -> Self {
-        Self { timestep, signal: alpha.sqrt(), noise: (1.0 - alpha).sqrt() }
+    /// The level with `alphas_cumprod` equal to `alpha_bar`.
+    pub fn variance_preserving(timestep: f64, alpha_bar: f64) -> Self {
+        Self { timestep, alpha: alpha_bar.sqrt(), sigma: (1.0 - alpha_bar).sqrt() }
     }
 
     /// The level `x = x0 + sigma epsilon`.
     pub fn variance_exploding(timestep: f64, sigma: f64) -> Self {
-        Self { timestep, signal: 1.0, noise: sigma }
+        Self { timestep, alpha: 1.0, sigma }
     }
 
     /// The level of a timestep.
@@ -33,32 +33,32 @@ impl Level {
     /// If the timestep is past the schedule.
     pub fn of(schedule: &Schedule, timestep: usize) -> Result<Self, ScheduleError> {
         let alphas = schedule.alphas_cumprod();
-        let Some(&alpha) = alphas.get(timestep) else {
+        let Some(&alpha_bar) = alphas.get(timestep) else {
             let expected = format!("below {}", alphas.len());
             return Err(ScheduleError::value("timestep", expected, timestep));
         };
-        Ok(Self::variance_preserving(timestep as f64, alpha))
+        Ok(Self::variance_preserving(timestep as f64, alpha_bar))
     }
 
     /// Share of the signal in the variance: `alphas_cumprod`.
-    pub fn alpha(&self) -> f64 {
-        self.signal * self.signal
+    pub fn alpha_bar(&self) -> f64 {
+        self.alpha * self.alpha
     }
 
-    /// Noise over signal: the deviation of `x / signal`.
-    pub fn sigma(&self) -> f64 {
-        self.noise / self.signal
+    /// The deviation of `x / alpha`.
+    pub fn sigma_over_alpha(&self) -> f64 {
+        self.sigma / self.alpha
     }
 
     /// Half the logarithm of the signal-to-noise ratio.
     pub fn half_log_snr(&self) -> f64 {
-        (self.signal / self.noise).ln()
+        (self.alpha / self.sigma).ln()
     }
 }
 
 /// Weights of what a step adds up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Weights {
+pub struct StepWeights {
     /// Of the predicted image, after clipping.
     pub x0: f64,
     /// Of the network's output.
@@ -67,7 +67,7 @@ pub struct Weights {
     pub x: f64,
 }
 
-impl Weights {
+impl StepWeights {
     /// All of them times `factor`.
     pub fn times(self, factor: f64) -> Self {
         Self { x0: self.x0 * factor, output: self.output * factor, x: self.x * factor }
@@ -90,16 +90,16 @@ pub struct Threshold {
 
 /// What a network's output stands for, and how far the image that it predicts may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Output {
-    /// What is predicted.
-    pub prediction: PredictionType,
+pub struct Prediction {
+    /// What the network predicts.
+    pub kind: PredictionType,
     /// Largest magnitude of the predicted image, if it is clipped.
     pub clip: Option<f64>,
     /// Its dynamic thresholding, if there is any.
     pub threshold: Option<Threshold>,
 }
 
-impl Output {
+impl Prediction {
     /// The same, the image left as it is predicted.
     pub fn unclipped(self) -> Self {
         Self { clip: None, threshold: None, ..self }
@@ -109,27 +109,29 @@ impl Output {
     ///
     /// # Errors
     /// If the output is the noise and nothing else is left of the image.
-    pub fn image(&self, level: &Level) -> Result<Weights, ScheduleError> {
-        let Level { timestep, signal, noise } = *level;
-        match self.prediction {
-            PredictionType::Epsilon if signal == 0.0 => {
+    pub fn image(&self, level: &Level) -> Result<StepWeights, ScheduleError> {
+        let Level { timestep, alpha, sigma } = *level;
+        match self.kind {
+            PredictionType::Epsilon if alpha == 0.0 => {
                 Err(ScheduleError::NoSignal { timestep: timestep as usize })
             }
             PredictionType::Epsilon => {
-                Ok(Weights { x0: 0.0, output: -noise / signal, x: 1.0 / signal })
+                Ok(StepWeights { x0: 0.0, output: -sigma / alpha, x: 1.0 / alpha })
             }
-            PredictionType::Sample => Ok(Weights { x0: 0.0, output: 1.0, x: 0.0 }),
-            PredictionType::VPrediction => Ok(Weights { x0: 0.0, output: -noise, x: signal }),
+            PredictionType::Sample => Ok(StepWeights { x0: 0.0, output: 1.0, x: 0.0 }),
+            PredictionType::VPrediction => Ok(StepWeights { x0: 0.0, output: -sigma, x: alpha }),
         }
     }
 
     /// The predicted noise at this level, of `x` and the output.
-    pub fn noise(&self, level: &Level) -> Weights {
-        let Level { signal, noise, .. } = *level;
-        match self.prediction {
-            PredictionType::Epsilon => Weights { x0: 0.0, output: 1.0, x: 0.0 },
-            PredictionType::Sample => Weights { x0: 0.0, output: -signal / noise, x: 1.0 / noise },
-            PredictionType::VPrediction => Weights { x0: 0.0, output: signal, x: noise },
+    pub fn noise(&self, level: &Level) -> StepWeights {
+        let Level { alpha, sigma, .. } = *level;
+        match self.kind {
+            PredictionType::Epsilon => StepWeights { x0: 0.0, output: 1.0, x: 0.0 },
+            PredictionType::Sample => {
+                StepWeights { x0: 0.0, output: -alpha / sigma, x: 1.0 / sigma }
+            }
+            PredictionType::VPrediction => StepWeights { x0: 0.0, output: alpha, x: sigma },
         }
     }
 }

@@ -2,7 +2,7 @@
 //! (2021), and Langevin dynamics: Song and Ermon, *Generative Modeling by Estimating Gradients of
 //! the Data Distribution* (2019). The score is `-epsilon / noise`.
 use super::{
-    Level, Output, PredictionType, Schedule, Step, Table, Weights, timesteps::check_order,
+    Level, Prediction, PredictionType, Schedule, Step, StepWeights, Table, timesteps::check_order,
 };
 use crate::error::ScheduleError;
 
@@ -28,8 +28,8 @@ impl VariancePreserving {
     /// The level at time `t`: equation 33.
     pub fn level(&self, t: f64) -> Level {
         let integral = self.beta_min * t + 0.5 * (self.beta_max - self.beta_min) * t * t;
-        let noise = (-(-integral).exp_m1()).sqrt();
-        Level { timestep: t * self.last_timestep, signal: (-0.5 * integral).exp(), noise }
+        let sigma = (-(-integral).exp_m1()).sqrt();
+        Level { timestep: t * self.last_timestep, alpha: (-0.5 * integral).exp(), sigma }
     }
 
     /// `steps` times evenly from 1 to [`end`](Self::end).
@@ -47,7 +47,7 @@ impl VariancePreserving {
     pub fn table(
         &self,
         steps: usize,
-        output: &Output,
+        prediction: &Prediction,
         flow: bool,
         denoise: bool,
     ) -> Result<Table, ScheduleError> {
@@ -56,19 +56,19 @@ impl VariancePreserving {
         let weight = if flow { 0.5 } else { 1.0 };
         let step = |(index, t): (usize, f64)| {
             let (level, beta) = (self.level(t), self.beta(t));
-            let x = Weights { x: 1.0 + 0.5 * width * beta, ..Weights::default() };
-            let score = output.noise(&level).times(-weight * width * beta / level.noise);
+            let x = StepWeights { x: 1.0 + 0.5 * width * beta, ..StepWeights::default() };
+            let score = prediction.noise(&level).times(-weight * width * beta / level.sigma);
             let last = denoise && index + 1 == steps;
             Ok(Step {
                 timestep: level.timestep,
-                image: output.image(&level)?,
+                image: prediction.image(&level)?,
                 next: x.plus(score),
                 sigma: if flow || last { 0.0 } else { (beta * width).sqrt() },
                 ..Step::default()
             })
         };
         let steps = self.times(steps).enumerate().map(step);
-        Ok(Table::new(steps.collect::<Result<_, ScheduleError>>()?, output))
+        Ok(Table::new(steps.collect::<Result<_, ScheduleError>>()?, prediction))
     }
 
     fn check(&self, steps: usize) -> Result<(), ScheduleError> {
@@ -100,7 +100,7 @@ pub fn schedule_levels(
 ) -> Result<Vec<Level>, ScheduleError> {
     check_order(timesteps)?;
     let level = |&timestep: &usize| match Level::of(schedule, timestep)? {
-        level if level.signal > 0.0 => Ok(level),
+        level if level.alpha > 0.0 => Ok(level),
         _ => Err(ScheduleError::NoSignal { timestep }),
     };
     timesteps.iter().map(level).collect()
@@ -110,48 +110,60 @@ pub fn schedule_levels(
 /// forward one: appendix E, equation 46. With `u = x / signal`,
 /// `u' = u - (sigma^2 - sigma'^2) epsilon / sigma + sqrt(sigma^2 - sigma'^2) noise`; without noise
 /// at the clean image.
-fn reverse_diffusion(from: &Level, to: &Level, output: &Output) -> Result<Step, ScheduleError> {
-    let lost = from.sigma().powi(2) - to.sigma().powi(2);
-    let u = Weights { x: 1.0 / from.signal, ..Weights::default() };
-    let score = output.noise(from).times(-lost / from.sigma());
+fn reverse_diffusion(
+    from: &Level,
+    to: &Level,
+    prediction: &Prediction,
+) -> Result<Step, ScheduleError> {
+    let lost = from.sigma_over_alpha().powi(2) - to.sigma_over_alpha().powi(2);
+    let u = StepWeights { x: 1.0 / from.alpha, ..StepWeights::default() };
+    let score = prediction.noise(from).times(-lost / from.sigma_over_alpha());
     Ok(Step {
         timestep: from.timestep,
-        image: output.image(from)?,
-        next: u.plus(score).times(to.signal),
-        sigma: if to.noise == 0.0 { 0.0 } else { to.signal * lost.max(0.0).sqrt() },
+        image: prediction.image(from)?,
+        next: u.plus(score).times(to.alpha),
+        sigma: if to.sigma == 0.0 { 0.0 } else { to.alpha * lost.max(0.0).sqrt() },
         ..Step::default()
     })
 }
 
 /// A step of Langevin dynamics at a level: `u' = u - size / 2 epsilon / sigma + sqrt(size) noise`
 /// with `u = x / signal`, brought to the level `to`.
-fn langevin(at: &Level, to: &Level, size: f64, output: &Output) -> Result<Step, ScheduleError> {
-    let u = Weights { x: 1.0 / at.signal, ..Weights::default() };
-    let score = output.noise(at).times(-0.5 * size / at.sigma());
+fn langevin(
+    at: &Level,
+    to: &Level,
+    size: f64,
+    prediction: &Prediction,
+) -> Result<Step, ScheduleError> {
+    let u = StepWeights { x: 1.0 / at.alpha, ..StepWeights::default() };
+    let score = prediction.noise(at).times(-0.5 * size / at.sigma_over_alpha());
     Ok(Step {
         timestep: at.timestep,
-        image: output.image(at)?,
-        next: u.plus(score).times(to.signal),
-        sigma: to.signal * size.sqrt(),
+        image: prediction.image(at)?,
+        next: u.plus(score).times(to.alpha),
+        sigma: to.alpha * size.sqrt(),
         ..Step::default()
     })
 }
 
 /// The run of these steps along `levels`, which begins with noise alone.
-fn run(levels: &[Level], steps: Vec<Step>, output: &Output) -> Table {
+fn run(levels: &[Level], steps: Vec<Step>, prediction: &Prediction) -> Table {
     // A variance-exploding level has its noise on top of the image; others have less of both.
-    let start = levels.first().map_or(1.0, |level| level.noise.max(1.0));
-    Table { start, ..Table::new(steps, output) }
+    let start = levels.first().map_or(1.0, |level| level.sigma.max(1.0));
+    Table { start, ..Table::new(steps, prediction) }
 }
 
 /// The reverse variance-exploding process along `levels`, noisiest first.
 ///
 /// # Errors
 /// If a level has no signal left for a network that predicts noise.
-pub fn variance_exploding_table(levels: &[Level], output: &Output) -> Result<Table, ScheduleError> {
+pub fn variance_exploding_table(
+    levels: &[Level],
+    prediction: &Prediction,
+) -> Result<Table, ScheduleError> {
     let next = levels.iter().skip(1).chain([&Level::CLEAN]);
-    let steps = levels.iter().zip(next).map(|(from, to)| reverse_diffusion(from, to, output));
-    Ok(run(levels, steps.collect::<Result<_, _>>()?, output))
+    let steps = levels.iter().zip(next).map(|(from, to)| reverse_diffusion(from, to, prediction));
+    Ok(run(levels, steps.collect::<Result<_, _>>()?, prediction))
 }
 
 /// Predictor and corrector along `levels`, algorithm 2: at each level `correctors` steps of
@@ -165,14 +177,14 @@ pub fn predictor_corrector_table(
     levels: &[Level],
     correctors: usize,
     snr: f64,
-    output: &Output,
+    prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
     if !(snr > 0.0 && snr.is_finite()) {
         return Err(ScheduleError::value("snr", "above 0", snr));
     }
-    if output.prediction != PredictionType::Epsilon {
+    if prediction.kind != PredictionType::Epsilon {
         // The kernel takes the norm of the output for that of the noise.
-        let found = output.prediction;
+        let found = prediction.kind;
         return Err(ScheduleError::value("prediction_type", "epsilon for a corrector", found));
     }
     let most = (Table::MAX_STEPS / levels.len().max(1)).saturating_sub(1);
@@ -182,13 +194,13 @@ pub fn predictor_corrector_table(
     for (from, to) in levels.iter().zip(next) {
         // size = 2 (snr |z| / |score|)^2: half of the size that `langevin` takes, and the kernel
         // knows the ratio of the lengths.
-        let size = 4.0 * (snr * from.sigma()).powi(2);
+        let size = 4.0 * (snr * from.sigma_over_alpha()).powi(2);
         for _ in 0..correctors {
-            steps.push(Step { adaptive: true, ..langevin(from, from, size, output)? });
+            steps.push(Step { adaptive: true, ..langevin(from, from, size, prediction)? });
         }
-        steps.push(reverse_diffusion(from, to, output)?);
+        steps.push(reverse_diffusion(from, to, prediction)?);
     }
-    Ok(run(levels, steps, output))
+    Ok(run(levels, steps, prediction))
 }
 
 /// Annealed Langevin dynamics, algorithm 1 of Song and Ermon (2019): `steps` at each of `levels`,
@@ -202,7 +214,7 @@ pub fn annealed_langevin_table(
     levels: &[Level],
     steps: usize,
     epsilon: f64,
-    output: &Output,
+    prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
     if !(epsilon > 0.0 && epsilon.is_finite()) {
         return Err(ScheduleError::value("epsilon", "above 0", epsilon));
@@ -213,13 +225,13 @@ pub fn annealed_langevin_table(
     };
     let mut all = Vec::with_capacity(levels.len() * steps);
     for (index, at) in levels.iter().enumerate() {
-        let size = epsilon * (at.sigma() / last.sigma()).powi(2);
-        let unscaled = Level { signal: 1.0, ..*at };
+        let size = epsilon * (at.sigma_over_alpha() / last.sigma_over_alpha()).powi(2);
+        let unscaled = Level { alpha: 1.0, ..*at };
         let after = levels.get(index + 1).unwrap_or(&unscaled);
         for step in 0..steps {
             let to = if step + 1 == steps { after } else { at };
-            all.push(langevin(at, to, size, output)?);
+            all.push(langevin(at, to, size, prediction)?);
         }
     }
-    Ok(run(levels, all, output))
+    Ok(run(levels, all, prediction))
 }

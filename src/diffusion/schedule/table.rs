@@ -1,6 +1,6 @@
 //! The coefficients of every step of a sampling run, made once in f64 and read by the fused step
 //! kernel.
-use super::level::{Output, Threshold, Weights};
+use super::level::{Prediction, StepWeights, Threshold};
 use crate::error::ScheduleError;
 
 /// One evaluation of the network, and the update of the sample that follows:
@@ -15,13 +15,13 @@ pub struct Step {
     /// What the network is told.
     pub timestep: f64,
     /// The predicted image.
-    pub image: Weights,
+    pub image: StepWeights,
     /// The next sample.
-    pub next: Weights,
+    pub next: StepWeights,
     /// Weight of what an earlier step kept, in the next sample.
     pub memory: f64,
     /// What this step keeps.
-    pub kept: Weights,
+    pub kept: StepWeights,
     /// Deviation of the new noise.
     pub sigma: f64,
     /// With learned variances: the least and the largest logarithm of a factor of `sigma`, between
@@ -38,7 +38,7 @@ impl Step {
     pub fn apply(&self, clip: Option<f64>, x: f64, output: f64, noise: f64) -> (f64, f64) {
         let x0 = self.image.x * x + self.image.output * output;
         let x0 = clip.map_or(x0, |range| x0.clamp(-range, range));
-        let Weights { x0: of_x0, output: of_output, x: of_x } = self.next;
+        let StepWeights { x0: of_x0, output: of_output, x: of_x } = self.next;
         (x0, of_x0 * x0 + of_output * output + of_x * x + self.sigma * noise)
     }
 }
@@ -64,8 +64,8 @@ impl Table {
     pub const MAX_STEPS: usize = 1_000_000;
 
     /// A run of these steps that starts from standard normal noise.
-    pub fn new(steps: Vec<Step>, output: &Output) -> Self {
-        let Output { clip, threshold, .. } = *output;
+    pub fn new(steps: Vec<Step>, prediction: &Prediction) -> Self {
+        let Prediction { clip, threshold, .. } = *prediction;
         Self { steps, clip: clip.filter(|_| threshold.is_none()), threshold, start: 1.0 }
     }
 

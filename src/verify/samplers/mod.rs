@@ -2,15 +2,15 @@
 mod trajectory;
 
 use super::{
+    case_graph::Axes,
     cases::{Case, Results},
     schedules,
-    trial::Axes,
 };
 use crate::{
     diffusion::{
         angle_between,
         schedule::{
-            DdimOptions, EncodeRule, Level, Output, Schedule, SchedulerConfig, Spacing, Table,
+            DdimOptions, EncodeRule, Level, Prediction, Schedule, SchedulerConfig, Spacing, Table,
             Variance, VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table,
             encode_table, probability_flow_table,
         },
@@ -24,7 +24,7 @@ use crate::{
     value::{Shape, TensorType},
 };
 use serde::Deserialize;
-use trajectory::{Model, Trajectory, follow};
+use trajectory::{Predictor, Trajectory, follow};
 
 /// Samples one after another, in the file's order of axes.
 fn stored<'a>(shape: &Shape, samples: impl IntoIterator<Item = &'a Vec<f32>>) -> Vec<f64> {
@@ -88,7 +88,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let Config { steps, eta, sigma_hat, .. } = config;
     let scheduler = schedules::scheduler(case)?;
     let schedule = scheduler.schedule()?;
-    let mut output = scheduler.output();
+    let mut output = scheduler.prediction();
     let mut wide = false;
     let table = match (case.kind(), config.skip) {
         ("ddim", _) => {
@@ -122,7 +122,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let start = case.dense("x_T", Axes::Image)?;
     let shape = start.0;
     let noise = noise(case, table.steps.len(), shape.elements())?;
-    let model = Model::of(case, &output, levels(&schedule, &table)?, wide)?;
+    let model = Predictor::of(case, &output, levels(&schedule, &table)?, wide)?;
     let Trajectory { samples, images } = follow(gpu, case, &model, &table, start, &noise)?;
     let keep = config.keep_every.unwrap_or(1).max(1);
     let samples = stored(&shape, samples.iter().step_by(keep));
@@ -138,13 +138,13 @@ pub(super) fn inversion(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     }
     let Config { steps } = case.config()?;
     let config = SchedulerConfig::default();
-    let (schedule, output) = (config.schedule()?, Output::default());
+    let (schedule, output) = (config.schedule()?, Prediction::default());
     let timesteps = Spacing::Uniform.timesteps(config.num_train_timesteps, steps, 0)?;
     let encode = encode_table(&schedule, &timesteps, &output, EncodeRule::Leaving, 1.0)?;
     let decode = ddim_table(&schedule, &timesteps, &output, &DdimOptions::default())?;
     let start = case.dense("x0", Axes::Image)?;
     let (shape, image) = start.clone();
-    let model = |table: &Table| Model::of(case, &output, levels(&schedule, table)?, false);
+    let model = |table: &Table| Predictor::of(case, &output, levels(&schedule, table)?, false);
     let up = follow(gpu, case, &model(&encode)?, &encode, start, &[])?.samples;
     let reached = (shape, up.last().cloned().unwrap_or_default());
     let down = follow(gpu, case, &model(&decode)?, &decode, reached, &[])?.samples;
@@ -167,13 +167,13 @@ pub(super) fn inverse_scheduler(gpu: &Gpu, case: &Case) -> Result<Results, Error
     }
     let Config { steps } = case.config()?;
     let config = schedules::scheduler(case)?;
-    let (schedule, output) = (config.schedule()?, config.output());
+    let (schedule, output) = (config.schedule()?, config.prediction());
     let (timesteps, first) = (config.timesteps(steps)?, config.final_alpha()?);
     let table = encode_table(&schedule, &timesteps, &output, EncodeRule::Reached, first)?;
     refuse_other_timesteps(case, &table)?;
     let start = case.dense("x0", Axes::Image)?;
     let shape = start.0;
-    let model = Model::of(case, &output, levels(&schedule, &table)?, false)?;
+    let model = Predictor::of(case, &output, levels(&schedule, &table)?, false)?;
     let run = follow(gpu, case, &model, &table, start, &[])?;
     Ok([("xs".to_owned(), stored(&shape, &run.samples))].into())
 }
@@ -186,7 +186,7 @@ pub(super) fn probability_flow(gpu: &Gpu, case: &Case) -> Result<Results, Error>
     }
     let Config { pairs } = case.config()?;
     let schedule = schedules::scheduler(case)?.schedule()?;
-    let output = Output { clip: None, ..Output::default() };
+    let output = Prediction { clip: None, ..Prediction::default() };
     let mut results = Results::new();
     for [from, to] in pairs {
         let options = DdimOptions::default();
@@ -197,7 +197,7 @@ pub(super) fn probability_flow(gpu: &Gpu, case: &Case) -> Result<Results, Error>
             table.steps.truncate(1);
             let start = case.dense("x", Axes::Image)?;
             let shape = start.0;
-            let model = Model::of(case, &output, levels(&schedule, &table)?, false)?;
+            let model = Predictor::of(case, &output, levels(&schedule, &table)?, false)?;
             let run = follow(gpu, case, &model, &table, start, &[])?;
             results.insert(format!("{name}_{from}_{to}"), stored(&shape, run.samples.last()));
         }
@@ -220,12 +220,12 @@ pub(super) fn vpsde(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let shape = start.0;
     refuse_other_steps(case, steps, shape.elements())?;
     let process = VariancePreserving { beta_min, beta_max, end: t_end, last_timestep: 999.0 };
-    let output = Output::default();
+    let output = Prediction::default();
     let table = process.table(steps, &output, probability_flow, false)?;
     let levels: Vec<Level> = process.times(steps).map(|t| process.level(t)).collect();
     let noise = noise(case, steps, shape.elements())?;
     let noise = if probability_flow { Vec::new() } else { noise };
-    let model = Model::of(case, &output, levels, false)?;
+    let model = Predictor::of(case, &output, levels, false)?;
     let samples = follow(gpu, case, &model, &table, start, &noise)?.samples;
     // A step without its noise, from the sample that the run came to.
     let mut means = Vec::with_capacity(steps);
@@ -234,7 +234,7 @@ pub(super) fn vpsde(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         step.steps = vec![table.steps[index]];
         step.steps[0].sigma = 0.0;
         let level = process.times(steps).nth(index).map(|t| process.level(t));
-        let model = Model::of(case, &output, level.into_iter().collect(), false)?;
+        let model = Predictor::of(case, &output, level.into_iter().collect(), false)?;
         means.extend(follow(gpu, case, &model, &step, (shape, sample.clone()), &[])?.samples.pop());
     }
     Ok([("xs".to_owned(), stored(&shape, &samples)), ("means".to_owned(), stored(&shape, &means))]
@@ -257,11 +257,11 @@ pub(super) fn annealed_langevin(gpu: &Gpu, case: &Case) -> Result<Results, Error
     let numbered = sigmas.iter().enumerate();
     let levels: Vec<Level> =
         numbered.map(|(index, &sigma)| Level::variance_exploding(index as f64, sigma)).collect();
-    let output = Output::default();
+    let output = Prediction::default();
     let table = annealed_langevin_table(&levels, steps_per_sigma, eps, &output)?;
     let noise = noise(case, steps, shape.elements())?;
     let each = levels.iter().flat_map(|level| std::iter::repeat_n(*level, steps_per_sigma));
-    let model = Model::of(case, &output, each.collect(), false)?;
+    let model = Predictor::of(case, &output, each.collect(), false)?;
     let run = follow(gpu, case, &model, &table, start, &noise)?;
     Ok([("xs".to_owned(), stored(&shape, &run.samples))].into())
 }

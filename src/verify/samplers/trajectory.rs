@@ -1,16 +1,15 @@
 //! A table followed on the device, step by step, with a case's network and noise.
-use super::super::{cases::Case, models, trial::Axes};
+use super::super::{case_graph::Axes, cases::Case, models};
 use crate::{
     diffusion::{
-        Network, SamplingGraph, SamplingOptions,
+        SamplingGraph, SamplingOptions,
         closure::Elsewhere,
-        schedule::{Level, Output, PredictionType, Step, Table, Weights},
+        schedule::{Level, Prediction, PredictionType, Step, StepWeights, Table},
     },
     error::Error,
     gpu::{Executor, Gpu},
+    nn::{Model, Weights},
     ops::Counter,
-    training::arenas_of,
-    unet::TrainedUNet,
     value::{Shape, Value},
 };
 
@@ -26,11 +25,11 @@ pub enum Toy {
 impl Toy {
     /// The noise in one element of `x`.
     fn noise(&self, level: &Level, x: f64, element: usize) -> f64 {
-        let Level { timestep, signal, noise } = *level;
+        let Level { timestep, alpha, sigma } = *level;
         match self {
             Self::Gauss(mu) => {
                 let mu = f64::from(mu[element % mu.len()]);
-                noise * (x - signal * mu) / (0.25 * signal * signal + noise * noise)
+                sigma * (x - alpha * mu) / (0.25 * alpha * alpha + sigma * sigma)
             }
             Self::Sin => 0.9 * x + 0.1 * (3.0 * x + 0.01 * timestep).sin(),
         }
@@ -38,41 +37,46 @@ impl Toy {
 
     /// What a network of this kind of prediction gives for one element.
     fn output(&self, prediction: PredictionType, level: &Level, x: f64, element: usize) -> f64 {
-        let Level { signal, noise, .. } = *level;
+        let Level { alpha, sigma, .. } = *level;
         let epsilon = self.noise(level, x, element);
         let image = || match self {
-            // Without a division by the signal, which may be 0.
+            // Without a division by alpha, which may be 0.
             Self::Gauss(mu) => {
                 let mu = f64::from(mu[element % mu.len()]);
-                mu + 0.25 * signal * (x - signal * mu) / (0.25 * signal * signal + noise * noise)
+                mu + 0.25 * alpha * (x - alpha * mu) / (0.25 * alpha * alpha + sigma * sigma)
             }
-            Self::Sin => (x - noise * epsilon) / signal,
+            Self::Sin => (x - sigma * epsilon) / alpha,
         };
         match prediction {
             PredictionType::Epsilon => epsilon,
             PredictionType::Sample => image(),
-            PredictionType::VPrediction => signal * epsilon - noise * image(),
+            PredictionType::VPrediction => alpha * epsilon - sigma * image(),
         }
     }
 }
 
 /// The network of a case.
-pub enum Model {
+pub enum Predictor {
     /// A made-up one, asked at one level a step; `wide` if it has variances: the sine of x.
     Toy { toy: Toy, prediction: PredictionType, levels: Vec<Level>, wide: bool },
     /// The case's U-Net.
     UNet,
 }
 
-impl Model {
+impl Predictor {
     /// The network that a case names, asked at these levels.
-    pub fn of(case: &Case, output: &Output, levels: Vec<Level>, wide: bool) -> Result<Self, Error> {
+    pub fn of(
+        case: &Case,
+        output: &Prediction,
+        levels: Vec<Level>,
+        wide: bool,
+    ) -> Result<Self, Error> {
         let toy = match case.settings()["model"].as_str() {
             Some("unet") => return Ok(Self::UNet),
             Some("sin") => Toy::Sin,
             _ => Toy::Gauss(case.dense("mu", Axes::Image)?.1),
         };
-        Ok(Self::Toy { toy, prediction: output.prediction, levels, wide })
+        Ok(Self::Toy { toy, prediction: output.kind, levels, wide })
     }
 }
 
@@ -87,14 +91,16 @@ struct Stepper {
 impl Stepper {
     fn new(
         gpu: &Gpu,
-        network: &dyn Network,
+        model: &dyn Model,
+        weights: &Weights,
         shape: &Shape,
         table: &Table,
         given_noise: bool,
     ) -> Result<Self, Error> {
         let options = SamplingOptions { given_noise, guidance: None };
-        let graph = SamplingGraph::new(network, [shape[0], shape[1], shape[2]], table, &options)?;
-        let mut executor = graph.executor(gpu, table)?;
+        let size = [shape[0], shape[1], shape[2]];
+        let graph = SamplingGraph::new(gpu.target(), model, size, table, &options)?;
+        let mut executor = graph.executor(gpu, table, weights)?;
         executor.write_u32(graph.counter, &Counter::default().words())?;
         let SamplingGraph { x, output, noise, .. } = graph;
         Ok(Self { executor, x, output, noise })
@@ -131,33 +137,31 @@ pub struct Trajectory {
 pub fn follow(
     gpu: &Gpu,
     case: &Case,
-    model: &Model,
+    model: &Predictor,
     table: &Table,
     (shape, mut x): (Shape, Vec<f32>),
     noise: &[f32],
 ) -> Result<Trajectory, Error> {
     let channels = shape.last();
-    let wide = matches!(model, Model::Toy { wide: true, .. });
-    let output_channels = if wide { 2 * channels } else { channels };
-    let elsewhere = Elsewhere { channels, output_channels };
+    let wide = matches!(model, Predictor::Toy { wide: true, .. });
+    let out_channels = if wide { 2 * channels } else { channels };
+    let (elsewhere, none) = (Elsewhere { channels, out_channels }, Weights::default());
     // The step kernel again, told to stop at the predicted image.
     let only_image = |step: &Step| Step {
-        next: Weights { x0: 1.0, ..Weights::default() },
+        next: StepWeights { x0: 1.0, ..StepWeights::default() },
         memory: 0.0,
         sigma: 0.0,
         adaptive: false,
         ..*step
     };
     let images = Table { steps: table.steps.iter().map(only_image).collect(), ..table.clone() };
-    let mut images = Stepper::new(gpu, &elsewhere, &shape, &images, false)?;
+    let mut images = Stepper::new(gpu, &elsewhere, &none, &shape, &images, false)?;
     let given = !noise.is_empty();
     let mut stepper = match model {
-        Model::Toy { .. } => Stepper::new(gpu, &elsewhere, &shape, table, given)?,
-        Model::UNet => {
-            let (unet, layout, weights) = models::model(gpu, case)?;
-            let arenas = arenas_of(&layout, &weights)?;
-            let network = TrainedUNet { unet: &unet, layout: &layout, arenas: &arenas };
-            Stepper::new(gpu, &network, &shape, table, given)?
+        Predictor::Toy { .. } => Stepper::new(gpu, &elsewhere, &none, &shape, table, given)?,
+        Predictor::UNet => {
+            let (unet, weights) = models::model(case)?;
+            Stepper::new(gpu, &unet, &weights, &shape, table, given)?
         }
     };
     let elements = shape.elements();
@@ -166,7 +170,7 @@ pub fn follow(
         let noise = noise.get(index * elements..(index + 1) * elements).unwrap_or_default();
         let noise = Axes::Image.read(&shape, noise);
         let (output, next) = match model {
-            Model::Toy { toy, prediction, levels, wide } => {
+            Predictor::Toy { toy, prediction, levels, wide } => {
                 let predict = |(element, &x): (usize, &f32)| {
                     toy.output(*prediction, &levels[index], f64::from(x), element) as f32
                 };
@@ -181,7 +185,7 @@ pub fn follow(
                 let next = stepper.step(&x, Some(&output), &noise)?;
                 (output, next)
             }
-            Model::UNet => {
+            Predictor::UNet => {
                 let next = stepper.step(&x, None, &noise)?;
                 (stepper.executor.read(stepper.output)?, next)
             }

@@ -2,9 +2,10 @@
 use super::record::{Record, Row};
 use crate::{console::say, failure::Failure, progress::Progress};
 use ddim::{
-    classifier::{Checkpoints, Classifier, Network},
+    classifier::{Checkpoints, Classifier},
     data::Dataset,
     gpu::Gpu,
+    models::classifier::ConvClassifier,
 };
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -31,7 +32,7 @@ pub fn open(
 ) -> Result<Classifier, Failure> {
     let size = [training.height(), training.width(), training.channels()];
     let classes = training.classes().unwrap_or(0).max(test.classes().unwrap_or(0));
-    let network = Network { size, classes };
+    let network = ConvClassifier { size, classes };
     let (path, training_folder) = (folder.join(FILE), folder.join(TRAINING));
     if path.exists() && record.find(CLASSIFIER, ACCURACY, 0).is_some() {
         remove(&training_folder)?;

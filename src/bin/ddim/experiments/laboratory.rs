@@ -8,12 +8,13 @@ use crate::{
     progress::Progress,
 };
 use ddim::{
-    classifier::{Classifier, Network, likeliest},
+    classifier::{Classifier, likeliest},
     data::{Dataset, Moments},
     diffusion::schedule::{
-        DdimOptions, EncodeRule, Output, Spacing, Table, ddim_table, encode_table,
+        DdimOptions, EncodeRule, Prediction, Spacing, Table, ddim_table, encode_table,
     },
     gpu::Gpu,
+    models::classifier::ConvClassifier,
     training::Pipeline,
 };
 use std::time::Instant;
@@ -57,8 +58,8 @@ impl Laboratory<'_> {
     }
 
     /// What the network's output is; as in the paper, nothing is clipped.
-    fn unclipped(&self) -> Output {
-        self.pipeline.scheduler.output().unclipped()
+    fn unclipped(&self) -> Prediction {
+        self.pipeline.scheduler.prediction().unclipped()
     }
 
     /// The run with this noise of the paper's tables.
@@ -68,10 +69,10 @@ impl Laboratory<'_> {
 
     /// The run with this noise as `ddim sample` takes it: clipped, if the model's scheduler says so.
     pub fn drawing(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
-        self.along(noise, steps, &self.pipeline.scheduler.output())
+        self.along(noise, steps, &self.pipeline.scheduler.prediction())
     }
 
-    fn along(&self, noise: Noise, steps: usize, output: &Output) -> Result<Table, Failure> {
+    fn along(&self, noise: Noise, steps: usize, output: &Prediction) -> Result<Table, Failure> {
         let options = match noise {
             Noise::Eta(eta) => DdimOptions { eta, ..DdimOptions::default() },
             Noise::SigmaHat => DdimOptions { eta: 1.0, sigma_hat: true, ..DdimOptions::default() },
@@ -178,7 +179,7 @@ impl Laboratory<'_> {
 
     fn moments(&mut self, images: &[f32]) -> Result<Moments, Failure> {
         let features = self.classifier.features(images)?.into_iter().map(f64::from).collect();
-        Ok(Moments::of_vectors(features, Network::FEATURES)?)
+        Ok(Moments::of_vectors(features, ConvClassifier::FEATURES)?)
     }
 
     /// Measures a cell of numbers: its rows, in the order of [`Cell::rows`].

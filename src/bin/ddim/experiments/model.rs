@@ -13,10 +13,10 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files,
     gpu::Gpu,
+    models::unet2d::UNet,
     training::{
         Pipeline, RunFolder, Settings, Trainer, TrainingOptions, read_pipeline, steps_trained,
     },
-    unet::UNet,
 };
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
@@ -105,7 +105,7 @@ impl Source {
                 folder
             }
         };
-        let pipeline = read_pipeline(folder, gpu.target().max_binding)?;
+        let pipeline = read_pipeline(folder)?;
         pipeline.check_data(folder, data)?;
         Ok((pipeline, story(folder)?))
     }

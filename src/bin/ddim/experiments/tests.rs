@@ -6,8 +6,8 @@ use crate::{
 };
 use ddim::{
     gpu::{Gpu, GpuOptions},
+    models::unet2d::UNetConfig,
     training::TrainingOptions,
-    unet::UNetConfig,
 };
 use std::{fs, path::Path};
 use tempfile::TempDir;

@@ -1,19 +1,19 @@
 //! Cases of the variational bound: all pairs of image and timestep in one run of one plan.
 use super::{
+    case_graph::Axes,
     cases::{Case, Results},
     schedules,
-    trial::Axes,
 };
 use crate::{
     diffusion::{
-        BoundGraph, BoundNoise, BoundOptions, BoundTerm, BuiltNetwork, Network, NetworkInputs,
-        schedule::{Level, Output, PredictionType, Schedule},
+        VlbGraph, VlbNoise, VlbOptions, VlbTerm,
+        schedule::{Level, Prediction, PredictionType, Schedule},
     },
     error::Error,
     gpu::Gpu,
-    graph::Graph,
+    nn::{Initial, Layers, Model, ModelInputs, Weights},
     ops::AddNoise,
-    value::TensorType,
+    value::{Shape, Value},
 };
 use serde::Deserialize;
 use std::f64::consts::LN_2;
@@ -21,48 +21,51 @@ use std::f64::consts::LN_2;
 /// The best prediction for data normally distributed around `mu` with variance 0.25: a mixture of
 /// `x` and `mu` at each timestep, as noising is one of image and noise.
 struct Gauss {
-    channels: usize,
-    mu: Vec<f32>,
+    /// Of all images.
+    shape: Shape,
     mixture: Vec<f32>,
 }
 
 impl Gauss {
-    fn new(
-        schedule: &Schedule,
-        prediction: PredictionType,
-        channels: usize,
-        mu: Vec<f32>,
-    ) -> Result<Self, Error> {
+    fn new(schedule: &Schedule, prediction: PredictionType, shape: Shape) -> Result<Self, Error> {
         let mut mixture = Vec::new();
         for timestep in 0..schedule.timesteps() {
-            let Level { signal, noise, .. } = Level::of(schedule, timestep)?;
-            let variance = 0.25 * signal * signal + noise * noise;
-            let epsilon = [noise / variance, -noise * signal / variance];
-            let image = [0.25 * signal / variance, noise * noise / variance];
+            let Level { alpha, sigma, .. } = Level::of(schedule, timestep)?;
+            let variance = 0.25 * alpha * alpha + sigma * sigma;
+            let epsilon = [sigma / variance, -sigma * alpha / variance];
+            let image = [0.25 * alpha / variance, sigma * sigma / variance];
             let weights = match prediction {
                 PredictionType::Epsilon => epsilon,
                 PredictionType::Sample => image,
                 PredictionType::VPrediction => {
-                    [0, 1].map(|i| signal * epsilon[i] - noise * image[i])
+                    [0, 1].map(|i| alpha * epsilon[i] - sigma * image[i])
                 }
             };
             mixture.extend(weights.map(|weight| weight as f32));
         }
-        Ok(Self { channels, mu, mixture })
+        Ok(Self { shape, mixture })
+    }
+
+    /// The numbers of its two parameters.
+    fn weights(&self, mu: Vec<f32>) -> Weights {
+        let mut weights = Weights::default();
+        weights.insert("mu", self.shape, mu);
+        let rows = Shape::new(&[self.mixture.len() / 2, 2]);
+        weights.insert("mixture", rows, self.mixture.clone());
+        weights
     }
 }
 
-impl Network for Gauss {
+impl Model for Gauss {
     fn channels(&self) -> usize {
-        self.channels
+        self.shape.last()
     }
 
-    fn build(&self, graph: &mut Graph, inputs: NetworkInputs) -> Result<BuiltNetwork<'_>, Error> {
-        let mu = graph.input(graph.type_of(inputs.x));
-        let mixture = graph.hold(TensorType::f32(&[self.mixture.len() / 2, 2]));
-        let output = graph.push(AddNoise, &[inputs.x, inputs.timesteps, mixture, mu])?;
-        let weights = vec![(mu, self.mu.as_slice()), (mixture, self.mixture.as_slice())];
-        Ok(BuiltNetwork { output, weights })
+    fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
+        let given = Initial::Constant(0.0);
+        let mu = layers.parameter("mu", &self.shape, given)?;
+        let mixture = layers.parameter("mixture", &[self.mixture.len() / 2, 2], given)?;
+        layers.push(AddNoise, &[inputs.x, inputs.timesteps, mixture, mu])
     }
 }
 
@@ -89,14 +92,16 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     }
 
     // Pairs go by timestep, as the noise does.
-    let output = Output { clip: clip_denoised.then_some(1.0), ..scheduler.output() };
-    let network = Gauss::new(&schedule, output.prediction, shape.last(), mu.repeat(count))?;
-    let options = BoundOptions { output, variance: scheduler.variance_type, half_bin: 1.0 / 255.0 };
+    let output = Prediction { clip: clip_denoised.then_some(1.0), ..scheduler.prediction() };
     let size = [count * images, shape[1], shape[2]];
-    let graph = BoundGraph::new(&network, size, schedule.timesteps(), &options, true)?;
-    let mut executor = graph.executor(gpu, &schedule, &options)?;
+    let shape = Shape::new(&[size[0], size[1], size[2], shape[3]]);
+    let model = Gauss::new(&schedule, output.kind, shape)?;
+    let weights = model.weights(mu.repeat(count));
+    let options = VlbOptions { output, variance: scheduler.variance_type, half_bin: 1.0 / 255.0 };
+    let graph = VlbGraph::new(gpu.target(), &model, size, schedule.timesteps(), &options, true)?;
+    let mut executor = graph.executor(gpu, &schedule, &options, &weights)?;
     executor.write(graph.x0, &x0.repeat(count))?;
-    if let BoundNoise::Given(value) = graph.noise {
+    if let VlbNoise::Given(value) = graph.noise {
         executor.write(value, &Axes::Image.read(&graph.graph.type_of(graph.x0).shape, &noise))?;
     }
     let told = timesteps.iter().flat_map(|&t| std::iter::repeat_n(t as f32, images));
@@ -112,7 +117,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         let mut total = prior;
         for (place, &timestep) in timesteps.iter().enumerate() {
             let row = measures.as_chunks::<4>().0[place * images + image];
-            let term = BoundTerm::of(row, Level::of(&schedule, timestep)?.alpha());
+            let term = VlbTerm::of(row, Level::of(&schedule, timestep)?.alpha_bar());
             give("vb", term.bits);
             give("xstart_mse", term.x0_error);
             give("mse", term.epsilon_error);

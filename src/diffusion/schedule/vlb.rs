@@ -1,5 +1,5 @@
 //! What the variational bound needs of a schedule.
-use super::{Level, Output, Schedule, Spacing, Variance};
+use super::{Level, Prediction, Schedule, Spacing, Variance};
 use crate::error::ScheduleError;
 
 /// Timesteps at which the bound is evaluated, from 0 on, and how many each stands for: all of
@@ -9,7 +9,7 @@ use crate::error::ScheduleError;
 /// # Errors
 /// If `count` is not 2 to `train`, or `train` is above
 /// [`SchedulerConfig::MAX_TIMESTEPS`](super::SchedulerConfig::MAX_TIMESTEPS).
-pub fn bound_levels(train: usize, count: usize) -> Result<Vec<(usize, usize)>, ScheduleError> {
+pub fn vlb_levels(train: usize, count: usize) -> Result<Vec<(usize, usize)>, ScheduleError> {
     ScheduleError::check("timesteps", [2, train], count)?;
     let mut levels = vec![(0, 1)];
     let mut end = 0;
@@ -39,23 +39,23 @@ impl Schedule {
     /// # Errors
     /// If there are fewer than two timesteps, the predicted image is thresholded by its own
     /// magnitudes, or a model that predicts epsilon has no signal left at one of them.
-    pub fn bound_rows(
+    pub fn vlb_rows(
         &self,
-        output: &Output,
+        prediction: &Prediction,
         variance: Variance,
     ) -> Result<Vec<f32>, ScheduleError> {
         if self.timesteps() < 2 {
             let found = self.timesteps();
             return Err(ScheduleError::value("num_train_timesteps", "2 or more", found));
         }
-        if output.threshold.is_some() {
+        if prediction.threshold.is_some() {
             let expected = "false, where the bound is evaluated";
             return Err(ScheduleError::value("thresholding", expected, true));
         }
         let smallest = self.posterior_log_variance_clipped();
         let mut rows = Vec::new();
         for (timestep, (beta, smallest)) in self.betas.iter().zip(smallest).enumerate() {
-            let weights = output.image(&Level::of(self, timestep)?)?;
+            let weights = prediction.image(&Level::of(self, timestep)?)?;
             let (alpha, before) = (self.alphas_cumprod[timestep], self.alpha_before(timestep));
             let span = match variance {
                 Variance::FixedSmall => 0.0,

@@ -2,7 +2,7 @@
 
 /// The bound's term of an image at a timestep, or the mean of some.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct BoundTerm {
+pub struct VlbTerm {
     /// `L_t` above timestep 0, where it is a KL divergence, and `L_0` there: Ho et al. 2020,
     /// equations 5 and 13; bits per dimension. The normal distribution function is approximated as
     /// in the code released with DDPM.
@@ -15,7 +15,7 @@ pub struct BoundTerm {
     pub epsilon_error: f64,
 }
 
-impl BoundTerm {
+impl VlbTerm {
     /// The term of a row of measures, see [`VariationalBound`](crate::ops::VariationalBound), at a
     /// level that leaves `alpha` of the image's variance: the errors of image and noise are the
     /// same but for their scale.
@@ -35,30 +35,30 @@ impl BoundTerm {
 
 /// The bound's terms at a timestep, in the mean over images.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BoundLevel {
+pub struct VlbLevel {
     /// The timestep.
     pub timestep: usize,
     /// How many timesteps it stands for, itself among them.
     pub stands_for: usize,
     /// The terms.
-    pub mean: BoundTerm,
+    pub mean: VlbTerm,
 }
 
 /// The variational bound `L_T + L_{T-1} + .. + L_0` of a data set, Ho et al. 2020, equation 5, in
 /// bits per dimension, in the mean over its images.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bound {
+pub struct Vlb {
     /// Number of images.
     pub images: usize,
     /// `L_T`: how far the noisiest images are from noise.
     pub prior: f64,
     /// From timestep 0 on.
-    pub levels: Vec<BoundLevel>,
+    pub levels: Vec<VlbLevel>,
     /// Standard error of the total, from how the images differ; 0 for one.
     pub standard_error: f64,
 }
 
-impl Bound {
+impl Vlb {
     /// `L_0`: what the discretised decoder leaves to be said.
     pub fn decoder(&self) -> f64 {
         self.sum(|timestep| timestep == 0)

@@ -2,17 +2,15 @@
 mod graph;
 mod terms;
 
-pub use graph::{BoundGraph, BoundNoise, BoundOptions};
-pub use terms::{Bound, BoundLevel, BoundTerm};
+pub use graph::{VlbGraph, VlbNoise, VlbOptions};
+pub use terms::{Vlb, VlbLevel, VlbTerm};
 
-use super::{
-    network::Network,
-    schedule::{Level, Schedule, bound_levels},
-};
+use super::schedule::{Level, Schedule, vlb_levels};
 use crate::{
     data::Dataset,
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
+    nn::{Model, Weights},
     ops::Counter,
     value::{TensorType, Value},
 };
@@ -20,7 +18,7 @@ use std::{f64::consts::LN_2, ops::ControlFlow};
 
 /// An image at a timestep.
 #[derive(Clone, Copy, Debug)]
-pub struct BoundPair<'a> {
+pub struct VlbPair<'a> {
     /// `[height, width, channels]`, -1 to 1.
     pub image: &'a [f32],
     /// The image's number, which its noise follows from.
@@ -32,7 +30,7 @@ pub struct BoundPair<'a> {
 }
 
 /// Evaluates the bound in batches of a fixed size.
-pub struct BoundEvaluator {
+pub struct VlbEvaluator {
     executor: Executor,
     x0: Value,
     timesteps: Value,
@@ -43,26 +41,27 @@ pub struct BoundEvaluator {
     batch: usize,
 }
 
-impl BoundEvaluator {
+impl VlbEvaluator {
     /// Prepares to evaluate `[batch, height, width]` images at a time.
     ///
     /// The noise of an image follows from `seed`, its number and the timestep alone, so the batch
     /// changes nothing.
     ///
     /// # Errors
-    /// As [`BoundGraph::new`] and [`BoundGraph::executor`].
+    /// As [`VlbGraph::new`] and [`VlbGraph::executor`].
     pub fn new(
         gpu: &Gpu,
-        network: &dyn Network,
+        model: &dyn Model,
+        weights: &Weights,
         size: [usize; 3],
         schedule: &Schedule,
-        options: &BoundOptions,
+        options: &VlbOptions,
         seed: u64,
     ) -> Result<Self, Error> {
-        let graph = BoundGraph::new(network, size, schedule.timesteps(), options, false)?;
-        let mut executor = graph.executor(gpu, schedule, options)?;
-        let BoundGraph { x0, timesteps, noise, labels, measures, .. } = graph;
-        let BoundNoise::Drawn { key, numbers } = noise else { unreachable!("no noise is given") };
+        let graph = VlbGraph::new(gpu.target(), model, size, schedule.timesteps(), options, false)?;
+        let mut executor = graph.executor(gpu, schedule, options, weights)?;
+        let VlbGraph { x0, timesteps, noise, labels, measures, .. } = graph;
+        let VlbNoise::Drawn { key, numbers } = noise else { unreachable!("no noise is given") };
         executor.write_u32(key, &Counter { seed, ..Counter::default() }.words())?;
         let (schedule, batch) = (schedule.clone(), size[0]);
         Ok(Self { executor, x0, timesteps, numbers, labels, measures, schedule, batch })
@@ -78,12 +77,12 @@ impl BoundEvaluator {
     /// # Errors
     /// [`NotFinite::Bound`] if the network's output or a term is not finite; if an image has
     /// another size, a timestep is past the schedule, or the device is lost.
-    pub fn terms(&mut self, pairs: &[BoundPair<'_>]) -> Result<Vec<BoundTerm>, Error> {
+    pub fn terms(&mut self, pairs: &[VlbPair<'_>]) -> Result<Vec<VlbTerm>, Error> {
         let mut terms = Vec::with_capacity(pairs.len());
         for pairs in pairs.chunks(self.batch) {
             let alphas: Vec<f64> = pairs
                 .iter()
-                .map(|pair| Ok(Level::of(&self.schedule, pair.timestep)?.alpha()))
+                .map(|pair| Ok(Level::of(&self.schedule, pair.timestep)?.alpha_bar()))
                 .collect::<Result<_, Error>>()?;
             // The places of missing ones repeat the first.
             let filled = || (0..self.batch).map(|place| pairs.get(place).unwrap_or(&pairs[0]));
@@ -101,18 +100,18 @@ impl BoundEvaluator {
             let measures = self.executor.read(self.measures)?;
             for ((row, alpha), pair) in measures.as_chunks().0.iter().zip(alphas).zip(pairs) {
                 NotFinite::check_bound(*row, pair.number, pair.timestep)?;
-                terms.push(BoundTerm::of(*row, alpha));
+                terms.push(VlbTerm::of(*row, alpha));
             }
         }
         Ok(terms)
     }
 
     /// The bound of the first `images` of `data`, one or more, at `levels` of the timesteps: all of them, or
-    /// fewer for an estimate, see [`bound_levels`]. `on_batch` hears how many of the `images *
+    /// fewer for an estimate, see [`vlb_levels`]. `on_batch` hears how many of the `images *
     /// levels` pairs are done and may break off.
     ///
     /// # Errors
-    /// As [`BoundEvaluator::terms`] and [`bound_levels`], or if the network takes labels and the
+    /// As [`VlbEvaluator::terms`] and [`vlb_levels`], or if the network takes labels and the
     /// data have none.
     pub fn evaluate<B>(
         &mut self,
@@ -120,18 +119,18 @@ impl BoundEvaluator {
         images: usize,
         levels: usize,
         mut on_batch: impl FnMut(usize) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B, Bound>, Error> {
+    ) -> Result<ControlFlow<B, Vlb>, Error> {
         if self.labels.is_some() && data.labels().is_none() {
             let expected = Some(TensorType::u32(&[self.batch]));
             return Err(Error::Labels { expected, found: None });
         }
         let images = images.clamp(1, data.len());
-        let mut levels: Vec<BoundLevel> = bound_levels(self.schedule.timesteps(), levels)?
+        let mut levels: Vec<VlbLevel> = vlb_levels(self.schedule.timesteps(), levels)?
             .into_iter()
-            .map(|(timestep, stands_for)| BoundLevel {
+            .map(|(timestep, stands_for)| VlbLevel {
                 timestep,
                 stands_for,
-                mean: BoundTerm::default(),
+                mean: VlbTerm::default(),
             })
             .collect();
         let pixels: Vec<Vec<f32>> = (0..images).map(|image| data.image(image).collect()).collect();
@@ -145,13 +144,13 @@ impl BoundEvaluator {
         let count = images * levels.len();
         for first in (0..count).step_by(self.batch) {
             let places = first..(first + self.batch).min(count);
-            let pairs: Vec<BoundPair<'_>> = places
+            let pairs: Vec<VlbPair<'_>> = places
                 .clone()
                 .map(|place| {
                     let (number, level) = (place / levels.len(), place % levels.len());
                     let label = data.labels().map_or(0, |labels| labels[number].into());
                     let timestep = levels[level].timestep;
-                    BoundPair { image: &pixels[number], number: number as u32, timestep, label }
+                    VlbPair { image: &pixels[number], number: number as u32, timestep, label }
                 })
                 .collect();
             let terms = self.terms(&pairs)?;
@@ -170,6 +169,6 @@ impl BoundEvaluator {
         let spread: f64 = totals.iter().map(|total| (total - center).powi(2)).sum();
         let freedom = (images * images.saturating_sub(1)).max(1);
         let standard_error = (spread / freedom as f64).sqrt();
-        Ok(ControlFlow::Continue(Bound { images, prior, levels, standard_error }))
+        Ok(ControlFlow::Continue(Vlb { images, prior, levels, standard_error }))
     }
 }

@@ -49,8 +49,8 @@ impl Axes {
     pub fn read(self, shape: &Shape, data: &[f32]) -> Vec<f32> {
         match (self, &shape[..]) {
             (Self::Image, &[_, height, width, channels]) => images(data, channels, height * width),
-            (Self::Linear, _) => Layout::Linear.read(shape, data),
-            (Self::Convolution, _) => Layout::Convolution.read(shape, data),
+            (Self::Linear, _) => Layout::Linear.read(shape, data.to_vec()),
+            (Self::Convolution, _) => Layout::Convolution.read(shape, data.to_vec()),
             _ => data.to_vec(),
         }
     }
@@ -75,15 +75,15 @@ fn images(data: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 }
 
 /// A graph whose inputs are a case's tensors and whose outputs go by the case's names.
-pub(super) struct Trial<'a> {
+pub(super) struct CaseGraph<'a> {
     case: &'a Case,
     pub graph: Graph,
     inputs: Vec<(Value, Vec<f32>)>,
     outputs: Vec<(String, Value, Axes)>,
 }
 
-impl<'a> Trial<'a> {
-    /// A trial of nothing yet.
+impl<'a> CaseGraph<'a> {
+    /// A case_graph of nothing yet.
     pub fn new(case: &'a Case) -> Self {
         Self { case, graph: Graph::new(), inputs: Vec::new(), outputs: Vec::new() }
     }

@@ -1,0 +1,227 @@
+//! Layers: equations with parameters.
+use super::{Initial, ParameterSpec, Views};
+use crate::{
+    error::Error,
+    graph::Graph,
+    ops::{Attention, Conv2d, Dropout, GatherRows, GroupNorm, LayerNorm, Linear, Op, Silu},
+    value::{ElementType, TensorType, Value},
+};
+
+/// Where the values of parameters come from.
+enum Source<'a> {
+    /// They are in the graph already.
+    Given(&'a Views),
+    /// Each becomes an input of the graph, and its spec is noted.
+    Traced(Vec<(ParameterSpec, Value)>),
+}
+
+/// Appends layers to a graph and finds their parameters by name.
+///
+/// Names follow PyTorch: layer `conv` in scope `block.0` has `block.0.conv.weight` and
+/// `block.0.conv.bias`, whose first values are PyTorch's defaults.
+pub struct Layers<'a> {
+    /// The graph that the layers are appended to.
+    pub graph: &'a mut Graph,
+    source: Source<'a>,
+    key: Option<Value>,
+    /// Random streams used so far.
+    streams: u32,
+}
+
+/// Builds a network in a scratch graph and returns the parameters that it asked for, in that order.
+///
+/// # Errors
+/// Those of `build`.
+pub fn trace<T>(
+    build: impl FnOnce(&mut Layers) -> Result<T, Error>,
+) -> Result<(Vec<ParameterSpec>, T), Error> {
+    let mut graph = Graph::new();
+    let source = Source::Traced(Vec::new());
+    let mut layers = Layers { graph: &mut graph, source, key: None, streams: 0 };
+    let built = build(&mut layers)?;
+    let found = match layers.source {
+        Source::Traced(found) => found,
+        Source::Given(_) => Vec::new(),
+    };
+    Ok((found.into_iter().map(|(spec, _)| spec).collect(), built))
+}
+
+impl<'a> Layers<'a> {
+    /// Layers over parameters that are in the graph already. With the step's `key u32[8]` the
+    /// network is built for training: dropout draws from it.
+    pub fn new(graph: &'a mut Graph, parameters: &'a Views, key: Option<Value>) -> Self {
+        Self { graph, source: Source::Given(parameters), key, streams: 0 }
+    }
+
+    /// Builds under `name`, a part of the parameters' names; the empty name adds nothing.
+    pub fn scope<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
+        if name.is_empty() {
+            return build(self);
+        }
+        self.graph.enter(name);
+        let result = build(self);
+        self.graph.leave();
+        result
+    }
+
+    /// Appends `op(inputs)`: see [`Graph::push`].
+    ///
+    /// # Errors
+    /// If the operands do not fit the op.
+    pub fn push(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Value, Error> {
+        self.graph.push(op, inputs)
+    }
+
+    /// Channels of `x`: its innermost extent.
+    pub fn channels(&self, x: Value) -> usize {
+        self.graph.type_of(x).shape.last()
+    }
+
+    /// The f32 parameter `name` of the current scope. Asking twice gives the same value.
+    ///
+    /// # Errors
+    /// [`Error::MissingParameter`] if the model is built without it.
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        initial: Initial,
+    ) -> Result<Value, Error> {
+        let scope = self.graph.scope().replace('/', ".");
+        let separator = if scope.is_empty() { "" } else { "." };
+        let name = format!("{scope}{separator}{name}");
+        match &mut self.source {
+            Source::Given(views) => views.get(&name).ok_or(Error::MissingParameter { name }),
+            Source::Traced(found) => {
+                if let Some((_, value)) = found.iter().find(|(spec, _)| spec.name == name) {
+                    return Ok(*value);
+                }
+                let of = TensorType::f32(shape);
+                let value = self.graph.input(of);
+                found.push((ParameterSpec { name, of, initial }, value));
+                Ok(value)
+            }
+        }
+    }
+
+    /// Weight of `inputs` (kernel and channels) by `outputs`, and bias.
+    fn affine(&mut self, inputs: &[usize], outputs: usize) -> Result<[Value; 2], Error> {
+        let fan_in: usize = inputs.iter().product();
+        let initial = Initial::Uniform((fan_in as f64).sqrt().recip());
+        Ok([
+            self.parameter("weight", &[inputs, &[outputs]].concat(), initial)?,
+            self.parameter("bias", &[outputs], initial)?,
+        ])
+    }
+
+    /// Convolution with a square kernel, to `outputs` channels.
+    ///
+    /// # Errors
+    /// If `x` is no image, or a parameter is missing.
+    pub fn conv2d(
+        &mut self,
+        name: &str,
+        x: Value,
+        outputs: usize,
+        kernel: usize,
+        op: Conv2d,
+    ) -> Result<Value, Error> {
+        self.scope(name, |layers| {
+            let inputs = [kernel, kernel, layers.channels(x)];
+            let [weight, bias] = layers.affine(&inputs, outputs)?;
+            layers.push(op, &[x, weight, bias])
+        })
+    }
+
+    /// Linear map of the innermost axis.
+    ///
+    /// # Errors
+    /// If a parameter is missing.
+    pub fn linear(&mut self, name: &str, x: Value, outputs: usize) -> Result<Value, Error> {
+        self.scope(name, |layers| {
+            let [weight, bias] = layers.affine(&[layers.channels(x)], outputs)?;
+            layers.push(Linear, &[x, weight, bias])
+        })
+    }
+
+    /// Scale of 1 and shift of 0 for each channel of `x`, under `name`, and `op` of the three.
+    fn norm(&mut self, name: &str, x: Value, op: impl Into<Op>) -> Result<Value, Error> {
+        self.scope(name, |layers| {
+            let shape = [layers.channels(x)];
+            let weight = layers.parameter("weight", &shape, Initial::Constant(1.0))?;
+            let bias = layers.parameter("bias", &shape, Initial::Constant(0.0))?;
+            layers.push(op, &[x, weight, bias])
+        })
+    }
+
+    /// Group norm.
+    ///
+    /// # Errors
+    /// If the groups do not divide the channels, or a parameter is missing.
+    pub fn group_norm(
+        &mut self,
+        name: &str,
+        x: Value,
+        groups: usize,
+        eps: f64,
+    ) -> Result<Value, Error> {
+        self.norm(name, x, GroupNorm { groups, eps: eps.into() })
+    }
+
+    /// Layer norm over the innermost axis.
+    ///
+    /// # Errors
+    /// If a parameter is missing.
+    pub fn layer_norm(&mut self, name: &str, x: Value, eps: f64) -> Result<Value, Error> {
+        self.norm(name, x, LayerNorm { eps: eps.into() })
+    }
+
+    /// The rows of a table `[rows, width]` that `indices u32[batch]` name; normal at first.
+    ///
+    /// # Errors
+    /// If the indices are no such, or the parameter is missing.
+    pub fn embedding(
+        &mut self,
+        name: &str,
+        indices: Value,
+        rows: usize,
+        width: usize,
+    ) -> Result<Value, Error> {
+        let initial = Initial::Normal;
+        let table = self.parameter(&format!("{name}.weight"), &[rows, width], initial)?;
+        self.push(GatherRows { element: ElementType::F32 }, &[indices, table])
+    }
+
+    /// `x sigmoid(x)`.
+    ///
+    /// # Errors
+    /// None of a value of this graph.
+    pub fn silu(&mut self, x: Value) -> Result<Value, Error> {
+        self.push(Silu, &[x])
+    }
+
+    /// Dropout with a random stream of its own; outside of training, `x`.
+    ///
+    /// # Errors
+    /// None of a value of this graph.
+    pub fn dropout(&mut self, x: Value, rate: f64) -> Result<Value, Error> {
+        let Some(key) = self.key.filter(|_| rate > 0.0) else { return Ok(x) };
+        self.streams += 1;
+        let op = Dropout { rate: rate.into(), stream: self.streams };
+        self.push(op, &[x, key])
+    }
+
+    /// Self-attention of `x` with its projections, named as diffusers does: `to_q`, `to_k`,
+    /// `to_v`, `to_out.0`.
+    ///
+    /// # Errors
+    /// If the heads do not divide the channels, or a parameter is missing.
+    pub fn self_attention(&mut self, x: Value, heads: usize) -> Result<Value, Error> {
+        let channels = self.channels(x);
+        let q = self.linear("to_q", x, channels)?;
+        let k = self.linear("to_k", x, channels)?;
+        let v = self.linear("to_v", x, channels)?;
+        let h = self.push(Attention { heads }, &[q, k, v])?;
+        self.scope("to_out", |layers| layers.linear("0", h, channels))
+    }
+}

@@ -1,0 +1,16 @@
+//! Neural networks: layers, the parameters they ask for, and where these lie in a graph.
+//!
+//! A [`Model`] builds itself from [`Layers`]. Tracing it once finds its parameters
+//! ([`parameters`]); [`Arenas`] says where these lie on a device,
+//! and [`Weights`] holds their contents on the host.
+mod arena;
+mod layers;
+mod model;
+mod parameters;
+mod weights;
+
+pub use arena::{Arenas, Place, Views};
+pub use layers::{Layers, trace};
+pub use model::{Condition, FrozenModel, Model, ModelInputs, parameters};
+pub use parameters::{Initial, ParameterSpec};
+pub use weights::{Parameter, Weights};

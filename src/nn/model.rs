@@ -1,0 +1,117 @@
+//! Models: networks from noisy images to a prediction.
+use super::{Arenas, Layers, ParameterSpec, Views, Weights, trace};
+use crate::{
+    error::Error,
+    graph::Graph,
+    value::{TensorType, Value},
+};
+
+/// What a model predicts from.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelInputs {
+    /// Noisy images `f32[batch, height, width, channels]`.
+    pub x: Value,
+    /// `f32[batch]`.
+    pub timesteps: Value,
+    /// What the prediction depends on beside the image.
+    pub condition: Condition,
+}
+
+/// What a prediction depends on beside image and timestep.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Condition {
+    /// Class labels of the type [`Model::label_type`].
+    pub labels: Option<Value>,
+    /// Tokens to attend to, `[batch, tokens, width]`.
+    pub context: Option<Value>,
+}
+
+/// A network that predicts from noisy images.
+pub trait Model {
+    /// Channels of the images.
+    fn channels(&self) -> usize;
+
+    /// Channels of the prediction: those of the images, or twice as many if the model learns
+    /// variances.
+    fn out_channels(&self) -> usize {
+        self.channels()
+    }
+
+    /// Type of the labels of `batch` images, if the model takes any.
+    fn label_type(&self, batch: usize) -> Option<TensorType> {
+        let _ = batch;
+        None
+    }
+
+    /// How many labels there are, counted from 0, where they are rows of a table.
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
+    /// Appends the model and returns its prediction, `[batch, height, width, out_channels]`.
+    ///
+    /// # Errors
+    /// If the inputs do not fit it, or a parameter is missing.
+    fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error>;
+}
+
+/// The parameters of a model for `[batch, height, width]` images, in the order in which it asks for
+/// them.
+///
+/// # Errors
+/// If the model cannot be built at this size.
+pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSpec>, Error> {
+    let [batch, height, width] = size;
+    let (parameters, _) = trace(|layers| {
+        let x = layers.graph.input(TensorType::f32(&[batch, height, width, model.channels()]));
+        let timesteps = layers.graph.input(TensorType::f32(&[batch]));
+        let labels = model.label_type(batch).map(|of| layers.graph.input(of));
+        let condition = Condition { labels, context: None };
+        model.build(layers, &ModelInputs { x, timesteps, condition })
+    })?;
+    Ok(parameters)
+}
+
+/// A model in a graph, its parameters in arenas that are constant while the graph runs.
+#[derive(Clone, Debug)]
+pub struct FrozenModel {
+    /// What it predicts.
+    pub prediction: Value,
+    /// Where its parameters lie.
+    pub arenas: Arenas,
+    /// The inputs that are the arenas.
+    pub inputs: Vec<Value>,
+    /// The parameters in them.
+    pub views: Views,
+}
+
+impl FrozenModel {
+    /// Appends `model`, its arenas of at most `max_bytes` each.
+    ///
+    /// # Errors
+    /// As [`Model::build`].
+    pub fn new(
+        graph: &mut Graph,
+        model: &dyn Model,
+        inputs: &ModelInputs,
+        max_bytes: u64,
+    ) -> Result<Self, Error> {
+        let shape = graph.type_of(inputs.x).shape;
+        let arenas = Arenas::new(parameters(model, [shape[0], shape[1], shape[2]])?, max_bytes);
+        let values = arenas.inputs(graph);
+        let views = arenas.views(graph, &values)?;
+        let prediction = model.build(&mut Layers::new(graph, &views, None), inputs)?;
+        Ok(Self { prediction, arenas, inputs: values, views })
+    }
+
+    /// The graph's inputs that hold the parameters, and what to write to each.
+    ///
+    /// # Errors
+    /// If a parameter is missing or has another shape.
+    pub fn contents<'a>(
+        &'a self,
+        weights: &'a Weights,
+    ) -> Result<impl Iterator<Item = (Value, Vec<f32>)> + 'a, Error> {
+        Ok(self.inputs.iter().copied().zip(self.arenas.contents(weights)?))
+    }
+}

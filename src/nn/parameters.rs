@@ -1,0 +1,46 @@
+//! Parameters: names, types and first values.
+use crate::{ops::Input, value::TensorType};
+
+/// What a parameter holds before training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    /// Uniform in `[-bound, bound)`; PyTorch's default for convolutions and linears, with
+    /// `bound = 1 / sqrt(fan in)` (He et al. 2015, with a = sqrt 5).
+    Uniform(f64),
+    /// Standard normal: tables.
+    Normal,
+    /// One number: 1 and 0 for the weight and bias of a norm.
+    Constant(f64),
+}
+
+/// A parameter that a model asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterSpec {
+    /// diffusers' name, like `down_blocks.0.resnets.0.conv1.weight`.
+    pub name: String,
+    /// Type in this crate's layout.
+    pub of: TensorType,
+    /// What it holds before training.
+    pub initial: Initial,
+}
+
+impl ParameterSpec {
+    /// First contents, dense; the same for the same `seed`.
+    pub fn initialise(&self, seed: u64) -> Vec<f32> {
+        let input = match self.initial {
+            Initial::Uniform(bound) => Input::uniform(self.of, -bound, bound),
+            Initial::Normal => Input::normal(self.of),
+            Initial::Constant(number) => return vec![number as f32; self.of.shape.elements()],
+        };
+        // The name keys the stream (FNV-1a), so adding a layer changes no other's start.
+        let key = self.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        input
+            .tensor(key ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .data
+            .iter()
+            .map(|&x| x as f32)
+            .collect()
+    }
+}
