@@ -107,10 +107,6 @@ impl Operator for SoftplusBackward {
         vec![inputs[0].zip(inputs[1], |x, dy| dy / (1.0 + (-x).exp()))]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [x, dy, dx] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
         let grid = fold(lowering.type_of(x).physical_elements().div_ceil(64));

@@ -5,10 +5,7 @@ use ddim::{
     error::ShapeError,
     gpu::{Executor, Gpu},
     graph::{Equation, Graph},
-    ops::{
-        AddDrawnNoise, Backward, Counter, DrawNormal, DrawTimesteps, Dropout, Lowering, Op,
-        Operator,
-    },
+    ops::{AddDrawnNoise, Counter, DrawNormal, DrawTimesteps, Dropout, Lowering, Op, Operator},
     passes,
     plan::{Cost, Dispatch},
     reference::Tensor,
@@ -47,10 +44,6 @@ impl Operator for Philox {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         vec![inputs[0].clone()]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,12 +1,12 @@
 //! One optimizer step: Adam (Kingma and Ba 2015, algorithm 1), AdamW (Loshchilov and Hutter 2019).
-use super::{Backward, Case, Input, Lowering, Operator, Special, elementwise_cost};
+use super::{Case, Input, Lowering, Operator, Special, elementwise_cost};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
     shaders::adam as shader,
-    value::{Float, TensorType, Value},
+    value::{Float, TensorType},
 };
 use std::fmt;
 
@@ -100,10 +100,6 @@ impl Operator for Adam {
             }
         }
         state
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Sum of two tensors of one type.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,17 +10,12 @@ use crate::{
     shaders::add as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `y = a + b`; the residual connection, and what autodiff joins gradients with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Add;
 
-impl fmt::Display for Add {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("add")
-    }
-}
+display!("add", Add);
 
 impl Operator for Add {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {

@@ -1,6 +1,6 @@
 //! One vector per image, added to every pixel: Ho et al. 2020, appendix B.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, display, elementwise_cost, operands,
     random::check_images,
 };
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     shaders::add_embedding as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `y[b, .., c] = x[b, .., c] + embedding[b, c]`; operands `x [batch, .., channels]` and
 /// `embedding [batch, channels]` of one storage.
@@ -22,17 +21,9 @@ pub struct AddEmbedding;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SumPixels;
 
-impl fmt::Display for AddEmbedding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("add_embedding")
-    }
-}
+display!("add_embedding", AddEmbedding);
 
-impl fmt::Display for SumPixels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sum_pixels")
-    }
-}
+display!("sum_pixels", SumPixels);
 
 /// One row per image of `x`.
 fn embedding_of(x: TensorType) -> TensorType {
@@ -110,10 +101,6 @@ impl Operator for SumPixels {
             y.data[i / image * channels + i % channels] += x;
         }
         vec![y]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! The forward process `q(x_t | x_0)`: Ho et al. 2020, eq. 4.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
+    Case, Input, Lowering, MANY_IMAGES, Operator, display,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
@@ -11,9 +11,8 @@ use crate::{
     plan::Cost,
     reference::Tensor,
     shaders::add_noise as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
-use std::fmt;
 
 /// `y = signal[t] x + deviation[t] noise`, each image at its own `t`; operands
 /// `x [batch, ..]`, `timesteps f32[batch]`, `coefficients f32[count, 2]` (rows of signal
@@ -37,23 +36,11 @@ pub struct AddNumberedNoise {
     pub stream: u32,
 }
 
-impl fmt::Display for AddNoise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("add_noise")
-    }
-}
+display!("add_noise", AddNoise);
 
-impl fmt::Display for AddDrawnNoise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "add_drawn_noise{{stream={}}}", self.stream)
-    }
-}
+display!("add_drawn_noise", AddDrawnNoise { stream });
 
-impl fmt::Display for AddNumberedNoise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "add_numbered_noise{{stream={}}}", self.stream)
-    }
-}
+display!("add_numbered_noise", AddNumberedNoise { stream });
 
 /// Checks `x`, `timesteps` and `coefficients`, and returns `x` with the operands that follow.
 fn check<const N: usize>(
@@ -106,10 +93,6 @@ impl Operator for AddNoise {
         vec![mix(inputs[0], inputs[1], inputs[2], inputs[3])]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (params, grid) = params(lowering, equation, 0);
         let kernel = shader::Forward {
@@ -137,10 +120,6 @@ impl Operator for AddDrawnNoise {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let noise = Counter::read(inputs[3]).normals(inputs[0].shape, self.stream);
         vec![mix(inputs[0], inputs[1], inputs[2], &noise), noise]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -192,10 +171,6 @@ impl Operator for AddNumberedNoise {
             own.normals(one, self.stream).data
         });
         vec![mix(x, timesteps, coefficients, &Tensor::new(x.shape, noise.collect()))]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,15 +1,14 @@
 //! Tensors inside a flat arena. Parameters, their gradients and the optimizer's moments lie in
 //! arenas, so that one dispatch updates them all. Both ops only say where a tensor lies: the
 //! memory planner places the part inside the whole, and nothing is copied.
-use super::{Backward, Case, Input, Lowering, Operator, operands};
+use super::{Case, Input, Lowering, Operator, display, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
-    value::{ElementType, TensorType, Value},
+    value::{ElementType, TensorType},
 };
-use std::fmt;
 
 /// The tensor of type `of` that starts at element `offset` of a flat f32 arena, in the device's
 /// layout (rows padded to four).
@@ -34,17 +33,9 @@ pub struct Pack {
 /// alignment that WebGPU lets a device ask of a storage binding.
 pub const ALIGNMENT: usize = 64;
 
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "view{{offset={}}}", self.offset)
-    }
-}
+display!("view", View { offset });
 
-impl fmt::Display for Pack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("pack")
-    }
-}
+display!("pack", Pack);
 
 /// Positions in the arena of a tensor's elements, in row-major order.
 fn positions(offset: usize, of: TensorType) -> impl Iterator<Item = usize> {
@@ -88,10 +79,6 @@ impl Operator for View {
         vec![Tensor::new(self.of.shape, data)]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, _: &mut Lowering, _: &Equation) -> Result<(), Error> {
         Ok(())
     }
@@ -127,10 +114,6 @@ impl Operator for Pack {
             }
         }
         vec![arena]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, _: &mut Lowering, _: &Equation) -> Result<(), Error> {

@@ -1,5 +1,5 @@
 //! Another storage type.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, operands};
+use super::{Backward, Case, Input, Lowering, Operator, display, elementwise_cost, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,7 +8,6 @@ use crate::{
     shaders::cast as shader,
     value::{ElementType, TensorType, Value},
 };
-use std::fmt;
 
 /// `y = x` in another storage, rounded once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,11 +16,7 @@ pub struct Cast {
     pub to: ElementType,
 }
 
-impl fmt::Display for Cast {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cast{{to={}}}", self.to)
-    }
-}
+display!("cast", Cast { to });
 
 impl Operator for Cast {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {

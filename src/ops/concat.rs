@@ -1,5 +1,7 @@
 //! Channels side by side, and runs of channels cut out or set among zeros.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,7 +10,6 @@ use crate::{
     shaders::concat as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `y = [x0, x1]` along the channels; the other axes and the storage agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,23 +40,11 @@ impl PadChannels {
     }
 }
 
-impl fmt::Display for Concat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("concat")
-    }
-}
+display!("concat", Concat);
 
-impl fmt::Display for SliceChannels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slice_channels{{start={} count={}}}", self.start, self.count)
-    }
-}
+display!("slice_channels", SliceChannels { start, count });
 
-impl fmt::Display for PadChannels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pad_channels{{before={} after={}}}", self.before, self.after)
-    }
-}
+display!("pad_channels", PadChannels { before, after });
 
 /// `of` with another number of channels.
 fn with_channels(of: TensorType, channels: usize) -> TensorType {

@@ -1,7 +1,7 @@
 //! The size of a corrector's step: Song et al., *Score-Based Generative Modeling through
 //! Stochastic Differential Equations* (2021), algorithms 4 and 5.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
+    Case, Input, Lowering, MANY_IMAGES, Operator,
     draw::example_key,
     elementwise_cost,
     random::{Counter, check_images, check_key},
@@ -12,7 +12,7 @@ use crate::{
     plan::{Cost, fold},
     reference::Tensor,
     shaders::corrector_size as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
 use std::fmt;
 
@@ -91,10 +91,6 @@ impl Operator for CorrectorSize {
             if length > 0.0 { squares(&mut drawn.iter().copied()) / length } else { 0.0 }
         });
         vec![Tensor::new(TensorType::f32(&output.shape[..1]).shape, size.collect())]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

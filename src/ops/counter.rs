@@ -1,6 +1,6 @@
 //! The end of a step: the counter moves on, the step's numbers go to the host's history.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Case, Input, Lowering, Operator, display,
     draw::example_key,
     operands,
     random::{Counter, check_key},
@@ -12,9 +12,8 @@ use crate::{
     plan::Cost,
     reference::Tensor,
     shaders::counter as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
-use std::fmt;
 
 /// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
 /// [`GlobalNorm`](super::GlobalNorm) give the next counter. A bad step is recorded instead.
@@ -30,17 +29,9 @@ pub struct Advance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record;
 
-impl fmt::Display for Advance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "advance{{guarded={}}}", self.guarded)
-    }
-}
+display!("advance", Advance { guarded });
 
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("record")
-    }
-}
+display!("record", Record);
 
 impl Operator for Advance {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -64,10 +55,6 @@ impl Operator for Advance {
             counter.bad_step = Some(counter.step);
         }
         vec![counter.tensor()]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -111,10 +98,6 @@ impl Operator for Record {
             history.data[4 * row..4 * row + 4].copy_from_slice(&numbers);
         }
         vec![history]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Random tensors from a key.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, display, elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
 };
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     shaders::draw as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// Standard normals of type `of`, whose outermost axis counts images; operand `key: u32[8]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,18 +44,9 @@ impl DrawTimesteps {
     }
 }
 
-impl fmt::Display for DrawNormal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "draw_normal{{stream={}}}", self.stream)
-    }
-}
+display!("draw_normal", DrawNormal { stream });
 
-impl fmt::Display for DrawTimesteps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, antithetic, stream, .. } = self;
-        write!(f, "draw_timesteps{{count={count} antithetic={antithetic} stream={stream}}}")
-    }
-}
+display!("draw_timesteps", DrawTimesteps { count, antithetic, stream });
 
 impl Operator for DrawNormal {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {

@@ -1,7 +1,7 @@
 //! Dropping of class labels: Ho and Salimans 2021, *Classifier-Free Diffusion Guidance*,
 //! algorithm 1.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, display,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, check_key},
@@ -14,7 +14,6 @@ use crate::{
     shaders::drop_labels as shader,
     value::{ElementType, Float, TensorType, Value},
 };
-use std::fmt;
 
 /// Labels of which each gives way to `null` with this probability; operands `labels u32[batch]` and
 /// `key u32[8]`.
@@ -35,12 +34,7 @@ impl DropLabels {
     }
 }
 
-impl fmt::Display for DropLabels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { probability, null, stream } = self;
-        write!(f, "drop_labels{{probability={probability} null={null} stream={stream}}}")
-    }
-}
+display!("drop_labels", DropLabels { probability, null, stream });
 
 impl Operator for DropLabels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {

@@ -1,6 +1,6 @@
 //! Dropout: Srivastava et al. 2014. The mask comes from a counter and is never stored.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, display,
     draw::example_key,
     elementwise_cost, operands,
     random::{Counter, Images, check_images, check_key},
@@ -13,7 +13,6 @@ use crate::{
     shaders::dropout as shader,
     value::{Float, TensorType, Value},
 };
-use std::fmt;
 
 /// Zero with probability `rate`, else `x / (1 - rate)`; operands `x [batch, ..]` and
 /// `key u32[8]`. The gradient is the same map applied to `dy`.
@@ -37,11 +36,7 @@ impl Dropout {
     }
 }
 
-impl fmt::Display for Dropout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dropout{{rate={} stream={}}}", self.rate, self.stream)
-    }
-}
+display!("dropout", Dropout { rate, stream });
 
 impl Operator for Dropout {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {

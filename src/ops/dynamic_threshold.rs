@@ -1,7 +1,7 @@
 //! The bound of dynamic thresholding: Saharia et al., *Photorealistic Text-to-Image Diffusion
 //! Models* (2022), section 2.3.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, elementwise_cost, floats, operands,
+    Case, Input, Lowering, MANY_IMAGES, Operator, display, elementwise_cost, floats, operands,
     random::check_images, row::SamplingRow, sampling_step::wide,
 };
 use crate::{
@@ -10,9 +10,8 @@ use crate::{
     plan::{Cost, fold},
     reference::Tensor,
     shaders::dynamic_threshold as shader,
-    value::{Float, TensorType, Value},
+    value::{Float, TensorType},
 };
-use std::fmt;
 
 /// `bound f32[batch]`: of each image the quantile `ratio` of the magnitudes that its row of a
 /// sampling table predicts, between 1 and `limit`. Operands `x f32[batch, .., channels]`, `output`
@@ -44,11 +43,7 @@ impl DynamicThreshold {
     }
 }
 
-impl fmt::Display for DynamicThreshold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dynamic_threshold{{ratio={} limit={}}}", self.ratio, self.limit)
-    }
-}
+display!("dynamic_threshold", DynamicThreshold { ratio, limit });
 
 impl Operator for DynamicThreshold {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -107,10 +102,6 @@ impl Operator for DynamicThreshold {
             quantile.clamp(1.0, self.limit.get())
         });
         vec![Tensor::new(TensorType::f32(&x.shape[..1]).shape, bound.collect())]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,14 +1,13 @@
 //! Sinusoidal embedding of timesteps: Vaswani et al. 2017, section 3.5; Ho et al. 2020, appendix B.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
+use super::{Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
     shaders::timestep_embedding as shader,
-    value::{ElementType, Float, TensorType, Value},
+    value::{ElementType, Float, TensorType},
 };
-use std::fmt;
 
 /// `y [batch, width]` of `timesteps f32[batch]`, fractional ones too: sines and cosines of
 /// `t * max_period^(-i / (width / 2 - freq_shift))`; an odd last column is zero.
@@ -37,13 +36,10 @@ impl TimestepEmbedding {
     }
 }
 
-impl fmt::Display for TimestepEmbedding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { width, flip_sin_to_cos, freq_shift, max_period, .. } = self;
-        write!(f, "timestep_embedding{{width={width} flip_sin_to_cos={flip_sin_to_cos} ")?;
-        write!(f, "freq_shift={freq_shift} max_period={max_period}}}")
-    }
-}
+display!(
+    "timestep_embedding",
+    TimestepEmbedding { width, flip_sin_to_cos, freq_shift, max_period }
+);
 
 impl Operator for TimestepEmbedding {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -103,10 +99,6 @@ impl Operator for TimestepEmbedding {
             }
         }
         vec![Tensor::new(self.result(inputs[0].data.len()).shape, data)]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Rows of a table by number: the class embedding.
 use super::{
-    Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, fold_slots, operands,
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, fold_slots,
+    operands,
 };
 use crate::{
     error::{Error, ShapeError},
@@ -10,7 +11,6 @@ use crate::{
     shaders::gather_rows as shader,
     value::{ElementType, TensorType, Value},
 };
-use std::fmt;
 
 /// `y[b] = table[labels[b]]`; operands `labels u32[batch]` and `table f32[classes, width]`.
 /// A label past the table reads its last row.
@@ -27,17 +27,9 @@ pub struct GatherRowsBackward {
     pub classes: usize,
 }
 
-impl fmt::Display for GatherRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gather_rows{{element={}}}", self.element)
-    }
-}
+display!("gather_rows", GatherRows { element });
 
-impl fmt::Display for GatherRowsBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gather_rows_backward{{classes={}}}", self.classes)
-    }
-}
+display!("gather_rows_backward", GatherRowsBackward { classes });
 
 /// Labels that a slot of the gradient adds: every driver's loops walk them to the end.
 const SLOT_LABELS: usize = 1 << 15;
@@ -132,10 +124,6 @@ impl Operator for GatherRowsBackward {
             }
         }
         vec![dtable]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Gated linear unit with GELU, as diffusers' feed-forward layers have it: Shazeer 2020, eq. 6.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, gelu, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, gelu, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,7 +10,6 @@ use crate::{
     shaders::geglu as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `y [.., channels] = a gelu(g)`, where `a` and `g` are the halves of a row of
 /// `x [.., 2 channels]`, in this order.
@@ -20,17 +21,9 @@ pub struct Geglu;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GegluBackward;
 
-impl fmt::Display for Geglu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("geglu")
-    }
-}
+display!("geglu", Geglu);
 
-impl fmt::Display for GegluBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("geglu_backward")
-    }
-}
+display!("geglu_backward", GegluBackward);
 
 /// The type of `y` for an `x` of this type, if its channels can be halved.
 fn halved(op: &str, x: TensorType, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
@@ -122,10 +115,6 @@ impl Operator for GegluBackward {
             }
         }
         vec![dx]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Gaussian error linear unit, elementwise: Hendrycks and Gimpel 2016, eq. 2.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,10 +10,7 @@ use crate::{
     shaders::gelu as shader,
     value::{TensorType, Value},
 };
-use std::{
-    f64::consts::{FRAC_1_SQRT_2, TAU},
-    fmt,
-};
+use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
 /// `y = x P(x)`, with `P` the normal distribution, exact and not its tanh approximation; `x` and `y`
 /// of any one type. In f32 `|y - x P(x)|` is at most 1e-6, or a rounding of `y` where that is more.
@@ -22,17 +21,9 @@ pub struct Gelu;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GeluBackward;
 
-impl fmt::Display for Gelu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("gelu")
-    }
-}
+display!("gelu", Gelu);
 
-impl fmt::Display for GeluBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("gelu_backward")
-    }
-}
+display!("gelu_backward", GeluBackward);
 
 /// The normal distribution.
 pub(super) fn below(x: f64) -> f64 {
@@ -93,10 +84,6 @@ impl Operator for GeluBackward {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         vec![inputs[0].zip(inputs[1], |x, dy| dy * slope(x))]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

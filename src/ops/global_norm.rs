@@ -1,6 +1,6 @@
 //! One norm over all gradients, and how much to clip: Pascanu et al. 2013, algorithm 1.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Case, Input, Lowering, Operator,
     draw::example_key,
     mean_squared_error::partial_sums,
     random::{Counter, check_key},
@@ -11,7 +11,7 @@ use crate::{
     plan::Cost,
     reference::Tensor,
     shaders::global_norm as shader,
-    value::{Float, TensorType, Value},
+    value::{Float, TensorType},
 };
 use std::fmt;
 
@@ -80,10 +80,6 @@ impl Operator for GlobalNorm {
         let good = if norm.is_finite() && allowed { 1.0 } else { 0.0 };
         let scale = (self.clip() / (norm + 1e-6)).min(1.0);
         vec![Tensor::new(TensorType::f32(&[4]).shape, vec![norm, scale, good, 0.0])]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Classifier-free guidance: one batch predicted without and with labels, and what follows.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, Special, elementwise_cost, floats,
+    Case, Input, Lowering, MANY_IMAGES, Operator, Special, display, elementwise_cost, floats,
     operands,
 };
 use crate::{
@@ -9,9 +9,8 @@ use crate::{
     plan::{Cost, fold},
     reference::Tensor,
     shaders::{guidance as shader, repeat},
-    value::{ElementType, Float, TensorType, Value},
+    value::{ElementType, Float, TensorType},
 };
-use std::fmt;
 
 /// `y = [x, x]` along the outermost axis: each image once for the prediction without its label,
 /// once for that with it. Whole 16-byte blocks of `f32` images only.
@@ -39,18 +38,9 @@ pub struct Guide {
     pub channels: usize,
 }
 
-impl fmt::Display for Twice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("twice")
-    }
-}
+display!("twice", Twice);
 
-impl fmt::Display for Guide {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scale, rescale, channels } = self;
-        write!(f, "guide{{scale={scale} rescale={rescale} channels={channels}}}")
-    }
-}
+display!("guide", Guide { scale, rescale, channels });
 
 /// `of` with another outermost extent.
 fn with_batch(of: TensorType, batch: usize) -> TensorType {
@@ -74,10 +64,6 @@ impl Operator for Twice {
         let x = inputs[0];
         let of = with_batch(TensorType::f32(&x.shape), 2 * x.shape[0]);
         vec![Tensor::new(of.shape, [&x.data[..], &x.data].concat())]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -145,10 +131,6 @@ impl Operator for Guide {
         }
         let of = with_batch(TensorType::f32(&inputs[0].shape), batch);
         vec![Tensor::new(of.shape, data)]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Squared errors image by image, each weighted by its timestep.
 use super::{
-    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, Reduction, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, MANY_IMAGES, Operator, Reduction, display, elementwise_cost,
+    operands,
     random::{Images, check_images},
     row::check,
 };
@@ -12,7 +13,6 @@ use crate::{
     shaders::image_squared_error as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `losses f32[batch]`: each image's squared error, meant or summed over it, times the weight of its
 /// timestep; operands `prediction` and `expected`, of one type `[batch, ..]`, `timesteps f32[batch]`
@@ -30,17 +30,9 @@ pub struct ImageSquaredErrorBackward {
     pub reduction: Reduction,
 }
 
-impl fmt::Display for ImageSquaredError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "image_squared_error{{reduction={}}}", self.reduction)
-    }
-}
+display!("image_squared_error", ImageSquaredError { reduction });
 
-impl fmt::Display for ImageSquaredErrorBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "image_squared_error_backward{{reduction={}}}", self.reduction)
-    }
-}
+display!("image_squared_error_backward", ImageSquaredErrorBackward { reduction });
 
 impl Reduction {
     /// What the sum of an image's squares is multiplied by.
@@ -161,10 +153,6 @@ impl Operator for ImageSquaredErrorBackward {
             *number *= weights[i / image] * inputs[4].data[i / image];
         }
         vec![gradient]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Timesteps drawn by the second moment of their losses: Nichol and Dhariwal 2021, *Improved
 //! Denoising Diffusion Probabilistic Models*, section 3.3, with the constants of its released code.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Case, Input, Lowering, Operator, display,
     draw::example_key,
     operands,
     random::{Counter, check_key},
@@ -13,10 +13,9 @@ use crate::{
     plan::Cost,
     reference::Tensor,
     shaders::importance as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
 use bytemuck::Zeroable;
-use std::fmt;
 
 /// Losses that are remembered of each timestep.
 const LOSSES: usize = 10;
@@ -52,23 +51,11 @@ impl TimestepProbabilities {
     }
 }
 
-impl fmt::Display for TimestepProbabilities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("timestep_probabilities")
-    }
-}
+display!("timestep_probabilities", TimestepProbabilities);
 
-impl fmt::Display for DrawImportant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "draw_important{{batch={} stream={}}}", self.batch, self.stream)
-    }
-}
+display!("draw_important", DrawImportant { batch, stream });
 
-impl fmt::Display for Remember {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("remember")
-    }
-}
+display!("remember", Remember);
 
 impl Operator for TimestepProbabilities {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -93,10 +80,6 @@ impl Operator for TimestepProbabilities {
             false => uniform,
         };
         vec![Tensor::new(TensorType::f32(&[count]).shape, rows().map(probability).collect())]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -142,10 +125,6 @@ impl Operator for DrawImportant {
             Tensor::new(shape, drawn.iter().map(|&t| t as f64).collect()),
             Tensor::new(shape, drawn.iter().map(factor).collect()),
         ]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -196,10 +175,6 @@ impl Operator for Remember {
             }
         }
         vec![memory]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

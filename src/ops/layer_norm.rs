@@ -1,7 +1,7 @@
 //! Layer normalization over the channels of each row: Ba, Kiros and Hinton 2016, eq. 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, Special, elementwise_cost, floats, fold_slots,
-    operands, sum_rows::slot_rows,
+    Backward, Case, Input, Lowering, Operator, Special, display, elementwise_cost, floats,
+    fold_slots, operands, sum_rows::slot_rows,
 };
 use crate::{
     error::{Error, ShapeError},
@@ -11,7 +11,6 @@ use crate::{
     shaders::layer_norm as shader,
     value::{Float, TensorType, Value},
 };
-use std::fmt;
 
 /// `y = (x - mean) rstd weight + bias` with `rstd = 1 / sqrt(variance + eps)`; mean and biased
 /// variance are those of a row.
@@ -41,17 +40,9 @@ pub struct LayerNorm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerNormBackward;
 
-impl fmt::Display for LayerNorm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "layer_norm{{eps={}}}", self.eps)
-    }
-}
+display!("layer_norm", LayerNorm { eps });
 
-impl fmt::Display for LayerNormBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("layer_norm_backward")
-    }
-}
+display!("layer_norm_backward", LayerNormBackward);
 
 fn statistics_type(x: TensorType) -> TensorType {
     TensorType::f32(&[x.rows(), 2])
@@ -183,10 +174,6 @@ impl Operator for LayerNormBackward {
             }
         }
         vec![Tensor::new(x.shape, dx), dweight, dbias]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use super::{
     Add, Backward, Case, Input, Lowering, Operator, Silu, Special, SumRows,
     conv2d::{Extents, Operands, products, split_k},
-    operands,
+    display, operands,
 };
 use crate::{
     error::{Error, ShapeError},
@@ -41,11 +41,7 @@ pub struct LinearInputGradient;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinearWeightGradient;
 
-impl fmt::Display for Linear {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("linear")
-    }
-}
+display!("linear", Linear);
 
 impl fmt::Display for FusedLinear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,17 +53,9 @@ impl fmt::Display for FusedLinear {
     }
 }
 
-impl fmt::Display for LinearInputGradient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("linear_input_gradient")
-    }
-}
+display!("linear_input_gradient", LinearInputGradient);
 
-impl fmt::Display for LinearWeightGradient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("linear_weight_gradient")
-    }
-}
+display!("linear_weight_gradient", LinearWeightGradient);
 
 /// `rows` with `last` as innermost extent.
 fn with_last(rows: TensorType, last: usize) -> TensorType {
@@ -214,10 +202,6 @@ impl Operator for FusedLinear {
         if self.silu { Silu.reference(&[&y[0]]) } else { y }
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (linear, residual) = self.split(&equation.inputs);
         let (x, weight, y) = (linear[0], linear[1], equation.outputs[0]);
@@ -268,10 +252,6 @@ impl Operator for LinearInputGradient {
         vec![dx]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let (rows, of) = (lowering.type_of(dy).rows(), lowering.type_of(weight));
@@ -314,10 +294,6 @@ impl Operator for LinearWeightGradient {
             }
         }
         vec![dweight]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

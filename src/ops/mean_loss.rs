@@ -1,6 +1,6 @@
 //! The mean of the losses of images that may count differently.
 use super::{
-    Backward, Case, Input, Lowering, Operator, elementwise_cost,
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost,
     row::{ONE_WORKGROUP, check},
 };
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     shaders::mean_loss as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `loss f32[1]`: the mean of `losses f32[batch]`, each times its own factor if there is a second
 /// operand, `factors f32[batch]`.
@@ -25,17 +24,9 @@ pub struct MeanLossBackward {
     pub batch: usize,
 }
 
-impl fmt::Display for MeanLoss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("mean_loss")
-    }
-}
+display!("mean_loss", MeanLoss);
 
-impl fmt::Display for MeanLossBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mean_loss_backward{{batch={}}}", self.batch)
-    }
-}
+display!("mean_loss_backward", MeanLossBackward { batch });
 
 /// Checks the first operand and the factors, if there are any.
 fn check_mean(
@@ -112,10 +103,6 @@ impl Operator for MeanLossBackward {
         let factor = |i: usize| inputs.get(1).map_or(1.0, |factors| factors.data[i]);
         let data = (0..self.batch).map(|i| share * factor(i)).collect();
         vec![Tensor::new(TensorType::f32(&[self.batch]).shape, data)]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Mean-squared error: the simple loss of Ho et al. 2020, eq. 14.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -53,17 +55,9 @@ pub struct MeanSquaredErrorBackward {
     pub reduction: Reduction,
 }
 
-impl fmt::Display for MeanSquaredError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mean_squared_error{{reduction={}}}", self.reduction)
-    }
-}
+display!("mean_squared_error", MeanSquaredError { reduction });
 
-impl fmt::Display for MeanSquaredErrorBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mean_squared_error_backward{{reduction={}}}", self.reduction)
-    }
-}
+display!("mean_squared_error_backward", MeanSquaredErrorBackward { reduction });
 
 /// Workgroups of a kernel that leaves one partial sum per workgroup: enough to fill a device,
 /// few enough for one workgroup to add their sums.
@@ -155,10 +149,6 @@ impl Operator for MeanSquaredErrorBackward {
         let of = TensorType::f32(&inputs[0].shape);
         let factor = 2.0 * self.reduction.factor(of) * inputs[2].data[0];
         vec![inputs[0].zip(inputs[1], |p, e| factor * (p - e))]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::{
     graph::Equation,
     plan::Cost,
     reference::Tensor,
-    value::{ElementType, TensorType},
+    value::{ElementType, TensorType, Value},
 };
 use std::{
     fmt::{self, Debug, Display},
@@ -18,10 +18,12 @@ use std::{
 mod backward;
 mod cases;
 mod custom;
+mod kit;
 mod lowering;
 mod random_cases;
 
 use cases::MANY_IMAGES;
+use kit::display;
 
 pub use backward::Backward;
 pub use cases::{Case, Fill, Input};
@@ -44,14 +46,13 @@ pub trait Operator: Debug + Display + Send + Sync {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor>;
 
     /// Appends the equations of the gradient; one entry per input, `None` where there is none.
+    /// An op that does not say how has no gradient.
     ///
     /// # Errors
     /// [`Error::NotDifferentiable`] if the op has no gradient.
-    fn vjp(
-        &self,
-        backward: &mut Backward,
-        equation: &Equation,
-    ) -> Result<Vec<Option<crate::value::Value>>, Error>;
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
 
     /// Appends the dispatches that compute the equation.
     ///
@@ -245,7 +246,7 @@ impl Operator for Op {
         &self,
         backward: &mut Backward,
         equation: &Equation,
-    ) -> Result<Vec<Option<crate::value::Value>>, Error> {
+    ) -> Result<Vec<Option<Value>>, Error> {
         self.operator().vjp(backward, equation)
     }
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

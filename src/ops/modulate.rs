@@ -1,6 +1,7 @@
 //! Scale and shift of every channel by an embedding: Dhariwal and Nichol 2021, section 3.
 use super::{
-    Backward, Case, Input, Lowering, Operator, elementwise_cost, operands, pixel_tile::Images,
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, operands,
+    pixel_tile::Images,
 };
 use crate::{
     error::{Error, ShapeError},
@@ -10,7 +11,6 @@ use crate::{
     shaders::modulate as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `y = x (1 + scale) + shift`, the same for all pixels of an image.
 ///
@@ -27,17 +27,9 @@ pub struct Modulate;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ModulateBackward;
 
-impl fmt::Display for Modulate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("modulate")
-    }
-}
+display!("modulate", Modulate);
 
-impl fmt::Display for ModulateBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("modulate_backward")
-    }
-}
+display!("modulate_backward", ModulateBackward);
 
 fn check(op: &str, embedding: TensorType, inputs: &[TensorType]) -> Result<(), ShapeError> {
     let images = Images::of(op, "x", inputs[0], inputs)?;
@@ -135,10 +127,6 @@ impl Operator for ModulateBackward {
             dembedding.data[scale + channels] += dy.data[i];
         }
         vec![dx, dembedding]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

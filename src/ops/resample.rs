@@ -1,5 +1,5 @@
 //! Between an image and one of half its height and width: nearest upsampling, average pooling.
-use super::{Backward, Case, Input, Lowering, MANY_IMAGES, Operator, floats, operands};
+use super::{Backward, Case, Input, Lowering, MANY_IMAGES, Operator, display, floats, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,7 +8,6 @@ use crate::{
     shaders::resample as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// Every pixel of `x [batch, height, width, channels]` becomes a block of 2x2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,29 +30,13 @@ pub struct AveragePoolBackward {
     pub width: usize,
 }
 
-impl fmt::Display for UpsampleNearest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("upsample_nearest")
-    }
-}
+display!("upsample_nearest", UpsampleNearest);
 
-impl fmt::Display for UpsampleNearestBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("upsample_nearest_backward")
-    }
-}
+display!("upsample_nearest_backward", UpsampleNearestBackward);
 
-impl fmt::Display for AveragePool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("average_pool")
-    }
-}
+display!("average_pool", AveragePool);
 
-impl fmt::Display for AveragePoolBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "average_pool_backward{{height={} width={}}}", self.height, self.width)
-    }
-}
+display!("average_pool_backward", AveragePoolBackward { height, width });
 
 /// The image operand, if it is one.
 fn image(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
@@ -195,10 +178,6 @@ impl Operator for UpsampleNearestBackward {
         vec![reference_down(inputs[0], 1.0)]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         lower_down(lowering, equation, 1.0)
     }
@@ -255,10 +234,6 @@ impl Operator for AveragePoolBackward {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         vec![reference_up(inputs[0], self.height, self.width, 0.25)]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

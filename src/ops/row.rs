@@ -1,7 +1,7 @@
 //! What changes from step to step, read from the counter at the beginning of a step. Everything
 //! else of a plan is compiled in.
 use super::{
-    Backward, Case, Input, Lowering, Operator, operands,
+    Case, Input, Lowering, Operator, display, operands,
     random::{Counter, check_key},
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     plan::{Cost, fold},
     reference::Tensor,
     shaders::row as shader,
-    value::{Float, TensorType, Value},
+    value::{Float, TensorType},
 };
 use bytemuck::Zeroable;
 use std::fmt;
@@ -63,17 +63,9 @@ impl fmt::Display for TrainingRow {
     }
 }
 
-impl fmt::Display for SamplingRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sampling_row{{batch={}}}", self.batch)
-    }
-}
+display!("sampling_row", SamplingRow { batch });
 
-impl fmt::Display for AllTimesteps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("all_timesteps")
-    }
-}
+display!("all_timesteps", AllTimesteps);
 
 /// Checks that an operand has the type that it must have.
 pub(super) fn check(
@@ -129,10 +121,6 @@ impl Operator for TrainingRow {
         vec![inputs[0].clone(), Tensor::new(TensorType::f32(&[4]).shape, row)]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let params = shader::Params {
             learning_rate: self.learning_rate.get() as f32,
@@ -185,10 +173,6 @@ impl Operator for SamplingRow {
         ]
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let table = equation.inputs[1];
         let params = shader::Params {
@@ -229,10 +213,6 @@ impl Operator for AllTimesteps {
         let column: Vec<f64> =
             inputs[0].data.chunks(SamplingRow::COLUMNS).map(|row| row[0]).collect();
         vec![Tensor::new(TensorType::f32(&[column.len()]).shape, column)]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

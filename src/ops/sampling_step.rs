@@ -1,7 +1,7 @@
 //! One step of any sampler, fused: Song et al. 2021, eq. 12; with other coefficients the ancestral
 //! step of Ho et al. 2020, eq. 7, and the rest.
 use super::{
-    Backward, Case, Input, Lowering, Operator,
+    Case, Input, Lowering, Operator,
     draw::example_key,
     elementwise_cost, floats,
     random::{Counter, Images, check_images, check_key},
@@ -13,7 +13,7 @@ use crate::{
     plan::Cost,
     reference::{Tensor, clamp},
     shaders::sampling_step as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
 use std::fmt;
 
@@ -201,10 +201,6 @@ impl Operator for SamplingStep {
             key.bad_parts |= bad_parts;
         }
         [next, key.tensor()].into_iter().chain(self.memory.then_some(kept)).collect()
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! A straight line through every element.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,7 +10,6 @@ use crate::{
     shaders::scale as shader,
     value::{Float, TensorType, Value},
 };
-use std::fmt;
 
 /// `y = scale x + shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,11 +20,7 @@ pub struct Scale {
     pub shift: Float,
 }
 
-impl fmt::Display for Scale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "scale{{scale={} shift={}}}", self.scale, self.shift)
-    }
-}
+display!("scale", Scale { scale, shift });
 
 impl Operator for Scale {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {

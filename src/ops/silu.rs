@@ -1,5 +1,7 @@
 //! Sigmoid-weighted linear unit, elementwise: Elfwing et al. 2017, eq. 3.
-use super::{Backward, Case, Input, Lowering, Operator, elementwise_cost, floats, operands};
+use super::{
+    Backward, Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,7 +10,6 @@ use crate::{
     shaders::silu as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `y = x / (1 + exp(-x))`; `x` and `y` of any one type. In f32 `|error / y|` is at most
 /// `(2 + |x|) 2^-23`: the exponential of a number that is rounded once is off by that much.
@@ -19,17 +20,9 @@ pub struct Silu;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SiluBackward;
 
-impl fmt::Display for Silu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("silu")
-    }
-}
+display!("silu", Silu);
 
-impl fmt::Display for SiluBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("silu_backward")
-    }
-}
+display!("silu_backward", SiluBackward);
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
@@ -84,10 +77,6 @@ impl Operator for SiluBackward {
             let s = sigmoid(x);
             dy * (s + x * s * (1.0 - s))
         })]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,5 +1,5 @@
 //! Cross-entropy of a softmax: the loss of a classifier.
-use super::{Backward, Case, Input, Lowering, Operator, operands};
+use super::{Backward, Case, Input, Lowering, Operator, display, operands};
 use crate::{
     error::{Error, LoweringError, ShapeError},
     graph::Equation,
@@ -8,7 +8,6 @@ use crate::{
     shaders::softmax_cross_entropy as shader,
     value::{ElementType, TensorType, Value},
 };
-use std::fmt;
 
 /// `loss f32[1]`, the mean over all rows of `-log softmax(logits)[label]`; operands
 /// `logits [.., classes]` and `labels u32[rows]`, one for each row of the logits. A label past the
@@ -20,17 +19,9 @@ pub struct SoftmaxCrossEntropy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftmaxCrossEntropyBackward;
 
-impl fmt::Display for SoftmaxCrossEntropy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("softmax_cross_entropy")
-    }
-}
+display!("softmax_cross_entropy", SoftmaxCrossEntropy);
 
-impl fmt::Display for SoftmaxCrossEntropyBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("softmax_cross_entropy_backward")
-    }
-}
+display!("softmax_cross_entropy_backward", SoftmaxCrossEntropyBackward);
 
 fn check(
     op: &str,
@@ -151,10 +142,6 @@ impl Operator for SoftmaxCrossEntropyBackward {
             shares.into_iter().map(move |share| factor * share)
         });
         vec![Tensor::new(logits.shape, gradient.collect())]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -1,14 +1,13 @@
 //! Sums over all rows: the gradient of a bias.
-use super::{Backward, Case, Input, Lowering, Operator, floats, fold_slots, operands};
+use super::{Case, Input, Lowering, Operator, display, floats, fold_slots, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
     shaders::sum_rows as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
-use std::fmt;
 
 /// `y[c]`, the sum of `x[.., c]` over all other axes; `y` is f32 whatever the storage of `x`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,11 +23,7 @@ pub(super) fn slot_rows(rows: usize) -> usize {
     rows.div_ceil(SLOTS).max(SLOT_ROWS)
 }
 
-impl fmt::Display for SumRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sum_rows")
-    }
-}
+display!("sum_rows", SumRows);
 
 impl Operator for SumRows {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -45,10 +40,6 @@ impl Operator for SumRows {
             y.data[i % channels] += x;
         }
         vec![y]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

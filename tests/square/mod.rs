@@ -107,9 +107,6 @@ impl Operator for SquareBackward {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         vec![inputs[0].zip(inputs[1], |x, dy| 2.0 * f64::from(self.0.factor) * x * dy)]
     }
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [x, dy] = [equation.inputs[0], equation.inputs[1]];
         let dispatch = dispatch(&self.0, "backward", lowering.type_of(x));

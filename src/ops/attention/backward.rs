@@ -3,7 +3,7 @@ use super::{Extents, Heads, TILED_LANES, Tile, dot, rows};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Lowering, Operator, Special, operands},
+    ops::{Lowering, Operator, Special, display, operands},
     plan::{Candidate, Cost, Kind, fold},
     reference::Tensor,
     shaders::{
@@ -12,7 +12,6 @@ use crate::{
     },
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// Gradients of [`Attention`](super::Attention): operands `q`, `k`, `v`, `y`, `log_sum_exp`,
 /// `dy`; outputs `dq`, `dk`, `dv`. With `p = exp(q k^T / sqrt(head size) - log_sum_exp)` and
@@ -23,11 +22,7 @@ pub struct AttentionBackward {
     pub heads: usize,
 }
 
-impl fmt::Display for AttentionBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "attention_backward{{heads={}}}", self.heads)
-    }
-}
+display!("attention_backward", AttentionBackward { heads });
 
 impl Operator for AttentionBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -67,10 +62,6 @@ impl Operator for AttentionBackward {
             }
         }
         vec![dq, dk, dv]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

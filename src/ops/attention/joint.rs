@@ -3,12 +3,11 @@ use super::{Attention, Extents, candidates};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Lowering, Operator, SliceChannels, Special, operands},
+    ops::{Lowering, Operator, SliceChannels, Special, display, operands},
     plan::{Cost, Kind},
     reference::Tensor,
-    value::{Shape, TensorType, Value},
+    value::{Shape, TensorType},
 };
-use std::fmt;
 
 /// [`Attention`] of one operand `[batch, .., 3 * channels]` that holds `q`, `k` and `v` side by
 /// side; the outputs are those of `Attention`. The channels are a multiple of 4, and so is the
@@ -37,11 +36,7 @@ impl JointAttention {
     }
 }
 
-impl fmt::Display for JointAttention {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "joint_attention{{heads={}}}", self.heads)
-    }
-}
+display!("joint_attention", JointAttention { heads });
 
 impl Operator for JointAttention {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -64,10 +59,6 @@ impl Operator for JointAttention {
         let [q, k, v] =
             Self::parts(inputs[0].shape).map(|part| part.reference(inputs).swap_remove(0));
         Attention { heads: self.heads }.reference(&[&q, &k, &v])
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

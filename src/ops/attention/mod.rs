@@ -1,5 +1,5 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Lowering, Operator, Special, operands};
+use super::{Backward, Lowering, Operator, Special, display, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,7 +8,6 @@ use crate::{
     shaders::{attention as tiled, attention_subgroup as subgroup, attention_wide as wide},
     value::{TensorType, Value},
 };
-use std::fmt;
 
 mod backward;
 mod cases;
@@ -36,11 +35,7 @@ pub struct Attention {
     pub heads: usize,
 }
 
-impl fmt::Display for Attention {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "attention{{heads={}}}", self.heads)
-    }
-}
+display!("attention", Attention { heads });
 
 /// Scores and weights of one query of one head in f64, for the references.
 struct Row {

@@ -6,12 +6,11 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Add, AddEmbedding, Backward, Case, GroupMoments, Input, Lowering, Operator, SliceChannels,
-        Special,
+        Add, AddEmbedding, Case, GroupMoments, Input, Lowering, Operator, SliceChannels, Special,
     },
     plan::Cost,
     reference::Tensor,
-    value::{ElementType, TensorType, Value},
+    value::{ElementType, TensorType},
 };
 use std::fmt;
 
@@ -163,10 +162,6 @@ impl Operator for FusedConv2d {
         [y].into_iter().chain(moments.into_iter().flatten()).collect()
     }
 
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
-    }
-
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let Ok(parts) = self.parts(&equation.inputs) else {
             unreachable!("as many operands as infer found")
@@ -212,10 +207,6 @@ impl Operator for FusedConv2dWeightGradient {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let (dy, read) = inputs.split_last().expect("operands, as infer found");
         self.gradient.reference(&[&self.load.reference(read), dy])
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

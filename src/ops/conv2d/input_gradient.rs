@@ -3,10 +3,10 @@ use super::{Extents, attributes, extents, products};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Lowering, Operator, Special, operands},
+    ops::{Lowering, Operator, Special, operands},
     plan::Cost,
     reference::Tensor,
-    value::{TensorType, Value},
+    value::TensorType,
 };
 use std::fmt;
 
@@ -77,10 +77,6 @@ impl Operator for Conv2dInputGradient {
             }
         });
         vec![dx]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use super::{
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Case, Input, Lowering, Operator, Special, elementwise_cost},
+    ops::{Case, Input, Lowering, Operator, Special, elementwise_cost},
     plan::{Candidate, Cost, Kind, SizeClass, fold},
     reference::Tensor,
     shaders::group_norm as shader,
@@ -187,10 +187,6 @@ impl Operator for GroupAffine {
             }
         }
         vec![affine, statistics]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

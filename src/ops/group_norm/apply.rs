@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Concat, Input, Lowering, Operator, Silu, elementwise_cost,
+        Case, Concat, Input, Lowering, Operator, Silu, display, elementwise_cost,
         pixel_tile::Images,
     },
     plan::Cost,
@@ -12,7 +12,6 @@ use crate::{
     shaders::group_norm as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// `y = (x - center) scale + shift`, or [`Silu`] of that.
 ///
@@ -63,11 +62,7 @@ impl ApplyAffine {
     }
 }
 
-impl fmt::Display for ApplyAffine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "apply_affine{{silu={}}}", self.silu)
-    }
-}
+display!("apply_affine", ApplyAffine { silu });
 
 impl Operator for ApplyAffine {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -99,10 +94,6 @@ impl Operator for ApplyAffine {
             *y = (*y - center) * scale + shift;
         }
         if self.silu { Silu.reference(&[&y]) } else { vec![y] }
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -4,15 +4,14 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Input, Lowering, Operator, SiluBackward, Special, elementwise_cost,
+        Case, Input, Lowering, Operator, SiluBackward, Special, display, elementwise_cost,
         pixel_tile::Images,
     },
     plan::{Cost, fold},
     reference::Tensor,
     shaders::group_norm_backward as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
-use std::fmt;
 
 /// Gradients of [`GroupNorm`](super::GroupNorm), or of [`Silu`](crate::ops::Silu) after it. With
 /// `xhat = (x - mean) rstd` and means over a group,
@@ -34,11 +33,7 @@ pub struct GroupNormBackward {
     pub silu: bool,
 }
 
-impl fmt::Display for GroupNormBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "group_norm_backward{{groups={} silu={}}}", self.groups, self.silu)
-    }
-}
+display!("group_norm_backward", GroupNormBackward { groups, silu });
 
 impl GroupNormBackward {
     /// `x`, `statistics`, `weight`, `dy`; `bias`, if there should be one.
@@ -110,10 +105,6 @@ impl Operator for GroupNormBackward {
             }
         }
         vec![dx, dweight, dbias]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

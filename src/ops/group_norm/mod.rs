@@ -2,7 +2,7 @@
 //! its parts, [`GroupMoments`], [`GroupAffine`] and [`ApplyAffine`], of which others may take over
 //! the first and the last.
 use super::{
-    Backward, Case, Input, Lowering, Operator, Special, elementwise_cost, operands,
+    Backward, Case, Input, Lowering, Operator, Special, display, elementwise_cost, operands,
     pixel_tile::Images,
 };
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
     reference::Tensor,
     value::{Float, TensorType, Value},
 };
-use std::fmt;
 
 mod affine;
 mod apply;
@@ -42,11 +41,7 @@ pub struct GroupNorm {
     pub eps: Float,
 }
 
-impl fmt::Display for GroupNorm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "group_norm{{groups={} eps={}}}", self.groups, self.eps)
-    }
-}
+display!("group_norm", GroupNorm { groups, eps });
 
 /// Whether so many channels fall into `groups`.
 fn check_groups(

@@ -2,13 +2,12 @@
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Case, Input, Lowering, Operator, Special, operands, pixel_tile::Images},
+    ops::{Case, Input, Lowering, Operator, Special, display, operands, pixel_tile::Images},
     plan::Cost,
     reference::Tensor,
     shaders::group_norm as shader,
     value::{TensorType, Value},
 };
-use std::fmt;
 
 /// Moments of every channel over tiles of pixels: operand `x [batch, height, width, channels]` or
 /// `[batch, tokens, channels]`; output `moments [batch, tiles, 2, channels]` = (mean, sum of
@@ -108,11 +107,7 @@ pub(super) fn moments_type(x: TensorType) -> TensorType {
     TensorType::f32(&[x.shape[0], Tiles::of(x).count(), 2, x.shape.last()])
 }
 
-impl fmt::Display for GroupMoments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("group_moments")
-    }
-}
+display!("group_moments", GroupMoments);
 
 impl Operator for GroupMoments {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -141,10 +136,6 @@ impl Operator for GroupMoments {
             }
         }
         vec![moments]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

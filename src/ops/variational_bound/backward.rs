@@ -4,12 +4,12 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Input, Lowering, Operator, Special, elementwise_cost, operands,
-        random::Images, row::check,
+        Case, Input, Lowering, Operator, Special, elementwise_cost, operands, random::Images,
+        row::check,
     },
     plan::Cost,
     reference::{Tensor, clamp},
-    value::{Float, TensorType, Value},
+    value::{Float, TensorType},
 };
 use std::{
     f64::consts::{FRAC_2_PI, LN_2},
@@ -112,10 +112,6 @@ impl Operator for VariationalBoundBackward {
             dbound.data[number] * slope / (image as f64 * LN_2)
         });
         vec![Tensor::new(x0.shape, gradient.collect())]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

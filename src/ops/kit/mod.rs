@@ -1,0 +1,4 @@
+//! What many ops share.
+mod display;
+
+pub(super) use display::display;
