@@ -80,7 +80,7 @@ fn planted_violations_are_found() {
         ),
         ("plan.rs", "const QUOTE: char = '\"'; fn f<'a>(x: &'a str) {} // crate::ops::Op"),
         ("value.rs", "#[cfg(test)]\nmod tests { use crate::ops::cases; }"),
-        ("diffusion/sampler.rs", "use super::schedule::Table; use crate::gpu::Gpu;"),
+        ("diffusion/sampler.rs", "use super::samplers::Table; use crate::gpu::Gpu;"),
         ("error/shape.rs", "use super::Error; use crate::value::TensorType;"),
         ("files.rs", "use crate::error::JsonError;"),
         ("lib.rs", "pub mod gpu; pub use crate::error::Error; pub use wgpu;"),

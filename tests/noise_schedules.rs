@@ -1,9 +1,11 @@
 //! Noise schedules, lists of timesteps and the bound's table against closed forms, with no GPU.
 use ddim::{
-    diffusion::schedule::{
-        BetaSchedule, Level, Prediction, PredictionType, Respacing, Schedule, SchedulerConfig,
-        Spacing, StepRule, Table, Threshold, Variance, VariancePreserving, annealed_langevin_table,
-        given_timesteps, predictor_corrector_table, vlb_levels,
+    diffusion::{
+        samplers::{Table, VariancePreserving, annealed_langevin_table, predictor_corrector_table},
+        schedule::{
+            BetaSchedule, Level, Prediction, PredictionType, Respacing, Schedule, SchedulerConfig,
+            Spacing, StepRule, Threshold, Variance, given_timesteps, vlb_levels,
+        },
     },
     error::ScheduleError,
 };

@@ -3,12 +3,14 @@ use ddim::{
     Error,
     diffusion::{
         ClosureSampler, Evaluation, Sampler,
+        samplers::{
+            DdimOptions, EncodeRule, Step, Table, annealed_langevin_table, ddim_table, ddpm_table,
+            dpm_solver_table, encode_table, heun_table, predictor_corrector_table,
+            probability_flow_table, schedule_levels, variance_exploding_table,
+        },
         schedule::{
-            DdimOptions, EncodeRule, Prediction, PredictionType, Schedule, SchedulerConfig,
-            Spacing, Step, StepWeights, Table, Threshold, Variance, annealed_langevin_table,
-            ddim_table, ddpm_table, dpm_solver_table, encode_table, heun_table,
-            predictor_corrector_table, probability_flow_table, schedule_levels,
-            variance_exploding_table,
+            Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepWeights, Threshold,
+            Variance,
         },
     },
     error::{FoundIn, NotFinite, ScheduleError},

@@ -1,12 +1,17 @@
 //! The tables of the samplers, in f64 and with no GPU: where they lead a distribution for which the
 //! best prediction is known, how they relate to each other, and what they refuse.
 use ddim::{
-    diffusion::schedule::{
-        DdimOptions, EncodeRule, Level, Prediction, PredictionType, Schedule, SchedulerConfig,
-        Spacing, Step, StepRule, Table, Variance, VariancePreserving, annealed_langevin_table,
-        ddim_table, ddpm_table, dpm_solver_table, encode_table, heun_table,
-        predictor_corrector_table, probability_flow_table, schedule_levels,
-        variance_exploding_table,
+    diffusion::{
+        samplers::{
+            DdimOptions, EncodeRule, SamplerKind, SamplerOptions, Step, Table, VariancePreserving,
+            annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table, encode_table,
+            heun_table, predictor_corrector_table, probability_flow_table, schedule_levels,
+            variance_exploding_table,
+        },
+        schedule::{
+            Level, Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepRule,
+            Variance,
+        },
     },
     error::ScheduleError,
 };
@@ -268,4 +273,20 @@ fn faults_are_named() {
         Err(ScheduleError::NoSignal { timestep: 999 })
     ));
     assert!(ddim_table(&zero, &[999, 500], &v, &DdimOptions::default()).is_ok());
+}
+
+#[test]
+fn every_sampler_says_whether_it_draws_noise() {
+    let scheduler = SchedulerConfig::default();
+    let options = SamplerOptions { steps: Some(7), ..SamplerOptions::default() };
+    for kind in SamplerKind::ALL {
+        assert_eq!(kind.name().parse::<SamplerKind>().expect("its own name"), kind);
+        let table = kind.table(&scheduler, &options).expect("a table");
+        table.check().expect("finite coefficients");
+        let still = table.steps.iter().all(|step| step.sigma == 0.0);
+        assert_eq!(still, kind.is_deterministic(0.0), "{kind}");
+        assert!(!kind.is_deterministic(0.5));
+    }
+    let error = "euler".parse::<SamplerKind>().expect_err("no such sampler").to_string();
+    assert!(error.contains("langevin, found euler"), "{error}");
 }

@@ -4,10 +4,10 @@ use ddim::{
     Error,
     diffusion::{
         ClosureSampler, Evaluation, Guidance, Sampler,
-        schedule::{
-            DdimOptions, Prediction, SchedulerConfig, Spacing, Table, ddim_table, heun_table,
-            predictor_corrector_table, schedule_levels,
+        samplers::{
+            DdimOptions, Table, ddim_table, heun_table, predictor_corrector_table, schedule_levels,
         },
+        schedule::{Prediction, SchedulerConfig, Spacing},
     },
     gpu::{Executor, Gpu},
     graph::Graph,

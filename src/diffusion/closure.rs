@@ -1,5 +1,5 @@
 //! Sampling with a network that runs elsewhere: the caller is asked once a step.
-use super::{sampler::Sampler, schedule::Table};
+use super::{sampler::Sampler, samplers::Table};
 use crate::{
     error::Error,
     gpu::{DeviceTensor, Gpu},

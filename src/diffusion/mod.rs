@@ -3,6 +3,7 @@ pub(crate) mod closure;
 mod interpolate;
 mod not_finite;
 mod sampler;
+pub mod samplers;
 mod sampling_graph;
 pub mod schedule;
 mod vlb;

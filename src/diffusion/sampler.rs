@@ -1,7 +1,7 @@
 //! Sampling: S steps are S replays of one plan, with no host wait between them.
 use super::{
+    samplers::Table,
     sampling_graph::{Guidance, SamplingGraph, SamplingOptions},
-    schedule::Table,
     streams,
 };
 use crate::{

@@ -1,5 +1,5 @@
 //! One step of sampling as a graph, whatever the sampler and the network.
-use super::{schedule::Table, streams};
+use super::{samplers::Table, streams};
 use crate::{
     error::Error,
     gpu::{Executor, Gpu},

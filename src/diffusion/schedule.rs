@@ -2,33 +2,20 @@
 //!
 //! A [`Schedule`] is the list of betas of Ho et al., *Denoising Diffusion Probabilistic Models*
 //! (2020), and what follows from them. [`SchedulerConfig`] reads and writes diffusers'
-//! `scheduler_config.json`, [`Spacing`] picks the timesteps of a shorter sampling run, and a
-//! [`Table`] holds the coefficients of every step of such a run for the fused step kernel.
+//! `scheduler_config.json`, and [`Spacing`] picks the timesteps of a shorter sampling run.
 mod classes;
 mod config;
-mod ddim;
-mod ddpm;
-mod flow;
 mod kinds;
 mod level;
 mod respacing;
-mod sde;
-mod table;
 mod timesteps;
 mod vlb;
 
 pub use config::SchedulerConfig;
-pub use ddim::{DdimOptions, EncodeRule, ddim_table, encode_table};
-pub use ddpm::ddpm_table;
-pub use flow::{dpm_solver_table, heun_table, probability_flow_table};
 pub use kinds::{BetaSchedule, PredictionType, Variance};
 pub use level::{Level, Prediction, StepWeights, Threshold};
 pub use respacing::Respacing;
-pub use sde::{
-    VariancePreserving, annealed_langevin_table, predictor_corrector_table, schedule_levels,
-    variance_exploding_table,
-};
-pub use table::{Step, Table};
+pub(crate) use timesteps::check_order;
 pub use timesteps::{Spacing, StepRule, given_timesteps};
 pub use vlb::vlb_levels;
 

@@ -1,7 +1,7 @@
 //! A small graph for each fusion, to be compared with itself unfused.
 use super::Work;
 use crate::{
-    diffusion::schedule::Table,
+    diffusion::samplers::Table,
     error::Error,
     graph::Graph,
     ops::{

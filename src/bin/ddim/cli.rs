@@ -5,7 +5,7 @@ mod sampling;
 
 pub use evaluate::Evaluate;
 pub use experiments::Experiments;
-pub use sampling::{Encode, Encoded, Guided, Interpolate, Method, Reconstruct, Sample, Trajectory};
+pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ddim::{

@@ -2,7 +2,7 @@
 use crate::{failure::Failure, progress::Progress};
 use ddim::{
     Error,
-    diffusion::{Guidance, Sampler, SamplingGraph, SamplingOptions, schedule::Table},
+    diffusion::{Guidance, Sampler, SamplingGraph, SamplingOptions, samplers::Table},
     error::{GpuError, LoweringError},
     gpu::Gpu,
     nn::Model,

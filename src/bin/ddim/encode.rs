@@ -14,7 +14,8 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::{
-        schedule::{DdimOptions, EncodeRule, Prediction, Table, ddim_table, encode_table},
+        samplers::{DdimOptions, EncodeRule, Table, ddim_table, encode_table},
+        schedule::Prediction,
         slerp,
     },
     gpu::Gpu,

@@ -4,10 +4,8 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    BetaSchedule, DdimOptions, Prediction, PredictionType, Schedule, Spacing, Table, Threshold,
-    Variance,
+    BetaSchedule, Prediction, PredictionType, Schedule, Spacing, Threshold, Variance,
     classes::{self, Rest},
-    ddim_table, ddpm_table,
 };
 use crate::{
     error::ScheduleError,
@@ -207,25 +205,6 @@ impl SchedulerConfig {
     /// As [`SchedulerConfig::schedule`].
     pub fn final_alpha(&self) -> Result<f64, ScheduleError> {
         Ok(if self.set_alpha_to_one { 1.0 } else { self.schedule()?.alphas_cumprod()[0] })
-    }
-
-    /// A DDIM run of `steps` steps, by the rule of its spacing.
-    ///
-    /// # Errors
-    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddim_table`].
-    pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
-        let (rule, final_alpha) = (self.timestep_spacing.rule(), self.final_alpha()?);
-        let options = DdimOptions { eta, rule, final_alpha, ..DdimOptions::default() };
-        ddim_table(&self.schedule()?, &self.timesteps(steps)?, &self.prediction(), &options)
-    }
-
-    /// A run of `steps` steps of DDPM's ancestral sampling.
-    ///
-    /// # Errors
-    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
-    pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
-        let timesteps = self.timesteps(steps)?;
-        ddpm_table(&self.schedule()?, &timesteps, &self.prediction(), self.variance_type)
     }
 }
 

@@ -114,7 +114,7 @@ impl Spacing {
 ///
 /// # Errors
 /// If there are none, or one rises.
-pub(super) fn check_order(timesteps: &[usize]) -> Result<(), ScheduleError> {
+pub(crate) fn check_order(timesteps: &[usize]) -> Result<(), ScheduleError> {
     if timesteps.is_empty() {
         return Err(ScheduleError::value("timesteps", "1 or more", 0));
     }

@@ -9,11 +9,11 @@ use super::{
 use crate::{
     diffusion::{
         angle_between,
-        schedule::{
-            DdimOptions, EncodeRule, Level, Prediction, Schedule, SchedulerConfig, Spacing, Table,
-            Variance, VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table,
-            encode_table, probability_flow_table,
+        samplers::{
+            DdimOptions, EncodeRule, Table, VariancePreserving, annealed_langevin_table,
+            ddim_table, ddpm_table, encode_table, probability_flow_table,
         },
+        schedule::{Level, Prediction, Schedule, SchedulerConfig, Spacing, Variance},
         slerp,
     },
     error::Error,

@@ -4,7 +4,8 @@ use crate::{
     diffusion::{
         SamplingGraph, SamplingOptions,
         closure::Elsewhere,
-        schedule::{Level, Prediction, PredictionType, Step, StepWeights, Table},
+        samplers::{Step, Table},
+        schedule::{Level, Prediction, PredictionType, StepWeights},
     },
     error::Error,
     gpu::{Executor, Gpu},

@@ -1,43 +1,30 @@
 //! Arguments of the commands that draw.
 use super::{Overwrite, Pixels, Weights, at_least_one, not_negative, number};
-use clap::{Args, ValueEnum};
-use ddim::diffusion::schedule::{Respacing, Spacing};
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+use ddim::diffusion::{
+    samplers::SamplerKind,
+    schedule::{Respacing, Spacing},
+};
 use std::path::PathBuf;
 
-/// Samplers by the field's names.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Song, Meng, Ermon 2021, with --eta
-    Ddim,
-    /// Ancestral: Ho, Jain, Abbeel 2020
-    Ddpm,
-    /// The larger noise of DDIM's appendix D.3; with clipping, the released code's ddpm_noisy
-    SigmaHat,
-    /// The flow by Euler's method, in the variables of DDIM's equation 14
-    ProbabilityFlow,
-    /// The same by Heun's method: two evaluations a step
-    Heun,
-    /// DPM-Solver++ (2M): Lu et al. 2022
-    #[value(name = "dpm-solver++", alias = "dpm-solver")]
-    DpmSolver,
-    /// The reverse variance-preserving process: Song et al. 2021
-    VpSde,
-    /// Its probability flow
-    VpFlow,
-    /// The reverse variance-exploding process
-    VeSde,
-    /// The same with a step of Langevin dynamics at each level
-    PredictorCorrector,
-    /// Annealed Langevin dynamics: Song, Ermon 2019
-    Langevin,
+/// Reads a sampler's name; the help lists them all.
+fn sampler() -> impl TypedValueParser<Value = SamplerKind> {
+    let value = |kind: SamplerKind| {
+        let value = PossibleValue::new(kind.name()).help(kind.about());
+        if kind == SamplerKind::DpmSolver { value.alias("dpm-solver") } else { value }
+    };
+    PossibleValuesParser::new(SamplerKind::ALL.map(value)).try_map(|name| name.parse())
 }
 
 /// How to go from noise to image.
 #[derive(Args)]
 pub struct Trajectory {
     /// The sampler
-    #[arg(long, value_enum, default_value_t = Method::Ddim)]
-    pub sampler: Method,
+    #[arg(long, default_value_t, value_parser = sampler())]
+    pub sampler: SamplerKind,
     /// Sampling steps [default: 50, of ddpm all]
     #[arg(long, value_name = "S", value_parser = at_least_one)]
     pub steps: Option<usize>,

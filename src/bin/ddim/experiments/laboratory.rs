@@ -10,8 +10,9 @@ use crate::{
 use ddim::{
     classifier::{Classifier, likeliest},
     data::{Dataset, Moments},
-    diffusion::schedule::{
-        DdimOptions, EncodeRule, Prediction, Spacing, Table, ddim_table, encode_table,
+    diffusion::{
+        samplers::{DdimOptions, EncodeRule, Table, ddim_table, encode_table},
+        schedule::{Prediction, Spacing},
     },
     gpu::Gpu,
     models::classifier::ConvClassifier,

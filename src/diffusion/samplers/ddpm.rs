@@ -1,8 +1,9 @@
 //! Ho, Jain and Abbeel, *Denoising Diffusion Probabilistic Models* (2020): ancestral sampling.
-use super::{
-    Level, Prediction, Schedule, Step, StepWeights, Table, Variance, timesteps::check_order,
+use super::{Step, Table};
+use crate::{
+    diffusion::schedule::{Level, Prediction, Schedule, StepWeights, Variance, check_order},
+    error::ScheduleError,
 };
-use crate::error::ScheduleError;
 
 /// DDPM's ancestral sampling, equation 7, between neighbours of the list `timesteps` (noisiest
 /// first): on a shortened list, beta is `1 - a / a_previous`. There is no noise at timestep 0.

@@ -1,9 +1,10 @@
 //! Deterministic solvers: the probability-flow equation in the DDIM paper's variables, and
 //! DPM-Solver++.
-use super::{
-    Level, Prediction, Schedule, Step, StepWeights, Table, schedule_levels, timesteps::check_order,
+use super::{Step, Table, schedule_levels};
+use crate::{
+    diffusion::schedule::{Level, Prediction, Schedule, StepWeights, check_order},
+    error::ScheduleError,
 };
-use crate::error::ScheduleError;
 
 /// The levels of `timesteps`, noisiest first, and the clean image after them.
 fn levels(schedule: &Schedule, timesteps: &[usize]) -> Result<Vec<Level>, ScheduleError> {

@@ -1,8 +1,9 @@
 //! Song, Meng and Ermon, *Denoising Diffusion Implicit Models* (2021): sampling and encoding.
-use super::{
-    Level, Prediction, Schedule, Step, StepRule, StepWeights, Table, timesteps::check_order,
+use super::{Step, Table};
+use crate::{
+    diffusion::schedule::{Level, Prediction, Schedule, StepRule, StepWeights, check_order},
+    error::ScheduleError,
 };
-use crate::error::ScheduleError;
 
 /// The choices of DDIM's sampler.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,9 @@
 //! The coefficients of every step of a sampling run, made once in f64 and read by the fused step
 //! kernel.
-use super::level::{Prediction, StepWeights, Threshold};
-use crate::error::ScheduleError;
+use crate::{
+    diffusion::schedule::{Prediction, StepWeights, Threshold},
+    error::ScheduleError,
+};
 
 /// One evaluation of the network, and the update of the sample that follows:
 ///

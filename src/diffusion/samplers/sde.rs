@@ -1,10 +1,11 @@
 //! Song et al., *Score-Based Generative Modeling through Stochastic Differential Equations*
 //! (2021), and Langevin dynamics: Song and Ermon, *Generative Modeling by Estimating Gradients of
 //! the Data Distribution* (2019). The score is `-epsilon / noise`.
-use super::{
-    Level, Prediction, PredictionType, Schedule, Step, StepWeights, Table, timesteps::check_order,
+use super::{Step, Table};
+use crate::{
+    diffusion::schedule::{Level, Prediction, PredictionType, Schedule, StepWeights, check_order},
+    error::ScheduleError,
 };
-use crate::error::ScheduleError;
 
 /// The variance-preserving process in continuous time: `beta(t) = beta_min + t (beta_max -
 /// beta_min)`, t from 0 to 1.
