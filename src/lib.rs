@@ -76,6 +76,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod passes;
+pub mod pipeline;
 pub mod plan;
 pub mod reference;
 pub mod shaders;

@@ -1,7 +1,8 @@
 //! A checkpoint is read as a stranger's file: whatever is wrong with it is named.
 use ddim::{
     gpu::Gpu,
-    training::{RunFolder, Settings, Timesteps, Trainer, TrainingOptions},
+    pipeline::RunFolder,
+    training::{Settings, Timesteps, Trainer, TrainingOptions},
     weights::{Storage, Stored, read_tensors, write_tensors},
 };
 use std::{fs, path::Path};

@@ -6,7 +6,7 @@ use std::{
 
 /// Each module and its floor; the longest name that fits a path decides. The plan of the house
 /// stands in ARCHITECTURE.md.
-const FLOORS: [(&str, &str); 21] = [
+const FLOORS: [(&str, &str); 22] = [
     ("value", "0"),
     ("error", "0"),
     ("files", "0"),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, &str); 21] = [
     ("models", "4c"),
     ("weights", "4c"),
     ("data", "4b"),
+    ("pipeline", "4d"),
     ("diffusion::schedule", "4b"),
     ("diffusion::streams", "4b"),
     ("diffusion", "5"),
@@ -60,6 +61,7 @@ fn planted_violations_are_found() {
         ("error/gpu.rs", "use crate::files;"),
         ("ops/silu.rs", "use crate::passes::simplify;"),
         ("models/unet2d/mod.rs", "use crate::training::Trainer;"),
+        ("pipeline/mod.rs", "use crate::training::Settings;"),
         ("weights/mod.rs", "use wgpu::Buffer;"),
         ("helpers.rs", "pub fn help() {}"),
         ("plan.rs", "use crate::helpers::help;"),
@@ -118,7 +120,8 @@ fn violations(file: &str, source: &str) -> Vec<String> {
         let allowed = match (floor, below) {
             ("0", "0") => position(other) <= position(own),
             ("3", "3") => !is_other_pass(module, &import),
-            ("1", "1") | ("2", "2") | ("4c", "4b") => true,
+            ("1", "1") | ("2", "2") => true,
+            ("4c" | "4d", "4b") | ("4d", "4c") => true,
             ("4a", below) => own == other || below < "2",
             (floor, below) => own == other || below[..1] < floor[..1],
         };

@@ -2,7 +2,7 @@
 //! 300 lines, for each refusal has its folder.
 use ddim::{
     diffusion::schedule::{BetaSchedule, SchedulerConfig},
-    training::read_model,
+    pipeline::read_model,
 };
 use std::{fs, path::Path};
 

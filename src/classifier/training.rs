@@ -8,9 +8,9 @@ use crate::{
     models::classifier::ConvClassifier,
     nn::{Arenas, Layers},
     ops::SoftmaxCrossEntropy,
+    pipeline::{RunFolder, SETTINGS},
     training::{
-        Optimizer, RunFolder, SETTINGS, STATE, Settings, State, Tables, Trainer, TrainingGraph,
-        TrainingOptions,
+        Optimizer, STATE, Settings, State, Tables, Trainer, TrainingGraph, TrainingOptions,
     },
     value::TensorType,
 };

@@ -1,78 +1,21 @@
 //! A training run as a folder: a pipeline that diffusers opens, and beside it, in `training/`,
 //! what it takes to go on.
-use super::{
-    TrainingOptions,
-    generations::{Generation, RunFolder, System},
-    index::read_model,
-    settings::Settings,
-    state::State,
-    trainer::Trainer,
-};
+use super::{TrainingOptions, settings::Settings, state::State, trainer::Trainer};
 use crate::{
     diffusion::schedule::SchedulerConfig,
     error::{Error, TrainingError},
     gpu::Gpu,
     models::unet2d::{UNet, UNetConfig},
-    nn::Weights,
     ops::Counter,
-    weights::{self, NonFinite, Storage, write_file},
+    pipeline::{self, Generation, RunFolder, SCHEDULER, SETTINGS, System, UNET},
 };
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use std::path::Path;
 
 pub(crate) const STATE: &str = "training/state.safetensors";
-pub(crate) const SETTINGS: &str = "training/settings.json";
-const UNET: &str = "unet/config.json";
-const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
-const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// Largest height or width that a run may have.
 const LARGEST_SIDE: usize = 1 << 14;
-
-fn file_error(path: &Path, source: std::io::Error) -> Error {
-    TrainingError::File { path: path.into(), source }.into()
-}
-
-/// Writes the folder that diffusers' `DDPMPipeline.from_pretrained` opens.
-///
-/// # Errors
-/// If a file cannot be written; those already written are whole.
-pub fn write_pipeline(
-    folder: &Path,
-    unet: &UNetConfig,
-    scheduler: &SchedulerConfig,
-    weights: &Weights,
-) -> Result<(), Error> {
-    for (name, bytes) in pipeline_files(folder, unet, scheduler, weights)? {
-        let path = folder.join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| file_error(parent, source))?;
-        }
-        write_file(&path, &bytes).map_err(|source| file_error(&path, source))?;
-    }
-    Ok(())
-}
-
-/// The files of a pipeline by their paths below `folder`.
-fn pipeline_files(
-    folder: &Path,
-    unet: &UNetConfig,
-    scheduler: &SchedulerConfig,
-    weights: &Weights,
-) -> Result<[(&'static str, Vec<u8>); 4], Error> {
-    let index = json!({
-        "_class_name": "DDPMPipeline",
-        "_diffusers_version": unet.diffusers_version,
-        "scheduler": ["diffusers", scheduler.class_name],
-        "unet": ["diffusers", "UNet2DModel"],
-    });
-    Ok([
-        (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, Storage::F32)?),
-        (UNET, unet.to_json().into()),
-        (SCHEDULER, scheduler.to_json().into()),
-        ("model_index.json", format!("{index:#}\n").into()),
-    ])
-}
 
 /// What a run goes on with.
 #[derive(Clone, Debug)]
@@ -82,43 +25,6 @@ pub struct Resumed {
     /// What differs from before, a line for each thing. Without any, the run goes on with the same
     /// bits as without a break.
     pub differences: Vec<String>,
-}
-
-/// What a pipeline folder holds.
-#[derive(Clone, Debug)]
-pub struct Pipeline {
-    /// The model.
-    pub unet: UNet,
-    /// Its noise schedule.
-    pub scheduler: SchedulerConfig,
-    /// Its weights.
-    pub weights: Weights,
-    /// The label that stands for none, if the model was trained here with dropped labels.
-    pub null_label: Option<u32>,
-}
-
-/// Reads a pipeline folder, of [`Trainer::save`] or of diffusers.
-///
-/// # Errors
-/// If a file is missing, damaged, does not fit the others, or holds weights that are not finite;
-/// the error names it.
-pub fn read_pipeline(folder: &Path) -> Result<Pipeline, Error> {
-    read_pipeline_with(folder, NonFinite::Refuse)
-}
-
-/// As [`read_pipeline`]; `non_finite` says what to do with weights that are not finite.
-///
-/// # Errors
-/// As [`read_pipeline`].
-pub fn read_pipeline_with(folder: &Path, non_finite: NonFinite) -> Result<Pipeline, Error> {
-    let (unet, scheduler) = read_model(folder)?;
-    let folder = RunFolder::open(folder)?;
-    let weights = weights::read_with(&folder.path(WEIGHTS), &unet.parameters()?, non_finite)?;
-    // A pipeline of another program has no settings of a run.
-    let path = folder.path(SETTINGS);
-    let dropped = if path.exists() { Settings::read(&path)?.options.label_drop } else { 0.0 };
-    let null_label = unet.null_label().filter(|_| dropped > 0.0);
-    Ok(Pipeline { unet, scheduler, weights, null_label })
 }
 
 /// The steps that the model in `folder` was trained, if [`Trainer::save`] wrote it.
@@ -154,7 +60,7 @@ impl Trainer {
     ) -> Result<(), Error> {
         let state = self.state()?;
         let (config, average) = (self.model.config(), &state.parts[3]);
-        let pipeline = pipeline_files(folder, config, &self.scheduler, average)?;
+        let pipeline = pipeline::files(folder, config, &self.scheduler, average)?;
         let pipeline = pipeline.iter().map(|(name, bytes)| (*name, &bytes[..]));
         let files: Vec<_> = pipeline.chain(beside.iter().copied()).collect();
         self.checkpoint(folder, &state, notes, &files)

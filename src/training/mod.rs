@@ -1,7 +1,5 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
 mod checkpoint;
-mod generations;
-mod index;
 mod losses;
 mod objective;
 mod optimizer;
@@ -12,14 +10,8 @@ mod step;
 mod trainer;
 mod validation;
 
-pub use checkpoint::{
-    Pipeline, Resumed, read_pipeline, read_pipeline_with, steps_trained, write_pipeline,
-};
-pub(crate) use checkpoint::{SETTINGS, STATE};
-#[doc(hidden)]
-pub use generations::Pointer;
-pub use generations::RunFolder;
-pub use index::{judge_index, read_model};
+pub(crate) use checkpoint::STATE;
+pub use checkpoint::{Resumed, steps_trained};
 pub use losses::Losses;
 pub use objective::Tables;
 pub use optimizer::{Begun, Optimizer};

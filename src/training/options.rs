@@ -1,9 +1,9 @@
 //! The numbers and choices that decide a training run.
-use super::index::channels;
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
     error::TrainingError,
     nn::Model,
+    pipeline::channels,
 };
 use serde::{Deserialize, Serialize};
 

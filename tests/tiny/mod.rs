@@ -8,7 +8,8 @@ use ddim::{
     gpu::Gpu,
     models::unet2d::{UNet, UNetConfig},
     nn::Weights,
-    training::{Trainer, TrainingOptions, write_pipeline},
+    pipeline,
+    training::{Trainer, TrainingOptions},
 };
 use std::path::Path;
 
@@ -82,5 +83,5 @@ pub fn untrained(unet: &UNet) -> Weights {
 pub fn pipeline(folder: &Path) {
     let unet = unet(None);
     let weights = untrained(&unet);
-    write_pipeline(folder, unet.config(), &SchedulerConfig::default(), &weights).expect("room");
+    pipeline::write(folder, unet.config(), &SchedulerConfig::default(), &weights).expect("room");
 }

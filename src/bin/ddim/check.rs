@@ -6,7 +6,7 @@ use ddim::{
     graph::Graph,
     nn::{Condition, FrozenModel, Model, ModelInputs},
     passes,
-    training::Pipeline,
+    pipeline::Pipeline,
     value::TensorType,
     weights::{Storage, write_tensors},
 };

@@ -21,7 +21,8 @@ use ddim::{
     files::read_text,
     gpu::Gpu,
     models::unet2d::UNet,
-    training::{Losses, Pipeline, RunFolder, Trainer, TrainingOptions},
+    pipeline::{Pipeline, RunFolder},
+    training::{Losses, Trainer, TrainingOptions},
 };
 use serde_json::{Value as Json, json};
 use std::{path::Path, sync::atomic::AtomicBool, time::Instant};

@@ -6,7 +6,7 @@ use ddim::{
     error::{GpuError, LoweringError},
     gpu::Gpu,
     nn::Model,
-    training::Pipeline,
+    pipeline::Pipeline,
 };
 
 /// More images at a time gain nothing.

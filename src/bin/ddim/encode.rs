@@ -19,7 +19,7 @@ use ddim::{
         slerp,
     },
     gpu::Gpu,
-    training::{Pipeline, read_pipeline_with},
+    pipeline::Pipeline,
 };
 use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
 use std::path::Path;
@@ -38,7 +38,7 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
         return Err(Failure::Usage(text.into()));
     }
     let gpu = device.open()?;
-    let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
+    let pipeline = Pipeline::read_with(&arguments.model, arguments.weights.non_finite())?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let size = sides(&pipeline, None, &arguments.model)?;
     let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
@@ -93,7 +93,7 @@ struct Encoding {
 
 impl Encoding {
     fn of(arguments: &cli::Encoded) -> Result<Self, Failure> {
-        let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
+        let pipeline = Pipeline::read_with(&arguments.model, arguments.weights.non_finite())?;
         let data = Dataset::open(&arguments.data, None)?;
         pipeline.check_data(&arguments.model, &data)?;
         let shape = [data.height(), data.width(), data.channels()];

@@ -11,7 +11,7 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::{Vlb, VlbEvaluator, VlbOptions, schedule::vlb_levels},
-    training::read_pipeline_with,
+    pipeline::Pipeline,
 };
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
@@ -22,7 +22,7 @@ const HEADER: &str = "timestep,stands_for,bits_per_dim,bits_per_dim_exact_cdf,x0
 pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
-    let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
+    let pipeline = Pipeline::read_with(&arguments.model, arguments.weights.non_finite())?;
     let data = match arguments.split {
         Some(split) => Dataset::open_part(&arguments.data, split.into(), None)?,
         None => Dataset::open(&arguments.data, None)?,

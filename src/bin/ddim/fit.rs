@@ -3,7 +3,8 @@ use crate::{chart, failure::Failure, progress::Progress};
 use ddim::{
     data::Dataset,
     files::read,
-    training::{Losses, RunFolder, Trainer},
+    pipeline::RunFolder,
+    training::{Losses, Trainer},
 };
 use serde_json::Value as Json;
 use std::{

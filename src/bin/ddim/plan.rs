@@ -13,8 +13,9 @@ use ddim::{
     models::unet2d::{UNet, UNetConfig},
     nn::Arenas,
     passes,
+    pipeline::read_model,
     plan::{Plan, TABLE, Target},
-    training::{Given, Optimizer, TrainingGraph, TrainingOptions, read_model},
+    training::{Given, Optimizer, TrainingGraph, TrainingOptions},
     value::Value,
 };
 

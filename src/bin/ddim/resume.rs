@@ -12,7 +12,8 @@ use ddim::{
     files::MAX_PIXELS,
     gpu::Gpu,
     models::unet2d::UNetConfig,
-    training::{Losses, RunFolder, Settings, Trainer, TrainingOptions},
+    pipeline::RunFolder,
+    training::{Losses, Settings, Trainer, TrainingOptions},
 };
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use crate::{
     progress::clock,
 };
 use ddim::{
-    training::{Pipeline, read_pipeline_with},
+    pipeline::Pipeline,
     weights::{Stored, read_tensors},
 };
 use std::{path::Path, time::Instant};
@@ -30,7 +30,7 @@ pub const LABELS: &str = "class_labels";
 pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
-    let pipeline = read_pipeline_with(&arguments.model, arguments.weights.non_finite())?;
+    let pipeline = Pipeline::read_with(&arguments.model, arguments.weights.non_finite())?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let guidance = arguments.guided.guidance(&pipeline, &arguments.model)?;
     let latents = match &arguments.latents {

@@ -22,7 +22,8 @@ use ddim::{
     files::MAX_PIXELS,
     gpu::Gpu,
     models::unet2d::{UNet, UNetConfig, config::SampleSize},
-    training::{Loss, Losses, Pipeline, RunFolder, Trainer, TrainingOptions, Validation},
+    pipeline::{Pipeline, RunFolder},
+    training::{Loss, Losses, Trainer, TrainingOptions, Validation},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;

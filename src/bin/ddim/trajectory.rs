@@ -10,7 +10,7 @@ use ddim::{
         schedule::SchedulerConfig,
     },
     nn::Model,
-    training::Pipeline,
+    pipeline::Pipeline,
 };
 use std::path::Path;
 

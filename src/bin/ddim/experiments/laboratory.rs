@@ -16,7 +16,7 @@ use ddim::{
     },
     gpu::Gpu,
     models::classifier::ConvClassifier,
-    training::Pipeline,
+    pipeline::Pipeline,
 };
 use std::time::Instant;
 

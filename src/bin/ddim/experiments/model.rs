@@ -14,9 +14,8 @@ use ddim::{
     files,
     gpu::Gpu,
     models::unet2d::UNet,
-    training::{
-        Pipeline, RunFolder, Settings, Trainer, TrainingOptions, read_pipeline, steps_trained,
-    },
+    pipeline::{Pipeline, RunFolder},
+    training::{Settings, Trainer, TrainingOptions, steps_trained},
 };
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
@@ -105,7 +104,7 @@ impl Source {
                 folder
             }
         };
-        let pipeline = read_pipeline(folder)?;
+        let pipeline = Pipeline::read(folder)?;
         pipeline.check_data(folder, data)?;
         Ok((pipeline, story(folder)?))
     }

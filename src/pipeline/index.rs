@@ -1,7 +1,6 @@
-//! `model_index.json`, and whether the parts of a pipeline go together.
-use super::{Pipeline, generations::RunFolder};
+//! `model_index.json`: whether this crate runs a pipeline.
+use super::generations::RunFolder;
 use crate::{
-    data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
     error::{Error, TrainingError},
     files::{parse_object, read_json},
@@ -100,7 +99,7 @@ pub fn judge_index(path: &Path, text: &str) -> Result<(), TrainingError> {
 
 /// The network's output is an image, and a second one where the scheduler learns its variance.
 /// Otherwise what is expected, and what is there.
-pub(super) fn channels(
+pub(crate) fn channels(
     model: &dyn Model,
     scheduler: &SchedulerConfig,
 ) -> Result<(), (String, usize)> {
@@ -111,57 +110,4 @@ pub(super) fn channels(
     }
     let times = if learned { "twice" } else { "as many as" };
     Err((format!("{expected}, {times} in_channels by variance_type"), model.out_channels()))
-}
-
-impl Pipeline {
-    /// How many classes it draws, without the label that stands for none.
-    pub fn classes(&self) -> Option<usize> {
-        let rows = self.unet.classes()?;
-        Some(rows - usize::from(self.null_label.is_some()))
-    }
-
-    /// The classes of the first `count` images, if the model takes any.
-    pub fn labels(&self, data: &Dataset, count: usize) -> Option<Vec<u32>> {
-        self.classes()?;
-        Some(data.labels()?.iter().take(count).map(|label| u32::from(*label)).collect())
-    }
-
-    /// Checks that images are such as the model was made for, and labelled where it has classes.
-    ///
-    /// # Errors
-    /// If they are not; the error names the model's config in `folder`, the key, what it takes and
-    /// what the data are.
-    pub fn check_data(&self, folder: &Path, data: &Dataset) -> Result<(), Error> {
-        let config = self.unet.config();
-        let refuse = |key, expected: String, found: String| {
-            let path = folder.join("unet/config.json");
-            let found = format!("{found} in {}", data.name());
-            Err(TrainingError::pipeline(&path, key, expected, found).into())
-        };
-        let size = (data.height(), data.width());
-        if let Some(sides) = config.sample_size.map(|size| size.sides()).filter(|of| *of != size) {
-            let [expected, found] =
-                [sides, size].map(|(rows, columns)| format!("{rows}x{columns}"));
-            return refuse("sample_size", format!("images of {expected}"), found);
-        }
-        config.check_image(size.0, size.1)?;
-        if data.channels() != config.in_channels {
-            let expected = format!("images of {} channels", config.in_channels);
-            return refuse("in_channels", expected, data.channels().to_string());
-        }
-        if self.unet.label_type(1).is_none() {
-            return Ok(());
-        }
-        let Some(classes) = self.classes() else {
-            let expected = "a table of classes".into();
-            return refuse("class_embed_type", expected, "labels alone".into());
-        };
-        match data.classes() {
-            Some(found) if found <= classes => Ok(()),
-            found => {
-                let found = found.map_or("no labels".into(), |found| format!("{found} classes"));
-                refuse("num_class_embeds", format!("labels of {classes} classes"), found)
-            }
-        }
-    }
 }

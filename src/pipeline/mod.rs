@@ -1,0 +1,189 @@
+//! Pipelines: folders of a model, its noise schedule and weights, as diffusers writes them.
+mod generations;
+mod index;
+
+#[doc(hidden)]
+pub use generations::Pointer;
+pub use generations::RunFolder;
+pub(crate) use generations::{Generation, System};
+pub(crate) use index::channels;
+pub use index::{judge_index, read_model};
+
+use crate::{
+    data::Dataset,
+    diffusion::schedule::SchedulerConfig,
+    error::{Error, TrainingError},
+    files,
+    models::unet2d::{UNet, UNetConfig},
+    nn::{Model, Weights},
+    weights::{self, NonFinite, Storage, write_file},
+};
+use serde::Deserialize;
+use serde_json::json;
+use std::path::Path;
+
+/// The files, by their paths below the folder.
+pub(crate) const UNET: &str = "unet/config.json";
+const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
+pub(crate) const SCHEDULER: &str = "scheduler/scheduler_config.json";
+const INDEX: &str = "model_index.json";
+/// Beside a pipeline that was trained here: how.
+pub(crate) const SETTINGS: &str = "training/settings.json";
+
+fn file_error(path: &Path, source: std::io::Error) -> TrainingError {
+    TrainingError::File { path: path.into(), source }
+}
+
+/// Writes the folder that diffusers' `DDPMPipeline.from_pretrained` opens.
+///
+/// # Errors
+/// If a file cannot be written; those already written are whole.
+pub fn write(
+    folder: &Path,
+    unet: &UNetConfig,
+    scheduler: &SchedulerConfig,
+    weights: &Weights,
+) -> Result<(), Error> {
+    for (name, bytes) in files(folder, unet, scheduler, weights)? {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|source| file_error(parent, source))?;
+        }
+        write_file(&path, &bytes).map_err(|source| file_error(&path, source))?;
+    }
+    Ok(())
+}
+
+/// The files of a pipeline by their paths below `folder`.
+pub(crate) fn files(
+    folder: &Path,
+    unet: &UNetConfig,
+    scheduler: &SchedulerConfig,
+    weights: &Weights,
+) -> Result<[(&'static str, Vec<u8>); 4], Error> {
+    let index = json!({
+        "_class_name": "DDPMPipeline",
+        "_diffusers_version": unet.diffusers_version,
+        "scheduler": ["diffusers", scheduler.class_name],
+        "unet": ["diffusers", "UNet2DModel"],
+    });
+    Ok([
+        (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, Storage::F32)?),
+        (UNET, unet.to_json().into()),
+        (SCHEDULER, scheduler.to_json().into()),
+        (INDEX, format!("{index:#}\n").into()),
+    ])
+}
+
+/// What a pipeline folder holds.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// The model.
+    pub unet: UNet,
+    /// Its noise schedule.
+    pub scheduler: SchedulerConfig,
+    /// Its weights.
+    pub weights: Weights,
+    /// The label that stands for none, if the model was trained here with dropped labels.
+    pub null_label: Option<u32>,
+}
+
+/// What a pipeline wants of a run's settings.
+#[derive(Deserialize)]
+struct Settings {
+    options: Options,
+}
+
+#[derive(Deserialize)]
+struct Options {
+    #[serde(default)]
+    label_drop: f64,
+}
+
+/// The probability with which the model's labels were dropped. A pipeline of another program has no
+/// settings of a run.
+fn label_drop(path: &Path) -> Result<f64, TrainingError> {
+    if !path.exists() {
+        return Ok(0.0);
+    }
+    let text = files::read_json(path).map_err(|source| file_error(path, source))?;
+    let settings: Settings = files::parse_object(&text).map_err(|error| {
+        TrainingError::Checkpoint { path: path.into(), message: error.to_string() }
+    })?;
+    Ok(settings.options.label_drop)
+}
+
+impl Pipeline {
+    /// Reads a folder that diffusers or [`Trainer::save`](crate::training::Trainer::save) wrote.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, does not fit the others, or holds weights that are not
+    /// finite; the error names it.
+    pub fn read(folder: &Path) -> Result<Self, Error> {
+        Self::read_with(folder, NonFinite::Refuse)
+    }
+
+    /// As [`Pipeline::read`]; `non_finite` says what to do with weights that are not finite.
+    ///
+    /// # Errors
+    /// As [`Pipeline::read`].
+    pub fn read_with(folder: &Path, non_finite: NonFinite) -> Result<Self, Error> {
+        let (unet, scheduler) = read_model(folder)?;
+        let folder = RunFolder::open(folder)?;
+        let weights = weights::read_with(&folder.path(WEIGHTS), &unet.parameters()?, non_finite)?;
+        let dropped = label_drop(&folder.path(SETTINGS))?;
+        let null_label = unet.null_label().filter(|_| dropped > 0.0);
+        Ok(Self { unet, scheduler, weights, null_label })
+    }
+
+    /// How many classes it draws, without the label that stands for none.
+    pub fn classes(&self) -> Option<usize> {
+        let rows = self.unet.classes()?;
+        Some(rows - usize::from(self.null_label.is_some()))
+    }
+
+    /// The classes of the first `count` images, if the model takes any.
+    pub fn labels(&self, data: &Dataset, count: usize) -> Option<Vec<u32>> {
+        self.classes()?;
+        Some(data.labels()?.iter().take(count).map(|label| u32::from(*label)).collect())
+    }
+
+    /// Checks that images are such as the model was made for, and labelled where it has classes.
+    ///
+    /// # Errors
+    /// If they are not; the error names the model's config in `folder`, the key, what it takes and
+    /// what the data are.
+    pub fn check_data(&self, folder: &Path, data: &Dataset) -> Result<(), Error> {
+        let config = self.unet.config();
+        let refuse = |key, expected: String, found: String| {
+            let path = folder.join("unet/config.json");
+            let found = format!("{found} in {}", data.name());
+            Err(TrainingError::pipeline(&path, key, expected, found).into())
+        };
+        let size = (data.height(), data.width());
+        if let Some(sides) = config.sample_size.map(|size| size.sides()).filter(|of| *of != size) {
+            let [expected, found] =
+                [sides, size].map(|(rows, columns)| format!("{rows}x{columns}"));
+            return refuse("sample_size", format!("images of {expected}"), found);
+        }
+        config.check_image(size.0, size.1)?;
+        if data.channels() != config.in_channels {
+            let expected = format!("images of {} channels", config.in_channels);
+            return refuse("in_channels", expected, data.channels().to_string());
+        }
+        if self.unet.label_type(1).is_none() {
+            return Ok(());
+        }
+        let Some(classes) = self.classes() else {
+            let expected = "a table of classes".into();
+            return refuse("class_embed_type", expected, "labels alone".into());
+        };
+        match data.classes() {
+            Some(found) if found <= classes => Ok(()),
+            found => {
+                let found = found.map_or("no labels".into(), |found| format!("{found} classes"));
+                refuse("num_class_embeds", format!("labels of {classes} classes"), found)
+            }
+        }
+    }
+}
