@@ -2,7 +2,7 @@
 use crate::{
     error::{Error, GraphError},
     ops::{Op, Operator},
-    plan::Scope,
+    plan::{Scope, Section, Trigger},
     value::{Owner, TensorType, Value},
 };
 use std::{collections::HashSet, fmt};
@@ -18,6 +18,8 @@ pub struct Equation {
     pub outputs: Vec<Value>,
     /// Where in the model.
     pub scope: Scope,
+    /// Index into [`Graph::sections`].
+    pub(crate) section: usize,
 }
 
 /// After a run, `state` holds what `next` computed: parameters, moments, counters.
@@ -40,12 +42,13 @@ pub struct Graph {
     pub inputs: Vec<Value>,
     /// Inputs that callers write rarely, such as the weights of a finished model: what depends
     /// on them alone is computed once after they were written, not in every run.
-    pub held: Vec<Value>,
+    pub constants: Vec<Value>,
     /// What callers may read after a run.
     pub outputs: Vec<Value>,
     /// What the next run starts from.
     pub updates: Vec<Update>,
     scope: Vec<String>,
+    sections: Vec<(String, Trigger)>,
 }
 
 impl Default for Graph {
@@ -62,10 +65,11 @@ impl Graph {
             types: Vec::new(),
             equations: Vec::new(),
             inputs: Vec::new(),
-            held: Vec::new(),
+            constants: Vec::new(),
             outputs: Vec::new(),
             updates: Vec::new(),
             scope: Vec::new(),
+            sections: vec![(Section::STEP.to_owned(), Trigger::EveryRun)],
         }
     }
 
@@ -102,13 +106,13 @@ impl Graph {
         value
     }
 
-    /// Adds an input of this type that callers write rarely: see [`Graph::held`]. What follows from
+    /// Adds an input of this type that callers write rarely: see [`Graph::constants`]. What follows from
     /// it is computed anew after [`Executor::write`](crate::gpu::Executor::write), and after work
     /// of the caller's own on its buffer only if
     /// [`Executor::written`](crate::gpu::Executor::written) says so.
-    pub fn hold(&mut self, of: TensorType) -> Value {
+    pub fn constant(&mut self, of: TensorType) -> Value {
         let value = self.input(of);
-        self.held.push(value);
+        self.constants.push(value);
         value
     }
 
@@ -161,9 +165,36 @@ impl Graph {
         }
         let types: Vec<TensorType> = inputs.iter().map(|v| self.type_of(*v)).collect();
         let outputs: Vec<Value> = op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
-        let equation = Equation { op, inputs: inputs.to_vec(), outputs: outputs.clone(), scope };
+        let (inputs, section) = (inputs.to_vec(), self.sections.len() - 1);
+        let equation = Equation { op, inputs, outputs: outputs.clone(), scope, section };
         self.equations.push(equation);
         Ok(outputs)
+    }
+
+    /// Begins a section: what is pushed from here on runs together, after the sections before it in
+    /// each run, or alone by
+    /// [`Executor::run_section`](crate::gpu::Executor::run_section). Passes move nothing from one
+    /// section to another, and what a section leaves to another keeps its place.
+    pub fn section(&mut self, name: &str) {
+        self.begin(name, Trigger::EveryRun);
+    }
+
+    /// Begins a section that runs only when it is called by name.
+    pub fn section_by_name(&mut self, name: &str) {
+        self.begin(name, Trigger::ByName);
+    }
+
+    fn begin(&mut self, name: &str, trigger: Trigger) {
+        let current = self.sections.len() - 1;
+        if self.equations.last().is_none_or(|equation| equation.section < current) {
+            self.sections.pop();
+        }
+        self.sections.push((name.to_owned(), trigger));
+    }
+
+    /// Names of the sections, in order, and when each runs.
+    pub fn sections(&self) -> &[(String, Trigger)] {
+        &self.sections
     }
 
     /// Builds with `name` appended to the scope of every equation.
@@ -194,14 +225,14 @@ impl Graph {
         self.updates.push(Update { state, next });
     }
 
-    /// Checks that the program is well formed: definitions before uses, types as inferred.
+    /// Checks that the program is well formed: definitions before uses, types as inferred, sections
+    /// one after another.
     ///
     /// # Errors
     /// The first violation.
     pub fn verify(&self) -> Result<(), Error> {
-        let mut defined: HashSet<Value> = HashSet::new();
         self.check("the graph's inputs", &self.inputs)?;
-        self.check("the graph's held inputs", &self.held)?;
+        self.check("the graph's constants", &self.constants)?;
         for equation in &self.equations {
             for values in [&equation.inputs, &equation.outputs] {
                 if let Err(GraphError::Foreign { value, .. }) = self.check("", values) {
@@ -209,6 +240,7 @@ impl Graph {
                 }
             }
         }
+        let mut defined: HashSet<Value> = HashSet::new();
         for &value in &self.inputs {
             let of = self.type_of(value);
             if !of.is_countable() {
@@ -217,31 +249,50 @@ impl Graph {
             defined.insert(value);
         }
         for (number, equation) in self.equations.iter().enumerate() {
-            let op = || equation.op.to_string();
-            for &value in &equation.inputs {
-                if !defined.contains(&value) {
-                    return Err(GraphError::Undefined { equation: number, op: op(), value }.into());
-                }
-            }
-            let types: Vec<_> = equation.inputs.iter().map(|v| self.type_of(*v)).collect();
-            let inferred = equation.op.infer(&types)?;
-            let (expected, found) = (inferred.len(), equation.outputs.len());
-            if expected != found {
-                let op = op();
-                return Err(GraphError::Results { equation: number, op, expected, found }.into());
-            }
-            for (&value, inferred) in equation.outputs.iter().zip(inferred) {
-                if !defined.insert(value) {
-                    return Err(GraphError::Redefined { equation: number, op: op(), value }.into());
-                }
-                let recorded = self.type_of(value);
-                if recorded != inferred {
-                    return Err(GraphError::Type { value, op: op(), recorded, inferred }.into());
-                }
+            self.verify_equation(number, equation, &mut defined)?;
+        }
+        let names: HashSet<&String> = self.sections.iter().map(|(name, _)| name).collect();
+        let in_order = self.equations.is_sorted_by_key(|equation| equation.section);
+        if names.len() < self.sections.len() || !in_order {
+            return Err(GraphError::Sections.into());
+        }
+        Ok(self.verify_ends(&defined)?)
+    }
+
+    fn verify_equation(
+        &self,
+        number: usize,
+        equation: &Equation,
+        defined: &mut HashSet<Value>,
+    ) -> Result<(), Error> {
+        let op = || equation.op.to_string();
+        for &value in &equation.inputs {
+            if !defined.contains(&value) {
+                return Err(GraphError::Undefined { equation: number, op: op(), value }.into());
             }
         }
-        let dangling =
-            |role, value, problem| Err(GraphError::Dangling { role, value, problem }.into());
+        let types: Vec<_> = equation.inputs.iter().map(|v| self.type_of(*v)).collect();
+        let inferred = equation.op.infer(&types)?;
+        let (expected, found) = (inferred.len(), equation.outputs.len());
+        if expected != found {
+            let op = op();
+            return Err(GraphError::Results { equation: number, op, expected, found }.into());
+        }
+        for (&value, inferred) in equation.outputs.iter().zip(inferred) {
+            if !defined.insert(value) {
+                return Err(GraphError::Redefined { equation: number, op: op(), value }.into());
+            }
+            let recorded = self.type_of(value);
+            if recorded != inferred {
+                return Err(GraphError::Type { value, op: op(), recorded, inferred }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Outputs and updates name what there is.
+    fn verify_ends(&self, defined: &HashSet<Value>) -> Result<(), GraphError> {
+        let dangling = |role, value, problem| Err(GraphError::Dangling { role, value, problem });
         for &value in &self.outputs {
             if !defined.contains(&value) {
                 return dangling("output", value, "never defined");
@@ -259,7 +310,7 @@ impl Graph {
             }
             let (expected, found) = (self.type_of(state), self.type_of(next));
             if expected != found {
-                return Err(GraphError::UpdateType { state, expected, next, found }.into());
+                return Err(GraphError::UpdateType { state, expected, next, found });
             }
         }
         Ok(())
@@ -271,7 +322,14 @@ impl fmt::Display for Graph {
         for &value in &self.inputs {
             writeln!(f, "input {value}: {}", self.type_of(value))?;
         }
+        let mut section = None;
         for equation in &self.equations {
+            let name = self.sections.get(equation.section).map(|(name, _)| name);
+            if let Some(name) = name.filter(|name| section.replace(*name) != Some(*name))
+                && name != Section::STEP
+            {
+                writeln!(f, "section {name}")?;
+            }
             for (n, &value) in equation.outputs.iter().enumerate() {
                 let separator = if n == 0 { "" } else { ", " };
                 write!(f, "{separator}{value}: {}", self.type_of(value))?;

@@ -57,7 +57,7 @@
 //! assert_eq!(reference::evaluate(&graph, inputs)?[&dx].data[0], 0.5);
 //!
 //! let plan = passes::compile(&graph, &Target::default())?;
-//! assert_eq!(plan.dispatches.len(), 2);
+//! assert_eq!(plan.dispatches().count(), 2);
 //! # Ok::<(), ddim::Error>(())
 //! ```
 //!

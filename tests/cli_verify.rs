@@ -162,6 +162,7 @@ fn plan_prints_what_would_run() {
     let numbers = [
         "dispatches",
         "run once",
+        "sections",
         "pipelines",
         "families",
         "GFLOP",

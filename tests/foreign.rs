@@ -45,7 +45,7 @@ fn a_graph_refuses_the_values_of_another() {
     let mut wrong = graph.clone();
     wrong.equations[0].inputs[0] = theirs;
     assert!(is_foreign(&passes::compile(&wrong, &Target::default()).unwrap_err()));
-    graph.held.push(theirs);
+    graph.constants.push(theirs);
     assert!(is_foreign(&graph.verify().unwrap_err()));
 }
 
@@ -79,7 +79,7 @@ fn an_equation_names_all_its_results() {
 fn linear() -> (Graph, [Value; 3]) {
     let mut graph = Graph::new();
     let x = graph.input(TensorType::f32(&[40, 8]));
-    let weight = graph.hold(TensorType::f32(&[8, 64]));
+    let weight = graph.constant(TensorType::f32(&[8, 64]));
     let y = graph.push(Linear, &[x, weight]).unwrap();
     graph.outputs.push(y);
     (graph, [x, weight, y])
@@ -121,7 +121,7 @@ fn what_a_caller_writes_into_a_held_buffer_is_packed_when_it_says_so() {
     let Some(gpu) = support::gpu() else { return };
     let (graph, [x, weight, y]) = linear();
     let plan = passes::compile(&graph, gpu.target()).unwrap();
-    let packs = !plan.prepare.is_empty();
+    let packs = !(plan.setup().count() == 0);
     let mut executor = Executor::new(&gpu, plan).unwrap();
     executor.write(x, &[1.0; 320]).unwrap();
     executor.write(weight, &[1.0; 512]).unwrap();
@@ -183,6 +183,6 @@ fn kernels_in_the_hands_of_a_custom_op_are_checked() {
     let y = graph.push(Silu, &[borrowed]).unwrap();
     graph.outputs.push(y);
     let plan = passes::compile(&graph, &Target::default()).unwrap();
-    let trusted: Vec<bool> = plan.dispatches.iter().map(|d| d.is_trusted()).collect();
+    let trusted: Vec<bool> = plan.dispatches().map(|d| d.is_trusted()).collect();
     assert_eq!(trusted, [false, false, true]);
 }

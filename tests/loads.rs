@@ -45,7 +45,7 @@ impl Model {
     fn new() -> Self {
         let mut graph = Graph::new();
         let x = graph.input(TensorType::f32(&[1, 8, 8, CHANNELS]));
-        let arenas = [(); 2].map(|()| graph.hold(TensorType::f32(&[WEIGHT + 64])));
+        let arenas = [(); 2].map(|()| graph.constant(TensorType::f32(&[WEIGHT + 64])));
         let mut part = |arena, offset, shape: &[usize]| {
             graph.push(View { offset, of: TensorType::f32(shape) }, &[arena]).unwrap()
         };
@@ -64,8 +64,8 @@ impl Model {
     /// On a device, its buffers poisoned; none where no family of kernels packs weights.
     fn executor(&self, gpu: &Gpu) -> Option<Executor> {
         let plan = passes::compile_with(&self.graph, gpu.target(), &Subgroup).unwrap();
-        assert_eq!(plan.loads.is_empty(), gpu.target().subgroup.is_none());
-        let packs = !plan.loads.is_empty();
+        assert_eq!(plan.staged.is_empty(), gpu.target().subgroup.is_none());
+        let packs = !plan.staged.is_empty();
         let mut executor = Executor::new(gpu, plan).unwrap();
         executor.poison().unwrap();
         executor.write(self.x, &contents(&self.graph, self.x, 1)).unwrap();
@@ -120,7 +120,7 @@ fn what_a_run_computed_outlives_the_loading_of_other_weights() {
     let Some(gpu) = support::gpu() else { return };
     let mut graph = Graph::new();
     let x = graph.input(TensorType::f32(&[1, 8, 8, CHANNELS]));
-    let arena = graph.hold(TensorType::f32(&[WEIGHT]));
+    let arena = graph.constant(TensorType::f32(&[WEIGHT]));
     let of = TensorType::f32(&[3, 3, CHANNELS, CHANNELS]);
     let weight = graph.push(View { offset: 0, of }, &[arena]).unwrap();
     let y = graph.push(Conv2d { stride: 1, padding: [1; 4] }, &[x, weight]).unwrap();
@@ -177,7 +177,7 @@ fn a_part_that_only_its_packing_reads_takes_no_memory_of_its_own() {
     let model = Model::new();
     let target = Target { subgroup: Some(8), software: true, ..Target::default() };
     let plan = passes::compile(&model.graph, &target).unwrap();
-    assert_eq!(plan.loads.len(), 4, "{plan}");
+    assert_eq!(plan.staged.len(), 4, "{plan}");
     let place = |value: Value| plan.placements[value.index()].unwrap();
     let [first, second] = model.weights.map(place);
     assert_eq!(first.buffer, second.buffer, "one weight after the other");
@@ -185,6 +185,6 @@ fn a_part_that_only_its_packing_reads_takes_no_memory_of_its_own() {
     assert_ne!(first.buffer, second.buffer, "steps read biases as they are");
     // Where nothing is packed, arenas stay as they are.
     let plan = passes::compile(&model.graph, &Target::default()).unwrap();
-    assert!(plan.loads.is_empty(), "{plan}");
+    assert!(plan.staged.is_empty(), "{plan}");
     assert!(model.arenas.iter().all(|arena| plan.placements[arena.index()].is_some()));
 }

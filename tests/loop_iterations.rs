@@ -279,7 +279,7 @@ fn a_family_that_would_need_too_many_is_not_offered() {
         let op = GroupNorm { groups: 1, eps: 1e-5.into() };
         let plan = compile(&target, op, &[x, parameter, parameter]).expect("it fits");
         let fold = |dispatch: &&Dispatch| dispatch.kernel.entry == "fold";
-        let fold = plan.dispatches.iter().find(fold).expect("a fold").kernel.clone();
+        let fold = plan.dispatches().find(fold).expect("a fold").kernel.clone();
         fold.overrides.iter().find(|(name, _)| *name == "LANES").expect("lanes").1
     };
     // 65,280 tiles in turn, and a tree of 65,536.

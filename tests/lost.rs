@@ -18,7 +18,7 @@ mod support;
 fn recurrence(gpu: &Gpu) -> (Plan, [Value; 3]) {
     let of = TensorType::f32(&[256, 64]);
     let mut graph = Graph::new();
-    let (x, weight) = (graph.input(of), graph.hold(TensorType::f32(&[64, 64])));
+    let (x, weight) = (graph.input(of), graph.constant(TensorType::f32(&[64, 64])));
     let mut y = x;
     for _ in 0..5 {
         y = graph.push(Linear, &[y, weight]).unwrap();

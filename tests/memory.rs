@@ -54,22 +54,24 @@ fn sampling_step(target: &Target) -> Plan {
 /// and in slots the ranges of all values between the first dispatch and the last that bind them.
 fn alive_at_most(plan: &Plan) -> u64 {
     let mut lives: HashMap<usize, (usize, usize)> = HashMap::new();
-    // Each load, what is prepared then, and the steps.
-    let ends: Vec<usize> = plan.loads.iter().map(|load| load.launches.end).collect();
-    let section =
-        |at: usize| ends.partition_point(|end| *end <= at) + usize::from(at >= plan.prepare.len());
+    let sections: Vec<usize> = (plan.sections.iter().enumerate())
+        .flat_map(|(number, section)| vec![number; section.launches.len()])
+        .collect();
+    let in_any_order =
+        |at: usize| sections[at] < plan.staged.len() || !plan.sections[sections[at]].is_setup();
     for (at, dispatch) in plan.all().enumerate() {
         for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
             let life = lives.entry(value.index()).or_insert((at, at));
-            // What one makes and another reads stays; loads come in any order.
-            let stays = life.1 == plan.all().count() || section(life.0) != section(at);
-            let first = if stays && life.0 < plan.loading() { 0 } else { life.0 };
+            // What one makes and another reads stays; but for the setup they run in any order.
+            let stays = life.1 == plan.all().count() || sections[life.0] != sections[at];
+            let first = if stays && in_any_order(life.0) { 0 } else { life.0 };
             *life = (first, if stays { plan.all().count() } else { at });
         }
     }
     for value in &plan.outputs {
         if let Some(life) = lives.get_mut(&value.index()) {
-            let first = if plan.loading() > 0 { 0 } else { life.0 };
+            let own = plan.sections.iter().filter(|section| !section.is_setup()).count();
+            let first = if own > 1 || !plan.staged.is_empty() { 0 } else { life.0 };
             *life = (first, plan.all().count());
         }
     }
@@ -176,7 +178,7 @@ fn the_cifar_10_forward_takes_few_launches_and_pipelines() {
     let lavapipe = Target { int64: true, ..software(8) };
     for target in [lavapipe, software(8), software(4), Target::default()] {
         let plan = forward(&target);
-        let (launches, pipelines) = (plan.dispatches.len(), plan.pipelines());
+        let (launches, pipelines) = (plan.dispatches().count(), plan.pipelines());
         // The tiled kernels leave moments and some concatenations to launches of their own.
         let most = if target.software { 250 } else { 260 };
         assert!(launches <= most && pipelines <= 24, "{target:?}: {}", plan.totals());

@@ -76,7 +76,7 @@ fn every_family_agrees_with_the_reference() {
         for Family { choice, plan, .. } in families(&graph, gpu.target()).iter().skip(1) {
             let plan = plan.as_ref().map_err(ToString::to_string)?;
             verify::check_case_with(&gpu, case, choice).map_err(|error| {
-                let kernels = plan.dispatches.iter().map(|d| format!("\n    {}", d.kernel));
+                let kernels = plan.dispatches().map(|d| format!("\n    {}", d.kernel));
                 format!("{error}{}", kernels.collect::<String>())
             })?;
         }

@@ -99,7 +99,7 @@ fn check_memory(graph: &Graph, plan: &Plan) {
         .collect();
     let has_parts = |value: &Value| arenas.contains(value);
     let mut lives: HashMap<Value, (usize, usize)> = HashMap::new();
-    for (index, dispatch) in plan.dispatches.iter().enumerate() {
+    for (index, dispatch) in plan.dispatches().enumerate() {
         let mut written = Vec::new();
         let mut read = Vec::new();
         for binding in &dispatch.bindings {

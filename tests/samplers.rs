@@ -207,7 +207,7 @@ fn a_trajectory_is_one_launch_a_step_beside_the_network() {
         Sampler::new(&gpu, &network, &network.weights(), [2, 6, 6], &table(1.0), None, 0)
             .expect("a small network");
     // Row, network, update, counter.
-    assert_eq!(sampler.plan().dispatches.len(), 4);
+    assert_eq!(sampler.plan().dispatches().count(), 4);
     sampler.begin(0).expect("a device that is there");
     let before = sampler.executor().stats();
     sampler.advance(5).expect("a device that is there");

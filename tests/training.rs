@@ -149,7 +149,7 @@ fn the_host_waits_for_nothing_inside() {
     tiny::advance(&mut trainer, &data, 4, true);
     let after = trainer.executor().stats();
     assert_eq!(waits(after), waits(before), "in training");
-    let dispatches = trainer.plan().dispatches.len() as u64;
+    let dispatches = trainer.plan().dispatches().count() as u64;
     assert_eq!(after.dispatches, before.dispatches + 4 * dispatches);
     trainer.metrics().expect("four good steps");
     let read = trainer.executor().stats();
@@ -168,7 +168,12 @@ fn the_host_waits_for_nothing_inside() {
     assert_eq!(waits(after), waits(before), "in a trajectory");
     let plan = sampler.plan();
     // What loads the weights ran when they were written.
-    let launches = plan.prepare.len() - plan.loading() + 10 * plan.dispatches.len();
+    let launches = plan.sections[plan.staged.len()..]
+        .iter()
+        .filter(|s| s.is_setup())
+        .map(|s| s.launches.len())
+        .sum::<usize>()
+        + 10 * plan.dispatches().count();
     assert_eq!(after.dispatches, before.dispatches + launches as u64);
     assert!(sampler.images().expect("images").iter().all(|pixel| pixel.abs() <= 1.0));
 }

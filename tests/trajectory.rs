@@ -68,7 +68,7 @@ fn fifty_steps_agree_on_every_element() {
     let of = TensorType::f32(&[4, 256, 256, 3]);
     let Trajectory { graph, counter, table, x } = trajectory(of);
     let plan = passes::compile(&graph, gpu.target()).expect("compiles");
-    assert!(plan.dispatches.iter().any(|d| d.workgroups.iter().product::<u32>() >= 4096));
+    assert!(plan.dispatches().any(|d| d.workgroups.iter().product::<u32>() >= 4096));
     let mut executor = Executor::new(&gpu, plan).expect("fits the device");
     let start = ddim::ops::Input::normal(of).tensor(3);
     let words = Counter { seed: 11, ..Counter::default() }.words();

@@ -58,7 +58,7 @@ fn every_kernel_that_lowering_may_choose_translates() {
             for target in targets() {
                 let graph = case.graph().expect("the op takes its own cases");
                 for family in families(&graph, &target) {
-                    for dispatch in &family.plan.expect("it fits").dispatches {
+                    for dispatch in family.plan.expect("it fits").dispatches() {
                         let kernel = &dispatch.kernel;
                         if !seen.insert(kernel.to_string()) {
                             continue;

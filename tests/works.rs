@@ -64,7 +64,7 @@ fn fusions_take_fewer_launches() {
     let mut more = Vec::new();
     for work in works::fusions([2, 16, 32]).expect("shapes that fit") {
         let plans = work.ways(&software).into_iter().map(|way| way.plan.expect("it fits"));
-        let launches: Vec<usize> = plans.map(|plan| plan.dispatches.len()).collect();
+        let launches: Vec<usize> = plans.map(|plan| plan.dispatches().count()).collect();
         if launches[0] >= launches[1] {
             more.push(format!("{}: {launches:?}", work.title()));
         }

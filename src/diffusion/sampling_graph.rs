@@ -53,7 +53,7 @@ pub struct SamplingGraph {
     pub graph: Graph,
     /// `x_t f32[batch, height, width, channels]`, updated where it lies.
     pub x: Value,
-    /// `f32[steps, 16]`: a [`Table`]'s rows; held, as weights are.
+    /// `f32[steps, 16]`: a [`Table`]'s rows; a constant, as weights are.
     pub table: Value,
     /// Seed, step and first image, and the first step in which something was not finite: a
     /// [`Counter`].
@@ -89,7 +89,7 @@ impl SamplingGraph {
         let image = TensorType::f32(&[batch, height, width, channels]);
         let x = graph.input(image);
         let counter = graph.input(Counter::of());
-        let rows = graph.hold(TensorType::f32(&[table.steps.len(), Table::COLUMNS]));
+        let rows = graph.constant(TensorType::f32(&[table.steps.len(), Table::COLUMNS]));
         let predicted = if options.guidance.is_some() { 2 * batch } else { batch };
         let labels = model.label_type(predicted).map(|of| graph.input(of));
         if options.guidance.is_some() && labels.is_none() {

@@ -44,6 +44,14 @@ pub enum GpuError {
         /// What the plan needs and what there is.
         lacks: String,
     },
+    /// No section has this name, or it is one that runs after writes.
+    #[error("the plan has no section {name}, only {present}")]
+    Section {
+        /// What was asked for.
+        name: String,
+        /// Those that there are.
+        present: String,
+    },
     /// A value of another graph than the plan's.
     #[error("cannot {action} {value}: it is a value of another graph than the plan's")]
     Foreign {

@@ -22,6 +22,9 @@ pub enum GraphError {
         /// The value.
         value: Value,
     },
+    /// Two sections of one name, or equations that are not in the order of their sections.
+    #[error("sections must have different names, and equations must stand in their order")]
+    Sections,
     /// An input is of a type that kernels cannot count.
     #[error(
         "input {value} ({of}) must have 1 to {} elements, pad lanes included",

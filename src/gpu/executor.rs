@@ -2,7 +2,7 @@
 use super::{Gpu, custom, pipelines::Compiled};
 use crate::{
     error::{Error, GpuError},
-    plan::{Access, Dispatch, Placement, Plan},
+    plan::{Access, Dispatch, Placement, Plan, StagedPart, Trigger},
 };
 use std::{
     collections::BTreeSet,
@@ -54,13 +54,15 @@ pub struct Executor {
     pub(super) gpu: Gpu,
     pub(super) plan: Plan,
     pub(super) buffers: Vec<wgpu::Buffer>,
-    /// What runs once after the held inputs were written, that of the plan's loads first.
-    prepare: Vec<Step>,
+    /// All launches, section by section.
     steps: Vec<Step>,
-    /// Whether `prepare` has to run before the next step.
-    pub(super) stale: bool,
-    /// The plan's loads that nobody has written: zeros, as every input is at first.
-    pub(super) unwritten: BTreeSet<usize>,
+    /// The launches of each section.
+    sections: Vec<Range<usize>>,
+    /// The launches of a run.
+    pub(super) run: Arc<[usize]>,
+    /// Sections that have to run before the next launches that are asked for. A staged part among
+    /// them holds zeros, as every input does at first.
+    pub(super) due: BTreeSet<usize>,
     /// Bytes uploaded since the last wait, which gives their staging memory back.
     pub(super) staged: usize,
     pub(super) stats: Stats,
@@ -97,8 +99,8 @@ impl Executor {
         let buffers = plan
             .buffers
             .iter()
-            .zip(plan.largest_tenants())
-            .map(|(planned, tenant)| buffer(&tenant, planned.bytes.max(16), storage))
+            .zip(plan.largest_occupants())
+            .map(|(planned, occupant)| buffer(&occupant, planned.bytes.max(16), storage))
             .collect::<Result<Vec<_>, _>>()?;
         // Absent optional operands: bound, never touched. One buffer cannot be both read and
         // written in a dispatch, hence two.
@@ -107,7 +109,7 @@ impl Executor {
 
         let alignment = gpu.device().limits().min_uniform_buffer_offset_alignment as usize;
         let mut uniforms: Vec<u8> = Vec::new();
-        let mut offsets = Vec::with_capacity(plan.prepare.len() + plan.dispatches.len());
+        let mut offsets = Vec::new();
         for dispatch in plan.all() {
             offsets.push(uniforms.len() as u64);
             uniforms.extend(&dispatch.params);
@@ -125,26 +127,32 @@ impl Executor {
             custom::check(dispatch, &plan.types)?;
         }
         let compiled = gpu.pipelines().all(gpu, plan.all())?;
-        let mut prepare = Vec::new();
+        let mut steps = Vec::new();
         for ((dispatch, offset), compiled) in plan.all().zip(offsets).zip(compiled) {
             let group =
                 bind(gpu, &plan, dispatch, &compiled, &buffers, &dummies, (&uniform, offset))?;
             let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
             let slowness = if gpu.target().software { 1.0 } else { 0.05 };
             let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);
-            prepare.push(Step { compiled, group, workgroups: dispatch.workgroups, predicted });
+            steps.push(Step { compiled, group, workgroups: dispatch.workgroups, predicted });
         }
-        let steps = prepare.split_off(plan.prepare.len());
+        let mut sections = Vec::new();
+        for section in &plan.sections {
+            let first = sections.last().map_or(0, |before: &Range<usize>| before.end);
+            sections.push(first..first + section.launches.len());
+        }
+        let every_run = plan.sections.iter().zip(&sections);
+        let every_run = every_run.filter(|(section, _)| section.trigger == Trigger::EveryRun);
         gpu.check_now()?;
         Ok(Self {
             gpu: gpu.clone(),
             buffers,
-            stale: !prepare.is_empty(),
-            unwritten: (0..plan.loads.len()).collect(),
+            due: (0..sections.len()).filter(|&at| plan.sections[at].is_setup()).collect(),
+            run: every_run.flat_map(|(_, launches)| launches.clone()).collect(),
             staged: 0,
             plan,
-            prepare,
             steps,
+            sections,
             stats: Stats::default(),
             pace: 1.0,
             running: None,
@@ -175,36 +183,56 @@ impl Executor {
         self.make_ready()?;
         // Polling after what is submitted here gives staging memory back too.
         self.staged = 0;
-        self.submit_all(0..times * self.steps.len())?;
+        self.submit_all(&self.run.clone(), times)?;
         self.gpu.check_now()?;
         Ok(())
     }
 
-    /// Runs what depends on the held inputs alone, if they were written since.
+    /// Runs one section of the graph alone, without waiting. A run is its sections in order, but for
+    /// those that are called by name; between two of them the caller may read and write what they
+    /// share.
+    ///
+    /// # Errors
+    /// If there is no such section, the device refuses the work or is lost.
+    pub fn run_section(&mut self, name: &str) -> Result<(), Error> {
+        let own = self.plan.sections.iter().enumerate().filter(|(_, section)| !section.is_setup());
+        let Some((at, _)) = own.clone().find(|(_, section)| section.name == name) else {
+            let present: Vec<&str> = own.map(|(_, section)| section.name.as_str()).collect();
+            let present = present.join(", ");
+            return Err(GpuError::Section { name: name.to_owned(), present }.into());
+        };
+        self.make_ready()?;
+        self.staged = 0;
+        self.submit_section(at)?;
+        self.gpu.check_now()?;
+        Ok(())
+    }
+
+    /// Runs what depends on constants alone, if they were written since.
     pub(super) fn make_ready(&mut self) -> Result<(), Error> {
-        while let Some(&load) = self.unwritten.first() {
-            let part = self.plan.loads[load].part;
-            self.load(load, &vec![0; self.plan.types[part.index()].bytes() as usize])?;
+        while let Some(section) = self.due.pop_first() {
+            match self.plan.staged.get(section) {
+                Some(&StagedPart { part, .. }) => {
+                    let zeros = vec![0; self.plan.types[part.index()].bytes() as usize];
+                    self.upload_part(section, &zeros)?;
+                }
+                None => self.submit_section(section)?,
+            }
         }
-        if !std::mem::take(&mut self.stale) {
-            return Ok(());
-        }
-        self.submit_once(self.plan.loading()..self.prepare.len())
+        Ok(())
     }
 
-    /// Submits these launches of what runs once.
-    pub(super) fn submit_once(&mut self, launches: Range<usize>) -> Result<(), Error> {
-        std::mem::swap(&mut self.prepare, &mut self.steps);
-        let result = self.submit_all(launches);
-        std::mem::swap(&mut self.prepare, &mut self.steps);
-        result
+    pub(super) fn submit_section(&mut self, section: usize) -> Result<(), Error> {
+        let launches: Vec<usize> = self.sections[section].clone().collect();
+        self.submit_all(&launches, 1)
     }
 
-    fn submit_all(&mut self, launches: Range<usize>) -> Result<(), Error> {
-        let Range { start: mut first, end: total } = launches;
+    /// Submits these launches so many times.
+    fn submit_all(&mut self, launches: &[usize], times: usize) -> Result<(), Error> {
+        let (mut first, total) = (0, times * launches.len());
         while first < total {
-            let end = self.cut(first, total);
-            self.submit(first..end, |encoder, steps| {
+            let end = self.cut(launches, first, total);
+            self.submit(launches, first..end, |encoder, steps| {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 steps.iter().for_each(|step| step.record(&mut pass));
             })?;
@@ -213,25 +241,26 @@ impl Executor {
         Ok(())
     }
 
-    /// End of the command buffer that begins at launch `first`; launches count on from one run of
-    /// the plan to the next.
-    pub(super) fn cut(&self, first: usize, total: usize) -> usize {
+    /// End of the command buffer that begins with the launch numbered `first`; numbers count on
+    /// where `launches` begin again.
+    pub(super) fn cut(&self, launches: &[usize], first: usize, total: usize) -> usize {
         let mut seconds = 0.0;
         let fits = |&next: &usize| {
-            seconds += self.steps[next % self.steps.len()].predicted * self.pace;
+            seconds += self.steps[launches[next % launches.len()]].predicted * self.pace;
             next == first || seconds < LONGEST_SUBMIT.as_secs_f64()
         };
         first + (first..total).take_while(fits).count()
     }
 
-    /// Submits one command buffer, which `encode` fills with these launches.
+    /// Submits one command buffer, which `encode` fills with the launches of these numbers.
     pub(super) fn submit(
         &mut self,
-        launches: Range<usize>,
+        launches: &[usize],
+        numbers: Range<usize>,
         encode: impl FnOnce(&mut wgpu::CommandEncoder, &[&Step]),
     ) -> Result<(), Error> {
-        let step = |launch| &self.steps[launch % self.steps.len()];
-        let steps: Vec<&Step> = launches.map(step).collect();
+        let step = |number| &self.steps[launches[number % launches.len()]];
+        let steps: Vec<&Step> = numbers.map(step).collect();
         // Taken before the work can begin: a pace too low would make command buffers too long.
         let (_, predicted) = self.running.get_or_insert((Instant::now(), 0.0));
         *predicted += steps.iter().map(|step| step.predicted).sum::<f64>();

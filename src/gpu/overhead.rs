@@ -48,7 +48,7 @@ impl Overhead {
 /// The same plan with the run-time checks that a caller's own WGSL gets: indices clamped, loops
 /// bounded, workgroup memory zeroed. In debug builds every plan has the first two.
 pub fn with_checks(mut plan: Plan) -> Plan {
-    for dispatch in plan.0.prepare.iter_mut().chain(&mut plan.0.dispatches) {
+    for dispatch in plan.0.sections.iter_mut().flat_map(|section| &mut section.launches) {
         dispatch.trusted = false;
     }
     plan

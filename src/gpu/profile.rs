@@ -182,7 +182,8 @@ impl Executor {
     /// If the device refuses the work or is lost.
     pub fn profile(&mut self, times: usize) -> Result<Profile, Error> {
         let clock = Clock::of(&self.gpu);
-        let launches = self.plan.dispatches.len();
+        let run = self.run.clone();
+        let launches = run.len();
         let most = match clock {
             Clock::InsidePass => MAX_QUERIES - 1,
             Clock::PassEach => MAX_QUERIES / 2,
@@ -193,18 +194,18 @@ impl Executor {
         let mut sums = vec![Duration::ZERO; launches];
         let (mut first, total) = (0, times * launches);
         while first < total {
-            let end = self.cut(first, total).min(first + most);
+            let end = self.cut(&run, first, total).min(first + most);
             let measured = match clock {
-                Clock::InsidePass => self.profile_inside(first..end)?,
-                Clock::PassEach => self.profile_each(first..end)?,
-                Clock::Host => self.profile_host(first..end)?,
+                Clock::InsidePass => self.profile_inside(&run, first..end)?,
+                Clock::PassEach => self.profile_each(&run, first..end)?,
+                Clock::Host => self.profile_host(&run, first..end)?,
             };
             for (launch, time) in (first..end).zip(measured) {
                 sums[launch % launches] += time;
             }
             first = end;
         }
-        let timings = self.plan.dispatches.iter().zip(sums).map(|(dispatch, sum)| Timing {
+        let timings = self.plan.dispatches().zip(sums).map(|(dispatch, sum)| Timing {
             scope: dispatch.scope.clone(),
             kernel: dispatch.kernel.to_string(),
             time: sum / u32::try_from(times).unwrap_or(u32::MAX).max(1),
@@ -219,7 +220,8 @@ impl Executor {
     /// # Errors
     /// If the device refuses the work or is lost.
     pub fn time(&mut self, times: usize) -> Result<Duration, Error> {
-        let total = times * self.plan.dispatches.len();
+        let run = self.run.clone();
+        let total = times * run.len();
         self.make_ready()?;
         self.wait()?;
         if total == 0 || Clock::of(&self.gpu) == Clock::Host {
@@ -231,9 +233,9 @@ impl Executor {
         let queries = Queries::new(&self.gpu, 2)?;
         let mut first = 0;
         while first < total {
-            let end = self.cut(first, total);
+            let end = self.cut(&run, first, total);
             let (begins, ends) = (first == 0, end == total);
-            self.submit(first..end, |encoder, steps| {
+            self.submit(&run, first..end, |encoder, steps| {
                 let mut pass = queries.pass(encoder, begins.then_some(0), ends.then_some(1));
                 steps.iter().for_each(|step| step.record(&mut pass));
                 drop(pass);
@@ -248,9 +250,13 @@ impl Executor {
     }
 
     /// Times of launches that stand together in one pass.
-    fn profile_inside(&mut self, launches: Range<usize>) -> Result<Vec<Duration>, Error> {
-        let queries = Queries::new(&self.gpu, launches.len() + 1)?;
-        self.submit(launches, |encoder, steps| {
+    fn profile_inside(
+        &mut self,
+        run: &[usize],
+        numbers: Range<usize>,
+    ) -> Result<Vec<Duration>, Error> {
+        let queries = Queries::new(&self.gpu, numbers.len() + 1)?;
+        self.submit(run, numbers, |encoder, steps| {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.write_timestamp(&queries.set, 0);
             for (step, index) in steps.iter().zip(1..) {
@@ -265,9 +271,13 @@ impl Executor {
     }
 
     /// Times of launches in a pass each.
-    fn profile_each(&mut self, launches: Range<usize>) -> Result<Vec<Duration>, Error> {
-        let queries = Queries::new(&self.gpu, 2 * launches.len())?;
-        self.submit(launches, |encoder, steps: &[&Step]| {
+    fn profile_each(
+        &mut self,
+        run: &[usize],
+        numbers: Range<usize>,
+    ) -> Result<Vec<Duration>, Error> {
+        let queries = Queries::new(&self.gpu, 2 * numbers.len())?;
+        self.submit(run, numbers, |encoder, steps: &[&Step]| {
             for (step, index) in steps.iter().zip((0..).step_by(2)) {
                 step.record(&mut queries.pass(encoder, Some(index), Some(index + 1)));
             }
@@ -278,9 +288,13 @@ impl Executor {
     }
 
     /// Time of a submit of its own.
-    fn profile_host(&mut self, launch: Range<usize>) -> Result<Vec<Duration>, Error> {
+    fn profile_host(
+        &mut self,
+        run: &[usize],
+        number: Range<usize>,
+    ) -> Result<Vec<Duration>, Error> {
         let start = Instant::now();
-        self.submit(launch, |encoder, steps| {
+        self.submit(run, number, |encoder, steps| {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             steps.iter().for_each(|step| step.record(&mut pass));
         })?;

@@ -4,7 +4,8 @@ use super::{Executor, Gpu};
 use crate::{
     error::{Error, GpuError},
     plan::{
-        BufferRole, Cost, Dispatch, MAX_ITERATIONS, Placement, Plan, PlannedBuffer, Steps, fold,
+        BufferRole, Contents, Cost, Dispatch, MAX_ITERATIONS, Placement, Plan, PlannedBuffer,
+        Section, Trigger, fold,
     },
     shaders::{copy, roofline},
     value::{Owner, TensorType, Value},
@@ -156,17 +157,21 @@ pub(super) fn plan(gpu: &Gpu, mut dispatches: Vec<Dispatch>, types: Vec<TensorTy
         |of: &TensorType| PlannedBuffer { bytes: of.bytes(), role: BufferRole::Persistent };
     let buffers: Vec<PlannedBuffer> = types.iter().map(buffer).collect();
     let bytes = types.iter().map(TensorType::bytes).sum();
-    Plan(Steps {
+    Plan(Contents {
         target: gpu.target().clone(),
         owner: Owner::MEASURE,
         placements: values.iter().map(place).collect(),
         buffers,
-        prepare: Vec::new(),
-        loads: Vec::new(),
+        sections: vec![Section {
+            name: Section::STEP.to_owned(),
+            trigger: Trigger::EveryRun,
+            launches: dispatches,
+        }],
+        staged: Vec::new(),
         choices: Default::default(),
-        dispatches,
         inputs: values.clone(),
-        held: Vec::new(),
+        constants: Vec::new(),
+        shared: Vec::new(),
         outputs: values,
         live_bytes: bytes,
         unplanned_bytes: bytes,

@@ -2,7 +2,7 @@
 use super::Executor;
 use crate::{
     error::{Error, GpuError},
-    plan::{Load, Placement},
+    plan::{Contents, Placement, StagedPart, Trigger},
     value::{ElementType, TensorType, Value},
 };
 use std::{borrow::Cow, fmt::Display};
@@ -76,9 +76,9 @@ impl Executor {
     }
 
     /// Where a value lies on the device, for work of the caller's own on the same queue. A tensor
-    /// that the plan updates is that of the last run. Held inputs that are packed as they are
-    /// written have none: see [`Steps::loads`](crate::plan::Steps::loads). Who writes an input there
-    /// says so by [`Executor::written`]: of a held one, packed forms are kept until then.
+    /// that the plan updates is that of the last run. An arena whose tensors are packed on upload has
+    /// none: see [`Contents::staged`](crate::plan::Contents::staged). Who writes an input there says
+    /// so by [`Executor::written`]: packed forms of a constant are kept until then.
     ///
     /// # Errors
     /// If the value has no place of its own.
@@ -89,15 +89,25 @@ impl Executor {
     }
 
     /// Marks an input, or a part of one, as written through the buffer of [`Executor::tensor`]. The
-    /// next run first computes again what depends on held inputs alone. Submit the work that writes
+    /// next run first computes again what depends on constants alone. Submit the work that writes
     /// the buffer before that run.
     ///
     /// # Errors
     /// If the value is no input, or has no place of its own.
     pub fn written(&mut self, value: Value) -> Result<(), GpuError> {
         let (input, _) = self.input_at(value)?;
-        self.stale |= self.plan.held.contains(&input) && !self.plan.prepare.is_empty();
+        self.mark_due(input);
         Ok(())
+    }
+
+    /// The setup of this constant has to run again.
+    fn mark_due(&mut self, constant: Value) {
+        let sections = self.plan.sections.iter().enumerate().skip(self.plan.staged.len());
+        let due = sections.filter(|(_, section)| match &section.trigger {
+            Trigger::AfterWrite(constants) => constants.contains(&constant),
+            Trigger::EveryRun | Trigger::ByName => false,
+        });
+        self.due.extend(due.map(|(at, _)| at));
     }
 
     /// Fills every buffer with NaN, so that a test sees what a kernel did not write.
@@ -105,8 +115,8 @@ impl Executor {
     /// # Errors
     /// If the device is lost.
     pub fn poison(&mut self) -> Result<(), Error> {
-        self.stale = !self.plan.prepare.is_empty();
-        self.unwritten.clear();
+        let setup = |at: &usize| self.plan.sections[*at].is_setup();
+        self.due = (self.plan.staged.len()..self.plan.sections.len()).filter(setup).collect();
         for buffer in &self.buffers {
             let ones = vec![0xff; buffer.size() as usize];
             self.gpu.guard("poisoning", buffer.size(), || {
@@ -146,7 +156,8 @@ impl Executor {
 
     fn placement(&self, value: Value, action: &'static str) -> Result<Placement, GpuError> {
         self.plan.find(value).ok_or(GpuError::Foreign { value, action })?;
-        let known = self.plan.inputs.contains(&value) || self.plan.outputs.contains(&value);
+        let Contents { inputs, outputs, shared, .. } = &*self.plan;
+        let known = [inputs, outputs, shared].iter().any(|values| values.contains(&value));
         let placement = self.plan.placements.get(value.index()).copied().flatten();
         placement.filter(|_| known).ok_or(GpuError::NoContents { value, action })
     }
@@ -158,24 +169,24 @@ impl Executor {
         let (part, inputs) = (place(value), &self.plan.inputs);
         let holder =
             |input: &&Value| place(**input).map(|at| at.buffer) == part.map(|at| at.buffer);
-        let input =
-            inputs.iter().find(|input| **input == value).or_else(|| inputs.iter().find(holder));
+        let mut writable = inputs.iter().chain(&self.plan.shared);
+        let input = writable.find(|input| **input == value).or_else(|| inputs.iter().find(holder));
         input.copied().zip(part).ok_or(GpuError::NoContents { value, action: "write" })
     }
 
     fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
-        let of_value = |&load: &usize| {
-            let Load { input, part, .. } = self.plan.loads[load];
-            input == value || part == value
-        };
-        let loads: Vec<usize> = (0..self.plan.loads.len()).filter(of_value).collect();
-        for &load in &loads {
-            let Load { input, part, offset, .. } = self.plan.loads[load];
+        let mut staged = false;
+        for section in 0..self.plan.staged.len() {
+            let StagedPart { input, part, offset } = self.plan.staged[section];
+            if value != input && value != part {
+                continue;
+            }
             let first = if input == value { offset as usize } else { 0 };
             let size = self.plan.types[part.index()].bytes() as usize;
-            self.load(load, &bytes[first..first + size])?;
+            self.upload_part(section, &bytes[first..first + size])?;
+            staged = true;
         }
-        if loads.is_empty() {
+        if !staged {
             let place = self.input_at(value)?.1;
             self.written(value)?;
             self.send(place, bytes)?;
@@ -184,14 +195,14 @@ impl Executor {
         Ok(())
     }
 
-    /// Writes a part of an input that was taken apart, and packs it.
-    pub(super) fn load(&mut self, load: usize, bytes: &[u8]) -> Result<(), Error> {
-        let Load { part, launches, .. } = self.plan.loads[load].clone();
-        self.stale |= self.plan.loading() < self.plan.prepare.len();
+    /// Writes the staged part of this section, and packs it.
+    pub(super) fn upload_part(&mut self, section: usize, bytes: &[u8]) -> Result<(), Error> {
+        let StagedPart { input, part, .. } = self.plan.staged[section];
+        self.mark_due(input);
         let place = self.plan.placements[part.index()];
         self.send(place.ok_or(GpuError::NoContents { value: part, action: "write" })?, bytes)?;
-        self.submit_once(launches)?;
-        self.unwritten.remove(&load);
+        self.submit_section(section)?;
+        self.due.remove(&section);
         Ok(())
     }
 

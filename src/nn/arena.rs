@@ -47,9 +47,9 @@ impl Arenas {
         Self { specs, places, arenas }
     }
 
-    /// One graph input per arena, held: see [`Graph::held`].
+    /// One graph input per arena, a constant: see [`Graph::constants`].
     pub fn inputs(&self, graph: &mut Graph) -> Vec<Value> {
-        self.arenas.iter().map(|&elements| graph.hold(TensorType::f32(&[elements]))).collect()
+        self.arenas.iter().map(|&elements| graph.constant(TensorType::f32(&[elements]))).collect()
     }
 
     /// Every parameter as a view of its arena.

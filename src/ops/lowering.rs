@@ -9,7 +9,10 @@ use crate::{
     },
     value::{ElementType, Owner, TensorType, Value},
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
 /// Collects the dispatches of a plan, equation by equation.
 pub struct Lowering<'a> {
@@ -17,18 +20,19 @@ pub struct Lowering<'a> {
     choose: &'a dyn Choose,
     owner: Owner,
     pub(super) types: Vec<TensorType>,
-    prepare: Vec<Dispatch>,
-    dispatches: Vec<Dispatch>,
+    /// Launches of the setup, then of the graph's sections.
+    sections: Vec<Vec<Dispatch>>,
+    /// The section that launches go to.
+    section: usize,
     scope: Scope,
-    /// Values that follow from the held inputs alone.
-    settled: HashSet<Value>,
-    /// Whether dispatches go to `prepare`.
-    once: bool,
+    /// Values that follow from constants alone.
+    constants: HashSet<Value>,
     /// Whether the plan computes gradients of weights.
     trains: bool,
-    /// Other forms of values, by value, name of the form and its type: what an op of another
-    /// crate asks for under a name of ours is no form that a kernel of ours reads.
-    pub(super) forms: HashMap<(Value, &'static str, TensorType), Value>,
+    /// Other forms of values, by value, name of the form, its type and the section that makes it:
+    /// what an op of another crate asks for under a name of ours is no form that a kernel of ours
+    /// reads.
+    pub(super) forms: HashMap<(Value, &'static str, TensorType, usize), Value>,
     /// The forms that a dispatch makes.
     pub(super) made: HashSet<Value>,
     /// How often each family was chosen.
@@ -38,6 +42,9 @@ pub struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
+    /// The first section: what follows from constants alone.
+    const SETUP: usize = 0;
+
     /// Starts a plan over the values of a graph.
     pub(crate) fn new(target: &'a Target, choose: &'a dyn Choose, graph: &Graph) -> Self {
         Self {
@@ -45,11 +52,10 @@ impl<'a> Lowering<'a> {
             choose,
             owner: graph.owner(),
             types: graph.types().to_vec(),
-            prepare: Vec::new(),
-            dispatches: Vec::new(),
+            sections: vec![Vec::new(); 1 + graph.sections().len()],
+            section: Self::SETUP,
             scope: Scope::default(),
-            settled: HashSet::new(),
-            once: false,
+            constants: HashSet::new(),
             trains: false,
             forms: HashMap::new(),
             made: HashSet::new(),
@@ -69,9 +75,14 @@ impl<'a> Lowering<'a> {
         self.trains
     }
 
-    /// Declares that these values follow from the held inputs alone.
-    pub fn settle(&mut self, values: &[Value]) {
-        self.settled.extend(values);
+    /// Declares that these values follow from constants alone.
+    pub(crate) fn mark_constant(&mut self, values: &[Value]) {
+        self.constants.extend(values);
+    }
+
+    /// What is pushed from here on goes to this section of the graph.
+    pub(crate) fn enter(&mut self, section: usize) {
+        self.section = Self::SETUP + 1 + section;
     }
 
     /// Lowers one equation: `lower` pushes its dispatches; the largest is charged with `cost`,
@@ -86,9 +97,9 @@ impl<'a> Lowering<'a> {
         lower: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
         self.scope = scope.clone();
-        let first = self.dispatches.len();
+        let (section, first) = (self.section, self.sections[self.section].len());
         lower(self)?;
-        let own = &mut self.dispatches[first..];
+        let own = &mut self.sections[section][first..];
         // The work is the kernels' together; one that says what it computes, or else the largest
         // grid, does nearly all of it.
         let threads = |d: &Dispatch| d.workgroups.iter().map(|&n| u64::from(n)).product::<u64>();
@@ -102,24 +113,24 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// What `lower` pushes runs once if all `inputs` are settled, and that settles `outputs`;
-    /// otherwise it runs in each step.
+    /// What `lower` pushes goes to the setup if all `inputs` are constant; `outputs` then are too.
     ///
     /// # Errors
     /// Those of `lower`.
-    pub fn hoist<E>(
+    pub(crate) fn fold_constants<E>(
         &mut self,
         inputs: &[Value],
         outputs: &[Value],
         lower: impl FnOnce(&mut Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        let outer = self.once;
-        self.once = !inputs.is_empty() && inputs.iter().all(|value| self.settled.contains(value));
-        if self.once {
-            self.settle(outputs);
+        let constant = |value: &Value| self.constants.contains(value);
+        if inputs.is_empty() || !inputs.iter().all(constant) {
+            return lower(self);
         }
+        self.mark_constant(outputs);
+        let outer = mem::replace(&mut self.section, Self::SETUP);
         let result = lower(self);
-        self.once = outer;
+        self.section = outer;
         result
     }
 
@@ -153,11 +164,12 @@ impl<'a> Lowering<'a> {
     /// The place of another form of `value`: the same for every op that asks for the `form` of
     /// this name. A [`Packed`](crate::plan::Packed) of the candidate says how it is made.
     pub fn packed(&mut self, value: Value, form: &'static str, of: TensorType) -> Value {
-        if let Some(&known) = self.forms.get(&(value, form, of)) {
+        let section = if self.constants.contains(&value) { Self::SETUP } else { self.section };
+        if let Some(&known) = self.forms.get(&(value, form, of, section)) {
             return known;
         }
         let place = self.scratch(of);
-        self.forms.insert((value, form, of), place);
+        self.forms.insert((value, form, of, section), place);
         place
     }
 
@@ -186,7 +198,7 @@ impl<'a> Lowering<'a> {
         *self.choices.entry((class.kind, chosen.name)).or_default() += 1;
         for packed in chosen.packed {
             if self.made.insert(packed.form) {
-                self.hoist(&[packed.of], &[packed.form], |lowering| {
+                self.fold_constants(&[packed.of], &[packed.form], |lowering| {
                     lowering.push(packed.dispatch)
                 })?;
             }
@@ -204,7 +216,7 @@ impl<'a> Lowering<'a> {
         let outputs: Vec<Value> =
             op.infer(&types)?.into_iter().map(|of| self.scratch(of)).collect();
         let (inputs, first, scope) = (inputs.to_vec(), outputs[0], self.scope.clone());
-        let equation = Equation { op, inputs, outputs, scope };
+        let equation = Equation { op, inputs, outputs, scope, section: 0 };
         equation.op.lower(self, &equation)?;
         Ok(first)
     }
@@ -217,11 +229,9 @@ impl<'a> Lowering<'a> {
         &mut self,
         lower: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<(Vec<Dispatch>, T), Error> {
-        let list = if self.once { &self.prepare } else { &self.dispatches };
-        let first = list.len();
+        let first = self.sections[self.section].len();
         let result = lower(self)?;
-        let list = if self.once { &mut self.prepare } else { &mut self.dispatches };
-        Ok((list.split_off(first), result))
+        Ok((self.sections[self.section].split_off(first), result))
     }
 
     /// Appends a dispatch. The storage types of `activation4` and `weight4` follow from the
@@ -283,7 +293,7 @@ impl<'a> Lowering<'a> {
         dispatch.trusted = self.custom.is_none() && !dispatch.is_custom();
         let pads = self.pads(&dispatch);
         dispatch.scope = self.scope.clone();
-        if self.once { &mut self.prepare } else { &mut self.dispatches }.push(dispatch);
+        self.sections[self.section].push(dispatch);
         pads.into_iter().try_for_each(|dispatch| self.push(dispatch))
     }
 
@@ -303,9 +313,9 @@ impl<'a> Lowering<'a> {
         way.map_or(Ok(()), |way| self.push(way))
     }
 
-    /// What runs once, what runs in each step, the types of all values, scratch included, and how
-    /// often each family was chosen.
-    pub fn finish(self) -> (Vec<Dispatch>, Vec<Dispatch>, Vec<TensorType>, Choices) {
-        (self.prepare, self.dispatches, self.types, self.choices)
+    /// The launches of the setup and of each section of the graph, the types of all values, scratch
+    /// included, and how often each family was chosen.
+    pub(crate) fn finish(self) -> (Vec<Vec<Dispatch>>, Vec<TensorType>, Choices) {
+        (self.sections, self.types, self.choices)
     }
 }

@@ -1,4 +1,4 @@
-//! Which held arenas need no buffer of their own.
+//! Which constant arenas need no buffer of their own.
 //!
 //! A kernel family packs weights once, and from then on nothing reads them as they were written.
 //! An arena of such weights is taken apart: each part that only its packing reads passes through
@@ -8,20 +8,23 @@ use super::{Lowered, Part};
 use crate::{
     graph::Graph,
     ops::{Op, arena::ALIGNMENT},
-    plan::{Access, Dispatch, Load},
+    plan::{Access, Dispatch, Section, StagedPart, Trigger},
     value::{TensorType, Value},
 };
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    mem,
+};
 
-/// Takes apart the held arenas of which a part passes through.
+/// Takes apart the constant arenas of which a part passes through.
 pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
     let mut parts = parts_of_arenas(graph);
     let owners = owners(lowered, &parts);
     let loaded: HashSet<Value> = owners.iter().copied().flatten().collect();
-    let others = lowered.prepare.iter().zip(&owners).filter(|(_, owner)| owner.is_none());
+    let others = setup(lowered).iter().zip(&owners).filter(|(_, owner)| owner.is_none());
     let read: HashSet<Value> = others
         .map(|(dispatch, _)| dispatch)
-        .chain(&lowered.dispatches)
+        .chain(lowered.sections[1..].iter().flat_map(|section| &section.launches))
         .flat_map(|dispatch| dispatch.bindings.iter().filter_map(|binding| binding.value))
         .filter_map(|value| part_behind(lowered, &parts, value))
         .collect();
@@ -32,7 +35,7 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
 
     let mut own: HashMap<Value, Vec<Dispatch>> = HashMap::new();
     let mut rest = Vec::new();
-    for (dispatch, owner) in std::mem::take(&mut lowered.prepare).into_iter().zip(owners) {
+    for (dispatch, owner) in mem::take(&mut lowered.sections[0].launches).into_iter().zip(owners) {
         match owner.filter(|part| parts.contains_key(part)) {
             Some(part) => own.entry(part).or_default().push(dispatch),
             None => rest.push(dispatch),
@@ -41,31 +44,43 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
     let mut in_order: Vec<(Value, Part)> = parts.into_iter().collect();
     in_order.sort_by_key(|&(part, at)| (at.whole, at.offset, part));
     // What the parts of an arena that do not pass move to, and how many elements these take.
-    let mut homes: BTreeMap<Value, (Value, usize)> = BTreeMap::new();
+    let mut kept: BTreeMap<Value, (Value, usize)> = BTreeMap::new();
+    let mut uploads = Vec::new();
     for (part, Part { whole, offset }) in in_order {
         lowered.parts.0.remove(&part);
         if !passes(&part) {
-            let (home, elements) = homes.entry(whole).or_insert_with(|| {
+            let (arena, elements) = kept.entry(whole).or_insert_with(|| {
                 lowered.types.push(lowered.types[whole.index()]);
                 (Value::new(graph.owner(), lowered.types.len() - 1), 0)
             });
-            lowered.parts.0.insert(part, Part { whole: *home, offset: 4 * *elements as u64 });
+            lowered.parts.0.insert(part, Part { whole: *arena, offset: 4 * *elements as u64 });
             let of = lowered.types[part.index()];
             *elements += of.physical_elements().next_multiple_of(ALIGNMENT);
         }
-        let first = lowered.prepare.len();
-        lowered.prepare.extend(own.remove(&part).unwrap_or_default());
-        let launches = first..lowered.prepare.len();
-        lowered.loads.push(Load { input: whole, part, offset, launches });
+        lowered.staged.push(StagedPart { input: whole, part, offset });
+        uploads.push(Section {
+            name: format!("upload of {part}"),
+            trigger: Trigger::AfterWrite(vec![part]),
+            launches: own.remove(&part).unwrap_or_default(),
+        });
     }
-    for (home, elements) in homes.into_values() {
-        lowered.types[home.index()] = TensorType::f32(&[elements]);
-        lowered.arenas.insert(home);
+    for (arena, elements) in kept.into_values() {
+        lowered.types[arena.index()] = TensorType::f32(&[elements]);
+        lowered.arenas.insert(arena);
     }
-    lowered.prepare.extend(rest);
+    lowered.sections[0].launches = rest;
+    if setup(lowered).is_empty() {
+        lowered.sections.remove(0);
+    }
+    lowered.sections.splice(0..0, uploads);
 }
 
-/// The parts of the held inputs that are read as parts alone, and where these lie.
+/// What follows from constants alone, before anything is taken apart.
+fn setup(lowered: &Lowered) -> &[Dispatch] {
+    &lowered.sections[0].launches
+}
+
+/// The parts of the constants that are read as parts alone, and where these lie.
 fn parts_of_arenas(graph: &Graph) -> HashMap<Value, Part> {
     let outputs: HashSet<Value> = graph.outputs.iter().copied().collect();
     let mut whole = outputs.clone();
@@ -89,16 +104,16 @@ fn parts_of_arenas(graph: &Graph) -> HashMap<Value, Part> {
     let overlapping =
         spans.windows(2).filter(|pair| pair[0].0 == pair[1].0 && pair[1].1 < pair[0].2);
     whole.extend(overlapping.map(|pair| pair[0].0));
-    parts.retain(|_, at| graph.held.contains(&at.whole) && !whole.contains(&at.whole));
+    parts.retain(|_, at| graph.constants.contains(&at.whole) && !whole.contains(&at.whole));
     parts
 }
 
-/// For each dispatch that runs once, the part from which alone it follows.
+/// For each launch of the setup, the part from which alone it follows.
 fn owners(lowered: &Lowered, parts: &HashMap<Value, Part>) -> Vec<Option<Value>> {
     let root = |value| lowered.parts.place(value).0;
     let written = |dispatch| bound(dispatch, Access::Write).map(root);
     let mut writers: HashMap<Value, usize> = HashMap::new();
-    for value in lowered.prepare.iter().flat_map(written) {
+    for value in setup(lowered).iter().flat_map(written) {
         *writers.entry(value).or_default() += 1;
     }
     // What follows from one part alone. Where several dispatches fill a value, the order in which
@@ -118,7 +133,7 @@ fn owners(lowered: &Lowered, parts: &HashMap<Value, Part>) -> Vec<Option<Value>>
         origins.extend(written(dispatch).map(|value| (value, first)));
         Some(first)
     };
-    lowered.prepare.iter().map(owner).collect()
+    setup(lowered).iter().map(owner).collect()
 }
 
 /// What a dispatch binds with this access.

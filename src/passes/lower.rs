@@ -4,7 +4,7 @@ use crate::{
     error::{Error, LoweringError},
     graph::{Equation, Graph, Update},
     ops::{Lowering, Op, Operator},
-    plan::{Choose, Cost, Dispatch, Scope, Target, fold},
+    plan::{Choose, Cost, Dispatch, Scope, Section, Target, Trigger, fold},
     shaders::copy,
     value::{TensorType, Value},
 };
@@ -20,20 +20,22 @@ use std::{
 pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowered, Error> {
     let mut lowering = Lowering::new(target, choose, graph);
     let updated: HashSet<Value> = graph.updates.iter().map(|update| update.state).collect();
-    let held: Vec<Value> = graph.held.iter().copied().filter(|v| !updated.contains(v)).collect();
-    lowering.settle(&held);
+    let constants: Vec<Value> =
+        graph.constants.iter().copied().filter(|v| !updated.contains(v)).collect();
+    lowering.mark_constant(&constants);
     if graph.equations.iter().any(computes_weight_gradient) {
         lowering.train();
     }
-    let mut parts = Parts::default();
-    let mut arenas = HashSet::new();
+    let (mut parts, mut arenas) = (Parts::default(), HashSet::new());
     let placeable = placeable(graph);
     for equation in &graph.equations {
+        lowering.enter(equation.section);
         match &equation.op {
             Op::View(view) => {
                 let part = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };
                 parts.0.insert(equation.outputs[0], part);
-                lowering.hoist(&equation.inputs, &equation.outputs, |_| Ok::<_, Error>(()))?;
+                lowering
+                    .fold_constants(&equation.inputs, &equation.outputs, |_| Ok::<_, Error>(()))?;
             }
             Op::Pack(pack) => {
                 let arena = equation.outputs[0];
@@ -45,9 +47,7 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
                     } else {
                         let place = lowering.scratch(graph.type_of(operand));
                         parts.0.insert(place, part);
-                        lowering.equation(&equation.scope, Cost::default(), |lowering| {
-                            lowering.push(copy_dispatch(operand, place, graph.type_of(operand)))
-                        })?;
+                        copy(&mut lowering, graph, operand, place, &equation.scope)?;
                     }
                 }
             }
@@ -59,7 +59,7 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
                 check_sizes(graph, equation, target)?;
                 let types: Vec<_> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
                 let cost = op.cost(&types);
-                lowering.hoist(&equation.inputs, &equation.outputs, |lowering| {
+                lowering.fold_constants(&equation.inputs, &equation.outputs, |lowering| {
                     lowering.equation(&equation.scope, cost, |lowering| match op {
                         Op::Custom(_) => lowering.custom(equation),
                         op => op.lower(lowering, equation),
@@ -69,6 +69,20 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
         }
     }
     check_in_place(graph, &parts)?;
+    update(graph, &mut lowering, &parts)?;
+    let (launches, types, choices) = lowering.finish();
+    let setup = ("setup".to_owned(), Trigger::AfterWrite(graph.constants.clone()));
+    let sections = [setup].into_iter().chain(graph.sections().iter().cloned()).zip(launches);
+    let sections =
+        sections.map(|((name, trigger), launches)| Section { name, trigger, launches }).collect();
+    Ok(Lowered { sections, staged: Vec::new(), choices, types, parts, arenas })
+}
+
+/// Copies what updates computed to their state, at the end of a run; what a section that is called
+/// by name computed, at the end of that section.
+fn update(graph: &Graph, lowering: &mut Lowering, parts: &Parts) -> Result<(), Error> {
+    let by_name = |section: &usize| graph.sections()[*section].1 == Trigger::ByName;
+    let last = (0..graph.sections().len()).rfind(|section| !by_name(section)).unwrap_or(0);
     let mut replaced = HashSet::new();
     for &Update { state, next } in &graph.updates {
         let (root, offset) = parts.place(next);
@@ -79,14 +93,24 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
             let (op, reader) = (format!("the update of {root}"), format!("the update of {state}"));
             return Err(LoweringError::ReadAfterUpdate { value: next, op, reader }.into());
         }
-        lowering.equation(&Scope::new("update"), Cost::default(), |lowering| {
-            lowering.push(copy_dispatch(next, state, graph.type_of(state)))
-        })?;
+        let maker = graph.equations.iter().find(|equation| equation.outputs.contains(&next));
+        let own = maker.map(|equation| equation.section).filter(by_name);
+        lowering.enter(own.unwrap_or(last));
+        copy(lowering, graph, next, state, &Scope::new("update"))?;
         replaced.insert(state);
     }
-    let (prepare, dispatches, types, choices) = lowering.finish();
-    let loads = Vec::new();
-    Ok(Lowered { prepare, loads, dispatches, choices, types, parts, arenas })
+    Ok(())
+}
+
+fn copy(
+    lowering: &mut Lowering,
+    graph: &Graph,
+    from: Value,
+    to: Value,
+    scope: &Scope,
+) -> Result<(), LoweringError> {
+    let dispatch = copy_dispatch(from, to, graph.type_of(from));
+    lowering.equation(scope, Cost::default(), |lowering| lowering.push(dispatch))
 }
 
 /// What an equation reads and writes must fit the device's largest binding. Families are cut by

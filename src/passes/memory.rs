@@ -7,14 +7,17 @@ use super::Lowered;
 use crate::{
     error::{Error, LoweringError},
     graph::Graph,
-    plan::{Access, BufferRole, Load, Placement, Plan, PlannedBuffer, Steps, Target},
+    plan::{Access, BufferRole, Contents, Placement, Plan, PlannedBuffer, Target},
     value::Value,
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, HashSet},
+};
 
 mod slots;
 
-use slots::Life;
+use slots::Lifetime;
 
 /// Places every value that a dispatch or a caller touches.
 ///
@@ -22,79 +25,138 @@ use slots::Life;
 /// If a persistent buffer passes the device's largest binding, or one dispatch reads and writes
 /// one buffer.
 pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
-    let Lowered { prepare, loads, dispatches, choices, types, parts, arenas } = lowered;
-    let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
-    let apart: HashSet<Value> = loads.iter().map(|load| load.input).collect();
-    let mut persistent: Vec<Value> =
-        graph.inputs.iter().copied().filter(|input| !apart.contains(input)).collect();
-    let loading = Load::launches_of(&loads);
-    // Which load a launch belongs to; what is prepared then, and the steps, are the last two.
-    let section = |launch: usize| match launch {
-        _ if launch < loading => loads.partition_point(|load| load.launches.end <= launch),
-        _ if launch < prepare.len() => loads.len(),
-        _ => loads.len() + 1,
-    };
-    let mut lives: HashMap<Value, Life> = HashMap::new();
-    for (index, dispatch) in prepare.iter().chain(&dispatches).enumerate() {
-        for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
-            let root = parts.place(value).0;
-            let life = lives.entry(root).or_insert(Life { first: index, last: index });
-            // What is prepared and then read stays for the runs to come. Loads come in any order
-            // and again, so nothing that one leaves behind may lie where another works.
-            let stays = life.last == usize::MAX || section(life.first) != section(index);
-            life.last = if stays { usize::MAX } else { index };
-            if stays && life.first < loading {
-                life.first = 0;
+    let (lifetimes, shared) = lifetimes(graph, &lowered);
+    let assignment = assign(graph, &lowered, &lifetimes, target.max_binding)?;
+    let Assignment { buffers, buffer_of, temporaries, fixed } = assignment;
+    let placements: Vec<Option<Placement>> = (0..lowered.types.len())
+        .map(|index| {
+            let (root, offset) = lowered.parts.place(Value::new(graph.owner(), index));
+            buffer_of.get(&root).map(|&buffer| Placement { buffer, offset })
+        })
+        .collect();
+    check_access(&lowered, &placements)?;
+    let Lowered { sections, staged, choices, types, .. } = lowered;
+    let launches = sections.iter().map(|section| section.launches.len()).sum();
+    Ok(Plan(Contents {
+        target: target.clone(),
+        owner: graph.owner(),
+        live_bytes: fixed + most_alive(&temporaries, launches),
+        unplanned_bytes: fixed + temporaries.iter().map(|(bytes, _)| bytes).sum::<u64>(),
+        types,
+        placements,
+        buffers,
+        sections,
+        staged,
+        choices,
+        inputs: graph.inputs.clone(),
+        constants: graph.constants.clone(),
+        shared,
+        outputs: graph.outputs.clone(),
+    }))
+}
+
+/// The launches between which each value is alive, and the values that one section of the graph
+/// leaves to another.
+fn lifetimes(graph: &Graph, lowered: &Lowered) -> (HashMap<Value, Lifetime>, Vec<Value>) {
+    let mut lifetimes: HashMap<Value, Lifetime> = HashMap::new();
+    let mut makers: HashMap<Value, usize> = HashMap::new();
+    let mut shared = BTreeSet::new();
+    let setup =
+        |number: usize| number >= lowered.staged.len() && lowered.sections[number].is_setup();
+    let mut launch = 0;
+    for (number, section) in lowered.sections.iter().enumerate() {
+        for dispatch in &section.launches {
+            for value in dispatch.bindings.iter().filter_map(|binding| binding.value) {
+                let root = lowered.parts.place(value).0;
+                let maker = *makers.entry(root).or_insert(number);
+                let first = Lifetime { first: launch, last: launch };
+                let lifetime = lifetimes.entry(root).or_insert(first);
+                // What one section makes and another reads stays for the runs to come. But for the
+                // setup, which runs again before anything reads it, sections run in any order and
+                // again: nothing that one leaves behind may lie where another works.
+                let stays = lifetime.last == usize::MAX || maker != number;
+                lifetime.last = if stays { usize::MAX } else { launch };
+                if stays && !setup(maker) {
+                    lifetime.first = 0;
+                }
+                if stays && !lowered.sections[maker].is_setup() {
+                    shared.insert(root);
+                }
             }
+            launch += 1;
         }
     }
+    // Other sections may run between a run and the reading of what it computed.
+    let own = lowered.sections.iter().filter(|section| !section.is_setup()).count();
     for value in &graph.outputs {
-        if let Some(life) = lives.get_mut(&parts.place(*value).0) {
-            life.last = usize::MAX;
-            // Inputs may be loaded between a run and the reading of what it computed.
-            if loading > 0 {
-                life.first = 0;
+        if let Some(lifetime) = lifetimes.get_mut(&lowered.parts.place(*value).0) {
+            lifetime.last = usize::MAX;
+            if own > 1 || !lowered.staged.is_empty() {
+                lifetime.first = 0;
             }
         }
     }
+    shared.retain(|value| !graph.inputs.contains(value));
+    (lifetimes, shared.into_iter().collect())
+}
+
+/// Buffers, and the one of each value that no other value holds.
+struct Assignment {
+    buffers: Vec<PlannedBuffer>,
+    buffer_of: HashMap<Value, usize>,
+    /// Bytes and lifetimes of the values in slots.
+    temporaries: Vec<(u64, Lifetime)>,
+    /// Bytes of the persistent buffers.
+    fixed: u64,
+}
+
+fn assign(
+    graph: &Graph,
+    lowered: &Lowered,
+    lifetimes: &HashMap<Value, Lifetime>,
+    limit: u64,
+) -> Result<Assignment, LoweringError> {
+    let types = &lowered.types;
+    let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
+    let staged: HashSet<Value> = lowered.staged.iter().map(|staged| staged.input).collect();
+    let mut persistent: Vec<Value> =
+        graph.inputs.iter().copied().filter(|input| !staged.contains(input)).collect();
     // Gaps between an arena's tensors are read as zeros, so nothing else may live there.
-    persistent.extend(arenas.iter().filter(|arena| !graph.inputs.contains(arena)));
+    persistent.extend(lowered.arenas.iter().filter(|arena| !graph.inputs.contains(arena)));
     persistent.sort();
-    let kept: HashSet<Value> = persistent.iter().copied().collect();
 
     let mut buffers = Vec::new();
-    let mut homes: HashMap<Value, usize> = HashMap::new();
+    let mut buffer_of: HashMap<Value, usize> = HashMap::new();
     for &value in &persistent {
-        let (size, limit) = (bytes(value), target.max_binding);
-        if size > limit && lives.contains_key(&value) {
+        let size = bytes(value);
+        if size > limit && lifetimes.contains_key(&value) {
             let (name, of) = (value.to_string(), types[value.index()]);
             let kernel = "persistent buffer".to_owned();
-            return Err(LoweringError::Binding { kernel, name, of, bytes: size, limit }.into());
+            return Err(LoweringError::Binding { kernel, name, of, bytes: size, limit });
         }
-        homes.insert(value, buffers.len());
+        buffer_of.insert(value, buffers.len());
         buffers.push(PlannedBuffer { bytes: size, role: BufferRole::Persistent });
     }
 
-    let mut temporaries: Vec<(Value, Life)> =
-        lives.iter().map(|(&v, &life)| (v, life)).filter(|(v, _)| !kept.contains(v)).collect();
-    temporaries.sort_by_key(|&(v, life)| (std::cmp::Reverse(bytes(v)), life.first, v));
-    let sized: Vec<(u64, Life)> = temporaries.iter().map(|&(v, life)| (bytes(v), life)).collect();
+    let mut values: Vec<(Value, Lifetime)> = lifetimes.iter().map(|(&v, &l)| (v, l)).collect();
+    values.retain(|(value, _)| !buffer_of.contains_key(value));
+    values.sort_by_key(|&(value, lifetime)| (Reverse(bytes(value)), lifetime.first, value));
+    let temporaries: Vec<(u64, Lifetime)> = values.iter().map(|&(v, l)| (bytes(v), l)).collect();
     let first_slot = buffers.len();
-    for (&(value, _), slot) in temporaries.iter().zip(slots::assign(&sized)) {
+    for (&(value, _), slot) in values.iter().zip(slots::assign(&temporaries)) {
         let buffer = first_slot + slot;
         if buffer == buffers.len() {
             buffers.push(PlannedBuffer { bytes: bytes(value), role: BufferRole::Slot });
         }
-        homes.insert(value, buffer);
+        buffer_of.insert(value, buffer);
     }
+    let fixed = persistent.iter().map(|&value| bytes(value)).sum();
+    Ok(Assignment { buffers, buffer_of, temporaries, fixed })
+}
 
-    let placements: Vec<Option<Placement>> = (0..types.len())
-        .map(|index| {
-            let (root, offset) = parts.place(Value::new(graph.owner(), index));
-            homes.get(&root).map(|&buffer| Placement { buffer, offset })
-        })
-        .collect();
-    for dispatch in prepare.iter().chain(&dispatches) {
+/// No dispatch may both read and write one buffer.
+fn check_access(lowered: &Lowered, placements: &[Option<Placement>]) -> Result<(), LoweringError> {
+    for dispatch in lowered.sections.iter().flat_map(|section| &section.launches) {
         let mut uses: HashMap<usize, Access> = HashMap::new();
         for binding in &dispatch.bindings {
             let Some(value) = binding.value else { continue };
@@ -102,41 +164,19 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
             let access = *uses.entry(placement.buffer).or_insert(binding.access);
             if access != binding.access {
                 let kernel = dispatch.kernel.to_string();
-                return Err(LoweringError::Aliased { kernel, value }.into());
+                return Err(LoweringError::Aliased { kernel, value });
             }
         }
     }
-
-    let fixed: u64 = persistent.iter().map(|&v| bytes(v)).sum();
-    let total: u64 = temporaries.iter().map(|&(v, _)| bytes(v)).sum();
-    Ok(Plan(Steps {
-        target: target.clone(),
-        owner: graph.owner(),
-        live_bytes: fixed + most_alive(&temporaries, prepare.len() + dispatches.len(), bytes),
-        unplanned_bytes: fixed + total,
-        types,
-        placements,
-        buffers,
-        prepare,
-        loads,
-        choices,
-        dispatches,
-        inputs: graph.inputs.clone(),
-        held: graph.held.clone(),
-        outputs: graph.outputs.clone(),
-    }))
+    Ok(())
 }
 
-/// Largest sum of bytes of temporaries alive at one dispatch.
-fn most_alive(
-    temporaries: &[(Value, Life)],
-    dispatches: usize,
-    bytes: impl Fn(Value) -> u64,
-) -> u64 {
-    let mut change = vec![0_i64; dispatches + 1];
-    for &(value, life) in temporaries {
-        change[life.first] += bytes(value) as i64;
-        change[life.last.min(dispatches - 1) + 1] -= bytes(value) as i64;
+/// Largest sum of bytes of temporaries alive at one launch.
+fn most_alive(temporaries: &[(u64, Lifetime)], launches: usize) -> u64 {
+    let mut change = vec![0_i64; launches + 1];
+    for &(bytes, lifetime) in temporaries {
+        change[lifetime.first] += bytes as i64;
+        change[lifetime.last.min(launches - 1) + 1] -= bytes as i64;
     }
     let alive = change.iter().scan(0, |sum, change| {
         *sum += change;

@@ -2,7 +2,7 @@
 use crate::{
     error::Error,
     graph::Graph,
-    plan::{Choices, Choose, Dispatch, Load, Plan, Tabled, Target},
+    plan::{Choices, Choose, Plan, Section, StagedPart, Tabled, Target},
     value::{TensorType, Value},
 };
 use std::collections::{HashMap, HashSet};
@@ -78,12 +78,10 @@ struct Part {
 /// A graph as dispatches over values that have no place yet.
 #[derive(Debug)]
 struct Lowered {
-    /// What runs once after the held inputs were written, in order; that of `loads` first.
-    prepare: Vec<Dispatch>,
-    /// The parts of held inputs that have no buffer.
-    loads: Vec<Load>,
-    /// What runs in each step, in order.
-    dispatches: Vec<Dispatch>,
+    /// The setup, then the graph's sections; those of `staged` come to stand before them.
+    sections: Vec<Section>,
+    /// The tensors that are packed on upload.
+    staged: Vec<StagedPart>,
     /// How often each family was chosen.
     choices: Choices,
     /// Types of all values, scratch included.

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-/// Common subexpressions become one equation, then equations that no output or update depends on
+/// Common subexpressions of a section become one equation, then equations that no output or update depends on
 /// are dropped. Values keep their names; those of the outputs stay defined, because callers ask
 /// for results by them.
 ///
@@ -25,7 +25,7 @@ pub fn simplify(graph: &Graph) -> Graph {
 fn merge_common(graph: &mut Graph) -> HashMap<Value, Value> {
     let outputs: HashSet<Value> = graph.outputs.iter().copied().collect();
     let mut renamed: HashMap<Value, Value> = HashMap::new();
-    let mut seen: HashMap<(Op, Vec<Value>), usize> = HashMap::new();
+    let mut seen: HashMap<(Op, Vec<Value>, usize), usize> = HashMap::new();
     let mut kept: Vec<Equation> = Vec::with_capacity(graph.equations.len());
     for mut equation in std::mem::take(&mut graph.equations) {
         for input in &mut equation.inputs {
@@ -33,7 +33,8 @@ fn merge_common(graph: &mut Graph) -> HashMap<Value, Value> {
         }
         let mergeable = equation.op.in_place().is_empty()
             && !equation.outputs.iter().any(|v| outputs.contains(v));
-        match seen.entry((equation.op.clone(), equation.inputs.clone())) {
+        let key = (equation.op.clone(), equation.inputs.clone(), equation.section);
+        match seen.entry(key) {
             Entry::Occupied(first) if mergeable => {
                 let pairs = equation.outputs.iter().zip(&kept[*first.get()].outputs);
                 renamed.extend(pairs.map(|(&from, &to)| (from, to)));

@@ -343,3 +343,22 @@ impl Dispatch {
         self
     }
 }
+
+impl fmt::Display for Dispatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} [", self.kernel)?;
+        for (n, binding) in self.bindings.iter().enumerate() {
+            let separator = if n == 0 { "" } else { " " };
+            match binding.value {
+                Some(value) => write!(f, "{separator}{}={value}", binding.name)?,
+                None => write!(f, "{separator}{}=-", binding.name)?,
+            }
+        }
+        let [x, y, z] = self.workgroups;
+        write!(f, "] {x}x{y}x{z}")?;
+        if !self.scope.as_str().is_empty() {
+            write!(f, "   // {}", self.scope.as_str())?;
+        }
+        Ok(())
+    }
+}

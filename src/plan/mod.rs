@@ -1,14 +1,11 @@
 //! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
 //! or check a [`Plan`]; only `gpu/` turns one into silicon.
 use crate::value::{Owner, TensorType, Value};
-use std::{
-    collections::HashSet,
-    fmt,
-    ops::{Deref, Range},
-};
+use std::{collections::HashSet, fmt, ops::Deref};
 
 mod choice;
 mod dispatch;
+mod section;
 mod target;
 
 pub use choice::{Choices, Choose, Kind, Rule, SizeClass, TABLE, Tabled};
@@ -16,6 +13,7 @@ pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_ITERATIONS, MAX_WORKGROUPS, Scope,
     Storage, fold,
 };
+pub use section::{Section, StagedPart, Trigger};
 pub use target::{Candidate, Packed, Target};
 
 /// What a planned buffer is for.
@@ -39,49 +37,28 @@ pub struct PlannedBuffer {
 /// Where a value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// Index into [`Steps::buffers`].
+    /// Index into [`Contents::buffers`].
     pub buffer: usize,
     /// First byte.
     pub offset: u64,
 }
 
-/// A part of a held input that has no buffer of its own: its bytes go to the part's place, and
-/// then the launches run that read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// The input.
-    pub input: Value,
-    /// The part.
-    pub part: Value,
-    /// The part's first byte in the input.
-    pub offset: u64,
-    /// Of [`Steps::prepare`], what follows from this part alone.
-    pub launches: Range<usize>,
-}
-
-impl Load {
-    /// How many launches of [`Steps::prepare`], the first, are those of `loads`.
-    pub(crate) fn launches_of(loads: &[Self]) -> usize {
-        loads.last().map_or(0, |load| load.launches.end)
-    }
-}
-
 /// Dispatches in order, and where their operands live. Only passes make one: kernels compiled
 /// without run-time checks rely on parameters that follow from the types of what they bind.
-/// [`Steps`] is what it holds, to read.
+/// [`Contents`] is what it holds, to read.
 #[derive(Clone, Debug)]
-pub struct Plan(pub(crate) Steps);
+pub struct Plan(pub(crate) Contents);
 
 impl Deref for Plan {
-    type Target = Steps;
-    fn deref(&self) -> &Steps {
+    type Target = Contents;
+    fn deref(&self) -> &Contents {
         &self.0
     }
 }
 
 /// What a [`Plan`] holds.
 #[derive(Clone, Debug)]
-pub struct Steps {
+pub struct Contents {
     /// The device that it was made for.
     pub target: Target,
     /// Who made its values.
@@ -92,19 +69,18 @@ pub struct Steps {
     pub placements: Vec<Option<Placement>>,
     /// Buffers to allocate.
     pub buffers: Vec<PlannedBuffer>,
-    /// What depends on the held inputs alone: run once after they were written, that of `loads`
-    /// when its input is.
-    pub prepare: Vec<Dispatch>,
-    /// The held inputs that are not kept as they are written, part by part.
-    pub loads: Vec<Load>,
-    /// One step.
-    pub dispatches: Vec<Dispatch>,
+    /// What runs: the sections of the staged parts, the setup, if there is any, then the graph's.
+    pub sections: Vec<Section>,
+    /// The tensors that are packed on upload; the first sections are theirs, one each.
+    pub staged: Vec<StagedPart>,
     /// How often each family was chosen for each kind of work.
     pub choices: Choices,
     /// Values that callers may write.
     pub inputs: Vec<Value>,
     /// The inputs that callers write rarely.
-    pub held: Vec<Value>,
+    pub constants: Vec<Value>,
+    /// What one section computes and another reads: callers may read and write it in between.
+    pub shared: Vec<Value>,
     /// Values that callers may read after a run.
     pub outputs: Vec<Value>,
     /// Largest sum of the bytes of values alive at once: what no placement can undercut.
@@ -119,27 +95,36 @@ impl Plan {
         self.buffers.iter().map(|buffer| buffer.bytes).sum()
     }
 
-    /// What runs once, then what runs in each step.
+    /// All launches, section by section.
     pub fn all(&self) -> impl Iterator<Item = &Dispatch> {
-        self.prepare.iter().chain(&self.dispatches)
+        self.launches(|_| true)
     }
 
-    /// How many launches of `prepare`, the first, run when their input is written.
-    pub fn loading(&self) -> usize {
-        Load::launches_of(&self.loads)
+    /// The launches of a run.
+    pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
+        self.launches(|section| section.trigger == Trigger::EveryRun)
+    }
+
+    /// The launches that run after a write of constants.
+    pub fn setup(&self) -> impl Iterator<Item = &Dispatch> {
+        self.launches(Section::is_setup)
+    }
+
+    fn launches(&self, of: impl Fn(&Section) -> bool) -> impl Iterator<Item = &Dispatch> {
+        self.sections.iter().filter(move |section| of(section)).flat_map(|s| &s.launches)
     }
 
     /// The largest tensor in each buffer: what a message about the buffer names.
-    pub(crate) fn largest_tenants(&self) -> Vec<String> {
+    pub(crate) fn largest_occupants(&self) -> Vec<String> {
         let mut largest: Vec<Option<Value>> = vec![None; self.buffers.len()];
         let bytes = |value: Value| self.types[value.index()].bytes();
         for (index, placement) in self.placements.iter().enumerate() {
             let (Some(placement), value) = (placement, Value::new(self.owner, index)) else {
                 continue;
             };
-            let tenant = &mut largest[placement.buffer];
-            if tenant.is_none_or(|known| bytes(known) < bytes(value)) {
-                *tenant = Some(value);
+            let occupant = &mut largest[placement.buffer];
+            if occupant.is_none_or(|known| bytes(known) < bytes(value)) {
+                *occupant = Some(value);
             }
         }
         let name = |value: Value| format!("{value} ({})", self.types[value.index()]);
@@ -186,10 +171,10 @@ impl Plan {
         lacks
     }
 
-    /// Cost of one step.
+    /// Cost of a run.
     pub fn cost(&self) -> Cost {
         let mut total = Cost::default();
-        for dispatch in &self.dispatches {
+        for dispatch in self.dispatches() {
             total += dispatch.cost;
         }
         total
@@ -210,6 +195,7 @@ impl Plan {
         format!(
             "dispatches        {}\n\
              run once          {}\n\
+             sections          {}\n\
              pipelines         {}\n\
              families          {}\n\
              GFLOP             {:.3}\n\
@@ -217,8 +203,9 @@ impl Plan {
              most live at once {:.2} MiB\n\
              unplanned         {:.2} MiB\n\
              plan hash         {:016x}",
-            self.dispatches.len(),
-            self.prepare.len(),
+            self.dispatches().count(),
+            self.setup().count(),
+            self.section_names(),
             self.pipelines(),
             families.join("; "),
             self.cost().flops as f64 / 1e9,
@@ -227,6 +214,17 @@ impl Plan {
             mib(self.unplanned_bytes),
             self.hash(),
         )
+    }
+
+    /// The graph's sections and their launches.
+    fn section_names(&self) -> String {
+        let own = self.sections.iter().filter(|section| !section.is_setup());
+        own.map(|Section { name, trigger, launches }| {
+            let when = if *trigger == Trigger::ByName { " by name" } else { "" };
+            format!("{name}{when}: {}", launches.len())
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
     }
 
     /// A hash of everything that decides the bits of a result: kernels, parameters, grids.
@@ -250,26 +248,16 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, dispatch) in self.all().enumerate() {
-            if n < self.loading() {
-                f.write_str("load: ")?;
-            } else if n < self.prepare.len() {
-                f.write_str("once: ")?;
+        for (number, section) in self.sections.iter().enumerate() {
+            let prefix = match &section.trigger {
+                Trigger::AfterWrite(_) if number < self.staged.len() => "load: ".to_owned(),
+                Trigger::AfterWrite(_) => "once: ".to_owned(),
+                _ if section.name == Section::STEP => String::new(),
+                _ => format!("{}: ", section.name),
+            };
+            for dispatch in &section.launches {
+                writeln!(f, "{prefix}{dispatch}")?;
             }
-            write!(f, "{} [", dispatch.kernel)?;
-            for (n, binding) in dispatch.bindings.iter().enumerate() {
-                let separator = if n == 0 { "" } else { " " };
-                match binding.value {
-                    Some(value) => write!(f, "{separator}{}={value}", binding.name)?,
-                    None => write!(f, "{separator}{}=-", binding.name)?,
-                }
-            }
-            let [x, y, z] = dispatch.workgroups;
-            write!(f, "] {x}x{y}x{z}")?;
-            if !dispatch.scope.as_str().is_empty() {
-                write!(f, "   // {}", dispatch.scope.as_str())?;
-            }
-            writeln!(f)?;
         }
         write!(f, "{}", self.totals())
     }

@@ -46,6 +46,7 @@ impl Optimizer {
     /// # Errors
     /// None of the graph that it was made for.
     pub fn begin(&self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
+        graph.section("gradients");
         let row = TrainingRow {
             learning_rate: options.learning_rate.into(),
             warmup: options.warmup,
@@ -88,6 +89,7 @@ impl Optimizer {
         let gradients = passes::gradient(graph, loss, seed, &wrt)?;
         graph.enter("optimizer");
         let gradients = self.arenas.pack(graph, &gradients)?;
+        graph.section("update");
         let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
         let mut operands = vec![loss, key];
         operands.extend(&gradients);

@@ -72,21 +72,21 @@ impl Builder {
     /// With a bias, the weights held.
     fn conv(&mut self, x: Value) -> Result<Value, Error> {
         let (from, to) = (self.graph.type_of(x).shape.last(), self.channels);
-        let weight = self.graph.hold(TensorType::f32(&[3, 3, from, to]));
-        let bias = self.graph.hold(TensorType::f32(&[to]));
+        let weight = self.graph.constant(TensorType::f32(&[3, 3, from, to]));
+        let bias = self.graph.constant(TensorType::f32(&[to]));
         self.graph.push(CONV, &[x, weight, bias])
     }
 
     fn linear(&mut self, x: Value) -> Result<Value, Error> {
         let (from, to) = (self.graph.type_of(x).shape.last(), self.channels);
-        let weight = self.graph.hold(TensorType::f32(&[from, to]));
-        let bias = self.graph.hold(TensorType::f32(&[to]));
+        let weight = self.graph.constant(TensorType::f32(&[from, to]));
+        let bias = self.graph.constant(TensorType::f32(&[to]));
         self.graph.push(Linear, &[x, weight, bias])
     }
 
     fn norm(&mut self, x: Value) -> Result<Value, Error> {
         let channels = self.graph.type_of(x).shape.last();
-        let [weight, bias] = [(); 2].map(|()| self.graph.hold(TensorType::f32(&[channels])));
+        let [weight, bias] = [(); 2].map(|()| self.graph.constant(TensorType::f32(&[channels])));
         self.graph.push(GroupNorm { groups: 8, eps: 1e-6.into() }, &[x, weight, bias])
     }
 
@@ -187,7 +187,7 @@ impl Builder {
 
     fn trajectory(&mut self) -> Result<(), Error> {
         let (x, counter) = (self.x(), self.graph.input(Counter::of()));
-        let table = self.graph.hold(TensorType::f32(&[STEPS, Table::COLUMNS]));
+        let table = self.graph.constant(TensorType::f32(&[STEPS, Table::COLUMNS]));
         let row = self.graph.push_all(SamplingRow { batch: self.batch }, &[counter, table])?;
         let embedding = TimestepEmbedding {
             width: self.channels,

@@ -70,7 +70,7 @@ impl Work {
         let values: Vec<Value> = types
             .iter()
             .enumerate()
-            .map(|(n, &of)| if weight == Some(n) { graph.hold(of) } else { graph.input(of) })
+            .map(|(n, &of)| if weight == Some(n) { graph.constant(of) } else { graph.input(of) })
             .collect();
         graph.outputs = graph.push_all(op.clone(), &values)?;
         let like = cases.iter().find(|case| split(&case.op).0 == group);

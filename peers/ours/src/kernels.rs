@@ -41,7 +41,7 @@ pub fn convolution(gpu: &Gpu, shape: [usize; 6]) -> Result<Planned> {
     let [_, _, h, w, k, size] = shape;
     let (x_type, x, weight_type, weight) = convolution_operands(shape);
     let mut graph = Graph::new();
-    let (a, b) = (graph.input(x_type), graph.hold(weight_type));
+    let (a, b) = (graph.input(x_type), graph.constant(weight_type));
     let y = graph.push(Conv2d { stride: 1, padding: [size / 2; 4] }, &[a, b])?;
     planned(gpu, graph, y, vec![(a, x), (b, weight)], move |y| layout::swap(&y, h * w, k))
 }
@@ -80,7 +80,7 @@ fn simplified(mut graph: Graph, output: Value) -> Graph {
 pub fn product(gpu: &Gpu, [n]: [usize; 1]) -> Result<Planned> {
     let of = TensorType::f32(&[n, n]);
     let mut graph = Graph::new();
-    let (a, b) = (graph.input(of), graph.hold(of));
+    let (a, b) = (graph.input(of), graph.constant(of));
     let y = graph.push(Linear, &[a, b])?;
     let scale = (3.0 / n as f32).sqrt();
     planned(gpu, graph, y, vec![(a, uniform(1, n * n, 1.0)), (b, uniform(2, n * n, scale))], |y| y)
@@ -90,7 +90,7 @@ pub fn product(gpu: &Gpu, [n]: [usize; 1]) -> Result<Planned> {
 pub fn norm(gpu: &Gpu, [n, c, h, w, groups]: [usize; 5]) -> Result<Planned> {
     let mut graph = Graph::new();
     let x = graph.input(TensorType::f32(&[n, h, w, c]));
-    let [weight, bias] = [(); 2].map(|()| graph.hold(TensorType::f32(&[c])));
+    let [weight, bias] = [(); 2].map(|()| graph.constant(TensorType::f32(&[c])));
     let y = graph.push(GroupNorm { groups, eps: 1e-5.into() }, &[x, weight, bias])?;
     let y = graph.push(Silu, &[y])?;
     let operands = vec![

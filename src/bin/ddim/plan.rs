@@ -46,7 +46,7 @@ pub fn summary(plan: &Plan) -> String {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     format!(
         "{} dispatches, {} pipelines, {:.3} GFLOP, {:.1} MiB on the device",
-        plan.dispatches.len(),
+        plan.dispatches().count(),
         plan.pipelines(),
         plan.cost().flops as f64 / 1e9,
         mib(plan.peak_bytes()),

@@ -78,8 +78,8 @@ impl VlbGraph {
         let image = TensorType::f32(&[batch, height, width, model.channels()]);
         let x0 = graph.input(image);
         let t = graph.input(TensorType::f32(&[batch]));
-        let coefficients = graph.hold(TensorType::f32(&[timesteps, 2]));
-        let table = graph.hold(TensorType::f32(&[timesteps, VariationalBound::COLUMNS]));
+        let coefficients = graph.constant(TensorType::f32(&[timesteps, 2]));
+        let table = graph.constant(TensorType::f32(&[timesteps, VariationalBound::COLUMNS]));
         let labels = model.label_type(batch).map(|of| graph.input(of));
         let (noise, x) = if given_noise {
             let noise = graph.input(image);

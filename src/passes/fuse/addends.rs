@@ -83,7 +83,9 @@ pub(super) fn moments(graph: &Graph) -> Result<Graph, Error> {
     let measured = |equation: &Equation| {
         let y = *equation.outputs.first()?;
         let readers = uses.readers.get(&y)?.iter().map(|&index| &graph.equations[index]);
-        let mut moments = readers.filter(|reader| matches!(reader.op, Op::GroupMoments(_)));
+        let mut moments = readers.filter(|reader| {
+            matches!(reader.op, Op::GroupMoments(_)) && reader.section == equation.section
+        });
         Some(moments.next()?.outputs[0])
     };
     let mut computed: HashSet<Value> = HashSet::new();

@@ -1,5 +1,5 @@
 //! Queries, keys and values as one layer.
-use super::{Uses, projections::side_by_side, push, rewrite, settled};
+use super::{Uses, constants, projections::side_by_side, push, rewrite};
 use crate::{
     error::Error,
     graph::{Equation, Graph},
@@ -9,10 +9,10 @@ use crate::{
 use std::collections::{HashMap, HashSet};
 
 /// Linear layers that make the three operands of a self-attention become one layer, if their
-/// weights follow from held inputs: these are put side by side once.
+/// weights follow from constants: these are put side by side once.
 pub(super) fn attention(graph: &Graph) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
-    let settled = settled(graph);
+    let constants = constants(graph);
     // The layers of a joined attention, by the output of the one that comes first.
     let mut layers: HashMap<Value, [&Equation; 3]> = HashMap::new();
     let mut joined: HashSet<Value> = HashSet::new();
@@ -32,7 +32,7 @@ pub(super) fn attention(graph: &Graph) -> Result<Graph, Error> {
         let joins = JointAttention { heads }.takes(graph.type_of(q))
             && alike(b)
             && alike(c)
-            && rest.all(|value| settled.contains(value) && ready(value));
+            && rest.all(|value| constants.contains(value) && ready(value));
         if !joins {
             continue;
         }

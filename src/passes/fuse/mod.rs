@@ -44,21 +44,30 @@ pub(super) const STEPS: [Step; 10] = [
 struct Uses {
     makers: HashMap<Value, usize>,
     readers: HashMap<Value, Vec<usize>>,
-    /// Read by callers or updates.
+    /// Read by callers, updates or another section than their maker's.
     kept: HashSet<Value>,
 }
 
 impl Uses {
     fn of(graph: &Graph) -> Self {
         let (mut makers, mut readers) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        let updates = graph.updates.iter().map(|update| update.next);
+        let mut kept: HashSet<Value> = graph.outputs.iter().copied().chain(updates).collect();
         for (index, equation) in graph.equations.iter().enumerate() {
             makers.extend(equation.outputs.iter().map(|&value| (value, index)));
             for &value in &equation.inputs {
                 readers.entry(value).or_default().push(index);
+                // What one section leaves to another, callers may change in between.
+                if makers.get(&value).is_some_and(|&at| {
+                    let maker: &Equation = &graph.equations[at];
+                    maker.section != equation.section
+                }) {
+                    kept.insert(value);
+                    makers.remove(&value);
+                }
             }
         }
-        let updates = graph.updates.iter().map(|update| update.next);
-        Self { makers, readers, kept: graph.outputs.iter().copied().chain(updates).collect() }
+        Self { makers, readers, kept }
     }
 
     /// The equation that makes a value.
@@ -82,16 +91,17 @@ impl Uses {
     }
 }
 
-/// Values that follow from held inputs alone.
-fn settled(graph: &Graph) -> HashSet<Value> {
+/// Values that follow from constants alone.
+fn constants(graph: &Graph) -> HashSet<Value> {
     let updated = |value: &Value| graph.updates.iter().any(|update| update.state == *value);
-    let mut settled: HashSet<Value> = graph.held.iter().copied().filter(|v| !updated(v)).collect();
+    let mut constants: HashSet<Value> =
+        graph.constants.iter().copied().filter(|v| !updated(v)).collect();
     for equation in &graph.equations {
-        if !equation.inputs.is_empty() && equation.inputs.iter().all(|v| settled.contains(v)) {
-            settled.extend(&equation.outputs);
+        if !equation.inputs.is_empty() && equation.inputs.iter().all(|v| constants.contains(v)) {
+            constants.extend(&equation.outputs);
         }
     }
-    settled
+    constants
 }
 
 /// Replaces equations: `replace` pushes onto the new graph what stands for an equation, or
@@ -103,9 +113,11 @@ fn rewrite(
     let mut result = graph.clone();
     result.equations.clear();
     for equation in &graph.equations {
+        let first = result.equations.len();
         if !replace(&mut result, equation)? {
             result.equations.push(equation.clone());
         }
+        result.equations[first..].iter_mut().for_each(|made| made.section = equation.section);
     }
     Ok(result)
 }

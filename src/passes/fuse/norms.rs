@@ -30,7 +30,7 @@ pub(super) fn norms(graph: &Graph) -> Result<Graph, Error> {
                 let apply = ApplyAffine { silu: false };
                 push(result, apply, &[x, folded[0]], equation, &equation.outputs[..1])?;
             }
-            (Op::Silu(Silu), [y]) if affines.contains_key(y) => {
+            (Op::Silu(Silu), [y]) if affines.contains_key(y) && normalized(*y).is_some() => {
                 push(result, ApplyAffine { silu: true }, &affines[y], equation, &equation.outputs)?;
             }
             (Op::GroupNormBackward(norm), &[x, statistics, weight, dy]) => {

@@ -1,5 +1,5 @@
 //! All projections of the time embedding as one.
-use super::{Uses, push, rewrite, settled};
+use super::{Uses, constants, push, rewrite};
 use crate::{
     error::Error,
     graph::{Equation, Graph},
@@ -8,12 +8,12 @@ use crate::{
 };
 use std::collections::HashMap;
 
-/// Linear layers of one input, whose weights follow from held inputs and whose results are embeddings that
+/// Linear layers of one input, whose weights follow from constants and whose results are embeddings that
 /// convolutions add, become one layer; each convolution reads its part of the result. The weights
 /// are put side by side once.
 pub(super) fn projections(graph: &Graph) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
-    let settled = settled(graph);
+    let constants = constants(graph);
     let joins = |equation: &Equation| {
         let aligned = graph.type_of(equation.outputs[0]).shape.last().is_multiple_of(4);
         let added = |reader: &&Equation| match reader.op {
@@ -22,13 +22,13 @@ pub(super) fn projections(graph: &Graph) -> Result<Graph, Error> {
         };
         matches!(equation.op, Op::Linear(Linear))
             && equation.inputs.len() == 3
-            && equation.inputs[1..].iter().all(|value| settled.contains(value))
+            && equation.inputs[1..].iter().all(|value| constants.contains(value))
             && aligned
             && uses.reader(graph, equation.outputs[0]).as_ref().is_some_and(added)
     };
-    let mut groups: HashMap<Value, Vec<&Equation>> = HashMap::new();
+    let mut groups: HashMap<(Value, usize), Vec<&Equation>> = HashMap::new();
     for equation in graph.equations.iter().filter(|equation| joins(equation)) {
-        groups.entry(equation.inputs[0]).or_default().push(equation);
+        groups.entry((equation.inputs[0], equation.section)).or_default().push(equation);
     }
     groups.retain(|_, group| {
         let first = uses.makers.get(&group[0].outputs[0]);
@@ -51,7 +51,7 @@ pub(super) fn projections(graph: &Graph) -> Result<Graph, Error> {
             push(result, conv, &inputs, equation, &equation.outputs)?;
             return Ok(true);
         }
-        let group = equation.inputs.first().and_then(|x| groups.get(x));
+        let group = equation.inputs.first().and_then(|&x| groups.get(&(x, equation.section)));
         let Some(group) = group.filter(|group| group[0].outputs == equation.outputs) else {
             return Ok(false);
         };

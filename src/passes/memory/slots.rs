@@ -7,23 +7,23 @@ use std::{
 
 /// First and last dispatch that touch a value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
+pub(super) struct Lifetime {
     pub first: usize,
     pub last: usize,
 }
 
 /// The slot of each temporary, given with its bytes: the last slot made that is free during its
-/// life, or a new one. The largest come first, and of one size those whose lives begin first; so
-/// the first tenant of a slot is its largest, and the slot made last is the tightest.
+/// lifetime, or a new one. The largest come first, and of one size those whose lifetimes begin first; so
+/// the first occupant of a slot is its largest, and the slot made last is the tightest.
 ///
 /// For temporaries of one size the time only advances, so a tree over the slots finds the last
 /// free one in logarithmic time.
-pub(super) fn assign(temporaries: &[(u64, Life)]) -> Vec<usize> {
+pub(super) fn assign(temporaries: &[(u64, Lifetime)]) -> Vec<usize> {
     let mut slots = Slots::default();
     let mut assigned = Vec::with_capacity(temporaries.len());
     for of_one_size in temporaries.chunk_by(|a, b| a.0 == b.0) {
         slots.rewind(of_one_size[0].1.first);
-        assigned.extend(of_one_size.iter().map(|(_, life)| slots.occupy(*life)));
+        assigned.extend(of_one_size.iter().map(|(_, lifetime)| slots.occupy(*lifetime)));
     }
     assigned
 }
@@ -31,8 +31,8 @@ pub(super) fn assign(temporaries: &[(u64, Life)]) -> Vec<usize> {
 /// The slots as they are at one dispatch, the present.
 #[derive(Default)]
 struct Slots {
-    /// Last dispatch of each tenant's life by the first, slot by slot.
-    lives: Vec<BTreeMap<usize, usize>>,
+    /// Last dispatch of each occupant's lifetime by the first, slot by slot.
+    lifetimes: Vec<BTreeMap<usize, usize>>,
     /// The last dispatch through which a slot is free, none if it is occupied at present: a binary
     /// tree of maxima, the root at 1, the slots its leaves.
     free_through: Vec<Option<usize>>,
@@ -46,29 +46,29 @@ impl Slots {
     /// Makes this dispatch the present.
     fn rewind(&mut self, present: usize) {
         self.changes.clear();
-        (0..self.lives.len()).for_each(|slot| self.look(slot, present));
+        (0..self.lifetimes.len()).for_each(|slot| self.look(slot, present));
     }
 
-    /// Gives the last slot that is free during this life to it; the life begins at the present or
+    /// Gives the last slot that is free during this lifetime to it; the lifetime begins at the present or
     /// later.
-    fn occupy(&mut self, life: Life) -> usize {
+    fn occupy(&mut self, lifetime: Lifetime) -> usize {
         while let Some(&Reverse((at, slot))) = self.changes.peek()
-            && at <= life.first
+            && at <= lifetime.first
         {
             self.changes.pop();
             if self.change[slot] == at {
-                self.look(slot, life.first);
+                self.look(slot, lifetime.first);
             }
         }
-        let slot = self.last_free(life.last).unwrap_or_else(|| self.add());
-        self.lives[slot].insert(life.first, life.last);
-        self.look(slot, life.first);
+        let slot = self.last_free(lifetime.last).unwrap_or_else(|| self.add());
+        self.lifetimes[slot].insert(lifetime.first, lifetime.last);
+        self.look(slot, lifetime.first);
         slot
     }
 
     fn last_free(&self, through: usize) -> Option<usize> {
         let free = |node: usize| self.free_through[node] >= Some(through);
-        if self.lives.is_empty() || !free(1) {
+        if self.lifetimes.is_empty() || !free(1) {
             return None;
         }
         let (mut node, leaves) = (1, self.free_through.len() / 2);
@@ -79,8 +79,8 @@ impl Slots {
     }
 
     fn add(&mut self) -> usize {
-        let slot = self.lives.len();
-        self.lives.push(BTreeMap::new());
+        let slot = self.lifetimes.len();
+        self.lifetimes.push(BTreeMap::new());
         self.change.push(0);
         let leaves = self.free_through.len() / 2;
         if slot == leaves {
@@ -95,12 +95,12 @@ impl Slots {
 
     /// Looks up until when a slot is free, and when that changes.
     fn look(&mut self, slot: usize, present: usize) {
-        let lives = &self.lives[slot];
-        let before = lives.range(..=present).next_back().map(|(_, &last)| last);
+        let lifetimes = &self.lifetimes[slot];
+        let before = lifetimes.range(..=present).next_back().map(|(_, &last)| last);
         let (free_through, change) = match before.filter(|&last| last >= present) {
             Some(last) => (None, last.checked_add(1)),
             None => {
-                let next = lives.range(present..).next().map(|(&first, _)| first);
+                let next = lifetimes.range(present..).next().map(|(&first, _)| first);
                 (Some(next.map_or(usize::MAX, |first| first - 1)), next)
             }
         };
@@ -125,17 +125,19 @@ mod tests {
     use super::*;
     use cpu_time::ThreadTime;
 
-    /// The definition: every slot and every life in it, from the last slot on.
-    fn one_by_one(temporaries: &[(u64, Life)]) -> Vec<usize> {
-        let mut tenants: Vec<Vec<Life>> = Vec::new();
+    /// The definition: every slot and every lifetime in it, from the last slot on.
+    fn one_by_one(temporaries: &[(u64, Lifetime)]) -> Vec<usize> {
+        let mut occupants: Vec<Vec<Lifetime>> = Vec::new();
         let mut assigned = Vec::new();
-        for &(_, life) in temporaries {
-            let free = |lives: &Vec<Life>| {
-                lives.iter().all(|other| other.last < life.first || life.last < other.first)
+        for &(_, lifetime) in temporaries {
+            let free = |lifetimes: &Vec<Lifetime>| {
+                lifetimes
+                    .iter()
+                    .all(|other| other.last < lifetime.first || lifetime.last < other.first)
             };
-            let slot = tenants.iter().rposition(free).unwrap_or(tenants.len());
-            tenants.resize_with(tenants.len().max(slot + 1), Vec::new);
-            tenants[slot].push(life);
+            let slot = occupants.iter().rposition(free).unwrap_or(occupants.len());
+            occupants.resize_with(occupants.len().max(slot + 1), Vec::new);
+            occupants[slot].push(lifetime);
             assigned.push(slot);
         }
         assigned
@@ -150,7 +152,7 @@ mod tests {
         };
         for round in 0..300 {
             let (count, sizes) = (draw(60), 1 + draw(8));
-            let mut temporaries: Vec<(u64, Life)> = (0..count)
+            let mut temporaries: Vec<(u64, Lifetime)> = (0..count)
                 .map(|_| {
                     let first = draw(40) as usize;
                     // Short, long, and such that never end.
@@ -159,19 +161,19 @@ mod tests {
                         1 | 2 => first + draw(40) as usize,
                         _ => first + draw(3) as usize,
                     };
-                    (draw(sizes), Life { first, last })
+                    (draw(sizes), Lifetime { first, last })
                 })
                 .collect();
-            temporaries.sort_by_key(|&(bytes, life)| (Reverse(bytes), life.first));
+            temporaries.sort_by_key(|&(bytes, lifetime)| (Reverse(bytes), lifetime.first));
             assert_eq!(assign(&temporaries), one_by_one(&temporaries), "round {round}");
         }
     }
 
-    /// The forward pass of a U-Net that trains: everything lives until its gradient is computed,
+    /// The forward pass of a U-Net that trains: everything lifetimes until its gradient is computed,
     /// and at each depth there is a temporary that fits no slot of those around it.
-    fn nested(depth: usize) -> Vec<(u64, Life)> {
-        let outer = (0..depth).map(|i| (8, Life { first: i, last: 3 * depth - i }));
-        let inner = (0..depth).map(|i| (4, Life { first: depth + i, last: depth + i }));
+    fn nested(depth: usize) -> Vec<(u64, Lifetime)> {
+        let outer = (0..depth).map(|i| (8, Lifetime { first: i, last: 3 * depth - i }));
+        let inner = (0..depth).map(|i| (4, Lifetime { first: depth + i, last: depth + i }));
         outer.chain(inner).collect()
     }
 

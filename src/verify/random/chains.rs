@@ -73,7 +73,7 @@ impl Builder {
 
     /// Weights of a few products keep the size of what they multiply.
     fn weight(&mut self, extents: &[usize]) -> Result<Value, Error> {
-        let weight = self.graph.hold(TensorType::f32(extents));
+        let weight = self.graph.constant(TensorType::f32(extents));
         let products: usize = extents[..extents.len() - 1].iter().product();
         let scale = Scale { scale: (products as f64).sqrt().recip().into(), shift: 0.0.into() };
         self.graph.push(scale, &[weight])
@@ -81,14 +81,14 @@ impl Builder {
 
     fn linear(&mut self, x: Value, outputs: usize) -> Result<Value, Error> {
         let weight = self.weight(&[self.channels(x), outputs])?;
-        let bias = self.graph.hold(TensorType::f32(&[outputs]));
+        let bias = self.graph.constant(TensorType::f32(&[outputs]));
         self.graph.push(Linear, &[x, weight, bias])
     }
 
     fn norm(&mut self, x: Value) -> Result<Value, Error> {
         let channels = self.channels(x);
         let groups = if channels.is_multiple_of(self.groups) { self.groups } else { 1 };
-        let [weight, bias] = [(); 2].map(|()| self.graph.hold(TensorType::f32(&[channels])));
+        let [weight, bias] = [(); 2].map(|()| self.graph.constant(TensorType::f32(&[channels])));
         self.graph.push(GroupNorm { groups, eps: 1e-3.into() }, &[x, weight, bias])
     }
 
@@ -105,7 +105,7 @@ impl Builder {
         }
         let kernel = dice.pick([3, 3, 1]);
         let weight = self.weight(&[kernel, kernel, self.channels(y), outputs])?;
-        let bias = self.graph.hold(TensorType::f32(&[outputs]));
+        let bias = self.graph.constant(TensorType::f32(&[outputs]));
         let conv = Conv2d { stride: 1, padding: [kernel / 2; 4] };
         y = self.graph.push(conv, &[y, weight, bias])?;
         if dice.flip() {

@@ -43,7 +43,7 @@ pub fn ops(run: &Run) -> Result<(), Failure> {
         }
         for family in families(&case.graph()?, run.gpu.target()) {
             let plan = family.plan?;
-            let kernels: BTreeSet<String> = plan.dispatches.iter().map(kernel).collect();
+            let kernels: BTreeSet<String> = plan.dispatches().map(kernel).collect();
             match check_case_with(&run.gpu, &case, &family.choice) {
                 Ok(()) => {
                     sheet.facts.passed += 1;
@@ -79,7 +79,7 @@ pub fn ops(run: &Run) -> Result<(), Failure> {
 
 /// What does most of a plan's work.
 fn main_kernel(plan: &Plan) -> Option<String> {
-    plan.dispatches.iter().max_by_key(|dispatch| dispatch.cost.flops).map(kernel)
+    plan.dispatches().max_by_key(|dispatch| dispatch.cost.flops).map(kernel)
 }
 
 fn cases(few: bool) -> Vec<Case> {

@@ -51,9 +51,9 @@ impl Row {
             way: way.to_owned(),
             flops: cost.flops,
             bytes: cost.bytes,
-            launches: plan.dispatches.len(),
-            workgroups: plan.dispatches.iter().map(workgroups).max().unwrap_or(0),
-            kernels: plan.dispatches.iter().map(kernel).collect(),
+            launches: plan.dispatches().count(),
+            workgroups: plan.dispatches().map(workgroups).max().unwrap_or(0),
+            kernels: plan.dispatches().map(kernel).collect(),
             ..Self::default()
         }
     }
