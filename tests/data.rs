@@ -191,7 +191,7 @@ fn damaged_idx_files_are_named() {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "pictures")]
 mod pictures {
     use image::{
         DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage, Rgba,

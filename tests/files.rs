@@ -47,7 +47,7 @@ fn what_is_no_regular_file_is_refused_by_every_reader() {
     let pictures = at.path().join("pictures");
     fs::create_dir(&pictures).expect("room");
     fifo(&pictures.join("a.png"));
-    if cfg!(feature = "cli") {
+    if cfg!(feature = "pictures") {
         let error = Dataset::open(&pictures, None).expect_err("a FIFO");
         names(error, &pictures.join("a.png"), "a FIFO");
     }

@@ -1,6 +1,6 @@
 //! Files of strangers: 100,000 changed files of each format, and files made to take memory. No panic,
 //! no hang, and no more memory than four times the file, or what it unpacks to, and 64 MiB.
-#![cfg(feature = "cli")]
+#![cfg(feature = "pictures")]
 #![allow(unsafe_code, reason = "an allocator that counts is one")]
 
 use ddim::{

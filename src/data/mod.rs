@@ -3,7 +3,7 @@ mod batches;
 mod digits;
 mod frechet;
 mod idx;
-#[cfg(feature = "cli")]
+#[cfg(feature = "pictures")]
 mod images;
 
 use crate::{error::DataError, files};
@@ -130,7 +130,7 @@ impl Dataset {
         Ok((part(Split::Train)?, part(Split::Test)?))
     }
 
-    #[cfg(not(feature = "cli"))]
+    #[cfg(not(feature = "pictures"))]
     fn from_pictures(
         _folder: &Path,
         _size: Option<usize>,
@@ -139,7 +139,7 @@ impl Dataset {
         Err(DataError::WithoutPictures)
     }
 
-    #[cfg(not(feature = "cli"))]
+    #[cfg(not(feature = "pictures"))]
     fn resized(self, size: usize) -> Result<Self, DataError> {
         let same = self.height == size && self.width == size;
         if same { Ok(self) } else { Err(DataError::WithoutPictures) }

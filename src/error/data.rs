@@ -92,7 +92,7 @@ pub enum DataError {
         found: String,
     },
     /// The crate was built without pictures.
-    #[error("pictures can be read and resized only with the feature `cli`")]
+    #[error("pictures can be read and resized only with the feature `pictures`")]
     WithoutPictures,
 }
 

@@ -13,9 +13,12 @@ use tempfile::TempDir;
 /// A case by its group and name.
 pub type Named<'a> = (&'a str, &'a str);
 
-/// A folder of cases of this repository.
+/// A folder of cases of this repository, whichever package's tests ask.
 pub fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+    let mut packages = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    packages
+        .find_map(|at| Some(at.join("tests").join(name)).filter(|at| at.is_dir()))
+        .expect("cases")
 }
 
 /// A folder with copies of these cases.

@@ -19,7 +19,7 @@ use row::Row;
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::LazyLock};
 
 /// The command's own, which no library holds.
-#[path = "../../src/bin/ddim/experiments/row.rs"]
+#[path = "../../cli/src/experiments/row.rs"]
 mod row;
 
 /// A format that is read from files.

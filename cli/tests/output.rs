@@ -1,12 +1,14 @@
 //! Output that nobody reads costs no work: a reader that goes away, a full disk behind a
 //! redirection, a standard output that is closed.
-#![cfg(all(feature = "cli", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 use command::{Ran, fails_with, folder, names, quiet};
 use std::{fs, path::Path, process::Command};
 
 mod command;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
 /// Runs a line of a shell in `at`, where `ddim` is the command.

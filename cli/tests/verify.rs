@@ -1,12 +1,14 @@
 //! The command line on devices: what they are, what would run on them, whether they compute right.
-#![cfg(feature = "cli")]
 
 use command::{ddim, fails, folder, run, succeeds};
 use copied::{Named, change_last, copies};
 
 mod command;
+#[path = "../../tests/copied/mod.rs"]
 mod copied;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
 const SILU: Named = ("ops", "silu");

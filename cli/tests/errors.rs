@@ -1,5 +1,4 @@
 //! What a user can get wrong on the command line: one line that names it, and nothing half-written.
-#![cfg(feature = "cli")]
 
 use std::{
     fs,
@@ -10,7 +9,9 @@ use std::{
 use command::{Ran, ddim, fails, fails_with, folder, names, quiet, succeeds};
 
 mod command;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
 /// A folder with a pipeline in `model`.

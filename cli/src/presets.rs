@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_bench_measures_the_model_of_the_demo() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/models/digits.json");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../benches/models/digits.json");
         let config = UNetConfig::read(file.as_ref()).expect("a config of ours");
         assert_eq!(config, digits().unet);
     }

@@ -1,12 +1,13 @@
 //! The command line trains and samples: what it writes, and that the same seed writes the same.
-#![cfg(feature = "cli")]
 
 use std::{fs, path::Path};
 
 use command::{files, folder, names, run, succeeds};
 
 mod command;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
 /// Fifty steps of the tiny model, its config written beside.

@@ -1,7 +1,7 @@
 //! A run of three checkpoints, killed for good: it goes on to the bits of one without a break. Every
 //! operation of a checkpoint is broken by the library's own tests; here a few are, with the rest of
 //! the command around them.
-#![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use command::{files, folder};
 use std::{
@@ -12,7 +12,9 @@ use std::{
 };
 
 mod command;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
 /// Views and pointer are renamed by the first, what comes after the last checkpoint by the second.

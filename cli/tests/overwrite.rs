@@ -1,12 +1,13 @@
 //! Nothing is replaced that a command did not write, unless `--overwrite` allows it; what it wrote
 //! itself is. One process at a time writes to a run's folder.
-#![cfg(feature = "cli")]
 
 use command::{fails, files, folder, succeeds};
 use std::{fs, path::Path};
 
 mod command;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
 const TRAIN: &str = "train --data digits --config {}/config.json --batch 2 --steps 2";

@@ -1,13 +1,14 @@
 //! Going on with a run by the command: what may change, what is refused, and the way out after bad
 //! numbers.
-#![cfg(feature = "cli")]
 
 use command::{fails, folder, succeeds};
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
 mod command;
+#[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../tests/tiny/mod.rs"]
 mod tiny;
 
 /// Six steps of the tiny model in the folder `run`.
