@@ -1,8 +1,7 @@
-//! Weights: safetensors files, the names and layouts of other people's checkpoints, and files that
-//! are never half-written.
-mod layout;
-mod names;
-mod safetensors;
+//! Weights in files: formats, the dialects of other people's checkpoints, and files that are never
+//! half-written.
+mod dialects;
+mod formats;
 mod write;
 
 use std::collections::BTreeMap;
@@ -13,10 +12,10 @@ use crate::{
     nn::{Parameter, ParameterSpec, Weights},
 };
 
-pub use layout::Layout;
-pub use names::canonical_name;
-pub use safetensors::{
-    Numbers, Storage, Stored, parse_tensors, read_tensors, tensor_bytes, write_tensors,
+pub use dialects::{Layout, canonical_name};
+pub use formats::{
+    Numbers, Storage, Stored, TensorFile, open, parse_tensors, read_tensors, tensor_bytes,
+    write_tensors,
 };
 pub use write::{remove_parts, write_file};
 
@@ -51,10 +50,11 @@ pub fn read_with(
     expected: &[ParameterSpec],
     non_finite: NonFinite,
 ) -> Result<Weights, WeightsError> {
+    let file = open(path)?;
     let mut found = BTreeMap::new();
-    for stored in read_tensors(path)? {
-        let name = canonical_name(&stored.name);
-        if found.insert(name.clone(), stored).is_some() {
+    for (stored, shape) in file.tensors() {
+        let name = canonical_name(&stored);
+        if found.insert(name.clone(), (stored, shape)).is_some() {
             return Err(WeightsError::Twice { path: path.into(), tensor: name });
         }
     }
@@ -63,17 +63,15 @@ pub fn read_with(
         let shape = of.shape;
         let layout = Layout::of(name, &shape);
         let (path, expected) = (path.into(), layout.stored_shape(&shape));
-        let Some(stored) = found.remove(name) else {
+        let Some((tensor, found)) = found.remove(name) else {
             return Err(WeightsError::Missing { path, tensor: name.clone(), expected });
         };
-        if !layout.accepts(&shape, &stored.shape) {
-            let (tensor, found) = (stored.name, stored.shape);
+        if !layout.accepts(&shape, &found) {
             return Err(WeightsError::Shape { path, tensor, expected, found });
         }
-        weights.insert(name, shape, layout.read(&shape, stored.numbers.into_f32()));
+        weights.insert(name, shape, layout.read(&shape, file.read(&tensor)?.into_f32()));
     }
-    if let Some(unknown) = found.into_values().next() {
-        let (tensor, found) = (unknown.name, unknown.shape);
+    if let Some((tensor, found)) = found.into_values().next() {
         return Err(WeightsError::Unknown { path: path.into(), tensor, found });
     }
     match non_finite {
