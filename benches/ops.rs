@@ -10,10 +10,10 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ddim::{
     Error,
+    bench_cases::{self, BenchCase, BenchModel, BenchStep, Variant},
     gpu::{Bound, Gpu, GpuOptions, Roofline},
     ops, passes,
     plan::{Cost, Plan},
-    works::{self, Model, Step, Way, Work},
 };
 use filter::Filter;
 use gpu_time::{GpuTime, Timed};
@@ -43,13 +43,13 @@ fn main() -> Result<(), Error> {
         left_out: Vec::new(),
         gpu,
     };
-    for work in kernels(&bench.gpu)? {
-        bench.work(&work)?;
+    for case in kernels(&bench.gpu)? {
+        bench.case(&case)?;
     }
     for batch in BATCHES {
-        bench.steps(&Model::cifar10()?, batch)?;
+        bench.steps(&BenchModel::cifar10()?, batch)?;
     }
-    bench.steps(&Model::digits()?, DIGITS)?;
+    bench.steps(&BenchModel::digits()?, DIGITS)?;
     bench.criterion.final_summary();
     if !bench.left_out.is_empty() {
         println!("left out:\n{}", bench.left_out.join("\n"));
@@ -58,22 +58,22 @@ fn main() -> Result<(), Error> {
 }
 
 /// All that is timed but whole steps.
-fn kernels(gpu: &Gpu) -> Result<Vec<Work>, Error> {
+fn kernels(gpu: &Gpu) -> Result<Vec<BenchCase>, Error> {
     let (cases, target) = (ops::cases(), gpu.target());
-    let mut works = Vec::new();
+    let mut all = Vec::new();
     for batch in BATCHES {
-        works.extend(Model::cifar10()?.works(batch, target, &cases)?);
+        all.extend(BenchModel::cifar10()?.bench_cases(batch, target, &cases)?);
     }
-    works.extend(works::stable_diffusion(&cases)?);
-    works.extend(Model::digits()?.works(DIGITS, target, &cases)?);
-    works.extend(works::products(&[512, 1024, 4096], &cases)?);
+    all.extend(bench_cases::stable_diffusion(&cases)?);
+    all.extend(BenchModel::digits()?.bench_cases(DIGITS, target, &cases)?);
+    all.extend(bench_cases::products(&[512, 1024, 4096], &cases)?);
     for extents in [[8, 32, 128], [1, 64, 320], [64, 8, 32]] {
-        works.extend(works::fusions(extents)?);
+        all.extend(bench_cases::fusions(extents)?);
     }
-    let mut works = works::distinct(works);
+    let mut all = bench_cases::distinct(all);
     // Criterion takes a group in one piece.
-    works.sort_by(|a, b| a.group.cmp(&b.group));
-    Ok(works)
+    all.sort_by(|a, b| a.group.cmp(&b.group));
+    Ok(all)
 }
 
 struct Bench {
@@ -85,31 +85,31 @@ struct Bench {
 }
 
 impl Bench {
-    /// A work in every way.
-    fn work(&mut self, work: &Work) -> Result<(), Error> {
+    /// A case in every way.
+    fn case(&mut self, case: &BenchCase) -> Result<(), Error> {
         // The names of families come with their plans, which need no device.
-        let ways = work.ways(self.gpu.target());
-        let several = ways.len() > 1;
-        for Way { name, plan } in ways {
-            let name = if several { format!("{}/{name}", work.name) } else { work.name.clone() };
+        let variants = case.variants(self.gpu.target());
+        let several = variants.len() > 1;
+        for Variant { name, plan } in variants {
+            let name = if several { format!("{}/{name}", case.name) } else { case.name.clone() };
             let gpu = self.gpu.clone();
-            self.time(&work.group, &name, work.cost, || {
-                Ok(Timed::new(work.executor(&gpu, plan?)?, 1, Box::new(|_| Ok(()))))
+            self.time(&case.group, &name, case.cost, || {
+                Ok(Timed::new(case.executor(&gpu, plan?)?, 1, Box::new(|_| Ok(()))))
             })?;
         }
         Ok(())
     }
 
     /// A forward pass, a sampling step, a training step and a trajectory.
-    fn steps(&mut self, model: &Model, batch: usize) -> Result<(), Error> {
-        let (gpu, trajectory) = (self.gpu.clone(), Model::TRAJECTORY);
+    fn steps(&mut self, model: &BenchModel, batch: usize) -> Result<(), Error> {
+        let (gpu, trajectory) = (self.gpu.clone(), BenchModel::TRAJECTORY);
         let target = gpu.target();
         for (group, runs) in [("forward", 1), ("unet", 1), ("training", 1), ("ddim", trajectory)] {
             let title = model.title(batch);
             if !self.filter.matches(&format!("{group}/{title}")) {
                 continue;
             }
-            let step: Step = match group {
+            let step: BenchStep = match group {
                 "forward" => model.forward(batch, target)?,
                 "training" => model.training(batch, target)?,
                 _ => model.sampling(batch, target)?,
@@ -143,7 +143,7 @@ impl Bench {
             return Ok(());
         }
         let roofline = self.roofline()?;
-        if let Some(reason) = works::too_long(cost, &roofline) {
+        if let Some(reason) = bench_cases::too_long(cost, &roofline) {
             return self.leave_out(&title, &reason);
         }
         // Made before criterion begins: it has no word for what cannot be timed.
@@ -151,12 +151,12 @@ impl Bench {
             Ok(timed) => timed,
             Err(error) => return self.leave_out(&title, &error.to_string()),
         };
-        let (bound, work) = match roofline.bound(cost) {
+        let (bound, case) = match roofline.bound(cost) {
             Bound::Compute => ("multiply-adds", Throughput::Elements(cost.flops)),
             Bound::Bandwidth => ("a copy", Throughput::Bytes(cost.bytes)),
         };
         let mut benches = self.criterion.benchmark_group(group);
-        benches.throughput(work).bench_function(id, |bencher| timed.iterate(bencher));
+        benches.throughput(case).bench_function(id, |bencher| timed.iterate(bencher));
         benches.finish();
         if let Some(time) = timed.fastest() {
             let share = 100.0 * roofline.share(cost, time);

@@ -25,9 +25,9 @@
 //! | 1 | [`plan`], [`shaders`] | dispatches: plain data |
 //! | 2 | [`graph`], [`ops`], [`mod@reference`] | the language |
 //! | 3 | [`passes`] | graph to graph to plan |
-//! | 4 | [`gpu`]; [`nn`], [`models`], [`weights`], [`data`], [`diffusion::schedule`] | silicon; models and tensors |
+//! | 4 | [`gpu`]; [`nn`]; [`models`], [`weights`]; [`pipeline`]; [`data`], [`diffusion::schedule`] | silicon; models and their files |
 //! | 5 | [`diffusion`], [`training`] | both together |
-//! | 6 | [`works`], [`classifier`] | what is timed, and what judges |
+//! | 6 | [`bench_cases`], [`classifier`] | what is timed, and what judges |
 //! | 7 | [`verify`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions
@@ -65,6 +65,7 @@
 //! [`gpu::Executor`] runs the plan there. `examples/` trains a model, differentiates a
 //! convolution on a caller's device, and adds an operation of its own.
 
+pub mod bench_cases;
 pub mod classifier;
 pub mod data;
 pub mod diffusion;
@@ -84,7 +85,6 @@ pub mod training;
 pub mod value;
 pub mod verify;
 pub mod weights;
-pub mod works;
 
 pub use error::Error;
 pub use wgpu;

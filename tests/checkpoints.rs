@@ -3,7 +3,7 @@ use ddim::{
     gpu::Gpu,
     pipeline::RunFolder,
     training::{Settings, Timesteps, Trainer, TrainingOptions},
-    weights::{Storage, Stored, read_tensors, write_tensors},
+    weights::{Precision, Stored, read_tensors, write_tensors},
 };
 use std::{fs, path::Path};
 
@@ -37,7 +37,7 @@ fn with_state(folder: &Path, change: impl FnOnce(&mut Vec<(String, Vec<usize>, V
         stored.map(|Stored { name, shape, numbers }| (name, shape, numbers.into_f32())).collect();
     change(&mut tensors);
     let tensors = tensors.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
-    write_tensors(&path, Storage::F32, tensors).expect("room");
+    write_tensors(&path, Precision::F32, tensors).expect("room");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The table that decides between kernel families.
 use ddim::{
+    bench_cases::families,
     graph::Graph,
     ops::{self, Conv2d, Conv2dWeightGradient, Linear, Op},
     passes,
     plan::{Kind, Plan, TABLE, Target},
     value::TensorType,
-    works::families,
 };
 use std::collections::BTreeSet;
 

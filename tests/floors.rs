@@ -28,7 +28,7 @@ const FLOORS: [(&str, &str); 22] = [
     ("training", "5"),
     ("classifier", "6"),
     ("verify", "7"),
-    ("works", "6"),
+    ("bench_cases", "6"),
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! A fused graph computes what the graph before it did: by the reference, and on the device.
 use ddim::{
+    bench_cases,
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::Executor,
     graph::{Equation, Graph},
@@ -10,7 +11,6 @@ use ddim::{
     reference::{Environment, Tensor, evaluate},
     training::{Given, TrainingGraph, TrainingOptions},
     value::{ElementType, Value},
-    works,
 };
 
 mod support;
@@ -108,22 +108,22 @@ fn nothing_that_can_be_fused_is_left() {
 #[test]
 fn each_fusion_computes_what_its_parts_do() {
     let Some(gpu) = support::gpu() else { return };
-    for work in works::fusions([2, 8, 16]).expect("shapes that fit") {
-        let results = work.ways(gpu.target()).into_iter().map(|way| {
+    for case in bench_cases::fusions([2, 8, 16]).expect("shapes that fit") {
+        let results = case.variants(gpu.target()).into_iter().map(|way| {
             let plan = way.plan.expect("it fits");
-            let mut executor = work.executor(&gpu, plan).expect("the device takes it");
+            let mut executor = case.executor(&gpu, plan).expect("the device takes it");
             executor.run(1).expect("the device works");
             let read = |value: &Value| executor.read(*value).expect("an output");
-            work.graph.outputs.iter().map(read).collect::<Vec<_>>()
+            case.graph.outputs.iter().map(read).collect::<Vec<_>>()
         });
         let [fused, plain] =
             <[Vec<Vec<f32>>; 2]>::try_from(results.collect::<Vec<_>>()).expect("fused and unfused");
         for (fused, plain) in fused.iter().zip(&plain) {
             let most = plain.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-            assert!(most > 0.0, "{}: nothing but zeros", work.title());
+            assert!(most > 0.0, "{}: nothing but zeros", case.title());
             for (a, b) in fused.iter().zip(plain) {
                 // A few layers of f32, some by minimal filtering, whose error is four times theirs.
-                assert!((a - b).abs() <= 1e-5 * most, "{}: {a} and {b} of {most}", work.title());
+                assert!((a - b).abs() <= 1e-5 * most, "{}: {a} and {b} of {most}", case.title());
             }
         }
     }

@@ -2,6 +2,7 @@
 //! of shapes that need more than a driver gives.
 use ddim::{
     Error,
+    bench_cases::families,
     error::LoweringError,
     gpu::Gpu,
     graph::Graph,
@@ -10,7 +11,6 @@ use ddim::{
     plan::{Access, Dispatch, MAX_ITERATIONS, Plan, Target},
     value::TensorType,
     wgpu::{self, util::DeviceExt},
-    works::families,
 };
 use std::{collections::HashMap, sync::Mutex, thread};
 

@@ -1,9 +1,9 @@
 //! Every op on the device against its f64 reference, in every storage type.
 use ddim::{
+    bench_cases::{Family, families},
     gpu::Gpu,
     ops::{self, Case},
     verify,
-    works::{Family, families},
 };
 
 mod support;

@@ -1,9 +1,9 @@
 //! The ceilings of a device are measured, and kernels stay below them.
 use ddim::{
+    bench_cases,
     gpu::{Bound, Overhead, Roofline, with_checks},
     ops,
     plan::Cost,
-    works,
 };
 use std::time::Duration;
 
@@ -42,13 +42,13 @@ fn launches_cost_something() {
 #[test]
 fn checks_change_no_result() {
     let Some(gpu) = support::gpu() else { return };
-    let works = works::products(&[20], &ops::cases()).expect("shapes that fit");
-    for way in works[0].ways(gpu.target()) {
+    let cases = bench_cases::products(&[20], &ops::cases()).expect("shapes that fit");
+    for way in cases[0].variants(gpu.target()) {
         let plan = way.plan.expect("it fits");
         let results = [plan.clone(), with_checks(plan)].map(|plan| {
-            let mut executor = works[0].executor(&gpu, plan).expect("the device takes it");
+            let mut executor = cases[0].executor(&gpu, plan).expect("the device takes it");
             executor.run(1).expect("the device works");
-            executor.read(works[0].graph.outputs[0]).expect("an output")
+            executor.read(cases[0].graph.outputs[0]).expect("an output")
         });
         assert!(results[0].iter().any(|x| *x != 0.0));
         assert_eq!(results[0], results[1], "{}", way.name);

@@ -1,11 +1,11 @@
 //! Every shader in every storage type, and every kernel that lowering may choose, resolves its
 //! overrides, stays within WebGPU's default limits and translates for every backend. No GPU.
 use ddim::{
+    bench_cases::families,
     ops,
     plan::Target,
     shaders::{ALL, Entry, Shader},
     wgpu,
-    works::families,
 };
 use naga::{
     AddressSpace, Module, ShaderStage,

@@ -9,7 +9,8 @@ use ddim::error::WeightsError;
 use ddim::nn::{Initial, ParameterSpec};
 use ddim::value::{Shape, TensorType};
 use ddim::weights::{
-    Layout, Numbers, Storage, canonical_name, read, read_tensors, write, write_file, write_tensors,
+    Layout, Numbers, Precision, canonical_name, read, read_tensors, write, write_file,
+    write_tensors,
 };
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -50,14 +51,14 @@ fn weights_survive_reading_and_writing() {
         let parameters = read(&path, &expected).expect("the weights of a case");
         assert_eq!(parameters.len(), expected.len());
         let folder = folder();
-        for storage in [Storage::F32, Storage::F16] {
+        for storage in [Precision::F32, Precision::F16] {
             let copy = folder.path().join("copy.safetensors");
             write(&copy, &parameters, storage).expect("room for a copy");
             let again = read(&copy, &expected).expect("its own file");
             for ((name, before), (_, after)) in parameters.iter().zip(again.iter()) {
                 for (before, after) in before.data.iter().zip(&after.data) {
-                    let exact =
-                        storage == Storage::F32 || half::f16::from_f32(*before).to_f32() == *after;
+                    let exact = storage == Precision::F32
+                        || half::f16::from_f32(*before).to_f32() == *after;
                     assert!(
                         exact && (before - after).abs() <= before.abs() * 1e-3 + 1e-7,
                         "{name}"
@@ -115,7 +116,7 @@ fn names_of_2022_are_todays() {
     let weight = [1.0, 2.0, 3.0, 4.0];
     let tensors: [(&str, &[usize], &[f32]); 1] =
         [("mid_block.attentions.0.query.weight", &[2, 2, 1, 1], &weight)];
-    write_tensors(&path, Storage::F32, tensors).expect("room");
+    write_tensors(&path, Precision::F32, tensors).expect("room");
     let expected = [spec("mid_block.attentions.0.to_q.weight", &[2, 2])];
     let parameters = read(&path, &expected).expect("the old name is known");
     assert_eq!(parameters.get(&expected[0].name).expect("it was read").data, [1.0, 3.0, 2.0, 4.0]);
@@ -124,7 +125,7 @@ fn names_of_2022_are_todays() {
         ("mid_block.attentions.0.query.weight", &[2, 2], &weight),
         ("mid_block.attentions.0.to_q.weight", &[2, 2], &weight),
     ];
-    write_tensors(&path, Storage::F32, both).expect("room");
+    write_tensors(&path, Precision::F32, both).expect("room");
     assert!(matches!(read(&path, &expected), Err(WeightsError::Twice { .. })));
 }
 
@@ -208,20 +209,21 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let folder = folder();
     let path = folder.path().join("weights.safetensors");
     let good: [(&str, &[usize], &[f32]); 1] = [("a", &[2], &[1.0, 2.0])];
-    write_tensors(&path, Storage::F16, good).expect("room");
+    write_tensors(&path, Precision::F16, good).expect("room");
     let too_large: [(&str, &[usize], &[f32]); 1] = [("a", &[2], &[1.0, 1e6])];
-    let error = write_tensors(&path, Storage::F16, too_large).expect_err("beyond f16").to_string();
+    let error =
+        write_tensors(&path, Precision::F16, too_large).expect_err("beyond f16").to_string();
     assert!(error.ends_with("a: 1000000 does not fit an f16"), "{error}");
     let stored = read_tensors(&path).expect("the old file");
     assert_eq!(stored[0].numbers, Numbers::F32(vec![1.0, 2.0]));
 
     let nowhere = folder.path().join("missing").join("weights.safetensors");
-    let error = write_tensors(&nowhere, Storage::F32, good).expect_err("no such folder");
+    let error = write_tensors(&nowhere, Precision::F32, good).expect_err("no such folder");
     assert!(matches!(error, WeightsError::Write { .. }), "{error}");
     // Renaming a file over a folder fails after the bytes were written.
     let occupied = folder.path().join("occupied");
     std::fs::create_dir_all(occupied.join("inside")).expect("a folder");
-    assert!(write_tensors(&occupied, Storage::F32, good).is_err());
+    assert!(write_tensors(&occupied, Precision::F32, good).is_err());
     assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 2, "leftovers");
 
     #[cfg(unix)]
@@ -229,7 +231,7 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
         // Renaming would put a file in place of a device or a socket.
         let socket = folder.path().join("socket");
         let _listening = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
-        let error = write_tensors(&socket, Storage::F32, good).expect_err("no file");
+        let error = write_tensors(&socket, Precision::F32, good).expect_err("no file");
         assert!(matches!(error, WeightsError::Write { .. }), "{error}");
         assert!(!socket.metadata().expect("it is still there").is_file());
         assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 3, "leftovers");

@@ -8,7 +8,7 @@ use ddim::{
     passes,
     pipeline::Pipeline,
     value::TensorType,
-    weights::{Storage, write_tensors},
+    weights::{Precision, write_tensors},
 };
 use std::path::Path;
 
@@ -57,5 +57,5 @@ pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Resu
         tensors.push(("class_labels", vec![batch], numbers));
     }
     let tensors = tensors.iter().map(|(name, shape, data)| (*name, &shape[..], &data[..]));
-    Ok(write_tensors(&folder.join("check.safetensors"), Storage::F32, tensors)?)
+    Ok(write_tensors(&folder.join("check.safetensors"), Precision::F32, tensors)?)
 }

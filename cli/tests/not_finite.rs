@@ -6,7 +6,7 @@ mod support;
 mod tiny;
 
 use command::{fails, names};
-use ddim::weights::{Numbers, Storage, read_tensors, write_tensors};
+use ddim::weights::{Numbers, Precision, read_tensors, write_tensors};
 use std::path::Path;
 
 const WEIGHTS: &str = "model/unet/diffusion_pytorch_model.safetensors";
@@ -26,7 +26,7 @@ fn spoil(path: &Path, number: f32, tensors: &[&str]) {
         .map(|stored| (stored.name, stored.shape, stored.numbers.into_f32()))
         .collect();
     let rows = rows.iter().map(|(name, shape, numbers)| (&name[..], &shape[..], &numbers[..]));
-    write_tensors(path, Storage::F32, rows).expect("room");
+    write_tensors(path, Precision::F32, rows).expect("room");
 }
 
 const COMMANDS: [&str; 5] = [

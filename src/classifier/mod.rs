@@ -15,7 +15,7 @@ use crate::{
     nn::{Arenas, Layers, Weights},
     passes,
     value::{TensorType, Value},
-    weights::{self, Storage},
+    weights::{self, Precision},
 };
 use std::path::Path;
 
@@ -62,7 +62,7 @@ impl Classifier {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
-        Ok(weights::write(path, &self.weights, Storage::F32)?)
+        Ok(weights::write(path, &self.weights, Precision::F32)?)
     }
 
     /// What it tells apart.

@@ -16,7 +16,7 @@ use crate::{
     files,
     models::unet2d::{UNet, UNetConfig},
     nn::{Model, Weights},
-    weights::{self, NonFinite, Storage, write_file},
+    weights::{self, NonFinite, Precision, write_file},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -68,7 +68,7 @@ pub(crate) fn files(
         "unet": ["diffusers", "UNet2DModel"],
     });
     Ok([
-        (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, Storage::F32)?),
+        (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, Precision::F32)?),
         (UNET, unet.to_json().into()),
         (SCHEDULER, scheduler.to_json().into()),
         (INDEX, format!("{index:#}\n").into()),

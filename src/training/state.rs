@@ -3,7 +3,7 @@ use crate::{
     error::{Error, TrainingError, WeightsError},
     nn::{ParameterSpec, Weights},
     value::{Shape, TensorType},
-    weights::{Storage, Stored, parse_tensors, read_tensors, tensor_bytes},
+    weights::{Precision, Stored, parse_tensors, read_tensors, tensor_bytes},
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -46,7 +46,7 @@ impl State {
         let halves = [(self.step >> 16) as f32, (self.step & 0xffff) as f32];
         named.push((STEP.into(), vec![2], &halves));
         let tensors = named.iter().map(|(name, shape, data)| (&name[..], &shape[..], *data));
-        tensor_bytes(path, Storage::F32, tensors)
+        tensor_bytes(path, Precision::F32, tensors)
     }
 
     /// Reads the state of a model with these parameters; `memory` is the shape of the remembered losses, if there are any.

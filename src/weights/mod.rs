@@ -14,7 +14,7 @@ use crate::{
 
 pub use dialects::{Layout, canonical_name};
 pub use formats::{
-    Numbers, Storage, Stored, TensorFile, open, parse_tensors, read_tensors, tensor_bytes,
+    Numbers, Precision, Stored, TensorFile, open, parse_tensors, read_tensors, tensor_bytes,
     write_tensors,
 };
 pub use write::{remove_parts, write_file};
@@ -92,17 +92,21 @@ fn check_finite(path: &Path, weights: &Weights) -> Result<(), WeightsError> {
 /// Writes a file that diffusers opens: its names and layouts, f32 or f16.
 ///
 /// # Errors
-/// If the file cannot be written, or a number does not fit the storage.
-pub fn write(path: &Path, weights: &Weights, storage: Storage) -> Result<(), WeightsError> {
-    write_file(path, &to_bytes(path, weights, storage)?)
+/// If the file cannot be written, or a number does not fit the precision.
+pub fn write(path: &Path, weights: &Weights, precision: Precision) -> Result<(), WeightsError> {
+    write_file(path, &to_bytes(path, weights, precision)?)
         .map_err(|source| WeightsError::Write { path: path.into(), source })
 }
 
 /// The bytes of the file that [`write`] writes; errors name it by `path`.
 ///
 /// # Errors
-/// If a number does not fit the storage.
-pub fn to_bytes(path: &Path, weights: &Weights, storage: Storage) -> Result<Vec<u8>, WeightsError> {
+/// If a number does not fit the precision.
+pub fn to_bytes(
+    path: &Path,
+    weights: &Weights,
+    precision: Precision,
+) -> Result<Vec<u8>, WeightsError> {
     let stored = |(name, parameter): (&'_ str, &Parameter)| {
         let layout = Layout::of(name, &parameter.shape);
         let data = layout.write(&parameter.shape, &parameter.data);
@@ -110,5 +114,5 @@ pub fn to_bytes(path: &Path, weights: &Weights, storage: Storage) -> Result<Vec<
     };
     let tensors: Vec<_> = weights.iter().map(stored).collect();
     let tensors = tensors.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
-    tensor_bytes(path, storage, tensors)
+    tensor_bytes(path, precision, tensors)
 }

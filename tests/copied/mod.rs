@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ddim::weights::{Numbers, Storage, Stored, read_tensors, write_tensors};
+use ddim::weights::{Numbers, Precision, Stored, read_tensors, write_tensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ pub fn change_tensors(folder: &Path, case: Named, change: impl FnOnce(&mut Vec<S
     let dense = |of: Stored| (of.name, of.shape, of.numbers.into_f32());
     let tensors: Vec<_> = tensors.into_iter().map(dense).collect();
     let views = tensors.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
-    write_tensors(&path, Storage::F32, views).expect("room");
+    write_tensors(&path, Precision::F32, views).expect("room");
 }
 
 /// Replaces the last element of a tensor.

@@ -13,7 +13,7 @@ use ddim::{
     training::{Losses, Settings, State, TrainingOptions},
     value::{Shape, TensorType},
     verify::{parse_index, parse_manifest},
-    weights::{Storage, parse_tensors, tensor_bytes},
+    weights::{Precision, parse_tensors, tensor_bytes},
 };
 use row::Row;
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::LazyLock};
@@ -381,7 +381,7 @@ fn another_state(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     }
     let tensors =
         tensors.iter().map(|(name, shape, numbers)| (&name[..], &shape[..], &numbers[..]));
-    tensor_bytes(path, Storage::F32, tensors).expect("plain tensors")
+    tensor_bytes(path, Precision::F32, tensors).expect("plain tensors")
 }
 
 /// Three images of 2x4 pixels.

@@ -3,11 +3,11 @@ use super::{Run, record::kernel};
 use crate::{cli::Stage, console::say, failure::Failure};
 use ddim::{
     Error,
+    bench_cases::families,
     error::{CaseError, GpuError},
     ops::{self, Case},
     plan::Plan,
     verify::{Outcome, check_case_with, reference_cases},
-    works::families,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, path::Path};

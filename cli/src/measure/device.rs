@@ -7,9 +7,9 @@ use crate::{
     failure::Failure,
 };
 use ddim::{
+    bench_cases::{self, Variant},
     gpu::{Overhead, Roofline, adapters, with_checks},
     ops,
-    works::{self, Way},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -110,14 +110,14 @@ pub fn ceilings(run: &Run) -> Result<(), Failure> {
     sheet.save()?;
     // The same product with and without checks.
     let extent = if run.rehearse { 64 } else { 4096 };
-    let work = works::products(&[extent], &ops::cases())?.into_iter().next();
-    let Some(work) = work else { return Ok(()) };
-    for Way { name, plan } in work.ways(run.gpu.target()) {
+    let case = bench_cases::products(&[extent], &ops::cases())?.into_iter().next();
+    let Some(case) = case else { return Ok(()) };
+    for Variant { name, plan } in case.variants(run.gpu.target()) {
         let plan = plan?;
         for (plan, checks) in [(plan.clone(), ""), (with_checks(plan), ", checked")] {
             let name = format!("{name}{checks}");
-            let row = Row::of(&work.title(), &name, &plan, work.cost);
-            let mut executor = work.executor(&run.gpu, plan)?;
+            let row = Row::of(&case.title(), &name, &plan, case.cost);
+            let mut executor = case.executor(&run.gpu, plan)?;
             sheet.add(run.repeats.device(&mut executor, row)?)?;
         }
     }

@@ -6,38 +6,38 @@ use super::{
 use crate::{cli::Stage, failure::Failure};
 use ddim::{
     Error,
+    bench_cases::{self, BenchCase, BenchModel, Variant},
     error::GpuError,
     gpu::Roofline,
     ops,
     plan::Target,
-    works::{self, Model, Way, Work},
 };
 use std::collections::{BTreeSet, HashMap};
 
-/// A rehearsal times so many works of each kind.
+/// A rehearsal times so many cases of each kind.
 const REHEARSED: usize = 3;
 
 /// Nothing but rows.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Nothing {}
 
-/// Times the works of a stage.
+/// Times the case cases of a stage.
 pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
     let (roofline, struck) = (run.roofline()?, run.struck()?);
-    let mut works = works(stage, run.gpu.target(), run.rehearse)?;
+    let mut bench_cases = bench_cases(stage, run.gpu.target(), run.rehearse)?;
     if run.rehearse {
         let mut kinds = HashMap::<String, usize>::new();
-        works.retain(|work| {
-            let seen = kinds.entry(work.group.clone()).or_default();
+        bench_cases.retain(|case| {
+            let seen = kinds.entry(case.group.clone()).or_default();
             *seen += 1;
             *seen <= REHEARSED || stage == Stage::Fusions
         });
     }
     let mut sheet = run.sheet(stage, Nothing {})?;
-    sheet.expect(works.iter().map(Work::title))?;
-    for work in works {
-        let title = work.title();
-        time(run, &mut sheet, &work, &roofline, &struck)?;
+    sheet.expect(bench_cases.iter().map(BenchCase::title))?;
+    for case in bench_cases {
+        let title = case.title();
+        time(run, &mut sheet, &case, &roofline, &struck)?;
         sheet.done(&title)?;
     }
     Ok(())
@@ -47,16 +47,16 @@ pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
 fn time(
     run: &Run,
     sheet: &mut Sheet<Nothing>,
-    work: &Work,
+    case: &BenchCase,
     roofline: &Roofline,
     struck: &BTreeSet<String>,
 ) -> Result<(), Failure> {
-    let title = work.title();
-    if let Some(reason) = works::too_long(work.cost, roofline) {
+    let title = case.title();
+    if let Some(reason) = bench_cases::too_long(case.cost, roofline) {
         return sheet.leave_out(&title, reason);
     }
     let mut chosen = true;
-    for Way { name, plan } in work.ways(run.gpu.target()) {
+    for Variant { name, plan } in case.variants(run.gpu.target()) {
         let plan = match plan {
             Ok(plan) => plan,
             Err(error) => {
@@ -64,13 +64,13 @@ fn time(
                 continue;
             }
         };
-        let row = Row { chosen, ..Row::of(&title, &name, &plan, work.cost) };
+        let row = Row { chosen, ..Row::of(&title, &name, &plan, case.cost) };
         if let Some(kernel) = row.kernels.intersection(struck).next() {
             let reason = format!("struck out: {kernel} failed its cases");
             sheet.leave_out(&format!("{title} ({name})"), reason)?;
             continue;
         }
-        let timed = work.executor(&run.gpu, plan).map_err(Failure::from);
+        let timed = case.executor(&run.gpu, plan).map_err(Failure::from);
         match timed.and_then(|mut executor| run.repeats.device(&mut executor, row)) {
             Ok(row) => sheet.add(row)?,
             Err(lost @ Failure::Library(Error::Gpu(GpuError::Lost { .. }))) => return Err(lost),
@@ -81,34 +81,34 @@ fn time(
     Ok(())
 }
 
-/// The works of a stage, those of the largest interest first.
-fn works(stage: Stage, target: &Target, few: bool) -> Result<Vec<Work>, Failure> {
+/// The case cases of a stage, those of the largest interest first.
+fn bench_cases(stage: Stage, target: &Target, few: bool) -> Result<Vec<BenchCase>, Failure> {
     let cases = ops::cases();
     let (mut products, mut kernels) = (Vec::new(), Vec::new());
     if stage == Stage::Fusions {
         let extents: &[[usize; 3]] =
             if few { &[[1, 8, 16]] } else { &[[1, 32, 128], [64, 32, 128], [1, 64, 320]] };
         for &extents in extents {
-            kernels.extend(works::fusions(extents)?);
+            kernels.extend(bench_cases::fusions(extents)?);
         }
         return Ok(kernels);
     }
     if stage == Stage::Products {
         let extents: &[usize] = if few { &[64] } else { &[4096, 2048, 1024, 512] };
-        products = works::products(extents, &cases)?;
+        products = bench_cases::products(extents, &cases)?;
     }
     if few {
-        kernels = Model::digits()?.works(1, target, &cases)?;
+        kernels = BenchModel::digits()?.bench_cases(1, target, &cases)?;
     } else {
-        let model = Model::cifar10()?;
-        kernels.extend(model.works(64, target, &cases)?);
-        kernels.extend(works::stable_diffusion(&cases)?);
-        kernels.extend(model.works(1, target, &cases)?);
+        let model = BenchModel::cifar10()?;
+        kernels.extend(model.bench_cases(64, target, &cases)?);
+        kernels.extend(bench_cases::stable_diffusion(&cases)?);
+        kernels.extend(model.bench_cases(1, target, &cases)?);
         // The profiles of whole steps hold fused kernels too.
-        kernels.sort_by_key(|work| work.group.starts_with("fused"));
+        kernels.sort_by_key(|case| case.group.starts_with("fused"));
     }
-    products.extend(kernels.into_iter().filter(|work| belongs(stage, &work.group)));
-    Ok(works::distinct(products))
+    products.extend(kernels.into_iter().filter(|case| belongs(stage, &case.group)));
+    Ok(bench_cases::distinct(products))
 }
 
 fn belongs(stage: Stage, group: &str) -> bool {

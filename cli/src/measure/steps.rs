@@ -4,10 +4,10 @@ use crate::{cli::Stage, failure::Failure};
 use cpu_time::ThreadTime;
 use ddim::{
     Error,
+    bench_cases::{self, BenchModel, BenchStep},
     error::GpuError,
     gpu::Executor,
     passes,
-    works::{self, Model, Step},
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub struct Profiled {
 
 /// Times the steps of a stage.
 pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
-    let model = if run.rehearse { Model::digits()? } else { Model::cifar10()? };
+    let model = if run.rehearse { BenchModel::digits()? } else { BenchModel::cifar10()? };
     let batches: &[usize] = if run.rehearse { &[1] } else { &[1, 8, 64] };
     let roofline = run.roofline()?;
     let what = super::name(stage);
@@ -62,16 +62,16 @@ pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
 fn time(
     run: &Run,
     stage: Stage,
-    step: &Step,
+    step: &BenchStep,
     title: &str,
     roofline: &ddim::gpu::Roofline,
 ) -> Result<(Row, Option<Profiled>), Failure> {
     let trusted = Trusted(run.struck()?);
     let plan = passes::compile_with(&step.graph, run.gpu.target(), &trusted)?;
     let mut cost = plan.cost();
-    let runs = if stage == Stage::Ddim { Model::TRAJECTORY } else { 1 };
+    let runs = if stage == Stage::Ddim { BenchModel::TRAJECTORY } else { 1 };
     (cost.flops, cost.bytes) = (cost.flops * runs as u64, cost.bytes * runs as u64);
-    if let Some(reason) = works::too_long(cost, roofline) {
+    if let Some(reason) = bench_cases::too_long(cost, roofline) {
         return Err(Failure::Usage(reason));
     }
     let row = Row { chosen: true, ..Row::of(title, "ddim", &plan, cost) };

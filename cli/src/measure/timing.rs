@@ -1,7 +1,7 @@
 //! Times of repeated runs.
 use super::record::Row;
 use crate::failure::Failure;
-use ddim::{gpu::Executor, works::Model};
+use ddim::{bench_cases::BenchModel, gpu::Executor};
 use std::time::{Duration, Instant};
 
 /// At most so many runs make one sample: the queue of a driver is finite.
@@ -53,7 +53,8 @@ impl Repeats {
         // The first compiles.
         time(1)?;
         let fill = LONGER_SPANS * self.span.as_secs_f64() / time(1)?.max(1e-9);
-        let times = if steps > 1 { 1 } else { fill.clamp(1.0, Model::TRAJECTORY as f64) as usize };
+        let times =
+            if steps > 1 { 1 } else { fill.clamp(1.0, BenchModel::TRAJECTORY as f64) as usize };
         let each = (0..self.samples).map(|_| time(times)).collect::<Result<_, _>>()?;
         Ok(summarised(row, each))
     }

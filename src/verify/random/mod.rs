@@ -5,6 +5,7 @@ mod noise;
 
 use super::{Outcome, Summary, check_case_with};
 use crate::{
+    bench_cases::{Family, families},
     error::{CaseError, Error, GpuError, Mismatch},
     gpu::Gpu,
     graph::Graph,
@@ -12,7 +13,6 @@ use crate::{
     passes,
     plan::{Choose, Tabled},
     value::{ElementType, TensorType, Value},
-    works::{Family, families},
 };
 use noise::check_graph;
 

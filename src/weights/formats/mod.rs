@@ -96,7 +96,7 @@ pub struct Stored {
 
 /// How floats are stored in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
+pub enum Precision {
     /// 32 bits: exact.
     #[default]
     F32,

@@ -11,7 +11,7 @@ use safetensors::{
     tensor::{Metadata, TensorInfo, TensorView},
 };
 
-use super::{Numbers, Storage, TensorFile};
+use super::{Numbers, Precision, TensorFile};
 use crate::{error::WeightsError, files, weights::write_file};
 
 /// Bytes of the longest header that is read: a number of two letters may take 64 bytes of memory.
@@ -91,37 +91,37 @@ fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Numbers> {
 /// The bytes depend on nothing but the tensors.
 ///
 /// # Errors
-/// If the file cannot be written, or a finite number does not fit the storage.
+/// If the file cannot be written, or a finite number does not fit the precision.
 ///
 /// # Panics
 /// If a tensor's elements are not as many as its shape says.
 pub fn write_tensors<'a>(
     path: &Path,
-    storage: Storage,
+    precision: Precision,
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
 ) -> Result<(), WeightsError> {
-    write_file(path, &tensor_bytes(path, storage, tensors)?)
+    write_file(path, &tensor_bytes(path, precision, tensors)?)
         .map_err(|source| WeightsError::Write { path: path.into(), source })
 }
 
 /// The bytes of the safetensors file that [`write_tensors`] writes; errors name it by `path`.
 ///
 /// # Errors
-/// If a finite number does not fit the storage.
+/// If a finite number does not fit the precision.
 ///
 /// # Panics
 /// If a tensor's elements are not as many as its shape says.
 pub fn tensor_bytes<'a>(
     path: &Path,
-    storage: Storage,
+    precision: Precision,
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
 ) -> Result<Vec<u8>, WeightsError> {
     let mut packed = Vec::new();
     for (name, shape, numbers) in tensors {
         assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name}: elements of {shape:?}");
-        let bytes: Vec<u8> = match storage {
-            Storage::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-            Storage::F16 => {
+        let bytes: Vec<u8> = match precision {
+            Precision::F32 => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            Precision::F16 => {
                 let too_large =
                     |number: &&f32| number.is_finite() && f16::from_f32(**number).is_infinite();
                 if let Some(&number) = numbers.iter().find(too_large) {
@@ -133,9 +133,9 @@ pub fn tensor_bytes<'a>(
         };
         packed.push((name, shape.to_vec(), bytes));
     }
-    let dtype = match storage {
-        Storage::F32 => Dtype::F32,
-        Storage::F16 => Dtype::F16,
+    let dtype = match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::F16 => Dtype::F16,
     };
     let refuse = |error| format_error(path, error);
     let views: Vec<_> = packed

@@ -35,7 +35,7 @@ pub struct Family {
     pub choice: Ranked,
 }
 
-/// The different ways of lowering a graph for `target`, the one that lowering chooses by itself
+/// The different variants of lowering a graph for `target`, the one that lowering chooses by itself
 /// first.
 pub fn families(graph: &Graph, target: &Target) -> Vec<Family> {
     let mut found: Vec<Family> = Vec::new();

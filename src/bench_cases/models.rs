@@ -1,5 +1,5 @@
 //! The equations and whole steps of two U-Nets.
-use super::{PERIOD, Work};
+use super::{BenchCase, PERIOD};
 use crate::{
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     error::Error,
@@ -16,7 +16,7 @@ use crate::{
 
 /// A U-Net that is timed.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub struct BenchModel {
     name: &'static str,
     unet: UNet,
     size: [usize; 2],
@@ -24,7 +24,7 @@ pub struct Model {
 
 /// A step of a model, and what it starts from.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct BenchStep {
     /// The step.
     pub graph: Graph,
     /// Written once.
@@ -34,7 +34,7 @@ pub struct Step {
     counter: Option<Value>,
 }
 
-impl Model {
+impl BenchModel {
     /// Steps of a trajectory.
     pub const TRAJECTORY: usize = 50;
 
@@ -69,21 +69,26 @@ impl Model {
     ///
     /// # Errors
     /// If the model cannot be built for the target.
-    pub fn works(&self, batch: usize, target: &Target, cases: &[Case]) -> Result<Vec<Work>, Error> {
+    pub fn bench_cases(
+        &self,
+        batch: usize,
+        target: &Target,
+        cases: &[Case],
+    ) -> Result<Vec<BenchCase>, Error> {
         let training = passes::simplify(&self.training_graph(batch, target)?.graph);
         let sampling = passes::simplify(&self.sampling(batch, target)?.graph);
-        let mut works = Vec::new();
+        let mut bench_cases = Vec::new();
         for graph in [&training, &passes::fuse(&training)?, &passes::fuse(&sampling)?] {
-            works.extend(equations(&self.title(batch), graph, cases)?);
+            bench_cases.extend(equations(&self.title(batch), graph, cases)?);
         }
-        Ok(works)
+        Ok(bench_cases)
     }
 
     /// A training step from the first.
     ///
     /// # Errors
     /// If the model cannot be built for the target.
-    pub fn training(&self, batch: usize, target: &Target) -> Result<Step, Error> {
+    pub fn training(&self, batch: usize, target: &Target) -> Result<BenchStep, Error> {
         let TrainingGraph { graph, x0, tables, optimizer, .. } =
             self.training_graph(batch, target)?;
         let initial = self.weights()?;
@@ -93,14 +98,14 @@ impl Model {
         }
         weights.extend(tables.iter().map(|(value, numbers)| (value, numbers.to_vec())));
         let images = vec![(x0, numbers(Input::uniform(graph.type_of(x0), -1.0, 1.0)))];
-        Ok(Step { graph, weights, images, counter: Some(optimizer.counter) })
+        Ok(BenchStep { graph, weights, images, counter: Some(optimizer.counter) })
     }
 
     /// The network alone: what a step of sampling costs at least.
     ///
     /// # Errors
     /// If the model cannot be built for the target.
-    pub fn forward(&self, batch: usize, target: &Target) -> Result<Step, Error> {
+    pub fn forward(&self, batch: usize, target: &Target) -> Result<BenchStep, Error> {
         let [height, width] = self.size;
         let mut graph = Graph::new();
         let x = graph.input(TensorType::f32(&[batch, height, width, self.unet.channels()]));
@@ -111,14 +116,14 @@ impl Model {
         let weights = model.contents(&self.weights()?)?.collect();
         let images =
             vec![(x, numbers(Input::normal(graph.type_of(x)))), (timesteps, vec![500.0; batch])];
-        Ok(Step { graph, weights, images, counter: None })
+        Ok(BenchStep { graph, weights, images, counter: None })
     }
 
-    /// A step of DDIM along [`Model::TRAJECTORY`], from noise.
+    /// A step of DDIM along [`BenchModel::TRAJECTORY`], from noise.
     ///
     /// # Errors
     /// If the model cannot be built for the target.
-    pub fn sampling(&self, batch: usize, target: &Target) -> Result<Step, Error> {
+    pub fn sampling(&self, batch: usize, target: &Target) -> Result<BenchStep, Error> {
         let [height, width] = self.size;
         let rows = SchedulerConfig::default().ddim(Self::TRAJECTORY, 0.0)?;
         let options = SamplingOptions::default();
@@ -128,7 +133,7 @@ impl Model {
         let mut weights: Vec<_> = model.contents(&self.weights()?)?.collect();
         weights.push((table, rows.rows()));
         let images = vec![(x, numbers(Input::normal(graph.type_of(x))))];
-        Ok(Step { graph, weights, images, counter: Some(counter) })
+        Ok(BenchStep { graph, weights, images, counter: Some(counter) })
     }
 
     fn weights(&self) -> Result<Weights, Error> {
@@ -142,7 +147,7 @@ impl Model {
     }
 }
 
-impl Step {
+impl BenchStep {
     /// An executor of a plan of this step, ready to run.
     ///
     /// # Errors
@@ -179,15 +184,15 @@ fn numbers(input: Input) -> Vec<f32> {
     some.iter().cycle().take(elements).map(|&x| x as f32).collect()
 }
 
-/// The equations of a graph, one work each; what only says where a tensor lies runs nothing.
+/// The equations of a graph, one case each; what only says where a tensor lies runs nothing.
 ///
 /// # Errors
 /// None of a graph that holds them.
-pub fn equations(whose: &str, graph: &Graph, cases: &[Case]) -> Result<Vec<Work>, Error> {
+pub fn equations(whose: &str, graph: &Graph, cases: &[Case]) -> Result<Vec<BenchCase>, Error> {
     let runs = |equation: &&Equation| !matches!(equation.op, Op::View(_) | Op::Pack(_));
-    let work = |Equation { op, inputs, .. }: &Equation| {
+    let case = |Equation { op, inputs, .. }: &Equation| {
         let types: Vec<TensorType> = inputs.iter().map(|value| graph.type_of(*value)).collect();
-        Work::of(whose, op, &types, cases)
+        BenchCase::of(whose, op, &types, cases)
     };
-    graph.equations.iter().filter(runs).map(work).collect()
+    graph.equations.iter().filter(runs).map(case).collect()
 }

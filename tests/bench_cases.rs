@@ -1,8 +1,8 @@
 //! What is timed covers what it says, and lowers without a device.
 use ddim::{
+    bench_cases::{self, BenchCase, BenchModel},
     ops,
     plan::{Cost, Target},
-    works::{self, Model, Work},
 };
 use std::collections::HashSet;
 
@@ -13,28 +13,28 @@ fn targets() -> [Target; 3] {
     [gpu, Target { int64: true, ..software.clone() }, software]
 }
 
-fn titles(works: &[Work]) -> HashSet<String> {
-    works.iter().map(Work::title).collect()
+fn titles(bench_cases: &[BenchCase]) -> HashSet<String> {
+    bench_cases.iter().map(BenchCase::title).collect()
 }
 
 #[test]
 fn every_work_lowers_in_every_way() {
     for target in targets() {
         let cases = ops::cases();
-        let mut all = works::stable_diffusion(&cases).expect("shapes that fit");
-        all.extend(works::products(&[512], &cases).expect("shapes that fit"));
-        all.extend(works::fusions([2, 16, 32]).expect("shapes that fit"));
-        let model = Model::cifar10().expect("a config of ours");
-        all.extend(model.works(8, &target, &cases).expect("it fits"));
-        let all = works::distinct(all);
+        let mut all = bench_cases::stable_diffusion(&cases).expect("shapes that fit");
+        all.extend(bench_cases::products(&[512], &cases).expect("shapes that fit"));
+        all.extend(bench_cases::fusions([2, 16, 32]).expect("shapes that fit"));
+        let model = BenchModel::cifar10().expect("a config of ours");
+        all.extend(model.bench_cases(8, &target, &cases).expect("it fits"));
+        let all = bench_cases::distinct(all);
         assert_eq!(titles(&all).len(), all.len(), "a name is taken twice");
-        for work in &all {
-            let ways = work.ways(&target);
-            let names: HashSet<&str> = ways.iter().map(|way| way.name.as_str()).collect();
-            assert_eq!(names.len(), ways.len(), "{}: {names:?}", work.title());
-            assert_ne!(work.cost, Cost::default(), "{}", work.title());
-            for way in &ways {
-                assert!(way.plan.is_ok(), "{} ({}): {:?}", work.title(), way.name, way.plan);
+        for case in &all {
+            let variants = case.variants(&target);
+            let names: HashSet<&str> = variants.iter().map(|way| way.name.as_str()).collect();
+            assert_eq!(names.len(), variants.len(), "{}: {names:?}", case.title());
+            assert_ne!(case.cost, Cost::default(), "{}", case.title());
+            for way in &variants {
+                assert!(way.plan.is_ok(), "{} ({}): {:?}", case.title(), way.name, way.plan);
             }
         }
     }
@@ -42,7 +42,7 @@ fn every_work_lowers_in_every_way() {
 
 #[test]
 fn stable_diffusion_is_all_there() {
-    let titles = titles(&works::stable_diffusion(&ops::cases()).expect("shapes that fit"));
+    let titles = titles(&bench_cases::stable_diffusion(&ops::cases()).expect("shapes that fit"));
     for title in [
         "attention/sd {heads=8} 1x4096x320 1x4096x320 1x4096x320",
         "attention/sd {heads=5} 1x4096x320 1x4096x320 1x4096x320",
@@ -62,11 +62,11 @@ fn stable_diffusion_is_all_there() {
 fn fusions_take_fewer_launches() {
     let [_, software, _] = targets();
     let mut more = Vec::new();
-    for work in works::fusions([2, 16, 32]).expect("shapes that fit") {
-        let plans = work.ways(&software).into_iter().map(|way| way.plan.expect("it fits"));
+    for case in bench_cases::fusions([2, 16, 32]).expect("shapes that fit") {
+        let plans = case.variants(&software).into_iter().map(|way| way.plan.expect("it fits"));
         let launches: Vec<usize> = plans.map(|plan| plan.dispatches().count()).collect();
         if launches[0] >= launches[1] {
-            more.push(format!("{}: {launches:?}", work.title()));
+            more.push(format!("{}: {launches:?}", case.title()));
         }
     }
     assert!(more.is_empty(), "{more:#?}");

@@ -1,6 +1,6 @@
 //! Shapes by hand: products of matrices, and the U-Net of Stable Diffusion (Rombach et al. 2022)
 //! on latents of 64x64.
-use super::Work;
+use super::BenchCase;
 use crate::{
     error::Error,
     graph::Graph,
@@ -16,13 +16,13 @@ const PROMPT: [usize; 2] = [77, 768];
 ///
 /// # Errors
 /// None of shapes like these.
-pub fn products(extents: &[usize], cases: &[Case]) -> Result<Vec<Work>, Error> {
-    let mut works = Vec::new();
+pub fn products(extents: &[usize], cases: &[Case]) -> Result<Vec<BenchCase>, Error> {
+    let mut bench_cases = Vec::new();
     for &n in extents {
         let of = TensorType::f32(&[n, n]);
-        works.extend(differentiated("product", Linear, &[of, of], cases)?);
+        bench_cases.extend(differentiated("product", Linear, &[of, of], cases)?);
     }
-    Ok(works)
+    Ok(bench_cases)
 }
 
 /// Convolutions, linear layers, attention and norms of Stable Diffusion's U-Net, and their
@@ -31,12 +31,12 @@ pub fn products(extents: &[usize], cases: &[Case]) -> Result<Vec<Work>, Error> {
 ///
 /// # Errors
 /// None of shapes like these.
-pub fn stable_diffusion(cases: &[Case]) -> Result<Vec<Work>, Error> {
+pub fn stable_diffusion(cases: &[Case]) -> Result<Vec<BenchCase>, Error> {
     const WHOSE: &str = "sd";
-    let mut works = Vec::new();
+    let mut bench_cases = Vec::new();
     let mut add = |op: Op, shapes: &[&[usize]]| -> Result<(), Error> {
         let types: Vec<TensorType> = shapes.iter().map(|shape| TensorType::f32(shape)).collect();
-        works.extend(differentiated(WHOSE, op, &types, cases)?);
+        bench_cases.extend(differentiated(WHOSE, op, &types, cases)?);
         Ok(())
     };
     // Side of the image, channels in and out: blocks on the way down, then those on the way up,
@@ -92,7 +92,7 @@ pub fn stable_diffusion(cases: &[Case]) -> Result<Vec<Work>, Error> {
             add(norm.into(), &[&[1, side, side, channels], &[channels], &[channels]])?;
         }
     }
-    Ok(works)
+    Ok(bench_cases)
 }
 
 /// An op and all that its gradient computes.
@@ -101,7 +101,7 @@ fn differentiated(
     op: impl Into<Op>,
     types: &[TensorType],
     cases: &[Case],
-) -> Result<Vec<Work>, Error> {
+) -> Result<Vec<BenchCase>, Error> {
     let mut graph = Graph::new();
     let inputs: Vec<_> = types.iter().map(|of| graph.input(*of)).collect();
     let y = graph.push(op.into(), &inputs)?;

@@ -7,7 +7,7 @@ mod shapes;
 
 pub use families::{Family, Ranked, families};
 pub use fusions::fusions;
-pub use models::{Model, Step, equations};
+pub use models::{BenchModel, BenchStep, equations};
 pub use shapes::{products, stable_diffusion};
 
 use crate::{
@@ -32,7 +32,7 @@ const PERIOD: usize = 65_521;
 
 /// Something to time.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub struct BenchCase {
     /// Kind: the op's name without attributes, or `fusion`.
     pub group: String,
     /// Whose shapes, attributes and operands:
@@ -48,16 +48,16 @@ pub struct Work {
     fusion: bool,
 }
 
-/// One way of computing a [`Work`].
+/// One way of computing a [`BenchCase`].
 #[derive(Debug)]
-pub struct Way {
+pub struct Variant {
     /// The kernel family, or `fused`, or `unfused`.
     pub name: String,
     /// What runs, or why it does not fit the target.
     pub plan: Result<Plan, Error>,
 }
 
-impl Work {
+impl BenchCase {
     /// One op, its operands filled like those of the op's own cases; weights are held.
     ///
     /// # Errors
@@ -104,18 +104,18 @@ impl Work {
     }
 
     /// Every way of computing it on `target`, what lowering would choose first.
-    pub fn ways(&self, target: &Target) -> Vec<Way> {
+    pub fn variants(&self, target: &Target) -> Vec<Variant> {
         if self.fusion {
             let fused = passes::compile(&self.graph, target);
             let unfused = passes::compile_unfused(&self.graph, target);
-            let way = |(name, plan): (&str, _)| Way { name: name.to_owned(), plan };
+            let way = |(name, plan): (&str, _)| Variant { name: name.to_owned(), plan };
             return [("fused", fused), ("unfused", unfused)].map(way).into();
         }
         let families = families(&self.graph, target).into_iter();
-        families.map(|Family { name, plan, .. }| Way { name, plan }).collect()
+        families.map(|Family { name, plan, .. }| Variant { name, plan }).collect()
     }
 
-    /// An executor of one of its ways, the operands written.
+    /// An executor of one of its variants, the operands written.
     ///
     /// # Errors
     /// If the device refuses a kernel or has no memory left.
@@ -136,14 +136,14 @@ pub fn too_long(cost: Cost, roofline: &Roofline) -> Option<String> {
         .then(|| format!("estimated at {estimate:.0} s a run, more than {most}"))
 }
 
-/// These works, each once: the same op at the same shapes is timed for the first that has it.
-pub fn distinct(works: impl IntoIterator<Item = Work>) -> Vec<Work> {
+/// These cases, each once: the same op at the same shapes is timed for the first that has it.
+pub fn distinct(bench_cases: impl IntoIterator<Item = BenchCase>) -> Vec<BenchCase> {
     let mut seen = HashSet::new();
-    let key = |work: &Work| {
-        let whose = work.name.split(' ').next().map_or(0, str::len);
-        (work.group.clone(), work.name[whose..].to_owned())
+    let key = |case: &BenchCase| {
+        let whose = case.name.split(' ').next().map_or(0, str::len);
+        (case.group.clone(), case.name[whose..].to_owned())
     };
-    works.into_iter().filter(|work| work.fusion || seen.insert(key(work))).collect()
+    bench_cases.into_iter().filter(|case| case.fusion || seen.insert(key(case))).collect()
 }
 
 /// `conv2d` and `{stride=1 padding=1,1,1,1}`.

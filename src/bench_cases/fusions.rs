@@ -1,5 +1,5 @@
 //! A small graph for each fusion, to be compared with itself unfused.
-use super::Work;
+use super::BenchCase;
 use crate::{
     diffusion::samplers::Table,
     error::Error,
@@ -29,7 +29,7 @@ struct Builder {
 ///
 /// # Errors
 /// If the channels are no multiple of the groups, 8.
-pub fn fusions(extents: [usize; 3]) -> Result<Vec<Work>, Error> {
+pub fn fusions(extents: [usize; 3]) -> Result<Vec<BenchCase>, Error> {
     type Build = fn(&mut Builder) -> Result<(), Error>;
     let builds: [(&str, Build); 13] = [
         ("norm and silu", Builder::norm_alone),
@@ -47,13 +47,13 @@ pub fn fusions(extents: [usize; 3]) -> Result<Vec<Work>, Error> {
         ("residual block", Builder::block),
     ];
     let [batch, side, channels] = extents;
-    let work = |(name, build): (&str, Build)| {
+    let case = |(name, build): (&str, Build)| {
         let mut builder = Builder { graph: Graph::new(), batch, side, channels };
         build(&mut builder)?;
         let name = format!("{name} {batch}x{side}x{side}x{channels}");
-        Ok(Work::fusion(name, builder.graph))
+        Ok(BenchCase::fusion(name, builder.graph))
     };
-    builds.into_iter().map(work).collect()
+    builds.into_iter().map(case).collect()
 }
 
 impl Builder {
