@@ -3,7 +3,10 @@
 //!
 //! `cargo bench --bench plans`
 use cpu_time::ThreadTime;
-use ddim::{Error, plan::Target};
+use ddim::{
+    Error,
+    plan::{DeviceProfile, Target},
+};
 
 #[path = "support/deep.rs"]
 mod deep;
@@ -11,7 +14,8 @@ mod deep;
 const EQUATIONS: [usize; 4] = [1_250, 2_500, 5_000, 10_000];
 
 fn main() -> Result<(), Error> {
-    let target = Target { subgroup: Some(8), software: true, ..Target::default() };
+    let target =
+        Target { subgroup: Some(8), profile: DeviceProfile::SOFTWARE, ..Target::default() };
     println!("step      equations  dispatches  seconds  microseconds an equation");
     for (step, trains) in [("sampling", false), ("training", true)] {
         for equations in EQUATIONS {

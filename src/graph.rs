@@ -3,7 +3,7 @@ use crate::{
     error::{Error, GraphError},
     ops::{Op, Operator},
     plan::{Scope, Section, Trigger},
-    value::{Owner, TensorType, Value},
+    value::{GraphId, TensorType, Value},
 };
 use std::{collections::HashSet, fmt};
 
@@ -34,7 +34,7 @@ pub struct Update {
 /// A straight-line program: equations in execution order, every value defined once.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    owner: Owner,
+    graph: GraphId,
     types: Vec<TensorType>,
     /// The program.
     pub equations: Vec<Equation>,
@@ -61,7 +61,7 @@ impl Graph {
     /// An empty program.
     pub fn new() -> Self {
         Self {
-            owner: Owner::new(),
+            graph: GraphId::new(),
             types: Vec::new(),
             equations: Vec::new(),
             inputs: Vec::new(),
@@ -73,9 +73,9 @@ impl Graph {
         }
     }
 
-    /// Who made the graph's values.
-    pub(crate) fn owner(&self) -> Owner {
-        self.owner
+    /// The graph's identity.
+    pub(crate) fn graph_id(&self) -> GraphId {
+        self.graph
     }
 
     /// Types of all values, in their order.
@@ -85,7 +85,7 @@ impl Graph {
 
     /// Type of a value, if it is one of this graph.
     pub fn find(&self, value: Value) -> Option<TensorType> {
-        self.types.get(value.index()).copied().filter(|_| value.owner() == self.owner)
+        self.types.get(value.index()).copied().filter(|_| value.graph_id() == self.graph)
     }
 
     /// Refuses values of other graphs, given to `user`.
@@ -119,7 +119,7 @@ impl Graph {
     /// Names a value of this type that the next equation defines.
     fn value(&mut self, of: TensorType) -> Value {
         self.types.push(of);
-        Value::new(self.owner, self.types.len() - 1)
+        Value::new(self.graph, self.types.len() - 1)
     }
 
     /// Type of a value.

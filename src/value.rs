@@ -12,14 +12,14 @@ use std::{
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value {
     index: u32,
-    owner: Owner,
+    graph: GraphId,
 }
 
 /// Identity of a graph. Its copies and its plans share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Owner(u32);
+pub(crate) struct GraphId(u32);
 
-impl Owner {
+impl GraphId {
     /// Plans that measure a device and come from no graph.
     pub const MEASURE: Self = Self(u32::MAX);
 
@@ -31,12 +31,12 @@ impl Owner {
 }
 
 impl Value {
-    /// The value at `index` of its owner's table of types.
+    /// The value at `index` of its graph's table of types.
     ///
     /// # Panics
     /// If `index` does not fit 32 bits.
-    pub(crate) fn new(owner: Owner, index: usize) -> Self {
-        Self { index: u32::try_from(index).expect("a graph has fewer than 2^32 values"), owner }
+    pub(crate) fn new(graph: GraphId, index: usize) -> Self {
+        Self { index: u32::try_from(index).expect("a graph has fewer than 2^32 values"), graph }
     }
 
     /// Position in the table of types.
@@ -44,9 +44,9 @@ impl Value {
         self.index as usize
     }
 
-    /// Who made it.
-    pub(crate) fn owner(self) -> Owner {
-        self.owner
+    /// Its graph.
+    pub(crate) fn graph_id(self) -> GraphId {
+        self.graph
     }
 }
 

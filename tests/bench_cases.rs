@@ -2,14 +2,14 @@
 use ddim::{
     bench_cases::{self, BenchCase, BenchModel},
     ops,
-    plan::{Cost, Target},
+    plan::{Cost, DeviceProfile, Target},
 };
 use std::collections::HashSet;
 
 /// A GPU with wide bindings, and software drivers.
 fn targets() -> [Target; 3] {
     let gpu = Target { max_binding: 4 << 30, ..Target::default() };
-    let software = Target { subgroup: Some(8), software: true, ..gpu.clone() };
+    let software = Target { subgroup: Some(8), profile: DeviceProfile::SOFTWARE, ..gpu.clone() };
     [gpu, Target { int64: true, ..software.clone() }, software]
 }
 

@@ -4,13 +4,19 @@ use ddim::{
     graph::Graph,
     ops::{self, Conv2d, Conv2dWeightGradient, Linear, Op},
     passes,
-    plan::{Kind, Plan, TABLE, Target},
+    plan::{DeviceKind, DeviceProfile, OpClass, Plan, TABLE, Target},
     value::TensorType,
 };
 use std::collections::BTreeSet;
 
 fn software() -> Target {
-    Target { subgroup: Some(8), software: true, f16: true, int64: true, ..Target::default() }
+    Target {
+        subgroup: Some(8),
+        profile: DeviceProfile::SOFTWARE,
+        f16: true,
+        int64: true,
+        ..Target::default()
+    }
 }
 
 fn plan(op: impl Into<Op>, operands: [&[usize]; 2], target: &Target) -> Plan {
@@ -30,8 +36,8 @@ fn every_family_of_the_table_is_offered_and_every_offer_is_in_it() {
             offered.extend(plan.choices.clone().into_keys().map(|(_, family)| family));
         }
     }
-    for software in [true, false] {
-        let rules = TABLE.iter().filter(|rule| rule.software == software);
+    for on in [DeviceKind::Software, DeviceKind::Gpu] {
+        let rules = TABLE.iter().filter(|rule| rule.on == on);
         let named: BTreeSet<&str> = rules.flat_map(|rule| rule.families).copied().collect();
         assert_eq!(named, offered);
     }
@@ -44,20 +50,20 @@ fn the_first_line_that_applies_decides() {
     let large = [&[1, 16, 16, 32][..], &[3, 3, 32, 32]];
     let small = [&[1, 8, 8, 32][..], &[3, 3, 32, 32]];
     let chosen = |plan: Plan| plan.choices.clone().into_keys().collect::<Vec<_>>();
-    assert_eq!(chosen(plan(conv, large, &software())), [(Kind::Convolution, "winograd")]);
-    assert_eq!(chosen(plan(conv, small, &software())), [(Kind::Convolution, "subgroup")]);
+    assert_eq!(chosen(plan(conv, large, &software())), [(OpClass::Convolution, "winograd")]);
+    assert_eq!(chosen(plan(conv, small, &software())), [(OpClass::Convolution, "subgroup")]);
     let few = [&[1, 16, 16, 8][..], &[3, 3, 8, 8]];
-    assert_eq!(chosen(plan(conv, few, &software())), [(Kind::Convolution, "window")]);
+    assert_eq!(chosen(plan(conv, few, &software())), [(OpClass::Convolution, "window")]);
     let last = [&[1, 16, 16, 128][..], &[3, 3, 128, 3]];
-    assert_eq!(chosen(plan(conv, last, &software())), [(Kind::Convolution, "window")]);
+    assert_eq!(chosen(plan(conv, last, &software())), [(OpClass::Convolution, "window")]);
     let first = [&[1, 16, 16, 3][..], &[3, 3, 3, 128]];
-    assert_eq!(chosen(plan(conv, first, &software())), [(Kind::Convolution, "subgroup")]);
-    assert_eq!(chosen(plan(conv, large, &Target::default())), [(Kind::Convolution, "tiled")]);
+    assert_eq!(chosen(plan(conv, first, &software())), [(OpClass::Convolution, "subgroup")]);
+    assert_eq!(chosen(plan(conv, large, &Target::default())), [(OpClass::Convolution, "tiled")]);
     let product = [&[64, 32][..], &[32, 32]];
-    assert_eq!(chosen(plan(Linear, product, &software())), [(Kind::Product, "wide")]);
+    assert_eq!(chosen(plan(Linear, product, &software())), [(OpClass::Product, "wide")]);
     // Four pairs are the least.
     let narrow = [&[64, 12][..], &[12, 32]];
-    assert_eq!(chosen(plan(Linear, narrow, &software())), [(Kind::Product, "subgroup")]);
+    assert_eq!(chosen(plan(Linear, narrow, &software())), [(OpClass::Product, "subgroup")]);
     let dy = [&[1, 16, 16, 32][..], &[1, 16, 16, 32]];
-    assert_eq!(chosen(plan(gradient, dy, &software())), [(Kind::WeightGradient, "winograd")]);
+    assert_eq!(chosen(plan(gradient, dy, &software())), [(OpClass::WeightGradient, "winograd")]);
 }

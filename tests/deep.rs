@@ -1,6 +1,6 @@
 //! Deep models: the time that a plan takes grows with its equations, not with their square.
 use cpu_time::ThreadTime;
-use ddim::plan::Target;
+use ddim::plan::{DeviceProfile, Target};
 
 #[path = "../benches/support/deep.rs"]
 mod deep;
@@ -9,7 +9,8 @@ mod deep;
 /// each equation is compared with every other they took 25 times as long.
 #[test]
 fn eight_times_the_equations_take_less_than_sixteen_times_as_long() {
-    let target = Target { subgroup: Some(8), software: true, ..Target::default() };
+    let target =
+        Target { subgroup: Some(8), profile: DeviceProfile::SOFTWARE, ..Target::default() };
     for trains in [false, true] {
         let [small, large] = [3_000, 24_000].map(|equations| {
             let layers = deep::layers(equations, trains, &target).expect("a small model");

@@ -186,8 +186,8 @@ fn default_limits_and_no_features_will_do() {
         return;
     }
     let gpu = Gpu::new(&GpuOptions { minimal: true, ..Default::default() }).unwrap();
-    let software = gpu.target().software;
-    assert_eq!(*gpu.target(), Target { software, ..Target::default() });
+    let profile = gpu.target().profile;
+    assert_eq!(*gpu.target(), Target { profile, ..Target::default() });
     let (graph, x, y) = recurrence(&[70_000, 4]);
     let mut executor = executor(&gpu, &graph);
     executor.write(x, &vec![1.0; 280_000]).unwrap();

@@ -121,7 +121,7 @@ fn what_a_caller_writes_into_a_held_buffer_is_packed_when_it_says_so() {
     let Some(gpu) = support::gpu() else { return };
     let (graph, [x, weight, y]) = linear();
     let plan = passes::compile(&graph, gpu.target()).unwrap();
-    let packs = !(plan.setup().count() == 0);
+    let packs = plan.setup().count() > 0;
     let mut executor = Executor::new(&gpu, plan).unwrap();
     executor.write(x, &[1.0; 320]).unwrap();
     executor.write(weight, &[1.0; 512]).unwrap();

@@ -8,7 +8,7 @@ use ddim::{
     graph::Graph,
     ops::{self, Case, Fill, Input, Op, Operator},
     passes,
-    plan::Target,
+    plan::{DeviceProfile, Target},
     value::{ElementType, Shape, TensorType},
     verify,
 };
@@ -96,7 +96,12 @@ fn complaints(gpu: Option<&Gpu>, cases: &[Case]) -> (Vec<String>, [usize; 2]) {
 /// A small device, a software driver that offers every family, and one that binds anything.
 fn targets() -> [Target; 3] {
     let small = Target { f16: true, ..Target::default() };
-    let wide = Target { subgroup: Some(8), software: true, int64: true, ..small.clone() };
+    let wide = Target {
+        subgroup: Some(8),
+        profile: DeviceProfile::SOFTWARE,
+        int64: true,
+        ..small.clone()
+    };
     let large = Target { max_binding: u64::MAX, ..wide.clone() };
     [small, wide, large]
 }

@@ -10,7 +10,7 @@ use ddim::{
     graph::Graph,
     ops::{Conv2d, Input, Silu, View},
     passes,
-    plan::{Candidate, Choose, SizeClass, Target},
+    plan::{Candidate, DeviceProfile, KernelSelector, Problem, Target},
     reference::evaluate,
     value::{TensorType, Value},
 };
@@ -25,8 +25,8 @@ const WEIGHT: usize = 9 * CHANNELS * CHANNELS;
 #[derive(Debug)]
 struct Subgroup;
 
-impl Choose for Subgroup {
-    fn choose(&self, _: &Target, _: &SizeClass, _: &str, candidates: &[Candidate]) -> usize {
+impl KernelSelector for Subgroup {
+    fn select(&self, _: &Target, _: &Problem, candidates: &[Candidate]) -> usize {
         candidates.iter().position(|candidate| candidate.name == "subgroup").unwrap_or(0)
     }
 }
@@ -175,7 +175,8 @@ fn an_arena_that_was_taken_apart_cannot_be_read() {
 #[test]
 fn a_part_that_only_its_packing_reads_takes_no_memory_of_its_own() {
     let model = Model::new();
-    let target = Target { subgroup: Some(8), software: true, ..Target::default() };
+    let target =
+        Target { subgroup: Some(8), profile: DeviceProfile::SOFTWARE, ..Target::default() };
     let plan = passes::compile(&model.graph, &target).unwrap();
     assert_eq!(plan.staged.len(), 4, "{plan}");
     let place = |value: Value| plan.placements[value.index()].unwrap();

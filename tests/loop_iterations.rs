@@ -8,7 +8,7 @@ use ddim::{
     graph::Graph,
     ops::{self, GroupNorm, MeanLoss},
     passes,
-    plan::{Access, Dispatch, MAX_ITERATIONS, Plan, Target},
+    plan::{Access, DeviceProfile, Dispatch, MAX_ITERATIONS, Plan, Target},
     value::TensorType,
     wgpu::{self, util::DeviceExt},
 };
@@ -223,8 +223,13 @@ fn no_driver_counts_more_iterations_than_a_kernel_states() {
 /// The build script makes shaders with loops state their iterations; here each dispatch does.
 #[test]
 fn every_dispatch_with_a_loop_states_its_iterations() {
-    let software =
-        Target { subgroup: Some(8), software: true, int64: true, f16: true, ..Target::default() };
+    let software = Target {
+        subgroup: Some(8),
+        profile: DeviceProfile::SOFTWARE,
+        int64: true,
+        f16: true,
+        ..Target::default()
+    };
     for target in [Target { f16: true, ..Target::default() }, software] {
         for case in ops::cases() {
             let graph = case.graph().expect("the op takes its own cases");
@@ -272,8 +277,12 @@ fn a_kernel_that_would_need_too_many_is_refused_by_name() {
 
 #[test]
 fn a_family_that_would_need_too_many_is_not_offered() {
-    let target =
-        Target { subgroup: Some(8), software: true, max_binding: 1 << 30, ..Target::default() };
+    let target = Target {
+        subgroup: Some(8),
+        profile: DeviceProfile::SOFTWARE,
+        max_binding: 1 << 30,
+        ..Target::default()
+    };
     let lanes = |height: usize| {
         let [x, parameter] = [TensorType::f32(&[1, height, 1024, 4]), TensorType::f32(&[4])];
         let op = GroupNorm { groups: 1, eps: 1e-5.into() };

@@ -3,7 +3,7 @@
 use ddim::{
     bench_cases::families,
     ops,
-    plan::Target,
+    plan::{DeviceProfile, Target},
     shaders::{ALL, Entry, Shader},
     wgpu,
 };
@@ -145,9 +145,9 @@ fn the_noop_device_makes_every_pipeline() {
 fn targets() -> Vec<Target> {
     let subgroups = [None, Some(4), Some(8), Some(16), Some(32)];
     let targets = subgroups.into_iter().flat_map(|subgroup| {
-        [false, true].map(|software| {
-            let int64 = software;
-            Target { subgroup, software, f16: true, int64, ..Target::default() }
+        [DeviceProfile::default(), DeviceProfile::SOFTWARE].map(|profile| {
+            let int64 = profile.is_software();
+            Target { subgroup, profile, f16: true, int64, ..Target::default() }
         })
     });
     targets.collect()

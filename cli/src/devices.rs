@@ -56,7 +56,8 @@ pub fn run(device: &Device) -> Result<(), Failure> {
         say!("{mark} {}", info.name);
         let driver = format!("{} {}", info.driver, info.driver_info);
         let kind = kind(info.device_type);
-        let of_software = if report.target.software { " (runs on the CPU)" } else { "" };
+        let of_software =
+            if report.target.profile.is_software() { " (runs on the CPU)" } else { "" };
         let subgroup = match report.target.subgroup {
             Some(size) => format!("yes, of {size} invocations"),
             None => "no: their size is not fixed, or not 4 to 32".to_owned(),

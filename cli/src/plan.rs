@@ -110,7 +110,7 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
         say!("{}", plan.totals());
     } else {
         say!("\nGraph\n{graph}\nFamilies, by the first line that applies");
-        for rule in TABLE.iter().filter(|rule| rule.software == target.software) {
+        for rule in TABLE.iter().filter(|rule| rule.on == target.profile.kind) {
             say!("{rule}");
         }
         say!("\nDispatches\n{plan}");

@@ -3,7 +3,7 @@ use crate::{
     error::Error,
     graph::Graph,
     passes,
-    plan::{self, Candidate, Choose, Plan, Target},
+    plan::{self, Candidate, KernelSelector, Plan, Target},
 };
 use std::cell::{Cell, RefCell};
 
@@ -15,8 +15,8 @@ pub struct Ranked {
     chosen: RefCell<Vec<&'static str>>,
 }
 
-impl Choose for Ranked {
-    fn choose(&self, _: &Target, _: &plan::SizeClass, _: &str, candidates: &[Candidate]) -> usize {
+impl KernelSelector for Ranked {
+    fn select(&self, _: &Target, _: &plan::Problem, candidates: &[Candidate]) -> usize {
         self.offered.set(self.offered.get().max(candidates.len()));
         let index = self.rank.min(candidates.len() - 1);
         self.chosen.borrow_mut().push(candidates[index].name);

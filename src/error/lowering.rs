@@ -79,7 +79,7 @@ pub enum LoweringError {
         /// One of the values in that buffer.
         value: Value,
     },
-    /// A [`Choose`](crate::plan::Choose) picked a candidate that was not offered.
+    /// A [`KernelSelector`](crate::plan::KernelSelector) picked a candidate that was not offered.
     #[error("{op}: candidate {index} was chosen of {candidates}")]
     Choice {
         /// The op's printed form.

@@ -1,8 +1,12 @@
 //! Finding an adapter, opening a device, and catching what goes wrong on it: above 300 lines, for
 //! each of the three needs what the others hold.
 use super::pipelines::Pipelines;
-use crate::{error::GpuError, plan::Target};
+use crate::{
+    error::GpuError,
+    plan::{DeviceKind, DeviceProfile, Target},
+};
 use std::{
+    num::NonZero,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -64,9 +68,17 @@ fn target(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
     let fixed = info.subgroup_min_size == info.subgroup_max_size;
     let broadcast = (4..=32).contains(&info.subgroup_min_size);
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
+    let software = info.device_type == wgpu::DeviceType::Cpu;
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let profile = DeviceProfile {
+        kind: if software { DeviceKind::Software } else { DeviceKind::Gpu },
+        vendor: info.vendor,
+        subgroups: [info.subgroup_min_size, info.subgroup_max_size],
+        cores: software.then(cores),
+    };
     Target {
         subgroup: (subgroups && fixed && broadcast).then_some(info.subgroup_min_size),
-        software: info.device_type == wgpu::DeviceType::Cpu,
+        profile,
         f16: features.contains(wgpu::Features::SHADER_F16),
         int64: features.contains(wgpu::Features::SHADER_INT64),
         max_binding: limits.max_storage_buffer_binding_size,

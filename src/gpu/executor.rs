@@ -132,7 +132,7 @@ impl Executor {
             let group =
                 bind(gpu, &plan, dispatch, &compiled, &buffers, &dummies, (&uniform, offset))?;
             let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
-            let slowness = if gpu.target().software { 1.0 } else { 0.05 };
+            let slowness = if gpu.target().profile.is_software() { 1.0 } else { 0.05 };
             let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);
             steps.push(Step { compiled, group, workgroups: dispatch.workgroups, predicted });
         }

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     plan::{Dispatch, Plan},
     shaders::copy,
-    value::{Owner, TensorType, Value},
+    value::{GraphId, TensorType, Value},
 };
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Overhead {
     /// # Errors
     /// If the device refuses the work or is lost.
     pub fn measure(gpu: &Gpu, launches: usize, checked: bool) -> Result<Self, Error> {
-        let value = |index| Value::new(Owner::MEASURE, index);
+        let value = |index| Value::new(GraphId::MEASURE, index);
         let copy = |from: usize, to: usize| {
             let kernel = copy::Forward { x: value(from), y: value(to) };
             kernel.dispatch(copy::Params { blocks: 1 }, copy::Overrides::default(), [1, 1, 1])

@@ -8,7 +8,7 @@ use crate::{
         Section, Trigger, fold,
     },
     shaders::{copy, roofline},
-    value::{Owner, TensorType, Value},
+    value::{GraphId, TensorType, Value},
 };
 use std::time::Duration;
 
@@ -79,9 +79,9 @@ impl Roofline {
 fn arithmetic(gpu: &Gpu) -> Result<f64, Error> {
     let overrides = roofline::Overrides::default();
     // Enough to fill a large GPU several times over; a CPU needs a few per core.
-    let workgroups = if gpu.target().software { 64 } else { 16_384 };
+    let workgroups = if gpu.target().profile.is_software() { 64 } else { 16_384 };
     let of = TensorType::f32(&[(workgroups * overrides.workgroup) as usize, 4]);
-    let y = Value::new(Owner::MEASURE, 0);
+    let y = Value::new(GraphId::MEASURE, 0);
     let mut rounds = 64;
     loop {
         // Whole numbers, so that the result can be checked to the last bit.
@@ -125,7 +125,7 @@ fn traffic(gpu: &Gpu) -> Result<f64, Error> {
     let overrides = copy::Overrides::default();
     let bytes = COPY_BYTES.min(gpu.target().max_binding) / 16 * 16;
     let of = TensorType::f32(&[bytes as usize / 4]);
-    let [x, y] = [0, 1].map(|index| Value::new(Owner::MEASURE, index));
+    let [x, y] = [0, 1].map(|index| Value::new(GraphId::MEASURE, index));
     let blocks = (bytes / 16) as u32;
     let grid = fold(blocks.div_ceil(overrides.workgroup) as usize);
     let dispatch = copy::Forward { x, y }.dispatch(copy::Params { blocks }, overrides, grid);
@@ -150,7 +150,7 @@ pub(super) fn best(executor: &mut Executor) -> Result<Duration, Error> {
 /// A plan of these dispatches of this crate's kernels, each value in a buffer of its own.
 pub(super) fn plan(gpu: &Gpu, mut dispatches: Vec<Dispatch>, types: Vec<TensorType>) -> Plan {
     dispatches.iter_mut().for_each(|dispatch| dispatch.trusted = true);
-    let value = |index| Value::new(Owner::MEASURE, index);
+    let value = |index| Value::new(GraphId::MEASURE, index);
     let values: Vec<Value> = (0..types.len()).map(value).collect();
     let place = |value: &Value| Some(Placement { buffer: value.index(), offset: 0 });
     let buffer =
@@ -159,7 +159,7 @@ pub(super) fn plan(gpu: &Gpu, mut dispatches: Vec<Dispatch>, types: Vec<TensorTy
     let bytes = types.iter().map(TensorType::bytes).sum();
     Plan(Contents {
         target: gpu.target().clone(),
-        owner: Owner::MEASURE,
+        graph: GraphId::MEASURE,
         placements: values.iter().map(place).collect(),
         buffers,
         sections: vec![Section {

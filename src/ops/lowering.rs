@@ -4,10 +4,10 @@ use crate::{
     error::{Error, LoweringError},
     graph::{Equation, Graph},
     plan::{
-        Candidate, Choices, Choose, Cost, Dispatch, Elements, MAX_ITERATIONS, MAX_WORKGROUPS,
-        Scope, SizeClass, Storage, Target,
+        Candidate, Choices, Cost, Dispatch, Elements, KernelSelector, MAX_ITERATIONS,
+        MAX_WORKGROUPS, Problem, Scope, Storage, Target,
     },
-    value::{ElementType, Owner, TensorType, Value},
+    value::{ElementType, GraphId, TensorType, Value},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -17,14 +17,16 @@ use std::{
 /// Collects the dispatches of a plan, equation by equation.
 pub struct Lowering<'a> {
     target: &'a Target,
-    choose: &'a dyn Choose,
-    owner: Owner,
+    selector: &'a dyn KernelSelector,
+    graph: GraphId,
     pub(super) types: Vec<TensorType>,
     /// Launches of the setup, then of the graph's sections.
     sections: Vec<Vec<Dispatch>>,
     /// The section that launches go to.
     section: usize,
     scope: Scope,
+    /// Types of the equation's operands.
+    operands: Vec<TensorType>,
     /// Values that follow from constants alone.
     constants: HashSet<Value>,
     /// Whether the plan computes gradients of weights.
@@ -46,15 +48,16 @@ impl<'a> Lowering<'a> {
     const SETUP: usize = 0;
 
     /// Starts a plan over the values of a graph.
-    pub(crate) fn new(target: &'a Target, choose: &'a dyn Choose, graph: &Graph) -> Self {
+    pub(crate) fn new(target: &'a Target, selector: &'a dyn KernelSelector, graph: &Graph) -> Self {
         Self {
             target,
-            choose,
-            owner: graph.owner(),
+            selector,
+            graph: graph.graph_id(),
             types: graph.types().to_vec(),
             sections: vec![Vec::new(); 1 + graph.sections().len()],
             section: Self::SETUP,
             scope: Scope::default(),
+            operands: Vec::new(),
             constants: HashSet::new(),
             trains: false,
             forms: HashMap::new(),
@@ -78,6 +81,12 @@ impl<'a> Lowering<'a> {
     /// Declares that these values follow from constants alone.
     pub(crate) fn mark_constant(&mut self, values: &[Value]) {
         self.constants.extend(values);
+    }
+
+    /// Begins an equation of the graph.
+    pub(crate) fn begin(&mut self, equation: &Equation) {
+        self.enter(equation.section);
+        self.operands = equation.inputs.iter().map(|value| self.type_of(*value)).collect();
     }
 
     /// What is pushed from here on goes to this section of the graph.
@@ -146,7 +155,7 @@ impl<'a> Lowering<'a> {
             let of = self.type_of(*value);
             of.element == ElementType::F32 && of.shape.last().is_multiple_of(8)
         };
-        self.target.software && self.target.int64 && values.iter().all(fits)
+        self.target.profile.is_software() && self.target.int64 && values.iter().all(fits)
     }
 
     /// Type of a value.
@@ -158,7 +167,7 @@ impl<'a> Lowering<'a> {
     /// places it like any other.
     pub fn scratch(&mut self, of: TensorType) -> Value {
         self.types.push(of);
-        Value::new(self.owner, self.types.len() - 1)
+        Value::new(self.graph, self.types.len() - 1)
     }
 
     /// The place of another form of `value`: the same for every op that asks for the `form` of
@@ -173,7 +182,7 @@ impl<'a> Lowering<'a> {
         place
     }
 
-    /// Appends the candidate that the plan's [`Choose`] prefers for `op`, of those whose loops are
+    /// Appends the candidate that the plan's [`KernelSelector`] prefers for `op`, of those whose loops are
     /// short enough.
     ///
     /// # Errors
@@ -181,7 +190,7 @@ impl<'a> Lowering<'a> {
     pub fn choose(
         &mut self,
         op: &str,
-        class: SizeClass,
+        problem: Problem,
         mut candidates: Vec<Candidate>,
     ) -> Result<(), LoweringError> {
         let fits =
@@ -189,13 +198,15 @@ impl<'a> Lowering<'a> {
         if candidates.iter().any(fits) {
             candidates.retain(fits);
         }
-        let index = self.choose.choose(self.target, &class, op, &candidates);
+        let operands = self.operands.clone();
+        let problem = Problem { op: op.to_owned(), operands, ..problem };
+        let index = self.selector.select(self.target, &problem, &candidates);
         if index >= candidates.len() {
-            let (op, candidates) = (op.to_owned(), candidates.len());
+            let (op, candidates) = (problem.op, candidates.len());
             return Err(LoweringError::Choice { op, index, candidates });
         }
         let chosen = candidates.swap_remove(index);
-        *self.choices.entry((class.kind, chosen.name)).or_default() += 1;
+        *self.choices.entry((problem.class, chosen.name)).or_default() += 1;
         for packed in chosen.packed {
             if self.made.insert(packed.form) {
                 self.fold_constants(&[packed.of], &[packed.form], |lowering| {
@@ -245,7 +256,7 @@ impl<'a> Lowering<'a> {
         let (mut activation, mut weight) = (None, None);
         for binding in &dispatch.bindings {
             let Some(value) = binding.value else { continue };
-            if value.owner() != self.owner || value.index() >= self.types.len() {
+            if value.graph_id() != self.graph || value.index() >= self.types.len() {
                 return Err(LoweringError::Foreign { kernel, value });
             }
             let (of, name) = (self.type_of(value), binding.name.to_owned());

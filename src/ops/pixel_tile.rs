@@ -83,6 +83,10 @@ impl Images {
         const LONGEST: usize = 8;
         const INVOCATIONS: usize = 1 << 16;
         let vectors = self.batch * self.pixels * self.channels4();
-        if target.software { SOFTWARE } else { (vectors / INVOCATIONS).clamp(1, LONGEST) }
+        if target.profile.is_software() {
+            SOFTWARE
+        } else {
+            (vectors / INVOCATIONS).clamp(1, LONGEST)
+        }
     }
 }

@@ -53,7 +53,7 @@ fn row_sums(lowering: &mut Lowering, [logits, labels]: [Value; 2]) -> Result<Val
     let of = lowering.type_of(logits);
     let sums_out = lowering.scratch(TensorType::f32(&[of.rows(), 4]));
     // On a software driver the barriers of several subgroups cost more than a short row.
-    let least = if lowering.target().software { 8 } else { 32 };
+    let least = if lowering.target().profile.is_software() { 8 } else { 32 };
     let workgroup = (of.vectors() / of.rows()).next_power_of_two().clamp(least, 256) as u32;
     let overrides = shader::Overrides { workgroup };
     let kernel = shader::RowSums { logits, labels, sums_out };

@@ -51,7 +51,7 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
         if !passes(&part) {
             let (arena, elements) = kept.entry(whole).or_insert_with(|| {
                 lowered.types.push(lowered.types[whole.index()]);
-                (Value::new(graph.owner(), lowered.types.len() - 1), 0)
+                (Value::new(graph.graph_id(), lowered.types.len() - 1), 0)
             });
             lowered.parts.0.insert(part, Part { whole: *arena, offset: 4 * *elements as u64 });
             let of = lowered.types[part.index()];

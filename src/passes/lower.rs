@@ -4,7 +4,7 @@ use crate::{
     error::{Error, LoweringError},
     graph::{Equation, Graph, Update},
     ops::{Lowering, Op, Operator},
-    plan::{Choose, Cost, Dispatch, Scope, Section, Target, Trigger, fold},
+    plan::{Cost, Dispatch, KernelSelector, Scope, Section, Target, Trigger, fold},
     shaders::copy,
     value::{TensorType, Value},
 };
@@ -17,8 +17,12 @@ use std::{
 ///
 /// # Errors
 /// If an equation cannot run on the target, or reads state after it was updated in place.
-pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Lowered, Error> {
-    let mut lowering = Lowering::new(target, choose, graph);
+pub(super) fn lower(
+    graph: &Graph,
+    target: &Target,
+    selector: &dyn KernelSelector,
+) -> Result<Lowered, Error> {
+    let mut lowering = Lowering::new(target, selector, graph);
     let updated: HashSet<Value> = graph.updates.iter().map(|update| update.state).collect();
     let constants: Vec<Value> =
         graph.constants.iter().copied().filter(|v| !updated.contains(v)).collect();
@@ -29,7 +33,7 @@ pub(super) fn lower(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
     let (mut parts, mut arenas) = (Parts::default(), HashSet::new());
     let placeable = placeable(graph);
     for equation in &graph.equations {
-        lowering.enter(equation.section);
+        lowering.begin(equation);
         match &equation.op {
             Op::View(view) => {
                 let part = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };

@@ -30,7 +30,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     let Assignment { buffers, buffer_of, temporaries, fixed } = assignment;
     let placements: Vec<Option<Placement>> = (0..lowered.types.len())
         .map(|index| {
-            let (root, offset) = lowered.parts.place(Value::new(graph.owner(), index));
+            let (root, offset) = lowered.parts.place(Value::new(graph.graph_id(), index));
             buffer_of.get(&root).map(|&buffer| Placement { buffer, offset })
         })
         .collect();
@@ -39,7 +39,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     let launches = sections.iter().map(|section| section.launches.len()).sum();
     Ok(Plan(Contents {
         target: target.clone(),
-        owner: graph.owner(),
+        graph: graph.graph_id(),
         live_bytes: fixed + most_alive(&temporaries, launches),
         unplanned_bytes: fixed + temporaries.iter().map(|(bytes, _)| bytes).sum::<u64>(),
         types,

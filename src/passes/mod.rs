@@ -2,7 +2,7 @@
 use crate::{
     error::Error,
     graph::Graph,
-    plan::{Choices, Choose, Plan, Section, StagedPart, Tabled, Target},
+    plan::{Choices, DefaultHeuristic, KernelSelector, Plan, Section, StagedPart, Target},
     value::{TensorType, Value},
 };
 use std::collections::{HashMap, HashSet};
@@ -22,16 +22,20 @@ pub use simplify::simplify;
 /// # Errors
 /// If the graph is malformed, or an equation cannot run on the target.
 pub fn compile(graph: &Graph, target: &Target) -> Result<Plan, Error> {
-    compile_with(graph, target, &Tabled)
+    compile_with(graph, target, &DefaultHeuristic)
 }
 
 /// As [`compile`], with another way of deciding between kernel families.
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_with(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Plan, Error> {
+pub fn compile_with(
+    graph: &Graph,
+    target: &Target,
+    selector: &dyn KernelSelector,
+) -> Result<Plan, Error> {
     graph.verify()?;
-    plan(&fuse(&simplify(graph))?, target, choose)
+    plan(&fuse(&simplify(graph))?, target, selector)
 }
 
 /// As [`compile`], every equation by its own kernels: what fusion is held against.
@@ -40,7 +44,7 @@ pub fn compile_with(graph: &Graph, target: &Target, choose: &dyn Choose) -> Resu
 /// As [`compile`].
 pub fn compile_unfused(graph: &Graph, target: &Target) -> Result<Plan, Error> {
     graph.verify()?;
-    plan(&simplify(graph), target, &Tabled)
+    plan(&simplify(graph), target, &DefaultHeuristic)
 }
 
 /// The same program in fewer, larger ops: group norm and SiLU where a convolution reads,
@@ -57,11 +61,11 @@ pub fn fuse(graph: &Graph) -> Result<Graph, Error> {
     Ok(graph)
 }
 
-fn plan(graph: &Graph, target: &Target, choose: &dyn Choose) -> Result<Plan, Error> {
+fn plan(graph: &Graph, target: &Target, selector: &dyn KernelSelector) -> Result<Plan, Error> {
     if cfg!(debug_assertions) {
         graph.verify()?;
     }
-    let mut lowered = lower::lower(graph, target, choose)?;
+    let mut lowered = lower::lower(graph, target, selector)?;
     arenas::take_apart(graph, &mut lowered);
     memory::plan(graph, lowered, target)
 }

@@ -1,19 +1,21 @@
 //! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
 //! or check a [`Plan`]; only `gpu/` turns one into silicon.
-use crate::value::{Owner, TensorType, Value};
+use crate::value::{GraphId, TensorType, Value};
 use std::{collections::HashSet, fmt, ops::Deref};
 
-mod choice;
 mod dispatch;
+mod profile;
 mod section;
+mod select;
 mod target;
 
-pub use choice::{Choices, Choose, Kind, Rule, SizeClass, TABLE, Tabled};
 pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_ITERATIONS, MAX_WORKGROUPS, Scope,
     Storage, fold,
 };
+pub use profile::{DeviceKind, DeviceProfile};
 pub use section::{Section, StagedPart, Trigger};
+pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem, Rule, TABLE};
 pub use target::{Candidate, Packed, Target};
 
 /// What a planned buffer is for.
@@ -61,8 +63,8 @@ impl Deref for Plan {
 pub struct Contents {
     /// The device that it was made for.
     pub target: Target,
-    /// Who made its values.
-    pub(crate) owner: Owner,
+    /// The graph that its values are of.
+    pub(crate) graph: GraphId,
     /// Types of all values, scratch included.
     pub types: Vec<TensorType>,
     /// Place of each value; `None` if no dispatch touches it.
@@ -73,7 +75,7 @@ pub struct Contents {
     pub sections: Vec<Section>,
     /// The tensors that are packed on upload; the first sections are theirs, one each.
     pub staged: Vec<StagedPart>,
-    /// How often each family was chosen for each kind of work.
+    /// How often each family was chosen for each class of ops.
     pub choices: Choices,
     /// Values that callers may write.
     pub inputs: Vec<Value>,
@@ -119,7 +121,7 @@ impl Plan {
         let mut largest: Vec<Option<Value>> = vec![None; self.buffers.len()];
         let bytes = |value: Value| self.types[value.index()].bytes();
         for (index, placement) in self.placements.iter().enumerate() {
-            let (Some(placement), value) = (placement, Value::new(self.owner, index)) else {
+            let (Some(placement), value) = (placement, Value::new(self.graph, index)) else {
                 continue;
             };
             let occupant = &mut largest[placement.buffer];
@@ -133,12 +135,12 @@ impl Plan {
 
     /// Type of a value, if it is one of the plan's.
     pub fn find(&self, value: Value) -> Option<TensorType> {
-        self.types.get(value.index()).copied().filter(|_| value.owner() == self.owner)
+        self.types.get(value.index()).copied().filter(|_| value.graph_id() == self.graph)
     }
 
     /// What the plan needs and `device` does not have, a phrase each; none if it runs there.
     /// Subgroups must have the size that the plan was made for, if it was made for any; of the
-    /// rest a device may have more. Whether it is a software driver steers choices alone.
+    /// rest a device may have more. Its profile steers choices alone.
     pub fn lacks(&self, device: &Target) -> Vec<String> {
         let mut lacks = Vec::new();
         let subgroup = self.target.subgroup;
@@ -189,8 +191,9 @@ impl Plan {
     /// Launches, pipelines, work and memory of the plan, a line each.
     pub fn totals(&self) -> String {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let chosen =
-            |((kind, family), times): (&(Kind, &str), _)| format!("{kind} by {family}: {times}");
+        let chosen = |((class, family), times): (&(OpClass, &str), _)| {
+            format!("{class} by {family}: {times}")
+        };
         let families: Vec<String> = self.choices.iter().map(chosen).collect();
         format!(
             "dispatches        {}\n\

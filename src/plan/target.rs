@@ -1,5 +1,5 @@
 //! What a device offers, and the candidates between which that decides.
-use super::Dispatch;
+use super::{DeviceProfile, Dispatch};
 use crate::value::Value;
 
 /// What lowering must know of a device: plain data, so that plans are made without one.
@@ -8,8 +8,8 @@ pub struct Target {
     /// The subgroup's size where it is fixed and within 4 to 32; kernels that broadcast through
     /// it are offered only then.
     pub subgroup: Option<u32>,
-    /// A CPU pretending to be a GPU (lavapipe, SwiftShader).
-    pub software: bool,
+    /// What kernels are chosen by.
+    pub profile: DeviceProfile,
     /// Whether shaders may store f16.
     pub f16: bool,
     /// Whether shaders may compute with 64-bit integers.
@@ -25,7 +25,7 @@ impl Default for Target {
     fn default() -> Self {
         Self {
             subgroup: None,
-            software: false,
+            profile: DeviceProfile::default(),
             f16: false,
             int64: false,
             max_binding: 128 << 20,

@@ -19,7 +19,7 @@ use crate::{
     gpu::{Executor, Gpu},
     ops::{Case, Operator},
     passes,
-    plan::{Choose, Tabled},
+    plan::{DefaultHeuristic, KernelSelector},
     reference::Tensor,
     value::{ElementType, TensorType, Value},
 };
@@ -134,16 +134,20 @@ const SENTINEL: u64 = 256;
 /// # Errors
 /// The first difference, or why the case could not run.
 pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
-    check_case_with(gpu, case, &Tabled)
+    check_case_with(gpu, case, &DefaultHeuristic)
 }
 
 /// As [`check_case`], with a choice between kernel families.
 ///
 /// # Errors
 /// As [`check_case`].
-pub fn check_case_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<(), CaseError> {
+pub fn check_case_with(
+    gpu: &Gpu,
+    case: &Case,
+    selector: &dyn KernelSelector,
+) -> Result<(), CaseError> {
     let graph = case.graph()?;
-    let mut plan = passes::compile_with(&graph, gpu.target(), choose)?;
+    let mut plan = passes::compile_with(&graph, gpu.target(), selector)?;
     for buffer in &mut plan.0.buffers {
         buffer.bytes += SENTINEL;
     }

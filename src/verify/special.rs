@@ -6,7 +6,7 @@ use crate::{
     gpu::{Executor, Gpu},
     ops::{Case, Operator, Special},
     passes,
-    plan::{Choose, Tabled},
+    plan::{DefaultHeuristic, KernelSelector},
     value::{ElementType, TensorType},
 };
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ pub fn special_cases(cases: Vec<Case>) -> Vec<Case> {
 /// # Errors
 /// As [`check_special_with`].
 pub fn check_special(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
-    check_special_with(gpu, case, &Tabled)
+    check_special_with(gpu, case, &DefaultHeuristic)
 }
 
 /// Runs a case with NaN, infinity and negative infinity in one element of each operand of floats,
@@ -48,9 +48,13 @@ pub fn check_special(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
 ///
 /// # Errors
 /// The first difference, or why the case could not run.
-pub fn check_special_with(gpu: &Gpu, case: &Case, choose: &dyn Choose) -> Result<(), CaseError> {
+pub fn check_special_with(
+    gpu: &Gpu,
+    case: &Case,
+    selector: &dyn KernelSelector,
+) -> Result<(), CaseError> {
     let graph = case.graph()?;
-    let plan = passes::compile_with(&graph, gpu.target(), choose)?;
+    let plan = passes::compile_with(&graph, gpu.target(), selector)?;
     let mut executor = Executor::new(gpu, plan)?;
     let good = case.tensors();
     for (operand, input) in case.inputs.iter().enumerate() {

@@ -70,7 +70,7 @@ pub fn device(run: &Run, asked: &cli::Device) -> Result<(), Failure> {
         limits.lines().filter_map(|line| line.trim().trim_end_matches(',').split_once(": "));
     sheet.facts = Adapter {
         adapter: describe(&run.gpu),
-        software: report.target.software,
+        software: report.target.profile.is_software(),
         subgroup: report.target.subgroup,
         limits: limits.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         features: report.features.iter_names().map(|(name, _)| name.to_owned()).collect(),

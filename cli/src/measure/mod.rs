@@ -17,7 +17,7 @@ use checks::Checks;
 use clap::ValueEnum;
 use ddim::{
     gpu::{Gpu, Roofline},
-    plan::{Candidate, Choose, SizeClass, Tabled, Target},
+    plan::{Candidate, DefaultHeuristic, KernelSelector, Problem, Target},
 };
 use device::Ceilings;
 use record::{Sheet, read};
@@ -56,15 +56,9 @@ impl Run {
 /// What lowering chooses by itself, unless its kernels are not trusted: then the first that is.
 struct Trusted(BTreeSet<String>);
 
-impl Choose for Trusted {
-    fn choose(
-        &self,
-        target: &Target,
-        class: &SizeClass,
-        op: &str,
-        candidates: &[Candidate],
-    ) -> usize {
-        let usual = Tabled.choose(target, class, op, candidates);
+impl KernelSelector for Trusted {
+    fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize {
+        let usual = DefaultHeuristic.select(target, problem, candidates);
         let sound = |&index: &usize| {
             !candidates[index].dispatches.iter().any(|d| self.0.contains(&record::kernel(d)))
         };

@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{Lowering, Operator, Special, display, operands},
-    plan::{Candidate, Cost, Kind, fold},
+    plan::{Candidate, Cost, OpClass, fold},
     reference::Tensor,
     shaders::{
         attention_backward as tiled, attention_backward_subgroup as subgroup,
@@ -87,8 +87,8 @@ impl Operator for AttentionBackward {
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
         let candidates = candidates(lowering, &extents, operands, placed);
-        let class = extents.class(Kind::AttentionBackward);
-        lowering.choose(&self.to_string(), class, candidates)?;
+        let problem = extents.problem(OpClass::AttentionBackward);
+        lowering.choose(&self.to_string(), problem, candidates)?;
 
         heads.join(lowering, placed[0], dq)?;
         heads.join(lowering, placed[1], dk)?;

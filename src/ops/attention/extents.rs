@@ -2,7 +2,7 @@
 use crate::{
     error::ShapeError,
     ops::pixel_tile::Images,
-    plan::{Kind, MAX_WORKGROUPS, SizeClass, fold},
+    plan::{MAX_WORKGROUPS, OpClass, Problem, fold},
     shaders::attention,
     value::{Shape, TensorType},
 };
@@ -110,9 +110,9 @@ impl Extents {
     }
 
     /// What the choice between families goes by.
-    pub fn class(&self, kind: Kind) -> SizeClass {
+    pub fn problem(&self, class: OpClass) -> Problem {
         let channels = self.head_size;
-        SizeClass { kind, rows: self.batch * self.queries, channels, outputs: channels }
+        Problem::new(class, self.batch * self.queries, channels, channels)
     }
 
     pub fn products(&self) -> u64 {

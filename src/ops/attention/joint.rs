@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{Lowering, Operator, SliceChannels, Special, display, operands},
-    plan::{Cost, Kind},
+    plan::{Cost, OpClass},
     reference::Tensor,
     value::{Shape, TensorType},
 };
@@ -68,8 +68,8 @@ impl Operator for JointAttention {
         let outputs = [equation.outputs[0], equation.outputs[1]];
         let params = extents.params(true);
         let candidates = candidates(lowering, &extents, params, [joint; 3], outputs);
-        let class = extents.class(Kind::Attention);
-        Ok(lowering.choose(&self.to_string(), class, candidates)?)
+        let problem = extents.problem(OpClass::Attention);
+        Ok(lowering.choose(&self.to_string(), problem, candidates)?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -3,7 +3,7 @@ use super::{Backward, Lowering, Operator, Special, display, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::{Candidate, Cost, Kind},
+    plan::{Candidate, Cost, OpClass},
     reference::Tensor,
     shaders::{attention as tiled, attention_subgroup as subgroup, attention_wide as wide},
     value::{TensorType, Value},
@@ -133,8 +133,8 @@ impl Operator for Attention {
         let placed = heads.place(lowering, y);
         let candidates =
             candidates(lowering, &extents, extents.params(false), apart, [placed, log_sum_exp]);
-        let class = extents.class(Kind::Attention);
-        lowering.choose(&self.to_string(), class, candidates)?;
+        let problem = extents.problem(OpClass::Attention);
+        lowering.choose(&self.to_string(), problem, candidates)?;
         heads.join(lowering, placed, y)
     }
 

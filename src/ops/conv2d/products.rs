@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::Error,
     ops::{Lowering, SliceChannels, concat::rows_of, group_norm::Tiles},
-    plan::{Candidate, Dispatch, Kind, Packed, SizeClass, fold},
+    plan::{Candidate, Dispatch, OpClass, Packed, Problem, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup, product_wide,
     },
@@ -98,8 +98,8 @@ pub(in crate::ops) fn forward(
     extents: &Extents,
     operands: &Operands,
 ) -> Result<(), Error> {
-    let kind = if lowering.trains() { Kind::TrainedConvolution } else { Kind::Convolution };
-    convolve(lowering, op, kind, extents, operands)
+    let class = if lowering.trains() { OpClass::TrainedConvolution } else { OpClass::Convolution };
+    convolve(lowering, op, class, extents, operands)
 }
 
 /// Products of a sum, of channels and taps, that the loops of every family still walk to the end.
@@ -109,13 +109,13 @@ const LONGEST_SUM: usize = 1 << 17;
 fn convolve(
     lowering: &mut Lowering,
     op: &str,
-    kind: Kind,
+    class: OpClass,
     extents: &Extents,
     operands: &Operands,
 ) -> Result<(), Error> {
     let longest = (LONGEST_SUM / extents.taps()).next_multiple_of(16);
     if extents.in_channels > longest {
-        return in_parts(lowering, op, kind, extents, operands, longest);
+        return in_parts(lowering, op, class, extents, operands, longest);
     }
     let params = conv2d_subgroup::Params {
         batch: extents.batch as u32,
@@ -176,8 +176,8 @@ fn convolve(
         let winograd = winograd::forward(lowering, tile, extents, &within);
         candidates.extend(winograd.map(|winograd| in_order(&[], winograd, &after)));
     }
-    let kind = if extents.is_product() { Kind::Product } else { kind };
-    Ok(lowering.choose(op, class(kind, extents), candidates)?)
+    let class = if extents.is_product() { OpClass::Product } else { class };
+    Ok(lowering.choose(op, problem(class, extents), candidates)?)
 }
 
 /// Lowers a convolution whose sums are too long: run of channels by run of channels, each adding
@@ -185,7 +185,7 @@ fn convolve(
 fn in_parts(
     lowering: &mut Lowering,
     op: &str,
-    kind: Kind,
+    class: OpClass,
     extents: &Extents,
     operands: &Operands,
     longest: usize,
@@ -205,7 +205,7 @@ fn in_parts(
             part.y = lowering.scratch(lowering.type_of(dense.y));
         }
         let extents = Extents { in_channels: count, ..*extents };
-        convolve(lowering, op, kind, &extents, &part)?;
+        convolve(lowering, op, class, &extents, &part)?;
         part = Operands { bias: None, embedding: None, residual: Some(part.y), ..part };
     }
     Ok(())
@@ -235,7 +235,7 @@ pub(in crate::ops) fn input_gradient(
     ))?;
     let operands = Operands::new(dy, extents.out_channels, turned, dx);
     if extents.stride == 1 {
-        return convolve(lowering, op, Kind::InputGradient, &extents.turned(), &operands);
+        return convolve(lowering, op, OpClass::InputGradient, &extents.turned(), &operands);
     }
     let params = conv2d_subgroup::Params {
         batch: extents.batch as u32,
@@ -255,13 +255,13 @@ pub(in crate::ops) fn input_gradient(
         ..Default::default()
     };
     let candidates = candidates(lowering, params, &operands);
-    Ok(lowering.choose(op, class(Kind::InputGradient, extents), candidates)?)
+    Ok(lowering.choose(op, problem(OpClass::InputGradient, extents), candidates)?)
 }
 
 /// What the choice between families goes by.
-pub(super) fn class(kind: Kind, extents: &Extents) -> SizeClass {
+pub(super) fn problem(class: OpClass, extents: &Extents) -> Problem {
     let channels = extents.in_channels.min(extents.out_channels);
-    SizeClass { kind, rows: extents.pixels(), channels, outputs: extents.out_channels }
+    Problem::new(class, extents.pixels(), channels, extents.out_channels)
 }
 
 /// Both direct families; `params` still lacks what depends on the tiling.

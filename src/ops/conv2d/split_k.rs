@@ -2,13 +2,13 @@
 use super::{
     Extents, Operands,
     operands::in_order,
-    products::{TILE_COLUMNS4, class},
+    products::{TILE_COLUMNS4, problem},
     winograd,
 };
 use crate::{
     error::Error,
     ops::{Lowering, fold_slots},
-    plan::{Candidate, Dispatch, Kind},
+    plan::{Candidate, Dispatch, OpClass},
     shaders::{conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled, outer_wide},
     value::Value,
 };
@@ -61,7 +61,7 @@ pub(in crate::ops) fn weight_gradient(
     if let Some(winograd) = winograd::weight_gradient(lowering, extents, operands, dy, dweight) {
         candidates.push(winograd);
     }
-    Ok(lowering.choose(op, class(Kind::WeightGradient, extents), candidates)?)
+    Ok(lowering.choose(op, problem(OpClass::WeightGradient, extents), candidates)?)
 }
 
 /// vec4s of rows of `dweight` that a workgroup of the wide kernel computes.
@@ -123,7 +123,7 @@ impl Split {
         let tiles_across = extents.out_channels.div_ceil(4).div_ceil(columns4);
         let target = lowering.target();
         let operands = 4 * (extents.in_channels + extents.out_channels) * extents.pixels();
-        let (workgroups, cached) = if target.software {
+        let (workgroups, cached) = if target.profile.is_software() {
             (SOFTWARE_WORKGROUPS, operands.div_ceil(CACHE_BYTES))
         } else {
             (GPU_WORKGROUPS, 1)

@@ -107,7 +107,7 @@ pub(super) fn forward(
     let panels = out_channels4.div_ceil(panel);
     let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * panel]);
     let mut images = target.max_binding / bytes(in_channels.max(out_channels));
-    if target.software {
+    if target.profile.is_software() {
         let cached = CACHE_BYTES.max(filters_of.bytes());
         images = images.min((cached / (bytes(in_channels) + bytes(out_channels))).max(1));
     }

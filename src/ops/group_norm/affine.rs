@@ -6,7 +6,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{Case, Input, Lowering, Operator, Special, elementwise_cost},
-    plan::{Candidate, Cost, Kind, SizeClass, fold},
+    plan::{Candidate, Cost, OpClass, Problem, fold},
     reference::Tensor,
     shaders::group_norm as shader,
     value::{Float, TensorType, Value},
@@ -107,8 +107,8 @@ impl GroupAffine {
         let mut candidates = vec![Candidate::new("tree", with(fold_lanes(tiles), 1))];
         candidates.push(Candidate::new("serial", with(1, 8)));
         let rows = batch * self.pixels;
-        let class = SizeClass { kind: Kind::NormFold, rows, channels, outputs: channels };
-        Ok(lowering.choose(&self.to_string(), class, candidates)?)
+        let problem = Problem::new(OpClass::NormFold, rows, channels, channels);
+        Ok(lowering.choose(&self.to_string(), problem, candidates)?)
     }
 }
 

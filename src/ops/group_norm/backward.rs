@@ -135,7 +135,8 @@ impl Operator for GroupNormBackward {
         lowering.push(sums.dispatch(cut, map, images.grid(map.workgroup)))?;
 
         // On a software driver the barriers of several subgroups cost more than the fold.
-        let workgroup = if lowering.target().software { 8 } else { fold_lanes(images.tiles()) };
+        let workgroup =
+            if lowering.target().profile.is_software() { 8 } else { fold_lanes(images.tiles()) };
         let rows = images.batch * self.groups + images.channels4();
         let coefficients_out = coefficients;
         let kernel =

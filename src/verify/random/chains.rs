@@ -9,7 +9,7 @@ use crate::{
         UpsampleNearest,
     },
     passes,
-    plan::Tabled,
+    plan::DefaultHeuristic,
     value::{TensorType, Value},
 };
 
@@ -22,7 +22,7 @@ pub(super) struct Chain {
 impl Chain {
     pub fn check(&self, gpu: &Gpu, seed: u64) -> Result<(), CaseError> {
         let of = types(&self.graph, &self.graph.inputs);
-        check_graph(gpu, &self.graph, &Tabled, 1, contents(&of, seed), seed)
+        check_graph(gpu, &self.graph, &DefaultHeuristic, 1, contents(&of, seed), seed)
     }
 }
 

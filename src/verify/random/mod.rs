@@ -11,7 +11,7 @@ use crate::{
     graph::Graph,
     ops::{Case, Dice, Input, Op, random_case},
     passes,
-    plan::{Choose, Tabled},
+    plan::{DefaultHeuristic, KernelSelector},
     value::{ElementType, TensorType, Value},
 };
 use noise::check_graph;
@@ -67,7 +67,7 @@ fn check(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
         if case.stores_half() && !gpu.target().f16 {
             continue;
         }
-        check_alone(gpu, &case, &Tabled, seed)?;
+        check_alone(gpu, &case, &DefaultHeuristic, seed)?;
         for Family { choice, .. } in families(&case.graph()?, gpu.target()).iter().skip(1) {
             check_alone(gpu, &case, choice, seed)?;
         }
@@ -78,14 +78,19 @@ fn check(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
 
 /// The op alone: held to the tolerance of a case of the tables, and where that is exceeded, as it
 /// is by sums that cancel, to what roundings of its operands do to its results.
-fn check_alone(gpu: &Gpu, case: &Case, choose: &dyn Choose, seed: u64) -> Result<(), CaseError> {
-    let result = check_case_with(gpu, case, choose);
+fn check_alone(
+    gpu: &Gpu,
+    case: &Case,
+    selector: &dyn KernelSelector,
+    seed: u64,
+) -> Result<(), CaseError> {
+    let result = check_case_with(gpu, case, selector);
     let floats = |of: &TensorType| of.element != ElementType::U32;
     match result {
         Err(CaseError::Mismatch(Mismatch::Element { .. }))
             if case.output_types().map_err(Error::from)?.iter().all(floats) =>
         {
-            check_graph(gpu, &case.graph()?, choose, case.terms, case.tensors(), seed)
+            check_graph(gpu, &case.graph()?, selector, case.terms, case.tensors(), seed)
         }
         result => result,
     }
@@ -96,7 +101,7 @@ fn check_gradient(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
     let Some((graph, of)) = gradient_of(case)? else { return Ok(()) };
     let mut tensors = case.tensors();
     tensors.push(Input::normal(of).tensor(seed));
-    check_graph(gpu, &graph, &Tabled, 1, tensors, seed)
+    check_graph(gpu, &graph, &DefaultHeuristic, 1, tensors, seed)
 }
 
 /// The gradient of the first output with respect to every operand of floats, as a graph of the

@@ -6,7 +6,7 @@ use crate::{
     graph::Graph,
     ops::{Case, Dice, Operator},
     passes,
-    plan::Choose,
+    plan::KernelSelector,
     reference::{Environment, Tensor, evaluate},
     value::{ElementType, TensorType, Value},
     verify::write,
@@ -28,12 +28,12 @@ const MARGIN: f64 = 2.0;
 pub(super) fn check_graph(
     gpu: &Gpu,
     graph: &Graph,
-    choose: &dyn Choose,
+    selector: &dyn KernelSelector,
     terms: usize,
     tensors: Vec<Tensor>,
     seed: u64,
 ) -> Result<(), CaseError> {
-    let mut executor = Executor::new(gpu, passes::compile_with(graph, gpu.target(), choose)?)?;
+    let mut executor = Executor::new(gpu, passes::compile_with(graph, gpu.target(), selector)?)?;
     executor.poison()?;
     for (&value, tensor) in graph.inputs.iter().zip(&tensors) {
         write(&mut executor, value, graph.type_of(value), tensor)?;

@@ -1,10 +1,11 @@
 //! The choice between kernel families: a table written from measurements.
-use super::{Candidate, Target};
+use super::{Candidate, DeviceKind, Target};
+use crate::value::TensorType;
 use std::{collections::BTreeMap, fmt};
 
-/// Kinds of work that several families of kernels can do.
+/// What several families of kernels can compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum OpClass {
     /// `y = x w` of matrices: linear layers and 1x1 convolutions.
     Product,
     /// A convolution.
@@ -23,7 +24,7 @@ pub enum Kind {
     NormFold,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for OpClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Product => "product",
@@ -38,29 +39,40 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How often each family was chosen for each kind of work.
-pub type Choices = BTreeMap<(Kind, &'static str), usize>;
+/// How often each family was chosen for each class of ops.
+pub type Choices = BTreeMap<(OpClass, &'static str), usize>;
 
 /// What an equation computes, as far as families differ by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SizeClass {
-    /// What it is.
-    pub kind: Kind,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// What is computed.
+    pub class: OpClass,
     /// Pixels or tokens of the batch.
     pub rows: usize,
     /// The lesser of the channels read and written; of attention those of a head.
     pub channels: usize,
     /// The channels written; of attention those of a head.
     pub outputs: usize,
+    /// The op's printed form.
+    pub op: String,
+    /// Types of the equation's operands.
+    pub operands: Vec<TensorType>,
+}
+
+impl Problem {
+    /// A problem of these extents; lowering adds the op and its operands.
+    pub fn new(class: OpClass, rows: usize, channels: usize, outputs: usize) -> Self {
+        Self { class, rows, channels, outputs, op: String::new(), operands: Vec::new() }
+    }
 }
 
 /// A line of the table: the families in the order in which they win.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// Whether it is for software drivers or for GPUs.
-    pub software: bool,
-    /// The kinds it is for; empty for all.
-    pub kinds: &'static [Kind],
+    /// Where it holds.
+    pub on: DeviceKind,
+    /// The classes it is for; empty for all.
+    pub classes: &'static [OpClass],
     /// Fewest rows.
     pub rows: usize,
     /// Fewest channels.
@@ -72,20 +84,20 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn applies(&self, target: &Target, class: &SizeClass) -> bool {
-        self.software == target.software
-            && (self.kinds.is_empty() || self.kinds.contains(&class.kind))
-            && class.rows >= self.rows
-            && class.channels >= self.channels
-            && class.outputs <= self.outputs
+    fn applies(&self, target: &Target, problem: &Problem) -> bool {
+        self.on == target.profile.kind
+            && (self.classes.is_empty() || self.classes.contains(&problem.class))
+            && problem.rows >= self.rows
+            && problem.channels >= self.channels
+            && problem.outputs <= self.outputs
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.software { "software driver" } else { "GPU" })?;
-        for (n, kind) in self.kinds.iter().enumerate() {
-            write!(f, "{} {kind}", if n == 0 { ":" } else { "," })?;
+        write!(f, "{}", self.on)?;
+        for (n, class) in self.classes.iter().enumerate() {
+            write!(f, "{} {class}", if n == 0 { ":" } else { "," })?;
         }
         if self.rows > 0 {
             write!(f, ", at least {} rows and {} channels", self.rows, self.channels)?;
@@ -109,32 +121,32 @@ impl fmt::Display for Rule {
 /// (unet_32_64_rgb_b3_16x16), narrow ones do not.
 pub const TABLE: &[Rule] = &[
     Rule {
-        software: true,
-        kinds: &[Kind::Convolution, Kind::TrainedConvolution, Kind::InputGradient],
+        on: DeviceKind::Software,
+        classes: &[OpClass::Convolution, OpClass::TrainedConvolution, OpClass::InputGradient],
         rows: 128,
         channels: 0,
         outputs: 16,
         families: &["window", "subgroup", "tiled"],
     },
     Rule {
-        software: true,
-        kinds: &[Kind::Convolution, Kind::InputGradient, Kind::WeightGradient],
+        on: DeviceKind::Software,
+        classes: &[OpClass::Convolution, OpClass::InputGradient, OpClass::WeightGradient],
         rows: 128,
         channels: 16,
         outputs: usize::MAX,
         families: &["winograd", "subgroup", "tiled"],
     },
     Rule {
-        software: true,
-        kinds: &[Kind::TrainedConvolution],
+        on: DeviceKind::Software,
+        classes: &[OpClass::TrainedConvolution],
         rows: 128,
         channels: 16,
         outputs: usize::MAX,
         families: &["winograd_narrow", "subgroup", "tiled"],
     },
     Rule {
-        software: true,
-        kinds: &[],
+        on: DeviceKind::Software,
+        classes: &[],
         rows: 0,
         channels: 0,
         outputs: usize::MAX,
@@ -150,8 +162,8 @@ pub const TABLE: &[Rule] = &[
         ],
     },
     Rule {
-        software: false,
-        kinds: &[],
+        on: DeviceKind::Gpu,
+        classes: &[],
         rows: 0,
         channels: 0,
         outputs: usize::MAX,
@@ -169,30 +181,18 @@ pub const TABLE: &[Rule] = &[
 ];
 
 /// Decides between kernel families.
-pub trait Choose {
-    /// Index of the candidate to run for `op` (its printed form) on `target`.
-    fn choose(
-        &self,
-        target: &Target,
-        class: &SizeClass,
-        op: &str,
-        candidates: &[Candidate],
-    ) -> usize;
+pub trait KernelSelector {
+    /// Index of the candidate to run for `problem` on `target`.
+    fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize;
 }
 
 /// Decides by the [`TABLE`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tabled;
+pub struct DefaultHeuristic;
 
-impl Choose for Tabled {
-    fn choose(
-        &self,
-        target: &Target,
-        class: &SizeClass,
-        _: &str,
-        candidates: &[Candidate],
-    ) -> usize {
-        let rule = TABLE.iter().find(|rule| rule.applies(target, class));
+impl KernelSelector for DefaultHeuristic {
+    fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize {
+        let rule = TABLE.iter().find(|rule| rule.applies(target, problem));
         let rank = |candidate: &Candidate| {
             let families = rule.map_or(&[][..], |rule| rule.families);
             families.iter().position(|family| *family == candidate.name).unwrap_or(usize::MAX)
