@@ -1,5 +1,6 @@
 //! The mathematics of diffusion: schedules in f64, and sampling as one replayed plan.
 pub(crate) mod closure;
+mod guidance;
 mod interpolate;
 mod not_finite;
 mod sampler;
@@ -9,9 +10,10 @@ pub mod schedule;
 mod vlb;
 
 pub use closure::{ClosureSampler, Evaluation};
+pub use guidance::Guidance;
 pub use interpolate::{angle_between, slerp};
 pub use sampler::Sampler;
-pub use sampling_graph::{Guidance, SamplingGraph, SamplingOptions};
+pub use sampling_graph::{SamplingGraph, SamplingOptions};
 pub use vlb::{Vlb, VlbEvaluator, VlbGraph, VlbLevel, VlbNoise, VlbOptions, VlbPair, VlbTerm};
 
 /// Random streams of a run. Dropout uses those from 1 on, one per layer.

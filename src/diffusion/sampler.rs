@@ -1,7 +1,8 @@
 //! Sampling: S steps are S replays of one plan, with no host wait between them.
 use super::{
+    guidance::Guidance,
     samplers::Table,
-    sampling_graph::{Guidance, SamplingGraph, SamplingOptions},
+    sampling_graph::{SamplingGraph, SamplingOptions},
     streams,
 };
 use crate::{

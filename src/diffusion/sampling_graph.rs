@@ -1,42 +1,15 @@
 //! One step of sampling as a graph, whatever the sampler and the network.
-use super::{samplers::Table, streams};
+use super::{guidance::Guidance, samplers::Table, streams};
 use crate::{
     error::Error,
     gpu::{Executor, Gpu},
     graph::Graph,
     nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
-    ops::{
-        Advance, CorrectorSize, Counter, DynamicThreshold, Guide, SamplingRow, SamplingStep, Twice,
-    },
+    ops::{Advance, CorrectorSize, Counter, DynamicThreshold, SamplingRow, SamplingStep, Twice},
     passes,
     plan::{Plan, Target},
     value::{TensorType, Value},
 };
-
-/// Classifier-free guidance: each image is predicted twice in one batch, without and with its
-/// label.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Guidance {
-    /// `e = u + scale (c - u)`: 1 follows the label as it was trained.
-    pub scale: f64,
-    /// Share of the prediction that is brought back to the deviation of `c`: 0 to 1.
-    pub rescale: f64,
-    /// The label that stands for none.
-    pub null_label: u32,
-}
-
-impl Guidance {
-    /// Imagen's and diffusers' scale: `u + scale (c - u)`.
-    pub fn of_scale(scale: f64, null_label: u32) -> Self {
-        Self { scale, rescale: 0.0, null_label }
-    }
-
-    /// Ho and Salimans' weight, *Classifier-Free Diffusion Guidance* (2022), equation 6:
-    /// `(1 + w) c - w u`, which is a scale of `1 + w`.
-    pub fn ho_salimans(w: f64, null_label: u32) -> Self {
-        Self::of_scale(1.0 + w, null_label)
-    }
-}
 
 /// What a sampling step does beside its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -111,30 +84,10 @@ impl SamplingGraph {
         let inputs = ModelInputs { x: seen, timesteps, condition };
         let model = FrozenModel::new(&mut graph, model, &inputs, target.max_binding)?;
         let mut output = model.prediction;
-        if let Some(Guidance { scale, rescale, .. }) = options.guidance {
-            let guide = Guide { scale: scale.into(), rescale: rescale.into(), channels };
-            output = graph.push(guide, &[output])?;
+        if let Some(guidance) = options.guidance {
+            output = guidance.apply(&mut graph, output, channels)?;
         }
-        let bound = table.threshold.map(|of| {
-            let op = DynamicThreshold { ratio: of.ratio.into(), limit: of.limit.into() };
-            graph.push(op, &[x, output, row])
-        });
-        let (stream, given_noise) = (streams::STEP, noise.is_some());
-        let size = table.is_adaptive().then(|| {
-            let operands: Vec<Value> = [output, key].into_iter().chain(noise).collect();
-            graph.push(CorrectorSize { stream, channels, given_noise }, &operands)
-        });
-        let step = SamplingStep {
-            stream,
-            memory: memory.is_some(),
-            given_noise,
-            bounded: bound.is_some(),
-            sized: size.is_some(),
-        };
-        let mut operands = vec![x, output, row, key];
-        operands.extend(memory.into_iter().chain(noise));
-        operands.extend([bound.transpose()?, size.transpose()?].into_iter().flatten());
-        let next = graph.push_all(step, &operands)?;
+        let next = update(&mut graph, table, [x, output, row, key], memory, noise)?;
         graph.update(x, next[0]);
         if let Some(memory) = memory {
             graph.update(memory, next[2]);
@@ -165,4 +118,35 @@ impl SamplingGraph {
         executor.write(self.table, &table.rows())?;
         Ok(executor)
     }
+}
+
+/// The update of a step: the next sample, the counter's copy, and the next memory if there is one.
+fn update(
+    graph: &mut Graph,
+    table: &Table,
+    [x, output, row, key]: [Value; 4],
+    memory: Option<Value>,
+    noise: Option<Value>,
+) -> Result<Vec<Value>, Error> {
+    let channels = graph.type_of(x).shape.last();
+    let bound = table.threshold.map(|of| {
+        let op = DynamicThreshold { ratio: of.ratio.into(), limit: of.limit.into() };
+        graph.push(op, &[x, output, row])
+    });
+    let (stream, given_noise) = (streams::STEP, noise.is_some());
+    let size = table.is_adaptive().then(|| {
+        let operands: Vec<Value> = [output, key].into_iter().chain(noise).collect();
+        graph.push(CorrectorSize { stream, channels, given_noise }, &operands)
+    });
+    let step = SamplingStep {
+        stream,
+        memory: memory.is_some(),
+        given_noise,
+        bounded: bound.is_some(),
+        sized: size.is_some(),
+    };
+    let mut operands = vec![x, output, row, key];
+    operands.extend(memory.into_iter().chain(noise));
+    operands.extend([bound.transpose()?, size.transpose()?].into_iter().flatten());
+    graph.push_all(step, &operands)
 }

@@ -109,6 +109,15 @@ impl Default for TrainingOptions {
     }
 }
 
+fn positive(number: f64) -> bool {
+    number.is_finite() && number > 0.0
+}
+
+fn refuse(option: &'static str, expected: &str, found: &dyn ToString) -> Result<(), TrainingError> {
+    let (expected, found) = (expected.into(), found.to_string());
+    Err(TrainingError::Option { option, expected, found })
+}
+
 impl TrainingOptions {
     /// Checks that the options are in range and suit model and schedule.
     ///
@@ -119,14 +128,31 @@ impl TrainingOptions {
         model: &dyn Model,
         scheduler: &SchedulerConfig,
     ) -> Result<(), TrainingError> {
-        let refuse = |option, expected: &str, found: &dyn ToString| {
-            Err(TrainingError::Option {
-                option,
-                expected: expected.into(),
-                found: found.to_string(),
-            })
-        };
-        let positive = |number: f64| number.is_finite() && number > 0.0;
+        self.check_ranges()?;
+        if self.label_drop > 0.0 && model.classes() <= Some(1) {
+            let expected = "0, for the model has no table of a class and the null label";
+            return refuse("label_drop", expected, &self.label_drop);
+        }
+        if let Some(gamma) = self.min_snr_gamma {
+            if !positive(gamma) {
+                return refuse("min_snr_gamma", "above 0", &gamma);
+            }
+            if self.loss == Loss::Vlb {
+                return refuse("min_snr_gamma", "none, for it weights the simple loss", &gamma);
+            }
+        }
+        let learned = scheduler.variance_type == Variance::LearnedRange;
+        if self.loss == Loss::Hybrid && !learned {
+            return refuse("variance_type", "learned_range, for the hybrid loss", &"a fixed one");
+        }
+        if let Err((expected, found)) = channels(model, scheduler) {
+            return refuse("out_channels", &expected, &found);
+        }
+        Ok(())
+    }
+
+    /// Checks each number against its range.
+    fn check_ranges(&self) -> Result<(), TrainingError> {
         let not_negative = |number: f64| number.is_finite() && number >= 0.0;
         let share = |number: f64| (0.0..1.0).contains(&number);
         let (share_text, not_negative_text) = ("0 to 1, without 1", "0 or above");
@@ -161,25 +187,6 @@ impl TrainingOptions {
         {
             let expected = format!("more than the {} steps of the warm-up", self.warmup);
             return refuse("decay_steps", &expected, &steps);
-        }
-        if self.label_drop > 0.0 && model.classes() <= Some(1) {
-            let expected = "0, for the model has no table of a class and the null label";
-            return refuse("label_drop", expected, &self.label_drop);
-        }
-        if let Some(gamma) = self.min_snr_gamma {
-            if !positive(gamma) {
-                return refuse("min_snr_gamma", "above 0", &gamma);
-            }
-            if self.loss == Loss::Vlb {
-                return refuse("min_snr_gamma", "none, for it weights the simple loss", &gamma);
-            }
-        }
-        let learned = scheduler.variance_type == Variance::LearnedRange;
-        if self.loss == Loss::Hybrid && !learned {
-            return refuse("variance_type", "learned_range, for the hybrid loss", &"a fixed one");
-        }
-        if let Err((expected, found)) = channels(model, scheduler) {
-            return refuse("out_channels", &expected, &found);
         }
         Ok(())
     }

@@ -97,40 +97,58 @@ impl TrainingGraph {
         let begun = optimizer.begin(&mut graph, options)?;
         let key = begun.key;
 
-        // x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise
-        let (drawn, x, noise) = match given {
-            Some(GivenInputs { timesteps, noise, .. }) => {
-                let x = graph.push(AddNoise, &[x0, timesteps, levels, noise])?;
-                (Drawn { timesteps, factors: None }, x, noise)
-            }
-            None => {
-                let drawn = objective.draw(&mut graph, options, key, memory)?;
-                let noising = AddDrawnNoise { stream: streams::NOISE };
-                let made = graph.push_all(noising, &[x0, drawn.timesteps, levels, key])?;
-                (drawn, made[0], made[1])
-            }
-        };
-        let seen = match (labels, model.classes()) {
-            (Some(labels), Some(classes)) if options.label_drop > 0.0 => {
-                let (probability, null) = (options.label_drop.into(), classes as u32 - 1);
-                let drop = DropLabels { probability, null, stream: streams::LABELS };
-                Some(graph.push(drop, &[labels, key])?)
-            }
-            _ => labels,
-        };
+        let noisy = noisy(&mut graph, &objective, options, [x0, levels, key], given, memory)?;
+        let seen = seen(&mut graph, options, model, labels, key)?;
         let views = optimizer.parameters(&mut graph)?;
         let condition = Condition { labels: seen, context: None };
-        let inputs = ModelInputs { x, timesteps: drawn.timesteps, condition };
+        let timesteps = noisy.drawn.timesteps;
+        let inputs = ModelInputs { x: noisy.x, timesteps, condition };
         let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
-        let noisy = Noisy { x0, noise, x, drawn };
         let losses = objective.losses(&mut graph, &mut tables, options, &noisy, output)?;
         let loss = losses.loss;
 
         let norm = optimizer.end(&mut graph, &views, options, begun, loss)?;
         if let (Some(memory), Some(images)) = (memory, losses.images) {
-            let next = graph.push(Remember, &[memory, drawn.timesteps, images, norm])?;
+            let next = graph.push(Remember, &[memory, timesteps, images, norm])?;
             graph.update(memory, next);
         }
         Ok(Self { graph, x0, labels, given, tables, optimizer, memory, loss })
+    }
+}
+
+/// Images with noise at a timestep each: `x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`.
+fn noisy(
+    graph: &mut Graph,
+    objective: &Objective,
+    options: &TrainingOptions,
+    [x0, levels, key]: [Value; 3],
+    given: Option<GivenInputs>,
+    memory: Option<Value>,
+) -> Result<Noisy, Error> {
+    if let Some(GivenInputs { timesteps, noise, .. }) = given {
+        let x = graph.push(AddNoise, &[x0, timesteps, levels, noise])?;
+        return Ok(Noisy { x0, noise, x, drawn: Drawn { timesteps, factors: None } });
+    }
+    let drawn = objective.draw(graph, options, key, memory)?;
+    let noising = AddDrawnNoise { stream: streams::NOISE };
+    let made = graph.push_all(noising, &[x0, drawn.timesteps, levels, key])?;
+    Ok(Noisy { x0, noise: made[1], x: made[0], drawn })
+}
+
+/// The labels that the model sees: some of them dropped, if it is to learn to do without.
+fn seen(
+    graph: &mut Graph,
+    options: &TrainingOptions,
+    model: &dyn Model,
+    labels: Option<Value>,
+    key: Value,
+) -> Result<Option<Value>, Error> {
+    match (labels, model.classes()) {
+        (Some(labels), Some(classes)) if options.label_drop > 0.0 => {
+            let (probability, null) = (options.label_drop.into(), classes as u32 - 1);
+            let drop = DropLabels { probability, null, stream: streams::LABELS };
+            Ok(Some(graph.push(drop, &[labels, key])?))
+        }
+        _ => Ok(labels),
     }
 }

@@ -181,19 +181,50 @@ fn norm(elements: impl Iterator<Item = f64>) -> f64 {
     elements.map(|x| x * x).sum::<f64>().sqrt()
 }
 
+/// What a case of training says beside its tensors.
+#[derive(Deserialize)]
+struct Training {
+    #[serde(flatten)]
+    optimizer: OptimizerConfig,
+    loss: String,
+    #[serde(default)]
+    null_parameters: HashSet<String>,
+    #[serde(default)]
+    rel_update_tol: HashMap<String, f64>,
+}
+
+impl Training {
+    /// Holds what a training that began with `weights` came to against the case: weights by how far
+    /// they moved, everything else as in other cases.
+    fn compare(&self, case: &Case, results: &Results, weights: &Weights) -> Result<Outcome, Error> {
+        let start: HashMap<&str, Vec<f64>> = stored_order(weights).collect();
+        let mut differences = Vec::new();
+        for output in case.outputs() {
+            let parameter = output.split_once('.').map_or(output, |(_, name)| name);
+            if self.null_parameters.contains(parameter) {
+                continue;
+            }
+            let known =
+                (results.get(output), start.get(parameter), self.rel_update_tol.get(parameter));
+            differences.push(match known {
+                (Some(got), Some(start), Some(&allowed)) if output.starts_with("final.") => {
+                    let want = case.tensor(output)?.numbers.to_f64();
+                    let distance = |a: &[f64], b: &[f64]| norm(a.iter().zip(b).map(|(a, b)| a - b));
+                    let error = distance(got, &want) / distance(&want, start);
+                    let same = got.len() == want.len() && error <= allowed;
+                    (!same).then(|| format!("{output} update {error:.1e} > {allowed:.1e}"))
+                }
+                _ => case.difference(output, results)?,
+            });
+        }
+        Ok(Outcome::of(differences))
+    }
+}
+
 /// Steps of training on given batches, timesteps and noises, through the trainer.
 pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(flatten)]
-        optimizer: OptimizerConfig,
-        loss: String,
-        #[serde(default)]
-        null_parameters: HashSet<String>,
-        #[serde(default)]
-        rel_update_tol: HashMap<String, f64>,
-    }
-    let Config { optimizer, loss, null_parameters, rel_update_tol } = case.config()?;
+    let config: Training = case.config()?;
+    let optimizer = &config.optimizer;
     let (unet, weights) = model(case)?;
     let &[steps, batch, channels, height, width] = &case.tensor("x0")?.shape[..] else {
         return Err(case.refuse("x0 must have five axes: steps and a batch of images"));
@@ -215,7 +246,7 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         clip: optimizer.grad_clip_norm,
         ema_decay: optimizer.ema_decay,
         ema_warmup: false,
-        sum_loss: loss == "sum",
+        sum_loss: config.loss == "sum",
         seed: 0,
         ..TrainingOptions::default()
     };
@@ -247,25 +278,5 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
             results.insert(format!("{prefix}.{name}"), data);
         }
     }
-
-    let start: HashMap<&str, Vec<f64>> = stored_order(&weights).collect();
-    let mut differences = Vec::new();
-    for output in case.outputs() {
-        let parameter = output.split_once('.').map_or(output, |(_, name)| name);
-        if null_parameters.contains(parameter) {
-            continue;
-        }
-        let known = (results.get(output), start.get(parameter), rel_update_tol.get(parameter));
-        differences.push(match known {
-            (Some(got), Some(start), Some(&allowed)) if output.starts_with("final.") => {
-                let want = case.tensor(output)?.numbers.to_f64();
-                let distance = |a: &[f64], b: &[f64]| norm(a.iter().zip(b).map(|(a, b)| a - b));
-                let error = distance(got, &want) / distance(&want, start);
-                let same = got.len() == want.len() && error <= allowed;
-                (!same).then(|| format!("{output} update {error:.1e} > {allowed:.1e}"))
-            }
-            _ => case.difference(output, &results)?,
-        });
-    }
-    Ok(Outcome::of(differences))
+    config.compare(case, &results, &weights)
 }

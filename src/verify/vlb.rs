@@ -109,15 +109,26 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     executor.run(1)?;
     let measures = executor.read(graph.measures)?;
 
+    summed(&schedule, &x0, images, &timesteps, &measures)
+}
+
+/// The terms of each image and their sums.
+fn summed(
+    schedule: &Schedule,
+    x0: &[f32],
+    images: usize,
+    timesteps: &[usize],
+    measures: &[f32],
+) -> Result<Results, Error> {
     let mut results = Results::new();
     let squares = |image: &[f32]| image.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
-    for (image, pixels) in x0.chunks(elements / images).enumerate() {
+    for (image, pixels) in x0.chunks(x0.len() / images).enumerate() {
         let mut give = |name: &str, number| results.entry(name.into()).or_default().push(number);
         let prior = schedule.prior_nats(squares(pixels) / pixels.len() as f64) / LN_2;
         let mut total = prior;
         for (place, &timestep) in timesteps.iter().enumerate() {
             let row = measures.as_chunks::<4>().0[place * images + image];
-            let term = VlbTerm::of(row, Level::of(&schedule, timestep)?.alpha_bar());
+            let term = VlbTerm::of(row, Level::of(schedule, timestep)?.alpha_bar());
             give("vb", term.bits);
             give("xstart_mse", term.x0_error);
             give("mse", term.epsilon_error);

@@ -98,7 +98,7 @@ pub fn write(path: &Path, weights: &Weights, precision: Precision) -> Result<(),
         .map_err(|source| WeightsError::Write { path: path.into(), source })
 }
 
-/// The bytes of the file that [`write`] writes; errors name it by `path`.
+/// The bytes of the file that [`write()`] writes; errors name it by `path`.
 ///
 /// # Errors
 /// If a number does not fit the precision.

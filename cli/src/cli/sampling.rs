@@ -16,7 +16,7 @@ fn sampler() -> impl TypedValueParser<Value = SamplerKind> {
         let value = PossibleValue::new(kind.name()).help(kind.about());
         if kind == SamplerKind::DpmSolver { value.alias("dpm-solver") } else { value }
     };
-    PossibleValuesParser::new(SamplerKind::ALL.map(value)).try_map(|name| name.parse())
+    PossibleValuesParser::new(SamplerKind::all().map(value)).try_map(|name| name.parse())
 }
 
 /// How to go from noise to image.

@@ -85,95 +85,117 @@ struct Run<'a> {
     eta: f64,
 }
 
-type MakeTable = fn(&Run) -> Result<Table, ScheduleError>;
-
 /// What is known of a sampler.
 struct Entry {
+    kind: SamplerKind,
     name: &'static str,
     about: &'static str,
     /// Whether the same start always gives the same image, if eta is 0.
     deterministic: bool,
-    table: MakeTable,
+    table: fn(&Run) -> Result<Table, ScheduleError>,
 }
+
+/// All samplers, in the order of [`SamplerKind`].
+const SAMPLERS: [Entry; 11] = [
+    Entry {
+        kind: SamplerKind::Ddim,
+        name: "ddim",
+        about: "Song, Meng, Ermon 2021, with --eta",
+        deterministic: true,
+        table: |run| run.ddim(run.eta, false, run.rule),
+    },
+    Entry {
+        kind: SamplerKind::Ddpm,
+        name: "ddpm",
+        about: "Ancestral: Ho, Jain, Abbeel 2020",
+        deterministic: false,
+        table: |run| run.ddpm(run.scheduler.variance_type),
+    },
+    Entry {
+        kind: SamplerKind::SigmaHat,
+        name: "sigma-hat",
+        about: "The larger noise of DDIM's appendix D.3; with clipping, the released code's \
+                ddpm_noisy",
+        deterministic: false,
+        table: |run| match run.prediction.clip {
+            Some(_) => run.ddpm(Variance::FixedLarge),
+            None => run.ddim(1.0, true, StepRule::NextEntry),
+        },
+    },
+    Entry {
+        kind: SamplerKind::ProbabilityFlow,
+        name: "probability-flow",
+        about: "The flow by Euler's method, in the variables of DDIM's equation 14",
+        deterministic: true,
+        table: |run| probability_flow_table(&run.schedule, &run.timesteps, &run.prediction),
+    },
+    Entry {
+        kind: SamplerKind::Heun,
+        name: "heun",
+        about: "The same by Heun's method: two evaluations a step",
+        deterministic: true,
+        table: |run| heun_table(&run.schedule, &run.timesteps, &run.prediction),
+    },
+    Entry {
+        kind: SamplerKind::DpmSolver,
+        name: "dpm-solver++",
+        about: "DPM-Solver++ (2M): Lu et al. 2022",
+        deterministic: true,
+        table: |run| dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction),
+    },
+    Entry {
+        kind: SamplerKind::VpSde,
+        name: "vp-sde",
+        about: "The reverse variance-preserving process: Song et al. 2021",
+        deterministic: false,
+        table: |run| run.continuous(false),
+    },
+    Entry {
+        kind: SamplerKind::VpFlow,
+        name: "vp-flow",
+        about: "Its probability flow",
+        deterministic: true,
+        table: |run| run.continuous(true),
+    },
+    Entry {
+        kind: SamplerKind::VeSde,
+        name: "ve-sde",
+        about: "The reverse variance-exploding process",
+        deterministic: false,
+        table: |run| variance_exploding_table(&run.levels()?, &run.prediction),
+    },
+    Entry {
+        kind: SamplerKind::PredictorCorrector,
+        name: "predictor-corrector",
+        about: "The same with a step of Langevin dynamics at each level",
+        deterministic: false,
+        table: |run| {
+            let (levels, prediction) = (run.levels()?, &run.prediction);
+            predictor_corrector_table(&levels, CORRECTORS, CORRECTOR_SNR, prediction)
+        },
+    },
+    Entry {
+        kind: SamplerKind::Langevin,
+        name: "langevin",
+        about: "Annealed Langevin dynamics: Song, Ermon 2019",
+        deterministic: false,
+        table: |run| {
+            let levels = run.levels()?;
+            let last = levels.last().map_or(1.0, |level| level.sigma_over_alpha());
+            let size = LANGEVIN_SIZE * last * last;
+            annealed_langevin_table(&levels, LANGEVIN_STEPS, size, &run.prediction)
+        },
+    },
+];
 
 impl SamplerKind {
     /// All samplers.
-    pub const ALL: [Self; 11] = [
-        Self::Ddim,
-        Self::Ddpm,
-        Self::SigmaHat,
-        Self::ProbabilityFlow,
-        Self::Heun,
-        Self::DpmSolver,
-        Self::VpSde,
-        Self::VpFlow,
-        Self::VeSde,
-        Self::PredictorCorrector,
-        Self::Langevin,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        SAMPLERS.iter().map(|entry| entry.kind)
+    }
 
-    fn entry(self) -> Entry {
-        let (name, about, deterministic, table): (_, _, _, MakeTable) = match self {
-            Self::Ddim => ("ddim", "Song, Meng, Ermon 2021, with --eta", true, |run| {
-                run.ddim(run.eta, false, run.rule)
-            }),
-            Self::Ddpm => ("ddpm", "Ancestral: Ho, Jain, Abbeel 2020", false, |run| {
-                run.ddpm(run.scheduler.variance_type)
-            }),
-            Self::SigmaHat => (
-                "sigma-hat",
-                "The larger noise of DDIM's appendix D.3; with clipping, the released code's \
-                 ddpm_noisy",
-                false,
-                |run| match run.prediction.clip {
-                    Some(_) => run.ddpm(Variance::FixedLarge),
-                    None => run.ddim(1.0, true, StepRule::NextEntry),
-                },
-            ),
-            Self::ProbabilityFlow => (
-                "probability-flow",
-                "The flow by Euler's method, in the variables of DDIM's equation 14",
-                true,
-                |run| probability_flow_table(&run.schedule, &run.timesteps, &run.prediction),
-            ),
-            Self::Heun => {
-                ("heun", "The same by Heun's method: two evaluations a step", true, |run| {
-                    heun_table(&run.schedule, &run.timesteps, &run.prediction)
-                })
-            }
-            Self::DpmSolver => ("dpm-solver++", "DPM-Solver++ (2M): Lu et al. 2022", true, |run| {
-                dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction)
-            }),
-            Self::VpSde => (
-                "vp-sde",
-                "The reverse variance-preserving process: Song et al. 2021",
-                false,
-                |run| run.continuous(false),
-            ),
-            Self::VpFlow => ("vp-flow", "Its probability flow", true, |run| run.continuous(true)),
-            Self::VeSde => ("ve-sde", "The reverse variance-exploding process", false, |run| {
-                variance_exploding_table(&run.levels()?, &run.prediction)
-            }),
-            Self::PredictorCorrector => (
-                "predictor-corrector",
-                "The same with a step of Langevin dynamics at each level",
-                false,
-                |run| {
-                    let levels = run.levels()?;
-                    let prediction = &run.prediction;
-                    predictor_corrector_table(&levels, CORRECTORS, CORRECTOR_SNR, prediction)
-                },
-            ),
-            Self::Langevin => {
-                ("langevin", "Annealed Langevin dynamics: Song, Ermon 2019", false, |run| {
-                    let levels = run.levels()?;
-                    let last = levels.last().map_or(1.0, |level| level.sigma_over_alpha());
-                    let size = LANGEVIN_SIZE * last * last;
-                    annealed_langevin_table(&levels, LANGEVIN_STEPS, size, &run.prediction)
-                })
-            }
-        };
-        Entry { name, about, deterministic, table }
+    fn entry(self) -> &'static Entry {
+        &SAMPLERS[self as usize]
     }
 
     /// Its name, like `dpm-solver++`.
@@ -238,8 +260,8 @@ impl FromStr for SamplerKind {
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
         // The name of the family too.
         let name = if text == "dpm-solver" { "dpm-solver++" } else { text };
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
+        Self::all().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names = SAMPLERS.each_ref().map(|entry| entry.name).join(", ");
             ScheduleError::value("sampler", format!("one of {names}"), text)
         })
     }
@@ -274,26 +296,5 @@ impl Run<'_> {
         let last_timestep = count - 1.0;
         let process = VariancePreserving { beta_min, beta_max, end: END, last_timestep };
         process.table(self.steps, &self.prediction, flow, true)
-    }
-}
-
-impl SchedulerConfig {
-    /// A DDIM run of `steps` steps, by the rule of its spacing.
-    ///
-    /// # Errors
-    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddim_table`].
-    pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
-        let (rule, final_alpha) = (self.timestep_spacing.rule(), self.final_alpha()?);
-        let options = DdimOptions { eta, rule, final_alpha, ..DdimOptions::default() };
-        ddim_table(&self.schedule()?, &self.timesteps(steps)?, &self.prediction(), &options)
-    }
-
-    /// A run of `steps` steps of DDPM's ancestral sampling.
-    ///
-    /// # Errors
-    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
-    pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
-        let timesteps = self.timesteps(steps)?;
-        ddpm_table(&self.schedule()?, &timesteps, &self.prediction(), self.variance_type)
     }
 }

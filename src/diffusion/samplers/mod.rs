@@ -1,7 +1,7 @@
 //! Samplers: each makes a [`Table`] of coefficients, which one kernel follows.
 //!
-//! To add one: a function that makes its table, a variant of [`SamplerKind`] and its arm in
-//! `SamplerKind::entry`.
+//! To add one: a function that makes its table, a variant of [`SamplerKind`] and its row in
+//! the table `SAMPLERS`.
 mod ddim;
 mod ddpm;
 mod flow;
@@ -18,3 +18,27 @@ pub use sde::{
     variance_exploding_table,
 };
 pub use table::{Step, Table};
+
+use super::schedule::SchedulerConfig;
+use crate::error::ScheduleError;
+
+impl SchedulerConfig {
+    /// A DDIM run of `steps` steps, by the rule of its spacing.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddim_table`].
+    pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
+        let (rule, final_alpha) = (self.timestep_spacing.rule(), self.final_alpha()?);
+        let options = DdimOptions { eta, rule, final_alpha, ..DdimOptions::default() };
+        ddim_table(&self.schedule()?, &self.timesteps(steps)?, &self.prediction(), &options)
+    }
+
+    /// A run of `steps` steps of DDPM's ancestral sampling.
+    ///
+    /// # Errors
+    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
+    pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
+        let timesteps = self.timesteps(steps)?;
+        ddpm_table(&self.schedule()?, &timesteps, &self.prediction(), self.variance_type)
+    }
+}

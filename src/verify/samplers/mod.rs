@@ -1,5 +1,8 @@
 //! Cases of sampling, every step by the fused kernel on the device, with the case's noise.
+mod guidance;
 mod trajectory;
+
+pub(super) use guidance::{guidance, interpolation};
 
 use super::{
     case_graph::Axes,
@@ -8,20 +11,15 @@ use super::{
 };
 use crate::{
     diffusion::{
-        angle_between,
         samplers::{
             DdimOptions, EncodeRule, Table, VariancePreserving, annealed_langevin_table,
             ddim_table, ddpm_table, encode_table, probability_flow_table,
         },
         schedule::{Level, Prediction, Schedule, SchedulerConfig, Spacing, Variance},
-        slerp,
     },
     error::Error,
-    gpu::{Executor, Gpu},
-    graph::Graph,
-    ops::Guide,
-    passes,
-    value::{Shape, TensorType},
+    gpu::Gpu,
+    value::Shape,
 };
 use serde::Deserialize;
 use trajectory::{Predictor, Trajectory, follow};
@@ -264,48 +262,4 @@ pub(super) fn annealed_langevin(gpu: &Gpu, case: &Case) -> Result<Results, Error
     let model = Predictor::of(case, &output, each.collect(), false)?;
     let run = follow(gpu, case, &model, &table, start, &noise)?;
     Ok([("xs".to_owned(), stored(&shape, &run.samples))].into())
-}
-
-/// Kind `slerp`: on the host.
-pub(super) fn interpolation(case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        alphas: Vec<f64>,
-    }
-    let Config { alphas } = case.config()?;
-    let [from, to] = ["z1", "z2"].map(|name| case.tensor(name));
-    let (from, to) = (from?.numbers.clone().into_f32(), to?.numbers.clone().into_f32());
-    let points = alphas.iter().flat_map(|&share| slerp(&from, &to, share)).map(f64::from);
-    Ok([("theta".to_owned(), vec![angle_between(&from, &to)]), ("z".to_owned(), points.collect())]
-        .into())
-}
-
-/// Kind `classifier_free_guidance`.
-pub(super) fn guidance(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        scales: Vec<f64>,
-        rescale_phi: f64,
-    }
-    let Config { scales, rescale_phi } = case.config()?;
-    let (shape, plain) = case.dense("eps_uncond", Axes::Image)?;
-    let labelled = case.dense("eps_cond", Axes::Image)?.1;
-    let both = TensorType::f32(&[2 * shape[0], shape[1], shape[2], shape[3]]);
-    let mut results = Results::new();
-    for of in scales {
-        for (name, scale, rescale) in
-            [("scale", of, 0.0), ("rescaled", of, rescale_phi), ("ho_salimans", 1.0 + of, 0.0)]
-        {
-            let mut graph = Graph::new();
-            let predictions = graph.input(both);
-            let op = Guide { scale: scale.into(), rescale: rescale.into(), channels: shape.last() };
-            let y = graph.push(op, &[predictions])?;
-            graph.outputs.push(y);
-            let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-            executor.write(predictions, &[&plain[..], &labelled].concat())?;
-            executor.run(1)?;
-            results.insert(format!("{name}_{of:?}"), stored(&shape, [&executor.read(y)?]));
-        }
-    }
-    Ok(results)
 }

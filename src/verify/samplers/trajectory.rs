@@ -79,6 +79,23 @@ impl Predictor {
         };
         Ok(Self::Toy { toy, prediction: output.kind, levels, wide })
     }
+
+    /// What a made-up network predicts of `x` in a step.
+    fn predict(&self, step: usize, x: &[f32], channels: usize) -> Option<Vec<f32>> {
+        let Self::Toy { toy, prediction, levels, wide } = self else { return None };
+        let predict = |(element, &x): (usize, &f32)| {
+            toy.output(*prediction, &levels[step], f64::from(x), element) as f32
+        };
+        let output: Vec<f32> = x.iter().enumerate().map(predict).collect();
+        if !wide {
+            return Some(output);
+        }
+        let pixels = output.chunks(channels).zip(x.chunks(channels));
+        let both = pixels.flat_map(|(of, x)| {
+            of.iter().copied().chain(x.iter().map(|x| f64::from(*x).sin() as f32))
+        });
+        Some(both.collect())
+    }
 }
 
 /// One plan of a sampling step.
@@ -170,27 +187,9 @@ pub fn follow(
     for index in 0..table.steps.len() {
         let noise = noise.get(index * elements..(index + 1) * elements).unwrap_or_default();
         let noise = Axes::Image.read(&shape, noise);
-        let (output, next) = match model {
-            Predictor::Toy { toy, prediction, levels, wide } => {
-                let predict = |(element, &x): (usize, &f32)| {
-                    toy.output(*prediction, &levels[index], f64::from(x), element) as f32
-                };
-                let mut output: Vec<f32> = x.iter().enumerate().map(predict).collect();
-                if *wide {
-                    let pixels = output.chunks(channels).zip(x.chunks(channels));
-                    let both = pixels.flat_map(|(of, x)| {
-                        of.iter().copied().chain(x.iter().map(|x| f64::from(*x).sin() as f32))
-                    });
-                    output = both.collect();
-                }
-                let next = stepper.step(&x, Some(&output), &noise)?;
-                (output, next)
-            }
-            Predictor::UNet => {
-                let next = stepper.step(&x, None, &noise)?;
-                (stepper.executor.read(stepper.output)?, next)
-            }
-        };
+        let given = model.predict(index, &x, channels);
+        let next = stepper.step(&x, given.as_deref(), &noise)?;
+        let output = given.map_or_else(|| stepper.executor.read(stepper.output), Ok)?;
         run.images.push(images.step(&x, Some(&output), &[])?);
         run.samples.push(next.clone());
         x = next;
