@@ -1,4 +1,4 @@
-//! A trained classifier: what says of sampled images how real they are.
+//! A trained classifier, whose features and accuracy judge sampled images.
 //!
 //! Its 64 features stand in for those of the Inception network in a Frechet distance, for images
 //! that Inception never saw: handwritten digits.
@@ -65,7 +65,7 @@ impl Classifier {
         Ok(weights::write(path, &self.weights, Precision::F32)?)
     }
 
-    /// What it tells apart.
+    /// Its network.
     pub fn network(&self) -> ConvClassifier {
         self.network
     }

@@ -20,7 +20,7 @@ use std::{path::Path, time::Instant};
 /// Steps between two looks at the loss; far fewer than the history has rows.
 const REPORT: u64 = 50;
 
-/// Where a training leaves checkpoints.
+/// Checkpoints of a training.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoints<'a> {
     /// A folder of its own.

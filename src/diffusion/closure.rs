@@ -7,9 +7,9 @@ use crate::{
     value::{TensorType, Value},
 };
 
-/// What a step asks of the caller: to fill `output` on the device from `x`.
+/// A step's request to the caller: fill `output` on the device from `x`.
 pub struct Evaluation {
-    /// What the network is told.
+    /// The network's timestep.
     pub timestep: f64,
     /// Noisy images `f32[batch, height, width, channels]`.
     pub x: DeviceTensor,
@@ -96,7 +96,7 @@ impl ClosureSampler {
     /// the device's queue is in order with the step.
     ///
     /// # Errors
-    /// What `predict` returns, or if the device is lost.
+    /// Those of `predict`, or if the device is lost.
     pub fn run<E: From<Error>>(
         &mut self,
         mut predict: impl FnMut(&Evaluation) -> Result<(), E>,

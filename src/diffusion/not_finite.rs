@@ -24,7 +24,7 @@ impl NotFinite {
     /// [`NotFinite::Sampling`] if a step met something.
     pub(crate) fn check(counter: Counter, steps: usize) -> Result<(), Self> {
         let Some(step) = counter.bad_step else { return Ok(()) };
-        // What comes first in a step spoils the rest.
+        // The first bad tensor of a step spoils the later ones.
         let order = [
             (SamplingStep::BAD_SAMPLE, FoundIn::Sample),
             (SamplingStep::BAD_OUTPUT, FoundIn::Output),

@@ -93,7 +93,7 @@ impl Sampler {
         self.executor.plan()
     }
 
-    /// What was asked of the device so far.
+    /// The executor, for its statistics.
     pub fn executor(&self) -> &Executor {
         &self.executor
     }

@@ -11,7 +11,7 @@ use crate::{
     value::{TensorType, Value},
 };
 
-/// What a sampling step does beside its table.
+/// Options of a sampling step beside its table.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SamplingOptions {
     /// Whether the noise of a step is an input; otherwise the kernel draws it.
@@ -36,7 +36,7 @@ pub struct SamplingGraph {
     pub labels: Option<Value>,
     /// Noise of each step `[batch, height, width, channels]`, if it is given.
     pub noise: Option<Value>,
-    /// What the model predicted in the last step, after guidance.
+    /// The prediction of the last step, after guidance.
     pub output: Value,
     /// The model in it.
     pub model: FrozenModel,

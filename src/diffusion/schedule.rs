@@ -1,4 +1,4 @@
-//! How much noise there is at each timestep, in f64 throughout.
+//! Noise schedules, in f64 throughout.
 //!
 //! A [`Schedule`] is the list of betas of Ho et al., *Denoising Diffusion Probabilistic Models*
 //! (2020), and what follows from them. [`SchedulerConfig`] reads and writes diffusers'

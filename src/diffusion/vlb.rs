@@ -67,7 +67,7 @@ impl VlbEvaluator {
         Ok(Self { executor, x0, timesteps, numbers, labels, measures, schedule, batch })
     }
 
-    /// What was asked of the device so far.
+    /// The executor, for its statistics.
     pub fn executor(&self) -> &Executor {
         &self.executor
     }

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::collections::HashMap;
 
-/// Where a parameter lies.
+/// Position of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Which arena.
@@ -130,7 +130,7 @@ impl Arenas {
     /// The parameters in `contents`, those of one arena after another.
     ///
     /// # Errors
-    /// What reading an arena's contents returns.
+    /// The first error among `contents`.
     pub fn weights<E>(
         &self,
         contents: impl IntoIterator<Item = Result<Vec<f32>, E>>,

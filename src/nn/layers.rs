@@ -7,7 +7,7 @@ use crate::{
     value::{ElementType, TensorType, Value},
 };
 
-/// Where the values of parameters come from.
+/// Source of the values of parameters.
 enum Source<'a> {
     /// They are in the graph already.
     Given(&'a Views),

@@ -6,18 +6,18 @@ use crate::{
     value::{TensorType, Value},
 };
 
-/// What a model predicts from.
+/// Inputs of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelInputs {
     /// Noisy images `f32[batch, height, width, channels]`.
     pub x: Value,
     /// `f32[batch]`.
     pub timesteps: Value,
-    /// What the prediction depends on beside the image.
+    /// Labels and context.
     pub condition: Condition,
 }
 
-/// What a prediction depends on beside image and timestep.
+/// Conditioning: each part is there if the model takes it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Condition {
     /// Class labels of the type [`Model::label_type`].
@@ -43,7 +43,7 @@ pub trait Model {
         None
     }
 
-    /// How many labels there are, counted from 0, where they are rows of a table.
+    /// Number of classes, if labels index a table of them.
     fn classes(&self) -> Option<usize> {
         None
     }
@@ -75,9 +75,9 @@ pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSp
 /// A model in a graph, its parameters in arenas that are constant while the graph runs.
 #[derive(Clone, Debug)]
 pub struct FrozenModel {
-    /// What it predicts.
+    /// The prediction, `[batch, height, width, out_channels]`.
     pub prediction: Value,
-    /// Where its parameters lie.
+    /// Layout of its parameters.
     pub arenas: Arenas,
     /// The inputs that are the arenas.
     pub inputs: Vec<Value>,

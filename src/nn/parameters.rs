@@ -1,7 +1,7 @@
 //! Parameters: names, types and first values.
 use crate::{ops::Input, value::TensorType};
 
-/// What a parameter holds before training.
+/// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initial {
     /// Uniform in `[-bound, bound)`; PyTorch's default for convolutions and linears, with
@@ -20,7 +20,7 @@ pub struct ParameterSpec {
     pub name: String,
     /// Type in this crate's layout.
     pub of: TensorType,
-    /// What it holds before training.
+    /// Its initial values.
     pub initial: Initial,
 }
 

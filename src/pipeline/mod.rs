@@ -75,7 +75,7 @@ pub(crate) fn files(
     ])
 }
 
-/// What a pipeline folder holds.
+/// A model with its weights and noise schedule.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The model.
@@ -84,11 +84,11 @@ pub struct Pipeline {
     pub scheduler: SchedulerConfig,
     /// Its weights.
     pub weights: Weights,
-    /// The label that stands for none, if the model was trained here with dropped labels.
+    /// The null label, if the model was trained here with dropped labels.
     pub null_label: Option<u32>,
 }
 
-/// What a pipeline wants of a run's settings.
+/// The part of a run's settings that a pipeline reads.
 #[derive(Deserialize)]
 struct Settings {
     options: Options,
@@ -136,7 +136,7 @@ impl Pipeline {
         Ok(Self { unet, scheduler, weights, null_label })
     }
 
-    /// How many classes it draws, without the label that stands for none.
+    /// Number of classes, without the null label.
     pub fn classes(&self) -> Option<usize> {
         let rows = self.unet.classes()?;
         Some(rows - usize::from(self.null_label.is_some()))

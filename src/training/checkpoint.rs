@@ -17,13 +17,13 @@ pub(crate) const STATE: &str = "training/state.safetensors";
 /// Largest height or width that a run may have.
 const LARGEST_SIDE: usize = 1 << 14;
 
-/// What a run goes on with.
+/// A resumed run.
 #[derive(Clone, Debug)]
 pub struct Resumed {
     /// The settings as they hold from now on, with the history of those before.
     pub settings: Settings,
-    /// What differs from before, a line for each thing. Without any, the run goes on with the same
-    /// bits as without a break.
+    /// Differences from before, a line each. Without any, the run computes the same bits as without a
+    /// break.
     pub differences: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the network is trained on: noisy images, what it has to find in them, and the loss.
+//! The training objective: noisy images, targets and losses.
 use super::options::{Loss, Timesteps, TrainingOptions};
 use crate::{
     diffusion::{
@@ -18,7 +18,7 @@ use crate::{
 /// Half of the distance between two bytes in images of -1 to 1.
 const HALF_BYTE: f64 = 1.0 / 255.0;
 
-/// Inputs of a graph that hold the same numbers in every step.
+/// Tables of numbers, written once before the first step.
 #[derive(Clone, Debug, Default)]
 pub struct Tables(Vec<(Value, Vec<f32>)>);
 
@@ -49,7 +49,7 @@ impl Tables {
 pub(super) struct Drawn {
     /// `f32[batch]`.
     pub timesteps: Value,
-    /// What each image's loss is multiplied by, if that is not 1.
+    /// Importance weight of each image's loss, if that is not 1.
     pub factors: Option<Value>,
 }
 
@@ -60,9 +60,9 @@ pub(super) struct Noisy {
     pub x0: Value,
     /// Noise of their type.
     pub noise: Value,
-    /// What the network sees.
+    /// Noisy images: the model's input.
     pub x: Value,
-    /// How it was drawn.
+    /// Their timesteps.
     pub drawn: Drawn,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Objective<'a> {
         Ok(Drawn { timesteps: graph.push(draw, &[key])?, factors: None })
     }
 
-    /// The part of the network's output that says something of the image.
+    /// The prediction without the learned variances.
     pub fn prediction(
         &self,
         graph: &mut Graph,
@@ -124,7 +124,7 @@ impl<'a> Objective<'a> {
         }
     }
 
-    /// What that part has to be.
+    /// The target of the prediction.
     pub fn target(
         &self,
         graph: &mut Graph,
@@ -222,7 +222,7 @@ impl<'a> Objective<'a> {
         graph.push(Scale { scale, shift: 0.0.into() }, &[term])
     }
 
-    /// How much the squared error of each timestep counts.
+    /// Weight of the squared error at each timestep.
     fn weights(&self, min_snr_gamma: Option<f64>) -> Vec<f32> {
         let weight = |&alpha: &f64| {
             let Some(gamma) = min_snr_gamma else { return 1.0 };

@@ -13,7 +13,7 @@ use crate::{
 /// Adam and the moving average of the weights, in a graph: the state as inputs of a step.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
-    /// Where the parameters lie in each part of the state.
+    /// Layout of each part of the state.
     pub arenas: Arenas,
     /// Seed and step: a [`Counter`].
     pub counter: Value,
@@ -23,7 +23,7 @@ pub struct Optimizer {
     pub state: [Vec<Value>; 4],
 }
 
-/// What the beginning of a step reads off the counter.
+/// Random key and rates of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Begun {
     /// The counter's copy `u32[8]`, from which a step draws its random numbers.

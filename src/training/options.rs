@@ -7,7 +7,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What is minimised. The bound is in bits per dimension, its predicted image is not clipped, and
+/// The loss. The variational bound is in bits per dimension, its predicted image is not clipped, and
 /// pixels are bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,7 +24,7 @@ pub enum Loss {
     Hybrid,
 }
 
-/// How the timesteps of a batch are drawn.
+/// Sampling of timesteps in a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Timesteps {
@@ -66,7 +66,7 @@ pub struct TrainingOptions {
     pub ema_warmup: bool,
     /// Sum over each image instead of the mean over every element, in the simple loss.
     pub sum_loss: bool,
-    /// What is minimised.
+    /// The loss.
     pub loss: Loss,
     /// Weight of the bound in [`Loss::Hybrid`].
     pub hybrid_lambda: f64,
@@ -75,7 +75,7 @@ pub struct TrainingOptions {
     /// `min(snr, gamma) / snr` for a network that predicts epsilon and `min(snr, gamma) / (snr + 1)`
     /// for v: Hang et al. 2023, *Efficient Diffusion Training via Min-SNR Weighting Strategy*.
     pub min_snr_gamma: Option<f64>,
-    /// How the timesteps of a batch are drawn.
+    /// Sampling of timesteps in a batch.
     pub timesteps: Timesteps,
     /// Probability that a class label gives way to the null label, the last row of the table of
     /// classes, so that the network learns to do without: Ho and Salimans 2021.

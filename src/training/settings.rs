@@ -1,4 +1,4 @@
-//! What is recorded of a run beside its tensors, and what has changed since.
+//! Settings of a run: `training/settings.json`.
 use super::TrainingOptions;
 use crate::{
     error::{Error, TrainingError},
@@ -26,20 +26,20 @@ pub struct Settings {
     /// This crate's version.
     #[serde(default)]
     pub version: String,
-    /// What else the caller wants to keep: data set, command.
+    /// Notes of the caller: data set, command.
     #[serde(default)]
     pub notes: Json,
-    /// What held before, if anything has changed since the run began.
+    /// Settings of earlier steps, if any has changed since the run began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Past>,
 }
 
-/// What held in earlier steps of a run.
+/// Settings of earlier steps of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Past {
     /// The last of these steps.
     pub until: u64,
-    /// What held.
+    /// The settings.
     pub settings: Box<Settings>,
 }
 
@@ -89,7 +89,7 @@ impl Settings {
         serde_json::to_string_pretty(self).expect("plain fields with string keys are JSON") + "\n"
     }
 
-    /// What differs from `before`, a line for each thing.
+    /// Differences from `before`, a line each.
     pub(super) fn differences(&self, before: &Self) -> Vec<String> {
         let mut found = Vec::new();
         let json = |options| serde_json::to_value(options).unwrap_or_default();
@@ -119,7 +119,7 @@ impl Settings {
     pub(super) fn succeed(&mut self, mut before: Self, step: u64) {
         let differ = !self.differences(&before).is_empty();
         self.history = std::mem::take(&mut before.history);
-        // What no step was made with has left no trace.
+        // Settings of no step are not recorded.
         let began = self.history.last().map_or(0, |past| past.until);
         if differ && step > began {
             self.history.push(Past { until: step, settings: Box::new(before) });

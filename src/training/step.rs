@@ -14,7 +14,7 @@ use crate::{
     value::{TensorType, Value},
 };
 
-/// What a step takes from the caller instead of drawing it.
+/// Random inputs of a step that the caller gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given {
     /// Nothing: timesteps and noise are drawn on the device.
@@ -45,7 +45,7 @@ pub struct TrainingGraph {
     pub labels: Option<Value>,
     /// Timesteps and noise, if given.
     pub given: Option<GivenInputs>,
-    /// What the caller writes once.
+    /// Written once, before the first step.
     pub tables: Tables,
     /// Parameters, their moments and moving averages, counter and history.
     pub optimizer: Optimizer,

@@ -1,4 +1,4 @@
-//! Feeds batches to the training plan and listens to what it records.
+//! The training loop: writes batches, runs the plan, reads the recorded metrics.
 use super::{
     optimizer::Optimizer,
     options::TrainingOptions,
@@ -18,7 +18,7 @@ use crate::{
 };
 use std::{ops::ControlFlow, time::Instant};
 
-/// What a step recorded.
+/// Metrics of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
     /// The step, counted from 1.
@@ -29,7 +29,7 @@ pub struct Metrics {
     pub gradient_norm: f32,
 }
 
-/// A model in training: any [`Model`] by a noise schedule, or what a graph of its own trains.
+/// A model in training. `S` is its noise schedule; a classifier has none.
 pub struct Trainer<M = UNet, S = SchedulerConfig> {
     pub(super) model: M,
     pub(super) scheduler: S,
@@ -41,7 +41,7 @@ pub struct Trainer<M = UNet, S = SchedulerConfig> {
     /// Steps whose metrics were read.
     pub(super) reported: u64,
     pub(super) size: [usize; 2],
-    /// What held in earlier steps, if the run was resumed with other settings.
+    /// Settings of earlier steps, if the run was resumed with others.
     pub(super) history: Vec<Past>,
 }
 
@@ -174,7 +174,7 @@ impl<M, S> Trainer<M, S> {
         &self.model
     }
 
-    /// Where its parameters lie.
+    /// Layout of its parameters.
     pub fn arenas(&self) -> &Arenas {
         &self.graph.optimizer.arenas
     }

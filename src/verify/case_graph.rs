@@ -10,7 +10,7 @@ use crate::{
     weights::Layout,
 };
 
-/// How the axes of a tensor in a case's file stand to this crate's.
+/// Axis order of a tensor in a case's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Axes {
     /// The same, a scalar as one element.
@@ -118,7 +118,7 @@ impl<'a> CaseGraph<'a> {
     }
 
     /// Makes the gradients of `y` the results of these names, given the one that arrives: `gy`.
-    /// What `y` does not depend on has a gradient of zeros.
+    /// Operands that `y` does not depend on have a gradient of zeros.
     pub fn gradients(
         &mut self,
         y: Value,

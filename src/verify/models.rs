@@ -171,7 +171,7 @@ fn stored_order(weights: &Weights) -> impl Iterator<Item = (&str, Vec<f64>)> {
     })
 }
 
-/// What stands for a large tensor: its norm, and its product with `sin(0.1 (i + 1))`.
+/// Digest of a large tensor: its norm, and its product with `sin(0.1 (i + 1))`.
 fn digest(tensor: &[f64]) -> Vec<f64> {
     let product = |(i, x): (usize, &f64)| x * (0.1 * (i as f64 + 1.0)).sin();
     vec![norm(tensor.iter().copied()), tensor.iter().enumerate().map(product).sum()]
@@ -181,7 +181,7 @@ fn norm(elements: impl Iterator<Item = f64>) -> f64 {
     elements.map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// What a case of training says beside its tensors.
+/// Settings of a training case.
 #[derive(Deserialize)]
 struct Training {
     #[serde(flatten)]

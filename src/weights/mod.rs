@@ -19,7 +19,7 @@ pub use formats::{
 };
 pub use write::{remove_parts, write_file};
 
-/// What to do with weights that are infinite or NaN: a model computes nothing of them.
+/// Policy for weights that are infinite or NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
     /// Refuse the file.

@@ -2,7 +2,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-/// How files in the making are named, around six letters and digits.
+/// Temporary files are named `.XXXXXX.part`.
 const PREFIX: &str = ".";
 const SUFFIX: &str = ".part";
 

@@ -26,7 +26,7 @@ const CORRECTOR_SNR: f64 = 0.16;
 const LANGEVIN_STEPS: usize = 10;
 const LANGEVIN_SIZE: f64 = 0.2;
 
-/// Where the continuous process ends: Song et al. 2021, appendix C.
+/// End time of the continuous process: Song et al. 2021, appendix C.
 const END: f64 = 1e-3;
 
 /// A sampler.
@@ -57,14 +57,14 @@ pub enum SamplerKind {
     Langevin,
 }
 
-/// What a sampling run is asked for, beside its sampler.
+/// Options of a sampling run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SamplerOptions {
     /// Steps; `None` is all timesteps for DDPM and 50 for the others.
     pub steps: Option<usize>,
     /// Noise that DDIM adds in every step: see [`DdimOptions`].
     pub eta: f64,
-    /// How the steps are spread over the timesteps; `None` is the scheduler's way.
+    /// Spacing of the timesteps; `None` is the scheduler's.
     pub spacing: Option<Spacing>,
     /// Timesteps in place of steps and spacing.
     pub timesteps: Option<Vec<usize>>,
@@ -74,7 +74,7 @@ pub struct SamplerOptions {
     pub unclipped: bool,
 }
 
-/// What the functions that make tables start from.
+/// Inputs of the functions that make tables.
 struct Run<'a> {
     scheduler: &'a SchedulerConfig,
     schedule: Schedule,
@@ -85,7 +85,7 @@ struct Run<'a> {
     eta: f64,
 }
 
-/// What is known of a sampler.
+/// A row of the table of samplers.
 struct Entry {
     kind: SamplerKind,
     name: &'static str,
@@ -203,7 +203,7 @@ impl SamplerKind {
         self.entry().name
     }
 
-    /// What it is, in a line.
+    /// Its description, a line of help.
     pub fn about(self) -> &'static str {
         self.entry().about
     }

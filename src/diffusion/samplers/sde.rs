@@ -15,9 +15,9 @@ pub struct VariancePreserving {
     pub beta_min: f64,
     /// `beta(1)`: T times the last.
     pub beta_max: f64,
-    /// Where sampling ends, above 0: 1e-3 in the paper's code.
+    /// End time, above 0: 1e-3 in the paper's code.
     pub end: f64,
-    /// What the network is told at time 1: `T - 1`.
+    /// The network's timestep at time 1: `T - 1`.
     pub last_timestep: f64,
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Step {
-    /// What the network is told.
+    /// The network's timestep.
     pub timestep: f64,
     /// The predicted image.
     pub image: StepWeights,
@@ -22,7 +22,7 @@ pub struct Step {
     pub next: StepWeights,
     /// Weight of what an earlier step kept, in the next sample.
     pub memory: f64,
-    /// What this step keeps.
+    /// The tensor that this step keeps for later ones.
     pub kept: StepWeights,
     /// Deviation of the new noise.
     pub sigma: f64,
@@ -71,7 +71,7 @@ impl Table {
         Self { steps, clip: clip.filter(|_| threshold.is_none()), threshold, start: 1.0 }
     }
 
-    /// Whether a step uses what an earlier one kept.
+    /// Whether a step uses a tensor that an earlier one kept.
     pub fn has_memory(&self) -> bool {
         self.steps.iter().any(|step| step.memory != 0.0)
     }

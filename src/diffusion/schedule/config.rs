@@ -31,7 +31,7 @@ pub struct SchedulerConfig {
     pub beta_start: f64,
     /// The last beta, where the schedule has a choice; the only one of the constant schedule.
     pub beta_end: f64,
-    /// How they grow.
+    /// Shape of the betas.
     pub beta_schedule: BetaSchedule,
     /// Betas given one by one, instead.
     pub trained_betas: Option<Vec<f64>>,
@@ -42,7 +42,7 @@ pub struct SchedulerConfig {
     pub clip_sample: bool,
     /// To which magnitude.
     pub clip_sample_range: f64,
-    /// What the model predicts.
+    /// Parametrisation of the prediction.
     pub prediction_type: PredictionType,
     /// Is the predicted image thresholded dynamically, and not clipped?
     pub thresholding: bool,
@@ -52,7 +52,7 @@ pub struct SchedulerConfig {
     pub sample_max_value: f64,
     /// Timesteps of a shortened run.
     pub timestep_spacing: Spacing,
-    /// What is added to the timesteps of the leading spacing.
+    /// Offset of the timesteps of the leading spacing.
     pub steps_offset: usize,
     /// Is the schedule stretched to end without signal?
     pub rescale_betas_zero_snr: bool,
@@ -192,7 +192,7 @@ impl SchedulerConfig {
         self.timestep_spacing.timesteps(self.num_train_timesteps, steps, self.steps_offset)
     }
 
-    /// What the network's output means, and how far the predicted image may go.
+    /// Parametrisation and clipping of the prediction.
     pub fn prediction(&self) -> Prediction {
         let (ratio, limit) = (self.dynamic_thresholding_ratio, self.sample_max_value);
         let threshold = self.thresholding.then_some(Threshold { ratio, limit });

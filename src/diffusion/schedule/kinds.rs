@@ -41,7 +41,7 @@ impl serde::de::Error for Unknown {
     }
 }
 
-/// How the betas grow with the timestep.
+/// Shape of the betas over the timesteps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaSchedule {
@@ -74,7 +74,7 @@ impl FromStr for BetaSchedule {
     }
 }
 
-/// What the model predicts.
+/// Parametrisation of the prediction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PredictionType {

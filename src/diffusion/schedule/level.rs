@@ -5,7 +5,7 @@ use crate::error::ScheduleError;
 /// A level of noise: `x = alpha x0 + sigma epsilon`, epsilon being standard normal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
-    /// What the network is told.
+    /// The network's timestep.
     pub timestep: f64,
     /// Weight of the image.
     pub alpha: f64,
@@ -88,10 +88,10 @@ pub struct Threshold {
     pub limit: f64,
 }
 
-/// What a network's output stands for, and how far the image that it predicts may go.
+/// Parametrisation of a network's prediction, and clipping of the image that follows from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Prediction {
-    /// What the network predicts.
+    /// Noise, image or v.
     pub kind: PredictionType,
     /// Largest magnitude of the predicted image, if it is clipped.
     pub clip: Option<f64>,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SchedulerConfig, evenly_spaced, kinds::by_name};
 
-/// How the timesteps of a sampling run are spread over those of training.
+/// Spacing of a sampling run's timesteps.
 ///
 /// The first three are diffusers' (its `timestep_spacing`), `uniform` and `quad` those of the code
 /// released with Song et al., *Denoising Diffusion Implicit Models* (2021), `quadratic` that of

@@ -1,4 +1,4 @@
-//! What the variational bound needs of a schedule.
+//! Tables of the variational bound.
 use super::{Level, Prediction, Schedule, Spacing, Variance};
 use crate::error::ScheduleError;
 

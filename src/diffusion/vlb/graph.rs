@@ -14,10 +14,10 @@ use crate::{
     value::{TensorType, Value},
 };
 
-/// How a network's output is read, and what a pixel can be.
+/// Options of the variational bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VlbOptions {
-    /// What the output stands for, and whether the predicted image is clipped.
+    /// Parametrisation and clipping of the prediction.
     pub output: Prediction,
     /// Variance of the model's steps.
     pub variance: Variance,
@@ -25,7 +25,7 @@ pub struct VlbOptions {
     pub half_bin: f64,
 }
 
-/// Where the noise of an evaluation comes from.
+/// Source of the noise of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VlbNoise {
     /// An input of the images' type.

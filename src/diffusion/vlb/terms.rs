@@ -38,7 +38,7 @@ impl VlbTerm {
 pub struct VlbLevel {
     /// The timestep.
     pub timestep: usize,
-    /// How many timesteps it stands for, itself among them.
+    /// Number of timesteps that it represents, itself among them.
     pub stands_for: usize,
     /// The terms.
     pub mean: VlbTerm,

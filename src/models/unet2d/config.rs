@@ -37,7 +37,7 @@ pub enum MidBlock {
     UNetMidBlock2D,
 }
 
-/// How the levels with attention change the resolution; the others use the convolution.
+/// Resampling of levels with attention; the other levels use a convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resampling {
@@ -58,7 +58,7 @@ pub enum Activation {
     Silu,
 }
 
-/// How a residual block learns the timestep.
+/// Injection of the time embedding into a residual block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeScaleShift {
@@ -69,7 +69,7 @@ pub enum TimeScaleShift {
     ScaleShift,
 }
 
-/// How the timestep becomes numbers.
+/// Kind of time embedding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeEmbedding {
@@ -78,7 +78,7 @@ pub enum TimeEmbedding {
     Positional,
 }
 
-/// How a class label becomes an embedding, where it is not a row of a table.
+/// Class embedding other than a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassEmbedding {
@@ -127,11 +127,11 @@ pub struct UNetConfig {
     pub out_channels: usize,
     /// Is `2x - 1` taken of the input?
     pub center_input_sample: bool,
-    /// How the timestep becomes numbers.
+    /// Kind of time embedding.
     pub time_embedding_type: TimeEmbedding,
     /// Width of the time embedding: four times that of the first level if absent.
     pub time_embedding_dim: Option<usize>,
-    /// What is taken off the number of frequencies to spread them: 1 in DDPM, 0 in ADM.
+    /// Subtracted from the number of frequencies in the exponent's denominator: 1 in DDPM, 0 in ADM.
     pub freq_shift: usize,
     /// Do the cosines come first?
     pub flip_sin_to_cos: bool,
@@ -145,13 +145,13 @@ pub struct UNetConfig {
     pub block_out_channels: Vec<usize>,
     /// Residual blocks of an encoder level; a decoder level has one more.
     pub layers_per_block: usize,
-    /// What the sums of the middle's residual blocks and attention are divided by.
+    /// Divisor of the residual sums in the middle block.
     pub mid_block_scale_factor: f64,
     /// 1: all four sides of a downsampling convolution are padded; 0: right and bottom.
     pub downsample_padding: usize,
-    /// How encoder levels with attention halve the resolution.
+    /// Downsampling of encoder levels with attention.
     pub downsample_type: Resampling,
-    /// How decoder levels with attention double it.
+    /// Upsampling of decoder levels with attention.
     pub upsample_type: Resampling,
     /// Share of the activations that training drops in each residual block.
     pub dropout: f64,
@@ -165,11 +165,11 @@ pub struct UNetConfig {
     pub attn_norm_num_groups: Option<usize>,
     /// Added to the variance in every group norm.
     pub norm_eps: f64,
-    /// How a residual block learns the timestep.
+    /// Injection of the time embedding into a residual block.
     pub resnet_time_scale_shift: TimeScaleShift,
     /// Has the middle its attention?
     pub add_attention: bool,
-    /// How a class label becomes an embedding.
+    /// Class embedding other than a table.
     pub class_embed_type: Option<ClassEmbedding>,
     /// Number of classes, each a row of a table, where `class_embed_type` is absent.
     pub num_class_embeds: Option<usize>,

@@ -10,7 +10,7 @@ use super::{
 use crate::error::{Error, TrainingError};
 use std::path::{Path, PathBuf};
 
-/// Where the files of a run, or of any pipeline, are to be read.
+/// A run's or pipeline's folder, for reading.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     folder: PathBuf,
@@ -52,7 +52,7 @@ impl RunFolder {
         }
     }
 
-    /// Where to read the file of this path below the folder.
+    /// The path at which to read the file `name` of the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         let view = self.folder.join(name);
         match &self.generation {

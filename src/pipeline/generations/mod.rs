@@ -195,7 +195,7 @@ impl<'a> Generation<'a> {
     pub fn commit(mut self) -> Result<(), Error> {
         let (disk, path) = (self.disk, self.path());
         if self.pointer.generation == 1 {
-            // What lay there before the first checkpoint gives way to it.
+            // The first checkpoint replaces files that lay there before.
             for name in self.pointer.files.keys() {
                 let view = self.folder.join(name);
                 let found = Fingerprint::of_file(&view).map_err(file_error(&view))?;

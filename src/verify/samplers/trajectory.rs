@@ -14,7 +14,7 @@ use crate::{
     value::{Shape, Value},
 };
 
-/// What predicts, where no U-Net does.
+/// An analytic predictor.
 #[derive(Clone, Debug)]
 pub enum Toy {
     /// The best prediction for data normally distributed around these numbers with variance 0.25.
@@ -36,7 +36,7 @@ impl Toy {
         }
     }
 
-    /// What a network of this kind of prediction gives for one element.
+    /// The prediction for one element, in this parametrisation.
     fn output(&self, prediction: PredictionType, level: &Level, x: f64, element: usize) -> f64 {
         let Level { alpha, sigma, .. } = *level;
         let epsilon = self.noise(level, x, element);
@@ -80,7 +80,7 @@ impl Predictor {
         Ok(Self::Toy { toy, prediction: output.kind, levels, wide })
     }
 
-    /// What a made-up network predicts of `x` in a step.
+    /// The analytic prediction from `x` in a step.
     fn predict(&self, step: usize, x: &[f32], channels: usize) -> Option<Vec<f32>> {
         let Self::Toy { toy, prediction, levels, wide } = self else { return None };
         let predict = |(element, &x): (usize, &f32)| {
@@ -143,7 +143,7 @@ impl Stepper {
     }
 }
 
-/// What a run went through, each sample in this crate's order of axes.
+/// The samples of a run, each in this crate's order of axes.
 pub struct Trajectory {
     /// The start, and the sample after each step.
     pub samples: Vec<Vec<f32>>,

@@ -3,7 +3,7 @@
 //! Here the output channel is innermost: a kernel's lanes are neighbouring output channels.
 use crate::value::Shape;
 
-/// How the axes of a stored parameter stand to this crate's.
+/// Order of a stored parameter's axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// The same in both: biases, norms, embedding tables.

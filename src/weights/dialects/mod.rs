@@ -1,4 +1,4 @@
-//! How other people's checkpoints name parameters and order their axes.
+//! Dialects: parameter names and axis orders of other libraries' checkpoints.
 //!
 //! To add one: a file here with its names.
 mod diffusers;

@@ -94,7 +94,7 @@ pub struct Stored {
     pub numbers: Numbers,
 }
 
-/// How floats are stored in a file.
+/// Precision of floats in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// 32 bits: exact.

@@ -25,7 +25,7 @@ fn format_error(path: &Path, error: SafeTensorError) -> WeightsError {
 pub(super) struct Safetensors<'a> {
     path: PathBuf,
     bytes: Cow<'a, [u8]>,
-    /// Where the tensors' bytes begin.
+    /// Offset of the tensors' bytes.
     start: usize,
     header: Metadata,
 }
@@ -143,7 +143,7 @@ pub fn tensor_bytes<'a>(
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(dtype, shape.clone(), bytes)?)))
         .collect::<Result<_, _>>()
         .map_err(refuse)?;
-    // What PyTorch's readers look for.
+    // PyTorch's readers expect this key.
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize(views, Some(metadata)).map_err(refuse)
 }
