@@ -18,7 +18,8 @@ enum Source<'a> {
 /// Appends layers to a graph and finds their parameters by name.
 ///
 /// Names follow PyTorch: layer `conv` in scope `block.0` has `block.0.conv.weight` and
-/// `block.0.conv.bias`, whose first values are PyTorch's defaults.
+/// `block.0.conv.bias`, whose first values are PyTorch's defaults. A layer fails if its operand does
+/// not fit the op, or with [`Error::MissingParameter`] if the model is built without its parameter.
 pub struct Layers<'a> {
     /// The graph that the layers are appended to.
     pub graph: &'a mut Graph,
@@ -65,9 +66,6 @@ impl<'a> Layers<'a> {
     }
 
     /// Appends `op(inputs)`: see [`Graph::push`].
-    ///
-    /// # Errors
-    /// If the operands do not fit the op.
     pub fn push(&mut self, op: impl Into<Op>, inputs: &[Value]) -> Result<Value, Error> {
         self.graph.push(op, inputs)
     }
@@ -78,9 +76,6 @@ impl<'a> Layers<'a> {
     }
 
     /// The f32 parameter `name` of the current scope. Asking twice gives the same value.
-    ///
-    /// # Errors
-    /// [`Error::MissingParameter`] if the model is built without it.
     pub fn parameter(
         &mut self,
         name: &str,
@@ -115,9 +110,6 @@ impl<'a> Layers<'a> {
     }
 
     /// Convolution with a square kernel, to `outputs` channels.
-    ///
-    /// # Errors
-    /// If `x` is no image, or a parameter is missing.
     pub fn conv2d(
         &mut self,
         name: &str,
@@ -134,9 +126,6 @@ impl<'a> Layers<'a> {
     }
 
     /// Linear map of the innermost axis.
-    ///
-    /// # Errors
-    /// If a parameter is missing.
     pub fn linear(&mut self, name: &str, x: Value, outputs: usize) -> Result<Value, Error> {
         self.scope(name, |layers| {
             let [weight, bias] = layers.affine(&[layers.channels(x)], outputs)?;
@@ -155,9 +144,6 @@ impl<'a> Layers<'a> {
     }
 
     /// Group norm.
-    ///
-    /// # Errors
-    /// If the groups do not divide the channels, or a parameter is missing.
     pub fn group_norm(
         &mut self,
         name: &str,
@@ -169,17 +155,11 @@ impl<'a> Layers<'a> {
     }
 
     /// Layer norm over the innermost axis.
-    ///
-    /// # Errors
-    /// If a parameter is missing.
     pub fn layer_norm(&mut self, name: &str, x: Value, eps: f64) -> Result<Value, Error> {
         self.norm(name, x, LayerNorm { eps: eps.into() })
     }
 
     /// The rows of a table `[rows, width]` that `indices u32[batch]` name; normal at first.
-    ///
-    /// # Errors
-    /// If the indices are no such, or the parameter is missing.
     pub fn embedding(
         &mut self,
         name: &str,
@@ -193,17 +173,11 @@ impl<'a> Layers<'a> {
     }
 
     /// `x sigmoid(x)`.
-    ///
-    /// # Errors
-    /// None of a value of this graph.
     pub fn silu(&mut self, x: Value) -> Result<Value, Error> {
         self.push(Silu, &[x])
     }
 
     /// Dropout with a random stream of its own; outside of training, `x`.
-    ///
-    /// # Errors
-    /// None of a value of this graph.
     pub fn dropout(&mut self, x: Value, rate: f64) -> Result<Value, Error> {
         let Some(key) = self.key.filter(|_| rate > 0.0) else { return Ok(x) };
         self.streams += 1;
@@ -213,9 +187,6 @@ impl<'a> Layers<'a> {
 
     /// Self-attention of `x` with its projections, named as diffusers does: `to_q`, `to_k`,
     /// `to_v`, `to_out.0`.
-    ///
-    /// # Errors
-    /// If the heads do not divide the channels, or a parameter is missing.
     pub fn self_attention(&mut self, x: Value, heads: usize) -> Result<Value, Error> {
         let channels = self.channels(x);
         let q = self.linear("to_q", x, channels)?;

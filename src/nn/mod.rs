@@ -7,6 +7,8 @@ mod arena;
 mod layers;
 mod model;
 mod parameters;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use arena::{Arenas, Place, Views};

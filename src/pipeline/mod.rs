@@ -18,8 +18,7 @@ use crate::{
     nn::{Model, Weights},
     weights::{self, NonFinite, Precision, write_file},
 };
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 use std::path::Path;
 
 /// The files, by their paths below the folder.
@@ -88,18 +87,6 @@ pub struct Pipeline {
     pub null_label: Option<u32>,
 }
 
-/// The part of a run's settings that a pipeline reads.
-#[derive(Deserialize)]
-struct Settings {
-    options: Options,
-}
-
-#[derive(Deserialize)]
-struct Options {
-    #[serde(default)]
-    label_drop: f64,
-}
-
 /// The probability with which the model's labels were dropped. A pipeline of another program has no
 /// settings of a run.
 fn label_drop(path: &Path) -> Result<f64, TrainingError> {
@@ -107,10 +94,10 @@ fn label_drop(path: &Path) -> Result<f64, TrainingError> {
         return Ok(0.0);
     }
     let text = files::read_json(path).map_err(|source| file_error(path, source))?;
-    let settings: Settings = files::parse_object(&text).map_err(|error| {
+    let settings: Map<String, Json> = files::parse_object(&text).map_err(|error| {
         TrainingError::Checkpoint { path: path.into(), message: error.to_string() }
     })?;
-    Ok(settings.options.label_drop)
+    Ok(settings.get("options").and_then(|of| of["label_drop"].as_f64()).unwrap_or_default())
 }
 
 impl Pipeline {

@@ -85,113 +85,79 @@ struct Run<'a> {
     eta: f64,
 }
 
-/// A row of the table of samplers.
-struct Entry {
-    kind: SamplerKind,
-    name: &'static str,
-    about: &'static str,
-    /// Whether the same start always gives the same image, if eta is 0.
-    deterministic: bool,
-    table: fn(&Run) -> Result<Table, ScheduleError>,
-}
+/// A sampler: kind, name, line of help, whether the same start always gives the same image (if eta is
+/// 0), and the function that makes its table.
+type Entry = (SamplerKind, &'static str, &'static str, bool, MakeTable);
+type MakeTable = fn(&Run) -> Result<Table, ScheduleError>;
 
 /// All samplers, in the order of [`SamplerKind`].
-const SAMPLERS: [Entry; 11] = [
-    Entry {
-        kind: SamplerKind::Ddim,
-        name: "ddim",
-        about: "Song, Meng, Ermon 2021, with --eta",
-        deterministic: true,
-        table: |run| run.ddim(run.eta, false, run.rule),
-    },
-    Entry {
-        kind: SamplerKind::Ddpm,
-        name: "ddpm",
-        about: "Ancestral: Ho, Jain, Abbeel 2020",
-        deterministic: false,
-        table: |run| run.ddpm(run.scheduler.variance_type),
-    },
-    Entry {
-        kind: SamplerKind::SigmaHat,
-        name: "sigma-hat",
-        about: "The larger noise of DDIM's appendix D.3; with clipping, the released code's \
+const SAMPLERS: [Entry; 11] = {
+    use SamplerKind::*;
+    [
+        (Ddim, "ddim", "Song, Meng, Ermon 2021, with --eta", true, |run| {
+            run.ddim(run.eta, false, run.rule)
+        }),
+        (Ddpm, "ddpm", "Ancestral: Ho, Jain, Abbeel 2020", false, |run| {
+            run.ddpm(run.scheduler.variance_type)
+        }),
+        (
+            SigmaHat,
+            "sigma-hat",
+            "The larger noise of DDIM's appendix D.3; with clipping, the released code's \
                 ddpm_noisy",
-        deterministic: false,
-        table: |run| match run.prediction.clip {
-            Some(_) => run.ddpm(Variance::FixedLarge),
-            None => run.ddim(1.0, true, StepRule::NextEntry),
-        },
-    },
-    Entry {
-        kind: SamplerKind::ProbabilityFlow,
-        name: "probability-flow",
-        about: "The flow by Euler's method, in the variables of DDIM's equation 14",
-        deterministic: true,
-        table: |run| probability_flow_table(&run.schedule, &run.timesteps, &run.prediction),
-    },
-    Entry {
-        kind: SamplerKind::Heun,
-        name: "heun",
-        about: "The same by Heun's method: two evaluations a step",
-        deterministic: true,
-        table: |run| heun_table(&run.schedule, &run.timesteps, &run.prediction),
-    },
-    Entry {
-        kind: SamplerKind::DpmSolver,
-        name: "dpm-solver++",
-        about: "DPM-Solver++ (2M): Lu et al. 2022",
-        deterministic: true,
-        table: |run| dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction),
-    },
-    Entry {
-        kind: SamplerKind::VpSde,
-        name: "vp-sde",
-        about: "The reverse variance-preserving process: Song et al. 2021",
-        deterministic: false,
-        table: |run| run.continuous(false),
-    },
-    Entry {
-        kind: SamplerKind::VpFlow,
-        name: "vp-flow",
-        about: "Its probability flow",
-        deterministic: true,
-        table: |run| run.continuous(true),
-    },
-    Entry {
-        kind: SamplerKind::VeSde,
-        name: "ve-sde",
-        about: "The reverse variance-exploding process",
-        deterministic: false,
-        table: |run| variance_exploding_table(&run.levels()?, &run.prediction),
-    },
-    Entry {
-        kind: SamplerKind::PredictorCorrector,
-        name: "predictor-corrector",
-        about: "The same with a step of Langevin dynamics at each level",
-        deterministic: false,
-        table: |run| {
-            let (levels, prediction) = (run.levels()?, &run.prediction);
-            predictor_corrector_table(&levels, CORRECTORS, CORRECTOR_SNR, prediction)
-        },
-    },
-    Entry {
-        kind: SamplerKind::Langevin,
-        name: "langevin",
-        about: "Annealed Langevin dynamics: Song, Ermon 2019",
-        deterministic: false,
-        table: |run| {
+            false,
+            |run| match run.prediction.clip {
+                Some(_) => run.ddpm(Variance::FixedLarge),
+                None => run.ddim(1.0, true, StepRule::NextEntry),
+            },
+        ),
+        (
+            ProbabilityFlow,
+            "probability-flow",
+            "The flow by Euler's method, in the variables of DDIM's equation 14",
+            true,
+            |run| probability_flow_table(&run.schedule, &run.timesteps, &run.prediction),
+        ),
+        (Heun, "heun", "The same by Heun's method: two evaluations a step", true, |run| {
+            heun_table(&run.schedule, &run.timesteps, &run.prediction)
+        }),
+        (DpmSolver, "dpm-solver++", "DPM-Solver++ (2M): Lu et al. 2022", true, |run| {
+            dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction)
+        }),
+        (
+            VpSde,
+            "vp-sde",
+            "The reverse variance-preserving process: Song et al. 2021",
+            false,
+            |run| run.continuous(false),
+        ),
+        (VpFlow, "vp-flow", "Its probability flow", true, |run| run.continuous(true)),
+        (VeSde, "ve-sde", "The reverse variance-exploding process", false, |run| {
+            variance_exploding_table(&run.levels()?, &run.prediction)
+        }),
+        (
+            PredictorCorrector,
+            "predictor-corrector",
+            "The same with a step of Langevin dynamics at each level",
+            false,
+            |run| {
+                let (levels, prediction) = (run.levels()?, &run.prediction);
+                predictor_corrector_table(&levels, CORRECTORS, CORRECTOR_SNR, prediction)
+            },
+        ),
+        (Langevin, "langevin", "Annealed Langevin dynamics: Song, Ermon 2019", false, |run| {
             let levels = run.levels()?;
             let last = levels.last().map_or(1.0, |level| level.sigma_over_alpha());
             let size = LANGEVIN_SIZE * last * last;
             annealed_langevin_table(&levels, LANGEVIN_STEPS, size, &run.prediction)
-        },
-    },
-];
+        }),
+    ]
+};
 
 impl SamplerKind {
     /// All samplers.
     pub fn all() -> impl Iterator<Item = Self> {
-        SAMPLERS.iter().map(|entry| entry.kind)
+        SAMPLERS.iter().map(|entry| entry.0)
     }
 
     fn entry(self) -> &'static Entry {
@@ -200,17 +166,20 @@ impl SamplerKind {
 
     /// Its name, like `dpm-solver++`.
     pub fn name(self) -> &'static str {
-        self.entry().name
+        let (_, name, ..) = *self.entry();
+        name
     }
 
     /// Its description, a line of help.
     pub fn about(self) -> &'static str {
-        self.entry().about
+        let (_, _, about, ..) = *self.entry();
+        about
     }
 
     /// Whether the same start always gives the same image.
     pub fn is_deterministic(self, eta: f64) -> bool {
-        self.entry().deterministic && eta == 0.0
+        let (.., deterministic, _) = *self.entry();
+        deterministic && eta == 0.0
     }
 
     /// Whether it steps along timesteps of the schedule, or spreads times of its own.
@@ -244,7 +213,8 @@ impl SamplerKind {
         };
         let (schedule, eta) = (scheduler.schedule()?, options.eta);
         let run = Run { scheduler, schedule, prediction, steps, timesteps, rule, eta };
-        (self.entry().table)(&run)
+        let (.., table) = *self.entry();
+        table(&run)
     }
 }
 
@@ -261,7 +231,7 @@ impl FromStr for SamplerKind {
         // The name of the family too.
         let name = if text == "dpm-solver" { "dpm-solver++" } else { text };
         Self::all().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names = SAMPLERS.each_ref().map(|entry| entry.name).join(", ");
+            let names = SAMPLERS.each_ref().map(|entry| entry.1).join(", ");
             ScheduleError::value("sampler", format!("one of {names}"), text)
         })
     }
