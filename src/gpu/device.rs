@@ -1,6 +1,6 @@
 //! Finding an adapter, opening a device, and catching what goes wrong on it: above 300 lines, for
 //! each of the three needs what the others hold.
-use super::pipelines::Pipelines;
+use super::cache::Pipelines;
 use crate::{
     error::GpuError,
     plan::{DeviceKind, DeviceProfile, Target},

@@ -1,5 +1,5 @@
 //! Replays a plan: the same dispatches, step after step, with no host wait inside.
-use super::{Gpu, custom, pipelines::Compiled};
+use super::{Gpu, cache::Compiled, custom};
 use crate::{
     error::{Error, GpuError},
     plan::{Access, Dispatch, Placement, Plan, StagedPart, Trigger},

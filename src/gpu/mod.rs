@@ -1,6 +1,7 @@
 //! Plans to silicon: the only floor that knows wgpu.
 #![expect(unsafe_code, reason = "trusted shader modules, where the argument stands")]
 
+mod cache;
 mod custom;
 mod device;
 mod executor;

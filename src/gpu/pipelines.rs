@@ -1,5 +1,8 @@
 //! Compiled kernels, one per variant, kept for the life of the device.
-use super::Gpu;
+use super::{
+    Gpu,
+    cache::{Compiled, Pipelines, Text},
+};
 use crate::{
     error::GpuError,
     plan::{Access, Dispatch, Kernel, MAX_ITERATIONS},
@@ -7,23 +10,6 @@ use crate::{
 use std::{
     borrow::Cow, collections::HashMap, num::NonZero, panic::resume_unwind, sync::Arc, thread,
 };
-
-/// A compiled kernel and the layout of its bindings.
-#[derive(Clone, Debug)]
-pub struct Compiled {
-    pub pipeline: wgpu::ComputePipeline,
-    pub layout: wgpu::BindGroupLayout,
-}
-
-/// WGSL with its prelude, and whether it is compiled without run-time checks.
-type Text = (String, bool);
-
-/// What was compiled so far. The key is the text, the entry point and the overrides.
-#[derive(Debug, Default)]
-pub struct Pipelines {
-    modules: HashMap<Text, wgpu::ShaderModule>,
-    pipelines: HashMap<(String, Text), Arc<Compiled>>,
-}
 
 impl Pipelines {
     /// The pipelines of the dispatches, in their order; those that are new compile side by side.

@@ -4,7 +4,7 @@
 //! An arena of such weights is taken apart: each part that only its packing reads passes through
 //! a slot, one after the other, when the arena is written; the parts that steps read as they are
 //! move together. A model then takes its packed weights and the largest plain one, not both whole.
-use super::{Lowered, Part};
+use super::lowered::{Lowered, Part};
 use crate::{
     graph::Graph,
     ops::{Op, arena::ALIGNMENT},

@@ -1,5 +1,5 @@
 //! Equations to dispatches, and which values are parts of others.
-use super::{Lowered, Part, Parts};
+use super::lowered::{Lowered, Part, Parts};
 use crate::{
     error::{Error, LoweringError},
     graph::{Equation, Graph, Update},

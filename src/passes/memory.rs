@@ -3,7 +3,7 @@
 //! wgpu refuses one buffer bound for reading and for writing in one dispatch, even at disjoint
 //! ranges, so temporaries are not ranges of one heap: each lives in a *slot*, a whole buffer that
 //! values share over time.
-use super::Lowered;
+use super::lowered::Lowered;
 use crate::{
     error::{Error, LoweringError},
     graph::Graph,

@@ -2,15 +2,14 @@
 use crate::{
     error::Error,
     graph::Graph,
-    plan::{Choices, DefaultHeuristic, KernelSelector, Plan, Section, StagedPart, Target},
-    value::{TensorType, Value},
+    plan::{DefaultHeuristic, KernelSelector, Plan, Target},
 };
-use std::collections::{HashMap, HashSet};
 
 mod arenas;
 mod autodiff;
 mod fuse;
 mod lower;
+mod lowered;
 mod memory;
 mod simplify;
 
@@ -68,46 +67,4 @@ fn plan(graph: &Graph, target: &Target, selector: &dyn KernelSelector) -> Result
     let mut lowered = lower::lower(graph, target, selector)?;
     arenas::take_apart(graph, &mut lowered);
     memory::plan(graph, lowered, target)
-}
-
-/// A value that lies inside another one.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    /// The value that holds it.
-    whole: Value,
-    /// First byte.
-    offset: u64,
-}
-
-/// A graph as dispatches over values that have no place yet.
-#[derive(Debug)]
-struct Lowered {
-    /// The setup, then the graph's sections; those of `staged` come to stand before them.
-    sections: Vec<Section>,
-    /// The tensors that are packed on upload.
-    staged: Vec<StagedPart>,
-    /// How often each family was chosen.
-    choices: Choices,
-    /// Types of all values, scratch included.
-    types: Vec<TensorType>,
-    /// Where values lie that have no buffer of their own.
-    parts: Parts,
-    /// Values that several equations fill, bit by bit: their gaps must stay zero.
-    arenas: HashSet<Value>,
-}
-
-/// Values that share the bytes of another.
-#[derive(Debug, Default)]
-struct Parts(HashMap<Value, Part>);
-
-impl Parts {
-    /// The buffer-owning value behind `value`, and the first byte in it.
-    fn place(&self, mut value: Value) -> (Value, u64) {
-        let mut offset = 0;
-        while let Some(part) = self.0.get(&value) {
-            offset += part.offset;
-            value = part.whole;
-        }
-        (value, offset)
-    }
 }

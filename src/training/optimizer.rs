@@ -1,6 +1,6 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
 //! gradient, clipping, Adam, the moving average, and the record.
-use super::{options::TrainingOptions, step::TrainingGraph};
+use super::options::TrainingOptions;
 use crate::{
     error::Error,
     graph::Graph,
@@ -33,10 +33,13 @@ pub struct Begun {
 }
 
 impl Optimizer {
+    /// Rows of the history.
+    pub const HISTORY: usize = 256;
+
     /// Adds the inputs.
     pub fn new(graph: &mut Graph, arenas: Arenas) -> Self {
         let counter = graph.input(Counter::of());
-        let history = graph.input(TensorType::f32(&[TrainingGraph::HISTORY, 4]));
+        let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
         Self { arenas, counter, history, state }
     }

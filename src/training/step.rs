@@ -57,7 +57,7 @@ pub struct TrainingGraph {
 
 impl TrainingGraph {
     /// Rows of the history: the host must read it at least this often.
-    pub const HISTORY: usize = 256;
+    pub const HISTORY: usize = Optimizer::HISTORY;
 
     /// A step on images of `[height, width]`.
     ///

@@ -1,5 +1,5 @@
 //! A graph of a case's own tensors, run once.
-use super::cases::{Case, Results};
+use super::case_files::{Case, Results};
 use crate::{
     error::Error,
     gpu::{Executor, Gpu},

@@ -1,8 +1,8 @@
 //! Cases of blocks, of whole U-Nets, and of a short training run.
 use super::{
     Outcome,
+    case_files::{Case, Results},
     case_graph::{Axes, CaseGraph},
-    cases::{Case, Results},
     ops::OptimizerConfig,
 };
 use crate::{

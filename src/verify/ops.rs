@@ -1,7 +1,7 @@
 //! Cases of single operations: forward, and the gradient of every operand.
 use super::{
+    case_files::{Case, Results},
     case_graph::{Axes, CaseGraph},
-    cases::{Case, Results},
 };
 use crate::{
     error::Error,

@@ -1,5 +1,5 @@
 //! Cases of tables that are made on the host, in f64.
-use super::cases::{Case, Results};
+use super::case_files::{Case, Results};
 use crate::{
     diffusion::schedule::{SchedulerConfig, Spacing},
     error::Error,

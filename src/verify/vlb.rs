@@ -1,7 +1,7 @@
 //! Cases of the variational bound: all pairs of image and timestep in one run of one plan.
 use super::{
+    case_files::{Case, Results},
     case_graph::Axes,
-    cases::{Case, Results},
     schedules,
 };
 use crate::{

@@ -1,5 +1,5 @@
 //! What convolutions and linear layers write their output through.
-use super::{Uses, fused, linear, push, rewrite};
+use super::rewrite::{Uses, fused, linear, push, rewrite};
 use crate::{
     error::Error,
     graph::{Equation, Graph},

@@ -1,5 +1,8 @@
 //! Queries, keys and values as one layer.
-use super::{Uses, constants, projections::side_by_side, push, rewrite};
+use super::{
+    projections::side_by_side,
+    rewrite::{Uses, constants, push, rewrite},
+};
 use crate::{
     error::Error,
     graph::{Equation, Graph},

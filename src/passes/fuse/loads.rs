@@ -1,5 +1,5 @@
 //! What convolutions read their input through.
-use super::{Uses, fused, load_of, push, rewrite};
+use super::rewrite::{Uses, fused, load_of, push, rewrite};
 use crate::{
     error::Error,
     graph::{Equation, Graph},

@@ -1,5 +1,5 @@
 //! Group norms in parts, with the SiLU that follows.
-use super::{Uses, push, rewrite};
+use super::rewrite::{Uses, push, rewrite};
 use crate::{
     error::Error,
     graph::Graph,

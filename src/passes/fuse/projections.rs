@@ -1,5 +1,5 @@
 //! All projections of the time embedding as one.
-use super::{Uses, constants, push, rewrite};
+use super::rewrite::{Uses, constants, push, rewrite};
 use crate::{
     error::Error,
     graph::{Equation, Graph},

@@ -1,5 +1,5 @@
 //! What depends on the time alone, for all steps of a trajectory at once.
-use super::{Uses, constants, push, rewrite};
+use super::rewrite::{Uses, constants, push, rewrite};
 use crate::{
     error::Error,
     graph::{Equation, Graph},

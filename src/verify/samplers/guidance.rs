@@ -9,8 +9,8 @@ use crate::{
     passes,
     value::TensorType,
     verify::{
+        case_files::{Case, Results},
         case_graph::Axes,
-        cases::{Case, Results},
     },
 };
 use serde::Deserialize;

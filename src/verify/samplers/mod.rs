@@ -5,8 +5,8 @@ mod trajectory;
 pub(super) use guidance::{guidance, interpolation};
 
 use super::{
+    case_files::{Case, Results},
     case_graph::Axes,
-    cases::{Case, Results},
     schedules,
 };
 use crate::{

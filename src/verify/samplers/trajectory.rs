@@ -1,5 +1,5 @@
 //! A table followed on the device, step by step, with a case's network and noise.
-use super::super::{case_graph::Axes, cases::Case, models};
+use super::super::{case_files::Case, case_graph::Axes, models};
 use crate::{
     diffusion::{
         SamplingGraph, SamplingOptions,
