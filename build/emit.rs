@@ -133,6 +133,7 @@ fn entry_point(of: &Shader, entry: &Entry) -> String {
         members = format!("let params = Params {{ {members}..params }};\n");
     }
     let camel = camel(name);
+    let over = of.overrides.iter().any(|o| o.name == "WORKGROUP").then(|| over(name));
     let own = if entry.doc.is_empty() { "" } else { "\n\n" };
     let about = format!("The buffers of entry point `{name}`.{own}{}", entry.doc);
     format!(
@@ -146,11 +147,25 @@ let bindings = vec![\n{bound}];
 {members}{}let params = bytemuck::bytes_of(&params);
 Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params, bindings, workgroups){}
 }}
-}}
+{}}}
 ",
         doc(&about),
         entry.iterations.as_ref().map_or(String::new(), |text| iterations(of, text)),
         if entry.iterations.is_some() { ".iterating(iterations)" } else { "" },
+        over.unwrap_or_default(),
+    )
+}
+
+/// What launches an entry point whose workgroups have as many invocations as an override says.
+fn over(name: &str) -> String {
+    format!(
+        "/// Runs `{name}` with the default constants, in at least this many invocations.
+pub fn over(self, params: Params, invocations: usize) -> Dispatch {{
+let overrides = Overrides::default();
+let groups = invocations.div_ceil(overrides.workgroup as usize);
+self.dispatch(params, overrides, crate::plan::fold(groups))
+}}
+"
     )
 }
 

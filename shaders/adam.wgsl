@@ -2,6 +2,7 @@
 //   g = scale * gradient + l2 * p        m += (1 - beta1) (g - m)        v += (1 - beta2) (g^2 - v)
 //   p = (1 - rate * decay) p - rate * (m / correction1) / (sqrt(v / correction2) + epsilon)        ema += (1 - ema_decay) (p - ema)
 // A step whose verdict is no leaves everything as it was.  One invocation per vec4.
+// import: invocation
 
 struct Params {
     /// vec4s of the parameter.
@@ -33,9 +34,8 @@ override HAS_EMA: bool = false;
 override WORKGROUP: u32 = 256u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-           @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let verdict = norm[0];
     if index >= params.vectors || verdict.z != 1.0 {
         return;

@@ -2,7 +2,7 @@
 //   forward: y = [x0, x1] along the channels; without x0, x1 with zeros before and after it
 //   slice:   y = x1[start .. start + y_channels]
 // One invocation per vec4 of y and ROWS rows.  A seam inside a vec4 shifts x1's lanes; the zeros in the pad lanes let the parts be added.
-// import: mask
+// import: mask, invocation
 // tile: ROWS = 4
 // iterations: forward = ROWS + 1
 // iterations: slice = ROWS + 1
@@ -57,9 +57,8 @@ fn channels_of_x1(row: u32, first: i32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-           @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let strip = index / params.y_channels4;
     let channel4 = index - strip * params.y_channels4;
     let last = min(strip * ROWS + ROWS, params.rows);
@@ -73,9 +72,8 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) 
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn slice(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-         @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn slice(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let strip = index / params.y_channels4;
     let channel4 = index - strip * params.y_channels4;
     let last = min(strip * ROWS + ROWS, params.rows);

@@ -1,5 +1,6 @@
 // A tensor of one number.
 // One vec4 per invocation.
+// import: invocation
 
 struct Params {
     /// `vec4`s in `y`.
@@ -18,12 +19,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
     if i >= params.vectors { return; }
     let column = vec4<u32>(i % params.pitch * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
     let inside = column < vec4<u32>(params.columns);

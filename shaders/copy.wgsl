@@ -1,5 +1,6 @@
 // Copy of whole buffers, whatever they hold: y = x.
 // Sixteen bytes per invocation.
+// import: invocation
 
 struct Params {
     /// Blocks of 16 bytes; the last may be partly filled.
@@ -13,12 +14,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
     if i >= params.blocks { return; }
     y[i] = x[i];
 }

@@ -2,6 +2,7 @@
 //   y[b] = table[labels[b]],   dtable[k] = sum of dy[b] over the b with labels[b] = k, in the order of b
 // One invocation per vec4 of y, or of a slot of dtable: each slot adds a run of labels, and `fold_slots` adds the slots in
 // order.  A label past the table reads its last row.
+// import: invocation
 // iterations: backward = slot_labels + 1
 
 struct Params {
@@ -25,9 +26,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-           @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let image = index / params.width4;
     if image >= params.batch {
         return;
@@ -37,9 +37,8 @@ fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) 
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-            @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let slot_row = index / params.width4;
     let slot = slot_row / params.classes;
     let first = slot * params.slot_labels;

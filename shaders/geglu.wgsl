@@ -2,7 +2,7 @@
 //   y  = a gelu(g)
 //   da = dy gelu(g),   dg = dy a gelu'(g)
 // One invocation per vec4 of the result.  A seam inside a vec4 shifts the lanes of what lies behind it.
-// import: gelu, mask
+// import: gelu, mask, invocation
 
 struct Params {
     /// Rows of x.
@@ -65,12 +65,8 @@ fn channels_of_dy(row: u32, first: i32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
     let row = i / params.y_channels4;
     if row >= params.rows { return; }
     let channel4 = i - row * params.y_channels4;
@@ -80,12 +76,8 @@ fn forward(
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
     let row = i / params.x_channels4;
     if row >= params.rows { return; }
     let channel4 = i - row * params.x_channels4;

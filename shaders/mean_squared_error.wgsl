@@ -2,7 +2,7 @@
 //   loss = factor * sum of (prediction - expected)^2,   dprediction = 2 * factor * dloss * (prediction - expected)
 // with factor 1 / elements, or 1 / batch for the sum over an image.  Ho et al. 2020, eq. 14.
 // parts: each of at most 256 workgroups sums a strided part; fold: one workgroup adds those sums.  Both are fixed trees.
-// import: reduce
+// import: reduce, invocation
 // iterations: parts = vectors.div_ceil((groups * WORKGROUP).max(1)) + 1 + halvings(WORKGROUP)
 // iterations: fold = groups.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP)
 
@@ -52,9 +52,8 @@ fn fold(@builtin(local_invocation_index) lane: u32) {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-            @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     if index >= params.vectors {
         return;
     }

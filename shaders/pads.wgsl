@@ -1,5 +1,6 @@
 // Zeros in the pad lanes of a tensor, whatever it holds: y[row, channel] = 0 for the channels
 // past the last. One row per invocation, at most three elements of it.
+// import: invocation
 // iterations: forward = 4
 
 struct Params {
@@ -19,12 +20,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = (group.y * groups.x + group.x) * WORKGROUP + local;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let row = invocation(id, groups);
     if row >= params.rows { return; }
     let first = row * params.pitch + params.kept;
     y[first] &= params.mask;

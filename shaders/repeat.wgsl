@@ -1,5 +1,6 @@
 // A tensor twice along its outermost axis: y = [x, x].
 // One invocation per vec4, written to both places.
+// import: invocation
 
 struct Params {
     /// vec4s of `x`.
@@ -13,12 +14,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
     if i >= params.vectors {
         return;
     }

@@ -1,5 +1,5 @@
 // y = scale * x + shift, elementwise.  One invocation per vec4 and ROWS rows; the pad lanes stay zero whatever the shift.
-// import: mask
+// import: mask, invocation
 // tile: ROWS = 4
 // iterations: forward = ROWS + 1
 
@@ -23,9 +23,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-           @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let strip = index / params.channels4;
     let channel4 = index - strip * params.channels4;
     let last = min(strip * ROWS + ROWS, params.rows);

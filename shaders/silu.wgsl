@@ -2,39 +2,21 @@
 //   y  = x s                    with s = 1 / (1 + exp(-x))
 //   dx = dy (s + x s (1 - s))
 // One vec4 per invocation.
-// import: silu
+// import: silu, elementwise
 
-struct Params {
-    /// `vec4`s in `x`.
-    vectors: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> dy: array<activation4>;
 @group(0) @binding(3) var<storage, read_write> y: array<activation4>;
 @group(0) @binding(3) var<storage, read_write> dx: array<activation4>;
 
-override WORKGROUP: u32 = 64u;
-
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
-    if i >= params.vectors { return; }
-    y[i] = narrow_activation(silu(widen_activation(x[i])));
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
+    if i < params.vectors { y[i] = narrow_activation(silu(widen_activation(x[i]))); }
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = (group.y * groups.x + group.x) * WORKGROUP + local;
-    if i >= params.vectors { return; }
-    dx[i] = narrow_activation(widen_activation(dy[i]) * silu_slope(widen_activation(x[i])));
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = invocation(id, groups);
+    if i < params.vectors { dx[i] = narrow_activation(widen_activation(dy[i]) * silu_slope(widen_activation(x[i]))); }
 }

@@ -4,7 +4,7 @@
 // with factor 1 / rows.  The largest logit is taken out of the exponentials, so none overflows and their sum is at
 // least 1.  row_sums: a workgroup per row; forward: one workgroup adds the rows' losses, a fixed tree; backward: one
 // invocation per vec4.  A label past the classes counts as the last one.
-// import: reduce
+// import: reduce, invocation
 // import: mask
 // iterations: row_sums = 2 * classes4.div_ceil(WORKGROUP) + 2 + 2 * halvings(WORKGROUP)
 // iterations: forward = rows.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP)
@@ -97,9 +97,8 @@ fn forward(@builtin(local_invocation_index) lane: u32) {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-            @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let row = index / params.classes4;
     if row >= params.rows {
         return;

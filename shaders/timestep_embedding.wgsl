@@ -3,7 +3,7 @@
 // Angles are turns in 64-bit fixed point, so that t = 999 is as exact as t = 1.
 // One invocation per vec4 of y: the first frequency by repeated squaring, the next ones by one product each.
 // A time that is not finite has no angle: NaN.
-// import: random, finite
+// import: random, finite, invocation
 // iterations: forward = 71
 
 struct Params {
@@ -52,9 +52,8 @@ fn frequency(i: u32) -> vec2<u32> {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) num_workgroups: vec3<u32>,
-           @builtin(local_invocation_index) lane: u32) {
-    let index = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let image = index / params.width4;
     if image >= params.batch {
         return;

@@ -1,7 +1,7 @@
 //! The order of training images: the batch of every step follows from the seed alone, so that a
 //! resumed run sees what an unbroken one would have seen.
 use super::Dataset;
-use crate::ops::random::philox;
+use crate::ops::philox;
 
 /// Independent uses of the seed, apart from the streams of the kernels, which count from 0.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@ use super::{Parameter, ParameterSpec, Weights};
 use crate::{
     error::Error,
     graph::Graph,
-    ops::{Constant, Pack, View, arena::ALIGNMENT},
+    ops::{Constant, Pack, View},
     value::{TensorType, Value},
 };
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ impl Arenas {
         let mut arenas: Vec<usize> = Vec::new();
         let mut places = Vec::with_capacity(specs.len());
         for spec in &specs {
-            let size = spec.of.physical_elements().next_multiple_of(ALIGNMENT);
+            let size = spec.of.physical_elements().next_multiple_of(View::ALIGNMENT);
             let fits = |filled: &usize| 4 * (filled + size) as u64 <= max_bytes;
             if !arenas.last().is_some_and(fits) {
                 arenas.push(0);

@@ -7,6 +7,9 @@ use crate::{
     value::{TensorType, Value},
 };
 
+/// One entry per operand: its gradient, `None` where there is none.
+pub type Gradients = Vec<Option<Value>>;
+
 /// The view that one equation's [`vjp`](super::Operator::vjp) has of the backward pass.
 pub struct Backward<'a> {
     graph: &'a mut Graph,
@@ -30,6 +33,15 @@ impl<'a> Backward<'a> {
     /// Gradient that arrives at output `output`; `None` if nothing depends on it.
     pub fn cotangent(&self, output: usize) -> Option<Value> {
         self.cotangents[output]
+    }
+
+    /// Gradient that arrives at the output of an op that has one.
+    ///
+    /// # Panics
+    /// If there is none: of an op with one output the pass asks only where there is.
+    pub fn dy(&self) -> Value {
+        let Some(dy) = self.cotangents[0] else { unreachable!("a gradient arrives") };
+        dy
     }
 
     /// Whether anyone wants the gradient of input `input`.

@@ -1,5 +1,5 @@
 //! What the dispatches of a custom op may bind.
-use super::{Lowering, Operator, pads};
+use super::{Lowering, Operator, kit::pads};
 use crate::{
     error::{Error, LoweringError},
     graph::Equation,

@@ -7,7 +7,7 @@ use crate::{
     graph::Equation,
     plan::Cost,
     reference::Tensor,
-    value::{ElementType, TensorType, Value},
+    value::TensorType,
 };
 use std::{
     fmt::{self, Debug, Display},
@@ -23,14 +23,18 @@ mod lowering;
 mod random_cases;
 
 use cases::MANY_IMAGES;
-use kit::display;
+use kit::{
+    Elementwise, ONE_WORKGROUP, bytes, check, display, elementwise_cost, example_key, floats,
+    operands,
+};
 
-pub use backward::Backward;
+pub use backward::{Backward, Gradients};
 pub use cases::{Case, Fill, Input};
 pub use conv2d::{Load, Prologue};
+pub use kit::random::Counter;
+pub(crate) use kit::random::philox;
+pub use loss::mean_squared_error::Reduction;
 pub use lowering::Lowering;
-pub use mean_squared_error::Reduction;
-pub use random::Counter;
 pub(crate) use random_cases::Dice;
 pub use random_cases::random_case;
 
@@ -45,12 +49,11 @@ pub trait Operator: Debug + Display + Send + Sync {
     /// The definition: f64 arithmetic, naive loops. Operands fit, as `infer` found.
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor>;
 
-    /// Appends the equations of the gradient; one entry per input, `None` where there is none.
-    /// An op that does not say how has no gradient.
+    /// Appends the equations of the gradient; one entry per input. An op that does not say how has no gradient.
     ///
     /// # Errors
     /// [`Error::NotDifferentiable`] if the op has no gradient.
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
         Err(Error::NotDifferentiable { op: self.to_string() })
     }
 
@@ -119,36 +122,6 @@ fn countable(
     }
 }
 
-/// Refuses an operand that is not stored as floats.
-pub(crate) fn floats(
-    op: &str,
-    name: &str,
-    of: TensorType,
-    inputs: &[TensorType],
-) -> Result<(), ShapeError> {
-    match of.element {
-        ElementType::F32 | ElementType::F16 => Ok(()),
-        ElementType::U32 => Err(ShapeError::operand(op, name, "f32 or f16", of, inputs)),
-    }
-}
-
-/// The operands as an array, or an error that says how many there should be.
-pub(crate) fn operands<const N: usize>(
-    op: &str,
-    inputs: &[TensorType],
-) -> Result<[TensorType; N], ShapeError> {
-    inputs.try_into().map_err(|_| ShapeError::count(op, N, inputs))
-}
-
-/// Cost of an elementwise op: `flops` per element of the first output, every tensor moved once.
-pub(crate) fn elementwise_cost(flops: u64, inputs: &[TensorType], outputs: &[TensorType]) -> Cost {
-    let elements = outputs.first().map_or(0, |of| of.shape.elements() as u64);
-    Cost {
-        flops: flops.saturating_mul(elements),
-        bytes: inputs.iter().chain(outputs).map(TensorType::bytes).sum(),
-    }
-}
-
 /// An operation of another crate, behind the same five facts.
 #[derive(Clone, Debug)]
 pub struct Custom(Arc<dyn Operator>);
@@ -175,8 +148,8 @@ impl Op {
 }
 
 macro_rules! operations {
-    ($($module:ident::{$($op:ident),+ $(,)?};)+) => {
-        $(pub use $module::{$($op),+};)+
+    ($([$($module:tt)+] { $($op:ident),+ $(,)? })+) => {
+        $(pub use $($module)+::{$($op),+};)+
 
         /// Any operation. Built-in ops are plain values; a pass may match on them.
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -207,7 +180,7 @@ macro_rules! operations {
         /// Every op's table of cases: the GPU check, the gradient check and the bench read it.
         pub fn cases() -> Vec<Case> {
             let mut all = Vec::new();
-            $(all.extend($module::cases());)+
+            $(all.extend($($module)+::cases());)+
             all
         }
     };
@@ -242,11 +215,7 @@ impl Operator for Op {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         self.operator().reference(inputs)
     }
-    fn vjp(
-        &self,
-        backward: &mut Backward,
-        equation: &Equation,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
         self.operator().vjp(backward, equation)
     }
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -268,86 +237,56 @@ impl Operator for Op {
 }
 
 // The `mod` lines stand outside the macro because rustfmt does not follow those a macro writes.
-pub mod adam;
-pub mod add;
-pub mod add_embedding;
-pub mod add_noise;
-pub mod arena;
-pub mod attention;
-pub mod cast;
-pub mod concat;
-pub mod constant;
-pub mod conv2d;
-pub mod corrector_size;
-pub mod counter;
-pub mod draw;
-pub mod drop_labels;
-pub mod dropout;
-pub mod dynamic_threshold;
-pub mod embedding;
-mod fold_slots;
-pub mod gather_rows;
-pub mod geglu;
-pub mod gelu;
-pub mod global_norm;
-pub mod group_norm;
-pub mod guidance;
-pub mod image_squared_error;
-pub mod importance;
-pub mod layer_norm;
-pub mod linear;
-pub mod mean_loss;
-pub mod mean_squared_error;
-pub mod modulate;
-mod pads;
-mod pixel_tile;
-pub mod random;
-pub mod resample;
-pub mod row;
-pub mod sampling_step;
-pub mod scale;
-pub mod silu;
-pub mod softmax_cross_entropy;
-pub mod sum_rows;
-pub mod variational_bound;
+mod attention;
+mod conv2d;
+mod elementwise;
+mod layout;
+mod loss;
+mod matmul;
+mod norm;
+mod optimizer;
+mod random;
+mod resample;
+mod sampling;
 
 operations! {
-    adam::{Adam};
-    add::{Add};
-    add_embedding::{AddEmbedding, SumPixels};
-    add_noise::{AddNoise, AddDrawnNoise, AddNumberedNoise};
-    arena::{View, Pack};
-    attention::{Attention, AttentionBackward, JointAttention};
-    cast::{Cast};
-    concat::{Concat, SliceChannels, PadChannels};
-    constant::{Constant};
-    corrector_size::{CorrectorSize};
-    counter::{Advance, Record};
-    conv2d::{Conv2d, Conv2dInputGradient, Conv2dWeightGradient, FusedConv2d, FusedConv2dWeightGradient};
-    draw::{DrawNormal, DrawTimesteps};
-    drop_labels::{DropLabels};
-    dropout::{Dropout};
-    dynamic_threshold::{DynamicThreshold};
-    embedding::{TimestepEmbedding};
-    gather_rows::{GatherRows, GatherRowsBackward};
-    geglu::{Geglu, GegluBackward};
-    gelu::{Gelu, GeluBackward};
-    global_norm::{GlobalNorm};
-    group_norm::{GroupNorm, GroupMoments, GroupAffine, ApplyAffine, GroupNormBackward};
-    guidance::{Twice, Guide};
-    image_squared_error::{ImageSquaredError, ImageSquaredErrorBackward};
-    importance::{TimestepProbabilities, DrawImportant, Remember};
-    layer_norm::{LayerNorm, LayerNormBackward};
-    linear::{Linear, FusedLinear, LinearInputGradient, LinearWeightGradient};
-    mean_loss::{MeanLoss, MeanLossBackward};
-    mean_squared_error::{MeanSquaredError, MeanSquaredErrorBackward};
-    modulate::{Modulate, ModulateBackward};
-    resample::{UpsampleNearest, UpsampleNearestBackward, AveragePool, AveragePoolBackward};
-    row::{AllTimesteps, TrainingRow, SamplingRow};
-    sampling_step::{SamplingStep};
-    scale::{Scale};
-    silu::{Silu, SiluBackward};
-    softmax_cross_entropy::{SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward};
-    sum_rows::{SumRows};
-    variational_bound::{VariationalBound, VariationalBoundBackward};
+    [attention] { Attention, AttentionBackward, JointAttention }
+    [conv2d] { Conv2d, Conv2dInputGradient, Conv2dWeightGradient, FusedConv2d, FusedConv2dWeightGradient }
+    [elementwise::add] { Add }
+    [elementwise::add_embedding] { AddEmbedding, SumPixels }
+    [elementwise::cast] { Cast }
+    [elementwise::constant] { Constant }
+    [elementwise::geglu] { Geglu, GegluBackward }
+    [elementwise::gelu] { Gelu, GeluBackward }
+    [elementwise::modulate] { Modulate, ModulateBackward }
+    [elementwise::scale] { Scale }
+    [elementwise::silu] { Silu, SiluBackward }
+    [elementwise::timestep_embedding] { TimestepEmbedding }
+    [layout::arena] { View, Pack }
+    [layout::concat] { Concat, SliceChannels, PadChannels }
+    [layout::gather_rows] { GatherRows, GatherRowsBackward }
+    [loss::image_squared_error] { ImageSquaredError, ImageSquaredErrorBackward }
+    [loss::mean_loss] { MeanLoss, MeanLossBackward }
+    [loss::mean_squared_error] { MeanSquaredError, MeanSquaredErrorBackward }
+    [loss::softmax_cross_entropy] { SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward }
+    [loss::variational_bound] { VariationalBound, VariationalBoundBackward }
+    [matmul::linear] { Linear, FusedLinear, LinearInputGradient, LinearWeightGradient }
+    [matmul::sum_rows] { SumRows }
+    [norm::group_norm] { GroupNorm, GroupMoments, GroupAffine, ApplyAffine, GroupNormBackward }
+    [norm::layer_norm] { LayerNorm, LayerNormBackward }
+    [optimizer::adam] { Adam }
+    [optimizer::global_norm] { GlobalNorm }
+    [optimizer::training_row] { TrainingRow }
+    [random::add_noise] { AddNoise, AddDrawnNoise, AddNumberedNoise }
+    [random::counter] { Advance, Record }
+    [random::draw] { DrawNormal, DrawTimesteps }
+    [random::drop_labels] { DropLabels }
+    [random::dropout] { Dropout }
+    [random::importance] { TimestepProbabilities, DrawImportant, Remember }
+    [resample] { UpsampleNearest, UpsampleNearestBackward, AveragePool, AveragePoolBackward }
+    [sampling::corrector_size] { CorrectorSize }
+    [sampling::dynamic_threshold] { DynamicThreshold }
+    [sampling::guidance] { Twice, Guide }
+    [sampling::row] { AllTimesteps, SamplingRow }
+    [sampling::step] { SamplingStep }
 }

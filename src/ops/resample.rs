@@ -1,12 +1,14 @@
 //! Between an image and one of half its height and width: nearest upsampling, average pooling.
-use super::{Backward, Case, Input, Lowering, MANY_IMAGES, Operator, display, floats, operands};
+use super::{
+    Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, display, floats, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     plan::{Cost, fold},
     reference::Tensor,
     shaders::resample as shader,
-    value::{TensorType, Value},
+    value::TensorType,
 };
 
 /// Every pixel of `x [batch, height, width, channels]` becomes a block of 2x2.
@@ -152,10 +154,8 @@ impl Operator for UpsampleNearest {
         vec![reference_up(x, 2 * x.shape[1], 2 * x.shape[2], 1.0)]
     }
 
-    fn vjp(&self, backward: &mut Backward, _: &Equation) -> Result<Vec<Option<Value>>, Error> {
-        let Some(dy) = backward.cotangent(0) else {
-            return Ok(vec![None]);
-        };
+    fn vjp(&self, backward: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
         Ok(vec![Some(backward.push(UpsampleNearestBackward, &[dy])?)])
     }
 
@@ -197,14 +197,8 @@ impl Operator for AveragePool {
         vec![reference_down(inputs[0], 0.25)]
     }
 
-    fn vjp(
-        &self,
-        backward: &mut Backward,
-        equation: &Equation,
-    ) -> Result<Vec<Option<Value>>, Error> {
-        let Some(dy) = backward.cotangent(0) else {
-            return Ok(vec![None]);
-        };
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
         let x = backward.type_of(equation.inputs[0]).shape;
         let op = AveragePoolBackward { height: x[1], width: x[2] };
         Ok(vec![Some(backward.push(op, &[dy])?)])

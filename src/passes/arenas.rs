@@ -7,7 +7,7 @@
 use super::lowered::{Lowered, Part};
 use crate::{
     graph::Graph,
-    ops::{Op, arena::ALIGNMENT},
+    ops::{Op, View},
     plan::{Access, Dispatch, Section, StagedPart, Trigger},
     value::{TensorType, Value},
 };
@@ -55,7 +55,7 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
             });
             lowered.parts.0.insert(part, Part { whole: *arena, offset: 4 * *elements as u64 });
             let of = lowered.types[part.index()];
-            *elements += of.physical_elements().next_multiple_of(ALIGNMENT);
+            *elements += of.physical_elements().next_multiple_of(View::ALIGNMENT);
         }
         lowered.staged.push(StagedPart { input: whole, part, offset });
         uploads.push(Section {

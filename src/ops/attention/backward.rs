@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{Lowering, Operator, Special, display, operands},
-    plan::{Candidate, Cost, OpClass, fold},
+    plan::{Candidate, Cost, OpClass},
     reference::Tensor,
     shaders::{
         attention_backward as tiled, attention_backward_subgroup as subgroup,
@@ -79,11 +79,9 @@ impl Operator for AttentionBackward {
         let [y, dy] = [heads.separate(lowering, y)?, heads.separate(lowering, dy)?];
         let placed = [dq, dk, dv].map(|value| heads.place(lowering, value));
         let delta = lowering.scratch(extents.log_sum_exp());
-        let overrides = tiled::Overrides::default();
         let vectors = extents.log_sum_exp().physical_elements();
-        let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
         let kernel = tiled::RowSums { dy, y, delta_out: delta };
-        lowering.push(kernel.dispatch(tiled_params(&extents), overrides, grid))?;
+        lowering.push(kernel.over(tiled_params(&extents), vectors))?;
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
         let candidates = candidates(lowering, &extents, operands, placed);

@@ -1,7 +1,7 @@
 //! Extents of an attention, and how the kernels cut them.
 use crate::{
     error::ShapeError,
-    ops::pixel_tile::Images,
+    ops::kit::pixel_tile::Images,
     plan::{MAX_WORKGROUPS, OpClass, Problem, fold},
     shaders::attention,
     value::{Shape, TensorType},

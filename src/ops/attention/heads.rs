@@ -3,7 +3,6 @@ use super::Extents;
 use crate::{
     error::Error,
     ops::Lowering,
-    plan::fold,
     shaders::heads as shader,
     value::{TensorType, Value},
 };
@@ -37,11 +36,9 @@ impl Heads {
         let apart = self.place(lowering, value);
         if apart != value {
             let params = self.params(lowering.type_of(value));
-            let overrides = shader::Overrides::default();
             let vectors = lowering.type_of(apart).vectors();
-            let grid = fold(vectors.div_ceil(overrides.workgroup as usize));
             let kernel = shader::Separate { together: value, apart_out: apart };
-            lowering.push(kernel.dispatch(params, overrides, grid))?;
+            lowering.push(kernel.over(params, vectors))?;
         }
         Ok(apart)
     }
@@ -50,10 +47,8 @@ impl Heads {
     pub fn join(&self, lowering: &mut Lowering, apart: Value, value: Value) -> Result<(), Error> {
         if apart != value {
             let of = lowering.type_of(value);
-            let overrides = shader::Overrides::default();
-            let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
             let kernel = shader::Join { apart, together_out: value };
-            lowering.push(kernel.dispatch(self.params(of), overrides, grid))?;
+            lowering.push(kernel.over(self.params(of), of.vectors()))?;
         }
         Ok(())
     }

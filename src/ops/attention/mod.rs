@@ -1,5 +1,5 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Lowering, Operator, Special, display, operands};
+use super::{Backward, Gradients, Lowering, Operator, Special, display, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -101,11 +101,7 @@ impl Operator for Attention {
         vec![y, log_sum_exp]
     }
 
-    fn vjp(
-        &self,
-        backward: &mut Backward,
-        equation: &Equation,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
         if backward.cotangent(1).is_some() {
             return Err(Error::NotDifferentiable { op: format!("log_sum_exp of {self}") });
         }

@@ -1,12 +1,12 @@
 //! Two-dimensional convolution (cross-correlation, as in every neural network) and its gradients:
 //! Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning".
-use super::{Backward, Case, Input, Lowering, Operator, Special, SumRows, operands};
+use super::{Backward, Case, Gradients, Input, Lowering, Operator, Special, SumRows, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     plan::Cost,
     reference::Tensor,
-    value::{ElementType, TensorType, Value},
+    value::{ElementType, TensorType},
 };
 use std::fmt;
 
@@ -112,15 +112,9 @@ impl Operator for Conv2d {
         vec![y]
     }
 
-    fn vjp(
-        &self,
-        backward: &mut Backward,
-        equation: &Equation,
-    ) -> Result<Vec<Option<Value>>, Error> {
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
         let mut gradients = vec![None; equation.inputs.len()];
-        let Some(dy) = backward.cotangent(0) else {
-            return Ok(gradients);
-        };
+        let dy = backward.dy();
         let (x, weight) = (equation.inputs[0], equation.inputs[1]);
         let Self { stride, padding } = *self;
         if backward.needs(0) {

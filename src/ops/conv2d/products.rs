@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    ops::{Lowering, SliceChannels, concat::rows_of, group_norm::Tiles},
+    ops::{Lowering, SliceChannels, layout::concat::rows_of, norm::group_norm::Tiles},
     plan::{Candidate, Dispatch, OpClass, Packed, Problem, fold},
     shaders::{
         conv2d_subgroup, conv2d_tiled, conv2d_turn_weight, panels, product_subgroup, product_wide,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    ops::{Lowering, fold_slots},
+    ops::{Lowering, kit::fold_slots},
     plan::{Candidate, Dispatch, OpClass},
     shaders::{conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled, outer_wide},
     value::Value,

@@ -4,7 +4,7 @@ use crate::{
     ops::{
         AddDrawnNoise, AddNoise, AddNumberedNoise, AllTimesteps, Case, CorrectorSize, DrawNormal,
         DrawTimesteps, DynamicThreshold, Guide, Input, SamplingRow, SamplingStep, Twice,
-        sampling_step::wide,
+        sampling::step::wide,
     },
     value::TensorType,
 };

@@ -6,7 +6,7 @@ use crate::{
         ImageSquaredError, ImageSquaredErrorBackward, Input, MeanLoss, MeanLossBackward,
         MeanSquaredError, MeanSquaredErrorBackward, Operator, Pack, Record, Reduction, Remember,
         SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward, TimestepProbabilities, TrainingRow,
-        VariationalBound, View, arena::ALIGNMENT, variational_bound,
+        VariationalBound, View, loss::variational_bound,
     },
     value::TensorType,
 };
@@ -41,9 +41,9 @@ pub fn adam(dice: &mut Dice) -> Case {
 
 pub fn view(dice: &mut Dice) -> Case {
     let of = dice.tensor();
-    let (offset, after) = (ALIGNMENT * dice.below(9), ALIGNMENT * dice.below(9));
+    let (offset, after) = (View::ALIGNMENT * dice.below(9), View::ALIGNMENT * dice.below(9));
     // As in every arena, the tensor's pad lanes are zero.
-    let elements = offset + of.physical_elements().next_multiple_of(ALIGNMENT) + after;
+    let elements = offset + of.physical_elements().next_multiple_of(View::ALIGNMENT) + after;
     let tensor = Input::normal(of).tensor(dice.word());
     let arena = Pack { offsets: vec![offset], elements }.reference(&[&tensor]).swap_remove(0);
     Case::new(View { offset, of }, vec![Input::values(TensorType::f32(&[elements]), arena.data)])
@@ -53,7 +53,7 @@ pub fn view(dice: &mut Dice) -> Case {
 pub fn pack(dice: &mut Dice) -> Case {
     let (mut offsets, mut elements, mut inputs) = (Vec::new(), 0, Vec::new());
     for _ in 0..dice.extent(5) {
-        let of = TensorType::f32(&[ALIGNMENT / 4 * dice.extent(9), dice.extent(70)]);
+        let of = TensorType::f32(&[View::ALIGNMENT / 4 * dice.extent(9), dice.extent(70)]);
         offsets.push(elements);
         inputs.push(Input::normal(of));
         elements += of.physical_elements();

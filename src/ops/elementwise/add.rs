@@ -1,0 +1,43 @@
+//! Sum of two tensors of one type.
+use crate::{
+    error::Error,
+    graph::Equation,
+    ops::{Backward, Case, Elementwise, Gradients, Input, display},
+    plan::Dispatch,
+    shaders::add as shader,
+    value::{TensorType, Value},
+};
+
+/// `y = a + b`; the residual connection, and what autodiff joins gradients with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Add;
+
+display!("add", Add);
+
+impl Elementwise for Add {
+    const NAME: &'static str = "add";
+    const OPERANDS: &'static [&'static str] = &["a", "b"];
+    const FLOPS: u64 = 1;
+
+    fn element(&self, operands: &[f64]) -> f64 {
+        operands[0] + operands[1]
+    }
+
+    fn gradients(&self, backward: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+        Ok(vec![Some(backward.dy()); 2])
+    }
+
+    fn kernel(&self, operands: &[Value], y: Value, of: TensorType) -> Dispatch {
+        let params = shader::Params { vectors: of.vectors() as u32 };
+        shader::Forward { a: operands[0], b: operands[1], y }.over(params, of.vectors())
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    [&[1, 7, 5, 3][..], &[2, 8, 8, 32], &[5]]
+        .map(|shape| {
+            let of = TensorType::f32(shape);
+            Case::new(Add, vec![Input::normal(of), Input::normal(of)]).half(&[0, 1])
+        })
+        .into()
+}

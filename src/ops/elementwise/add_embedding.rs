@@ -1,0 +1,143 @@
+//! One vector per image, added to every pixel: Ho et al. 2020, appendix B.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, display,
+        elementwise_cost, kit::random::check_images, operands,
+    },
+    plan::{Cost, fold},
+    reference::Tensor,
+    shaders::add_embedding as shader,
+    value::TensorType,
+};
+
+/// `y[b, .., c] = x[b, .., c] + embedding[b, c]`; operands `x [batch, .., channels]` and
+/// `embedding [batch, channels]` of one storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddEmbedding;
+
+/// `y[b, c]`, the sum of `x[b, .., c]` over the pixels: the gradient of an added embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SumPixels;
+
+display!("add_embedding", AddEmbedding);
+
+display!("sum_pixels", SumPixels);
+
+/// One row per image of `x`.
+fn embedding_of(x: TensorType) -> TensorType {
+    x.with_shape(&[x.shape[0], x.shape.last()])
+}
+
+fn params(x: TensorType) -> shader::Params {
+    let (batch, channels4) = (x.shape[0], x.pitch() / 4);
+    let pixels = x.rows() / batch;
+    shader::Params { batch: batch as u32, pixels: pixels as u32, channels4: channels4 as u32 }
+}
+
+impl Operator for AddEmbedding {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, embedding] = operands("add_embedding", inputs)?;
+        check_images("add_embedding", "x", x, inputs)?;
+        if embedding != embedding_of(x) {
+            let expected = embedding_of(x);
+            return Err(ShapeError::operand(
+                "add_embedding",
+                "embedding",
+                expected,
+                embedding,
+                inputs,
+            ));
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [x, embedding] = inputs else { unreachable!("two operands, as infer found") };
+        let (image, channels) = (x.data.len() / x.shape[0], x.shape.last());
+        let add = |(i, x): (usize, &f64)| x + embedding.data[i / image * channels + i % channels];
+        vec![Tensor::new(x.shape, x.data.iter().enumerate().map(add).collect())]
+    }
+
+    fn vjp(&self, backward: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
+        let dembedding =
+            if backward.needs(1) { Some(backward.push(SumPixels, &[dy])?) } else { None };
+        Ok(vec![Some(dy), dembedding])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let x = lowering.type_of(equation.inputs[0]);
+        let (params, overrides) = (params(x), shader::Overrides::default());
+        let invocations = params.pixels.div_ceil(overrides.rows) * params.channels4;
+        let [y, z, _] = fold(x.shape[0]);
+        let grid = [invocations.div_ceil(overrides.workgroup), y, z];
+        let [x, embedding, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let kernel = shader::Forward { x, embedding, y };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(1, inputs, &inputs[..1])
+    }
+}
+
+impl Operator for SumPixels {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x] = operands("sum_pixels", inputs)?;
+        check_images("sum_pixels", "x", x, inputs)?;
+        Ok(vec![embedding_of(x)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let x = inputs[0];
+        let (batch, channels) = (x.shape[0], x.shape.last());
+        let image = x.data.len() / batch;
+        let mut y = Tensor::zeros(TensorType::f32(&[batch, channels]).shape);
+        for (i, x) in x.data.iter().enumerate() {
+            y.data[i / image * channels + i % channels] += x;
+        }
+        vec![y]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let x = lowering.type_of(equation.inputs[0]);
+        let params = params(x);
+        let kernel = shader::Backward { dy: equation.inputs[0], dembedding: equation.outputs[0] };
+        let usual = shader::Overrides::default();
+        // Of large images, more lanes share the pixels.
+        let shared = shader::Overrides { columns: 1, lanes: usual.columns * usual.lanes, ..usual };
+        let [y, z, _] = fold(x.shape[0]);
+        Ok(lowering.push_first([usual, shared].map(|overrides| {
+            let grid = [params.channels4.div_ceil(overrides.columns), y, z];
+            kernel.dispatch(params, overrides, grid)
+        }))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let bytes = inputs[0].bytes() + embedding_of(inputs[0]).bytes();
+        Cost { flops: inputs[0].shape.elements() as u64, bytes }
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let shapes = [&[2, 7, 5, 3][..], &[1, 49, 5], &[3, 16, 16, 32], &[2, 8, 8, 40]];
+    let many = [&[1, 2_100_000, 1][..], &[MANY_IMAGES, 1, 1]];
+    shapes
+        .into_iter()
+        .chain(many)
+        .flat_map(|shape| {
+            let x = TensorType::f32(shape);
+            let pixels = x.rows() / shape[0];
+            let operands = vec![Input::normal(x), Input::normal(embedding_of(x))];
+            [
+                Case::new(AddEmbedding, operands).half(&[0, 1]),
+                // The largest sum would not fit f16.
+                Case::new(SumPixels, vec![Input::shifted(x, 1.0, 1.0)])
+                    .terms(pixels)
+                    .half(if pixels < 10_000 { &[0] } else { &[] }),
+            ]
+        })
+        .collect()
+}

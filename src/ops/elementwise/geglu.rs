@@ -1,0 +1,142 @@
+//! Gated linear unit with GELU, as diffusers' feed-forward layers have it: Shazeer 2020, eq. 6.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Backward, Case, Gradients, Input, Lowering, Operator, display, elementwise::gelu,
+        elementwise_cost, floats, operands,
+    },
+    plan::Cost,
+    reference::Tensor,
+    shaders::geglu as shader,
+    value::TensorType,
+};
+
+/// `y [.., channels] = a gelu(g)`, where `a` and `g` are the halves of a row of
+/// `x [.., 2 channels]`, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Geglu;
+
+/// `dx [.., 2 channels]`, of which the halves are `dy gelu(g)` and `dy a gelu'(g)`; operands `x` and
+/// `dy [.., channels]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GegluBackward;
+
+display!("geglu", Geglu);
+
+display!("geglu_backward", GegluBackward);
+
+/// The type of `y` for an `x` of this type, if its channels can be halved.
+fn halved(op: &str, x: TensorType, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
+    floats(op, "x", x, inputs)?;
+    let channels = x.shape.last();
+    if channels == 0 || !channels.is_multiple_of(2) {
+        let message = format!("x must have an even number of channels, found {channels}");
+        return Err(ShapeError::conflict(op, message, inputs));
+    }
+    let mut extents = x.shape.to_vec();
+    if let Some(last) = extents.last_mut() {
+        *last /= 2;
+    }
+    Ok(x.with_shape(&extents))
+}
+
+fn params(x: TensorType, y: TensorType) -> shader::Params {
+    shader::Params {
+        rows: y.rows() as u32,
+        channels: y.shape.last() as u32,
+        x_channels4: x.pitch() as u32 / 4,
+        y_channels4: y.pitch() as u32 / 4,
+    }
+}
+
+impl Operator for Geglu {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x] = operands("geglu", inputs)?;
+        Ok(vec![halved("geglu", x, inputs)?])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let x = TensorType::f32(&inputs[0].shape);
+        let y = halved("geglu", x, &[x]).expect("halves, as infer found").shape;
+        let rows = inputs[0].data.chunks(2 * y.last());
+        let data = rows.flat_map(|row| {
+            let (a, g) = row.split_at(y.last());
+            a.iter().zip(g).map(|(a, &g)| a * gelu::value(g))
+        });
+        vec![Tensor::new(y, data.collect())]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
+        Ok(vec![Some(backward.push(GegluBackward, &[equation.inputs[0], dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, y] = [equation.inputs[0], equation.outputs[0]];
+        let of = lowering.type_of(y);
+        let params = params(lowering.type_of(x), of);
+        Ok(lowering.push(shader::Forward { x, y }.over(params, of.vectors()))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost {
+            flops: 14 * inputs[0].shape.elements() as u64,
+            bytes: inputs[0].bytes() + inputs[0].bytes() / 2,
+        }
+    }
+}
+
+impl Operator for GegluBackward {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, dy] = operands("geglu_backward", inputs)?;
+        let expected = halved("geglu_backward", x, inputs)?;
+        if dy != expected {
+            return Err(ShapeError::operand("geglu_backward", "dy", expected, dy, inputs));
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [x, dy] = inputs else { unreachable!("two operands, as infer found") };
+        let channels = dy.shape.last();
+        let mut dx = Tensor::zeros(x.shape);
+        let rows = x.data.chunks(2 * channels).zip(dy.data.chunks(channels));
+        for ((x, dy), dx) in rows.zip(dx.data.chunks_mut(2 * channels)) {
+            for (i, dy) in dy.iter().enumerate() {
+                let (a, g) = (x[i], x[channels + i]);
+                dx[i] = dy * gelu::value(g);
+                dx[channels + i] = dy * a * gelu::slope(g);
+            }
+        }
+        vec![dx]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, dy, dx] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let of = lowering.type_of(x);
+        let params = params(of, lowering.type_of(dy));
+        Ok(lowering.push(shader::Backward { x, dy, dx }.over(params, of.vectors()))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(30, inputs, &inputs[..1])
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    // Halves that begin at every lane of a vec4.
+    [&[2, 3, 1][..], &[7, 3], &[3, 5, 5], &[2, 2, 6], &[7, 12], &[2, 65, 130]]
+        .into_iter()
+        .flat_map(|y| {
+            let (rows, channels) = y.split_at(y.len() - 1);
+            let x = TensorType::f32(&[rows, &[2 * channels[0]]].concat());
+            let x = Input::shifted(x, 0.0, 2.0);
+            let dy = Input::normal(TensorType::f32(y));
+            [
+                Case::new(Geglu, vec![x.clone()]).half(&[0]),
+                Case::new(GegluBackward, vec![x, dy]).half(&[0, 1]),
+            ]
+        })
+        .collect()
+}

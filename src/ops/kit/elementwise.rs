@@ -1,0 +1,76 @@
+//! Ops that compute each element of their result from the elements at its place.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{Backward, Gradients, Lowering, Operator, elementwise_cost, floats},
+    plan::{Cost, Dispatch},
+    reference::Tensor,
+    value::{TensorType, Value},
+};
+use std::fmt::{Debug, Display};
+
+/// An op of operands of one type, whose result has their shape. Besides this it has a shader that
+/// imports `elementwise`: its entry point is one expression.
+pub(in crate::ops) trait Elementwise: Debug + Display + Send + Sync {
+    /// The op's name in messages.
+    const NAME: &'static str;
+    /// The operands' names in messages.
+    const OPERANDS: &'static [&'static str];
+    /// Operations per element.
+    const FLOPS: u64;
+
+    /// An element of the result, from one of each operand.
+    fn element(&self, operands: &[f64]) -> f64;
+
+    /// [`Operator::vjp`].
+    fn gradients(&self, _: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+        Err(Error::NotDifferentiable { op: self.to_string() })
+    }
+
+    /// The dispatch that writes `y`, of type `of`.
+    fn kernel(&self, operands: &[Value], y: Value, of: TensorType) -> Dispatch;
+
+    /// Type of the result for operands of this type.
+    fn result(&self, of: TensorType) -> TensorType {
+        of
+    }
+}
+
+impl<T: Elementwise> Operator for T {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let names = T::OPERANDS;
+        if inputs.len() != names.len() {
+            return Err(ShapeError::count(T::NAME, names.len(), inputs));
+        }
+        floats(T::NAME, names[0], inputs[0], inputs)?;
+        if inputs.iter().any(|of| *of != inputs[0]) {
+            let message = format!("{} differ in type", names.join(" and "));
+            return Err(ShapeError::conflict(T::NAME, message, inputs));
+        }
+        let y = self.result(inputs[0]);
+        floats(T::NAME, "y", y, inputs)?;
+        Ok(vec![y])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let element = |place: usize| {
+            let operands: Vec<f64> = inputs.iter().map(|x| x.data[place]).collect();
+            self.element(&operands)
+        };
+        let data = (0..inputs[0].data.len()).map(element).collect();
+        vec![Tensor::new(inputs[0].shape, data)]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        self.gradients(backward, equation)
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (y, of) = (equation.outputs[0], lowering.type_of(equation.outputs[0]));
+        Ok(lowering.push(self.kernel(&equation.inputs, y, of))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(T::FLOPS, inputs, &[self.result(inputs[0])])
+    }
+}

@@ -1,0 +1,249 @@
+//! Channels side by side, and runs of channels cut out or set among zeros.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Backward, Case, Gradients, Input, Lowering, Operator, display, elementwise_cost, floats,
+        operands,
+    },
+    plan::{Cost, Dispatch, fold},
+    reference::Tensor,
+    shaders::concat as shader,
+    value::{TensorType, Value},
+};
+
+/// `y = [x0, x1]` along the channels; the other axes and the storage agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Concat;
+
+/// Channels `start .. start + count` of `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SliceChannels {
+    /// First channel.
+    pub start: usize,
+    /// Number of channels.
+    pub count: usize,
+}
+
+/// `x` with this many channels of zeros before and after it: the gradient of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PadChannels {
+    /// Channels before.
+    pub before: usize,
+    /// Channels after.
+    pub after: usize,
+}
+
+impl PadChannels {
+    /// The type of the result; of `usize::MAX` channels where these are passed.
+    fn padded(&self, x: TensorType) -> TensorType {
+        with_channels(x, self.before.saturating_add(x.shape.last()).saturating_add(self.after))
+    }
+}
+
+display!("concat", Concat);
+
+display!("slice_channels", SliceChannels { start, count });
+
+display!("pad_channels", PadChannels { before, after });
+
+/// `of` with another number of channels.
+fn with_channels(of: TensorType, channels: usize) -> TensorType {
+    let mut extents = of.shape.to_vec();
+    if let Some(last) = extents.last_mut() {
+        *last = channels;
+    }
+    of.with_shape(&extents)
+}
+
+/// The tensor whose rows `row` makes of the rows of `x`.
+fn map_rows(x: &Tensor, channels: usize, row: impl Fn(usize, &[f64]) -> Vec<f64>) -> Tensor {
+    let rows = x.data.chunks(x.shape.last()).enumerate();
+    let shape = with_channels(TensorType::f32(&x.shape), channels).shape;
+    Tensor::new(shape, rows.flat_map(|(i, of)| row(i, of)).collect())
+}
+
+fn channels4(of: TensorType) -> u32 {
+    of.pitch() as u32 / 4
+}
+
+/// The dispatch of either entry point, given what makes it from parameters, overrides and grid.
+fn dispatch(
+    start: usize,
+    x0: Option<TensorType>,
+    x1: TensorType,
+    y: TensorType,
+    make: impl FnOnce(shader::Params, shader::Overrides, [u32; 3]) -> Dispatch,
+) -> Dispatch {
+    let overrides = shader::Overrides::default();
+    let params = shader::Params {
+        rows: y.rows() as u32,
+        start: start as u32,
+        x0_channels4: x0.map_or(0, channels4),
+        x1_channels4: channels4(x1),
+        y_channels4: channels4(y),
+        y_channels: y.shape.last() as u32,
+    };
+    let invocations = y.rows().div_ceil(overrides.rows as usize) * params.y_channels4 as usize;
+    make(params, overrides, fold(invocations.div_ceil(overrides.workgroup as usize)))
+}
+
+/// Rows `first` to `first + count` of every matrix of `weight [.., rows, columns]`, as a copy.
+pub(in crate::ops) fn rows_of(
+    lowering: &mut Lowering,
+    weight: Value,
+    first: usize,
+    count: usize,
+) -> Result<Value, Error> {
+    let of = lowering.type_of(weight);
+    let axis = of.shape.len() - 2;
+    let mut extents = of.shape.to_vec();
+    extents[axis] = count;
+    let part = lowering.scratch(of.with_shape(&extents));
+    // Each matrix is one row of the copy, pad lanes and all.
+    let matrices: usize = of.shape[..axis].iter().product();
+    let row = |rows: usize| of.with_shape(&[matrices, rows * of.pitch()]);
+    let (whole, cut) = (row(of.shape[axis]), row(count));
+    let slice = shader::Slice { x1: weight, y: part };
+    let copy = dispatch(first * of.pitch(), None, whole, cut, |params, overrides, grid| {
+        slice.dispatch(params, overrides, grid)
+    });
+    lowering.push(copy)?;
+    Ok(part)
+}
+
+impl Operator for Concat {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x0, x1] = operands("concat", inputs)?;
+        floats("concat", "x0", x0, inputs)?;
+        if x0 != with_channels(x1, x0.shape.last()) {
+            let message = "x0 and x1 differ in more than their channels";
+            return Err(ShapeError::conflict("concat", message, inputs));
+        }
+        Ok(vec![with_channels(x0, x0.shape.last() + x1.shape.last())])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [x0, x1] = inputs else { unreachable!("two operands, as infer found") };
+        let count = x1.shape.last();
+        vec![map_rows(x0, x0.shape.last() + count, |i, row| {
+            [row, &x1.data[i * count..(i + 1) * count]].concat()
+        })]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
+        let mut start = 0;
+        let mut parts = Vec::new();
+        for (i, &x) in equation.inputs.iter().enumerate() {
+            let count = backward.type_of(x).shape.last();
+            let slice = SliceChannels { start, count };
+            parts.push(if backward.needs(i) { Some(backward.push(slice, &[dy])?) } else { None });
+            start += count;
+        }
+        Ok(parts)
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x0, x1, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let of = |value| lowering.type_of(value);
+        let start = of(x0).shape.last();
+        let dispatch = dispatch(start, Some(of(x0)), of(x1), of(y), |params, overrides, grid| {
+            shader::Forward { x0: Some(x0), x1, y }.dispatch(params, overrides, grid)
+        });
+        Ok(lowering.push(dispatch)?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost { flops: 0, bytes: 2 * inputs.iter().map(TensorType::bytes).sum::<u64>() }
+    }
+}
+
+impl Operator for SliceChannels {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x] = operands("slice_channels", inputs)?;
+        floats("slice_channels", "x", x, inputs)?;
+        let (Self { start, count }, channels) = (*self, x.shape.last());
+        if count == 0 || start.checked_add(count).is_none_or(|end| end > channels) {
+            let message = format!("{count} channels from {start} on are not in 0..{channels}");
+            return Err(ShapeError::conflict("slice_channels", message, inputs));
+        }
+        Ok(vec![with_channels(x, self.count)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let range = self.start..self.start + self.count;
+        vec![map_rows(inputs[0], self.count, |_, row| row[range.clone()].to_vec())]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
+        let channels = backward.type_of(equation.inputs[0]).shape.last();
+        let after = channels - self.start - self.count;
+        let pad = PadChannels { before: self.start, after };
+        Ok(vec![Some(backward.push(pad, &[dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x1, y] = [equation.inputs[0], equation.outputs[0]];
+        let of = |value| lowering.type_of(value);
+        let dispatch = dispatch(self.start, None, of(x1), of(y), |params, overrides, grid| {
+            shader::Slice { x1, y }.dispatch(params, overrides, grid)
+        });
+        Ok(lowering.push(dispatch)?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost { flops: 0, bytes: 2 * with_channels(inputs[0], self.count).bytes() }
+    }
+}
+
+impl Operator for PadChannels {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x] = operands("pad_channels", inputs)?;
+        floats("pad_channels", "x", x, inputs)?;
+        Ok(vec![self.padded(x)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let channels = self.before + inputs[0].shape.last() + self.after;
+        vec![map_rows(inputs[0], channels, |_, row| {
+            [&vec![0.0; self.before], row, &vec![0.0; self.after]].concat()
+        })]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
+        let count = backward.type_of(equation.inputs[0]).shape.last();
+        let slice = SliceChannels { start: self.before, count };
+        Ok(vec![Some(backward.push(slice, &[dy])?)])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x1, y] = [equation.inputs[0], equation.outputs[0]];
+        let of = |value| lowering.type_of(value);
+        let dispatch = dispatch(self.before, None, of(x1), of(y), |params, overrides, grid| {
+            shader::Forward { x0: None, x1, y }.dispatch(params, overrides, grid)
+        });
+        Ok(lowering.push(dispatch)?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(0, inputs, &[self.padded(inputs[0])])
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let x = |channels| Input::normal(TensorType::f32(&[2, 7, 5, channels]));
+    let mut all = Vec::new();
+    for (first, second) in [(3, 5), (4, 8), (1, 1), (5, 3), (2, 9), (6, 16), (7, 2)] {
+        all.push(Case::new(Concat, vec![x(first), x(second)]).half(&[0, 1]));
+    }
+    for (start, count) in [(0, 5), (4, 4), (3, 8), (1, 1), (10, 3), (6, 2)] {
+        all.push(Case::new(SliceChannels { start, count }, vec![x(13)]).half(&[0]));
+    }
+    for (before, after) in [(0, 3), (5, 0), (3, 6), (4, 4), (9, 1), (0, 0)] {
+        all.push(Case::new(PadChannels { before, after }, vec![x(5)]).half(&[0]));
+    }
+    all
+}

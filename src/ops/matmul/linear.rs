@@ -1,0 +1,359 @@
+//! Linear layer and its gradients: a convolution of one tap over a row of pixels. Above 300 lines,
+//! for the fused layer stands here too.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Add, Backward, Case, Gradients, Input, Lowering, Operator, Silu, Special, SumRows,
+        conv2d::{Extents, Operands, products, split_k},
+        display, operands,
+    },
+    plan::Cost,
+    reference::Tensor,
+    value::{ElementType, TensorType},
+};
+use std::fmt;
+
+/// `y[.., o] = bias[o] + sum over c of x[.., c] weight[c, o]`.
+///
+/// Operands `x [.., in]` of two axes or more, `weight [in, out]` and, if there is a third,
+/// `bias [out]` in f32; `y [.., out]` has the storage of `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Linear;
+
+/// `y = activation(linear(x, weight, bias) + residual)`: fusion makes it of [`Linear`] and what
+/// follows it. Operands `x`, `weight`, \[`bias`\], \[`residual` as `y`\], as the fields say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FusedLinear {
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether a residual is added.
+    pub residual: bool,
+    /// Whether SiLU follows.
+    pub silu: bool,
+}
+
+/// `dx[.., c] = sum over o of dy[.., o] weight[c, o]`; operands `dy`, `weight`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinearInputGradient;
+
+/// `dweight[c, o]`, the sum of `x[.., c] dy[.., o]` over all rows, in f32; operands `x`, `dy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinearWeightGradient;
+
+display!("linear", Linear);
+
+impl fmt::Display for FusedLinear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bias, residual, silu } = *self;
+        let parts = [(bias, "bias"), (residual, "residual"), (silu, "silu")];
+        let named: Vec<_> =
+            parts.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect();
+        write!(f, "fused_linear{{{}}}", named.join(" "))
+    }
+}
+
+display!("linear_input_gradient", LinearInputGradient);
+
+display!("linear_weight_gradient", LinearWeightGradient);
+
+/// `rows` with `last` as innermost extent.
+fn with_last(rows: TensorType, last: usize) -> TensorType {
+    let mut extents = rows.shape.to_vec();
+    *extents.last_mut().expect("a shape has at least one axis") = last;
+    rows.with_shape(&extents)
+}
+
+fn check_rows(
+    op: &str,
+    operand: &str,
+    found: TensorType,
+    operands: &[TensorType],
+) -> Result<(), ShapeError> {
+    if found.shape.len() >= 2 && found.element != ElementType::U32 {
+        return Ok(());
+    }
+    Err(ShapeError::operand(op, operand, "rows of channels", found, operands))
+}
+
+fn check_weight(op: &str, weight: TensorType, operands: &[TensorType]) -> Result<(), ShapeError> {
+    if weight.shape.len() == 2 && weight.element != ElementType::U32 {
+        return Ok(());
+    }
+    Err(ShapeError::operand(op, "weight", "[in_channels, out_channels]", weight, operands))
+}
+
+fn product_cost(rows: usize, channels: usize, outputs: usize, tensors: &[TensorType]) -> Cost {
+    Cost {
+        flops: Extents::product(rows, channels, outputs).flops(),
+        bytes: tensors.iter().map(TensorType::bytes).sum(),
+    }
+}
+
+impl Operator for Linear {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let wrong = |message: String| Err(ShapeError::conflict("linear", message, inputs));
+        let [x, weight] = operands("linear", &inputs[..inputs.len().min(2)])?;
+        if inputs.len() > 3 {
+            return Err(ShapeError::count("linear", "2 or 3", inputs));
+        }
+        check_rows("linear", "x", x, inputs)?;
+        check_weight("linear", weight, inputs)?;
+        let (expected, found) = (weight.shape[0], x.shape.last());
+        if expected != found {
+            return wrong(format!("weight has {expected} input channels, x has {found}"));
+        }
+        let bias = TensorType::f32(&[weight.shape[1]]);
+        if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
+            return Err(ShapeError::operand("linear", "bias", bias, found, inputs));
+        }
+        Ok(vec![with_last(x, weight.shape[1])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, weight) = (inputs[0], inputs[1]);
+        let [channels, outputs] = [weight.shape[0], weight.shape[1]];
+        let mut y = Tensor::zeros(with_last(TensorType::f32(&x.shape), outputs).shape);
+        for (x, y) in x.data.chunks(channels).zip(y.data.chunks_mut(outputs)) {
+            for (o, y) in y.iter_mut().enumerate() {
+                let product = |(c, x): (usize, &f64)| x * weight.data[c * outputs + o];
+                *y = inputs.get(2).map_or(0.0, |bias| bias.data[o])
+                    + x.iter().enumerate().map(product).sum::<f64>();
+            }
+        }
+        vec![y]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let mut gradients = vec![None; equation.inputs.len()];
+        let dy = backward.dy();
+        let (x, weight) = (equation.inputs[0], equation.inputs[1]);
+        if backward.needs(0) {
+            gradients[0] = Some(backward.push(LinearInputGradient, &[dy, weight])?);
+        }
+        if backward.needs(1) {
+            gradients[1] = Some(backward.push(LinearWeightGradient, &[x, dy])?);
+        }
+        if equation.inputs.len() == 3 && backward.needs(2) {
+            gradients[2] = Some(backward.push(SumRows, &[dy])?);
+        }
+        Ok(gradients)
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (x, weight, y) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let (rows, of) = (lowering.type_of(x).rows(), lowering.type_of(weight));
+        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        let bias = equation.inputs.get(2).copied();
+        let operands = Operands { bias, ..Operands::new(x, of.shape[0], weight, y) };
+        products::forward(lowering, &self.to_string(), &extents, &operands)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [x, weight] = [inputs[0], inputs[1]];
+        let y = with_last(x, weight.shape[1]);
+        let mut cost = product_cost(x.rows(), weight.shape[0], weight.shape[1], inputs);
+        cost.bytes += y.bytes();
+        cost
+    }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
+}
+
+impl FusedLinear {
+    /// The operands of the linear layer, and the residual.
+    fn split<'a, T>(&self, inputs: &'a [T]) -> (&'a [T], Option<&'a T>) {
+        match inputs.split_last() {
+            Some((residual, linear)) if self.residual => (linear, Some(residual)),
+            _ => (inputs, None),
+        }
+    }
+}
+
+impl Operator for FusedLinear {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let wanted = 2 + usize::from(self.bias) + usize::from(self.residual);
+        if inputs.len() != wanted {
+            return Err(ShapeError::count("fused_linear", wanted, inputs));
+        }
+        let (linear, residual) = self.split(inputs);
+        let y = Linear.infer(linear)?[0];
+        if let Some(&residual) = residual {
+            Add.infer(&[y, residual])?;
+        }
+        Ok(vec![y])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (linear, residual) = self.split(inputs);
+        let mut y = Linear.reference(linear);
+        if let Some(residual) = residual {
+            y = Add.reference(&[&y[0], residual]);
+        }
+        if self.silu { Silu.reference(&[&y[0]]) } else { y }
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (linear, residual) = self.split(&equation.inputs);
+        let (x, weight, y) = (linear[0], linear[1], equation.outputs[0]);
+        let (rows, of) = (lowering.type_of(x).rows(), lowering.type_of(weight));
+        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        let (bias, residual) = (linear.get(2).copied(), residual.copied());
+        let base = Operands::new(x, of.shape[0], weight, y);
+        let operands = Operands { bias, residual, activated: self.silu, ..base };
+        products::forward(lowering, &self.to_string(), &extents, &operands)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let (linear, residual) = self.split(inputs);
+        let mut cost = Linear.cost(linear);
+        cost.bytes += residual.map_or(0, TensorType::bytes);
+        cost
+    }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
+}
+
+impl Operator for LinearInputGradient {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "linear_input_gradient";
+        let [dy, weight] = operands(op, inputs)?;
+        check_rows(op, "dy", dy, inputs)?;
+        check_weight(op, weight, inputs)?;
+        let (expected, found) = (weight.shape[1], dy.shape.last());
+        if expected != found {
+            let message = format!("weight has {expected} output channels, dy has {found}");
+            return Err(ShapeError::conflict(op, message, inputs));
+        }
+        Ok(vec![with_last(dy, weight.shape[0])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (dy, weight) = (inputs[0], inputs[1]);
+        let [channels, outputs] = [weight.shape[0], weight.shape[1]];
+        let mut dx = Tensor::zeros(with_last(TensorType::f32(&dy.shape), channels).shape);
+        for (dy, dx) in dy.data.chunks(outputs).zip(dx.data.chunks_mut(channels)) {
+            for (dx, weight) in dx.iter_mut().zip(weight.data.chunks(outputs)) {
+                *dx = dy.iter().zip(weight).map(|(dy, weight)| dy * weight).sum();
+            }
+        }
+        vec![dx]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let (rows, of) = (lowering.type_of(dy).rows(), lowering.type_of(weight));
+        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        products::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [dy, weight] = [inputs[0], inputs[1]];
+        let tensors = [dy, weight, with_last(dy, weight.shape[0])];
+        product_cost(dy.rows(), weight.shape[0], weight.shape[1], &tensors)
+    }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
+}
+
+impl Operator for LinearWeightGradient {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let op = "linear_weight_gradient";
+        let [x, dy] = operands(op, inputs)?;
+        check_rows(op, "x", x, inputs)?;
+        check_rows(op, "dy", dy, inputs)?;
+        let expected = with_last(x, dy.shape.last());
+        if dy != expected {
+            return Err(ShapeError::operand(op, "dy", expected, dy, inputs));
+        }
+        Ok(vec![TensorType::f32(&[x.shape.last(), dy.shape.last()])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, dy) = (inputs[0], inputs[1]);
+        let [channels, outputs] = [x.shape.last(), dy.shape.last()];
+        let mut dweight = Tensor::zeros(TensorType::f32(&[channels, outputs]).shape);
+        for (x, dy) in x.data.chunks(channels).zip(dy.data.chunks(outputs)) {
+            for (x, dweight) in x.iter().zip(dweight.data.chunks_mut(outputs)) {
+                dweight.iter_mut().zip(dy).for_each(|(dweight, dy)| *dweight += x * dy);
+            }
+        }
+        vec![dweight]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
+        let (of, outputs) = (lowering.type_of(x), lowering.type_of(dy).shape.last());
+        let extents = Extents::product(of.rows(), of.shape.last(), outputs);
+        let operands = Operands::new(x, of.shape.last(), x, dweight);
+        split_k::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let [x, dy] = [inputs[0], inputs[1]];
+        let (channels, outputs) = (x.shape.last(), dy.shape.last());
+        let dweight = TensorType::f32(&[channels, outputs]);
+        product_cost(x.rows(), channels, outputs, &[x, dy, dweight])
+    }
+
+    /// Tiles that reach past a matrix are products with zero.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let products = [
+        (&[1][..], 5, 7),
+        (&[65], 3, 1),
+        (&[3, 49], 20, 36),
+        (&[64], 32, 128),
+        (&[37], 24, 20),
+        (&[130], 32, 64),
+        // More channels, inputs and rows than a loop may have iterations.
+        (&[1], 1_000_000, 1),
+        (&[1], 1, 1_000_000),
+        (&[1_000_000], 1, 1),
+    ];
+    let mut cases = Vec::new();
+    for (rows, channels, outputs) in products {
+        let of = |last| TensorType::f32(&[rows, &[last][..]].concat());
+        let count = of(channels).rows();
+        let [x, dy, weight, bias] = [
+            of(channels),
+            of(outputs),
+            TensorType::f32(&[channels, outputs]),
+            TensorType::f32(&[outputs]),
+        ]
+        .map(Input::normal);
+        cases.extend([
+            Case::new(Linear, vec![x.clone(), weight.clone(), bias.clone()])
+                .terms(channels + 1)
+                .half(&[0, 1]),
+            Case::new(Linear, vec![x.clone(), weight.clone()]).terms(channels),
+            Case::new(
+                FusedLinear { bias: true, residual: true, silu: false },
+                vec![x.clone(), weight.clone(), bias.clone(), dy.clone()],
+            )
+            .terms(channels + 2)
+            .half(&[0, 1, 3]),
+            Case::new(
+                FusedLinear { bias: true, residual: false, silu: true },
+                vec![x.clone(), weight.clone(), bias.clone()],
+            )
+            .terms(channels + 1),
+            Case::new(LinearInputGradient, vec![dy.clone(), weight]).terms(outputs).half(&[0, 1]),
+            Case::new(LinearWeightGradient, vec![x, dy]).terms(count).half(&[0, 1]),
+        ]);
+    }
+    cases
+}

@@ -1,0 +1,173 @@
+//! One optimizer step: Adam (Kingma and Ba 2015, algorithm 1), AdamW (Loshchilov and Hutter 2019).
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{Case, Input, Lowering, Operator, Special, elementwise_cost},
+    plan::Cost,
+    reference::Tensor,
+    shaders::adam as shader,
+    value::{Float, TensorType},
+};
+use std::fmt;
+
+/// Updates a parameter, its moments and its moving average where they lie.
+///
+/// Operands: `row f32[4]` of [`TrainingRow`](crate::ops::TrainingRow), `norm f32[4]` of
+/// [`GlobalNorm`](crate::ops::GlobalNorm), then `gradient`, `parameter`, first and second moment and,
+/// if `ema`, the moving average, all of one f32 type. Outputs: the next contents of the last
+/// three or four. If the norm's verdict is no, they are what they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Adam {
+    /// Decay of the first moment.
+    pub beta1: Float,
+    /// Decay of the second moment.
+    pub beta2: Float,
+    /// Added to the root of the second moment.
+    pub epsilon: Float,
+    /// Weight decay.
+    pub weight_decay: Float,
+    /// AdamW: the decay shrinks the parameter. Adam: it is added to the gradient.
+    pub decoupled: bool,
+    /// Whether a moving average of the parameter is kept.
+    pub ema: bool,
+}
+
+impl fmt::Display for Adam {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.decoupled { "adamw" } else { "adam" };
+        let Self { beta1, beta2, epsilon, weight_decay, ema, .. } = self;
+        write!(f, "{name}{{betas={beta1},{beta2} epsilon={epsilon} ")?;
+        write!(f, "weight_decay={weight_decay} ema={ema}}}")
+    }
+}
+
+impl Adam {
+    /// Weight decay that goes into the gradient, and that which shrinks the parameter.
+    fn decays(&self) -> (f64, f64) {
+        let decay = self.weight_decay.get();
+        if self.decoupled { (0.0, decay) } else { (decay, 0.0) }
+    }
+}
+
+impl Operator for Adam {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let expected = if self.ema { 7 } else { 6 };
+        if inputs.len() != expected {
+            return Err(ShapeError::count("adam", expected, inputs));
+        }
+        for (name, of) in [("row", inputs[0]), ("norm", inputs[1])] {
+            if of != TensorType::f32(&[4]) {
+                return Err(ShapeError::operand("adam", name, "f32[4]", of, inputs));
+            }
+        }
+        let gradient = inputs[2];
+        if gradient != TensorType::f32(&gradient.shape) {
+            return Err(ShapeError::operand("adam", "gradient", "f32", gradient, inputs));
+        }
+        let names = ["parameter", "first_moment", "second_moment", "ema"];
+        for (name, &of) in names.into_iter().zip(&inputs[3..]) {
+            if of != gradient {
+                return Err(ShapeError::operand(
+                    "adam",
+                    name,
+                    format!("{gradient} as the gradient"),
+                    of,
+                    inputs,
+                ));
+            }
+        }
+        Ok(inputs[3..].to_vec())
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let mut state: Vec<Tensor> = inputs[3..].iter().map(|&tensor| tensor.clone()).collect();
+        let [rate, correction1, correction2, ema_rate] = [0, 1, 2, 3].map(|i| inputs[0].data[i]);
+        let (scale, good) = (inputs[1].data[1], inputs[1].data[2] == 1.0);
+        let (l2, decay) = self.decays();
+        let (beta1, beta2) = (self.beta1.get(), self.beta2.get());
+        for (i, gradient) in inputs[2].data.iter().enumerate().filter(|_| good) {
+            let p = state[0].data[i];
+            let g = scale * gradient + l2 * p;
+            let m = beta1 * state[1].data[i] + (1.0 - beta1) * g;
+            let v = beta2 * state[2].data[i] + (1.0 - beta2) * g * g;
+            let direction = (m / correction1) / ((v / correction2).sqrt() + self.epsilon.get());
+            let p = p - rate * decay * p - rate * direction;
+            for (tensor, next) in state.iter_mut().zip([p, m, v]) {
+                tensor.data[i] = next;
+            }
+            if self.ema {
+                state[3].data[i] += ema_rate * (p - state[3].data[i]);
+            }
+        }
+        state
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let vectors = lowering.type_of(equation.outputs[0]).vectors();
+        let (l2, decay) = self.decays();
+        let params = shader::Params {
+            vectors: vectors as u32,
+            first_rate: (1.0 - self.beta1.get()) as f32,
+            second_rate: (1.0 - self.beta2.get()) as f32,
+            epsilon: self.epsilon.get() as f32,
+            l2: l2 as f32,
+            decay: decay as f32,
+        };
+        let kernel = shader::Forward {
+            row: equation.inputs[0],
+            norm: equation.inputs[1],
+            gradient: equation.inputs[2],
+            parameter: equation.outputs[0],
+            first_moment: equation.outputs[1],
+            second_moment: equation.outputs[2],
+            ema: equation.outputs.get(3).copied(),
+        };
+        Ok(lowering.push(kernel.over(params, vectors))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(16, &inputs[2..], &inputs[3..])
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        if self.ema { &[(0, 3), (1, 4), (2, 5), (3, 6)] } else { &[(0, 3), (1, 4), (2, 5)] }
+    }
+
+    /// A division by the root of infinity may give NaN for zero.
+    fn special(&self) -> Special {
+        Special::Spreads
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let of = TensorType::f32(&[1000]);
+    let operands = |good: f64, ema: bool| {
+        let row = vec![0.03, 0.19, 0.001_999, 0.1];
+        let mut all = vec![
+            Input::values(TensorType::f32(&[4]), row),
+            Input::values(TensorType::f32(&[4]), vec![2.5, 0.4, good, 0.0]),
+            Input::normal(of),
+            Input::normal(of),
+            Input::shifted(of, 0.0, 0.1),
+            Input::uniform(of, 0.0, 0.01),
+        ];
+        all.extend(ema.then(|| Input::normal(of)));
+        all
+    };
+    let adam = Adam {
+        beta1: 0.9.into(),
+        beta2: 0.999.into(),
+        epsilon: 1e-8.into(),
+        weight_decay: 0.0.into(),
+        decoupled: false,
+        ema: true,
+    };
+    let l2 = Adam { weight_decay: 0.1.into(), ema: false, ..adam };
+    let adamw = Adam { weight_decay: 0.01.into(), decoupled: true, ..adam };
+    vec![
+        Case::new(adam, operands(1.0, true)),
+        Case::new(l2, operands(1.0, false)).name("l2"),
+        Case::new(adamw, operands(1.0, true)),
+        Case::new(adamw, operands(0.0, true)).name("bad step"),
+    ]
+}

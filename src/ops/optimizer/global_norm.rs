@@ -1,0 +1,136 @@
+//! One norm over all gradients, and how much to clip: Pascanu et al. 2013, algorithm 1.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Case, Input, Lowering, Operator, example_key,
+        kit::random::{Counter, check_key},
+        loss::mean_squared_error::partial_sums,
+    },
+    plan::Cost,
+    reference::Tensor,
+    shaders::global_norm as shader,
+    value::{Float, TensorType},
+};
+use std::fmt;
+
+/// `norm f32[4] = (norm, scale, good, 0)` of any number of f32 gradients together, with scale
+/// `min(1, clip / (norm + 1e-6))` and good 1 if the norm is finite, else 0.
+///
+/// If `guarded`, the operands begin with `loss f32[1]` and `key u32[8]`, and good asks besides
+/// that the loss is finite and that no earlier step was bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GlobalNorm {
+    /// The largest norm that is left alone; `None` never clips.
+    pub clip: Option<Float>,
+    /// Whether loss and key come first.
+    pub guarded: bool,
+}
+
+impl fmt::Display for GlobalNorm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.clip {
+            Some(clip) => write!(f, "global_norm{{clip={clip} guarded={}}}", self.guarded),
+            None => write!(f, "global_norm{{guarded={}}}", self.guarded),
+        }
+    }
+}
+
+impl GlobalNorm {
+    /// Loss and key, if guarded, and the gradients.
+    fn split<'a, T: Copy>(&self, inputs: &'a [T]) -> (Option<[T; 2]>, &'a [T]) {
+        match inputs {
+            [loss, key, gradients @ ..] if self.guarded => (Some([*loss, *key]), gradients),
+            gradients => (None, gradients),
+        }
+    }
+
+    fn clip(&self) -> f64 {
+        self.clip.map_or(f64::from(f32::MAX), Float::get)
+    }
+}
+
+impl Operator for GlobalNorm {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let refuse = |message| Err(ShapeError::conflict("global_norm", message, inputs));
+        let (guard, gradients) = self.split(inputs);
+        if let Some([loss, key]) = guard {
+            check_key("global_norm", key, inputs)?;
+            if loss != TensorType::f32(&[1]) {
+                return Err(ShapeError::operand("global_norm", "loss", "f32[1]", loss, inputs));
+            }
+        }
+        if gradients.is_empty() {
+            return refuse("takes at least one gradient, found none".to_owned());
+        }
+        if let Some(other) = gradients.iter().find(|of| **of != TensorType::f32(&of.shape)) {
+            return Err(ShapeError::operand("global_norm", "gradients", "f32", other, inputs));
+        }
+        Ok(vec![TensorType::f32(&[4])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (guard, gradients) = self.split(inputs);
+        let squares = gradients.iter().flat_map(|g| g.data.iter().map(|g| g * g));
+        let norm = squares.sum::<f64>().sqrt();
+        let allowed = guard.is_none_or(|[loss, key]| {
+            loss.data[0].is_finite() && Counter::read(key).bad_step.is_none()
+        });
+        let good = if norm.is_finite() && allowed { 1.0 } else { 0.0 };
+        let scale = (self.clip() / (norm + 1e-6)).min(1.0);
+        vec![Tensor::new(TensorType::f32(&[4]).shape, vec![norm, scale, good, 0.0])]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (guard, gradients) = self.split(&equation.inputs);
+        let overrides = shader::Overrides::default();
+        let sizes: Vec<_> = gradients.iter().map(|&g| lowering.type_of(g).vectors()).collect();
+        let groups = sizes.iter().map(|&vectors| partial_sums(vectors, overrides.workgroup));
+        let total: usize = groups.clone().sum();
+        let partials = lowering.scratch(TensorType::f32(&[total]));
+        let clip = self.clip() as f32;
+        let mut first = 0;
+        for ((&gradient, &vectors), groups) in gradients.iter().zip(&sizes).zip(groups) {
+            let (vectors, groups) = (vectors as u32, groups as u32);
+            let params = shader::Params { vectors, groups, first, clip };
+            let parts = shader::Parts { gradient, partials };
+            lowering.push(parts.dispatch(params, overrides, [groups, 1, 1]))?;
+            first += groups;
+        }
+        let params = shader::Params { vectors: 0, groups: total as u32, first: 0, clip };
+        let fold = shader::Fold {
+            sums: partials,
+            loss: guard.map(|[loss, _]| loss),
+            key: guard.map(|[_, key]| key),
+            norm: equation.outputs[0],
+        };
+        Ok(lowering.push(fold.dispatch(params, overrides, [1, 1, 1]))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        let (_, gradients) = self.split(inputs);
+        let elements: usize = gradients.iter().map(|g| g.shape.elements()).sum();
+        let bytes = gradients.iter().map(TensorType::bytes).sum();
+        Cost { flops: 2 * elements as u64, bytes }
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let gradients = [&[5, 3][..], &[7], &[3, 3, 12, 20], &[300_000]]
+        .map(|shape| Input::normal(TensorType::f32(shape)));
+    let op = |clip: Option<f64>, guarded| GlobalNorm { clip: clip.map(Float::from), guarded };
+    let guard = |loss, key| [Input::values(TensorType::f32(&[1]), vec![loss]), key];
+    let bad = Counter { step: 7, bad_step: Some(6), ..Counter::default() }.tensor().data;
+    let bad_key = Input::values(Counter::of(), bad);
+    let guarded = |loss, key| [&guard(loss, key)[..], &gradients[..2]].concat();
+    vec![
+        Case::new(op(Some(1.0), false), gradients.to_vec()).terms(302_000),
+        Case::new(op(Some(1e6), false), gradients[..1].to_vec()).terms(15).name("not clipped"),
+        Case::new(op(None, false), gradients[1..2].to_vec()).terms(7),
+        Case::new(op(Some(1.0), true), guarded(0.5, example_key())).terms(22),
+        Case::new(op(Some(1.0), true), guarded(0.5, bad_key)).terms(22).name("frozen"),
+        Case::new(op(Some(1.0), true), guarded(f64::INFINITY, example_key()))
+            .terms(22)
+            .name("infinite loss"),
+    ]
+}

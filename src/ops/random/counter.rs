@@ -1,0 +1,140 @@
+//! The end of a step: the counter moves on, the step's numbers go to the host's history.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Case, Input, Lowering, ONE_WORKGROUP, Operator, bytes, check, display, example_key,
+        kit::random::{Counter, check_key},
+        operands,
+    },
+    plan::Cost,
+    reference::Tensor,
+    shaders::counter as shader,
+    value::TensorType,
+};
+
+/// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
+/// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Advance {
+    /// Whether the norm comes last.
+    pub guarded: bool,
+}
+
+/// Keeps a step's numbers for the host, in place: row `step % capacity` of
+/// `history f32[capacity, 4]` becomes (loss, norm, scale, good); operands `history`, `key u32[8]`,
+/// `loss f32[1]`, `norm f32[4]`. After a bad step the row stays the bad step's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Record;
+
+display!("advance", Advance { guarded });
+
+display!("record", Record);
+
+impl Operator for Advance {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [counter, key] = if self.guarded {
+            let [counter, key, norm] = operands("advance", inputs)?;
+            check("advance", "norm", norm, TensorType::f32(&[4]), inputs)?;
+            [counter, key]
+        } else {
+            operands("advance", inputs)?
+        };
+        check("advance", "counter", counter, Counter::of(), inputs)?;
+        check_key("advance", key, inputs)?;
+        Ok(vec![counter])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let mut counter = Counter::read(inputs[1]);
+        if inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0) {
+            counter.step = counter.step.wrapping_add(1);
+        } else if counter.bad_step.is_none() {
+            counter.bad_step = Some(counter.step);
+        }
+        vec![counter.tensor()]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let params = shader::Params { increment: 1, capacity: 0 };
+        let kernel = shader::Advance {
+            key: equation.inputs[1],
+            norm: equation.inputs.get(2).copied(),
+            counter: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        bytes(inputs)
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+}
+
+impl Operator for Record {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [history, key, loss, norm] = operands("record", inputs)?;
+        check("record", "history", history, TensorType::f32(&[history.shape[0], 4]), inputs)?;
+        check_key("record", key, inputs)?;
+        check("record", "loss", loss, TensorType::f32(&[1]), inputs)?;
+        check("record", "norm", norm, TensorType::f32(&[4]), inputs)?;
+        Ok(vec![history])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let [history, key, loss, norm] = inputs else {
+            unreachable!("four operands, as infer found")
+        };
+        let mut history = (*history).clone();
+        let counter = Counter::read(key);
+        if counter.bad_step.is_none() {
+            let row = counter.step as usize % history.shape[0];
+            let numbers = [loss.data[0], norm.data[0], norm.data[1], norm.data[2]];
+            history.data[4 * row..4 * row + 4].copy_from_slice(&numbers);
+        }
+        vec![history]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let capacity = lowering.type_of(equation.outputs[0]).rows() as u32;
+        let params = shader::Params { increment: 0, capacity };
+        let kernel = shader::Record {
+            key: equation.inputs[1],
+            loss: equation.inputs[2],
+            norm: Some(equation.inputs[3]),
+            history: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        bytes(&inputs[1..])
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let at = |bad_step| {
+        let (seed, bad_parts) = (3 << 32 | 1, 0);
+        let counter = Counter { seed, step: 6, first_image: 8, bad_step, bad_parts };
+        Input::values(Counter::of(), counter.tensor().data)
+    };
+    let norm = |good| Input::values(TensorType::f32(&[4]), vec![3.0, 0.5, good, 0.0]);
+    let history = Input::normal(TensorType::f32(&[2, 4]));
+    let loss = Input::values(TensorType::f32(&[1]), vec![0.25]);
+    let guarded = Advance { guarded: true };
+    vec![
+        Case::new(Advance { guarded: false }, vec![at(None), at(None)]),
+        Case::new(guarded, vec![at(None), at(None), norm(1.0)]),
+        Case::new(guarded, vec![at(None), at(None), norm(0.0)]).name("bad step"),
+        Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0)]).name("after a bad step"),
+        Case::new(Record, vec![history.clone(), example_key(), loss.clone(), norm(1.0)]),
+        Case::new(Record, vec![history, at(Some(6)), loss, norm(0.0)]).name("after a bad step"),
+    ]
+}

@@ -1,0 +1,153 @@
+//! Random tensors from a key.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Backward, Case, Gradients, Lowering, MANY_IMAGES, Operator, display, elementwise_cost,
+        example_key,
+        kit::random::{Counter, Images, check_images, check_key},
+        operands,
+    },
+    plan::Cost,
+    reference::Tensor,
+    shaders::draw as shader,
+    value::TensorType,
+};
+
+/// Standard normals of type `of`, whose outermost axis counts images; operand `key: u32[8]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DrawNormal {
+    /// Type of the result.
+    pub of: TensorType,
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+/// Timesteps `f32[batch]`, uniform among the integers `0..count`; operand `key: u32[8]`.
+///
+/// With `antithetic`, as in the released code of the DDIM paper, `batch / 2 + 1` are drawn and the
+/// others mirror the first of these: `count - 1 - t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DrawTimesteps {
+    /// How many to draw.
+    pub batch: usize,
+    /// How many there are to choose from.
+    pub count: u32,
+    /// Whether about half of them mirror the others.
+    pub antithetic: bool,
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+impl DrawTimesteps {
+    /// How many are drawn; those behind them mirror the first ones.
+    fn drawn(&self) -> usize {
+        if self.antithetic { self.batch / 2 + 1 } else { self.batch }
+    }
+}
+
+display!("draw_normal", DrawNormal { stream });
+
+display!("draw_timesteps", DrawTimesteps { count, antithetic, stream });
+
+impl Operator for DrawNormal {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [key] = operands("draw_normal", inputs)?;
+        check_key("draw_normal", key, inputs)?;
+        check_images("draw_normal", "y", self.of, inputs)?;
+        Ok(vec![self.of])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        vec![Counter::read(inputs[0]).normals(self.of.shape, self.stream)]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+        Ok(vec![None])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let overrides = shader::Overrides::default();
+        let Images { batch, vectors, channels, channels4, grid } =
+            Images::new(self.of, overrides.workgroup);
+        let params = shader::Params {
+            batch,
+            vectors,
+            channels,
+            channels4,
+            stream: self.stream,
+            ..Default::default()
+        };
+        let kernel = shader::Normal { key: equation.inputs[0], y: equation.outputs[0] };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(60, inputs, &[self.of])
+    }
+}
+
+impl Operator for DrawTimesteps {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [key] = operands("draw_timesteps", inputs)?;
+        check_key("draw_timesteps", key, inputs)?;
+        if self.count == 0 {
+            return Err(ShapeError::operand("draw_timesteps", "count", "at least 1", 0, inputs));
+        }
+        Ok(vec![TensorType::f32(&[self.batch])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let counter = Counter::read(inputs[0]);
+        let draw = |image| {
+            let [word, ..] = counter.random_words(0, image as u32, self.stream);
+            f64::from(((u64::from(word) * u64::from(self.count)) >> 32) as u32)
+        };
+        let timestep = |image: usize| match image.checked_sub(self.drawn()) {
+            None => draw(image),
+            Some(mirrored) => f64::from(self.count - 1) - draw(mirrored),
+        };
+        let shape = TensorType::f32(&[self.batch]).shape;
+        vec![Tensor::new(shape, (0..self.batch).map(timestep).collect())]
+    }
+
+    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+        Ok(vec![None])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let params = shader::Params {
+            batch: self.batch as u32,
+            stream: self.stream,
+            count: self.count,
+            drawn: self.drawn() as u32,
+            ..Default::default()
+        };
+        let kernel = shader::Timesteps { key: equation.inputs[0], drawn: equation.outputs[0] };
+        Ok(lowering.push(kernel.over(params, self.batch))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(60, inputs, &[TensorType::f32(&[self.batch])])
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let timesteps = |batch, antithetic| {
+        let op = DrawTimesteps { batch, count: 1000, antithetic, stream: 1 };
+        Case::new(op, vec![example_key()])
+    };
+    let normal = |of| Case::new(DrawNormal { of, stream: 4 }, vec![example_key()]);
+    vec![
+        normal(TensorType::f32(&[2, 7, 5, 3])),
+        normal(TensorType::f32(&[3, 16, 16, 8])),
+        normal(TensorType::f16(&[2, 7, 5, 5])),
+        normal(TensorType::f32(&[MANY_IMAGES, 1])),
+        timesteps(1, false),
+        timesteps(67, false),
+        timesteps(1, true),
+        timesteps(2, true),
+        timesteps(67, true),
+        timesteps(MANY_IMAGES, true),
+    ]
+}

@@ -1,0 +1,110 @@
+//! Dropout: Srivastava et al. 2014. The mask comes from a counter and is never stored.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, display,
+        elementwise_cost, example_key,
+        kit::random::{Counter, Images, check_images, check_key},
+        operands,
+    },
+    plan::Cost,
+    reference::Tensor,
+    shaders::dropout as shader,
+    value::{Float, TensorType},
+};
+
+/// Zero with probability `rate`, else `x / (1 - rate)`; operands `x [batch, ..]` and
+/// `key u32[8]`. The gradient is the same map applied to `dy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dropout {
+    /// Probability of a zero, in `[0, 1)`.
+    pub rate: Float,
+    /// Which of the model's random streams.
+    pub stream: u32,
+}
+
+impl Dropout {
+    /// A random word below this drops its element.
+    fn threshold(&self) -> u32 {
+        (self.rate.get() * 2_f64.powi(32)) as u32
+    }
+
+    /// What a kept element is multiplied by.
+    fn scale(&self) -> f64 {
+        1.0 / (1.0 - self.rate.get())
+    }
+}
+
+display!("dropout", Dropout { rate, stream });
+
+impl Operator for Dropout {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, key] = operands("dropout", inputs)?;
+        check_key("dropout", key, inputs)?;
+        check_images("dropout", "x", x, inputs)?;
+        if !(0.0..1.0).contains(&self.rate.get()) {
+            return Err(ShapeError::operand("dropout", "rate", "in [0, 1)", self.rate, inputs));
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let keep = |word| {
+            if word < self.threshold() { 0.0 } else { self.scale() }
+        };
+        let mask =
+            Counter::read(inputs[1]).fill(inputs[0].shape, self.stream, |words| words.map(keep));
+        vec![inputs[0].zip(&mask, |x, mask| x * mask)]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let dy = backward.dy();
+        Ok(vec![Some(backward.push(*self, &[dy, equation.inputs[1]])?), None])
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, key, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let overrides = shader::Overrides::default();
+        let Images { batch, vectors, grid, .. } =
+            Images::new(lowering.type_of(x), overrides.workgroup);
+        let params = shader::Params {
+            batch,
+            vectors,
+            stream: self.stream,
+            threshold: self.threshold(),
+            scale: self.scale() as f32,
+        };
+        let kernel = shader::Forward { x, key, y };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(1, inputs, &inputs[..1])
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    [(&[2, 7, 5, 5][..], 0.1), (&[3, 8, 8, 32], 0.5), (&[4, 12], 0.0), (&[MANY_IMAGES, 1], 0.5)]
+        .into_iter()
+        .map(|(shape, rate)| {
+            let x = Input::normal(TensorType::f32(shape));
+            Case::new(Dropout { rate: rate.into(), stream: 9 }, vec![x, example_key()]).half(&[0])
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_kept() {
+        let x = Tensor::zeros(TensorType::f32(&[4, 50, 50, 6]).shape).map(|_| 1.0);
+        let key = Counter { seed: 3, ..Counter::default() }.tensor();
+        let y = &Dropout { rate: 0.3.into(), stream: 0 }.reference(&[&x, &key])[0];
+        let count = y.data.len() as f64;
+        let mean = y.data.iter().sum::<f64>() / count;
+        assert!((mean - 1.0).abs() < 4.0 * (0.3 / 0.7 / count).sqrt(), "mean {mean}");
+    }
+}

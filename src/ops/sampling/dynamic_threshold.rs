@@ -1,0 +1,173 @@
+//! The bound of dynamic thresholding: Saharia et al., *Photorealistic Text-to-Image Diffusion
+//! Models* (2022), section 2.3.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Case, Input, Lowering, MANY_IMAGES, Operator, SamplingRow, display, elementwise_cost,
+        floats, kit::random::check_images, operands, sampling::step::wide,
+    },
+    plan::{Cost, fold},
+    reference::Tensor,
+    shaders::dynamic_threshold as shader,
+    value::{Float, TensorType},
+};
+
+/// `bound f32[batch]`: of each image the quantile `ratio` of the magnitudes that its row of a
+/// sampling table predicts, between 1 and `limit`. Operands `x f32[batch, .., channels]`, `output`
+/// and `row f32[16]`, as [`SamplingStep`](crate::ops::SamplingStep) reads them. The bound of an image
+/// with a magnitude that is NaN is NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DynamicThreshold {
+    /// Share of the magnitudes that lie below the bound, 0 to 1.
+    pub ratio: Float,
+    /// Largest bound, at least 1.
+    pub limit: Float,
+}
+
+/// Values of the digits that the kernel counts.
+const BINS: usize = 256;
+
+/// `vec4`s up to which one workgroup takes an image: counting fewer takes less time than a launch.
+const LEAST_CHUNK: usize = 4096;
+
+/// Workgroups that share an image at most: each reads the counts of all.
+const MOST_CHUNKS: usize = 64;
+
+impl DynamicThreshold {
+    /// The two neighbouring ranks of `count` magnitudes, and how far between them the quantile is.
+    fn ranks(&self, count: usize) -> (usize, usize, f64) {
+        let place = self.ratio.get() * (count - 1) as f64;
+        let low = place.floor() as usize;
+        (low, (low + 1).min(count - 1), place - place.floor())
+    }
+}
+
+display!("dynamic_threshold", DynamicThreshold { ratio, limit });
+
+impl Operator for DynamicThreshold {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x, output, row] = operands("dynamic_threshold", inputs)?;
+        let refuse = |message| Err(ShapeError::conflict("dynamic_threshold", message, inputs));
+        check_images("dynamic_threshold", "x", x, inputs)?;
+        floats("dynamic_threshold", "output", output, inputs)?;
+        if x != TensorType::f32(&x.shape) {
+            return Err(ShapeError::operand("dynamic_threshold", "x", "f32", x, inputs));
+        }
+        if output.shape != x.shape && output.shape != wide(x).shape {
+            return Err(ShapeError::operand(
+                "dynamic_threshold",
+                "output",
+                format!("{x} or {}", wide(x)),
+                output,
+                inputs,
+            ));
+        }
+        if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
+            return Err(ShapeError::operand(
+                "dynamic_threshold",
+                "row",
+                format!("f32[{}]", SamplingRow::COLUMNS),
+                row,
+                inputs,
+            ));
+        }
+        let is_bound = self.limit.get() >= 1.0;
+        if !(0.0..=1.0).contains(&self.ratio.get()) || !is_bound {
+            let Self { ratio, limit } = self;
+            return refuse(format!(
+                "ratio must be 0 to 1, limit at least 1, found {ratio}, {limit}"
+            ));
+        }
+        Ok(vec![TensorType::f32(&x.shape[..1])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (x, output, row) = (inputs[0], inputs[1], &inputs[2].data);
+        let (channels, width) = (x.shape.last(), output.shape.last());
+        let image = x.data.len() / x.shape[0];
+        let (low, high, share) = self.ranks(image);
+        let bound = x.data.chunks(image).enumerate().map(|(n, x)| {
+            let predicted =
+                |i: usize| output.data[(n * image + i) / channels * width + i % channels];
+            let mut magnitudes: Vec<f64> =
+                (0..image).map(|i| (row[1] * x[i] + row[2] * predicted(i)).abs()).collect();
+            if magnitudes.iter().any(|magnitude| magnitude.is_nan()) {
+                return f64::NAN;
+            }
+            magnitudes.sort_by(f64::total_cmp);
+            let (low, high) = (magnitudes[low], magnitudes[high]);
+            // Two infinite ones have no difference.
+            let quantile = if low == high { low } else { low + share * (high - low) };
+            quantile.clamp(1.0, self.limit.get())
+        });
+        vec![Tensor::new(TensorType::f32(&x.shape[..1]).shape, bound.collect())]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [x, output, row] = equation.inputs[..] else {
+            unreachable!("three operands, as infer found")
+        };
+        let (of, wide) = (lowering.type_of(x), lowering.type_of(output));
+        let (batch, vectors) = (of.shape[0], of.vectors() / of.shape[0]);
+        let (rank, next_rank, share) = self.ranks(of.shape.elements() / batch);
+        let chunk_vectors = vectors.div_ceil(MOST_CHUNKS).max(LEAST_CHUNK);
+        let chunks = vectors.div_ceil(chunk_vectors);
+        let params = shader::Params {
+            batch: batch as u32,
+            vectors: vectors as u32,
+            channels: of.shape.last() as u32,
+            channels4: of.pitch() as u32 / 4,
+            output_channels4: wide.pitch() as u32 / 4,
+            chunks: chunks as u32,
+            chunk_vectors: chunk_vectors as u32,
+            rank: rank as u32,
+            next_rank: next_rank as u32,
+            share: share as f32,
+            limit: self.limit.get() as f32,
+            ..Default::default()
+        };
+        let overrides = shader::Overrides { is_wide: wide.shape != of.shape };
+        let [y, z, _] = fold(batch);
+        let counts_of = TensorType::u32(&[batch, 2 * (2 + chunks * BINS)]);
+        let mut counts = None;
+        // A small image needs no help.
+        let digits: &[u32] = if chunks == 1 { &[] } else { &[24, 16, 8, 0] };
+        for &shift in digits {
+            let counts_out = lowering.scratch(counts_of);
+            let kernel = shader::Count { row, output, x, counts, counts_out };
+            let params = shader::Params { shift, ..params };
+            lowering.push(kernel.dispatch(params, overrides, [params.chunks, y, z]))?;
+            counts = Some(counts_out);
+        }
+        let kernel = shader::Forward { row, output, x, counts, bound: equation.outputs[0] };
+        Ok(lowering.push(kernel.dispatch(params, overrides, fold(batch)))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(3, inputs, &inputs[..1])
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let row = vec![0.0, 1.6, -1.3].into_iter().chain([0.0; 13]).collect();
+    let row = Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row);
+    let mut all = Vec::new();
+    for shape in [&[2, 7, 5, 3][..], &[5, 4, 4, 1], &[1, 16, 16, 4]] {
+        let x = TensorType::f32(shape);
+        for (ratio, limit, output) in [(0.9, 4.0, x), (0.995, 2.0, wide(x)), (0.1, 9.0, x)] {
+            let op = DynamicThreshold { ratio: f64::into(ratio), limit: f64::into(limit) };
+            let operands = vec![Input::normal(x), Input::normal(output), row.clone()];
+            all.push(Case::new(op, operands).terms(4).half(&[1]));
+        }
+    }
+    // More than one workgroup could walk.
+    let large = TensorType::f32(&[1, 600, 600, 3]);
+    let wanted = DynamicThreshold { ratio: 0.995.into(), limit: 4.0.into() };
+    let many = TensorType::f32(&[MANY_IMAGES, 1]);
+    for (of, note) in [(large, "a large image"), (many, "many images")] {
+        let operands = vec![Input::normal(of), Input::normal(of), row.clone()];
+        all.push(Case::new(wanted, operands).terms(4).name(note));
+    }
+    all
+}

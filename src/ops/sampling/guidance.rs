@@ -1,0 +1,190 @@
+//! Classifier-free guidance: one batch predicted without and with labels, and what follows.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Case, Input, Lowering, MANY_IMAGES, Operator, Special, display, elementwise_cost, floats,
+        operands,
+    },
+    plan::{Cost, fold},
+    reference::Tensor,
+    shaders::{guidance as shader, repeat},
+    value::{ElementType, Float, TensorType},
+};
+
+/// `y = [x, x]` along the outermost axis: each image once for the prediction without its label,
+/// once for that with it. Whole 16-byte blocks of `f32` images only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Twice;
+
+/// `y [batch, ..]` from `predictions [2 batch, ..]`, whose first half `u` was made without labels
+/// and whose second half `c` with them:
+///
+/// ```text
+/// e = u + scale (c - u)
+/// y = rescale e deviation(c) / deviation(e) + (1 - rescale) e
+/// ```
+///
+/// The deviations are those of each image's guided channels. Ho and Salimans, *Classifier-Free
+/// Diffusion Guidance* (2022), equation 6, with `scale = 1 + w`; Lin et al., *Common Diffusion
+/// Noise Schedules and Sample Steps are Flawed* (2023), section 3.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Guide {
+    /// 1 is the prediction with labels.
+    pub scale: Float,
+    /// Share of the rescaled prediction, 0 to 1.
+    pub rescale: Float,
+    /// Channels that are guided; the others of `y` are those of `c`.
+    pub channels: usize,
+}
+
+display!("twice", Twice);
+
+display!("guide", Guide { scale, rescale, channels });
+
+/// `of` with another outermost extent.
+fn with_batch(of: TensorType, batch: usize) -> TensorType {
+    let mut extents = of.shape.to_vec();
+    if let Some(first) = extents.first_mut() {
+        *first = batch;
+    }
+    of.with_shape(&extents)
+}
+
+impl Operator for Twice {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [x] = operands("twice", inputs)?;
+        if x.element == ElementType::U32 || x.shape.len() < 2 {
+            return Err(ShapeError::operand("twice", "x", "[batch, ..] of floats", x, inputs));
+        }
+        Ok(vec![with_batch(x, 2 * x.shape[0])])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let x = inputs[0];
+        let of = with_batch(TensorType::f32(&x.shape), 2 * x.shape[0]);
+        vec![Tensor::new(of.shape, [&x.data[..], &x.data].concat())]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (x, y) = (equation.inputs[0], equation.outputs[0]);
+        let vectors = lowering.type_of(x).vectors() as u32;
+        let kernel = repeat::Forward { x, y };
+        Ok(lowering.push(kernel.over(repeat::Params { vectors }, vectors as usize))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        Cost { flops: 0, bytes: 3 * inputs[0].bytes() }
+    }
+}
+
+impl Operator for Guide {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let [predictions] = operands("guide", inputs)?;
+        floats("guide", "predictions", predictions, inputs)?;
+        let (images, width) = (predictions.shape[0], predictions.shape.last());
+        if !images.is_multiple_of(2) || predictions.shape.len() < 2 {
+            return Err(ShapeError::operand(
+                "guide",
+                "predictions",
+                "[2 batch, .., channels]",
+                predictions,
+                inputs,
+            ));
+        }
+        if !(1..=width).contains(&self.channels) {
+            return Err(ShapeError::operand(
+                "guide",
+                "channels",
+                format!("1 to {width}"),
+                self.channels,
+                inputs,
+            ));
+        }
+        Ok(vec![with_batch(predictions, images / 2)])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let (batch, width) = (inputs[0].shape[0] / 2, inputs[0].shape.last());
+        let (plain, labelled) = inputs[0].data.split_at(inputs[0].data.len() / 2);
+        let image = plain.len() / batch;
+        let (scale, rescale) = (self.scale.get(), self.rescale.get());
+        let is_guided = |element: usize| element % width < self.channels;
+        let mut data = labelled.to_vec();
+        for n in 0..batch {
+            let own = n * image..(n + 1) * image;
+            let guided: Vec<usize> = own.filter(|&element| is_guided(element)).collect();
+            let mix = |i: usize| plain[i] + scale * (labelled[i] - plain[i]);
+            let deviation = |values: Vec<f64>| {
+                let mean = values.iter().sum::<f64>() / values.len() as f64;
+                values.iter().map(|value| (value - mean).powi(2)).sum::<f64>().sqrt()
+            };
+            let of_labelled = deviation(guided.iter().map(|&i| labelled[i]).collect());
+            let of_mixed = deviation(guided.iter().map(|&i| mix(i)).collect());
+            let factor = match rescale {
+                0.0 => 1.0,
+                _ => rescale * of_labelled / of_mixed + (1.0 - rescale),
+            };
+            guided.iter().for_each(|&i| data[i] = factor * mix(i));
+        }
+        let of = with_batch(TensorType::f32(&inputs[0].shape), batch);
+        vec![Tensor::new(of.shape, data)]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let (predictions, y) = (equation.inputs[0], equation.outputs[0]);
+        let of = lowering.type_of(y);
+        let (batch, pitch) = (of.shape[0], of.pitch());
+        let rescaled = self.rescale.get() != 0.0;
+        let overrides = shader::Overrides::default();
+        let params = shader::Params {
+            batch: batch as u32,
+            vectors: (of.vectors() / batch) as u32,
+            channels: self.channels as u32,
+            channels4: (pitch / 4) as u32,
+            scale: self.scale.get() as f32,
+            rescale: self.rescale.get() as f32,
+            elements: (of.rows() / batch * self.channels) as f32,
+        };
+        let factor = match rescaled {
+            true => {
+                let factors = lowering.scratch(TensorType::f32(&[batch]));
+                let kernel = shader::Deviations { predictions, factors };
+                lowering.push(kernel.dispatch(params, overrides, fold(batch)))?;
+                Some(factors)
+            }
+            false => None,
+        };
+        let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
+        let kernel = shader::Forward { predictions, factor, y };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(3, inputs, &self.infer(inputs).unwrap_or_default())
+    }
+
+    /// Deviations are of differences.
+    fn special(&self) -> Special {
+        Special::NotFinite
+    }
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let mut all = Vec::new();
+    for (shape, channels) in [(&[2, 7, 5, 3][..], 3), (&[6, 8, 8, 2], 1), (&[4, 16, 16, 8], 8)] {
+        let x = TensorType::f32(shape);
+        all.push(Case::new(Twice, vec![Input::normal(x)]).half(&[0]));
+        for (scale, rescale) in [(7.5, 0.0), (3.0, 0.7), (1.0, 1.0)] {
+            let op = Guide { scale: scale.into(), rescale: rescale.into(), channels };
+            // The largest weight is `scale`; the deviations are sums over an image.
+            let terms = 64 + x.shape.elements() / shape[0];
+            all.push(Case::new(op, vec![Input::normal(x)]).terms(terms).half(&[0]));
+        }
+    }
+    // Deviations of images this small have no tolerance.
+    let op = Guide { scale: 7.5.into(), rescale: 0.0.into(), channels: 1 };
+    let many = Input::normal(TensorType::f32(&[2 * MANY_IMAGES, 2, 1]));
+    all.push(Case::new(op, vec![many]).terms(66).half(&[0]));
+    all
+}

@@ -1,0 +1,292 @@
+//! One step of any sampler, fused: Song et al. 2021, eq. 12; with other coefficients the ancestral
+//! step of Ho et al. 2020, eq. 7, and the rest.
+use crate::{
+    error::{Error, ShapeError},
+    graph::Equation,
+    ops::{
+        Case, Input, Lowering, Operator, SamplingRow, elementwise_cost, example_key, floats,
+        kit::random::{Counter, Images, check_images, check_key},
+    },
+    plan::Cost,
+    reference::{Tensor, clamp},
+    shaders::sampling_step as shader,
+    value::TensorType,
+};
+use std::fmt;
+
+/// Updates `x f32[batch, .., channels]` where it lies, from the network's `output`:
+///
+/// ```text
+/// x0 = clamp(u x + v output, -clip, clip)
+/// x' = a x0 + b output + c x + m memory + sigma noise
+/// memory' = d x0 + e output + f x
+/// ```
+///
+/// Operands: `x`, `output`, `row f32[16] = (timestep, u, v, clip), (a, b, c, sigma), (d, e, f, m),
+/// (low, high, adaptive, 0)`, `key u32[8]`, and those that the fields name, in their order.
+/// Outputs: `x'`, `key'`, and `memory'` if there is one.
+///
+/// A number that is not finite in `x`, `output`, a `memory` that counts (`m` is not 0), `x'` or
+/// `memory'` makes the step the `bad_step` of the key, unless it has one, a [`Counter`], and its
+/// part one of the `bad_parts`. Clamping leaves NaN as it is.
+///
+/// An `output` with twice the channels of `x` also gives the noise: its second half, `s` from -1
+/// to 1, makes the deviation `sigma exp(low + (s + 1) / 2 (high - low))`: Nichol and Dhariwal
+/// 2021, eq. 15.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SamplingStep {
+    /// Which of the sampler's random streams.
+    pub stream: u32,
+    /// Whether there is `memory`, of the type of `x`: what a step keeps for the next.
+    pub memory: bool,
+    /// Whether the noise is an operand of the type of `x`; otherwise the kernel draws it.
+    pub given_noise: bool,
+    /// Whether there is a `bound f32[batch]` for `x0`, which is then divided by it.
+    pub bounded: bool,
+    /// Whether there is a `size f32[batch]`: in rows that are adaptive, the weight of the output is
+    /// multiplied by it and that of the noise by its root.
+    pub sized: bool,
+}
+
+impl SamplingStep {
+    /// Bit of [`Counter::bad_parts`]: `x`, as the step found it.
+    pub const BAD_SAMPLE: u32 = 1;
+    /// Bit of [`Counter::bad_parts`]: the network's output.
+    pub const BAD_OUTPUT: u32 = 2;
+    /// Bit of [`Counter::bad_parts`]: `memory`, as the step found it.
+    pub const BAD_MEMORY: u32 = 4;
+    /// Bit of [`Counter::bad_parts`]: `x'` or `memory'`.
+    pub const BAD_RESULT: u32 = 8;
+
+    /// A step that draws its noise and has nothing else.
+    pub fn new(stream: u32) -> Self {
+        Self { stream, memory: false, given_noise: false, bounded: false, sized: false }
+    }
+
+    fn parts<T: Copy>(&self, inputs: &[T]) -> Result<Parts<T>, usize> {
+        let mut rest = inputs.iter().copied().skip(4);
+        let flags = [self.memory, self.given_noise, self.bounded, self.sized];
+        let wanted = 4 + flags.map(usize::from).iter().sum::<usize>();
+        if inputs.len() != wanted {
+            return Err(wanted);
+        }
+        let [memory, noise, bound, size] =
+            flags.map(|there| if there { rest.next() } else { None });
+        Ok(Parts { memory, noise, bound, size })
+    }
+}
+
+/// The operands after the first four.
+struct Parts<T> {
+    memory: Option<T>,
+    noise: Option<T>,
+    bound: Option<T>,
+    size: Option<T>,
+}
+
+impl fmt::Display for SamplingStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sampling_step{{stream={}", self.stream)?;
+        let parts = [
+            (self.memory, "memory"),
+            (self.given_noise, "noise"),
+            (self.bounded, "bound"),
+            (self.sized, "size"),
+        ];
+        for (_, name) in parts.into_iter().filter(|(there, _)| *there) {
+            write!(f, " {name}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl Operator for SamplingStep {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let parts = match self.parts(inputs) {
+            Ok(parts) => parts,
+            Err(wanted) => {
+                return Err(ShapeError::count("sampling_step", wanted, inputs));
+            }
+        };
+        let (x, output, row) = (inputs[0], inputs[1], inputs[2]);
+        if x != TensorType::f32(&x.shape) {
+            return Err(ShapeError::operand("sampling_step", "x", "f32", x, inputs));
+        }
+        check_images("sampling_step", "x", x, inputs)?;
+        floats("sampling_step", "output", output, inputs)?;
+        if output.shape != x.shape && output.shape != wide(x).shape {
+            return Err(ShapeError::operand(
+                "sampling_step",
+                "output",
+                format!("{x} or {}", wide(x)),
+                output,
+                inputs,
+            ));
+        }
+        if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
+            return Err(ShapeError::operand(
+                "sampling_step",
+                "row",
+                format!("f32[{}]", SamplingRow::COLUMNS),
+                row,
+                inputs,
+            ));
+        }
+        check_key("sampling_step", inputs[3], inputs)?;
+        let each = TensorType::f32(&x.shape[..1]);
+        for (name, found, expected) in [
+            ("memory", parts.memory, x),
+            ("noise", parts.noise, x),
+            ("bound", parts.bound, each),
+            ("size", parts.size, each),
+        ] {
+            if let Some(found) = found.filter(|found| *found != expected) {
+                return Err(ShapeError::operand("sampling_step", name, expected, found, inputs));
+            }
+        }
+        Ok([x, inputs[3]].into_iter().chain(parts.memory).collect())
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let Ok(parts) = self.parts(inputs) else { unreachable!("as many operands as infer found") };
+        let (x, output, row) = (inputs[0], inputs[1], &inputs[2].data);
+        let (channels, width) = (x.shape.last(), output.shape.last());
+        let mut key = Counter::read(inputs[3]);
+        let noise = match parts.noise {
+            Some(noise) => noise.clone(),
+            None => key.normals(x.shape, self.stream),
+        };
+        let mut bad_parts = 0;
+        let mut check = |part: u32, number: f64| {
+            bad_parts |= if number.is_finite() { 0 } else { part };
+        };
+        let image = x.data.len() / x.shape[0];
+        let (mut next, mut kept) = (x.clone(), x.clone());
+        for (i, &current) in x.data.iter().enumerate() {
+            let place = i / channels * width + i % channels;
+            let predicted = output.data[place];
+            check(Self::BAD_SAMPLE, current);
+            check(Self::BAD_OUTPUT, predicted);
+            let mut deviation = row[7];
+            if width > channels {
+                check(Self::BAD_OUTPUT, output.data[place + channels]);
+                let share = 0.5 * output.data[place + channels] + 0.5;
+                deviation *= (row[12] + share * (row[13] - row[12])).exp();
+            }
+            let mut x0 = row[1] * current + row[2] * predicted;
+            if let Some(bound) = parts.bound {
+                let limit = bound.data[i / image];
+                x0 = clamp(x0, limit) / limit;
+            }
+            x0 = clamp(x0, row[3]);
+            let size = parts.size.filter(|_| row[14] != 0.0).map_or(1.0, |s| s.data[i / image]);
+            let memory = parts.memory.filter(|_| row[11] != 0.0).map_or(0.0, |memory| {
+                check(Self::BAD_MEMORY, memory.data[i]);
+                row[11] * memory.data[i]
+            });
+            let drawn = if row[7] == 0.0 { 0.0 } else { deviation * size.sqrt() * noise.data[i] };
+            next.data[i] =
+                row[4] * x0 + row[5] * size * predicted + row[6] * current + memory + drawn;
+            kept.data[i] = row[8] * x0 + row[9] * predicted + row[10] * current;
+            check(Self::BAD_RESULT, next.data[i]);
+            if self.memory {
+                check(Self::BAD_RESULT, kept.data[i]);
+            }
+        }
+        if bad_parts != 0 && key.bad_step.is_none_or(|step| step == key.step) {
+            key.bad_step = Some(key.step);
+            key.bad_parts |= bad_parts;
+        }
+        [next, key.tensor()].into_iter().chain(self.memory.then_some(kept)).collect()
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let Ok(parts) = self.parts(&equation.inputs) else {
+            unreachable!("as many operands as infer found")
+        };
+        let (of, output) = (equation.outputs[0], equation.inputs[1]);
+        let (of, wide) = (lowering.type_of(of), lowering.type_of(output));
+        let overrides =
+            shader::Overrides { is_wide: wide.shape != of.shape, ..shader::Overrides::default() };
+        let Images { batch, vectors, channels, channels4, grid } =
+            Images::new(of, overrides.workgroup);
+        let params = shader::Params {
+            batch,
+            vectors,
+            channels,
+            channels4,
+            stream: self.stream,
+            output_channels4: wide.pitch() as u32 / 4,
+        };
+        let kernel = shader::Forward {
+            row: equation.inputs[2],
+            key: equation.outputs[1],
+            output,
+            noise: parts.noise,
+            bound: parts.bound,
+            size: parts.size,
+            memory: equation.outputs.get(2).copied(),
+            x: equation.outputs[0],
+        };
+        Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(12, inputs, &self.infer(inputs).unwrap_or_default())
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        if self.memory { &[(0, 0), (1, 3), (2, 4)] } else { &[(0, 0), (1, 3)] }
+    }
+}
+
+/// `x` with twice the channels.
+pub(in crate::ops) fn wide(x: TensorType) -> TensorType {
+    let mut extents = x.shape.to_vec();
+    if let Some(channels) = extents.last_mut() {
+        *channels *= 2;
+    }
+    x.with_shape(&extents)
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let row = |clip: f64, c: f64, sigma: f64, adaptive: f64| {
+        let numbers = vec![
+            500.0, 1.6, -1.3, clip, 0.7, 0.6, c, sigma, 0.3, -0.2, 0.9, 0.5, -0.8, 0.4, adaptive,
+            0.0,
+        ];
+        Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), numbers)
+    };
+    let drawn = SamplingStep::new(1);
+    let mut all = Vec::new();
+    for shape in [&[2, 7, 5, 3][..], &[1, 8, 8, 1], &[3, 16, 16, 4]] {
+        let x = TensorType::f32(shape);
+        let each = Input::uniform(TensorType::f32(&shape[..1]), 0.5, 2.0);
+        let more = |output, row, more: &[&Input]| {
+            let first = [Input::normal(x), Input::normal(output), row, example_key()];
+            first.into_iter().chain(more.iter().copied().cloned()).collect::<Vec<_>>()
+        };
+        let operands = |row| more(x, row, &[]);
+        let like = Input::normal(x);
+        let given = SamplingStep { given_noise: true, ..drawn };
+        let memory = SamplingStep { memory: true, ..drawn };
+        let sized = SamplingStep { sized: true, ..drawn };
+        let full =
+            SamplingStep { memory: true, given_noise: true, bounded: true, sized: true, ..drawn };
+        let ancestral = row(1e30, 0.4, 0.3, 0.0);
+        all.extend([
+            Case::new(drawn, operands(row(1.0, 0.0, 0.0, 0.0))).terms(4).half(&[1]).name("eta 0"),
+            Case::new(drawn, operands(row(1.0, 0.0, 0.3, 0.0))).terms(4).half(&[1]).name("drawn"),
+            Case::new(drawn, operands(ancestral.clone())).terms(4).name("ancestral"),
+            Case::new(drawn, more(wide(x), ancestral.clone(), &[])).terms(16).name("learned"),
+            Case::new(given, more(x, row(1.0, 0.0, 0.3, 0.0), &[&like])).terms(4).half(&[1]),
+            Case::new(memory, more(x, ancestral, &[&like])).terms(5).half(&[1]),
+            Case::new(sized, more(x, row(1.0, 1.0, 0.3, 1.0), &[&each])).terms(5).name("adaptive"),
+            Case::new(sized, more(x, row(1.0, 1.0, 0.3, 0.0), &[&each])).terms(5).name("fixed"),
+            Case::new(full, more(x, row(0.7, 0.2, 0.3, 1.0), &[&like, &like, &each, &each]))
+                .terms(6)
+                .half(&[1]),
+        ]);
+    }
+    all
+}
