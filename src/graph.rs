@@ -1,4 +1,5 @@
-//! The language: a straight-line program over tensors.
+//! The language: a straight-line program over tensors. Above 300 lines: building,
+//! checking and printing one type.
 use crate::{
     error::{Error, GraphError},
     ops::{Op, Operator},

@@ -1,4 +1,5 @@
-//! Replays a plan: the same dispatches, step after step, with no host wait inside.
+//! Replays a plan: the same dispatches, step after step, with no host wait inside. Above 300
+//! lines: making an executor and running it share its parts.
 use super::{Gpu, cache::Compiled, custom};
 use crate::{
     error::{Error, GpuError},
@@ -83,16 +84,6 @@ impl Executor {
             let adapter = gpu.info().name.clone();
             return Err(GpuError::Target { adapter, lacks: lacks.join("; ") }.into());
         }
-        let buffer = |label: &str, size: u64, usage| {
-            gpu.guard(&format!("allocating the buffer of {label}"), size, || {
-                gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                    label: Some(label),
-                    size,
-                    usage,
-                    mapped_at_creation: false,
-                })
-            })
-        };
         let storage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
@@ -100,29 +91,14 @@ impl Executor {
             .buffers
             .iter()
             .zip(plan.largest_occupants())
-            .map(|(planned, occupant)| buffer(&occupant, planned.bytes.max(16), storage))
+            .map(|(planned, occupant)| buffer(gpu, &occupant, planned.bytes.max(16), storage))
             .collect::<Result<Vec<_>, _>>()?;
         // Absent optional operands: bound, never touched. One buffer cannot be both read and
         // written in a dispatch, hence two.
-        let absent = || buffer("absent operands", ABSENT_BYTES, storage);
+        let absent = || buffer(gpu, "absent operands", ABSENT_BYTES, storage);
         let dummies = [absent()?, absent()?];
 
-        let alignment = gpu.device().limits().min_uniform_buffer_offset_alignment as usize;
-        let mut uniforms: Vec<u8> = Vec::new();
-        let mut offsets = Vec::new();
-        for dispatch in plan.all() {
-            offsets.push(uniforms.len() as u64);
-            uniforms.extend(&dispatch.params);
-            uniforms.resize(uniforms.len().next_multiple_of(alignment), 0);
-        }
-        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let uniform = buffer("parameters", (uniforms.len() as u64).max(16), usage)?;
-        if !uniforms.is_empty() {
-            gpu.guard("writing parameters", 0, || {
-                gpu.queue().write_buffer(&uniform, 0, &uniforms)
-            })?;
-        }
-
+        let (uniform, offsets) = parameters(gpu, &plan)?;
         for dispatch in plan.all().filter(|dispatch| dispatch.is_custom()) {
             custom::check(dispatch, &plan.types)?;
         }
@@ -289,6 +265,41 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+/// An empty buffer.
+fn buffer(
+    gpu: &Gpu,
+    label: &str,
+    size: u64,
+    usage: wgpu::BufferUsages,
+) -> Result<wgpu::Buffer, GpuError> {
+    gpu.guard(&format!("allocating the buffer of {label}"), size, || {
+        gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
+    })
+}
+
+/// The parameters of all launches in one buffer, and where each begins.
+fn parameters(gpu: &Gpu, plan: &Plan) -> Result<(wgpu::Buffer, Vec<u64>), GpuError> {
+    let alignment = gpu.device().limits().min_uniform_buffer_offset_alignment as usize;
+    let mut uniforms: Vec<u8> = Vec::new();
+    let mut offsets = Vec::new();
+    for dispatch in plan.all() {
+        offsets.push(uniforms.len() as u64);
+        uniforms.extend(&dispatch.params);
+        uniforms.resize(uniforms.len().next_multiple_of(alignment), 0);
+    }
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let uniform = buffer(gpu, "parameters", (uniforms.len() as u64).max(16), usage)?;
+    if !uniforms.is_empty() {
+        gpu.guard("writing parameters", 0, || gpu.queue().write_buffer(&uniform, 0, &uniforms))?;
+    }
+    Ok((uniform, offsets))
 }
 
 fn bind(

@@ -1,4 +1,5 @@
-//! Contents of tensors: dense slices of callers to padded rows on the device, and back.
+//! Contents of tensors: dense slices of callers to padded rows on the device, and back. Above 300
+//! lines: both ways and the forms of elements.
 use super::Executor;
 use crate::{
     error::{Error, GpuError},

@@ -30,8 +30,7 @@ pub(super) fn lower(
     if graph.equations.iter().any(computes_weight_gradient) {
         lowering.train();
     }
-    let (mut parts, mut arenas) = (Parts::default(), HashSet::new());
-    let placeable = placeable(graph);
+    let (mut parts, mut arenas, placeable) = (Parts::default(), HashSet::new(), placeable(graph));
     for equation in &graph.equations {
         lowering.begin(equation);
         match &equation.op {
@@ -75,11 +74,15 @@ pub(super) fn lower(
     check_in_place(graph, &parts)?;
     update(graph, &mut lowering, &parts)?;
     let (launches, types, choices) = lowering.finish();
+    let sections = sections(graph, launches);
+    Ok(Lowered { sections, staged: Vec::new(), choices, types, parts, arenas })
+}
+
+/// The setup, then the graph's sections.
+fn sections(graph: &Graph, launches: Vec<Vec<Dispatch>>) -> Vec<Section> {
     let setup = ("setup".to_owned(), Trigger::AfterWrite(graph.constants.clone()));
     let sections = [setup].into_iter().chain(graph.sections().iter().cloned()).zip(launches);
-    let sections =
-        sections.map(|((name, trigger), launches)| Section { name, trigger, launches }).collect();
-    Ok(Lowered { sections, staged: Vec::new(), choices, types, parts, arenas })
+    sections.map(|((name, trigger), launches)| Section { name, trigger, launches }).collect()
 }
 
 /// Copies what updates computed to their state, at the end of a run; what a section that is called
