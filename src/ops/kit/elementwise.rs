@@ -53,8 +53,9 @@ impl<T: Elementwise> Operator for T {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let mut operands = vec![0.0; inputs.len()];
         let element = |place: usize| {
-            let operands: Vec<f64> = inputs.iter().map(|x| x.data[place]).collect();
+            operands.iter_mut().zip(inputs).for_each(|(operand, x)| *operand = x.data[place]);
             self.element(&operands)
         };
         let data = (0..inputs[0].data.len()).map(element).collect();
