@@ -55,6 +55,15 @@ impl Assembled {
         import.map_or((&self.path, line), |(path, first)| (path, line - first + 1))
     }
 
+    /// The shared module that declares a struct, if the kernel's own file does not.
+    pub fn declares(&self, name: &str) -> Option<String> {
+        let declaration = format!("struct {name} {{");
+        let line = self.text.lines().position(|line| line == declaration)? + 1;
+        let (path, _) = self.origin(line);
+        let module = Path::new(path).file_stem()?.to_string_lossy().into_owned();
+        (path != self.path).then_some(module)
+    }
+
     /// The comment at the head of the kernel, without its directives.
     pub fn head(&self) -> String {
         let comment = self.text.lines().map_while(|line| line.strip_prefix("//"));

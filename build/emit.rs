@@ -1,5 +1,6 @@
 //! Writes the Rust side of the shaders.
-use crate::shader::{Binding, Entry, Override, Params, Presence, Shader};
+use crate::shader::{Binding, Entry, Member, Override, Params, Presence, Shader, Struct};
+use std::collections::BTreeMap;
 
 /// The text of `shaders.rs`: a module per shader, and the list of them all.
 pub fn emit(shaders: &[Shader]) -> String {
@@ -7,11 +8,57 @@ pub fn emit(shaders: &[Shader]) -> String {
     for shader in shaders {
         out += &module(shader);
     }
+    out += &shared(shaders);
     out += "/// Every shader of the crate, by name.\npub const ALL: &[Shader] = &[\n";
     for shader in shaders {
         out += &listed(shader);
     }
     out + "];\n"
+}
+
+/// What several shaders are told: a module per file of shared/ that declares `Params`.
+fn shared(shaders: &[Shader]) -> String {
+    let shared = |shader: &'_ Shader| Some((shader.params.shared.clone()?, params(&shader.params)));
+    let modules: BTreeMap<_, _> = shaders.iter().filter_map(shared).collect();
+    let mut out = "/// Parameters that several shaders share.\npub mod shared {\n".to_owned();
+    let structs = shaders.iter().flat_map(|shader| &shader.structs);
+    let structs: BTreeMap<_, _> = structs.map(|of| (of.shared.clone(), numbers(of))).collect();
+    for (name, params) in modules.into_iter().chain(structs) {
+        out +=
+            &format!("/// Those of `shaders/shared/{name}.wgsl`.\npub mod {name} {{\n{params}}}\n");
+    }
+    out + "}\n"
+}
+
+/// A struct of numbers, of f32 on the device and of f64 where tables are made.
+fn numbers(of: &Struct) -> String {
+    let Struct { name, members, span, .. } = of;
+    let (mut fields, mut read, mut write) = (String::new(), String::new(), String::new());
+    for Member { name, doc: about, offset, .. } in members {
+        fields += &format!("{}pub {name}: T,\n", doc(about));
+        read += &format!("{name}: numbers[{}],\n", offset / 4);
+        write += &format!("numbers[{}] = self.{name};\n", offset / 4);
+    }
+    let count = span / 4;
+    format!(
+        "/// The struct of the shaders, of numbers of type `T`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct {name}<T> {{\n{fields}}}
+impl {name}<f32> {{
+/// Numbers from one to the next in a buffer.
+pub const NUMBERS: usize = {count};
+}}
+impl<T: Copy + Default> {name}<T> {{
+/// From numbers in the order of a buffer.
+pub fn read(numbers: &[T]) -> Self {{ Self {{\n{read}}} }}
+/// The numbers in the order of a buffer.
+pub fn write(self) -> [T; {count}] {{
+let mut numbers = [T::default(); {count}];
+{write}numbers
+}}
+}}
+"
+    )
 }
 
 fn module(shader: &Shader) -> String {
@@ -24,7 +71,10 @@ use crate::{{plan::{{Access, Binding, Dispatch, Storage}}, value::Value}};
 pub const SOURCE: &str = {source:?};
 "
     );
-    out += &params(&shader.params);
+    out += &match &shader.params.shared {
+        Some(module) => format!("pub use super::shared::{module}::Params;\n"),
+        None => params(&shader.params),
+    };
     out += &overrides(shader);
     for entry in &shader.entries {
         out += &entry_point(shader, entry);

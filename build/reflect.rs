@@ -2,7 +2,7 @@
 use crate::assemble::Assembled;
 use crate::check::Checked;
 use crate::iterations::Iterations;
-use crate::shader::{Binding, Entry, Member, Override, Params, Presence, Shader};
+use crate::shader::{Binding, Entry, Member, Override, Params, Presence, Shader, Struct};
 use naga::{
     AddressSpace, ArraySize, Expression, GlobalVariable, Handle, Literal, Module, Scalar,
     ScalarKind, StorageAccess, Type, TypeInner, VectorSize, valid,
@@ -19,13 +19,15 @@ pub fn reflect(assembled: Assembled) -> Result<Shader, String> {
     Checked::new(&assembled, true, true)?;
 
     let located = |error| format!("{}: {error}", assembled.path);
-    let (params, block) = plain.params().map_err(located)?;
+    let shared = assembled.declares("Params");
+    let (params, block) = plain.params(shared).map_err(located)?;
     let variants = [&plain.module, &activation.module, &weight.module];
     let iterations = Iterations::of(&assembled.text).map_err(located)?;
     let entries = plain.entries(params, variants, &iterations).map_err(located)?;
     Ok(Shader {
         head: assembled.head(),
         params: block,
+        structs: plain.structs(&assembled).map_err(located)?,
         overrides: plain.overrides(&assembled.text).map_err(located)?,
         entries,
         name: assembled.name,
@@ -36,7 +38,7 @@ pub fn reflect(assembled: Assembled) -> Result<Shader, String> {
 
 impl Checked {
     /// The uniform block, which every shader has, and nothing else that is bound but storage.
-    fn params(&self) -> Result<(Handle<GlobalVariable>, Params), String> {
+    fn params(&self, shared: Option<String>) -> Result<(Handle<GlobalVariable>, Params), String> {
         let mut found = None;
         for (handle, variable) in self.module.global_variables.iter() {
             let Some(resource) = &variable.binding else {
@@ -64,9 +66,10 @@ impl Checked {
                 if name == "Params" =>
             {
                 let members = members.iter().enumerate();
-                let members = members.map(|(index, member)| self.member(ty, index, member));
+                let members =
+                    members.map(|(index, member)| self.member(ty, index, member, shared.is_some()));
                 let members = members.collect::<Result<_, _>>()?;
-                Ok((params, Params { members, span: *span }))
+                Ok((params, Params { shared, members, span: *span }))
             }
             _ => Err("`params` is not of type `struct Params`".to_owned()),
         }
@@ -77,6 +80,7 @@ impl Checked {
         ty: Handle<Type>,
         index: usize,
         member: &naga::StructMember,
+        shared: bool,
     ) -> Result<Member, String> {
         let name = member.name.clone().unwrap_or_default();
         let inner = &self.module.types[member.ty].inner;
@@ -86,7 +90,8 @@ impl Checked {
         let docs = self.module.doc_comments.as_ref();
         let doc = text(docs.and_then(|docs| docs.struct_members.get(&(ty, index))));
         if let Some(operand) = name.strip_prefix("has_")
-            && (rust != "u32" || !self.globals().any(|(_, global)| global == operand))
+            // Not every shader that shares the struct has the operand.
+            && (rust != "u32" || !shared && !self.globals().any(|(_, global)| global == operand))
         {
             return Err(format!(
                 "`Params.{name}` should be a u32 beside a storage buffer `{operand}`"
@@ -102,6 +107,31 @@ impl Checked {
             rust,
             doc,
         })
+    }
+
+    /// The structs in storage buffers.
+    fn structs(&self, assembled: &Assembled) -> Result<Vec<Struct>, String> {
+        let mut structs: Vec<Struct> = Vec::new();
+        for (handle, _) in self.globals() {
+            let ty = &self.module.types[self.module.global_variables[handle].ty].inner;
+            let TypeInner::Array { base, .. } = *ty else { continue };
+            let Type { name: Some(name), inner: TypeInner::Struct { members, span } } =
+                &self.module.types[base]
+            else {
+                continue;
+            };
+            if structs.iter().any(|known| known.name == *name) {
+                continue;
+            }
+            let shared = assembled.declares(name).ok_or_else(|| {
+                format!("struct {name} of a storage buffer belongs in a file of shared/")
+            })?;
+            let members = members.iter().enumerate();
+            let members = members.map(|(index, member)| self.member(base, index, member, true));
+            let (name, members) = (name.clone(), members.collect::<Result<_, _>>()?);
+            structs.push(Struct { name, shared, members, span: *span });
+        }
+        Ok(structs)
     }
 
     /// Whether `Params` has a member of this name.
@@ -260,9 +290,14 @@ fn element(module: &Module, name: &str) -> Option<Scalar> {
     else {
         return None;
     };
-    match module.types[base].inner {
-        TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => Some(scalar),
-        TypeInner::Vector { size: VectorSize::Bi | VectorSize::Quad, scalar } => Some(scalar),
+    match &module.types[base].inner {
+        TypeInner::Struct { members, .. } => {
+            let f32s = TypeInner::Scalar(Scalar::F32);
+            let uniform = members.iter().all(|member| module.types[member.ty].inner == f32s);
+            uniform.then_some(Scalar::F32)
+        }
+        TypeInner::Scalar(scalar) | TypeInner::Atomic(scalar) => Some(*scalar),
+        TypeInner::Vector { size: VectorSize::Bi | VectorSize::Quad, scalar } => Some(*scalar),
         _ => None,
     }
 }

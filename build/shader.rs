@@ -9,6 +9,8 @@ pub struct Shader {
     /// Text with imports, without prelude.
     pub source: String,
     pub params: Params,
+    /// What storage buffers hold, where that is a struct of shared/.
+    pub structs: Vec<Struct>,
     pub overrides: Vec<Override>,
     pub tiles: Vec<Tile>,
     pub entries: Vec<Entry>,
@@ -16,6 +18,18 @@ pub struct Shader {
 
 /// The struct behind `@binding(0) var<uniform> params`.
 pub struct Params {
+    /// The module of shared/ that declares it for several shaders.
+    pub shared: Option<String>,
+    pub members: Vec<Member>,
+    /// Size in bytes.
+    pub span: u32,
+}
+
+/// A struct of f32s in a storage buffer.
+pub struct Struct {
+    pub name: String,
+    /// The module of shared/ that declares it.
+    pub shared: String,
     pub members: Vec<Member>,
     /// Size in bytes.
     pub span: u32,

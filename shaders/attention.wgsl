@@ -5,32 +5,9 @@
 // queries against four keys, then owns ROWS x COLUMNS vec4s of y. A head begins at a vec4.
 // tile: ROWS = 4
 // tile: COLUMNS = 2
+// import: attention
 // iterations: forward = keys.div_ceil(32) * (head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }) + 4
 
-struct Params {
-    /// Images.
-    batch: u32,
-    /// Queries of an image.
-    queries: u32,
-    /// Keys of an image.
-    keys: u32,
-    /// vec4s of a token of y.
-    channels4: u32,
-    /// vec4s from a token of q, k or v to the next: q, k and v may be parts of one tensor.
-    pitch4: u32,
-    /// vec4s before the first token's part of k.
-    k_first4: u32,
-    /// And of v.
-    v_first4: u32,
-    /// vec4s of a head; COLUMNS * 8 covers them.
-    head4: u32,
-    /// Heads of a token.
-    heads: u32,
-    /// Multiplies the products q k^T.
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;
 @group(0) @binding(3) var<storage, read> v: array<activation4>;
@@ -48,7 +25,6 @@ const LOWEST = -3.0e38;
 var<workgroup> weights: array<vec4<f32>, TILE_ROWS * PITCH>;
 var<workgroup> factors: array<f32, TILE_ROWS>;
 
-// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(64)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -57,17 +33,14 @@ fn forward(
 ) {
     let row = lane / LANES * ROWS;
     let column = lane % LANES;
-    // Past the last head of the last image the last one is computed again.
-    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
-    let image = image_head / params.heads;
-    let head = (image_head - image * params.heads) * params.head4;
+    let own = head_of(group, groups);
     let first_query = group.x * TILE_ROWS;
-    let first_key = image * params.keys;
+    let first_key = own.image * params.keys;
 
     var query: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let token = min(first_query + row + r, params.queries - 1u);
-        query[r] = (image * params.queries + token) * params.pitch4 + head;
+        query[r] = (own.image * params.queries + token) * params.pitch4 + own.first4;
     }
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
     // Of row `lane`, for the first TILE_ROWS lanes.
@@ -78,7 +51,7 @@ fn forward(
         var key: array<u32, 4>;
         for (var i = 0u; i < 4u; i++) {
             let token = min(block + 4u * column + i, params.keys - 1u);
-            key[i] = (first_key + token) * params.pitch4 + params.k_first4 + head;
+            key[i] = (first_key + token) * params.pitch4 + params.k_first4 + own.first4;
         }
         var score: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
@@ -131,7 +104,7 @@ fn forward(
             }
             for (var c = 0u; c < 4u; c++) {
                 let token = min(block + 4u * i + c, params.keys - 1u);
-                let value = (first_key + token) * params.pitch4 + params.v_first4 + head;
+                let value = (first_key + token) * params.pitch4 + params.v_first4 + own.first4;
                 for (var j = 0u; j < COLUMNS; j++) {
                     let b = widen_activation(v[value + min(column + LANES * j, params.head4 - 1u)]);
                     for (var r = 0u; r < ROWS; r++) {
@@ -149,7 +122,7 @@ fn forward(
         let pitch = (params.queries + 3u) / 4u * 4u;
         if token < pitch {
             let value = maximum + log(total);
-            log_sum_exp[image_head * pitch + token] = select(0.0, value, token < params.queries);
+            log_sum_exp[own.index * pitch + token] = select(0.0, value, token < params.queries);
         }
     }
     workgroupBarrier();
@@ -158,7 +131,7 @@ fn forward(
             let channel4 = column + LANES * j;
             let token = first_query + row + r;
             if token < params.queries && channel4 < params.head4 {
-                let index = (image * params.queries + token) * params.channels4 + head + channel4;
+                let index = (own.image * params.queries + token) * params.channels4 + own.first4 + channel4;
                 y[index] = narrow_activation(factors[row + r] * sum[r * COLUMNS + j]);
             }
         }

@@ -7,29 +7,12 @@
 // each gradient. A head begins at a vec4.
 // tile: ROWS = 4
 // tile: COLUMNS = 2
+// import: attention
 // iterations: row_sums = head4 + 1
 // iterations: block = head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }
 // iterations: query = keys.div_ceil(32) * block + 4
 // iterations: key_value = queries.div_ceil(32) * block + 4
 
-struct Params {
-    /// Images.
-    batch: u32,
-    /// Queries of an image.
-    queries: u32,
-    /// Keys of an image.
-    keys: u32,
-    /// vec4s of a token.
-    channels4: u32,
-    /// vec4s of a head; COLUMNS * 8 covers them.
-    head4: u32,
-    /// Heads of a token.
-    heads: u32,
-    /// Multiplies the products q k^T.
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;
 @group(0) @binding(3) var<storage, read> v: array<activation4>;
@@ -84,7 +67,6 @@ fn row_sums(
     delta_out[row] = dot(sum, vec4<f32>(1.0));
 }
 
-// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(64)
 fn query(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -93,20 +75,17 @@ fn query(
 ) {
     let row = lane / LANES * ROWS;
     let column = lane % LANES;
-    // Past the last head of the last image the last one is computed again.
-    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
-    let image = image_head / params.heads;
-    let head = (image_head - image * params.heads) * params.head4;
+    let own = head_of(group, groups);
     let first_query = group.x * TILE_ROWS;
-    let first_key = image * params.keys;
+    let first_key = own.image * params.keys;
 
     var query: array<u32, ROWS>;
     var row_log_sum: array<f32, ROWS>;
     var row_delta: array<f32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let token = min(first_query + row + r, params.queries - 1u);
-        query[r] = (image * params.queries + token) * params.channels4 + head;
-        let statistic = image_head * row_pitch() + token;
+        query[r] = (own.image * params.queries + token) * params.channels4 + own.first4;
+        let statistic = own.index * row_pitch() + token;
         row_log_sum[r] = log_sum_exp[statistic];
         row_delta[r] = delta[statistic];
     }
@@ -116,7 +95,7 @@ fn query(
         var key: array<u32, 4>;
         for (var i = 0u; i < 4u; i++) {
             let token = min(block + 4u * column + i, params.keys - 1u);
-            key[i] = (first_key + token) * params.channels4 + head;
+            key[i] = (first_key + token) * params.channels4 + own.first4;
         }
         var score: array<vec4<f32>, ROWS>;
         var slope: array<vec4<f32>, ROWS>;
@@ -153,7 +132,7 @@ fn query(
             }
             for (var c = 0u; c < 4u; c++) {
                 let token = min(block + 4u * i + c, params.keys - 1u);
-                let value = (first_key + token) * params.channels4 + head;
+                let value = (first_key + token) * params.channels4 + own.first4;
                 for (var j = 0u; j < COLUMNS; j++) {
                     let b = widen_activation(k[value + min(column + LANES * j, params.head4 - 1u)]);
                     for (var r = 0u; r < ROWS; r++) {
@@ -175,7 +154,6 @@ fn query(
     }
 }
 
-// Workgroups: (tiles of keys, heads, batch), or folded too.
 @compute @workgroup_size(64)
 fn key_value(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -184,18 +162,15 @@ fn key_value(
 ) {
     let row = lane / LANES * ROWS;
     let column = lane % LANES;
-    // Past the last head of the last image the last one is computed again.
-    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
-    let image = image_head / params.heads;
-    let head = (image_head - image * params.heads) * params.head4;
+    let own = head_of(group, groups);
     let first_key = group.x * TILE_ROWS;
-    let first_query = image * params.queries;
-    let first_statistic = image_head * row_pitch();
+    let first_query = own.image * params.queries;
+    let first_statistic = own.index * row_pitch();
 
     var key: array<u32, ROWS>;
     for (var r = 0u; r < ROWS; r++) {
         let token = min(first_key + row + r, params.keys - 1u);
-        key[r] = (image * params.keys + token) * params.channels4 + head;
+        key[r] = (own.image * params.keys + token) * params.channels4 + own.first4;
     }
     var key_sum: array<vec4<f32>, ROWS * COLUMNS>;
     var value_sum: array<vec4<f32>, ROWS * COLUMNS>;
@@ -206,7 +181,7 @@ fn key_value(
         var row_delta: vec4<f32>;
         for (var i = 0u; i < 4u; i++) {
             let token = min(block + 4u * column + i, params.queries - 1u);
-            query[i] = (first_query + token) * params.channels4 + head;
+            query[i] = (first_query + token) * params.channels4 + own.first4;
             row_log_sum[i] = log_sum_exp[first_statistic + token];
             row_delta[i] = delta[first_statistic + token];
         }
@@ -247,7 +222,7 @@ fn key_value(
             }
             for (var c = 0u; c < 4u; c++) {
                 let token = min(block + 4u * i + c, params.queries - 1u);
-                let first = (first_query + token) * params.channels4 + head;
+                let first = (first_query + token) * params.channels4 + own.first4;
                 for (var j = 0u; j < COLUMNS; j++) {
                     let channel4 = min(column + LANES * j, params.head4 - 1u);
                     let query_value = widen_activation(q[first + channel4]);

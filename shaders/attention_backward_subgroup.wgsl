@@ -7,28 +7,10 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 1
 // tile: COLUMNS = 2
-// import: combine
+// import: combine, attention
 // iterations: query = keys.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
 // iterations: key_value = queries.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
 
-struct Params {
-    /// Images.
-    batch: u32,
-    /// Queries of an image.
-    queries: u32,
-    /// Keys of an image.
-    keys: u32,
-    /// vec4s of a token.
-    channels4: u32,
-    /// vec4s of a head; COLUMNS * LANES covers them.
-    head4: u32,
-    /// Heads of a token.
-    heads: u32,
-    /// Multiplies the products q k^T.
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;
 @group(0) @binding(3) var<storage, read> v: array<activation4>;
@@ -52,39 +34,35 @@ fn first_statistic(image_head: u32) -> u32 {
     return image_head * ((params.queries + 3u) / 4u * 4u);
 }
 
-// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(LANES)
 fn query(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    // Past the last head of the last image the last one is computed again.
-    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
-    let image = image_head / params.heads;
-    let head = (image_head - image * params.heads) * params.head4;
+    let own = head_of(group, groups);
     let first_row = group.x * ROWS;
-    let first_query = image * params.queries;
-    let first_key = image * params.keys;
+    let first_query = own.image * params.queries;
+    let first_key = own.image * params.keys;
 
     var row: array<u32, ROWS_PER_LANE>;
     var log_sum: array<f32, ROWS_PER_LANE>;
     var mean: array<f32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let token = min(first_row + r * LANES + lane, params.queries - 1u);
-        row[r] = (first_query + token) * params.channels4 + head;
-        log_sum[r] = log_sum_exp[first_statistic(image_head) + token];
-        mean[r] = delta[first_statistic(image_head) + token];
+        row[r] = (first_query + token) * params.channels4 + own.first4;
+        log_sum[r] = log_sum_exp[first_statistic(own.index) + token];
+        mean[r] = delta[first_statistic(own.index) + token];
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) {
-        column[j] = head + min(lane + j * LANES, params.head4 - 1u);
+        column[j] = own.first4 + min(lane + j * LANES, params.head4 - 1u);
     }
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
 
     for (var block = 0u; block < params.keys; block += BLOCK) {
         let token = tokens_of(block, lane);
-        let key = (first_key + min(token, vec4<u32>(params.keys - 1u))) * params.channels4 + head;
+        let key = (first_key + min(token, vec4<u32>(params.keys - 1u))) * params.channels4 + own.first4;
         var score: array<vec4<f32>, ROWS>;
         var slope: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
@@ -145,37 +123,33 @@ fn query(
     }
 }
 
-// Workgroups: (tiles of keys, heads, batch), or folded too.
 @compute @workgroup_size(LANES)
 fn key_value(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    // Past the last head of the last image the last one is computed again.
-    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
-    let image = image_head / params.heads;
-    let head = (image_head - image * params.heads) * params.head4;
+    let own = head_of(group, groups);
     let first_row = group.x * ROWS;
-    let first_query = image * params.queries;
-    let first_key = image * params.keys;
+    let first_query = own.image * params.queries;
+    let first_key = own.image * params.keys;
 
     var row: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let token = min(first_row + r * LANES + lane, params.keys - 1u);
-        row[r] = (first_key + token) * params.channels4 + head;
+        row[r] = (first_key + token) * params.channels4 + own.first4;
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) {
-        column[j] = head + min(lane + j * LANES, params.head4 - 1u);
+        column[j] = own.first4 + min(lane + j * LANES, params.head4 - 1u);
     }
     var key_sum: array<vec4<f32>, ROWS * COLUMNS>;
     var value_sum: array<vec4<f32>, ROWS * COLUMNS>;
 
     for (var block = 0u; block < params.queries; block += BLOCK) {
         let token = min(tokens_of(block, lane), vec4<u32>(params.queries - 1u));
-        let query = (first_query + token) * params.channels4 + head;
-        let statistic = first_statistic(image_head) + token;
+        let query = (first_query + token) * params.channels4 + own.first4;
+        let statistic = first_statistic(own.index) + token;
         let log_sum = vec4<f32>(
             log_sum_exp[statistic.x],
             log_sum_exp[statistic.y],

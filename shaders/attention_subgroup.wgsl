@@ -6,33 +6,9 @@
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
 // tile: COLUMNS = 2
-// import: combine
+// import: combine, attention
 // iterations: forward = keys.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
 
-struct Params {
-    /// Images.
-    batch: u32,
-    /// Queries of an image.
-    queries: u32,
-    /// Keys of an image.
-    keys: u32,
-    /// vec4s of a token of y.
-    channels4: u32,
-    /// vec4s from a token of q, k or v to the next: q, k and v may be parts of one tensor.
-    pitch4: u32,
-    /// vec4s before the first token's part of k.
-    k_first4: u32,
-    /// And of v.
-    v_first4: u32,
-    /// vec4s of a head; COLUMNS * LANES covers them.
-    head4: u32,
-    /// Heads of a token.
-    heads: u32,
-    /// Multiplies the products q k^T.
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;
 @group(0) @binding(3) var<storage, read> v: array<activation4>;
@@ -44,28 +20,24 @@ const ROWS = ROWS_PER_LANE * LANES;
 const KEYS = 4u * LANES;
 const LOWEST = -3.0e38;
 
-// Workgroups: (tiles of queries, heads, batch), or all heads of the batch folded into y and z.
 @compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    // Past the last head of the last image the last one is computed again.
-    let image_head = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
-    let image = image_head / params.heads;
-    let head = (image_head - image * params.heads) * params.head4;
+    let own = head_of(group, groups);
     let first_query = group.x * ROWS;
-    let first_key = image * params.keys;
+    let first_key = own.image * params.keys;
 
     var query: array<u32, ROWS_PER_LANE>;
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         let token = min(first_query + r * LANES + lane, params.queries - 1u);
-        query[r] = (image * params.queries + token) * params.pitch4 + head;
+        query[r] = (own.image * params.queries + token) * params.pitch4 + own.first4;
     }
     var column: array<u32, COLUMNS>;
     for (var j = 0u; j < COLUMNS; j++) {
-        column[j] = head + min(lane + j * LANES, params.head4 - 1u);
+        column[j] = own.first4 + min(lane + j * LANES, params.head4 - 1u);
     }
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
     // Of a row: its maximum, and the lane's share of the sum of its weights.
@@ -79,7 +51,7 @@ fn forward(
         var key: array<u32, 4>;
         for (var s = 0u; s < 4u; s++) {
             let token = min(block + s * LANES + lane, params.keys - 1u);
-            key[s] = (first_key + token) * params.pitch4 + params.k_first4 + head;
+            key[s] = (first_key + token) * params.pitch4 + params.k_first4 + own.first4;
         }
         var weight: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
@@ -131,14 +103,14 @@ fn forward(
     }
 
     let pitch = (params.queries + 3u) / 4u * 4u;
-    let first_row = image_head * pitch;
+    let first_row = own.index * pitch;
     for (var i = 0u; i < ROWS; i++) {
         let token = first_query + i;
         let row_total = subgroupAdd(total[i]);
         if token < params.queries {
             for (var j = 0u; j < COLUMNS; j++) {
                 if lane + j * LANES < params.head4 {
-                    let index = (image * params.queries + token) * params.channels4 + column[j];
+                    let index = (own.image * params.queries + token) * params.channels4 + column[j];
                     y[index] = narrow_activation((1.0 / row_total) * sum[i * COLUMNS + j]);
                 }
             }

@@ -1,60 +1,12 @@
-// Convolution in both directions, as conv2d_subgroup.wgsl has it (the same sum, bindings and Params), for devices
+// Convolution in both directions, as conv2d_subgroup.wgsl has it (the same sum and bindings), for devices
 // without a small subgroup of fixed size.
 // Tiling: 64 invocations compute 64 pixels of a phase by 64 channels, 8 pixels by 2 vec4 each; 16 channels of x and of
 // weight at a time stand in workgroup memory (8 KiB).
-// import: silu, finish
+// import: silu, finish, convolution
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
 // iterations: forward = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down + 24
 
-struct Params {
-    /// Images.
-    batch: u32,
-    /// Rows of an image of `x`.
-    in_height: u32,
-    /// Pixels in a row of `x`.
-    in_width: u32,
-    /// Channels of `x`: rows of one tap of `weight`.
-    in_channels: u32,
-    /// Rows of an image of `y`.
-    out_height: u32,
-    /// Pixels in a row of `y`.
-    out_width: u32,
-    /// Channels of `y`, in vec4.
-    out_channels4: u32,
-    /// Rows of taps.
-    kernel_height: u32,
-    /// Taps in a row.
-    kernel_width: u32,
-    /// Source pixels from one output pixel to the next.
-    stride: u32,
-    /// Output pixels from one source pixel to the next; 1, or the forward stride in an input gradient.
-    spread: u32,
-    /// Rows of zeros above the image; at most `kernel_height - 1`.
-    top: u32,
-    /// Zeros left of the image; at most `kernel_width - 1`.
-    left: u32,
-    /// Pixels of a phase in a row: `out_width / spread`, rounded up.
-    lattice_width: u32,
-    /// Workgroups side by side along the channels of `y`; the grid's x axis has this many for each phase.
-    column_groups: u32,
-    /// Whether there is a bias.
-    has_bias: u32,
-    /// Whether there is an embedding.
-    has_embedding: u32,
-    /// vec4s of a row of it.
-    embedding_pitch4: u32,
-    /// Those before the channels that are added.
-    embedding_first4: u32,
-    /// Whether there is a residual.
-    has_residual: u32,
-    /// Whether SiLU is applied.
-    silu: u32,
-    /// Unused: `Params` are those of conv2d_subgroup.wgsl, and moments are for others to compute.
-    unused: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> weight: array<weight4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;

@@ -1,39 +1,10 @@
-// Weight gradient of a convolution, as conv2d_weight_gradient_subgroup.wgsl has it (the same sum, slots, bindings and
-// Params), for devices without a small subgroup of fixed size.
+// Weight gradient of a convolution, as conv2d_weight_gradient_subgroup.wgsl has it (the same sum, slots and
+// bindings), for devices without a small subgroup of fixed size.
 // Tiling: 64 invocations compute 16 vec4 of rows by 64 columns, 8 rows by 2 vec4 each; 16 pixels of x and of dy at a
 // time stand in workgroup memory (8 KiB).
+// import: weight_gradient
 // iterations: forward = slot_pixels.div_ceil(16) * (27 + 4 * 4u128.div_ceil(out_width.max(1))) + 24
 
-struct Params {
-    /// Rows of an image of `x`.
-    in_height: u32,
-    /// Pixels in a row of `x`.
-    in_width: u32,
-    /// Channels of `x`.
-    in_channels: u32,
-    /// Rows of an image of `dy`.
-    out_height: u32,
-    /// Pixels in a row of `dy`.
-    out_width: u32,
-    /// Channels of `dy`, in vec4.
-    out_channels4: u32,
-    /// Rows of taps.
-    kernel_height: u32,
-    /// Taps in a row.
-    kernel_width: u32,
-    /// Source pixels from one output pixel to the next.
-    stride: u32,
-    /// Rows of zeros above the image.
-    top: u32,
-    /// Zeros left of the image.
-    left: u32,
-    /// Output pixels in all images.
-    pixels: u32,
-    /// Output pixels that a slot adds.
-    slot_pixels: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> dy: array<activation4>;
 @group(0) @binding(3) var<storage, read_write> dweight: array<vec4<f32>>;

@@ -1,10 +1,10 @@
 // The bound that dynamic thresholding sets to the predicted image: Saharia et al. 2022, section 2.3.
-//   bound[n] = clamp(quantile of |u x + v output| over image n, 1, limit)
+//   bound[n] = clamp(quantile of |image_x x + image_output output| over image n, 1, limit)
 // The bits of floats that are not negative stand in the floats' own order, so the number of a given rank is found digit by
 // digit, eight bits each, by counting how often each digit follows those found before.  `forward`: one workgroup an image.
 // Of a large image several workgroups `count` a digit, each after adding up what all of them have counted of the one before.
 // The quantile lies between two ranks: linear, as torch.quantile, and as there it is NaN where one of the magnitudes is.
-// import: mask, predicted, finite
+// import: mask, predicted, finite, coefficients
 // iterations: digit = 6 * chunk_vectors.div_ceil(256) + 1 + 9
 // iterations: count = chunks + 1 + digit
 // iterations: forward = chunks + 1 + 4 * (digit + 1) + 1 + 4
@@ -37,7 +37,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> row: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> row: array<Coefficients>;
 @group(0) @binding(2) var<storage, read> output: array<activation4>;
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 // Of each image and both ranks: the digits found, the ranks among the numbers that begin with these, and for each chunk how
@@ -94,7 +94,7 @@ fn tally(lane: u32, image: u32, begin: u32, end: u32, known: Places, shift: u32)
     workgroupBarrier();
     for (var vector = begin + lane; vector < end; vector += BINS) {
         let index = image * params.vectors + vector;
-        let predicted_image = row[0].y * x[index] + row[0].z * predicted(index);
+        let predicted_image = row[0].image_x * x[index] + row[0].image_output * predicted(index);
         let bits = select(magnitude_bits(predicted_image), vec4<u32>(NAN_BITS), not_a_number(predicted_image));
         let channel = 4u * (vector % params.channels4);
         for (var i = 0u; i < min(4u, params.channels - channel); i++) {

@@ -6,31 +6,9 @@
 // The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: combine, silu
+// import: combine, silu, matrices
 // iterations: forward = in_channels.div_ceil(4) + 4
 
-struct Params {
-    /// Rows of x and y.
-    rows: u32,
-    /// Rows of a weight: columns of x.
-    in_channels: u32,
-    /// Columns of `x0`, in vec4; those of `x1` come after them.
-    split4: u32,
-    /// Columns of y, in vec4.
-    out_channels4: u32,
-    /// Products.
-    batch: u32,
-    /// Workgroups along the rows.
-    row_groups: u32,
-    /// Whether there is a bias.
-    has_bias: u32,
-    /// Whether there is a residual.
-    has_residual: u32,
-    /// Whether SiLU is applied.
-    silu: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<activation4>;
 @group(0) @binding(2) var<storage, read> x1: array<activation4>;
 @group(0) @binding(3) var<storage, read> weight: array<weight4>;

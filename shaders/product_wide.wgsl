@@ -4,31 +4,9 @@
 // Tiling: as there, but a lane loads eight elements of its own rows and eight weights of its own columns.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: silu, split
+// import: silu, split, matrices
 // iterations: forward = in_channels.div_ceil(8) + 4
 
-struct Params {
-    /// Rows of x and y.
-    rows: u32,
-    /// Rows of a weight: columns of x.
-    in_channels: u32,
-    /// Columns of `x0`, in eights; those of `x1` come after them.
-    split8: u32,
-    /// Columns of y, in vec4.
-    out_channels4: u32,
-    /// Products.
-    batch: u32,
-    /// Workgroups along the rows.
-    row_groups: u32,
-    /// Whether there is a bias.
-    has_bias: u32,
-    /// Whether there is a residual.
-    has_residual: u32,
-    /// Whether SiLU is applied.
-    silu: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<vec4<u64>>;
 @group(0) @binding(2) var<storage, read> x1: array<vec4<u64>>;
 @group(0) @binding(3) var<storage, read> weight: array<vec4<u64>>;
@@ -53,7 +31,7 @@ fn forward(
     let has_bias = params.has_bias != 0u;
     let has_residual = params.has_residual != 0u;
     let has_silu = params.silu != 0u;
-    let split8 = params.split8;
+    let split8 = params.split4 / 2u;
     let in_channels8 = params.in_channels / 8u;
     let x1_channels8 = in_channels8 - split8;
 

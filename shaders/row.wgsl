@@ -4,6 +4,7 @@
 //   timesteps = the first column of the table, of all rows; steps = the number of this step, for every image
 //   sampling row = the row of the table, of which the first number is the timestep
 // Warm-up is linear, and so is the decay after it; the EMA's decay is min(decay, (1 + step) / (10 + step)) if it warms up too.
+// import: coefficients
 // iterations: training = 20
 // iterations: sampling = batch.div_ceil(256) + 7
 // iterations: all_timesteps = 5
@@ -33,7 +34,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> counter: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> key: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> row: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> coefficients: array<Coefficients>;
+@group(0) @binding(4) var<storage, read> table: array<Coefficients>;
 @group(0) @binding(5) var<storage, read_write> timesteps: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> steps: array<vec4<u32>>;
 
@@ -66,24 +68,20 @@ fn training() {
 }
 
 const LANES: u32 = 64u;
-// vec4s of a row of the table.
-const ROW4: u32 = 4u;
 
 @compute @workgroup_size(LANES)
 fn sampling(@builtin(local_invocation_index) lane: u32) {
     let words = counter[0];
     let step = min(words.z, params.steps - 1u);
-    let first = table[ROW4 * step];
+    let timestep = table[step].timestep;
     if lane == 0u {
         key[0] = words;
         key[1] = counter[1];
-        for (var part = 0u; part < ROW4; part++) {
-            row[part] = table[ROW4 * step + part];
-        }
+        coefficients[0] = table[step];
     }
     for (var image = 4u * lane; image < params.batch; image += 4u * LANES) {
         let inside = vec4<u32>(image) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.batch);
-        timesteps[image / 4u] = select(vec4<f32>(), vec4<f32>(first.x), inside);
+        timesteps[image / 4u] = select(vec4<f32>(), vec4<f32>(timestep), inside);
         steps[image / 4u] = select(vec4<u32>(), vec4<u32>(step), inside);
     }
 }
@@ -97,7 +95,7 @@ fn all_timesteps(@builtin(global_invocation_id) id: vec3<u32>) {
     var column: vec4<f32>;
     for (var lane = 0u; lane < 4u; lane++) {
         if step + lane < params.steps {
-            column[lane] = table[ROW4 * (step + lane)].x;
+            column[lane] = table[step + lane].timestep;
         }
     }
     timesteps[id.x] = column;

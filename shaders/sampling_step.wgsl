@@ -1,10 +1,11 @@
 // From x_t and the network's output to the next x, in place: every sampler is a table of coefficients for this step.
-//   x0 = clamp(u x + v output, -clip, clip)
-//   x' = a x0 + b output + c x + m memory + sigma noise,   memory' = d x0 + e output + f x
+//   x0 = clamp(image_x x + image_output output, -clip, clip)
+//   x' = next_x0 x0 + next_output output + next_x x + memory memory + sigma noise
+//   memory' = kept_x0 x0 + kept_output output + kept_x x
 // DDIM: Song et al. 2021, eq. 12.  DDPM: Ho et al. 2020, eq. 7.  The coefficients come from `row`, the noise from a counter.
 // Where something is not finite, the key remembers the first such step and what it was.
 // One invocation per vec4.
-// import: random, mask, predicted, finite, image_vector
+// import: random, mask, predicted, finite, image_vector, coefficients
 // iterations: forward = 16
 
 struct Params {
@@ -23,8 +24,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-// (timestep, u, v, clip), (a, b, c, sigma), (d, e, f, m), (least and largest log deviation, adaptive, 0)
-@group(0) @binding(1) var<storage, read> row: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> row: array<Coefficients>;
 // seed low, seed high, step, first image, first bad step counted from 1 or else 0, what was bad in it, 0, 0
 @group(0) @binding(2) var<storage, read_write> key: array<atomic<u32>>;
 @group(0) @binding(3) var<storage, read> output: array<activation4>;
@@ -65,45 +65,44 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
     let index = own.index;
     let channel4 = own.vector % params.channels4;
-    let image = row[0];
-    let next = row[1];
+    let sigma = row[0].sigma;
     let current = x[index];
     let direction = predicted(index);
     var bad = select(0u, BAD_SAMPLE, any(not_finite(current))) | select(0u, BAD_OUTPUT, any(not_finite(direction)));
-    var deviation = vec4<f32>(next.w);
+    var deviation = vec4<f32>(sigma);
     if IS_WIDE {
         // The second half of the channels lies between two log deviations: Nichol and Dhariwal 2021, eq. 15.
         let second = output_at(index / params.channels4, params.channels + 4u * channel4);
         bad |= select(0u, BAD_OUTPUT, any(not_finite(second)));
         let share = 0.5 * second + 0.5;
-        deviation *= exp(row[3].x + share * (row[3].y - row[3].x));
+        deviation *= exp(row[0].least_log_deviation + share * (row[0].largest_log_deviation - row[0].least_log_deviation));
     }
-    var x0 = image.y * current + image.z * direction;
+    var x0 = row[0].image_x * current + row[0].image_output * direction;
     if HAS_BOUND {
         let limit = bound[own.image];
         x0 = clamp_numbers(x0, vec4<f32>(limit)) / limit;
     }
-    x0 = clamp_numbers(x0, vec4<f32>(image.w));
-    var weight = next.y;
+    x0 = clamp_numbers(x0, vec4<f32>(row[0].clip));
+    var weight = row[0].next_output;
     if HAS_SIZE {
-        let factor = select(1.0, size[own.image], row[3].z != 0.0);
+        let factor = select(1.0, size[own.image], row[0].adaptive != 0.0);
         weight *= factor;
         deviation *= sqrt(factor);
     }
-    var result = next.x * x0 + weight * direction + next.z * current;
+    var result = row[0].next_x0 * x0 + weight * direction + row[0].next_x * current;
     if HAS_MEMORY {
-        let kept = row[2];
+        let recalled = row[0].memory;
         // What an earlier run left there counts for nothing.
-        if kept.w != 0.0 {
+        if recalled != 0.0 {
             let before = memory[index];
             bad |= select(0u, BAD_MEMORY, any(not_finite(before)));
-            result += kept.w * before;
+            result += recalled * before;
         }
-        let after = kept.x * x0 + kept.y * direction + kept.z * current;
+        let after = row[0].kept_x0 * x0 + row[0].kept_output * direction + row[0].kept_x * current;
         bad |= select(0u, BAD_RESULT, any(not_finite(after)));
         memory[index] = after;
     }
-    if next.w != 0.0 {
+    if sigma != 0.0 {
         if HAS_NOISE {
             result += deviation * noise[index];
         } else {

@@ -3,6 +3,7 @@
 use crate::{
     diffusion::schedule::{Prediction, StepWeights, Threshold},
     error::ScheduleError,
+    shaders::shared::coefficients::Coefficients,
 };
 
 /// One evaluation of the network, and the update of the sample that follows:
@@ -60,7 +61,7 @@ pub struct Table {
 
 impl Table {
     /// Numbers in a row of [`Table::rows`].
-    pub const COLUMNS: usize = 16;
+    pub const COLUMNS: usize = Coefficients::<f32>::NUMBERS;
 
     /// The most steps that a table may have.
     pub const MAX_STEPS: usize = 1_000_000;
@@ -101,15 +102,27 @@ impl Table {
         let row = |step: &Step| {
             let Step { timestep, image, next, memory, kept, sigma, log_deviations, adaptive } =
                 *step;
-            let [low, high] = log_deviations;
-            let adaptive = if adaptive { 1.0 } else { 0.0 };
-            [
-                [timestep, image.x, image.output, clip],
-                [next.x0, next.output, next.x, sigma],
-                [kept.x0, kept.output, kept.x, memory],
-                [low, high, adaptive, 0.0],
-            ]
+            let [least_log_deviation, largest_log_deviation] = log_deviations;
+            let row = Coefficients {
+                timestep,
+                image_x: image.x,
+                image_output: image.output,
+                clip,
+                next_x0: next.x0,
+                next_output: next.output,
+                next_x: next.x,
+                sigma,
+                kept_x0: kept.x0,
+                kept_output: kept.output,
+                kept_x: kept.x,
+                memory,
+                least_log_deviation,
+                largest_log_deviation,
+                adaptive: f64::from(u8::from(adaptive)),
+                zero: 0.0,
+            };
+            row.write()
         };
-        self.steps.iter().flat_map(row).flatten().map(|number| number as f32).collect()
+        self.steps.iter().flat_map(row).map(|number| number as f32).collect()
     }
 }

@@ -81,7 +81,7 @@ impl Operator for AttentionBackward {
         let delta = lowering.scratch(extents.log_sum_exp());
         let vectors = extents.log_sum_exp().physical_elements();
         let kernel = tiled::RowSums { dy, y, delta_out: delta };
-        lowering.push(kernel.over(tiled_params(&extents), vectors))?;
+        lowering.push(kernel.over(extents.params(false), vectors))?;
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
         let candidates = candidates(lowering, &extents, operands, placed);
@@ -106,18 +106,6 @@ impl Operator for AttentionBackward {
     }
 }
 
-fn tiled_params(extents: &Extents) -> tiled::Params {
-    tiled::Params {
-        batch: extents.batch as u32,
-        queries: extents.queries as u32,
-        keys: extents.keys as u32,
-        channels4: extents.channels4() as u32,
-        head4: extents.head4() as u32,
-        heads: extents.heads as u32,
-        scale: extents.scale() as f32,
-    }
-}
-
 /// Every family.
 fn candidates(
     lowering: &Lowering,
@@ -127,7 +115,7 @@ fn candidates(
 ) -> Vec<Candidate> {
     let (queries, keys) = (extents.queries, extents.keys);
     let mut candidates = vec![{
-        let params = tiled_params(extents);
+        let params = extents.params(false);
         let tile = |sums| {
             let Tile { rows, columns } = Tile::tiled(extents, sums);
             (TILED_LANES * rows, tiled::Overrides { rows, columns, ..Default::default() })
@@ -144,16 +132,7 @@ fn candidates(
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup_backward(extents, lanes)
     {
-        let of = tiled_params(extents);
-        let params = subgroup::Params {
-            batch: of.batch,
-            queries: of.queries,
-            keys: of.keys,
-            channels4: of.channels4,
-            head4: of.head4,
-            heads: of.heads,
-            scale: of.scale,
-        };
+        let params = extents.params(false);
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);
         let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };
@@ -167,13 +146,13 @@ fn candidates(
         let fits = rows == 1 && extents.head_size.is_multiple_of(8 * lanes as usize);
         if fits && lowering.in_pairs(&[q, k, v, dy, dq, dk, dv]) {
             let params = wide::Params {
-                batch: of.batch,
-                queries: of.queries,
-                keys: of.keys,
-                channels8: of.channels4 / 2,
-                head8: of.head4 / 2,
-                heads: of.heads,
-                scale: of.scale,
+                batch: params.batch,
+                queries: params.queries,
+                keys: params.keys,
+                channels8: params.channels4 / 2,
+                head8: params.head4 / 2,
+                heads: params.heads,
+                scale: params.scale,
             };
             let columns = columns / 2;
             let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };

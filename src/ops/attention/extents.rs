@@ -80,7 +80,7 @@ impl Extents {
         self.heads > 1 && !self.head_size.is_multiple_of(4)
     }
 
-    /// Parameters of the forward kernels: of three tensors, or of one that holds `q`, `k` and `v`
+    /// Parameters of the kernels: of three tensors, or of one that holds `q`, `k` and `v`
     /// side by side.
     pub fn params(&self, joint: bool) -> attention::Params {
         let channels4 = self.channels4() as u32;

@@ -167,7 +167,7 @@ fn candidates(
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
         let grid = extents.grid(queries, lanes * rows);
-        let dispatches = vec![kernel.dispatch(bytemuck::cast(params), overrides, grid)];
+        let dispatches = vec![kernel.dispatch(params, overrides, grid)];
         candidates.push(Candidate::new("subgroup", dispatches));
         if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
         {

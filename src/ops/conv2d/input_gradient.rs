@@ -3,7 +3,7 @@ use super::{Extents, attributes, extents, products};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, Special, operands},
+    ops::{Lowering, Operator, Special, check, operands},
     plan::Cost,
     reference::Tensor,
     value::TensorType,
@@ -56,9 +56,7 @@ impl Operator for Conv2dInputGradient {
         let [height, width] =
             extents::output(op, image, kernel, self.stride, self.padding, inputs)?;
         let expected = dy.with_shape(&[dy.shape[0], height, width, weight.shape[3]]);
-        if dy != expected {
-            return Err(ShapeError::operand(op, "dy", expected, dy, inputs));
-        }
+        check(op, "dy", dy, expected, inputs)?;
         Ok(vec![self.dx(dy, weight)])
     }
 

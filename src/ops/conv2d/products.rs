@@ -79,8 +79,6 @@ impl Product {
         let [y_groups, z_groups, _] = fold(self.batch * row_groups);
         let grid = [out_channels4.div_ceil(lanes), y_groups, z_groups];
         if depth == 2 {
-            let mut params: product_wide::Params = bytemuck::cast(params);
-            params.split8 = operands.split4 as u32 / 2;
             let overrides = product_wide::Overrides { lanes, rows_per_lane };
             let kernel = product_wide::Forward { x0, x1, weight, bias, residual, y };
             return kernel.dispatch(params, overrides, grid);
@@ -274,7 +272,7 @@ fn candidates(
     let tiled = tiled_params(params, TILE_ROWS, TILE_COLUMNS4);
     let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
     let overrides = conv2d_tiled::Overrides::default();
-    let dispatch = kernel.dispatch(bytemuck::cast(tiled.0), overrides, tiled.1);
+    let dispatch = kernel.dispatch(tiled.0, overrides, tiled.1);
     let mut candidates = vec![Candidate::new("tiled", vec![dispatch])];
     let target = lowering.target().clone();
     if let Some(lanes) = target.subgroup {

@@ -31,8 +31,12 @@ pub(in crate::ops) fn weight_gradient(
         let split = Split::new(lowering, extents, [rows4, tile], longest, dweight);
         let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
         let overrides = conv2d_weight_gradient_tiled::Overrides::default();
-        let params = bytemuck::cast(split.params);
-        split.candidate(lowering, "tiled", kernel.dispatch(params, overrides, split.grid), dweight)
+        split.candidate(
+            lowering,
+            "tiled",
+            kernel.dispatch(split.params, overrides, split.grid),
+            dweight,
+        )
     }];
     if let Some(lanes) = target.subgroup {
         let overrides = conv2d_weight_gradient_subgroup::Overrides {

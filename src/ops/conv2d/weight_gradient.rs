@@ -3,7 +3,7 @@ use super::{Extents, Operands, attributes, extents, split_k};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, Special, operands},
+    ops::{Lowering, Operator, Special, check, operands},
     plan::Cost,
     reference::Tensor,
     value::TensorType,
@@ -53,9 +53,7 @@ impl Operator for Conv2dWeightGradient {
         let [height, width] =
             extents::output(op, image, self.kernel, self.stride, self.padding, inputs)?;
         let expected = x.with_shape(&[x.shape[0], height, width, dy.shape.last()]);
-        if dy != expected {
-            return Err(ShapeError::operand(op, "dy", expected, dy, inputs));
-        }
+        check(op, "dy", dy, expected, inputs)?;
         Ok(vec![self.dweight(x, dy)])
     }
 

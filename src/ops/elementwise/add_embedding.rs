@@ -3,7 +3,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, display,
+        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, check, display,
         elementwise_cost, kit::random::check_images, operands,
     },
     plan::{Cost, fold},
@@ -40,16 +40,7 @@ impl Operator for AddEmbedding {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, embedding] = operands("add_embedding", inputs)?;
         check_images("add_embedding", "x", x, inputs)?;
-        if embedding != embedding_of(x) {
-            let expected = embedding_of(x);
-            return Err(ShapeError::operand(
-                "add_embedding",
-                "embedding",
-                expected,
-                embedding,
-                inputs,
-            ));
-        }
+        check("add_embedding", "embedding", embedding, embedding_of(x), inputs)?;
         Ok(vec![x])
     }
 

@@ -3,7 +3,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, display, elementwise::gelu,
+        Backward, Case, Gradients, Input, Lowering, Operator, check, display, elementwise::gelu,
         elementwise_cost, floats, operands,
     },
     plan::Cost,
@@ -91,9 +91,7 @@ impl Operator for GegluBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let [x, dy] = operands("geglu_backward", inputs)?;
         let expected = halved("geglu_backward", x, inputs)?;
-        if dy != expected {
-            return Err(ShapeError::operand("geglu_backward", "dy", expected, dy, inputs));
-        }
+        check("geglu_backward", "dy", dy, expected, inputs)?;
         Ok(vec![x])
     }
 

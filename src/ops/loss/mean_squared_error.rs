@@ -3,8 +3,8 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, display, elementwise_cost, floats,
-        operands,
+        Backward, Case, Gradients, Input, Lowering, Operator, check, display, elementwise_cost,
+        floats, operands,
     },
     plan::Cost,
     reference::Tensor,
@@ -128,15 +128,7 @@ impl Operator for MeanSquaredErrorBackward {
         if prediction != expected {
             return refuse("prediction and expected differ in type".to_owned());
         }
-        if dloss != TensorType::f32(&[1]) {
-            return Err(ShapeError::operand(
-                "mean_squared_error_backward",
-                "dloss",
-                "f32[1]",
-                dloss,
-                inputs,
-            ));
-        }
+        check("mean_squared_error_backward", "dloss", dloss, TensorType::f32(&[1]), inputs)?;
         Ok(vec![prediction])
     }
 

@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Add, Backward, Case, Gradients, Input, Lowering, Operator, Silu, Special, SumRows,
+        Add, Backward, Case, Gradients, Input, Lowering, Operator, Silu, Special, SumRows, check,
         conv2d::{Extents, Operands, products, split_k},
         display, operands,
     },
@@ -272,9 +272,7 @@ impl Operator for LinearWeightGradient {
         check_rows(op, "x", x, inputs)?;
         check_rows(op, "dy", dy, inputs)?;
         let expected = with_last(x, dy.shape.last());
-        if dy != expected {
-            return Err(ShapeError::operand(op, "dy", expected, dy, inputs));
-        }
+        check(op, "dy", dy, expected, inputs)?;
         Ok(vec![TensorType::f32(&[x.shape.last(), dy.shape.last()])])
     }
 

@@ -3,7 +3,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Case, Input, Lowering, Operator, example_key,
+        Case, Input, Lowering, Operator, check, example_key,
         kit::random::{Counter, check_key},
         loss::mean_squared_error::partial_sums,
     },
@@ -56,9 +56,7 @@ impl Operator for GlobalNorm {
         let (guard, gradients) = self.split(inputs);
         if let Some([loss, key]) = guard {
             check_key("global_norm", key, inputs)?;
-            if loss != TensorType::f32(&[1]) {
-                return Err(ShapeError::operand("global_norm", "loss", "f32[1]", loss, inputs));
-            }
+            check("global_norm", "loss", loss, TensorType::f32(&[1]), inputs)?;
         }
         if gradients.is_empty() {
             return refuse("takes at least one gradient, found none".to_owned());

@@ -6,6 +6,7 @@ use crate::{
         DrawTimesteps, DynamicThreshold, Guide, Input, SamplingRow, SamplingStep, Twice,
         sampling::step::wide,
     },
+    shaders::shared::coefficients::Coefficients,
     value::TensorType,
 };
 
@@ -101,13 +102,16 @@ pub fn row(dice: &mut Dice) -> Case {
 
 /// A row of a sampler's table, as `SamplingStep` reads it.
 fn step_row(dice: &mut Dice) -> Input {
-    let mut numbers = [(); SamplingRow::COLUMNS].map(|()| dice.float(-1.5, 1.5));
-    numbers[0] = dice.below(1000) as f64;
-    numbers[3] = dice.pick([0.7, 1.0, 1e30]);
-    // A deviation, and whether the step is sized by each image.
-    numbers[7] = dice.pick([0.0, 0.3]);
-    numbers[14] = dice.pick([0.0, 1.0]);
-    Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), numbers.into())
+    let numbers = [(); SamplingRow::COLUMNS].map(|()| dice.float(-1.5, 1.5));
+    let row = Coefficients {
+        timestep: dice.below(1000) as f64,
+        clip: dice.pick([0.7, 1.0, 1e30]),
+        sigma: dice.pick([0.0, 0.3]),
+        adaptive: dice.pick([0.0, 1.0]),
+        zero: 0.0,
+        ..Coefficients::read(&numbers)
+    };
+    Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row.write().into())
 }
 
 pub fn step(dice: &mut Dice) -> Case {

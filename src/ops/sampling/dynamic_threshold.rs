@@ -4,12 +4,12 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Case, Input, Lowering, MANY_IMAGES, Operator, SamplingRow, display, elementwise_cost,
-        floats, kit::random::check_images, operands, sampling::step::wide,
+        Case, Input, Lowering, MANY_IMAGES, Operator, SamplingRow, check, display,
+        elementwise_cost, floats, kit::random::check_images, operands, sampling::step::wide,
     },
     plan::{Cost, fold},
     reference::Tensor,
-    shaders::dynamic_threshold as shader,
+    shaders::{dynamic_threshold as shader, shared::coefficients::Coefficients},
     value::{Float, TensorType},
 };
 
@@ -63,15 +63,7 @@ impl Operator for DynamicThreshold {
                 inputs,
             ));
         }
-        if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
-            return Err(ShapeError::operand(
-                "dynamic_threshold",
-                "row",
-                format!("f32[{}]", SamplingRow::COLUMNS),
-                row,
-                inputs,
-            ));
-        }
+        check("dynamic_threshold", "row", row, TensorType::f32(&[SamplingRow::COLUMNS]), inputs)?;
         let is_bound = self.limit.get() >= 1.0;
         if !(0.0..=1.0).contains(&self.ratio.get()) || !is_bound {
             let Self { ratio, limit } = self;
@@ -83,15 +75,17 @@ impl Operator for DynamicThreshold {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (x, output, row) = (inputs[0], inputs[1], &inputs[2].data);
+        let (x, output) = (inputs[0], inputs[1]);
+        let row = Coefficients::read(&inputs[2].data);
         let (channels, width) = (x.shape.last(), output.shape.last());
         let image = x.data.len() / x.shape[0];
         let (low, high, share) = self.ranks(image);
         let bound = x.data.chunks(image).enumerate().map(|(n, x)| {
             let predicted =
                 |i: usize| output.data[(n * image + i) / channels * width + i % channels];
-            let mut magnitudes: Vec<f64> =
-                (0..image).map(|i| (row[1] * x[i] + row[2] * predicted(i)).abs()).collect();
+            let mut magnitudes: Vec<f64> = (0..image)
+                .map(|i| (row.image_x * x[i] + row.image_output * predicted(i)).abs())
+                .collect();
             if magnitudes.iter().any(|magnitude| magnitude.is_nan()) {
                 return f64::NAN;
             }
@@ -150,8 +144,8 @@ impl Operator for DynamicThreshold {
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let row = vec![0.0, 1.6, -1.3].into_iter().chain([0.0; 13]).collect();
-    let row = Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row);
+    let row = Coefficients { image_x: 1.6, image_output: -1.3, ..Default::default() };
+    let row = Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row.write().into());
     let mut all = Vec::new();
     for shape in [&[2, 7, 5, 3][..], &[5, 4, 4, 1], &[1, 16, 16, 4]] {
         let x = TensorType::f32(shape);

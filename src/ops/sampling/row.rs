@@ -9,7 +9,7 @@ use crate::{
     },
     plan::{Cost, fold},
     reference::Tensor,
-    shaders::row as shader,
+    shaders::{row as shader, shared::coefficients::Coefficients},
     value::TensorType,
 };
 use bytemuck::Zeroable;
@@ -30,7 +30,7 @@ pub struct AllTimesteps;
 
 impl SamplingRow {
     /// Numbers in a row of the table.
-    pub const COLUMNS: usize = 16;
+    pub const COLUMNS: usize = Coefficients::<f32>::NUMBERS;
 }
 
 display!("sampling_row", SamplingRow { batch });
@@ -59,7 +59,7 @@ impl Operator for SamplingRow {
         let [counter, table] = inputs else { unreachable!("two operands, as infer found") };
         let step = (Counter::read(counter).step as usize).min(table.shape[0] - 1);
         let row = table.data[Self::COLUMNS * step..][..Self::COLUMNS].to_vec();
-        let timesteps = vec![row[0]; self.batch];
+        let timesteps = vec![Coefficients::read(&row).timestep; self.batch];
         vec![
             (*counter).clone(),
             Tensor::new(TensorType::f32(&[Self::COLUMNS]).shape, row),
@@ -79,7 +79,7 @@ impl Operator for SamplingRow {
             counter: equation.inputs[0],
             table,
             key: equation.outputs[0],
-            row: equation.outputs[1],
+            coefficients: equation.outputs[1],
             timesteps: equation.outputs[2],
             steps: equation.outputs[3],
         };
@@ -105,8 +105,11 @@ impl Operator for AllTimesteps {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let column: Vec<f64> =
-            inputs[0].data.chunks(SamplingRow::COLUMNS).map(|row| row[0]).collect();
+        let column: Vec<f64> = inputs[0]
+            .data
+            .chunks(SamplingRow::COLUMNS)
+            .map(|row| Coefficients::read(row).timestep)
+            .collect();
         vec![Tensor::new(TensorType::f32(&[column.len()]).shape, column)]
     }
 

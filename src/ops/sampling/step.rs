@@ -4,12 +4,12 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Case, Input, Lowering, Operator, SamplingRow, elementwise_cost, example_key, floats,
+        Case, Input, Lowering, Operator, SamplingRow, check, elementwise_cost, example_key, floats,
         kit::random::{Counter, Images, check_images, check_key},
     },
     plan::Cost,
     reference::{Tensor, clamp},
-    shaders::sampling_step as shader,
+    shaders::{sampling_step as shader, shared::coefficients::Coefficients},
     value::TensorType,
 };
 use std::fmt;
@@ -123,15 +123,7 @@ impl Operator for SamplingStep {
                 inputs,
             ));
         }
-        if row != TensorType::f32(&[SamplingRow::COLUMNS]) {
-            return Err(ShapeError::operand(
-                "sampling_step",
-                "row",
-                format!("f32[{}]", SamplingRow::COLUMNS),
-                row,
-                inputs,
-            ));
-        }
+        check("sampling_step", "row", row, TensorType::f32(&[SamplingRow::COLUMNS]), inputs)?;
         check_key("sampling_step", inputs[3], inputs)?;
         let each = TensorType::f32(&x.shape[..1]);
         for (name, found, expected) in [
@@ -149,7 +141,8 @@ impl Operator for SamplingStep {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let Ok(parts) = self.parts(inputs) else { unreachable!("as many operands as infer found") };
-        let (x, output, row) = (inputs[0], inputs[1], &inputs[2].data);
+        let (x, output) = (inputs[0], inputs[1]);
+        let row = Coefficients::read(&inputs[2].data);
         let (channels, width) = (x.shape.last(), output.shape.last());
         let mut key = Counter::read(inputs[3]);
         let noise = match parts.noise {
@@ -167,27 +160,34 @@ impl Operator for SamplingStep {
             let predicted = output.data[place];
             check(Self::BAD_SAMPLE, current);
             check(Self::BAD_OUTPUT, predicted);
-            let mut deviation = row[7];
+            let mut deviation = row.sigma;
             if width > channels {
                 check(Self::BAD_OUTPUT, output.data[place + channels]);
                 let share = 0.5 * output.data[place + channels] + 0.5;
-                deviation *= (row[12] + share * (row[13] - row[12])).exp();
+                deviation *= (row.least_log_deviation
+                    + share * (row.largest_log_deviation - row.least_log_deviation))
+                    .exp();
             }
-            let mut x0 = row[1] * current + row[2] * predicted;
+            let mut x0 = row.image_x * current + row.image_output * predicted;
             if let Some(bound) = parts.bound {
                 let limit = bound.data[i / image];
                 x0 = clamp(x0, limit) / limit;
             }
-            x0 = clamp(x0, row[3]);
-            let size = parts.size.filter(|_| row[14] != 0.0).map_or(1.0, |s| s.data[i / image]);
-            let memory = parts.memory.filter(|_| row[11] != 0.0).map_or(0.0, |memory| {
+            x0 = clamp(x0, row.clip);
+            let size =
+                parts.size.filter(|_| row.adaptive != 0.0).map_or(1.0, |s| s.data[i / image]);
+            let memory = parts.memory.filter(|_| row.memory != 0.0).map_or(0.0, |memory| {
                 check(Self::BAD_MEMORY, memory.data[i]);
-                row[11] * memory.data[i]
+                row.memory * memory.data[i]
             });
-            let drawn = if row[7] == 0.0 { 0.0 } else { deviation * size.sqrt() * noise.data[i] };
-            next.data[i] =
-                row[4] * x0 + row[5] * size * predicted + row[6] * current + memory + drawn;
-            kept.data[i] = row[8] * x0 + row[9] * predicted + row[10] * current;
+            let drawn =
+                if row.sigma == 0.0 { 0.0 } else { deviation * size.sqrt() * noise.data[i] };
+            next.data[i] = row.next_x0 * x0
+                + row.next_output * size * predicted
+                + row.next_x * current
+                + memory
+                + drawn;
+            kept.data[i] = row.kept_x0 * x0 + row.kept_output * predicted + row.kept_x * current;
             check(Self::BAD_RESULT, next.data[i]);
             if self.memory {
                 check(Self::BAD_RESULT, kept.data[i]);
@@ -250,12 +250,26 @@ pub(in crate::ops) fn wide(x: TensorType) -> TensorType {
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let row = |clip: f64, c: f64, sigma: f64, adaptive: f64| {
-        let numbers = vec![
-            500.0, 1.6, -1.3, clip, 0.7, 0.6, c, sigma, 0.3, -0.2, 0.9, 0.5, -0.8, 0.4, adaptive,
-            0.0,
-        ];
-        Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), numbers)
+    let row = |clip, next_x, sigma, adaptive| {
+        let row = Coefficients {
+            timestep: 500.0,
+            image_x: 1.6,
+            image_output: -1.3,
+            clip,
+            next_x0: 0.7,
+            next_output: 0.6,
+            next_x,
+            sigma,
+            kept_x0: 0.3,
+            kept_output: -0.2,
+            kept_x: 0.9,
+            memory: 0.5,
+            least_log_deviation: -0.8,
+            largest_log_deviation: 0.4,
+            adaptive,
+            zero: 0.0,
+        };
+        Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row.write().into())
     };
     let drawn = SamplingStep::new(1);
     let mut all = Vec::new();

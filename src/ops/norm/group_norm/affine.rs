@@ -5,7 +5,7 @@ use super::{
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Case, Input, Lowering, Operator, Special, elementwise_cost},
+    ops::{Case, Input, Lowering, Operator, Special, check, elementwise_cost},
     plan::{Candidate, Cost, OpClass, Problem, fold},
     reference::Tensor,
     shaders::group_norm as shader,
@@ -128,9 +128,7 @@ impl Operator for GroupAffine {
         let (batch, tiles) = (moments[0].shape[0], self.pixels.div_ceil(self.tile_pixels));
         for &found in moments {
             let expected = TensorType::f32(&[batch, tiles, 2, found.shape.last()]);
-            if found != expected {
-                return Err(ShapeError::operand(op, "moments", expected, found, inputs));
-            }
+            check(op, "moments", found, expected, inputs)?;
         }
         if moments.len() == 2 && !moments[0].shape.last().is_multiple_of(4) {
             let found = moments[0];

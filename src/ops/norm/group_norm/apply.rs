@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Case, Concat, Input, Lowering, Operator, Silu, display, elementwise_cost,
+        Case, Concat, Input, Lowering, Operator, Silu, check, display, elementwise_cost,
         kit::pixel_tile::Images,
     },
     plan::Cost,
@@ -77,9 +77,7 @@ impl Operator for ApplyAffine {
         let y = if let [x] = *sources { x } else { Concat.infer(sources)?[0] };
         let images = Images::of(op, "x", y, inputs)?;
         let expected = affine_type(images.batch, images.channels);
-        if affine != expected {
-            return Err(ShapeError::operand(op, "affine", expected, affine, inputs));
-        }
+        check(op, "affine", affine, expected, inputs)?;
         Ok(vec![y])
     }
 

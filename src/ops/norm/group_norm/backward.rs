@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Case, Input, Lowering, Operator, SiluBackward, Special, display, elementwise_cost,
+        Case, Input, Lowering, Operator, SiluBackward, Special, check, display, elementwise_cost,
         kit::pixel_tile::Images,
     },
     plan::{Cost, fold},
@@ -60,12 +60,8 @@ impl Operator for GroupNormBackward {
         let parameters = [("weight", weight), ("bias", bias.unwrap_or(weight))];
         check_parameters(op, images.channels, &parameters, inputs)?;
         let expected = statistics_type(images.batch, self.groups);
-        if statistics != expected {
-            return Err(ShapeError::operand(op, "statistics", expected, statistics, inputs));
-        }
-        if dy != x {
-            return Err(ShapeError::operand(op, "dy", x, dy, inputs));
-        }
+        check(op, "statistics", statistics, expected, inputs)?;
+        check(op, "dy", dy, x, inputs)?;
         Ok(vec![x, weight, weight])
     }
 

@@ -1,0 +1,42 @@
+// What the kernels of attention and of its gradients are told, and which head of which image a workgroup computes.
+struct Params {
+    /// Images.
+    batch: u32,
+    /// Queries of an image.
+    queries: u32,
+    /// Keys of an image.
+    keys: u32,
+    /// vec4s of a token of y.
+    channels4: u32,
+    /// vec4s from a token of q, k or v to the next: q, k and v may be parts of one tensor.
+    pitch4: u32,
+    /// vec4s before the first token's part of k.
+    k_first4: u32,
+    /// And of v.
+    v_first4: u32,
+    /// vec4s of a head; the COLUMNS of all lanes cover them.
+    head4: u32,
+    /// Heads of a token.
+    heads: u32,
+    /// Multiplies the products q k^T.
+    scale: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+/// The head of an image that a workgroup computes.
+struct Head {
+    // Number among the heads of all images.
+    index: u32,
+    image: u32,
+    // Its first vec4 in a token.
+    first4: u32,
+}
+
+/// Workgroups: (tiles of tokens, heads, batch), or all heads of the batch folded into y and z. Past the last head of the
+/// last image the last one is computed again.
+fn head_of(group: vec3<u32>, groups: vec3<u32>) -> Head {
+    let index = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
+    let image = index / params.heads;
+    return Head(index, image, (index - image * params.heads) * params.head4);
+}

@@ -1,0 +1,31 @@
+// What the direct kernels of a weight gradient are told.
+struct Params {
+    /// Rows of an image of `x`.
+    in_height: u32,
+    /// Pixels in a row of `x`.
+    in_width: u32,
+    /// Channels of `x`.
+    in_channels: u32,
+    /// Rows of an image of `dy`.
+    out_height: u32,
+    /// Pixels in a row of `dy`.
+    out_width: u32,
+    /// Channels of `dy`, in vec4.
+    out_channels4: u32,
+    /// Rows of taps.
+    kernel_height: u32,
+    /// Taps in a row.
+    kernel_width: u32,
+    /// Source pixels from one output pixel to the next.
+    stride: u32,
+    /// Rows of zeros above the image.
+    top: u32,
+    /// Zeros left of the image.
+    left: u32,
+    /// Output pixels in all images.
+    pixels: u32,
+    /// Output pixels that a slot adds.
+    slot_pixels: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
