@@ -1,4 +1,5 @@
-//! Noise schedules, lists of timesteps and the bound's table against closed forms, with no GPU.
+//! Noise schedules, lists of timesteps and the bound's table against closed forms, with no GPU. Above 300
+//! lines, for each schedule has its formula.
 use ddim::{
     diffusion::{
         samplers::{Table, VariancePreserving, annealed_langevin_table, predictor_corrector_table},

@@ -1,4 +1,5 @@
 // Which vec4 of which image invocation `id` owns. The grid counts the vec4s of all images, and is folded.
+// import: invocation
 struct ImageVector {
     image: u32,
     // Counted from the first of its image.
@@ -9,7 +10,7 @@ struct ImageVector {
 }
 
 fn image_vector_of(id: vec3<u32>, groups: vec3<u32>) -> ImageVector {
-    let index = id.y * groups.x * WORKGROUP + id.x;
+    let index = invocation(id, groups);
     let image = index / params.vectors;
     return ImageVector(image, index - image * params.vectors, index, image < params.batch);
 }
