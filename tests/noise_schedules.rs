@@ -359,6 +359,6 @@ fn huge_counts_are_refused_by_name_before_anything_is_made_of_them() {
     let table = predictor_corrector_table(&levels, most / 2 - 1, 0.16, &output);
     assert_eq!(steps(table).ok(), Some(most));
     assert_eq!(steps(annealed_langevin_table(&levels, most / 2, 0.1, &output)).ok(), Some(most));
-    let all = SchedulerConfig::MAX_TIMESTEPS;
+    let all = Schedule::MAX_TIMESTEPS;
     assert_eq!(Spacing::Leading.timesteps(all, all, 0).map(|list| list.len()).ok(), Some(all));
 }

@@ -9,7 +9,7 @@ use ddim::error::WeightsError;
 use ddim::nn::{Initial, ParameterSpec};
 use ddim::value::{Shape, TensorType};
 use ddim::weights::{
-    Layout, Numbers, Precision, canonical_name, read, read_tensors, write, write_file,
+    self, Layout, Numbers, Precision, canonical_name, read, read_tensors, write, write_file,
     write_tensors,
 };
 use safetensors::{Dtype, tensor::TensorView};
@@ -236,4 +236,33 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
         assert!(!socket.metadata().expect("it is still there").is_file());
         assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 3, "leftovers");
     }
+}
+
+/// More than this machine's memory holds: a file of zeros that takes no room, but for the end.
+#[cfg(unix)]
+#[test]
+fn a_tensor_is_read_without_the_others() {
+    use std::os::unix::fs::FileExt;
+    let folder = folder();
+    let path = folder.path().join("large.safetensors");
+    let large = 1_u64 << 42;
+    let header = format!(
+        r#"{{"large":{{"dtype":"F32","shape":[{}],"data_offsets":[0,{large}]}},
+            "small":{{"dtype":"F32","shape":[2],"data_offsets":[{large},{}]}}}}"#,
+        large / 4,
+        large + 8
+    );
+    let start = 8 + header.len() as u64;
+    let file = std::fs::File::create(&path).expect("room");
+    file.write_all_at(&(header.len() as u64).to_le_bytes(), 0).expect("room");
+    file.write_all_at(header.as_bytes(), 8).expect("room");
+    let numbers = [1.5_f32, -2.0].map(f32::to_le_bytes).concat();
+    file.write_all_at(&numbers, start + large).expect("room for the last bytes");
+    let opened = weights::open(&path).expect("a whole file");
+    let names: Vec<String> = opened.tensors().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["large", "small"]);
+    assert_eq!(opened.read("small").expect("two numbers"), Numbers::F32(vec![1.5, -2.0]));
+    // What was cut off after it was opened is an error, not zeros.
+    file.set_len(start + large).expect("a shorter file");
+    assert!(matches!(opened.read("small"), Err(WeightsError::Read { .. })));
 }

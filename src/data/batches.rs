@@ -1,12 +1,12 @@
 //! The order of training images: the batch of every step follows from the seed alone, so that a
 //! resumed run sees what an unbroken one would have seen.
 use super::Dataset;
-use crate::ops::philox;
+use crate::{error::DataError, ops::philox};
 
 /// Independent uses of the seed, apart from the streams of the kernels, which count from 0.
 #[derive(Clone, Copy)]
 #[repr(u32)]
-pub(super) enum Stream {
+enum Stream {
     Shuffle = 0xffff_ffff,
     Flip = 0xffff_fffe,
     Split = 0xffff_fffd,
@@ -18,13 +18,32 @@ fn random(seed: u64, stream: Stream, index: u64, round: u32) -> [u32; 4] {
 }
 
 /// The numbers below `count` in a random order: sorted by a random number each.
-pub(super) fn shuffled(count: usize, seed: u64, stream: Stream, round: u32) -> Vec<u32> {
+fn shuffled(count: usize, seed: u64, stream: Stream, round: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
     order.sort_by_cached_key(|index| {
         let [high, low, ..] = random(seed, stream, u64::from(*index), round);
         (high, low, *index)
     });
     order
+}
+
+impl Dataset {
+    /// The images in two parts, shuffled with `seed`: first the larger for training, then `fraction`
+    /// of them, rounded, for validation.
+    ///
+    /// # Errors
+    /// If one of the parts would be empty.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
+        let held_out = (self.len() as f64 * fraction).round();
+        if !(held_out >= 1.0 && held_out < self.len() as f64) {
+            let expected =
+                format!("a part of {} images that leaves some on both sides", self.len());
+            return Err(DataError::value("validation fraction", expected, fraction));
+        }
+        let order = shuffled(self.len(), seed, Stream::Split, 0);
+        let (held_out, train) = order.split_at(held_out as usize);
+        Ok((self.subset(train), self.subset(held_out)))
+    }
 }
 
 /// The images of one training step.

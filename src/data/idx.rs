@@ -125,14 +125,9 @@ fn parse<const AXES: usize>(
     let (words, _) = header.as_chunks::<4>();
     let words: Vec<u32> = words.iter().map(|bytes| u32::from_be_bytes(*bytes)).collect();
     let magic = 0x800 + AXES as u32;
-    match words.first() {
-        Some(found) if *found == magic => {}
-        Some(found) => {
-            return Err(wrong(format!("magic number {magic:#x}"), format!("{found:#x}")));
-        }
-        None => {
-            return Err(wrong(format!("magic number {magic:#x}"), "the end of the file".into()));
-        }
+    if words.first() != Some(&magic) {
+        let found = words.first().map_or("the end of the file".into(), |of| format!("{of:#x}"));
+        return Err(wrong(format!("magic number {magic:#x}"), found));
     }
     let extents: [usize; AXES] = words[1..]
         .iter()

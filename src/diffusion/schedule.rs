@@ -30,6 +30,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The most timesteps that a configured schedule may have.
+    pub const MAX_TIMESTEPS: usize = 1_000_000;
+
     /// Betas evenly spaced from `start` to `end` (DDPM: 1e-4 to 0.02 in 1000 steps).
     pub fn linear(timesteps: usize, start: f64, end: f64) -> Self {
         Self::of_betas(evenly_spaced(start, end, timesteps).collect())

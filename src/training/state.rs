@@ -3,7 +3,7 @@ use crate::{
     error::{Error, TrainingError, WeightsError},
     nn::{ParameterSpec, Weights},
     value::{Shape, TensorType},
-    weights::{Precision, Stored, parse_tensors, read_tensors, tensor_bytes},
+    weights::{self, Precision, TensorFile, tensor_bytes},
 };
 use std::{collections::BTreeMap, path::Path};
 
@@ -58,7 +58,7 @@ impl State {
         parameters: &[ParameterSpec],
         memory: Option<Shape>,
     ) -> Result<Self, Error> {
-        Self::of(Tensors::of(path, read_tensors(path)?), parameters, memory)
+        Self::of(Tensors::of(path, weights::open(path)?), parameters, memory)
     }
 
     /// As [`State::read`], from the bytes of the file; `path` is for the errors alone.
@@ -71,7 +71,7 @@ impl State {
         parameters: &[ParameterSpec],
         memory: Option<Shape>,
     ) -> Result<Self, Error> {
-        Self::of(Tensors::of(path, parse_tensors(path, bytes)?), parameters, memory)
+        Self::of(Tensors::of(path, weights::of_bytes(path, bytes)?), parameters, memory)
     }
 
     fn of(
@@ -98,8 +98,8 @@ impl State {
             None => None,
         };
         let step = found.step()?;
-        match found.tensors.into_iter().next() {
-            Some((name, (shape, _))) => {
+        match found.shapes.into_iter().next() {
+            Some((name, shape)) => {
                 Err(refuse(path, format!("{name}: expected no such tensor, found {shape:?}")))
             }
             None => Ok(Self { parts, memory, step }),
@@ -111,7 +111,7 @@ impl State {
     /// # Errors
     /// If there is no such file, or no whole number of steps in it.
     pub fn read_step(path: &Path) -> Result<u32, Error> {
-        Tensors::of(path, read_tensors(path)?).step()
+        Tensors::of(path, weights::open(path)?).step()
     }
 }
 
@@ -123,28 +123,24 @@ fn refuse(path: &Path, message: String) -> Error {
     TrainingError::Checkpoint { path: path.into(), message }.into()
 }
 
-/// The tensors of a file, shapes and numbers by their names.
+/// A file of tensors, and the shapes of those that were not taken yet.
 struct Tensors<'a> {
     path: &'a Path,
-    tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    file: Box<dyn TensorFile + 'a>,
+    shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl<'a> Tensors<'a> {
-    fn of(path: &'a Path, tensors: Vec<Stored>) -> Self {
-        let tensors = tensors.into_iter();
-        let tensors = tensors.map(|of| (of.name, (of.shape, of.numbers.into_f32()))).collect();
-        Self { path, tensors }
+    fn of(path: &'a Path, file: Box<dyn TensorFile + 'a>) -> Self {
+        Self { path, shapes: file.tensors().into_iter().collect(), file }
     }
 
     fn take(&mut self, name: &str, expected: &[usize]) -> Result<Vec<f32>, Error> {
-        match self.tensors.remove(name) {
-            Some((shape, data)) if shape == expected => Ok(data),
-            Some((shape, _)) => {
-                Err(refuse(self.path, format!("{name}: expected {expected:?}, found {shape:?}")))
-            }
-            None => {
-                let message = format!("{name}: expected {expected:?}, found no such tensor");
-                Err(refuse(self.path, message))
+        match self.shapes.remove(name) {
+            Some(shape) if shape == expected => Ok(self.file.read(name)?.into_f32()),
+            found => {
+                let found = found.map_or("no such tensor".into(), |shape| format!("{shape:?}"));
+                Err(refuse(self.path, format!("{name}: expected {expected:?}, found {found}")))
             }
         }
     }

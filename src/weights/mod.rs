@@ -14,8 +14,8 @@ use crate::{
 
 pub use dialects::{Layout, canonical_name};
 pub use formats::{
-    Numbers, Precision, Stored, TensorFile, open, parse_tensors, read_tensors, tensor_bytes,
-    write_tensors,
+    Numbers, Precision, Stored, TensorFile, of_bytes, open, parse_tensors, read_tensors,
+    tensor_bytes, write_tensors,
 };
 pub use write::{remove_parts, write_file};
 

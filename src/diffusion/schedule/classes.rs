@@ -1,13 +1,13 @@
 //! diffusers' scheduler classes whose betas mean the same as this crate's.
 //!
 //! `x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`, and the network is asked at timestep t: then
-//! every sampler of this crate may draw from the model, whichever its class in diffusers. Other
+//! every sampler of this crate may sample the model, whichever its class in diffusers. Other
 //! processes (flow matching, EDM, variance exploding, consistency models, discrete ones) have no
-//! such betas, or others under the same names: their models would draw something wrong.
+//! such betas, or others under the same names: sampling their models would give wrong images.
 use crate::error::ScheduleError;
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{BetaSchedule, SchedulerConfig};
+use super::BetaSchedule;
 
 /// The classes, apart from [`LATENT`], that read a missing beta as DDPM's: 1e-4 to 0.02, linear.
 const OF_DDPM: [&str; 16] = [
@@ -50,8 +50,8 @@ pub(super) fn check(class: &str) -> Result<(), ScheduleError> {
     Err(ScheduleError::value("_class_name", expected, class))
 }
 
-/// What a config says beside the settings of [`SchedulerConfig`]: which betas are there, and what
-/// turns a class of betas into another process.
+/// Keys of a config beside its settings: which betas are there, and what turns a class of betas into
+/// another process.
 #[derive(Deserialize)]
 pub(super) struct Rest {
     beta_start: Option<IgnoredAny>,
@@ -64,23 +64,22 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Gives the betas that are not there the defaults of the config's class.
-    pub fn complete(&self, config: &mut SchedulerConfig) {
-        let class = config.class_name.as_str();
+    /// Gives the betas that are not there the defaults of a class.
+    pub fn complete(&self, class: &str, ends: [&mut f64; 2], schedule: &mut BetaSchedule) {
         if LATENT.contains(&class) {
-            if self.beta_start.is_none() {
-                config.beta_start = 0.00085;
-            }
-            if self.beta_end.is_none() {
-                config.beta_end = 0.012;
+            let given = [self.beta_start, self.beta_end];
+            for ((end, given), default) in ends.into_iter().zip(given).zip([0.00085, 0.012]) {
+                if given.is_none() {
+                    *end = default;
+                }
             }
         }
         if class == COSINE && self.beta_schedule.is_none() {
-            config.beta_schedule = BetaSchedule::Cosine;
+            *schedule = BetaSchedule::Cosine;
         }
     }
 
-    /// Refuses what is not drawn along betas.
+    /// Refuses a process that does not follow betas.
     pub fn check(&self) -> Result<(), ScheduleError> {
         if self.use_flow_sigmas == Some(true) {
             return Err(ScheduleError::value("use_flow_sigmas", false, true));

@@ -87,9 +87,6 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// The most timesteps that a schedule may have.
-    pub const MAX_TIMESTEPS: usize = 1_000_000;
-
     /// Reads a `scheduler_config.json`.
     ///
     /// # Errors
@@ -111,7 +108,8 @@ impl SchedulerConfig {
         classes::check(&config.class_name)?;
         let rest: Rest = parse_object(text)?;
         rest.check()?;
-        rest.complete(&mut config);
+        let Self { class_name, beta_start, beta_end, beta_schedule, .. } = &mut config;
+        rest.complete(class_name, [beta_start, beta_end], beta_schedule);
         config.check()?;
         Ok(config)
     }
@@ -132,7 +130,7 @@ impl SchedulerConfig {
     fn check(&self) -> Result<(), ScheduleError> {
         let count = self.num_train_timesteps;
         let fewest = if self.rescale_betas_zero_snr { 2 } else { 1 };
-        ScheduleError::check("num_train_timesteps", [fewest, Self::MAX_TIMESTEPS], count)?;
+        ScheduleError::check("num_train_timesteps", [fewest, Schedule::MAX_TIMESTEPS], count)?;
         for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
             if !(beta > 0.0 && beta < 1.0) {
                 return Err(ScheduleError::value(key, "between 0 and 1", beta));

@@ -7,9 +7,6 @@ use serde::{
     de::{DeserializeOwned, IntoDeserializer, value},
 };
 
-#[cfg(doc)]
-use super::Schedule;
-
 /// The value that serde reads from `name`, or an error that lists the names it knows.
 pub(super) fn by_name<T: DeserializeOwned>(
     key: &'static str,
@@ -45,22 +42,22 @@ impl serde::de::Error for Unknown {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaSchedule {
-    /// [`Schedule::linear`].
+    /// [`Schedule::linear`](super::Schedule::linear).
     #[default]
     Linear,
-    /// [`Schedule::scaled_linear`]: `quad` of DDPM's and DDIM's released code.
+    /// [`Schedule::scaled_linear`](super::Schedule::scaled_linear): `quad` of DDPM's and DDIM's released code.
     #[serde(alias = "quad", alias = "quadratic")]
     ScaledLinear,
-    /// [`Schedule::cosine`].
+    /// [`Schedule::cosine`](super::Schedule::cosine).
     #[serde(rename = "squaredcos_cap_v2", alias = "cosine")]
     Cosine,
-    /// [`Schedule::constant`], all betas as the last.
+    /// [`Schedule::constant`](super::Schedule::constant), all betas as the last.
     #[serde(rename = "const", alias = "constant")]
     Constant,
-    /// [`Schedule::reciprocal`].
+    /// [`Schedule::reciprocal`](super::Schedule::reciprocal).
     #[serde(rename = "jsd", alias = "reciprocal")]
     Reciprocal,
-    /// [`Schedule::sigmoid`].
+    /// [`Schedule::sigmoid`](super::Schedule::sigmoid).
     Sigmoid,
 }
 

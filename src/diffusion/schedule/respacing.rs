@@ -2,7 +2,7 @@
 use crate::error::ScheduleError;
 use std::{fmt, str::FromStr};
 
-use super::SchedulerConfig;
+use super::Schedule;
 
 const KEY: &str = "timestep_respacing";
 
@@ -51,10 +51,10 @@ impl Respacing {
     /// The timesteps kept of `train`, noisiest first.
     ///
     /// # Errors
-    /// If `train` is 0 or above [`SchedulerConfig::MAX_TIMESTEPS`], no stride leaves exactly N timesteps, a section is shorter than its count, or nothing
-    /// is kept.
+    /// If `train` is 0 or above [`Schedule::MAX_TIMESTEPS`], no stride leaves exactly N timesteps, a
+    /// section is shorter than its count, or nothing is kept.
     pub fn timesteps(&self, train: usize) -> Result<Vec<usize>, ScheduleError> {
-        ScheduleError::check("num_train_timesteps", [1, SchedulerConfig::MAX_TIMESTEPS], train)?;
+        ScheduleError::check("num_train_timesteps", [1, Schedule::MAX_TIMESTEPS], train)?;
         let mut ascending = Vec::new();
         match self {
             &Self::Ddim(count) => {

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{SchedulerConfig, evenly_spaced, kinds::by_name};
+use super::{Schedule, evenly_spaced, kinds::by_name};
 
 /// Spacing of a sampling run's timesteps.
 ///
@@ -76,7 +76,7 @@ impl Spacing {
     /// where diffusers adds it: to the leading spacing.
     ///
     /// # Errors
-    /// If `count` is 0 or above `train`, `train` is above [`SchedulerConfig::MAX_TIMESTEPS`], or the
+    /// If `count` is 0 or above `train`, `train` is above [`Schedule::MAX_TIMESTEPS`], or the
     /// leading spacing's `offset` is not below `train`.
     pub fn timesteps(
         self,
@@ -84,7 +84,7 @@ impl Spacing {
         count: usize,
         offset: usize,
     ) -> Result<Vec<usize>, ScheduleError> {
-        ScheduleError::check("num_train_timesteps", [1, SchedulerConfig::MAX_TIMESTEPS], train)?;
+        ScheduleError::check("num_train_timesteps", [1, Schedule::MAX_TIMESTEPS], train)?;
         ScheduleError::check("steps", [1, train], count)?;
         let ascending: Vec<usize> = match self {
             Self::Leading if offset >= train => {

@@ -8,7 +8,7 @@ use crate::error::ScheduleError;
 ///
 /// # Errors
 /// If `count` is not 2 to `train`, or `train` is above
-/// [`SchedulerConfig::MAX_TIMESTEPS`](super::SchedulerConfig::MAX_TIMESTEPS).
+/// [`Schedule::MAX_TIMESTEPS`].
 pub fn vlb_levels(train: usize, count: usize) -> Result<Vec<(usize, usize)>, ScheduleError> {
     ScheduleError::check("timesteps", [2, train], count)?;
     let mut levels = vec![(0, 1)];

@@ -1,11 +1,9 @@
 //! The folder of a run, as readers see it.
 use super::{
-    GENERATIONS, Lock, POINTER,
     disk::{Disk, System},
-    file_error, generation, is_run,
-    paths::entries,
+    paths::{entries, file_error},
     pointer::{Fingerprint, Pointer},
-    settle,
+    view::{GENERATIONS, Lock, POINTER, generation, is_run, settle},
 };
 use crate::error::{Error, TrainingError};
 use std::path::{Path, PathBuf};

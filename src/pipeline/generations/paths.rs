@@ -1,11 +1,15 @@
 //! Paths and folders of a run.
-use super::{Disk, file_error};
-use crate::error::Error;
+use super::Disk;
+use crate::error::{Error, TrainingError};
 use std::{
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
 };
+
+pub fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |source| TrainingError::File { path: path.into(), source }.into()
+}
 
 /// Removes a file, or a folder with all that is in it.
 pub fn remove_all(disk: &dyn Disk, path: &Path) -> Result<(), Error> {

@@ -1,8 +1,10 @@
 //! A run of three checkpoints, broken at every operation of the file system.
 use super::{
-    Disk, Files, Fingerprint, Generation, PREVIOUS, RunFolder, System, entries,
+    Disk, Generation, RunFolder, System,
     faulty::{Fault, Faulty, Operation},
-    generation, to_json,
+    paths::entries,
+    pointer::{Files, Fingerprint, to_json},
+    view::{PREVIOUS, generation},
 };
 use crate::error::{Error, TrainingError};
 use std::{

@@ -2,24 +2,14 @@
 //!
 //! To add one: a file here that implements [`TensorFile`], and a line in [`open`].
 mod safetensors;
+mod tensor;
 
 pub use safetensors::{tensor_bytes, write_tensors};
+pub use tensor::{Numbers, Precision, Stored, TensorFile};
 
 use crate::error::WeightsError;
 use safetensors::Safetensors;
 use std::path::Path;
-
-/// A file of named tensors, of which each is read when it is asked for.
-pub trait TensorFile {
-    /// Names and extents.
-    fn tensors(&self) -> Vec<(String, Vec<usize>)>;
-
-    /// The elements of the tensor of this name.
-    ///
-    /// # Errors
-    /// If there is none, or its elements are of a type that is not read.
-    fn read(&self, name: &str) -> Result<Numbers, WeightsError>;
-}
 
 /// Opens a file of any known format.
 ///
@@ -29,77 +19,36 @@ pub fn open(path: &Path) -> Result<Box<dyn TensorFile>, WeightsError> {
     Ok(Box::new(Safetensors::open(path)?))
 }
 
+/// As [`open`], from the bytes of a file; `path` is for the errors alone.
+///
+/// # Errors
+/// If they are damaged or truncated, or the header is longer than a megabyte: that of a thousand
+/// tensors takes a tenth of it.
+pub fn of_bytes<'a>(
+    path: &Path,
+    bytes: &'a [u8],
+) -> Result<Box<dyn TensorFile + 'a>, WeightsError> {
+    Ok(Box::new(Safetensors::of(path, bytes)?))
+}
+
 /// Reads every tensor of a file.
 ///
 /// # Errors
 /// As [`open`], or if a tensor holds elements of another type than F16, BF16, F32, F64 and I64.
 pub fn read_tensors(path: &Path) -> Result<Vec<Stored>, WeightsError> {
-    all(&Safetensors::open(path)?)
+    all(&*open(path)?)
 }
 
 /// Reads every tensor of a safetensors file's bytes; `path` is for the errors alone.
 ///
 /// # Errors
-/// As [`read_tensors`], or if the header is longer than a megabyte: that of a thousand tensors takes
-/// a tenth of it.
+/// As [`of_bytes`] and [`read_tensors`].
 pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<Vec<Stored>, WeightsError> {
-    all(&Safetensors::of(path, bytes.into())?)
+    all(&*of_bytes(path, bytes)?)
 }
 
 fn all(file: &dyn TensorFile) -> Result<Vec<Stored>, WeightsError> {
     let tensors = file.tensors().into_iter();
     let read = |(name, shape): (String, _)| Ok(Stored { numbers: file.read(&name)?, name, shape });
     tensors.map(read).collect()
-}
-
-/// The elements of a stored tensor, 16-bit floats widened.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Numbers {
-    /// From F16, BF16 and F32.
-    F32(Vec<f32>),
-    /// From F64.
-    F64(Vec<f64>),
-    /// From I64.
-    I64(Vec<i64>),
-}
-
-impl Numbers {
-    /// The elements as f32, rounded where they have more digits.
-    pub fn into_f32(self) -> Vec<f32> {
-        match self {
-            Self::F32(numbers) => numbers,
-            Self::F64(numbers) => numbers.into_iter().map(|number| number as f32).collect(),
-            Self::I64(numbers) => numbers.into_iter().map(|number| number as f32).collect(),
-        }
-    }
-
-    /// The elements as f64, exact but for integers beyond 2^53.
-    pub fn to_f64(&self) -> Vec<f64> {
-        match self {
-            Self::F32(numbers) => numbers.iter().map(|&number| number.into()).collect(),
-            Self::F64(numbers) => numbers.clone(),
-            Self::I64(numbers) => numbers.iter().map(|&number| number as f64).collect(),
-        }
-    }
-}
-
-/// A tensor as a file holds it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    /// Its name.
-    pub name: String,
-    /// Its extents.
-    pub shape: Vec<usize>,
-    /// Its elements, row-major.
-    pub numbers: Numbers,
-}
-
-/// Precision of floats in a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// 32 bits: exact.
-    #[default]
-    F32,
-    /// 16 bits: half the size, 11 significant bits.
-    F16,
 }

@@ -1,53 +1,128 @@
-//! The safetensors format: names, shapes and little-endian numbers.
+//! The safetensors format: a JSON header of names, types and byte ranges, then little-endian numbers.
 use std::{
     borrow::Cow,
     collections::HashMap,
+    fs::File,
+    io::{self, ErrorKind, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use half::{bf16, f16};
 use safetensors::{
-    Dtype, SafeTensorError, SafeTensors,
+    Dtype, SafeTensorError,
     tensor::{Metadata, TensorInfo, TensorView},
 };
+use serde::Deserialize;
 
-use super::{Numbers, Precision, TensorFile};
+use super::tensor::{Numbers, Precision, TensorFile};
 use crate::{error::WeightsError, files, weights::write_file};
 
 /// Bytes of the longest header that is read: a number of two letters may take 64 bytes of memory.
 const LARGEST_HEADER: u64 = 1 << 20;
 
+/// Bytes of the header's length, which the file begins with.
+const LENGTH: u64 = 8;
+
 fn format_error(path: &Path, error: SafeTensorError) -> WeightsError {
     WeightsError::Format { path: path.into(), source: error.into() }
 }
 
-/// A file whose header was read.
+/// The header as JSON.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: Option<HashMap<String, String>>,
+    #[serde(flatten)]
+    tensors: HashMap<String, TensorInfo>,
+}
+
+impl Header {
+    /// The tensors in the order of their bytes, which have to follow each other without a gap.
+    fn parse(json: &[u8]) -> Result<Metadata, SafeTensorError> {
+        let text = std::str::from_utf8(json).map_err(SafeTensorError::InvalidHeader)?;
+        let Self { metadata, tensors } =
+            serde_json::from_str(text).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
+        let mut tensors: Vec<_> = tensors.into_iter().collect();
+        tensors.sort_by_key(|(_, info)| info.data_offsets);
+        Metadata::new(metadata, tensors)
+    }
+}
+
+/// Where the bytes of a file come from.
+enum Source<'a> {
+    Memory(&'a [u8]),
+    Disk(File),
+}
+
+impl Source<'_> {
+    fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::Disk(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// The bytes `from..to`, which lie within the length.
+    fn range(&self, from: u64, to: u64) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes[from as usize..to as usize].into()),
+            Self::Disk(file) => {
+                let (mut file, mut bytes) = (file, Vec::new());
+                bytes.try_reserve_exact(usize::try_from(to - from).unwrap_or(usize::MAX))?;
+                file.seek(SeekFrom::Start(from))?;
+                if file.take(to - from).read_to_end(&mut bytes)? as u64 != to - from {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+/// A file whose header was read. A tensor's bytes are read when it is asked for.
 pub(super) struct Safetensors<'a> {
     path: PathBuf,
-    bytes: Cow<'a, [u8]>,
+    source: Source<'a>,
     /// Offset of the tensors' bytes.
-    start: usize,
+    start: u64,
     header: Metadata,
 }
 
 impl<'a> Safetensors<'a> {
-    /// Reads a file.
+    /// Opens a file.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = files::read(path, u64::MAX)
-            .map_err(|source| WeightsError::Read { path: path.into(), source })?;
-        Self::of(path, bytes.into())
+        let file =
+            files::open(path).map_err(|source| WeightsError::Read { path: path.into(), source })?;
+        Self::read(path, Source::Disk(file))
     }
 
     /// A file's bytes; `path` is for the errors alone.
-    pub fn of(path: &Path, bytes: Cow<'a, [u8]>) -> Result<Self, WeightsError> {
+    pub fn of(path: &Path, bytes: &'a [u8]) -> Result<Self, WeightsError> {
+        Self::read(path, Source::Memory(bytes))
+    }
+
+    fn read(path: &Path, source: Source<'a>) -> Result<Self, WeightsError> {
         let refuse = |error| format_error(path, error);
-        if let Some(&length) = bytes.first_chunk()
-            && u64::from_le_bytes(length) > LARGEST_HEADER
-        {
+        let failed = |source| WeightsError::Read { path: path.into(), source };
+        let length = source.length().map_err(failed)?;
+        if length < LENGTH {
+            return Err(refuse(SafeTensorError::HeaderTooSmall));
+        }
+        let first = source.range(0, LENGTH).map_err(failed)?;
+        let header = first.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        if header > LARGEST_HEADER {
             return Err(refuse(SafeTensorError::HeaderTooLarge));
         }
-        let (length, header) = SafeTensors::read_metadata(&bytes).map_err(refuse)?;
-        Ok(Self { path: path.into(), bytes, start: 8 + length, header })
+        let start = LENGTH + header;
+        if start > length {
+            return Err(refuse(SafeTensorError::InvalidHeaderLength));
+        }
+        let header = Header::parse(&source.range(LENGTH, start).map_err(failed)?);
+        let header = header.map_err(refuse)?;
+        if start.checked_add(header.data_len() as u64) != Some(length) {
+            return Err(refuse(SafeTensorError::MetadataIncompleteBuffer));
+        }
+        Ok(Self { path: path.into(), source, start, header })
     }
 }
 
@@ -61,8 +136,11 @@ impl TensorFile for Safetensors<'_> {
     fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
         let missing = || format_error(&self.path, SafeTensorError::TensorNotFound(name.into()));
         let TensorInfo { dtype, data_offsets, .. } = self.header.info(name).ok_or_else(missing)?;
-        let (from, to) = (self.start + data_offsets.0, self.start + data_offsets.1);
-        numbers(*dtype, &self.bytes[from..to]).ok_or_else(|| WeightsError::Element {
+        let [from, to] = [data_offsets.0, data_offsets.1].map(|at| self.start + at as u64);
+        let bytes = self.source.range(from, to);
+        let bytes =
+            bytes.map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
+        numbers(*dtype, &bytes).ok_or_else(|| WeightsError::Element {
             path: self.path.clone(),
             tensor: name.into(),
             found: format!("{dtype:?}"),

@@ -1,0 +1,133 @@
+//! Images of one size in memory.
+use crate::error::DataError;
+
+/// Which part of a set of images that is published in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// That to learn from.
+    Train,
+    /// That to test with.
+    Test,
+}
+
+/// Images of one size, in bytes, with or without labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    pub(super) name: String,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) channels: usize,
+    pub(super) brightest: u8,
+    pub(super) pixels: Vec<u8>,
+    pub(super) labels: Option<Vec<u8>>,
+}
+
+impl Dataset {
+    /// Images of `[height, width, channels]` from their pixels (0 to 255, one image after the
+    /// other, channels innermost) and perhaps a label for each.
+    ///
+    /// # Errors
+    /// If there is no whole number of images, none at all, or not one label for each.
+    pub fn from_pixels(
+        name: &str,
+        [height, width, channels]: [usize; 3],
+        pixels: Vec<u8>,
+        labels: Option<Vec<u8>>,
+    ) -> Result<Self, DataError> {
+        let bytes = height * width * channels;
+        if bytes == 0 || pixels.is_empty() || !pixels.len().is_multiple_of(bytes) {
+            let expected = format!("a multiple of {bytes}, above 0");
+            return Err(DataError::value("bytes of pixels", expected, pixels.len()));
+        }
+        let count = pixels.len() / bytes;
+        if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != count) {
+            return Err(DataError::value("labels", count, labels.len()));
+        }
+        let brightest = u8::MAX;
+        Ok(Self { name: name.into(), height, width, channels, brightest, pixels, labels })
+    }
+
+    /// What the images are called in reports.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Rows of an image.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns of an image.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Channels of a pixel.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.pixels.len() / self.image_elements()
+    }
+
+    /// Is there no image? There always is one.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
+    /// Numbers in an image.
+    pub fn image_elements(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Half of the distance between two values of a pixel, as numbers from -1 to 1: 1/255 for
+    /// bytes.
+    pub fn half_bin(&self) -> f64 {
+        f64::from(self.brightest).recip()
+    }
+
+    /// The class of each image.
+    pub fn labels(&self) -> Option<&[u8]> {
+        self.labels.as_deref()
+    }
+
+    /// One more than the highest label.
+    pub fn classes(&self) -> Option<usize> {
+        self.labels.as_ref()?.iter().max().map(|label| usize::from(*label) + 1)
+    }
+
+    /// Image `index` as `[height, width, channels]` numbers from -1 (black) to 1.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn image(&self, index: usize) -> impl Iterator<Item = f32> {
+        let half = f32::from(self.brightest) / 2.0;
+        self.bytes(index).iter().map(move |byte| f32::from(*byte) / half - 1.0)
+    }
+
+    /// All images, `[count, height, width, channels]`, from -1 to 1.
+    pub fn images(&self) -> Vec<f32> {
+        (0..self.len()).flat_map(|index| self.image(index)).collect()
+    }
+
+    pub(super) fn bytes(&self, index: usize) -> &[u8] {
+        let bytes = self.image_elements();
+        &self.pixels[index * bytes..][..bytes]
+    }
+
+    /// The images of these indices, in this order.
+    pub(super) fn subset(&self, indices: &[u32]) -> Self {
+        let pixels = indices.iter().flat_map(|index| self.bytes(*index as usize));
+        let labels = self.labels.as_ref();
+        let chosen =
+            |labels: &Vec<u8>| indices.iter().map(|index| labels[*index as usize]).collect();
+        Self {
+            name: self.name.clone(),
+            pixels: pixels.copied().collect(),
+            labels: labels.map(chosen),
+            ..*self
+        }
+    }
+}
