@@ -62,6 +62,24 @@ pub fn stable_diffusion(cases: &[Case]) -> Result<Vec<BenchCase>, Error> {
         let weight = [3, 3, channels, channels];
         add(halving.into(), &[&[1, side, side, channels], &weight, &[channels]])?;
     }
+    transformers(&mut add)?;
+    let norms = [
+        (64, &[320, 640, 960][..]),
+        (32, &[320, 640, 960, 1280, 1920]),
+        (16, &[640, 1280, 1920, 2560]),
+        (8, &[1280, 2560]),
+    ];
+    for (side, widths) in norms {
+        for &channels in widths {
+            let norm = GroupNorm { groups: 32, eps: 1e-5.into() };
+            add(norm.into(), &[&[1, side, side, channels], &[channels], &[channels]])?;
+        }
+    }
+    Ok(bench_cases)
+}
+
+/// Projections and attention of a level's pixels, to themselves and to the prompt.
+fn transformers(add: &mut impl FnMut(Op, &[&[usize]]) -> Result<(), Error>) -> Result<(), Error> {
     for (tokens, channels) in [(4096, 320), (1024, 640), (256, 1280), (64, 1280)] {
         let [words, wide] = PROMPT;
         let inner = 4 * channels;
@@ -80,19 +98,7 @@ pub fn stable_diffusion(cases: &[Case]) -> Result<Vec<BenchCase>, Error> {
             }
         }
     }
-    let norms = [
-        (64, &[320, 640, 960][..]),
-        (32, &[320, 640, 960, 1280, 1920]),
-        (16, &[640, 1280, 1920, 2560]),
-        (8, &[1280, 2560]),
-    ];
-    for (side, widths) in norms {
-        for &channels in widths {
-            let norm = GroupNorm { groups: 32, eps: 1e-5.into() };
-            add(norm.into(), &[&[1, side, side, channels], &[channels], &[channels]])?;
-        }
-    }
-    Ok(bench_cases)
+    Ok(())
 }
 
 /// An op and all that its gradient computes.
