@@ -6,7 +6,7 @@ use crate::{
     gpu::Gpu,
     graph::Graph,
     models::classifier::ConvClassifier,
-    nn::{Arenas, Layers},
+    nn::{Arenas, Condition, Layers},
     ops::SoftmaxCrossEntropy,
     pipeline::{RunFolder, SETTINGS},
     training::{
@@ -112,8 +112,9 @@ fn begin(
     let [_, logits] = network.build(&mut layers, x0)?;
     let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
     optimizer.end(&mut graph, &views, options, begun, loss)?;
-    let (labels, given, tables, memory) = (Some(labels), None, Tables::default(), None);
-    let step = TrainingGraph { graph, x0, labels, given, tables, optimizer, memory, loss };
+    let condition = Condition { labels: Some(labels), context: None };
+    let (given, tables, memory) = (None, Tables::default(), None);
+    let step = TrainingGraph { graph, x0, condition, given, tables, optimizer, memory, loss };
     Trainer::of_graph(gpu, network, (), [height, width], options.clone(), step)
 }
 

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
     graph::Graph,
-    nn::{Model, Weights},
+    nn::{Condition, Model, Weights},
     ops::{Counter, DrawNormal},
     passes,
     plan::Plan,
@@ -26,7 +26,7 @@ pub struct Sampler {
     pub(super) x: Value,
     pub(super) output: Value,
     counter: Value,
-    labels: Option<Value>,
+    condition: Condition,
     classes: Option<u32>,
     guidance: Option<Guidance>,
     image: TensorType,
@@ -54,7 +54,7 @@ impl Sampler {
         let options = SamplingOptions { given_noise: false, guidance };
         let step = SamplingGraph::new(gpu.target(), model, size, table, &options)?;
         let executor = step.executor(gpu, table, weights)?;
-        let SamplingGraph { graph, x, output, counter, labels, .. } = step;
+        let SamplingGraph { graph, x, output, counter, condition, .. } = step;
         let image = graph.type_of(x);
         let classes = model.classes().map(|classes| classes as u32);
         if let Some((of, classes)) = guidance.zip(classes)
@@ -79,7 +79,7 @@ impl Sampler {
             x,
             output,
             counter,
-            labels,
+            condition,
             classes,
             guidance,
             image,
@@ -103,7 +103,7 @@ impl Sampler {
     /// # Errors
     /// If the network takes none, or another number of them, or has not so many classes.
     pub fn set_labels(&mut self, labels: &[u32]) -> Result<(), Error> {
-        let Some(value) = self.labels else {
+        let Some(value) = self.condition.labels else {
             return Err(Error::Labels {
                 expected: None,
                 found: Some(TensorType::u32(&[labels.len().max(1)])),
@@ -117,6 +117,18 @@ impl Sampler {
         let nothing = self.guidance.map(|guidance| vec![guidance.null_label; labels.len()]);
         let all: Vec<u32> = nothing.into_iter().flatten().chain(labels.iter().copied()).collect();
         self.executor.write_u32(value, &all)
+    }
+
+    /// Sets the context of the next batches, `[batch, tokens, channels]`; with guidance that of
+    /// nothing comes first, `[2 batch, tokens, channels]` in all.
+    ///
+    /// # Errors
+    /// If the network takes none, or another number of elements.
+    pub fn set_context(&mut self, context: &[f32]) -> Result<(), Error> {
+        let found = Some(TensorType::f32(&[context.len().max(1)]));
+        let none = Error::Context { expected: None, found };
+        let value = self.condition.context.ok_or(none)?;
+        self.executor.write(value, context)
     }
 
     /// Puts the noise of images `first..first + batch` in place and goes back to the first step.

@@ -16,7 +16,7 @@ use crate::{
 pub struct SamplingOptions {
     /// Whether the noise of a step is an input; otherwise the kernel draws it.
     pub given_noise: bool,
-    /// Guidance, for a network with labels.
+    /// Guidance, for a network with labels or context.
     pub guidance: Option<Guidance>,
 }
 
@@ -31,9 +31,9 @@ pub struct SamplingGraph {
     /// Seed, step and first image, and the first step in which something was not finite: a
     /// [`Counter`].
     pub counter: Value,
-    /// Class labels, if the network takes any; with guidance of twice the batch, those of nothing
-    /// first.
-    pub labels: Option<Value>,
+    /// Labels and context, if the network takes any; with guidance of twice the batch, those of
+    /// nothing first.
+    pub condition: Condition,
     /// Noise of each step `[batch, height, width, channels]`, if it is given.
     pub noise: Option<Value>,
     /// The prediction of the last step, after guidance.
@@ -47,7 +47,7 @@ impl SamplingGraph {
     /// number of rows and what they use are compiled in.
     ///
     /// # Errors
-    /// If the network cannot be built at this size, or has no labels to be guided by, or as
+    /// If the network cannot be built at this size, or has neither labels nor context to be guided by, or as
     /// [`Table::check`].
     pub fn new(
         target: &Target,
@@ -64,8 +64,8 @@ impl SamplingGraph {
         let counter = graph.input(Counter::of());
         let rows = graph.constant(TensorType::f32(&[table.steps.len(), Table::COLUMNS]));
         let predicted = if options.guidance.is_some() { 2 * batch } else { batch };
-        let labels = model.label_type(predicted).map(|of| graph.input(of));
-        if options.guidance.is_some() && labels.is_none() {
+        let condition = Condition::inputs(&mut graph, model, predicted);
+        if options.guidance.is_some() && condition.labels.or(condition.context).is_none() {
             let expected = Some(TensorType::u32(&[predicted]));
             return Err(Error::Labels { expected, found: None });
         }
@@ -80,7 +80,6 @@ impl SamplingGraph {
             Some(_) => graph.push(Twice, &[x])?,
             None => x,
         };
-        let condition = Condition { labels, context: None };
         let inputs = ModelInputs { x: seen, timesteps, condition };
         let model = FrozenModel::new(&mut graph, model, &inputs, target.max_binding)?;
         let mut output = model.prediction;
@@ -95,7 +94,7 @@ impl SamplingGraph {
         let advanced = graph.push(Advance { guarded: false }, &[counter, next[1]])?;
         graph.update(counter, advanced);
         graph.outputs.push(output);
-        Ok(Self { graph, x, table: rows, counter, labels, noise, output, model })
+        Ok(Self { graph, x, table: rows, counter, condition, noise, output, model })
     }
 
     /// The plan of one step.

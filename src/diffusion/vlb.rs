@@ -10,7 +10,7 @@ use crate::{
     data::Dataset,
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
-    nn::{Model, Weights},
+    nn::{Condition, Model, Weights},
     ops::Counter,
     value::{TensorType, Value},
 };
@@ -35,7 +35,7 @@ pub struct VlbEvaluator {
     x0: Value,
     timesteps: Value,
     numbers: Value,
-    labels: Option<Value>,
+    condition: Condition,
     measures: Value,
     schedule: Schedule,
     batch: usize,
@@ -48,7 +48,8 @@ impl VlbEvaluator {
     /// changes nothing.
     ///
     /// # Errors
-    /// As [`VlbGraph::new`] and [`VlbGraph::executor`].
+    /// As [`VlbGraph::new`] and [`VlbGraph::executor`], or if the model takes a context, which data sets
+    /// have not.
     pub fn new(
         gpu: &Gpu,
         model: &dyn Model,
@@ -60,11 +61,14 @@ impl VlbEvaluator {
     ) -> Result<Self, Error> {
         let graph = VlbGraph::new(gpu.target(), model, size, schedule.timesteps(), options, false)?;
         let mut executor = graph.executor(gpu, schedule, options, weights)?;
-        let VlbGraph { x0, timesteps, noise, labels, measures, .. } = graph;
+        let VlbGraph { x0, timesteps, noise, condition, measures, .. } = graph;
+        if let Some(of) = model.context_type(size[0]) {
+            return Err(Error::Context { expected: Some(of), found: None });
+        }
         let VlbNoise::Drawn { key, numbers } = noise else { unreachable!("no noise is given") };
         executor.write_u32(key, &Counter { seed, ..Counter::default() }.words())?;
         let (schedule, batch) = (schedule.clone(), size[0]);
-        Ok(Self { executor, x0, timesteps, numbers, labels, measures, schedule, batch })
+        Ok(Self { executor, x0, timesteps, numbers, condition, measures, schedule, batch })
     }
 
     /// The executor, for its statistics.
@@ -93,7 +97,7 @@ impl VlbEvaluator {
             self.executor.write(self.x0, &images)?;
             self.executor.write(self.timesteps, &timesteps)?;
             self.executor.write_u32(self.numbers, &numbers)?;
-            if let Some(value) = self.labels {
+            if let Some(value) = self.condition.labels {
                 self.executor.write_u32(value, &labels)?;
             }
             self.executor.run(1)?;
@@ -120,7 +124,7 @@ impl VlbEvaluator {
         levels: usize,
         mut on_batch: impl FnMut(usize) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B, Vlb>, Error> {
-        if self.labels.is_some() && data.labels().is_none() {
+        if self.condition.labels.is_some() && data.labels().is_none() {
             let expected = Some(TensorType::u32(&[self.batch]));
             return Err(Error::Labels { expected, found: None });
         }

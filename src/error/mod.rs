@@ -61,6 +61,14 @@ pub enum Error {
         /// What it got.
         found: Option<TensorType>,
     },
+    /// A context that does not fit the model.
+    #[error("the model takes a context {}, found {}", or_none(expected), or_none(found))]
+    Context {
+        /// What it takes.
+        expected: Option<TensorType>,
+        /// What it got.
+        found: Option<TensorType>,
+    },
     /// A class that the model does not have.
     #[error("class {found}: the model has {classes} classes, counted from 0")]
     Class {

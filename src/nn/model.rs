@@ -22,8 +22,17 @@ pub struct ModelInputs {
 pub struct Condition {
     /// Class labels of the type [`Model::label_type`].
     pub labels: Option<Value>,
-    /// Tokens to attend to, `[batch, tokens, width]`.
+    /// Tokens to attend to, of the type [`Model::context_type`].
     pub context: Option<Value>,
+}
+
+impl Condition {
+    /// Adds inputs for the parts that the model takes with `batch` images.
+    pub fn inputs(graph: &mut Graph, model: &dyn Model, batch: usize) -> Self {
+        let labels = model.label_type(batch).map(|of| graph.input(of));
+        let context = model.context_type(batch).map(|of| graph.input(of));
+        Self { labels, context }
+    }
 }
 
 /// A network that predicts from noisy images.
@@ -39,6 +48,12 @@ pub trait Model {
 
     /// Type of the labels of `batch` images, if the model takes any.
     fn label_type(&self, batch: usize) -> Option<TensorType> {
+        let _ = batch;
+        None
+    }
+
+    /// Type of the context of `batch` images, `[batch, tokens, channels]`, if the model takes any.
+    fn context_type(&self, batch: usize) -> Option<TensorType> {
         let _ = batch;
         None
     }
@@ -65,8 +80,7 @@ pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSp
     let (parameters, _) = trace(|layers| {
         let x = layers.graph.input(TensorType::f32(&[batch, height, width, model.channels()]));
         let timesteps = layers.graph.input(TensorType::f32(&[batch]));
-        let labels = model.label_type(batch).map(|of| layers.graph.input(of));
-        let condition = Condition { labels, context: None };
+        let condition = Condition::inputs(layers.graph, model, batch);
         model.build(layers, &ModelInputs { x, timesteps, condition })
     })?;
     Ok(parameters)

@@ -41,8 +41,8 @@ pub struct TrainingGraph {
     pub graph: Graph,
     /// Images of the batch, -1 to 1.
     pub x0: Value,
-    /// Class labels, if the model takes any.
-    pub labels: Option<Value>,
+    /// Labels and context, if the model takes any. Callers write the context before each step.
+    pub condition: Condition,
     /// Timesteps and noise, if given.
     pub given: Option<GivenInputs>,
     /// Written once, before the first step.
@@ -80,7 +80,7 @@ impl TrainingGraph {
         let batch = options.batch;
         let image = TensorType::f32(&[batch, height, width, model.channels()]);
         let x0 = graph.input(image);
-        let labels = model.label_type(batch).map(|of| graph.input(of));
+        let condition = Condition::inputs(&mut graph, model, batch);
         let levels = TensorType::f32(&[timesteps, 2]);
         let levels = tables.add(&mut graph, levels, schedule.level_rows());
         let parameters = nn::parameters(model, [batch, height, width])?;
@@ -98,11 +98,11 @@ impl TrainingGraph {
         let key = begun.key;
 
         let noisy = noisy(&mut graph, &objective, options, [x0, levels, key], given, memory)?;
-        let seen = seen(&mut graph, options, model, labels, key)?;
+        let seen = seen(&mut graph, options, model, condition.labels, key)?;
         let views = optimizer.parameters(&mut graph)?;
-        let condition = Condition { labels: seen, context: None };
+        let seen = Condition { labels: seen, ..condition };
         let timesteps = noisy.drawn.timesteps;
-        let inputs = ModelInputs { x: noisy.x, timesteps, condition };
+        let inputs = ModelInputs { x: noisy.x, timesteps, condition: seen };
         let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
         let losses = objective.losses(&mut graph, &mut tables, options, &noisy, output)?;
         let loss = losses.loss;
@@ -112,7 +112,7 @@ impl TrainingGraph {
             let next = graph.push(Remember, &[memory, timesteps, images, norm])?;
             graph.update(memory, next);
         }
-        Ok(Self { graph, x0, labels, given, tables, optimizer, memory, loss })
+        Ok(Self { graph, x0, condition, given, tables, optimizer, memory, loss })
     }
 }
 

@@ -127,6 +127,9 @@ impl<M: Model> Trainer<M> {
             let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
             return Err(TrainingError::Images { expected, found }.into());
         }
+        if let Some(of) = self.model.context_type(self.options.batch) {
+            return Err(Error::Context { expected: Some(of), found: None });
+        }
         if let Some(expected) = self.model.classes() {
             let expected = expected - usize::from(self.options.label_drop > 0.0);
             let found = data.classes();
@@ -215,7 +218,7 @@ impl<M, S> Trainer<M, S> {
     /// If the batch has not the plan's size, or the device refuses.
     pub fn step(&mut self, batch: &Batch) -> Result<(), Error> {
         self.executor.write(self.graph.x0, &batch.images)?;
-        if let Some(value) = self.graph.labels {
+        if let Some(value) = self.graph.condition.labels {
             self.executor.write_u32(value, batch.labels.as_deref().unwrap_or_default())?;
         }
         self.executor.run(1)?;

@@ -48,7 +48,7 @@ impl Validation {
         let (height, width) = (data.height(), data.width());
         let image = TensorType::f32(&[batch, height, width, data.channels()]);
         let x0 = graph.input(image);
-        let labels = model.label_type(batch).map(|of| graph.input(of));
+        let condition = Condition::inputs(&mut graph, model, batch);
         let of = TensorType::f32(&[count, 2]);
         let levels = tables.add(&mut graph, of, schedule.level_rows());
         let counter = graph.input(Counter::of());
@@ -61,7 +61,6 @@ impl Validation {
         let timesteps = graph.push(draw, &[counter])?;
         let noising = AddDrawnNoise { stream: streams::NOISE };
         let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;
-        let condition = Condition { labels, context: None };
         let inputs = ModelInputs { x: made[0], timesteps, condition };
         let network = FrozenModel::new(&mut graph, model, &inputs, gpu.target().max_binding)?;
         let drawn = Drawn { timesteps, factors: None };
@@ -75,7 +74,16 @@ impl Validation {
 
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
         tables.write(&mut executor)?;
-        Ok(Self { executor, x0, labels, counter, loss, arenas: network.inputs, data, batch })
+        Ok(Self {
+            executor,
+            x0,
+            labels: condition.labels,
+            counter,
+            loss,
+            arenas: network.inputs,
+            data,
+            batch,
+        })
     }
 
     /// Waits, then measures the trainer's averaged weights. The last batch is filled up with

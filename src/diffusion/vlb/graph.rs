@@ -53,8 +53,8 @@ pub struct VlbGraph {
     pub coefficients: Value,
     /// `f32[timesteps, 5]`: [`Schedule::vlb_rows`].
     pub table: Value,
-    /// Class labels, if the network takes any.
-    pub labels: Option<Value>,
+    /// Labels and context, if the network takes any.
+    pub condition: Condition,
     /// `f32[batch, 4]`: see [`VariationalBound`].
     pub measures: Value,
     /// The model in it.
@@ -80,7 +80,7 @@ impl VlbGraph {
         let t = graph.input(TensorType::f32(&[batch]));
         let coefficients = graph.constant(TensorType::f32(&[timesteps, 2]));
         let table = graph.constant(TensorType::f32(&[timesteps, VariationalBound::COLUMNS]));
-        let labels = model.label_type(batch).map(|of| graph.input(of));
+        let condition = Condition::inputs(&mut graph, model, batch);
         let (noise, x) = if given_noise {
             let noise = graph.input(image);
             let x = graph.push(AddNoise, &[x0, t, coefficients, noise])?;
@@ -92,7 +92,6 @@ impl VlbGraph {
             let x = graph.push(op, &[x0, t, coefficients, key, numbers])?;
             (VlbNoise::Drawn { key, numbers }, x)
         };
-        let condition = Condition { labels, context: None };
         let inputs = ModelInputs { x, timesteps: t, condition };
         let model = FrozenModel::new(&mut graph, model, &inputs, target.max_binding)?;
         let op = VariationalBound {
@@ -104,7 +103,7 @@ impl VlbGraph {
         let terms = graph.push_all(op, &[model.prediction, x0, x, t, table])?;
         let measures = terms[1];
         graph.outputs.push(measures);
-        Ok(Self { graph, x0, timesteps: t, noise, coefficients, table, labels, measures, model })
+        Ok(Self { graph, x0, timesteps: t, noise, coefficients, table, condition, measures, model })
     }
 
     /// The plan.
