@@ -5,10 +5,7 @@ use ddim::{
     data::{self, Moments},
     diffusion::{Sampler, schedule::SchedulerConfig},
     gpu::{Gpu, GpuOptions},
-    models::unet2d::{
-        UNet, UNetConfig,
-        config::{DownBlock, SampleSize, UpBlock},
-    },
+    models::unet2d::{DownBlock, SampleSize, UNet, UNetConfig, UpBlock},
     training::{Trainer, TrainingOptions},
 };
 use std::ops::ControlFlow;

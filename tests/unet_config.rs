@@ -4,7 +4,7 @@ mod case;
 use case::Case;
 use ddim::{
     error::ConfigError,
-    models::unet2d::config::{
+    models::unet2d::{
         ClassEmbedding, DownBlock, MidBlock, SampleSize, TimeScaleShift, UNetConfig, UpBlock,
     },
 };

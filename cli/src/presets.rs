@@ -1,10 +1,7 @@
 //! Models and settings that suit a set of images, where the user names none.
 use ddim::{
     data::Dataset,
-    models::unet2d::{
-        UNetConfig,
-        config::{DownBlock, SampleSize, UpBlock},
-    },
+    models::unet2d::{DownBlock, SampleSize, UNetConfig, UpBlock},
     training::TrainingOptions,
 };
 

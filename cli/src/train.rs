@@ -21,7 +21,7 @@ use ddim::{
     error::TrainingError,
     files::MAX_PIXELS,
     gpu::Gpu,
-    models::unet2d::{UNet, UNetConfig, config::SampleSize},
+    models::unet2d::{SampleSize, UNet, UNetConfig},
     pipeline::{Pipeline, RunFolder},
     training::{Loss, Losses, Trainer, TrainingOptions, Validation},
 };

@@ -11,9 +11,8 @@ use crate::{
     error::Error,
     gpu::Gpu,
     models::unet2d::{
-        UNet, UNetConfig,
+        TimeScaleShift, UNet, UNetConfig,
         blocks::{Blocks, Resample},
-        config::TimeScaleShift,
     },
     nn::{Arenas, Condition, Layers, Model, ModelInputs, Views, Weights},
     ops::{Constant, MeanSquaredError, Reduction, Silu},

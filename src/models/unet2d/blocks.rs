@@ -1,5 +1,5 @@
 //! The blocks of the U-Net, each a few layers under its scope.
-use super::{UNetConfig, config::TimeScaleShift};
+use super::{TimeScaleShift, UNetConfig};
 use crate::{
     error::Error,
     nn::Layers,

@@ -1,9 +1,12 @@
 //! diffusers' `UNet2DModel` of the DDPM family as graphs: Ho et al. 2020, appendix B; Dhariwal
 //! and Nichol 2021 for the scale-and-shift variants.
 pub(crate) mod blocks;
-pub mod config;
+mod config;
 
-pub use config::UNetConfig;
+pub use config::{
+    Activation, ClassEmbedding, DownBlock, MidBlock, Resampling, SampleSize, TimeEmbedding,
+    TimeScaleShift, UNetConfig, UpBlock,
+};
 
 use crate::{
     error::Error,
@@ -12,7 +15,6 @@ use crate::{
     value::{TensorType, Value},
 };
 use blocks::{Blocks, Resample, SAME, resample};
-use config::{ClassEmbedding, DownBlock, Resampling, UpBlock};
 
 /// A U-Net of a given architecture.
 #[derive(Clone, Debug)]
