@@ -27,7 +27,7 @@
 //! | 3 | [`passes`] | graph to graph to plan |
 //! | 4 | [`gpu`]; [`nn`]; [`models`], [`weights`]; [`pipeline`]; [`data`], [`diffusion::schedule`] | silicon; models and their files |
 //! | 5 | [`diffusion`], [`training`] | both together |
-//! | 6 | [`bench_cases`], [`classifier`] | what is timed, and what judges |
+//! | 6 | [`sampling`], [`bench_cases`], [`classifier`] | many images; what is timed, and what judges |
 //! | 7 | [`verify`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions
@@ -77,9 +77,12 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod passes;
+#[cfg(feature = "pictures")]
+pub mod pictures;
 pub mod pipeline;
 pub mod plan;
 pub mod reference;
+pub mod sampling;
 pub mod shaders;
 pub mod training;
 pub mod value;

@@ -7,6 +7,7 @@ mod json;
 mod lowering;
 mod model;
 mod not_finite;
+mod picture;
 mod schedule;
 mod shape;
 mod training;
@@ -20,6 +21,7 @@ pub use json::JsonError;
 pub use lowering::LoweringError;
 pub use model::ConfigError;
 pub use not_finite::{FoundIn, NotFinite};
+pub use picture::PictureError;
 pub use schedule::ScheduleError;
 pub use shape::ShapeError;
 pub use training::TrainingError;
@@ -89,6 +91,9 @@ pub enum Error {
     /// Images.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Pictures to write.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
     /// Weights in files.
     #[error(transparent)]
     Weights(#[from] WeightsError),

@@ -1,0 +1,213 @@
+//! Images of a pipeline: any number of them, in batches that fit the device.
+use crate::{
+    diffusion::{Guidance, Sampler, SamplingGraph, SamplingOptions, samplers::Table},
+    error::{Error, GpuError, LoweringError},
+    gpu::Gpu,
+    nn::Model,
+    pipeline::Pipeline,
+};
+
+/// More images at a time gain nothing.
+const LARGEST_BATCH: usize = 256;
+
+/// Planned bytes that a batch may take unasked.
+const COMFORTABLE_BYTES: u64 = 1 << 30;
+
+/// Which images to sample, and how.
+#[derive(Clone, Copy)]
+pub struct SamplingRequest<'a> {
+    /// The steps.
+    pub table: &'a Table,
+    /// Height and width.
+    pub size: [usize; 2],
+    /// Number of images.
+    pub count: usize,
+    /// Keys the noise.
+    pub seed: u64,
+    /// Images at a time; `None` for as many as fit.
+    pub batch: Option<usize>,
+    /// One class instead of all in turn.
+    pub class: Option<u32>,
+    /// The label of each image, instead.
+    pub labels: Option<&'a [u32]>,
+    /// Guidance by the class.
+    pub guidance: Option<Guidance>,
+    /// Where to start, `[count, height, width, channels]`, instead of noise.
+    pub start: Option<&'a [f32]>,
+}
+
+/// How far the images of a batch are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Number of the first image of the batch.
+    pub first: usize,
+    /// Images of the batch.
+    pub images: usize,
+    /// Steps that they have done.
+    pub steps: usize,
+}
+
+impl<'a> SamplingRequest<'a> {
+    /// `count` images from noise.
+    pub fn new(table: &'a Table, size: [usize; 2], count: usize, seed: u64) -> Self {
+        let (batch, class, labels, guidance, start) = (None, None, None, None, None);
+        Self { table, size, count, seed, batch, class, labels, guidance, start }
+    }
+
+    /// Prepares a sampler. Unless the request names a batch, it is halved until its plan takes at
+    /// most 1 GiB and the device has room for it.
+    ///
+    /// # Errors
+    /// If the model cannot be built at this size, or one image at a time does not fit the device.
+    pub fn open(self, gpu: &Gpu, pipeline: &'a Pipeline) -> Result<Sampling<'a>, Error> {
+        let mut batch = self.batch.unwrap_or(LARGEST_BATCH).min(self.count);
+        loop {
+            match self.sampler(gpu, pipeline, batch) {
+                Ok(Some(sampler)) => {
+                    return Ok(Sampling { request: self, pipeline, sampler, batch });
+                }
+                Ok(None) => {}
+                Err(
+                    error @ (Error::Gpu(GpuError::OutOfMemory { .. })
+                    | Error::Lowering(LoweringError::Binding { .. })),
+                ) if batch > 1 => log::info!("batch {batch}: {error}"),
+                Err(error) => return Err(error),
+            }
+            batch = batch.div_ceil(2);
+        }
+    }
+
+    /// A sampler of this batch; `None` if it takes more memory than is taken unasked.
+    fn sampler(
+        &self,
+        gpu: &Gpu,
+        pipeline: &Pipeline,
+        batch: usize,
+    ) -> Result<Option<Sampler>, Error> {
+        let Self { table, size: [height, width], guidance, seed, .. } = *self;
+        let (target, Pipeline { unet, weights, .. }) = (gpu.target(), pipeline);
+        let size = [batch, height, width];
+        if self.batch.is_none() && batch > 1 {
+            let options = SamplingOptions { given_noise: false, guidance };
+            let graph = SamplingGraph::new(target, unet, size, table, &options)?;
+            if graph.plan(target)?.peak_bytes() > COMFORTABLE_BYTES {
+                return Ok(None);
+            }
+        }
+        Sampler::new(gpu, unet, weights, size, table, guidance, seed).map(Some)
+    }
+}
+
+/// A request on its device.
+pub struct Sampling<'a> {
+    request: SamplingRequest<'a>,
+    pipeline: &'a Pipeline,
+    sampler: Sampler,
+    batch: usize,
+}
+
+impl Sampling<'_> {
+    /// The noise that the images start from, `[count, height, width, channels]`.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn noise(&mut self) -> Result<Vec<f32>, Error> {
+        let mut noise = Vec::new();
+        for first in (0..self.request.count).step_by(self.batch) {
+            noise.extend(self.sampler.noise(first as u32)?);
+        }
+        noise.truncate(self.request.count * noise.len() / self.padded());
+        Ok(noise)
+    }
+
+    /// The images, `[count, height, width, channels]`. After each of the ascending `stops`, in steps,
+    /// and after the last step `hear` is told how far a batch is, and may read its images.
+    ///
+    /// # Errors
+    /// If the labels or the start do not fit the model, as [`Sampler::images`], or what `hear`
+    /// returns.
+    pub fn images<E: From<Error>>(
+        &mut self,
+        stops: &[usize],
+        mut hear: impl FnMut(&mut Sampler, Reached) -> Result<(), E>,
+    ) -> Result<Vec<f32>, E> {
+        let (count, batch, total) = (self.request.count, self.batch, self.sampler.steps());
+        let mut all = Vec::new();
+        for first in (0..count).step_by(batch) {
+            self.begin(first)?;
+            let mut done = 0;
+            for &steps in stops.iter().filter(|steps| **steps < total).chain([&total]) {
+                if steps > done {
+                    self.sampler.advance(steps - done)?;
+                    done = steps;
+                }
+                if steps == total {
+                    all.extend(self.sampler.images()?);
+                }
+                hear(
+                    &mut self.sampler,
+                    Reached { first, images: batch.min(count - first), steps },
+                )?;
+            }
+        }
+        all.truncate(count * all.len() / self.padded());
+        Ok(all)
+    }
+
+    /// Images of all batches.
+    fn padded(&self) -> usize {
+        self.request.count.next_multiple_of(self.batch)
+    }
+
+    /// Puts the batch from image `first` on at its start, with its labels. What the last batch has
+    /// too many is as the first.
+    fn begin(&mut self, first: usize) -> Result<(), Error> {
+        let Self { request, pipeline, sampler, batch } = self;
+        let labels = match request.labels {
+            Some(given) => Some(filled(given, first, *batch, 1)),
+            None => class_labels(pipeline, first, *batch, request.class, request.guidance)?,
+        };
+        if let Some(labels) = labels {
+            sampler.set_labels(&labels)?;
+        }
+        let Some(start) = request.start else {
+            return sampler.begin(first as u32);
+        };
+        let start = filled(start, first, *batch, start.len() / request.count);
+        sampler.begin_from(first as u32, &start)
+    }
+}
+
+/// What belongs to images `first..first + batch`, `elements` each; after the last come the first.
+fn filled<T: Copy>(all: &[T], first: usize, batch: usize, elements: usize) -> Vec<T> {
+    let rest = all.iter().skip(first * elements);
+    rest.chain(all.iter().cycle()).take(batch * elements).copied().collect()
+}
+
+/// Labels of images `first..first + count`: of `class`, or of all classes in turn. `None` if the
+/// model takes none.
+///
+/// # Errors
+/// If the model does not have the class, or takes labels that are not rows of a table.
+pub fn class_labels(
+    pipeline: &Pipeline,
+    first: usize,
+    count: usize,
+    class: Option<u32>,
+    guidance: Option<Guidance>,
+) -> Result<Option<Vec<u32>>, Error> {
+    let expected = pipeline.unet.label_type(count);
+    if expected.is_none() && class.is_none() {
+        return Ok(None);
+    }
+    let Some(rows) = pipeline.unet.classes().map(|rows| rows as u32) else {
+        return Err(Error::Labels { expected, found: None });
+    };
+    let null_label = guidance.map(|guidance| guidance.null_label).or(pipeline.null_label);
+    let classes = null_label.unwrap_or(rows);
+    if let Some(found) = class.filter(|class| *class >= classes) {
+        return Err(Error::Class { found, classes });
+    }
+    let label = |image: usize| class.unwrap_or(image as u32 % classes);
+    Ok(Some((first..first + count).map(label).collect()))
+}
