@@ -1,5 +1,5 @@
 //! A forward pass on file, for `scripts/check-diffusers` to repeat.
-use crate::{draw, failure::Failure, planes::channels_first};
+use crate::{failure::Failure, latents::channels_first};
 use ddim::{
     data::Dataset,
     gpu::{Executor, Gpu},
@@ -7,6 +7,7 @@ use ddim::{
     nn::{Condition, FrozenModel, Model, ModelInputs},
     passes,
     pipeline::Pipeline,
+    sampling::class_labels,
     value::TensorType,
     weights::{Precision, write_tensors},
 };
@@ -38,7 +39,7 @@ pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Resu
     let images: Vec<f32> = (0..batch).flat_map(|index| data.image(index % data.len())).collect();
     executor.write(x, &images)?;
     executor.write(timesteps, &TIMESTEPS)?;
-    let classes = draw::labels(model, 0, batch, None, None)?;
+    let classes = class_labels(model, 0, batch, None, None)?;
     if let (Some(value), Some(classes)) = (labels, &classes) {
         executor.write_u32(value, classes)?;
     }

@@ -4,16 +4,15 @@ use crate::{
     cli::{self, Device},
     console::say,
     devices::describe,
-    draw::{Request, sampler},
     failure::Failure,
-    files, fit,
+    files,
     lock::Lock,
-    pictures::Picture,
     plan::summary,
-    presets,
+    plot, presets,
     progress::{Progress, clock, thousands},
     report::{self, Distances, Numbers, Pictures},
-    train,
+    sampling::strips,
+    train, training,
 };
 use ddim::{
     data::{self, Dataset, Moments},
@@ -21,7 +20,9 @@ use ddim::{
     files::read_text,
     gpu::Gpu,
     models::unet2d::UNet,
+    pictures::Picture,
     pipeline::{Pipeline, RunFolder},
+    sampling::SamplingRequest,
     training::{Losses, Trainer, TrainingOptions},
 };
 use serde_json::{Value as Json, json};
@@ -30,7 +31,7 @@ use std::{path::Path, sync::atomic::AtomicBool, time::Instant};
 /// The note by which a demo knows a pipeline of its own; a run that goes on drops it.
 const DEMO: &str = "demo";
 
-/// What a demo writes beside its pipeline.
+/// What a demo writes beside its pipeline, in this order.
 const WRITTEN: [&str; 5] =
     ["numbers.json", "samples.png", "denoising.png", "loss.svg", "report.html"];
 
@@ -65,85 +66,117 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     files::prepare_own_folder(folder)?;
     let gpu = device.open()?;
     let digits = data::digits();
-    let preset = presets::digits();
-    let options = TrainingOptions { seed: arguments.seed, ..preset.options };
-    let scheduler = SchedulerConfig::default();
-    let unet = UNet::new(preset.unet)?;
-    let mut trainer = Trainer::new(&gpu, unet.clone(), scheduler.clone(), [SIDE; 2], options)?;
-    let parameters = trainer.arenas().elements();
-    let plan = summary(trainer.plan());
-    say!("device  {}", describe(&gpu));
-    say!("data    {} handwritten digits, {SIDE}x{SIDE}", thousands(digits.len() as u64));
-    say!("model   U-Net of {} parameters", thousands(parameters as u64));
-    say!("plan    {plan} for a training step of {}", trainer.options().batch);
-
-    let steps = u64::from(arguments.steps);
-    let mut losses = Losses::default();
-    let mut progress = Progress::new("training", 0, steps, "steps");
-    let never = AtomicBool::new(false);
+    let trained = train(&gpu, &digits, &pipeline, arguments)?;
     let began = Instant::now();
-    fit::train(&mut trainer, &digits, (steps, false), &mut losses, &mut progress, &never)?;
-    let training_seconds = began.elapsed().as_secs_f64();
-    progress.finish();
-    let rate = steps as f64 / training_seconds;
-    let loss = fit::recent(&losses).unwrap_or(f32::NAN);
-    let taken = clock(training_seconds);
-    say!("trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}");
-    let notes = json!({
-        DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
-    });
-    fit::save(&losses, &mut trainer, &pipeline, notes)?;
-
-    let weights = trainer.averaged_weights()?;
-    let model = Pipeline { unet, scheduler, weights, null_label: None };
-    check::write(&gpu, &model, &digits, &pipeline)?;
-    let began = Instant::now();
-    let drawn = draw(&gpu, &model, digits.len(), arguments.seed)?;
+    let sampled = sample(&gpu, &trained.model, digits.len(), arguments.seed)?;
     let sampling_seconds = began.elapsed().as_secs_f64();
     let (count, taken) = (thousands(digits.len() as u64), clock(sampling_seconds));
     say!("sampled {count} digits, {SAMPLING_STEPS} steps of DDIM, in {taken}");
 
-    let distances = distances(&digits, &drawn, arguments.seed)?;
-    let elements = SIDE * SIDE;
-    let shape = [SIDE, SIDE, 1];
-    let some = |images: &[f32]| Picture::grid(&images[..SHOWN * elements], shape, 8, SCALE)?.png();
-    let pictures = Pictures {
-        samples: some(&drawn.images)?,
-        real: some(&digits.images())?,
-        denoising: Picture::grid(&drawn.strips, shape, SAMPLING_STEPS / STRIP_EVERY + 1, SCALE)?
-            .png()?,
-        loss: fit::chart(&losses)?,
-    };
+    let Trained { trainer, losses, seconds: training_seconds, .. } = &trained;
+    let steps = trainer.steps();
     let numbers = Numbers {
         software: "ddim",
         version: env!("CARGO_PKG_VERSION"),
         device: describe(&gpu),
-        parameters,
+        parameters: trainer.arenas().elements(),
         options: trainer.options().clone(),
         steps,
         sampling_steps: SAMPLING_STEPS,
         samples: digits.len(),
-        plan,
+        plan: summary(trainer.plan()),
         plan_hash: format!("{:016x}", trainer.plan().hash()),
-        loss,
-        training_seconds,
-        steps_per_second: rate,
+        loss: training::recent(losses).unwrap_or(f32::NAN),
+        training_seconds: *training_seconds,
+        steps_per_second: steps as f64 / training_seconds,
         sampling_seconds,
         seconds: start.elapsed().as_secs_f64(),
-        frechet_distance: distances,
+        frechet_distance: distances(&digits, &sampled, arguments.seed)?,
     };
-    // First that by which the others are known.
-    files::write(&folder.join("numbers.json"), numbers.json())?;
-    files::write(&folder.join("samples.png"), &pictures.samples)?;
-    files::write(&folder.join("denoising.png"), &pictures.denoising)?;
-    files::write(&folder.join("loss.svg"), &pictures.loss)?;
-    files::write(&folder.join("report.html"), report::page(&numbers, &pictures))?;
+    write(folder, &numbers, &pictures(&digits, &sampled, losses)?)?;
     say!("Frechet distance to the real digits, over their pixels");
     for (what, distance) in numbers.frechet_distance.rows() {
         say!("  {distance:7.3}  {what}");
     }
     let (path, taken) = (folder.join("report.html"), clock(numbers.seconds));
     say!("{} shows it all; {taken} altogether", path.display());
+    Ok(())
+}
+
+/// The model, and what its training leaves.
+struct Trained {
+    trainer: Trainer,
+    losses: Losses,
+    seconds: f64,
+    model: Pipeline,
+}
+
+/// Trains the model and saves it as a pipeline.
+fn train(
+    gpu: &Gpu,
+    digits: &Dataset,
+    pipeline: &Path,
+    arguments: &cli::Demo,
+) -> Result<Trained, Failure> {
+    let preset = presets::digits();
+    let options = TrainingOptions { seed: arguments.seed, ..preset.options };
+    let scheduler = SchedulerConfig::default();
+    let unet = UNet::new(preset.unet)?;
+    let mut trainer = Trainer::new(gpu, unet.clone(), scheduler.clone(), [SIDE; 2], options)?;
+    let parameters = thousands(trainer.arenas().elements() as u64);
+    let (plan, batch) = (summary(trainer.plan()), trainer.options().batch);
+    say!("device  {}", describe(gpu));
+    say!("data    {} handwritten digits, {SIDE}x{SIDE}", thousands(digits.len() as u64));
+    say!("model   U-Net of {parameters} parameters");
+    say!("plan    {plan} for a training step of {batch}");
+
+    let steps = u64::from(arguments.steps);
+    let mut losses = Losses::default();
+    let mut progress = Progress::new("training", 0, steps, "steps");
+    let never = AtomicBool::new(false);
+    let began = Instant::now();
+    training::train(&mut trainer, digits, (steps, false), &mut losses, &mut progress, &never)?;
+    let seconds = began.elapsed().as_secs_f64();
+    progress.finish();
+    let (rate, taken) = (steps as f64 / seconds, clock(seconds));
+    let loss = training::recent(&losses).unwrap_or(f32::NAN);
+    say!("trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}");
+    let notes = json!({
+        DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
+    });
+    training::save(&losses, &mut trainer, pipeline, notes)?;
+    let weights = trainer.averaged_weights()?;
+    let model = Pipeline { unet, scheduler, weights, null_label: None };
+    check::write(gpu, &model, digits, pipeline)?;
+    Ok(Trained { trainer, losses, seconds, model })
+}
+
+fn pictures(digits: &Dataset, sampled: &Sampled, losses: &Losses) -> Result<Pictures, Failure> {
+    let shape = [SIDE, SIDE, 1];
+    let some =
+        |images: &[f32]| Picture::grid(&images[..SHOWN * SIDE * SIDE], shape, 8, SCALE)?.png();
+    let denoising = strips(&sampled.moments, STRIPS, SIDE * SIDE);
+    Ok(Pictures {
+        samples: some(&sampled.images)?,
+        real: some(&digits.images())?,
+        denoising: Picture::grid(&denoising, shape, sampled.moments.len(), SCALE)?.png()?,
+        loss: plot::losses(losses)?,
+    })
+}
+
+/// Writes the files, first that by which the others are known.
+fn write(folder: &Path, numbers: &Numbers, pictures: &Pictures) -> Result<(), Failure> {
+    let (json, page) = (numbers.json(), report::page(numbers, pictures));
+    let contents: [&[u8]; 5] = [
+        json.as_bytes(),
+        &pictures.samples,
+        &pictures.denoising,
+        pictures.loss.as_bytes(),
+        page.as_bytes(),
+    ];
+    for (name, bytes) in WRITTEN.into_iter().zip(contents) {
+        files::write(&folder.join(name), bytes)?;
+    }
     Ok(())
 }
 
@@ -169,55 +202,46 @@ fn refuse_foreign(folder: &Path, pipeline: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Digits that the model drew, the noise they came from, and the way of a few from one to the
-/// other.
-struct Drawn {
+/// Digits that the model sampled, the noise they came from, and the first of them at moments between.
+struct Sampled {
     images: Vec<f32>,
     noise: Vec<f32>,
-    strips: Vec<f32>,
+    moments: Vec<Vec<f32>>,
 }
 
-fn draw(gpu: &Gpu, model: &Pipeline, count: usize, seed: u64) -> Result<Drawn, Failure> {
+fn sample(gpu: &Gpu, model: &Pipeline, count: usize, seed: u64) -> Result<Sampled, Failure> {
     let table = &model.scheduler.ddim(SAMPLING_STEPS, 0.0)?;
-    let request = Request { batch: Some(BATCH), ..Request::new(table, [SIDE; 2], count, seed) };
-    let (mut sampler, batch) = sampler(gpu, model, &request)?;
-    let elements = SIDE * SIDE;
+    let request = SamplingRequest {
+        batch: Some(BATCH),
+        ..SamplingRequest::new(table, [SIDE; 2], count, seed)
+    };
+    let mut sampling = request.open(gpu, model)?;
+    let noise = sampling.noise()?;
     let mut progress = Progress::new("sampling", 0, count as u64, "digits");
-    let (mut images, mut noise, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-    for first in (0..count).step_by(batch) {
-        sampler.begin(first as u32)?;
-        noise.extend(sampler.images()?);
-        if first == 0 {
-            columns.push(sampler.images()?);
-            for _ in 0..SAMPLING_STEPS / STRIP_EVERY {
-                sampler.advance(STRIP_EVERY)?;
-                columns.push(sampler.images()?);
-            }
-        } else {
-            sampler.advance(SAMPLING_STEPS)?;
+    let mut moments = Vec::new();
+    let stops: Vec<usize> = (0..=SAMPLING_STEPS).step_by(STRIP_EVERY).collect();
+    let images = sampling.images(&stops, |sampler, reached| -> Result<(), Failure> {
+        if reached.first == 0 {
+            moments.push(sampler.images()?);
         }
-        images.extend(sampler.images()?);
-        progress.update((first + batch).min(count) as u64, "");
-    }
+        if reached.steps == SAMPLING_STEPS {
+            progress.update((reached.first + reached.images) as u64, "");
+        }
+        Ok(())
+    })?;
     progress.finish();
-    images.truncate(count * elements);
-    noise.truncate(count * elements);
-    let strips = (0..STRIPS)
-        .flat_map(|image| columns.iter().flat_map(move |x| &x[image * elements..][..elements]))
-        .copied()
-        .collect();
-    Ok(Drawn { images, noise, strips })
+    Ok(Sampled { images, noise, moments })
 }
 
-fn distances(digits: &Dataset, drawn: &Drawn, seed: u64) -> Result<Distances, Failure> {
+fn distances(digits: &Dataset, sampled: &Sampled, seed: u64) -> Result<Distances, Failure> {
     let real = Moments::of(digits)?;
     let to_real = |images: &[f32]| -> Result<f64, Failure> {
         Ok(Moments::of_images(images, SIDE * SIDE)?.distance(&real))
     };
     let (one, other) = digits.split(0.5, seed)?;
     Ok(Distances {
-        samples: to_real(&drawn.images)?,
+        samples: to_real(&sampled.images)?,
         halves: Moments::of(&one)?.distance(&Moments::of(&other)?),
-        noise: to_real(&drawn.noise)?,
+        noise: to_real(&sampled.noise)?,
     })
 }

@@ -4,12 +4,9 @@ use crate::{
     cli::{self, Device},
     console::say,
     devices::describe,
-    draw::{Request, draw, sampler},
     failure::Failure,
-    files,
-    pictures::{Grid, Picture, comfortable_scale},
-    planes::channels_first,
-    sample::{LABELS, sides},
+    files, latents,
+    sampling::sample,
 };
 use ddim::{
     data::Dataset,
@@ -19,18 +16,15 @@ use ddim::{
         slerp,
     },
     gpu::Gpu,
+    pictures::{Grid, Picture, comfortable_scale},
     pipeline::Pipeline,
+    sampling::SamplingRequest,
 };
-use safetensors::{Dtype, SafeTensorError, tensor::TensorView};
-use std::path::Path;
-
-/// How the file of `ddim encode` is known.
-const LATENTS: &str = r#""__metadata__":{"software":"ddim"}"#;
 
 /// Pairs of a row of the picture of reconstructions.
 const PAIRS: usize = 16;
 
-/// Draws points between pairs of noise.
+/// Samples points between pairs of noise.
 pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), Failure> {
     if !arguments.trajectory.is_deterministic() {
         let text = "points between two samples need a sampler without noise: ddim with eta 0, \
@@ -38,20 +32,22 @@ pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), 
         return Err(Failure::Usage(text.into()));
     }
     let gpu = device.open()?;
-    let pipeline = Pipeline::read_with(&arguments.model, arguments.weights.non_finite())?;
+    let pipeline = arguments.model.read()?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
-    let size = sides(&pipeline, None, &arguments.model)?;
+    let size = arguments.model.sides(&pipeline, None)?;
     let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
     let count = arguments.rows.saturating_mul(columns);
-    Grid { count, size, columns, scale }.check(1, arguments.pixels.max_pixels)?;
-    files::prepare_file(&arguments.out, Picture::SIGN, arguments.existing.overwrite)?;
+    arguments.picture.prepare(Grid { count, size, columns, scale })?;
     say!("{}", describe(&gpu));
     let points = between(&gpu, &pipeline, size, &table, arguments)?;
     let shape = [size[0], size[1], pipeline.unet.config().in_channels];
-    let request = Request::from(&table, size, &points, shape.iter().product());
-    let images = draw(&gpu, &pipeline, &request)?;
-    files::write(&arguments.out, Picture::grid(&images, shape, columns, scale)?.png()?)?;
-    let (path, rows) = (arguments.out.display(), arguments.rows);
+    let request = SamplingRequest {
+        start: Some(&points),
+        ..SamplingRequest::new(&table, size, count, arguments.seed)
+    };
+    let images = sample(&gpu, &pipeline, request)?;
+    files::write(&arguments.picture.out, Picture::grid(&images, shape, columns, scale)?.png()?)?;
+    let (path, rows) = (arguments.picture.out.display(), arguments.rows);
     say!("{path}: {rows} rows of {columns} points, {} steps", table.steps.len());
     Ok(())
 }
@@ -64,14 +60,13 @@ fn between(
     table: &Table,
     arguments: &cli::Interpolate,
 ) -> Result<Vec<f32>, Failure> {
-    let request = Request { batch: Some(2), ..Request::new(table, size, 2, arguments.seed) };
-    let (mut sampler, _) = sampler(gpu, pipeline, &request)?;
-    let mut points = Vec::new();
-    for row in 0..arguments.rows {
-        let noise = sampler.noise(2 * row as u32)?;
-        points.extend(arc(&noise, arguments.columns));
-    }
-    Ok(points)
+    let request = SamplingRequest {
+        batch: Some(2),
+        ..SamplingRequest::new(table, size, 2 * arguments.rows, arguments.seed)
+    };
+    let noise = request.open(gpu, pipeline)?.noise()?;
+    let pairs = noise.chunks_exact(noise.len() / arguments.rows);
+    Ok(pairs.flat_map(|pair| arc(pair, arguments.columns)).collect())
 }
 
 /// `points` of them, at least two, from the first half of `pair` to the second.
@@ -93,9 +88,9 @@ struct Encoding {
 
 impl Encoding {
     fn of(arguments: &cli::Encoded) -> Result<Self, Failure> {
-        let pipeline = Pipeline::read_with(&arguments.model, arguments.weights.non_finite())?;
+        let pipeline = arguments.model.read()?;
         let data = Dataset::open(&arguments.data, None)?;
-        pipeline.check_data(&arguments.model, &data)?;
+        pipeline.check_data(&arguments.model.folder, &data)?;
         let shape = [data.height(), data.width(), data.channels()];
         let (scheduler, count) = (&pipeline.scheduler, arguments.count.min(data.len()));
         let (whole, offset) = (scheduler.num_train_timesteps, scheduler.steps_offset);
@@ -111,10 +106,13 @@ impl Encoding {
     }
 
     fn follow(&self, gpu: &Gpu, table: &Table, start: &[f32]) -> Result<Vec<f32>, Failure> {
-        let [height, width, channels] = self.shape;
-        let elements = height * width * channels;
-        let request = Request::from(table, [height, width], start, elements);
-        draw(gpu, &self.pipeline, &Request { labels: self.labels.as_deref(), ..request })
+        let [height, width, _] = self.shape;
+        let request = SamplingRequest {
+            labels: self.labels.as_deref(),
+            start: Some(start),
+            ..SamplingRequest::new(table, [height, width], self.count, 0)
+        };
+        sample(gpu, &self.pipeline, request)
     }
 
     /// The x_T of the images.
@@ -138,17 +136,17 @@ impl Encoding {
 pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     let gpu = device.open()?;
     let encoding = Encoding::of(&arguments.images)?;
-    files::prepare_file(&arguments.out, LATENTS, arguments.existing.overwrite)?;
+    files::prepare_file(&arguments.out, latents::SIGN, arguments.existing.overwrite)?;
     say!("{}", describe(&gpu));
     let rule = if arguments.reached { EncodeRule::Reached } else { EncodeRule::Leaving };
-    let latents = encoding.encode(&gpu, rule)?;
+    let x_t = encoding.encode(&gpu, rule)?;
     let [height, width, channels] = encoding.shape;
-    let planes = channels_first(&latents, [encoding.count, height, width, channels]);
-    let shape = [encoding.count, channels, height, width];
-    write_latents(&arguments.out, shape, &planes, encoding.labels.as_deref())?;
+    let shape = [encoding.count, height, width, channels];
+    latents::write(&arguments.out, shape, &x_t, encoding.labels.as_deref())?;
     let (path, steps) = (arguments.out.display(), encoding.timesteps.len());
-    let mean = latents.iter().map(|&x| f64::from(x)).sum::<f64>() / latents.len() as f64;
-    let square = latents.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / latents.len() as f64;
+    let mean_of =
+        |power: i32| x_t.iter().map(|&x| f64::from(x).powi(power)).sum::<f64>() / x_t.len() as f64;
+    let (mean, square) = (mean_of(1), mean_of(2));
     let deviation = (square - mean * mean).sqrt();
     say!(
         "{path}: x_T of {} images, {steps} steps; mean {mean:.3}, deviation {deviation:.3}",
@@ -157,36 +155,14 @@ pub fn encode(device: &Device, arguments: &cli::Encode) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a safetensors file with `x_T`, perhaps the classes, and the sign by which it is known.
-fn write_latents(
-    path: &Path,
-    shape: [usize; 4],
-    latents: &[f32],
-    labels: Option<&[u32]>,
-) -> Result<(), Failure> {
-    let failed = |error: SafeTensorError| Failure::file(path, error);
-    let bytes: Vec<u8> = latents.iter().flat_map(|number| number.to_le_bytes()).collect();
-    let mut views =
-        vec![("x_T", TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(failed)?)];
-    let classes: Option<Vec<u8>> = labels
-        .map(|labels| labels.iter().flat_map(|&label| (label as f32).to_le_bytes()).collect());
-    if let Some(bytes) = &classes {
-        let of = vec![shape[0]];
-        views.push((LABELS, TensorView::new(Dtype::F32, of, bytes).map_err(failed)?));
-    }
-    let metadata = [("software".to_owned(), "ddim".to_owned())].into();
-    files::write(path, safetensors::serialize(views, Some(metadata)).map_err(failed)?)
-}
-
-/// Encodes images, draws them again and shows both.
+/// Encodes images, decodes them again and shows both.
 pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), Failure> {
     let gpu = device.open()?;
     let encoding = Encoding::of(&arguments.images)?;
     let [height, width, _] = encoding.shape;
     let (columns, scale) = (PAIRS.min(encoding.count), comfortable_scale(height, width));
     let count = 2 * encoding.count.next_multiple_of(columns);
-    Grid { count, size: [height, width], columns, scale }.check(1, arguments.pixels.max_pixels)?;
-    files::prepare_file(&arguments.out, Picture::SIGN, arguments.existing.overwrite)?;
+    arguments.picture.prepare(Grid { count, size: [height, width], columns, scale })?;
     say!("{}", describe(&gpu));
     let latents = encoding.encode(&gpu, EncodeRule::Leaving)?;
     let again = encoding.decode(&gpu, &latents)?;
@@ -201,9 +177,9 @@ pub fn reconstruct(device: &Device, arguments: &cli::Reconstruct) -> Result<(), 
         .flat_map(|index| [row(&encoding.images, index), row(&again, index)]);
     let picture =
         Picture::grid(&rows.flatten().collect::<Vec<f32>>(), encoding.shape, columns, scale)?;
-    files::write(&arguments.out, picture.png()?)?;
+    files::write(&arguments.picture.out, picture.png()?)?;
     let error = error_per_dimension(&encoding.images, &again);
-    let (path, steps) = (arguments.out.display(), encoding.timesteps.len());
+    let (path, steps) = (arguments.picture.out.display(), encoding.timesteps.len());
     say!(
         "{path}: {} images, {steps} steps to x_T and back; error per dimension {error:.6}",
         encoding.count

@@ -1,17 +1,15 @@
 //! `ddim evaluate`: the variational bound of a model on images.
 use crate::{
-    chart,
     cli::{self, Device},
     console::{self, say},
     devices::describe,
     failure::Failure,
-    files,
+    files, plot,
     progress::{Progress, clock, thousands},
 };
 use ddim::{
     data::Dataset,
     diffusion::{Vlb, VlbEvaluator, VlbOptions, schedule::vlb_levels},
-    pipeline::Pipeline,
 };
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
@@ -22,15 +20,15 @@ const HEADER: &str = "timestep,stands_for,bits_per_dim,bits_per_dim_exact_cdf,x0
 pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
-    let pipeline = Pipeline::read_with(&arguments.model, arguments.weights.non_finite())?;
+    let pipeline = arguments.model.read()?;
     let data = match arguments.split {
         Some(split) => Dataset::open_part(&arguments.data, split.into(), None)?,
         None => Dataset::open(&arguments.data, None)?,
     };
-    pipeline.check_data(&arguments.model, &data)?;
+    pipeline.check_data(&arguments.model.folder, &data)?;
     check(&data, arguments)?;
     let schedule = pipeline.scheduler.schedule()?;
-    let levels = arguments.timesteps.unwrap_or(schedule.timesteps());
+    let levels = arguments.timestep_count.unwrap_or(schedule.timesteps());
     vlb_levels(schedule.timesteps(), levels)?;
     let images = arguments.images.unwrap_or(data.len());
     let count = images * levels;
@@ -64,19 +62,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     })?;
     progress.finish();
     let ControlFlow::Continue(bound) = bound else { return Ok(()) };
-    let last = schedule.timesteps() - 1;
-    let divergence = format!("L_1 to L_{last}");
-    for (name, bits) in
-        [("L_T", bound.prior), (divergence.as_str(), bound.divergence()), ("L_0", bound.decoder())]
-    {
-        say!("{name:<14} {bits:10.5} bits/dim");
-    }
-    let (total, error) = (bound.total(), bound.standard_error);
-    say!("{:<14} {total:10.5} bits/dim, standard error {error:.5}", "total");
-    if bound.is_estimate() {
-        let all = schedule.timesteps();
-        say!("an estimate: {levels} of {all} timesteps, each for its neighbours too");
-    }
+    say_terms(&bound, levels, schedule.timesteps());
     if let Some(folder) = &arguments.out {
         write(folder, &bound, schedule.timesteps())?;
     }
@@ -96,6 +82,22 @@ fn check(data: &Dataset, arguments: &cli::Evaluate) -> Result<(), Failure> {
     }
 }
 
+/// Says the terms and their sum; `levels` of all timesteps were evaluated.
+fn say_terms(bound: &Vlb, levels: usize, timesteps: usize) {
+    let last = timesteps - 1;
+    let divergence = format!("L_1 to L_{last}");
+    for (name, bits) in
+        [("L_T", bound.prior), (divergence.as_str(), bound.divergence()), ("L_0", bound.decoder())]
+    {
+        say!("{name:<14} {bits:10.5} bits/dim");
+    }
+    let (total, error) = (bound.total(), bound.standard_error);
+    say!("{:<14} {total:10.5} bits/dim, standard error {error:.5}", "total");
+    if bound.is_estimate() {
+        say!("an estimate: {levels} of {timesteps} timesteps, each for its neighbours too");
+    }
+}
+
 /// Writes `bound.csv` and `bound.svg`.
 fn write(folder: &Path, bound: &Vlb, timesteps: usize) -> Result<(), Failure> {
     let mut rows = vec![HEADER.to_owned()];
@@ -109,5 +111,5 @@ fn write(folder: &Path, bound: &Vlb, timesteps: usize) -> Result<(), Failure> {
     files::write(&folder.join("bound.csv"), rows.join("\n") + "\n")?;
     let levels = bound.levels.iter();
     let terms: Vec<_> = levels.map(|level| (level.timestep as f64, level.mean.bits)).collect();
-    files::write(&folder.join("bound.svg"), chart::terms(&terms)?)
+    files::write(&folder.join("bound.svg"), plot::terms(&terms)?)
 }

@@ -1,6 +1,7 @@
 //! Why a command stops, in one line.
-use crate::pictures::Grid;
-use ddim::error::{ConfigError, DataError, GpuError, ScheduleError, TrainingError, WeightsError};
+use ddim::error::{
+    ConfigError, DataError, GpuError, PictureError, ScheduleError, TrainingError, WeightsError,
+};
 use std::{error::Error, path::PathBuf};
 
 /// Why a command stops.
@@ -17,24 +18,10 @@ pub enum Failure {
         /// What went wrong with it.
         message: String,
     },
-    /// A picture that is larger than a limit.
-    #[error(
-        "a picture of {grid}{} is larger than {limit} pixels: take fewer images, a smaller \
-         --scale where there is one, or a larger --max-pixels",
-        if *frames == 1 { String::new() } else { format!(", {frames} times over,") }
-    )]
-    PictureSize {
-        /// What it shows.
-        grid: Grid,
-        /// Pictures of an animation.
-        frames: usize,
-        /// Pixels at most.
-        limit: u64,
-    },
-    /// A picture could not be drawn.
-    #[error("drawing {what}: {message}")]
-    Drawing {
-        /// Which picture.
+    /// A curve could not be plotted.
+    #[error("plotting {what}: {message}")]
+    Plot {
+        /// Which curve.
         what: &'static str,
         /// The crate's words.
         message: String,
@@ -57,6 +44,18 @@ macro_rules! from_library {
     )*};
 }
 from_library!(DataError, ScheduleError, GpuError, TrainingError, ConfigError, WeightsError);
+
+impl From<PictureError> for Failure {
+    fn from(error: PictureError) -> Self {
+        match error {
+            PictureError::Size { .. } => Self::Usage(format!(
+                "{error}: take fewer images, a smaller --scale where there is one, or a larger \
+                 --max-pixels"
+            )),
+            PictureError::Encoding { .. } => Self::Library(error.into()),
+        }
+    }
+}
 
 impl Failure {
     /// Something is wrong with this file or folder.

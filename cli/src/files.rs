@@ -2,10 +2,14 @@
 //! that nothing is replaced that this command did not write.
 use crate::failure::Failure;
 use ddim::{
-    files::open,
+    files::{open, read},
     weights::{remove_parts, write_file},
 };
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::{ErrorKind, Read},
+    path::Path,
+};
 
 /// How the JSON files begin that are no other program's.
 pub const JSON: &str = "{\n  \"software\": \"ddim\"";
@@ -70,6 +74,27 @@ fn not_ours(path: &Path) -> Failure {
     let text = "is there, and this command did not write it: choose another place, or let it be \
                 replaced by --overwrite";
     Failure::file(path, text)
+}
+
+/// The text of a file of at most `limit` bytes, if it is there.
+pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
+    match read(path, limit) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::file(path, error)),
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|error| Failure::file(path, error)),
+    }
+}
+
+/// Removes a file, or a folder with all that is in it, if it is there.
+pub fn remove(path: &Path) -> Result<(), Failure> {
+    let removed = match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        found => found.and_then(|_| fs::remove_file(path)),
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::file(path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a whole file or none.

@@ -1,32 +1,30 @@
 //! The command line of the crate `ddim`, and the first user of the library.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod chart;
 mod check;
 mod cli;
 mod console;
 mod demo;
 mod devices;
-mod draw;
 mod encode;
 mod evaluate;
 mod experiments;
 mod failure;
 mod files;
-mod fit;
+mod latents;
 mod lock;
 mod measure;
 mod paths;
-mod pictures;
 mod plan;
-mod planes;
+mod plot;
 mod presets;
 mod profile;
 mod progress;
 mod report;
-mod resume;
 mod sample;
+mod sampling;
 mod train;
+mod training;
 mod trajectory;
 mod verify;
 

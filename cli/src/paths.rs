@@ -1,69 +1,40 @@
-//! Paths in JSON: text where they are UTF-8, else their units as numbers. None is lost or changed.
+//! Paths in JSON: text where they are UTF-8, else what serde makes of them. None is lost or changed.
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
 };
 
-#[cfg(unix)]
-mod units {
-    use std::{
-        ffi::{OsStr, OsString},
-        os::unix::ffi::{OsStrExt, OsStringExt},
-    };
-
-    pub type Unit = u8;
-
-    pub fn of(text: &OsStr) -> Vec<Unit> {
-        text.as_bytes().to_vec()
-    }
-
-    pub fn text(units: Vec<Unit>) -> OsString {
-        OsString::from_vec(units)
-    }
-}
-
-#[cfg(windows)]
-mod units {
-    use std::{
-        ffi::{OsStr, OsString},
-        os::windows::ffi::{OsStrExt, OsStringExt},
-    };
-
-    pub type Unit = u16;
-
-    pub fn of(text: &OsStr) -> Vec<Unit> {
-        text.encode_wide().collect()
-    }
-
-    pub fn text(units: Vec<Unit>) -> OsString {
-        OsString::from_wide(&units)
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Stored {
     Text(String),
-    Units(Vec<units::Unit>),
+    /// As version 0.1.0 wrote the bytes of a path.
+    #[cfg(unix)]
+    Bytes(Vec<u8>),
+    Units(OsString),
 }
 
 /// For `#[serde(with = "paths")]`.
 pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     let stored = match path.to_str() {
         Some(text) => Stored::Text(text.to_owned()),
-        None => Stored::Units(units::of(path.as_os_str())),
+        None => Stored::Units(path.into()),
     };
     stored.serialize(serializer)
 }
 
 /// For `#[serde(with = "paths")]`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    let text: OsString = match Stored::deserialize(deserializer)? {
+    Ok(match Stored::deserialize(deserializer)? {
         Stored::Text(text) => text.into(),
-        Stored::Units(units) => units::text(units),
-    };
-    Ok(text.into())
+        #[cfg(unix)]
+        Stored::Bytes(bytes) => {
+            let text: OsString = std::os::unix::ffi::OsStringExt::from_vec(bytes);
+            text.into()
+        }
+        Stored::Units(text) => text.into(),
+    })
 }
 
 #[cfg(test)]
@@ -78,10 +49,15 @@ mod tests {
         let text = Holder("data/ä".into());
         assert_eq!(serde_json::to_string(&text).expect("JSON"), "\"data/ä\"");
         #[cfg(unix)]
-        let odd = units::text(b"data/\xff\xfe".to_vec());
+        let odd: OsString = std::os::unix::ffi::OsStringExt::from_vec(b"data/\xff\xfe".to_vec());
         #[cfg(windows)]
-        let odd = units::text(vec![100, 0xd800, 100]);
+        let odd: OsString = std::os::windows::ffi::OsStringExt::from_wide(&[100, 0xd800, 100]);
         assert!(odd.to_str().is_none());
+        #[cfg(unix)]
+        {
+            let Holder(old) = serde_json::from_str("[100,97,116,97,47,255,254]").expect("bytes");
+            assert_eq!(old, Path::new(&odd));
+        }
         for path in [PathBuf::from("data/ä"), odd.into()] {
             let json = serde_json::to_string(&Holder(path.clone())).expect("JSON");
             let Holder(back) = serde_json::from_str(&json).expect("the same");

@@ -9,11 +9,12 @@ use crate::{
 };
 use cpu_time::ThreadTime;
 use ddim::{
-    gpu::{Executor, Roofline},
-    nn::Weights,
+    gpu::{Executor, Gpu, Roofline},
+    graph::Graph,
+    nn::{Arenas, Weights},
     ops::Input,
     passes,
-    value::ElementType,
+    value::{ElementType, Value},
 };
 use std::time::{Duration, Instant};
 
@@ -27,19 +28,7 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     }
     let gpu = device.open()?;
     let ModelStep { title, graph, arenas, weights } = arguments.step.build(gpu.target())?;
-    let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
-    let initial = Weights::initial(&arenas.specs, 0);
-    for (&arena, contents) in weights.iter().zip(arenas.contents(&initial)?) {
-        executor.write(arena, &contents)?;
-    }
-    // Images, tables and times: anything but zeros, which some processors compute faster.
-    for (&value, seed) in graph.inputs.iter().zip(1..) {
-        let of = graph.type_of(value);
-        if of.element != ElementType::U32 && !weights.contains(&value) {
-            let data = Input::uniform(of, 0.05, 0.95).tensor(seed).data;
-            executor.write(value, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
-        }
-    }
+    let mut executor = executor(&gpu, &graph, &arenas, &weights)?;
     let compiling = Instant::now();
     executor.run(1)?;
     executor.wait()?;
@@ -83,4 +72,27 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
         say!("wrote {}", path.display());
     }
     Ok(())
+}
+
+/// The step on its device, with untrained weights.
+fn executor(
+    gpu: &Gpu,
+    graph: &Graph,
+    arenas: &Arenas,
+    weights: &[Value],
+) -> Result<Executor, Failure> {
+    let mut executor = Executor::new(gpu, passes::compile(graph, gpu.target())?)?;
+    let initial = Weights::initial(&arenas.specs, 0);
+    for (&arena, contents) in weights.iter().zip(arenas.contents(&initial)?) {
+        executor.write(arena, &contents)?;
+    }
+    // Images, tables and times: anything but zeros, which some processors compute faster.
+    for (&value, seed) in graph.inputs.iter().zip(1..) {
+        let of = graph.type_of(value);
+        if of.element != ElementType::U32 && !weights.contains(&value) {
+            let data = Input::uniform(of, 0.05, 0.95).tensor(seed).data;
+            executor.write(value, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
+        }
+    }
+    Ok(executor)
 }

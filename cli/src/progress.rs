@@ -1,7 +1,8 @@
 //! A live bar where somebody looks, a line now and then where nobody does.
 use crate::console::say;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
+    env,
     io::{IsTerminal, stderr},
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ pub struct Progress {
 impl Progress {
     /// Begins `what` at `done` of `total` units.
     pub fn new(what: &'static str, done: u64, total: u64, unit: &'static str) -> Self {
-        let bar = stderr().is_terminal().then(|| {
+        let bar = shows_bars().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style =
                 ProgressStyle::with_template("{prefix} {wide_bar:.cyan/black} {pos}/{len} {msg}");
@@ -90,6 +91,11 @@ impl Progress {
     }
 }
 
+/// Whether standard error is a terminal that moves its cursor.
+fn shows_bars() -> bool {
+    stderr().is_terminal() && env::var_os("TERM").is_none_or(|name| name != "dumb")
+}
+
 /// Seconds as `4:07` or `2:04:07`.
 pub fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
@@ -102,12 +108,5 @@ pub fn clock(seconds: f64) -> String {
 
 /// A number with commas between its thousands.
 pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("decimal digits are ASCII"))
-        .collect();
-    groups.join(",")
+    HumanCount(number).to_string()
 }

@@ -25,7 +25,7 @@ impl Distances {
     /// Each with its name.
     pub fn rows(&self) -> [(&'static str, f64); 3] {
         [
-            ("the digits that the model drew", self.samples),
+            ("the digits that the model sampled", self.samples),
             ("two random halves of the real digits, to each other", self.halves),
             ("the noise that sampling starts from", self.noise),
         ]
@@ -92,23 +92,17 @@ pub fn page(numbers: &Numbers, pictures: &Pictures) -> String {
         ("Plan hash", numbers.plan_hash.clone()),
         ("Made by", format!("ddim {}", numbers.version)),
     ];
-    let row = |(name, value): &(&str, String)| {
-        format!("<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value))
-    };
     let figures = [
         ("loss at the end", format!("{:.4}", numbers.loss)),
         ("training", clock(numbers.training_seconds)),
         ("steps a second", format!("{:.1}", numbers.steps_per_second)),
         ("sampling 1,797 digits", clock(numbers.sampling_seconds)),
     ];
-    let figure = |(name, value): &(&str, String)| {
-        format!("<div><b>{}</b><span>{}</span></div>", escape(value), escape(name))
-    };
     let holes = [
         ("distance", format!("{:.2}", numbers.frechet_distance.samples)),
         ("bars", numbers.frechet_distance.rows().map(bar).concat()),
-        ("figures", figures.iter().map(figure).collect()),
-        ("settings", settings.iter().map(row).collect()),
+        ("figures", figures.iter().map(|(name, value)| figure(name, value)).collect()),
+        ("settings", settings.iter().map(|(name, value)| row(name, [escape(value)])).collect()),
         ("samples", data_uri("image/png", &pictures.samples)),
         ("real", data_uri("image/png", &pictures.real)),
         ("denoising", data_uri("image/png", &pictures.denoising)),
@@ -121,6 +115,17 @@ pub fn page(numbers: &Numbers, pictures: &Pictures) -> String {
 pub fn fill(template: &str, holes: &[(&str, String)]) -> String {
     let styled = template.replace("{{style}}", STYLE);
     holes.iter().fold(styled, |page, (name, value)| page.replace(&format!("{{{{{name}}}}}"), value))
+}
+
+/// A row of a table.
+pub fn row(name: &str, cells: impl IntoIterator<Item = String>) -> String {
+    let cells: String = cells.into_iter().map(|cell| format!("<td>{cell}</td>")).collect();
+    format!("<tr><th>{}</th>{cells}</tr>", escape(name))
+}
+
+/// A figure with its name.
+pub fn figure(name: &str, value: &str) -> String {
+    format!("<div><b>{}</b><span>{}</span></div>", escape(value), escape(name))
 }
 
 /// A distance as a bar, on a logarithmic scale from 0.03 to 30.

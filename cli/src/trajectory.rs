@@ -20,7 +20,8 @@ impl Trajectory {
         if self.eta != 0.0 && self.sampler != SamplerKind::Ddim {
             return Err(Failure::Usage("--eta is of the sampler ddim".into()));
         }
-        let listed = self.spacing.is_some() || self.timesteps.is_some() || self.respacing.is_some();
+        let listed =
+            self.spacing.is_some() || self.timestep_list.is_some() || self.respacing.is_some();
         if listed && !self.sampler.takes_timesteps() {
             let text = "the samplers vp-sde and vp-flow spread their own times: give --steps alone";
             return Err(Failure::Usage(text.into()));
@@ -29,9 +30,9 @@ impl Trajectory {
             steps: self.steps,
             eta: self.eta,
             spacing: self.spacing,
-            timesteps: self.timesteps.clone(),
+            timesteps: self.timestep_list.clone(),
             respacing: self.respacing.clone(),
-            unclipped: self.no_clip,
+            unclipped: self.no_clip_sample,
         };
         Ok(self.sampler.table(scheduler, &options)?)
     }
@@ -43,6 +44,14 @@ impl Trajectory {
 }
 
 impl Guided {
+    /// Refuses a class of a model without classes.
+    pub fn check_class(&self, pipeline: &Pipeline) -> Result<(), Failure> {
+        match (self.class, pipeline.unet.label_type(1)) {
+            (Some(_), None) => Err(Failure::Usage("--class: the model has no classes".into())),
+            _ => Ok(()),
+        }
+    }
+
     /// Guidance of the model in `folder`, which must have a label that stands for none.
     pub fn guidance(
         &self,

@@ -1,5 +1,5 @@
 //! Arguments of `ddim evaluate`.
-use super::{Overwrite, Weights, at_least_one};
+use super::{Model, Overwrite, at_least_one};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -15,15 +15,12 @@ use std::path::PathBuf;
 Examples:
   ddim evaluate --model out/pipeline --data digits --split test
   ddim evaluate --model run --data mnist --split test --images 64 --out bound
-  ddim evaluate --model run --data mnist --images 16 --timesteps 50     an estimate, in minutes
+  ddim evaluate --model run --data mnist --images 16 --timestep-count 50    an estimate, in minutes
 
 Writes below --out: bound.csv, a row for each term, and bound.svg, L_t against t.")]
 pub struct Evaluate {
-    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
     #[command(flatten)]
-    pub weights: Weights,
+    pub model: Model,
     /// `digits`, or a folder with MNIST's idx files or PNG pictures
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
@@ -34,8 +31,8 @@ pub struct Evaluate {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub images: Option<usize>,
     /// Estimate from K timesteps, denser near the image [default: all of the model's]
-    #[arg(long, value_name = "K", value_parser = at_least_one)]
-    pub timesteps: Option<usize>,
+    #[arg(long, alias = "timesteps", value_name = "K", value_parser = at_least_one)]
+    pub timestep_count: Option<usize>,
     /// Images at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     pub batch: usize,

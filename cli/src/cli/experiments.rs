@@ -8,14 +8,14 @@ use std::path::PathBuf;
 /// A small U-Net is trained (or taken), and a classifier whose 64 features stand in for those of
 /// Inception. Then: the Frechet distance by steps S and noise (table 1 of Song, Meng, Ermon 2021),
 /// the error of reconstruction (table 2), sampling time against S, and the pictures: the same x_T
-/// in 10 to 100 steps, interpolation, eta from 0 to 1, images encoded and drawn again.
+/// in 10 to 100 steps, interpolation, eta from 0 to 1, images encoded and decoded again.
 ///
-/// Each cell is appended to the CSV when it is done. The same command goes on where it was stopped.
+/// Each number is appended to the CSV when it is measured. The same command goes on where it was stopped.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   ddim experiments --data mnist --out out                 all of it: hours on two CPU cores
-  ddim experiments --data mnist --out out --steps 100     without the cells of more than 100 steps
+  ddim experiments --data mnist --out out --max-steps 100  without what takes more than 100 steps
   ddim experiments --data mnist --out out --model run     with a model that `ddim train` wrote
 
 --data is a folder with MNIST's four files, packed or not; nothing is downloaded:
@@ -45,8 +45,8 @@ pub struct Experiments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub train_steps: Option<u32>,
     /// Leave out what takes more than S sampling steps
-    #[arg(long, value_name = "S", default_value_t = 1000, value_parser = at_least_one)]
-    pub steps: usize,
+    #[arg(long, alias = "steps", value_name = "S", default_value_t = 1000, value_parser = at_least_one)]
+    pub max_steps: usize,
     /// Same seed and same device, same numbers
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub seed: u64,

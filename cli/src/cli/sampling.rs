@@ -1,5 +1,5 @@
-//! Arguments of the commands that draw.
-use super::{Overwrite, Pixels, Weights, at_least_one, not_negative, number};
+//! Arguments of the commands that sample.
+use super::{Model, Overwrite, PictureFile, at_least_one, not_negative, number};
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -35,36 +35,36 @@ pub struct Trajectory {
     #[arg(long, value_name = "NAME")]
     pub spacing: Option<Spacing>,
     /// Timesteps of your own, like 999,500,0
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
-    pub timesteps: Option<Vec<usize>>,
+    #[arg(long, alias = "timesteps", value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
+    pub timestep_list: Option<Vec<usize>>,
     /// Leave the predicted image as it is [default: clip it if the model's scheduler does]
-    #[arg(long)]
-    pub no_clip: bool,
+    #[arg(long, alias = "no-clip")]
+    pub no_clip_sample: bool,
     /// Timesteps as guided-diffusion writes them: ddim50, or counts of sections like 10,15,20
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["steps", "spacing", "timesteps"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["steps", "spacing", "timestep_list"])]
     pub respacing: Option<Respacing>,
 }
 
 /// Guidance by the class.
 #[derive(Args)]
 pub struct Guided {
-    /// Draw this class only, with a class-conditional model [default: all in turn]
+    /// Sample this class only, with a class-conditional model [default: all in turn]
     #[arg(long, value_name = "CLASS")]
     pub class: Option<u32>,
     /// Guidance u + S (c - u), as in diffusers: 1 is none
-    #[arg(long, value_name = "S", value_parser = finite, conflicts_with = "guidance_weight")]
+    #[arg(long, value_name = "S", value_parser = finite, allow_negative_numbers = true, conflicts_with = "guidance_weight")]
     pub guidance_scale: Option<f64>,
     /// Guidance (1 + W) c - W u, as Ho and Salimans 2022 write it: 0 is none
-    #[arg(long, value_name = "W", value_parser = finite)]
+    #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
     pub guidance_weight: Option<f64>,
     /// Share of the guided prediction with the deviation of the plain one: Lin et al. 2023
     #[arg(long, value_name = "PHI", default_value_t = 0.0, value_parser = share)]
     pub guidance_rescale: f64,
 }
 
-/// Draw images with a trained model.
+/// Sample images from a trained model.
 ///
-/// The noise of image number i follows from --seed and i alone: how many are drawn at a time changes
+/// The noise of image number i follows from --seed and i alone: how many are sampled at a time changes
 /// no more than roundings.
 #[derive(Args)]
 #[command(after_help = "\
@@ -79,25 +79,21 @@ Examples:
 
 Writes one PNG with all images in a grid, small ones enlarged.")]
 pub struct Sample {
-    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
     #[command(flatten)]
-    pub weights: Weights,
-    /// The picture to write
-    #[arg(long, value_name = "FILE.png")]
-    pub out: PathBuf,
+    pub model: Model,
+    #[command(flatten)]
+    pub picture: PictureFile,
     #[command(flatten)]
     pub trajectory: Trajectory,
     #[command(flatten)]
     pub guided: Guided,
-    /// Images to draw
+    /// Images to sample
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     pub count: usize,
     /// Same seed and same device, same bits
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub seed: u64,
-    /// Images drawn at a time [default: as many as fit, up to 256]
+    /// Images sampled at a time [default: as many as fit, up to 256]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
     /// Start from the x_T that `ddim encode` wrote, not from noise
@@ -109,10 +105,6 @@ pub struct Sample {
     /// Write the same as an animated PNG of the grid
     #[arg(long, value_name = "FILE.png")]
     pub animation: Option<PathBuf>,
-    #[command(flatten)]
-    pub existing: Overwrite,
-    #[command(flatten)]
-    pub pixels: Pixels,
     /// Height and width in pixels [default: the model's]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub size: Option<usize>,
@@ -121,28 +113,20 @@ pub struct Sample {
     pub scale: Option<usize>,
 }
 
-/// Draw what lies between two samples.
+/// Sample what lies between two samples.
 ///
 /// A row for each pair: the noise of image 2i turns into that of image 2i + 1 along a great circle,
-/// and every point is drawn by DDIM with eta 0, or another deterministic sampler: figure 6 of Song,
+/// and every point is sampled by DDIM with eta 0, or another deterministic sampler: figure 6 of Song,
 /// Meng, Ermon 2021.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   ddim interpolate --model run --rows 6 --columns 11 --out between.png")]
 pub struct Interpolate {
-    /// Folder of a pipeline
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
     #[command(flatten)]
-    pub weights: Weights,
-    /// The picture to write
-    #[arg(long, value_name = "FILE.png")]
-    pub out: PathBuf,
+    pub model: Model,
     #[command(flatten)]
-    pub existing: Overwrite,
-    #[command(flatten)]
-    pub pixels: Pixels,
+    pub picture: PictureFile,
     #[command(flatten)]
     pub trajectory: Trajectory,
     /// Pairs
@@ -159,11 +143,8 @@ pub struct Interpolate {
 /// Which images, encoded how.
 #[derive(Args)]
 pub struct Encoded {
-    /// Folder of a pipeline
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
     #[command(flatten)]
-    pub weights: Weights,
+    pub model: Model,
     /// `digits`, or a folder with MNIST's idx files or PNG pictures of the model's size
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
@@ -178,7 +159,7 @@ pub struct Encoded {
     pub spacing: Spacing,
 }
 
-/// Find the noise that a model draws given images from.
+/// Find the noise that a model makes given images from.
 ///
 /// DDIM with eta 0, backwards: Song, Meng, Ermon 2021, section 4.3.
 #[derive(Args)]
@@ -202,7 +183,7 @@ pub struct Encode {
     pub reached: bool,
 }
 
-/// Encode images and draw them again, and measure what is lost.
+/// Encode images and decode them again, and measure what is lost.
 ///
 /// Prints the mean squared error per dimension, of numbers from 0 to 1: table 2 of Song, Meng,
 /// Ermon 2021. The picture has a row of images above the row of what came back.
@@ -213,13 +194,8 @@ Example:
 pub struct Reconstruct {
     #[command(flatten)]
     pub images: Encoded,
-    /// The picture to write
-    #[arg(long, value_name = "FILE.png")]
-    pub out: PathBuf,
     #[command(flatten)]
-    pub existing: Overwrite,
-    #[command(flatten)]
-    pub pixels: Pixels,
+    pub picture: PictureFile,
 }
 
 fn finite(text: &str) -> Result<f64, String> {

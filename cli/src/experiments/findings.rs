@@ -1,7 +1,7 @@
 //! What must come out, of any trained model, and whether it did.
 use super::{
-    cells::{DISTANCE, ENCODED, JUDGEMENT, Noise, RECONSTRUCTION, SURE, Sizes, class},
-    judge::{ACCURACY, CLASSIFIER},
+    classifier::{ACCURACY, CLASSIFIER},
+    jobs::{DISTANCE, ENCODED, JUDGEMENT, Noise, RECONSTRUCTION, SURE, Sizes, class},
     record::Record,
     timing,
 };
@@ -44,25 +44,59 @@ impl fmt::Display for Finding {
 
 /// All claims.
 pub fn all(record: &Record, sizes: &Sizes, classes: usize) -> Vec<Finding> {
-    let value = |experiment, setting: &str, steps| {
-        record.find(experiment, setting, steps).map(|row| row.value)
-    };
-    let percent = |share: f64| format!("{:.1}%", 100.0 * share);
-    let finding = |claim: String, found| Finding { claim, found };
+    let mut all = of_samples(record, sizes.judged.0, classes).to_vec();
+    all.extend(of_distances(record, &sizes.distances));
+    let errors: Vec<f64> = sizes
+        .reconstructions
+        .iter()
+        .filter_map(|steps| record.value(RECONSTRUCTION, ENCODED, *steps))
+        .collect();
+    let falls = (errors.len() > 1).then(|| {
+        let falls = errors.windows(2).all(|pair| pair[1] < pair[0]);
+        (falls, errors.iter().map(|error| format!("{error:.6}")).collect::<Vec<_>>().join(", "))
+    });
+    let straight = timing::fit(&timing::points(record)).map(|line| {
+        let slope = 1e6 * line.slope / timing::IMAGES as f64;
+        let found = format!("R^2 {:.5}, {slope:.0} us a step and image", line.r_squared);
+        (line.r_squared >= LEAST_R_SQUARED, found)
+    });
+    all.push(finding("the error of reconstruction falls with every S", falls));
+    all.push(finding("sampling time is a straight line in S", straight));
+    all
+}
 
-    let accuracy = value(CLASSIFIER, ACCURACY, 0);
-    let judged = sizes.judged.0;
-    let sure = value(JUDGEMENT, SURE, judged);
+fn finding(claim: impl Into<String>, found: Option<(bool, String)>) -> Finding {
+    Finding { claim: claim.into(), found }
+}
+
+/// What the classifier says of itself and of samples in so many steps.
+fn of_samples(record: &Record, steps: usize, classes: usize) -> [Finding; 3] {
+    let percent = |share: f64| format!("{:.1}%", 100.0 * share);
+    let at_least =
+        |least: f64, share: Option<f64>| share.map(|share| (share >= least, percent(share)));
     let shares: Option<Vec<f64>> =
-        (0..classes).map(|number| value(JUDGEMENT, &class(number), judged)).collect();
+        (0..classes).map(|number| record.value(JUDGEMENT, &class(number), steps)).collect();
     let shares = shares.map(|shares| {
         let (low, high) = ends(&shares);
         let fits = SHARES[0] <= low && high <= SHARES[1];
         (fits, format!("{} to {}", percent(low), percent(high)))
     });
+    [
+        finding(
+            format!("the classifier is right on at least {}", percent(LEAST_ACCURACY)),
+            at_least(LEAST_ACCURACY, record.value(CLASSIFIER, ACCURACY, 0)),
+        ),
+        finding(
+            format!("it is over 0.9 sure of at least {} of the samples", percent(LEAST_SURE)),
+            at_least(LEAST_SURE, record.value(JUDGEMENT, SURE, steps)),
+        ),
+        finding("each class is 3% to 25% of the samples", shares),
+    ]
+}
 
-    let distance = |noise: Noise, steps| value(DISTANCE, &noise.to_string(), steps);
-    let columns = &sizes.distances;
+/// What table 1 says, whose columns are steps and images.
+fn of_distances(record: &Record, columns: &[(usize, usize)]) -> [Finding; 2] {
+    let distance = |noise: Noise, steps| record.value(DISTANCE, &noise.to_string(), steps);
     let few = columns.first().map_or(0, |column| column.0);
     // Among columns of as many images: a distance of fewer is larger.
     let alike = columns.iter().filter(|column| column.1 == columns[0].1);
@@ -77,36 +111,9 @@ pub fn all(record: &Record, sizes: &Sizes, classes: usize) -> Vec<Finding> {
     let better = still(few)
         .zip(still(many))
         .map(|(short, long)| (long < short, format!("{long:.2} against {short:.2}")));
-
-    let errors: Vec<f64> = sizes
-        .reconstructions
-        .iter()
-        .filter_map(|steps| value(RECONSTRUCTION, ENCODED, *steps))
-        .collect();
-    let falls = (errors.len() > 1).then(|| {
-        let falls = errors.windows(2).all(|pair| pair[1] < pair[0]);
-        (falls, errors.iter().map(|error| format!("{error:.6}")).collect::<Vec<_>>().join(", "))
-    });
-    let straight = timing::fit(&timing::points(record)).map(|line| {
-        let slope = 1e6 * line.slope / timing::IMAGES as f64;
-        let found = format!("R^2 {:.5}, {slope:.0} us a step and image", line.r_squared);
-        (line.r_squared >= LEAST_R_SQUARED, found)
-    });
-
-    vec![
-        finding(
-            format!("the classifier is right on at least {}", percent(LEAST_ACCURACY)),
-            accuracy.map(|share| (share >= LEAST_ACCURACY, percent(share))),
-        ),
-        finding(
-            format!("it is over 0.9 sure of at least {} of the samples", percent(LEAST_SURE)),
-            sure.map(|share| (share >= LEAST_SURE, percent(share))),
-        ),
-        finding("each class is 3% to 25% of the samples".into(), shares),
+    [
         finding(format!("sigma-hat is the worst at S = {few}"), noisiest),
         finding(format!("eta 0 is better at S = {many} than at S = {few}"), better),
-        finding("the error of reconstruction falls with every S".into(), falls),
-        finding("sampling time is a straight line in S".into(), straight),
     ]
 }
 

@@ -1,13 +1,13 @@
 //! `ddim experiments`: the tables and figures of the DDIM paper, on MNIST.
-mod cells;
+mod classifier;
+mod figures;
 mod findings;
-mod judge;
-mod laboratory;
+mod jobs;
 mod model;
 mod page;
 mod record;
 mod row;
-mod show;
+mod runner;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -22,26 +22,24 @@ use crate::{
     presets::{self, Preset},
     progress::{Progress, clock, thousands},
 };
-use cells::{Cell, Show, Sizes};
 use ddim::{classifier::Classifier, data::Dataset};
-use laboratory::Laboratory;
+use jobs::{Figure, Job, Sizes};
 use model::Source;
 use record::{Record, bind};
+use runner::Runner;
 use serde_json::{Value as Json, json};
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::Path, time::Instant};
+
+/// The file of the settings that a folder is bound to.
+const SETTINGS: &str = "settings.json";
 
 /// Repeats the experiments of the paper.
 pub fn run(device: &Device, arguments: &cli::Experiments) -> Result<(), Failure> {
-    conduct(device, arguments, presets::mnist(), &Sizes::of_the_paper())
+    run_all(device, arguments, presets::mnist(), &Sizes::of_the_paper())
 }
 
 /// Repeats the experiments with a model and images of these sizes.
-fn conduct(
+fn run_all(
     device: &Device,
     arguments: &cli::Experiments,
     preset: Preset,
@@ -51,75 +49,49 @@ fn conduct(
     let (training, test) = Dataset::open_mnist(&arguments.data)?;
     let source = Source::new(arguments, preset);
     let model = source.identity()?;
-    let folder = &arguments.out;
+    let (folder, seed) = (&arguments.out, arguments.seed);
     let _lock = Lock::of(folder)?;
-    let settled = folder.join("settings.json");
-    let overwrite = arguments.existing.overwrite;
-    if !overwrite && !settled.exists() {
-        let written: Vec<_> = written().chain(["model", judge::TRAINING]).collect();
-        files::refuse_taken(folder, &written)?;
-    }
-    files::prepare_own_folder(folder)?;
+    claim(arguments)?;
     let gpu = device.open()?;
     let settings = json!({
         "device": describe(&gpu),
         "data": {"training": training.len(), "test": test.len()},
         "model": model,
-        "classifier": Classifier::options(arguments.seed),
+        "classifier": Classifier::options(seed),
         "sizes": sizes,
-        "seed": arguments.seed,
+        "seed": seed,
     });
-    // Results that were made with the same settings are gone on with, never removed.
-    if overwrite && !(settled.exists() && bind(&settled, &settings).is_ok()) {
-        clear(folder)?;
-    }
-    bind(&settled, &settings)?;
+    settle(arguments, &settings)?;
+    let [learnt, tested] = [&training, &test].map(|data| thousands(data.len() as u64));
     say!("device  {}", describe(&gpu));
-    let count = |data: &Dataset| thousands(data.len() as u64);
-    say!("data    {} images to train on, {} to test", count(&training), count(&test));
+    say!("data    {learnt} images to train on, {tested} to test");
 
     let mut record = Record::open(folder.join("results.csv"))?;
-    let (steps, seed) = (sizes.classifier_steps, arguments.seed);
-    let classifier = judge::open(&gpu, folder, [&training, &test], steps, seed, &mut record)?;
-    let (pipeline, story) = source.open(&gpu, &training)?;
-
-    let cells = Cell::all(sizes, arguments.steps);
-    let classes = classifier.network().classes;
-    let missing: Vec<&Cell> =
-        cells.iter().filter(|cell| !is_done(cell, &record, folder, classes)).collect();
-    let total: usize = missing.iter().map(|cell| cell.work()).sum();
-    let (left, all) = (missing.len(), cells.len());
-    say!("{left} of {all} cells to do, {} image steps", thousands(total as u64));
-    let mut laboratory = Laboratory {
-        gpu: &gpu,
-        pipeline: &pipeline,
-        classifier,
-        training: &training,
-        test: &test,
-        sizes,
-        seed,
-        progress: Progress::new("experiments", 0, total as u64, "image steps"),
-        done: 0,
-        real: None,
-    };
+    let steps = sizes.classifier_steps;
+    let classifier = classifier::open(&gpu, folder, [&training, &test], steps, seed, &mut record)?;
+    let (pipeline, provenance) = source.open(&gpu, &training)?;
     let page = page::Page {
         folder,
         sizes,
         source: &source,
-        story,
+        provenance,
         device: describe(&gpu),
-        classes,
+        classes: classifier.network().classes,
         real: training.len(),
         settings: table(&settings),
     };
-    for cell in missing {
-        finish(cell, &mut laboratory, &mut record, folder)?;
+    let missing = missing(&page, &record, arguments.max_steps);
+    let total: usize = missing.iter().map(Job::work).sum();
+    let progress = Progress::new("experiments", 0, total as u64, "image steps");
+    let sets = [&training, &test];
+    let mut runner = Runner::new(&gpu, &pipeline, classifier, sets, sizes, seed, progress);
+    for job in missing {
+        finish(&job, &mut runner, &mut record, folder)?;
         page.write(&record)?;
     }
     page.write(&record)?;
-    let Laboratory { progress, .. } = laboratory;
-    progress.finish();
-    for finding in findings::all(&record, sizes, classes) {
+    runner.progress.finish();
+    for finding in findings::all(&record, sizes, page.classes) {
         say!("{finding}");
     }
     let (path, taken) = (folder.join("experiments.html"), clock(start.elapsed().as_secs_f64()));
@@ -127,27 +99,46 @@ fn conduct(
     Ok(())
 }
 
+/// Refuses a folder in which files of others are in the way.
+fn claim(arguments: &cli::Experiments) -> Result<(), Failure> {
+    let folder = &arguments.out;
+    if !arguments.existing.overwrite && !folder.join(SETTINGS).exists() {
+        let written: Vec<_> = written().chain(["model", classifier::TRAINING]).collect();
+        files::refuse_taken(folder, &written)?;
+    }
+    files::prepare_own_folder(folder)
+}
+
+/// Binds the folder to these settings. Results that were made with the same are gone on with, never
+/// removed; others only if they may be overwritten.
+fn settle(arguments: &cli::Experiments, settings: &Json) -> Result<(), Failure> {
+    let path = arguments.out.join(SETTINGS);
+    if arguments.existing.overwrite && !(path.exists() && bind(&path, settings).is_ok()) {
+        clear(&arguments.out)?;
+    }
+    bind(&path, settings)
+}
+
+/// The jobs of at most so many sampling steps that are still to do.
+fn missing(page: &page::Page, record: &Record, max_steps: usize) -> Vec<Job> {
+    let mut jobs = Job::all(page.sizes, max_steps);
+    let all = jobs.len();
+    jobs.retain(|job| !is_done(job, record, page.folder, page.classes));
+    let work: usize = jobs.iter().map(Job::work).sum();
+    say!("{} of {all} jobs to do, {} image steps", jobs.len(), thousands(work as u64));
+    jobs
+}
+
 /// The files of an experiment.
 fn written() -> impl Iterator<Item = &'static str> {
-    let files = ["settings.json", "results.csv", judge::FILE, "experiments.html"];
-    files.into_iter().chain(Show::ALL.map(Show::file))
+    let files = [SETTINGS, "results.csv", classifier::FILE, "experiments.html"];
+    files.into_iter().chain(Figure::ALL.map(Figure::file))
 }
 
 /// Removes what would be gone on with, so that an experiment begins anew.
 fn clear(folder: &Path) -> Result<(), Failure> {
-    let files = written().map(|name| (folder.join(name), fs::remove_file as fn(_) -> _));
-    let folders = ["model/training", judge::TRAINING];
-    let folders = folders
-        .map(|name| (folder.join(name), fs::remove_dir_all as fn(PathBuf) -> std::io::Result<()>));
-    for (path, remove) in files.chain(folders) {
-        match remove(path.clone()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Failure::file(path, error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    let mut names = written().chain(["model/training", classifier::TRAINING]);
+    names.try_for_each(|name| files::remove(&folder.join(name)))
 }
 
 /// Settings as rows of a table.
@@ -157,32 +148,32 @@ fn table(settings: &Json) -> Vec<(String, String)> {
     keys.map(|(key, value)| (key.clone(), plain(value))).collect()
 }
 
-/// Whether all that a cell leaves is there.
-fn is_done(cell: &Cell, record: &Record, folder: &Path, classes: usize) -> bool {
-    let (experiment, settings) = cell.rows(classes);
-    match cell {
-        Cell::Picture { show, .. } => folder.join(show.file()).exists(),
-        _ => settings.iter().all(|of| record.find(experiment, of, cell.steps()).is_some()),
+/// Whether all that a job leaves is there.
+fn is_done(job: &Job, record: &Record, folder: &Path, classes: usize) -> bool {
+    let (experiment, settings) = job.rows(classes);
+    match job {
+        Job::Picture { figure, .. } => folder.join(figure.file()).exists(),
+        _ => settings.iter().all(|of| record.find(experiment, of, job.steps()).is_some()),
     }
 }
 
-/// Does a cell and keeps what it found.
+/// Does a job and keeps what it found.
 fn finish(
-    cell: &Cell,
-    laboratory: &mut Laboratory,
+    job: &Job,
+    runner: &mut Runner,
     record: &mut Record,
     folder: &Path,
 ) -> Result<(), Failure> {
-    if let Cell::Picture { show, .. } = cell {
-        let picture = show.draw(laboratory)?;
-        files::write(&folder.join(show.file()), picture)?;
-        laboratory.progress.line(&cell.to_string());
+    if let Job::Picture { figure, .. } = job {
+        let picture = figure.make(runner)?;
+        files::write(&folder.join(figure.file()), picture)?;
+        runner.progress.line(&job.to_string());
         return Ok(());
     }
-    let rows = laboratory.measure(cell)?;
+    let rows = runner.measure(job)?;
     let first = rows.first().map_or(f64::NAN, |row| row.value);
     let seconds = rows.first().map_or(0.0, |row| row.seconds);
     record.append(rows)?;
-    laboratory.progress.line(&format!("{cell}: {first:.5} ({})", clock(seconds)));
+    runner.progress.line(&format!("{job}: {first:.5} ({})", clock(seconds)));
     Ok(())
 }

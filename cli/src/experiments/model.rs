@@ -3,10 +3,10 @@ use crate::{
     cli,
     console::say,
     failure::Failure,
-    fit,
     lock::Lock,
     presets::Preset,
     progress::{Progress, clock, thousands},
+    training,
 };
 use ddim::{
     data::Dataset,
@@ -31,7 +31,7 @@ const SAVE_EVERY: u64 = 100;
 
 /// What is known of a model's training.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Story {
+pub struct Provenance {
     /// Steps that it was trained.
     pub steps: Option<u64>,
     /// How long that took.
@@ -93,12 +93,12 @@ impl Source {
         TrainingOptions { seed, ..preset.options.clone() }
     }
 
-    /// The model, trained as far as it was not yet, and its story.
-    pub fn open(&self, gpu: &Gpu, data: &Dataset) -> Result<(Pipeline, Story), Failure> {
+    /// The model, trained as far as it was not yet, and its provenance.
+    pub fn open(&self, gpu: &Gpu, data: &Dataset) -> Result<(Pipeline, Provenance), Failure> {
         let folder = match self {
             Self::Taken(folder) => folder,
             Self::Trained { folder, preset, seed } => {
-                if story(folder)?.steps.is_none_or(|done| done < u64::from(preset.steps)) {
+                if provenance(folder)?.steps.is_none_or(|done| done < u64::from(preset.steps)) {
                     train(gpu, data, folder, preset, *seed)?;
                 }
                 folder
@@ -106,7 +106,7 @@ impl Source {
         };
         let pipeline = Pipeline::read(folder)?;
         pipeline.check_data(folder, data)?;
-        Ok((pipeline, story(folder)?))
+        Ok((pipeline, provenance(folder)?))
     }
 
     /// The chart of the training's losses, if there is one.
@@ -117,14 +117,14 @@ impl Source {
 }
 
 /// What is known of the training of the model in a folder.
-fn story(folder: &Path) -> Result<Story, Failure> {
-    let Some(steps) = steps_trained(folder)? else { return Ok(Story::default()) };
+fn provenance(folder: &Path) -> Result<Provenance, Failure> {
+    let Some(steps) = steps_trained(folder)? else { return Ok(Provenance::default()) };
     let path = RunFolder::open(folder)?.path("training/settings.json");
     let notes = match Settings::read(&path)?.notes {
         Json::Null => Notes::default(),
         notes => serde_json::from_value(notes).map_err(|error| Failure::file(&path, error))?,
     };
-    Ok(Story { steps: Some(steps), seconds: notes.seconds })
+    Ok(Provenance { steps: Some(steps), seconds: notes.seconds })
 }
 
 /// Trains, or goes on with, the model in `folder`.
@@ -136,7 +136,7 @@ fn train(
     seed: u64,
 ) -> Result<(), Failure> {
     let _lock = Lock::of(folder)?;
-    let began = story(folder)?;
+    let began = provenance(folder)?;
     let mut trainer = match began.steps {
         Some(_) => Trainer::resume(gpu, folder)?.0,
         None => {
@@ -146,7 +146,7 @@ fn train(
             Trainer::new(gpu, unet, SchedulerConfig::default(), size, options)?
         }
     };
-    let mut losses = fit::read_losses(&RunFolder::open(folder)?, trainer.steps())?;
+    let mut losses = training::read_losses(&RunFolder::open(folder)?, trainer.steps())?;
     let mut seconds = began.seconds.unwrap_or(0.0);
     let total = u64::from(preset.steps);
     let never = AtomicBool::new(false);
@@ -154,14 +154,14 @@ fn train(
     while trainer.steps() < total {
         let start = Instant::now();
         let until = (trainer.steps() / SAVE_EVERY * SAVE_EVERY + SAVE_EVERY).min(total);
-        fit::train(&mut trainer, data, (until, false), &mut losses, &mut progress, &never)?;
+        training::train(&mut trainer, data, (until, false), &mut losses, &mut progress, &never)?;
         seconds += start.elapsed().as_secs_f64();
         let notes = Notes { seconds: Some(seconds) };
         let notes = serde_json::to_value(notes).expect("numbers are JSON");
-        fit::save(&losses, &mut trainer, folder, notes)?;
+        training::save(&losses, &mut trainer, folder, notes)?;
     }
     progress.finish();
-    let loss = fit::recent(&losses).unwrap_or(f32::NAN);
+    let loss = training::recent(&losses).unwrap_or(f32::NAN);
     let (steps, taken) = (thousands(total), clock(seconds));
     say!("trained {steps} steps in {taken}, loss {loss:.4}");
     Ok(())

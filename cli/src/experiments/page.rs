@@ -1,16 +1,17 @@
 //! The page: tables, findings and pictures, as far as they are there.
 use super::{
-    cells::{DISTANCE, ENCODED, JUDGEMENT, Noise, RECONSTRUCTION, SURE, Show, Sizes, class},
+    classifier::{ACCURACY, CLASSIFIER},
     findings,
-    model::{Source, Story},
-    record::{Record, Row},
+    jobs::{DISTANCE, ENCODED, Figure, JUDGEMENT, Noise, RECONSTRUCTION, SURE, Sizes, class},
+    model::{Provenance, Source},
+    record::Record,
     timing,
 };
 use crate::{
     failure::Failure,
-    files,
+    files, plot,
     progress::{clock, thousands},
-    report::{data_uri, escape, fill},
+    report::{self, data_uri, escape, fill, row},
 };
 use ddim::files::read;
 use std::path::Path;
@@ -33,7 +34,7 @@ pub struct Page<'a> {
     /// Where the model is from.
     pub source: &'a Source,
     /// How it was trained.
-    pub story: Story,
+    pub provenance: Provenance,
     /// What computed.
     pub device: String,
     /// Classes of the classifier.
@@ -51,30 +52,10 @@ impl Page<'_> {
         let findings = findings::all(record, sizes, self.classes);
         let finding = |of: &findings::Finding| {
             let found = of.found.as_ref().map_or(NOTHING, |(_, found)| found);
-            format!(
-                "<tr><th>{}</th><td>{}</td><td>{}</td></tr>",
-                of.verdict(),
-                escape(&of.claim),
-                escape(found)
-            )
+            row(of.verdict(), [escape(&of.claim), escape(found)])
         };
-        let setting = |(name, value): &(String, String)| {
-            format!("<tr><th>{name}</th><td>{}</td></tr>", escape(value))
-        };
-        let points = timing::points(record);
-        let line = timing::fit(&points);
-        let (said, times) = match line {
-            None => (String::new(), NOTHING.to_owned()),
-            Some(line) => {
-                let step = 1e3 * line.slope / timing::IMAGES as f64;
-                let said = format!(
-                    "It explains {:.3}% of their variance: R² is {:.5}. A step of an image takes {step:.3} ms.",
-                    100.0 * line.r_squared,
-                    line.r_squared
-                );
-                (said, image("image/svg+xml", timing::chart(&points, line)?.as_bytes(), "times"))
-            }
-        };
+        let setting = |(name, value): &(String, String)| row(name, [escape(value)]);
+        let (said, times) = times(record)?;
         let losses = self.source.losses().map_or(String::new(), |svg| {
             let chart = image("image/svg+xml", svg.as_bytes(), "losses");
             format!("<section><h2>Training</h2>{chart}</section>")
@@ -98,8 +79,8 @@ impl Page<'_> {
             ("losses", losses),
             ("settings", self.settings.iter().map(setting).collect()),
         ];
-        for show in Show::ALL {
-            let file = show.file();
+        for figure in Figure::ALL {
+            let file = figure.file();
             let picture = match read(&self.folder.join(file), LARGEST_PICTURE) {
                 Ok(bytes) => image("image/png", &bytes, file),
                 Err(_) => NOTHING.to_owned(),
@@ -111,7 +92,7 @@ impl Page<'_> {
 
     /// How long the model was trained.
     fn trained(&self) -> String {
-        let steps = self.story.steps.map(thousands);
+        let steps = self.provenance.steps.map(thousands);
         let model = match (self.source, steps) {
             (Source::Trained { preset, .. }, Some(steps)) => {
                 format!("The model was trained here for {steps} steps of {}", preset.options.batch)
@@ -120,79 +101,76 @@ impl Page<'_> {
             (_, None) => "The model was taken; how long it was trained is not known".to_owned(),
         };
         let took =
-            self.story.seconds.map_or(String::new(), |taken| format!(", in {}", clock(taken)));
+            self.provenance.seconds.map_or(String::new(), |taken| format!(", in {}", clock(taken)));
         format!("{model}{took}. Device: {}.", self.device)
     }
 
     fn figures(&self, record: &Record) -> String {
-        let percent = |row: Option<&Row>| {
-            row.map_or(NOTHING.to_owned(), |row| format!("{:.1}%", 100.0 * row.value))
-        };
-        let (judged, accuracy) = (self.sizes.judged.0, super::judge::ACCURACY);
-        let columns = &self.sizes.distances;
-        let best = record.of(DISTANCE).map(|row| row.value).fold(f64::INFINITY, f64::min);
-        let best = if best.is_finite() { format!("{best:.2}") } else { NOTHING.into() };
-        let steps = columns.iter().map(|column| column.0).max().unwrap_or(0);
+        let best = record.of(DISTANCE).map(|row| row.value).reduce(f64::min);
+        let steps = self.sizes.distances.iter().map(|column| column.0).max().unwrap_or(0);
+        let sure = record.value(JUDGEMENT, SURE, self.sizes.judged.0);
         let figures = [
-            (
-                "samples that the classifier is sure of",
-                percent(record.find(JUDGEMENT, SURE, judged)),
-            ),
-            (
-                "accuracy of the classifier",
-                percent(record.find(super::judge::CLASSIFIER, accuracy, 0)),
-            ),
-            ("least distance of table 1", best),
+            ("samples that the classifier is sure of", percent(sure)),
+            ("accuracy of the classifier", percent(record.value(CLASSIFIER, ACCURACY, 0))),
+            ("least distance of table 1", number(best, 2)),
             ("sampling steps at most", steps.to_string()),
         ];
-        let figure = |(name, value): &(&str, String)| {
-            format!("<div><b>{value}</b><span>{name}</span></div>")
-        };
-        figures.iter().map(figure).collect()
+        figures.iter().map(|(name, value)| report::figure(name, value)).collect()
     }
 
     fn distances(&self, record: &Record) -> String {
         let columns = &self.sizes.distances;
-        let head = columns.iter().map(|(steps, _)| format!("S = {steps}"));
         let rows = Noise::ALL.map(|noise| {
             let setting = noise.to_string();
-            let cells =
-                columns.iter().map(|(steps, _)| number(record.find(DISTANCE, &setting, *steps), 2));
-            row(&setting, cells)
+            let value = |(steps, _): &(usize, usize)| record.value(DISTANCE, &setting, *steps);
+            row(&setting, columns.iter().map(|column| number(value(column), 2)))
         });
         let images = columns.iter().map(|(_, images)| thousands(*images as u64));
-        header(head) + &rows.concat() + &row("images", images)
+        header(columns.iter().map(|(steps, _)| *steps)) + &rows.concat() + &row("images", images)
     }
 
     fn errors(&self, record: &Record) -> String {
         let columns = &self.sizes.reconstructions;
         let cells =
-            columns.iter().map(|steps| number(record.find(RECONSTRUCTION, ENCODED, *steps), 6));
-        header(columns.iter().map(|steps| format!("S = {steps}"))) + &row("error", cells)
+            columns.iter().map(|steps| number(record.value(RECONSTRUCTION, ENCODED, *steps), 6));
+        header(columns.iter().copied()) + &row("error", cells)
     }
 
     fn judgement(&self, record: &Record) -> String {
         let share = |setting: &str| {
-            let found = record.find(JUDGEMENT, setting, self.sizes.judged.0);
-            let text = found.map_or(NOTHING.to_owned(), |row| format!("{:.1}%", 100.0 * row.value));
-            row(setting, [text].into_iter())
+            row(setting, [percent(record.value(JUDGEMENT, setting, self.sizes.judged.0))])
         };
         share(SURE) + &(0..self.classes).map(|number| share(&class(number))).collect::<String>()
     }
 }
 
-fn header(cells: impl Iterator<Item = String>) -> String {
-    let cells: String = cells.map(|cell| format!("<th>{cell}</th>")).collect();
+/// What is said of the line through the measured times, and their plot.
+fn times(record: &Record) -> Result<(String, String), Failure> {
+    let points = timing::points(record);
+    let Some(line) = timing::fit(&points) else {
+        return Ok((String::new(), NOTHING.to_owned()));
+    };
+    let said = format!(
+        "It explains {:.3}% of their variance: R² is {:.5}. A step of an image takes {:.3} ms.",
+        100.0 * line.r_squared,
+        line.r_squared,
+        1e3 * line.slope / timing::IMAGES as f64,
+    );
+    let svg = plot::times(&points, (line.offset, line.slope), timing::IMAGES)?;
+    Ok((said, image("image/svg+xml", svg.as_bytes(), "times")))
+}
+
+fn header(steps: impl Iterator<Item = usize>) -> String {
+    let cells: String = steps.map(|steps| format!("<th>S = {steps}</th>")).collect();
     format!("<tr><th></th>{cells}</tr>")
 }
 
-fn row(name: &str, cells: impl Iterator<Item = String>) -> String {
-    let cells: String = cells.map(|cell| format!("<td>{cell}</td>")).collect();
-    format!("<tr><th>{name}</th>{cells}</tr>")
+fn number(number: Option<f64>, digits: usize) -> String {
+    number.map_or(NOTHING.to_owned(), |number| format!("{number:.digits$}"))
 }
 
-fn number(row: Option<&Row>, digits: usize) -> String {
-    row.map_or(NOTHING.to_owned(), |row| format!("{:.digits$}", row.value))
+fn percent(share: Option<f64>) -> String {
+    share.map_or(NOTHING.to_owned(), |share| format!("{:.1}%", 100.0 * share))
 }
 
 fn image(kind: &str, bytes: &[u8], what: &str) -> String {

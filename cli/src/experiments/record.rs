@@ -2,11 +2,11 @@
 use super::row::HEADER;
 pub use super::row::Row;
 use crate::{failure::Failure, files};
-use ddim::files::read_text;
+use ddim::files::TEXT_LIMIT;
 use serde_json::Value as Json;
 use std::{
     fs::OpenOptions,
-    io::{ErrorKind, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -20,11 +20,7 @@ impl Record {
     /// Opens the file, or begins it. A last line without an end, which a break may leave, is taken
     /// away.
     pub fn open(path: PathBuf) -> Result<Self, Failure> {
-        let text = match read_text(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Failure::file(path, error)),
-        };
+        let text = files::read_text(&path, TEXT_LIMIT)?.unwrap_or_default();
         let rows = Row::parse(&text).map_err(|text| Failure::file(&path, text))?;
         let record = Self { path, rows };
         let lines: String = record.rows.iter().map(Row::line).collect();
@@ -40,12 +36,17 @@ impl Record {
         self.rows.iter().find(fits)
     }
 
+    /// Its number.
+    pub fn value(&self, experiment: &str, setting: &str, steps: usize) -> Option<f64> {
+        Some(self.find(experiment, setting, steps)?.value)
+    }
+
     /// The rows of an experiment.
     pub fn of<'a>(&'a self, experiment: &'a str) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter(move |row| row.experiment == experiment)
     }
 
-    /// Appends the rows of one cell, at once; those that a break left there stay. Numbers that a
+    /// Appends the rows of one job, at once; those that a break left there stay. Numbers that a
     /// later run would refuse are refused now.
     pub fn append(&mut self, mut rows: Vec<Row>) -> Result<(), Failure> {
         if let Some((row, text)) = rows.iter().find_map(|row| Some((row, row.check().err()?))) {
@@ -65,12 +66,8 @@ impl Record {
 
 /// Binds a folder to these settings: writes them, or refuses if others are there.
 pub fn bind(path: &Path, settings: &Json) -> Result<(), Failure> {
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return files::write(path, format!("{settings:#}\n"));
-        }
-        Err(error) => return Err(Failure::file(path, error)),
+    let Some(text) = files::read_text(path, TEXT_LIMIT)? else {
+        return files::write(path, format!("{settings:#}\n"));
     };
     let found: Json = serde_json::from_str(&text).map_err(|error| Failure::file(path, error))?;
     let keys = settings.as_object().into_iter().flatten();

@@ -1,5 +1,6 @@
-//! All of the experiments in little: images of four shapes, a model that learns nothing.
-use super::{cells::Sizes, conduct};
+//! All of the experiments in little: images of four shapes, a model that learns nothing. `a_row_that_is_lost_is_all_that_is_done_again` is
+//! above 60 lines: it is one story of one folder.
+use super::{jobs::Sizes, run_all};
 use crate::{
     cli::{self, Device},
     presets::Preset,
@@ -76,7 +77,7 @@ fn arguments(at: &TempDir) -> cli::Experiments {
         out: at.path().join("out"),
         model: None,
         train_steps: None,
-        steps: 1000,
+        max_steps: 1000,
         seed: 0,
         existing: cli::Overwrite { overwrite: false },
     }
@@ -112,8 +113,8 @@ fn a_row_that_is_lost_is_all_that_is_done_again() {
     let page = || fs::read_to_string(out.join("experiments.html")).expect("a page");
 
     // At first without the longest runs.
-    let short = cli::Experiments { steps: 5, ..arguments(&at) };
-    conduct(&device(), &short, preset(), &sizes()).expect("experiments");
+    let short = cli::Experiments { max_steps: 5, ..arguments(&at) };
+    run_all(&device(), &short, preset(), &sizes()).expect("experiments");
     let first = csv();
     // The classifier, two columns of five, two errors, and five shares.
     assert_eq!(first.lines().count(), 1 + 1 + 10 + 2 + 5, "{first}");
@@ -128,7 +129,7 @@ fn a_row_that_is_lost_is_all_that_is_done_again() {
     assert!(!page().contains("{{"), "every hole is filled");
     assert!(page().contains("trained here for 6 steps of 4"));
 
-    conduct(&device(), &arguments(&at), preset(), &sizes()).expect("the rest");
+    run_all(&device(), &arguments(&at), preset(), &sizes()).expect("the rest");
     let whole = csv();
     assert!(whole.starts_with(&first), "rows are only appended");
     assert_eq!(whole.lines().count(), first.lines().count() + 5 + 1);
@@ -142,7 +143,7 @@ fn a_row_that_is_lost_is_all_that_is_done_again() {
     fs::write(out.join("results.csv"), kept.join("\n") + "\n").expect("room");
     fs::remove_file(out.join("eta.png")).expect("it is there");
     let untouched = fs::metadata(out.join("samples.png")).and_then(|of| of.modified());
-    conduct(&device(), &arguments(&at), preset(), &sizes()).expect("the lost row");
+    run_all(&device(), &arguments(&at), preset(), &sizes()).expect("the lost row");
     let again = csv();
     assert!(again.starts_with(&(kept.join("\n") + "\n")), "{again}");
     assert_eq!(rows(&again), rows(&whole));
@@ -152,16 +153,16 @@ fn a_row_that_is_lost_is_all_that_is_done_again() {
 
     // Another seed belongs into another folder; the model may be taken along.
     let other = cli::Experiments { seed: 1, ..arguments(&at) };
-    let refused = conduct(&device(), &other, preset(), &sizes()).expect_err("another seed");
+    let refused = run_all(&device(), &other, preset(), &sizes()).expect_err("another seed");
     assert!(refused.line().contains("seed is 1, there it was 0"), "{}", refused.line());
     assert!(refused.line().contains("settings.json"), "{}", refused.line());
     let taken = cli::Experiments {
         model: Some(out.join("model")),
         out: at.path().join("taken"),
-        steps: 2,
+        max_steps: 2,
         ..arguments(&at)
     };
-    conduct(&device(), &taken, preset(), &sizes()).expect("a model that is there");
+    run_all(&device(), &taken, preset(), &sizes()).expect("a model that is there");
     let csv = fs::read_to_string(at.path().join("taken/results.csv")).expect("results");
     let of_two = |rows: Vec<String>| -> Vec<String> {
         rows.into_iter().filter(|row| row.starts_with("distance") && row.contains(",2,")).collect()
@@ -176,7 +177,7 @@ fn data_that_are_missing_are_asked_for_by_name() {
     let at = with_data();
     let missing = at.path().join("data/t10k-labels-idx1-ubyte");
     fs::remove_file(missing).expect("it was there");
-    let error = conduct(&device(), &arguments(&at), preset(), &sizes()).expect_err("no labels");
+    let error = run_all(&device(), &arguments(&at), preset(), &sizes()).expect_err("no labels");
     let said = error.line();
     for words in [
         "/data: expected t10k-images-idx3-ubyte and its labels",

@@ -1,13 +1,8 @@
 //! Sampling time against the number of steps: a straight line.
-use super::{cells::DISTANCE, record::Record};
-use crate::failure::Failure;
-use plotters::prelude::*;
+use super::{jobs::DISTANCE, record::Record};
 
-/// Images that the time is told of, as many as a cell of table 1 has.
+/// Images that the time is told of, as many as a job of table 1 has.
 pub const IMAGES: usize = 1024;
-
-const DARK: RGBColor = RGBColor(20, 82, 140);
-const WARM: RGBColor = RGBColor(214, 96, 38);
 
 /// The line through the measured times.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,7 +15,7 @@ pub struct Line {
     pub r_squared: f64,
 }
 
-/// Steps and the seconds of [`IMAGES`] images, of every cell of table 1.
+/// Steps and the seconds of [`IMAGES`] images, of every job of table 1.
 pub fn points(record: &Record) -> Vec<(f64, f64)> {
     let seconds = |seconds: f64, images: usize| seconds * IMAGES as f64 / images as f64;
     let rows = record.of(DISTANCE);
@@ -42,49 +37,6 @@ pub fn fit(points: &[(f64, f64)]) -> Option<Line> {
     let missed = sum(&|point| (point.1 - offset - slope * point.0).powi(2));
     let r_squared = 1.0 - missed / sum(&|point| (point.1 - y).powi(2));
     Some(Line { offset, slope, r_squared })
-}
-
-/// An SVG of the points and the line, both axes logarithmic.
-pub fn chart(points: &[(f64, f64)], line: Line) -> Result<String, Failure> {
-    draw(points, line)
-        .map_err(|error| Failure::Drawing { what: "the times", message: error.to_string() })
-}
-
-fn draw(points: &[(f64, f64)], line: Line) -> Result<String, Box<dyn std::error::Error>> {
-    let range = |of: fn(&(f64, f64)) -> f64| {
-        let numbers = points.iter().map(of).filter(|number| *number > 0.0);
-        let (low, high) = numbers
-            .fold((f64::MAX, f64::MIN), |(low, high), number| (low.min(number), high.max(number)));
-        if low > high { 1.0..2.0 } else { low / 1.3..high * 1.3 }
-    };
-    let (steps, seconds) = (range(|point| point.0), range(|point| point.1));
-    let at = |steps: f64| (steps, (line.offset + line.slope * steps).max(seconds.start));
-    let ends = (0..=50).map(|i| steps.start * (steps.end / steps.start).powf(f64::from(i) / 50.0));
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (860, 380)).into_drawing_area();
-        area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin(14)
-            .x_label_area_size(42)
-            .y_label_area_size(62)
-            .build_cartesian_2d(steps.clone().log_scale(), seconds.clone().log_scale())?;
-        chart
-            .configure_mesh()
-            .x_desc("sampling steps S")
-            .y_desc(format!("seconds for {IMAGES} images"))
-            .label_style(("sans-serif", 14))
-            .axis_desc_style(("sans-serif", 15))
-            .light_line_style(WHITE.mix(0.0))
-            .bold_line_style(BLACK.mix(0.08))
-            .x_label_formatter(&|steps| format!("{steps:.0}"))
-            .y_label_formatter(&|seconds| format!("{seconds}"))
-            .draw()?;
-        chart.draw_series(LineSeries::new(ends.map(at), DARK.stroke_width(2)))?;
-        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, WARM.filled())))?;
-        area.present()?;
-    }
-    Ok(svg)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Whether the kernels compute what they should: those that do not are struck out.
-use super::{Run, record::kernel};
+use super::{facts::Checks, record::kernel, run::Run};
 use crate::{cli::Stage, console::say, failure::Failure};
 use ddim::{
     Error,
@@ -9,7 +9,6 @@ use ddim::{
     plan::Plan,
     verify::{Outcome, check_case_with, reference_cases},
 };
-use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, path::Path};
 
 /// Folders of reference cases in the repository.
@@ -17,20 +16,6 @@ const FOLDERS: [&str; 2] = ["tests/cases", "tests/cases_unet"];
 
 /// A rehearsal checks every so manieth case.
 const REHEARSED: usize = 24;
-
-/// How the checks ended.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Checks {
-    /// Cases, each by every family, that are right.
-    pub passed: usize,
-    /// What failed, and how.
-    pub failed: Vec<String>,
-    /// What this device does not run.
-    pub skipped: usize,
-    /// Kernels that ran in failed cases and in no other.
-    #[serde(default)]
-    pub struck: BTreeSet<String>,
-}
 
 /// Every op's own cases, by each kernel family.
 pub fn ops(run: &Run) -> Result<(), Failure> {

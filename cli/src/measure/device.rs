@@ -1,5 +1,9 @@
 //! The adapter, and what it does at most.
-use super::{Run, record::Row};
+use super::{
+    facts::{Adapter, Ceilings},
+    record::Row,
+    run::Run,
+};
 use crate::{
     cli::{self, Stage},
     console::say,
@@ -11,49 +15,9 @@ use ddim::{
     gpu::{Overhead, Roofline, adapters, with_checks},
     ops,
 };
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Launches that are timed together.
 const LAUNCHES: usize = 1000;
-
-/// What there is to measure.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Adapter {
-    /// Name, kind, API and driver in a line.
-    pub adapter: String,
-    /// Whether it runs on the CPU.
-    pub software: bool,
-    /// The subgroup's size, if it is fixed.
-    subgroup: Option<u32>,
-    /// All limits by name.
-    limits: BTreeMap<String, String>,
-    /// All features.
-    features: Vec<String>,
-    /// Products that a subgroup computes together, as the driver lists them.
-    pub cooperative_matrices: Vec<String>,
-}
-
-/// What it does at most.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Ceilings {
-    /// f32, a multiply-add counted as two, in registers.
-    pub flops_per_second: f64,
-    /// Read and written by a copy.
-    pub bytes_per_second: f64,
-    /// Seconds of a tiny launch that waits for the one before, and with run-time checks.
-    pub dependent_launch: [f64; 2],
-    /// Seconds of one that does not.
-    pub independent_launch: [f64; 2],
-}
-
-impl Ceilings {
-    /// As the library has them.
-    pub fn roofline(&self) -> Roofline {
-        let Self { flops_per_second, bytes_per_second, .. } = *self;
-        Roofline { flops_per_second, bytes_per_second }
-    }
-}
 
 /// Writes down the adapter; an error if it is none of hardware and this is no rehearsal.
 pub fn device(run: &Run, asked: &cli::Device) -> Result<(), Failure> {

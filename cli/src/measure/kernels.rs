@@ -1,13 +1,11 @@
 //! Kernels one by one, each by every family.
 use super::{
-    Run,
     record::{Row, Sheet},
+    run::Run,
 };
 use crate::{cli::Stage, failure::Failure};
 use ddim::{
-    Error,
     bench_cases::{self, BenchCase, BenchModel, Variant},
-    error::GpuError,
     gpu::Roofline,
     ops,
     plan::Target,
@@ -21,7 +19,7 @@ const REHEARSED: usize = 3;
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Nothing {}
 
-/// Times the case cases of a stage.
+/// Times the bench cases of a stage.
 pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
     let (roofline, struck) = (run.roofline()?, run.struck()?);
     let mut bench_cases = bench_cases(stage, run.gpu.target(), run.rehearse)?;
@@ -43,7 +41,7 @@ pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Times a work in every way, or says why not.
+/// Times a case in every variant, or says why not.
 fn time(
     run: &Run,
     sheet: &mut Sheet<Nothing>,
@@ -57,31 +55,29 @@ fn time(
     }
     let mut chosen = true;
     for Variant { name, plan } in case.variants(run.gpu.target()) {
+        let what = format!("{title} ({name})");
         let plan = match plan {
             Ok(plan) => plan,
             Err(error) => {
-                sheet.leave_out(&format!("{title} ({name})"), error)?;
+                sheet.leave_out(&what, error)?;
                 continue;
             }
         };
         let row = Row { chosen, ..Row::of(&title, &name, &plan, case.cost) };
         if let Some(kernel) = row.kernels.intersection(struck).next() {
             let reason = format!("struck out: {kernel} failed its cases");
-            sheet.leave_out(&format!("{title} ({name})"), reason)?;
+            sheet.leave_out(&what, reason)?;
             continue;
         }
         let timed = case.executor(&run.gpu, plan).map_err(Failure::from);
-        match timed.and_then(|mut executor| run.repeats.device(&mut executor, row)) {
-            Ok(row) => sheet.add(row)?,
-            Err(lost @ Failure::Library(Error::Gpu(GpuError::Lost { .. }))) => return Err(lost),
-            Err(error) => sheet.leave_out(&format!("{title} ({name})"), error.line())?,
-        }
+        let timed = timed.and_then(|mut executor| run.repeats.device(&mut executor, row));
+        sheet.keep(&what, timed)?;
         chosen = false;
     }
     Ok(())
 }
 
-/// The case cases of a stage, those of the largest interest first.
+/// The bench cases of a stage, those of the largest interest first.
 fn bench_cases(stage: Stage, target: &Target, few: bool) -> Result<Vec<BenchCase>, Failure> {
     let cases = ops::cases();
     let (mut products, mut kernels) = (Vec::new(), Vec::new());

@@ -1,10 +1,8 @@
 //! The report for people.
 use super::{
-    checks::Checks,
-    device::Ceilings,
+    facts::{Ceilings, Checks, Profiled},
     record::{LeftOut, Row},
     report::{Report, Timed},
-    steps::Profiled,
 };
 use ddim::{gpu::Bound, plan::Cost};
 use std::time::Duration;

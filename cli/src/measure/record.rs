@@ -1,13 +1,14 @@
 //! What a stage writes: a sheet of rows, whole on disk after each.
 use crate::{console::say, failure::Failure, files};
 use ddim::{
-    files::read_text,
+    Error,
+    error::GpuError,
+    files::TEXT_LIMIT,
     plan::{Cost, Dispatch, Plan},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeSet,
-    io,
     path::{Path, PathBuf},
 };
 
@@ -107,9 +108,7 @@ impl<T: Serialize> Sheet<T> {
 
     /// Writes what there is.
     pub fn save(&self) -> Result<(), Failure> {
-        let text =
-            serde_json::to_string_pretty(self).map_err(|error| Failure::file(&self.path, error))?;
-        files::write(&self.path, text)
+        write(&self.path, self)
     }
 
     /// Says what is to come.
@@ -123,6 +122,15 @@ impl<T: Serialize> Sheet<T> {
         say!("{:>12.3} ms  {} ({})", 1e3 * row.seconds, row.name, row.way);
         self.rows.push(row);
         self.save()
+    }
+
+    /// Adds what was timed, or says why it was not, unless the device is lost.
+    pub fn keep(&mut self, name: &str, timed: Result<Row, Failure>) -> Result<(), Failure> {
+        match timed {
+            Ok(row) => self.add(row),
+            Err(lost @ Failure::Library(Error::Gpu(GpuError::Lost { .. }))) => Err(lost),
+            Err(error) => self.leave_out(name, error.line()),
+        }
     }
 
     /// Adds what cannot be timed.
@@ -145,14 +153,15 @@ pub fn kernel(dispatch: &Dispatch) -> String {
     format!("{}.{}", dispatch.kernel.shader, dispatch.kernel.entry)
 }
 
+/// Writes a file of the run.
+pub fn write(path: &Path, of: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(of).map_err(|error| Failure::file(path, error))?;
+    files::write(path, text)
+}
+
 /// A file of the run, if it is there.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
-    match read_text(path) {
-        Ok(text) => {
-            let parsed = serde_json::from_str(&text);
-            parsed.map(Some).map_err(|error| Failure::file(path, error))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::file(path, error)),
-    }
+    let parsed =
+        files::read_text(path, TEXT_LIMIT)?.map(|text| serde_json::from_str(&text)).transpose();
+    parsed.map_err(|error| Failure::file(path, error))
 }

@@ -1,15 +1,12 @@
 //! All stages of a run in one report.
 use super::{
-    checks::Checks,
-    device::{Adapter, Ceilings},
-    markdown::markdown,
+    facts::{Adapter, Ceilings, Checks, Profiles},
     record::{Sheet, read},
-    steps::Profiles,
 };
-use crate::{console::say, failure::Failure, files};
-use ddim::files::read_text;
-use serde::{Deserialize, Serialize};
-use std::{io, path::Path};
+use crate::{failure::Failure, files};
+use ddim::files::TEXT_LIMIT;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::path::Path;
 
 /// How a stage ended, a line of `stages.jsonl` each.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,41 +75,29 @@ const TIMED: [&str; 10] = [
     "torch",
 ];
 
-/// Writes `report.json` and `report.md` from what the stages have written.
-pub fn run(folder: &Path) -> Result<(), Failure> {
-    let file = |name: &str| folder.join(format!("{name}.json"));
-    fn facts<T: Default + serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-        Ok(read::<Sheet<T>>(path)?.map(|sheet| sheet.facts).unwrap_or_default())
+impl Report {
+    /// Reads what the stages have written.
+    pub fn read(folder: &Path) -> Result<Self, Failure> {
+        let file = |name: &str| folder.join(format!("{name}.json"));
+        fn facts<T: Default + DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+            Ok(read::<Sheet<T>>(path)?.map(|sheet| sheet.facts).unwrap_or_default())
+        }
+        let mut timed = Vec::new();
+        for stage in TIMED {
+            timed.extend(read(&file(stage))?.map(|sheet| Timed { stage, sheet }));
+        }
+        let stages = folder.join("stages.jsonl");
+        let ended = files::read_text(&stages, TEXT_LIMIT)?.unwrap_or_default();
+        let ended = ended.lines().map(serde_json::from_str).collect::<Result<_, _>>();
+        Ok(Self {
+            software: "ddim",
+            origin: read(&file("origin"))?.unwrap_or_default(),
+            stages: ended.map_err(|error| Failure::file(stages, error))?,
+            device: facts(&file("device"))?,
+            ceilings: facts(&file("ceilings"))?,
+            ops: facts(&file("ops"))?,
+            cases: facts(&file("cases"))?,
+            timed,
+        })
     }
-    let mut timed = Vec::new();
-    for stage in TIMED {
-        timed.extend(read(&file(stage))?.map(|sheet| Timed { stage, sheet }));
-    }
-    let report = Report {
-        software: "ddim",
-        origin: read(&file("origin"))?.unwrap_or_default(),
-        stages: stages(&folder.join("stages.jsonl"))?,
-        device: facts(&file("device"))?,
-        ceilings: facts(&file("ceilings"))?,
-        ops: facts(&file("ops"))?,
-        cases: facts(&file("cases"))?,
-        timed,
-    };
-    let path = folder.join("report.json");
-    let json =
-        serde_json::to_string_pretty(&report).map_err(|error| Failure::file(&path, error))?;
-    files::write(&path, json)?;
-    files::write(&folder.join("report.md"), markdown(&report))?;
-    say!("wrote {}", folder.join("report.md").display());
-    Ok(())
-}
-
-fn stages(path: &Path) -> Result<Vec<Ended>, Failure> {
-    let text = match read_text(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::file(path, error)),
-    };
-    let ended = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
-    ended.map_err(|error| Failure::file(path, error))
 }

@@ -1,42 +1,23 @@
 //! Whole models: a sampling step, a training step, a trajectory.
-use super::{Run, Trusted, record::Row};
+use super::{
+    facts::{Profiled, Profiles},
+    record::Row,
+    run::{Run, Trusted, name},
+};
 use crate::{cli::Stage, failure::Failure};
 use cpu_time::ThreadTime;
 use ddim::{
-    Error,
     bench_cases::{self, BenchModel, BenchStep},
-    error::GpuError,
-    gpu::Executor,
+    gpu::{Executor, Roofline},
     passes,
 };
-use serde::{Deserialize, Serialize};
-
-/// Where the time of a step goes.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Profiles {
-    /// By step.
-    #[serde(default)]
-    pub profiles: Vec<Profiled>,
-}
-
-/// A step by kernel, and the host's part.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Profiled {
-    /// The step.
-    pub name: String,
-    /// Kernels that take more than a hundredth, the slowest first: launches, seconds, operations,
-    /// bytes.
-    pub kernels: Vec<(String, usize, f64, u64, u64)>,
-    /// The host's seconds to record and submit a launch.
-    pub host_launch: f64,
-}
 
 /// Times the steps of a stage.
 pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
     let model = if run.rehearse { BenchModel::digits()? } else { BenchModel::cifar10()? };
     let batches: &[usize] = if run.rehearse { &[1] } else { &[1, 8, 64] };
     let roofline = run.roofline()?;
-    let what = super::name(stage);
+    let what = name(stage);
     let title = |batch: &usize| format!("{what} {}", model.title(*batch));
     let mut sheet = run.sheet(stage, Profiles::default())?;
     sheet.expect(batches.iter().map(title))?;
@@ -46,14 +27,11 @@ pub fn run(run: &Run, stage: Stage) -> Result<(), Failure> {
             Stage::Training => model.training(*batch, target)?,
             _ => model.sampling(*batch, target)?,
         };
-        match time(run, stage, &step, &title, &roofline) {
-            Ok((row, profile)) => {
-                sheet.facts.profiles.extend(profile);
-                sheet.add(row)?;
-            }
-            Err(lost @ Failure::Library(Error::Gpu(GpuError::Lost { .. }))) => return Err(lost),
-            Err(error) => sheet.leave_out(&title, error.line())?,
-        }
+        let timed = time(run, stage, &step, &title, &roofline).map(|(row, profile)| {
+            sheet.facts.profiles.extend(profile);
+            row
+        });
+        sheet.keep(&title, timed)?;
         sheet.done(&title)?;
     }
     Ok(())
@@ -64,7 +42,7 @@ fn time(
     stage: Stage,
     step: &BenchStep,
     title: &str,
-    roofline: &ddim::gpu::Roofline,
+    roofline: &Roofline,
 ) -> Result<(Row, Option<Profiled>), Failure> {
     let trusted = Trusted(run.struck()?);
     let plan = passes::compile_with(&step.graph, run.gpu.target(), &trusted)?;

@@ -1,13 +1,10 @@
 //! The pictures of the page.
 use super::{
-    cells::{Noise, Show, Sizes},
-    laboratory::Laboratory,
+    jobs::{Figure, Noise, Sizes},
+    runner::Runner,
 };
-use crate::{
-    encode::arc,
-    failure::Failure,
-    pictures::{Picture, columns, comfortable_scale},
-};
+use crate::{encode::arc, failure::Failure};
+use ddim::pictures::{Picture, columns, comfortable_scale};
 
 /// Samples in their picture.
 const SAMPLES: usize = 64;
@@ -21,7 +18,7 @@ const PAIRS: usize = 4;
 /// Rows of the picture of eta.
 const ETAS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 
-impl Show {
+impl Figure {
     /// Steps of its longest run, and the sampling steps of all its images together.
     pub fn work(self, sizes: &Sizes) -> (usize, usize) {
         let steps = sizes.shown_steps;
@@ -37,44 +34,42 @@ impl Show {
         }
     }
 
-    /// Draws it, as the bytes of a PNG.
-    pub fn draw(self, laboratory: &mut Laboratory) -> Result<Vec<u8>, Failure> {
-        let steps = laboratory.sizes.shown_steps;
-        let shape @ [height, width, channels] = laboratory.shape();
-        let still = laboratory.drawing(Noise::Eta(0.0), steps)?;
+    /// Makes it, as the bytes of a PNG.
+    pub fn make(self, runner: &mut Runner) -> Result<Vec<u8>, Failure> {
+        let steps = runner.sizes.shown_steps;
+        let shape @ [height, width, channels] = runner.shape();
+        let still = runner.table(Noise::Eta(0.0), steps)?;
         let mut across = COLUMNS;
         let mut images = Vec::new();
         match self {
             Self::Samples => {
                 across = columns(SAMPLES);
-                images = laboratory.draw(&still, SAMPLES, None)?.0;
+                images = runner.sample(&still, SAMPLES)?;
             }
             Self::Consistency => {
-                for &steps in &laboratory.sizes.consistency {
-                    let table = laboratory.drawing(Noise::Eta(0.0), steps)?;
-                    images.extend(laboratory.draw(&table, COLUMNS, None)?.0);
+                for &steps in &runner.sizes.consistency {
+                    let table = runner.table(Noise::Eta(0.0), steps)?;
+                    images.extend(runner.sample(&table, COLUMNS)?);
                 }
             }
             Self::Interpolation => {
-                let noise = laboratory.noise(&still, 2 * PAIRS)?;
-                let points: Vec<f32> = noise
-                    .chunks_exact(2 * height * width * channels)
-                    .flat_map(|pair| arc(pair, COLUMNS))
-                    .collect();
-                images = laboratory.draw(&still, PAIRS * COLUMNS, Some(&points))?.0;
+                let noise = runner.noise(&still, 2 * PAIRS)?;
+                let pairs = noise.chunks_exact(2 * height * width * channels);
+                let points: Vec<f32> = pairs.flat_map(|pair| arc(pair, COLUMNS)).collect();
+                images = runner.from_noise(&still, &points)?;
             }
             Self::Eta => {
                 for eta in ETAS {
-                    let table = laboratory.drawing(Noise::Eta(eta), steps)?;
-                    images.extend(laboratory.draw(&table, COLUMNS, None)?.0);
+                    let table = runner.table(Noise::Eta(eta), steps)?;
+                    images.extend(runner.sample(&table, COLUMNS)?);
                 }
             }
             Self::Reconstruction => {
-                images = laboratory.some_real(COLUMNS);
-                let (again, _) = laboratory.there_and_back(&images, steps)?;
+                images = runner.some_real(COLUMNS);
+                let (again, _) = runner.there_and_back(&images, steps)?;
                 images.extend(again);
             }
         }
-        Picture::grid(&images, shape, across, comfortable_scale(height, width))?.png()
+        Ok(Picture::grid(&images, shape, across, comfortable_scale(height, width))?.png()?)
     }
 }

@@ -1,13 +1,13 @@
 //! The classifier: trained once, then kept in the folder.
 use super::record::{Record, Row};
-use crate::{console::say, failure::Failure, progress::Progress};
+use crate::{console::say, failure::Failure, files, progress::Progress};
 use ddim::{
     classifier::{Checkpoints, Classifier},
     data::Dataset,
     gpu::Gpu,
     models::classifier::ConvClassifier,
 };
-use std::{fs, io::ErrorKind, path::Path};
+use std::path::Path;
 
 /// Its file and the folder of its training, below that of the experiments.
 pub const FILE: &str = "classifier.safetensors";
@@ -35,7 +35,7 @@ pub fn open(
     let network = ConvClassifier { size, classes };
     let (path, training_folder) = (folder.join(FILE), folder.join(TRAINING));
     if path.exists() && record.find(CLASSIFIER, ACCURACY, 0).is_some() {
-        remove(&training_folder)?;
+        files::remove(&training_folder)?;
         return Ok(Classifier::load(gpu, network, &path)?);
     }
     let options = Classifier::options(seed);
@@ -50,19 +50,11 @@ pub fn open(
     let (experiment, setting) = (CLASSIFIER.into(), ACCURACY.into());
     let row = Row { experiment, setting, steps: 0, value, images: test.len(), seconds };
     record.append(vec![row])?;
-    remove(&training_folder)?;
+    files::remove(&training_folder)?;
     say!(
         "classifier: {:.2}% of {} test images right, {steps} steps in {seconds:.0} s",
         100.0 * value,
         test.len()
     );
     Ok(classifier)
-}
-
-/// Removes the checkpoints of a training that is done.
-fn remove(folder: &Path) -> Result<(), Failure> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::file(folder, error)),
-        _ => Ok(()),
-    }
 }

@@ -1,4 +1,4 @@
-//! What is measured: cells of the paper's tables, and pictures.
+//! What is measured: jobs of the paper's tables, and pictures.
 use serde::Serialize;
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl fmt::Display for Noise {
 
 /// A picture of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
+pub enum Figure {
     /// Samples.
     Samples,
     /// The same x_T with fewer and more steps.
@@ -41,7 +41,7 @@ pub enum Show {
     Reconstruction,
 }
 
-impl Show {
+impl Figure {
     /// All of them, in the order of the page.
     pub const ALL: [Self; 5] =
         [Self::Samples, Self::Consistency, Self::Interpolation, Self::Eta, Self::Reconstruction];
@@ -65,7 +65,7 @@ pub struct Sizes {
     pub distances: Vec<(usize, usize)>,
     /// Columns of table 2.
     pub reconstructions: Vec<usize>,
-    /// Images of each of its cells.
+    /// Images of each of its jobs.
     pub reconstructed: usize,
     /// Steps and images of what the classifier judges.
     pub judged: (usize, usize),
@@ -94,15 +94,15 @@ impl Sizes {
 
 /// A piece of work that is done whole or not at all.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cell {
+pub enum Job {
     /// Table 1.
     Distance { noise: Noise, steps: usize, images: usize },
     /// Table 2.
     Reconstruction { steps: usize, images: usize },
     /// What the classifier says of samples.
-    Judgement { steps: usize, images: usize },
+    Judged { steps: usize, images: usize },
     /// A picture, whose longest run has so many steps, and of so much work.
-    Picture { show: Show, steps: usize, work: usize },
+    Picture { figure: Figure, steps: usize, work: usize },
 }
 
 /// The experiments by their names in the CSV.
@@ -119,26 +119,26 @@ pub fn class(number: usize) -> String {
     format!("class {number}")
 }
 
-impl Cell {
-    /// All cells of at most `limit` steps, the quickest first.
+impl Job {
+    /// All jobs of at most `limit` steps, the quickest first.
     pub fn all(sizes: &Sizes, limit: usize) -> Vec<Self> {
-        let mut cells = Vec::new();
+        let mut jobs = Vec::new();
         for &(steps, images) in &sizes.distances {
-            cells.extend(Noise::ALL.map(|noise| Self::Distance { noise, steps, images }));
+            jobs.extend(Noise::ALL.map(|noise| Self::Distance { noise, steps, images }));
         }
         let images = sizes.reconstructed;
-        cells.extend(
+        jobs.extend(
             sizes.reconstructions.iter().map(|&steps| Self::Reconstruction { steps, images }),
         );
         let (steps, images) = sizes.judged;
-        cells.push(Self::Judgement { steps, images });
-        cells.extend(Show::ALL.map(|show| {
-            let (steps, work) = show.work(sizes);
-            Self::Picture { show, steps, work }
+        jobs.push(Self::Judged { steps, images });
+        jobs.extend(Figure::ALL.map(|figure| {
+            let (steps, work) = figure.work(sizes);
+            Self::Picture { figure, steps, work }
         }));
-        cells.retain(|cell| cell.steps() <= limit);
-        cells.sort_by_key(Self::work);
-        cells
+        jobs.retain(|job| job.steps() <= limit);
+        jobs.sort_by_key(Self::work);
+        jobs
     }
 
     /// Steps of its longest run.
@@ -146,7 +146,7 @@ impl Cell {
         match *self {
             Self::Distance { steps, .. }
             | Self::Reconstruction { steps, .. }
-            | Self::Judgement { steps, .. }
+            | Self::Judged { steps, .. }
             | Self::Picture { steps, .. } => steps,
         }
     }
@@ -154,9 +154,7 @@ impl Cell {
     /// Sampling steps of all its images together.
     pub fn work(&self) -> usize {
         match *self {
-            Self::Distance { steps, images, .. } | Self::Judgement { steps, images } => {
-                steps * images
-            }
+            Self::Distance { steps, images, .. } | Self::Judged { steps, images } => steps * images,
             Self::Reconstruction { steps, images } => 2 * steps * images,
             Self::Picture { work, .. } => work,
         }
@@ -167,7 +165,7 @@ impl Cell {
         match self {
             Self::Distance { noise, .. } => (DISTANCE, vec![noise.to_string()]),
             Self::Reconstruction { .. } => (RECONSTRUCTION, vec![ENCODED.into()]),
-            Self::Judgement { .. } => {
+            Self::Judged { .. } => {
                 let shares = (0..classes).map(class);
                 (JUDGEMENT, [SURE.to_owned()].into_iter().chain(shares).collect())
             }
@@ -176,13 +174,13 @@ impl Cell {
     }
 }
 
-impl fmt::Display for Cell {
+impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Distance { noise, steps, .. } => write!(f, "{DISTANCE}, {noise}, S = {steps}"),
             Self::Reconstruction { steps, .. } => write!(f, "{RECONSTRUCTION}, S = {steps}"),
-            Self::Judgement { steps, .. } => write!(f, "{JUDGEMENT}, S = {steps}"),
-            Self::Picture { show, .. } => f.write_str(show.file()),
+            Self::Judged { steps, .. } => write!(f, "{JUDGEMENT}, S = {steps}"),
+            Self::Picture { figure, .. } => f.write_str(figure.file()),
         }
     }
 }

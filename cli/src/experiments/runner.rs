@@ -1,12 +1,7 @@
-//! Runs the cells.
-use super::cells::{Cell, Noise, Sizes};
+//! Runs the jobs.
+use super::jobs::{Job, Noise, Sizes};
 use super::record::Row;
-use crate::{
-    draw::{Request, sampler},
-    encode::error_per_dimension,
-    failure::Failure,
-    progress::Progress,
-};
+use crate::{encode::error_per_dimension, failure::Failure, progress::Progress};
 use ddim::{
     classifier::{Classifier, likeliest},
     data::{Dataset, Moments},
@@ -17,6 +12,7 @@ use ddim::{
     gpu::Gpu,
     models::classifier::ConvClassifier,
     pipeline::Pipeline,
+    sampling::SamplingRequest,
 };
 use std::time::Instant;
 
@@ -29,8 +25,8 @@ const WORDS: usize = 25;
 /// A share of the classifier's belief above which it is sure.
 const SURE: f32 = 0.9;
 
-/// Everything that cells are made with.
-pub struct Laboratory<'a> {
+/// Everything that jobs are made with.
+pub struct Runner<'a> {
     pub gpu: &'a Gpu,
     pub pipeline: &'a Pipeline,
     pub classifier: Classifier,
@@ -47,7 +43,21 @@ pub struct Laboratory<'a> {
     pub real: Option<Moments>,
 }
 
-impl Laboratory<'_> {
+impl<'a> Runner<'a> {
+    /// Nothing is done yet.
+    pub fn new(
+        gpu: &'a Gpu,
+        pipeline: &'a Pipeline,
+        classifier: Classifier,
+        [training, test]: [&'a Dataset; 2],
+        sizes: &'a Sizes,
+        seed: u64,
+        progress: Progress,
+    ) -> Self {
+        let (done, real) = (0, None);
+        Self { gpu, pipeline, classifier, training, test, sizes, seed, progress, done, real }
+    }
+
     /// Height, width and channels of an image.
     pub fn shape(&self) -> [usize; 3] {
         [self.training.height(), self.training.width(), self.training.channels()]
@@ -64,12 +74,12 @@ impl Laboratory<'_> {
     }
 
     /// The run with this noise of the paper's tables.
-    fn sampling(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
+    fn unclipped_table(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
         self.along(noise, steps, &self.unclipped())
     }
 
     /// The run with this noise as `ddim sample` takes it: clipped, if the model's scheduler says so.
-    pub fn drawing(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
+    pub fn table(&self, noise: Noise, steps: usize) -> Result<Table, Failure> {
         self.along(noise, steps, &self.pipeline.scheduler.prediction())
     }
 
@@ -89,60 +99,48 @@ impl Laboratory<'_> {
         Ok(encode_table(&schedule, &timesteps, &self.unclipped(), rule, 1.0)?)
     }
 
-    /// `count` images from noise, or from `start`, and the seconds on the device.
-    pub fn draw(
-        &mut self,
-        table: &Table,
-        count: usize,
-        start: Option<&[f32]>,
-    ) -> Result<(Vec<f32>, f64), Failure> {
-        self.labelled(table, count, start, None)
+    /// A request for `count` images.
+    fn request<'t>(&self, table: &'t Table, count: usize) -> SamplingRequest<'t> {
+        let [height, width, _] = self.shape();
+        SamplingRequest::new(table, [height, width], count, self.seed)
     }
 
-    /// As [`Laboratory::draw`], of these classes.
-    fn labelled(
-        &mut self,
-        table: &Table,
-        count: usize,
-        start: Option<&[f32]>,
-        labels: Option<&[u32]>,
-    ) -> Result<(Vec<f32>, f64), Failure> {
-        let [height, width, channels] = self.shape();
-        let request = Request {
-            batch: Some(BATCH.min(count)),
-            start,
-            labels,
-            ..Request::new(table, [height, width], count, self.seed)
-        };
-        let (mut sampler, batch) = sampler(self.gpu, self.pipeline, &request)?;
-        let steps = sampler.steps();
-        let mut images = Vec::new();
-        let clock = Instant::now();
-        for first in (0..count).step_by(batch) {
-            request.begin(&mut sampler, self.pipeline, first, batch)?;
-            let drawn = batch.min(count - first);
-            let mut x = Vec::new();
-            for step in (0..steps).step_by(WORDS) {
-                let some = WORDS.min(steps - step);
-                sampler.advance(some)?;
-                x = sampler.images()?;
-                self.done += (some * drawn) as u64;
-                self.progress.update(self.done, "");
+    /// `count` images from noise.
+    pub fn sample(&mut self, table: &Table, count: usize) -> Result<Vec<f32>, Failure> {
+        Ok(self.timed(self.request(table, count))?.0)
+    }
+
+    /// The images of a request, and the seconds on the device.
+    pub fn timed(&mut self, request: SamplingRequest) -> Result<(Vec<f32>, f64), Failure> {
+        let request = SamplingRequest { batch: Some(BATCH.min(request.count)), ..request };
+        let mut sampling = request.open(self.gpu, self.pipeline)?;
+        let steps = request.table.steps.len();
+        let stops: Vec<usize> = (0..steps).step_by(WORDS).skip(1).collect();
+        let (clock, before) = (Instant::now(), self.done);
+        let images = sampling.images(&stops, |sampler, reached| -> Result<(), Failure> {
+            if reached.steps < steps {
+                // Waits, so that what is said is done.
+                sampler.images()?;
             }
-            images.extend(x);
-        }
-        let seconds = clock.elapsed().as_secs_f64();
-        images.truncate(count * height * width * channels);
-        Ok((images, seconds))
+            let done = reached.first * steps + reached.images * reached.steps;
+            self.done = before + done as u64;
+            self.progress.update(self.done, "");
+            Ok(())
+        })?;
+        Ok((images, clock.elapsed().as_secs_f64()))
+    }
+
+    /// Images from these x_T.
+    pub fn from_noise(&mut self, table: &Table, noise: &[f32]) -> Result<Vec<f32>, Failure> {
+        let count = noise.len() / self.shape().iter().product::<usize>();
+        let request = SamplingRequest { start: Some(noise), ..self.request(table, count) };
+        Ok(self.timed(request)?.0)
     }
 
     /// The noise that the first images start from.
     pub fn noise(&self, table: &Table, count: usize) -> Result<Vec<f32>, Failure> {
-        let [height, width, _] = self.shape();
-        let request = Request::new(table, [height, width], count, self.seed);
-        let (mut sampler, _) =
-            sampler(self.gpu, self.pipeline, &Request { batch: Some(count), ..request })?;
-        Ok(sampler.noise(0)?)
+        let request = SamplingRequest { batch: Some(count), ..self.request(table, count) };
+        Ok(request.open(self.gpu, self.pipeline)?.noise()?)
     }
 
     /// The first images of the test set.
@@ -159,9 +157,13 @@ impl Laboratory<'_> {
         let count = images.len() / self.shape().iter().product::<usize>();
         let labels = self.pipeline.labels(self.test, count);
         let (encoding, labels) = (self.encoding(steps)?, labels.as_deref());
-        let (latents, there) = self.labelled(&encoding, count, Some(images), labels)?;
-        let decoding = self.sampling(Noise::Eta(0.0), steps)?;
-        let (again, back) = self.labelled(&decoding, count, Some(&latents), labels)?;
+        let start = Some(images);
+        let request = SamplingRequest { labels, start, ..self.request(&encoding, count) };
+        let (latents, there) = self.timed(request)?;
+        let decoding = self.unclipped_table(Noise::Eta(0.0), steps)?;
+        let start = Some(&latents[..]);
+        let request = SamplingRequest { labels, start, ..self.request(&decoding, count) };
+        let (again, back) = self.timed(request)?;
         Ok((again, there + back))
     }
 
@@ -183,35 +185,36 @@ impl Laboratory<'_> {
         Ok(Moments::of_vectors(features, ConvClassifier::FEATURES)?)
     }
 
-    /// Measures a cell of numbers: its rows, in the order of [`Cell::rows`].
-    pub fn measure(&mut self, cell: &Cell) -> Result<Vec<Row>, Failure> {
-        let (values, images, seconds) = match *cell {
-            Cell::Distance { noise, steps, images } => {
-                let (drawn, seconds) = self.draw(&self.sampling(noise, steps)?, images, None)?;
-                (vec![self.distance(&drawn)?], images, seconds)
+    /// Measures a job of numbers: its rows, in the order of [`Job::rows`].
+    pub fn measure(&mut self, job: &Job) -> Result<Vec<Row>, Failure> {
+        let (values, images, seconds) = match *job {
+            Job::Distance { noise, steps, images } => {
+                let table = self.unclipped_table(noise, steps)?;
+                let (sampled, seconds) = self.timed(self.request(&table, images))?;
+                (vec![self.distance(&sampled)?], images, seconds)
             }
-            Cell::Reconstruction { steps, images } => {
+            Job::Reconstruction { steps, images } => {
                 let real = self.some_real(images);
                 let (again, seconds) = self.there_and_back(&real, steps)?;
                 (vec![error_per_dimension(&real, &again)], images.min(self.test.len()), seconds)
             }
-            Cell::Judgement { steps, images } => {
-                let table = self.drawing(Noise::Eta(0.0), steps)?;
-                let (drawn, seconds) = self.draw(&table, images, None)?;
-                (self.judge(&drawn)?, images, seconds)
+            Job::Judged { steps, images } => {
+                let table = self.table(Noise::Eta(0.0), steps)?;
+                let (sampled, seconds) = self.timed(self.request(&table, images))?;
+                (self.shares(&sampled)?, images, seconds)
             }
-            Cell::Picture { .. } => (Vec::new(), 0, 0.0),
+            Job::Picture { .. } => (Vec::new(), 0, 0.0),
         };
-        let (experiment, settings) = cell.rows(self.classifier.network().classes);
+        let (experiment, settings) = job.rows(self.classifier.network().classes);
         let row = |(setting, value)| {
-            let (experiment, steps) = (experiment.to_owned(), cell.steps());
+            let (experiment, steps) = (experiment.to_owned(), job.steps());
             Row { experiment, setting, steps, value, images, seconds }
         };
         Ok(settings.into_iter().zip(values).map(row).collect())
     }
 
     /// The share of images that the classifier is sure of, then that of each class.
-    fn judge(&mut self, images: &[f32]) -> Result<Vec<f64>, Failure> {
+    fn shares(&mut self, images: &[f32]) -> Result<Vec<f64>, Failure> {
         let classes = self.classifier.network().classes;
         let probabilities = self.classifier.probabilities(images)?;
         let mut counts = vec![0_u32; 1 + classes];

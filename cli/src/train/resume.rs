@@ -1,19 +1,13 @@
 //! Going on with a run: what may change, what may not, and what is left to go on with where numbers
 //! went bad.
-use crate::{
-    cli,
-    failure::Failure,
-    fit::read_losses,
-    train::{Notes, Run, absolute, save},
-};
+use super::run::{Notes, Run, absolute};
+use crate::{cli, failure::Failure, training::read_losses};
 use ddim::{
-    data::Dataset,
     diffusion::schedule::SchedulerConfig,
-    files::MAX_PIXELS,
     gpu::Gpu,
     models::unet2d::UNetConfig,
     pipeline::RunFolder,
-    training::{Losses, Settings, Trainer, TrainingOptions},
+    training::{Settings, Trainer},
 };
 use std::path::Path;
 
@@ -29,7 +23,7 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
     let notes = serde_json::from_value(recorded.clone())
         .map_err(|error| Failure::file(&path, format!("notes: {error}")))?;
     refuse_others(arguments, folder, &notes)?;
-    let options = options(arguments, before.options);
+    let options = arguments.options(before.options);
     let mut notes = changed(arguments, notes);
     // What a demo notes beside is none of this.
     if let Some(recorded) = recorded.as_object_mut() {
@@ -51,29 +45,9 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
         let text = "--exact: the run would not go on with the bits of one without a break";
         return Err(Failure::Usage(format!("{text}: {}", resumed.differences.join("; "))));
     }
-    let max_pixels = notes.max_pixels.unwrap_or(MAX_PIXELS);
-    let data = Dataset::open_within(&notes.data, notes.size, max_pixels)?;
+    let data = notes.open_data()?;
     let losses = read_losses(folder, done)?;
     Ok(Run { trainer, notes, data, losses, differences: resumed.differences })
-}
-
-/// The recorded options with those that the arguments name.
-fn options(arguments: &cli::Train, recorded: TrainingOptions) -> TrainingOptions {
-    TrainingOptions {
-        batch: arguments.batch.unwrap_or(recorded.batch),
-        learning_rate: arguments.lr.unwrap_or(recorded.learning_rate),
-        warmup: arguments.warmup.unwrap_or(recorded.warmup),
-        decay_steps: arguments.decay_steps().unwrap_or(recorded.decay_steps),
-        clip: arguments.clip().unwrap_or(recorded.clip),
-        ema_decay: arguments.ema.unwrap_or(recorded.ema_decay),
-        // The library refuses others than those recorded.
-        seed: arguments.seed.unwrap_or(recorded.seed),
-        loss: arguments.loss.unwrap_or(recorded.loss),
-        min_snr_gamma: arguments.min_snr_gamma.or(recorded.min_snr_gamma),
-        timesteps: arguments.timesteps.unwrap_or(recorded.timesteps),
-        label_drop: arguments.label_drop.unwrap_or(recorded.label_drop),
-        ..recorded
-    }
 }
 
 /// The recorded notes with the data that the arguments name.
@@ -127,19 +101,6 @@ fn refuse_others(arguments: &cli::Train, folder: &RunFolder, notes: &Notes) -> R
     }
 }
 
-/// Refuses steps in which nothing would be learnt.
-pub fn check_rate(run: &Run) -> Result<(), Failure> {
-    let (done, total) = (run.trainer.steps(), u64::from(run.notes.steps));
-    match run.trainer.options().decay_steps.map(u64::from) {
-        Some(end) if end < total && done < total => Err(Failure::Usage(format!(
-            "--decay-steps {end}: the learning rate is 0 from then on, and steps {} to {total} would \
-             learn nothing: give --decay-steps {total}, or --decay-steps 0 for a rate that stays",
-            end.max(done) + 1,
-        ))),
-        _ => Ok(()),
-    }
-}
-
 /// Numbers went bad on the way from one checkpoint to the next: what led there is not saved, so
 /// that another rate leads elsewhere. Before the first checkpoint, the beginning becomes one.
 pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> Result<(), Failure> {
@@ -148,8 +109,7 @@ pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> R
         let (unet, scheduler) = (trainer.model().clone(), trainer.scheduler().clone());
         let (size, options) = ([data.height(), data.width()], trainer.options().clone());
         let trainer = Trainer::new(gpu, unet, scheduler, size, options)?;
-        let (losses, differences) = (Losses::default(), Vec::new());
-        save(&mut Run { trainer, notes, data, losses, differences }, out)?;
+        Run::new(trainer, notes, data).save(out)?;
     }
     Err(Failure::Usage(format!(
         "{bad}; {} holds step {}: go on from there at a smaller rate, by --resume --lr, or begin \

@@ -1,14 +1,12 @@
 //! Training with a progress bar, and what is kept of it.
-use crate::{chart, failure::Failure, progress::Progress};
+use crate::{failure::Failure, files, plot, progress::Progress};
 use ddim::{
     data::Dataset,
-    files::read,
     pipeline::RunFolder,
     training::{Losses, Trainer},
 };
 use serde_json::Value as Json;
 use std::{
-    io::ErrorKind,
     ops::ControlFlow,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -29,12 +27,6 @@ pub fn recent(losses: &Losses) -> Option<f32> {
     (!last.is_empty()).then(|| sum / last.len() as f32)
 }
 
-/// The chart as an SVG.
-pub fn chart(losses: &Losses) -> Result<String, Failure> {
-    let steps: Vec<_> = losses.steps.iter().map(|of| (of.step, of.loss)).collect();
-    chart::losses(&steps, &losses.held_out)
-}
-
 /// Saves a run with its losses as parts of the checkpoint: `loss.csv` and `loss.svg`.
 pub fn save(
     losses: &Losses,
@@ -42,7 +34,7 @@ pub fn save(
     folder: &Path,
     notes: Json,
 ) -> Result<(), Failure> {
-    let (text, chart) = (losses.to_csv(), chart(losses)?);
+    let (text, chart) = (losses.to_csv(), plot::losses(losses)?);
     let beside = [(LOSSES, text.as_bytes()), ("training/loss.svg", chart.as_bytes())];
     Ok(trainer.save_with(folder, notes, &beside)?)
 }
@@ -51,11 +43,7 @@ pub fn save(
 /// losses here.
 pub fn read_losses(folder: &RunFolder, step: u64) -> Result<Losses, Failure> {
     let path = folder.path(LOSSES);
-    let bytes = match read(&path, LARGEST) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Losses::default()),
-        bytes => bytes.map_err(|error| Failure::file(&path, error))?,
-    };
-    let text = String::from_utf8(bytes).map_err(|error| Failure::file(&path, error))?;
+    let Some(text) = files::read_text(&path, LARGEST)? else { return Ok(Losses::default()) };
     Ok(Losses::parse(&path, &text, step)?)
 }
 

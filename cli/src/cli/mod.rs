@@ -1,0 +1,162 @@
+//! Arguments, and the help that teaches them. Names of earlier versions are hidden aliases.
+mod evaluate;
+mod experiments;
+mod inspect;
+mod sampling;
+#[cfg(test)]
+#[path = "../../tests/arguments/mod.rs"]
+mod tests;
+mod train;
+
+pub use evaluate::Evaluate;
+pub use experiments::Experiments;
+pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
+pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
+pub use train::{Demo, Train};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+
+/// Diffusion U-Nets in hand-written WGSL: train, sample and check them on any Vulkan, Metal or
+/// DX12 device.
+#[derive(Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  ddim demo                                  train on handwritten digits, sample new ones: a few minutes
+  ddim train --data photos --size 32 --out run
+  ddim sample --model run --count 16 --out new.png
+  ddim devices                               what there is to compute on
+  ddim verify                                is this device and driver to be trusted?
+
+Messages for the curious: RUST_LOG=ddim=debug. `ddim COMMAND --help` says more of each."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub device: Device,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Permission to replace files of other programs.
+#[derive(Args)]
+pub struct Overwrite {
+    /// Replace what stands at the place to write to, also if this command did not write it
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// The picture that a command is run for.
+#[derive(Args)]
+pub struct PictureFile {
+    /// The picture to write
+    #[arg(long, value_name = "FILE.png")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
+    /// Largest picture, in pixels
+    #[arg(long, value_name = "N", default_value_t = ddim::files::MAX_PIXELS)]
+    pub max_pixels: u64,
+}
+
+/// The model to use.
+#[derive(Args)]
+pub struct Model {
+    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
+    #[arg(long = "model", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Take a model with weights that are infinite or NaN
+    #[arg(long)]
+    pub allow_non_finite: bool,
+}
+
+/// Where to compute.
+#[derive(Args)]
+pub struct Device {
+    /// Part of the adapter's name, in any case [default: discrete before integrated before software]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Device")]
+    pub adapter: Option<String>,
+    /// The API to use [default: whatever this system has]
+    #[arg(long, global = true, value_enum, help_heading = "Device")]
+    pub backend: Option<Backend>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Backend {
+    Vulkan,
+    Metal,
+    Dx12,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train a small U-Net on handwritten digits, sample new ones, and write a report
+    Demo(Demo),
+    /// Train a U-Net on images of your own
+    Train(Train),
+    /// Sample images from a trained model
+    Sample(Sample),
+    /// Sample what lies between two samples
+    Interpolate(Interpolate),
+    /// Find the noise that a model makes given images from
+    Encode(Encode),
+    /// Encode images and decode them again, and measure what is lost
+    Reconstruct(Reconstruct),
+    /// Repeat the experiments of the DDIM paper on MNIST
+    Experiments(Experiments),
+    /// Evaluate the variational bound of a model on images, in bits per dimension
+    Evaluate(Evaluate),
+    /// List the adapters, with the features and limits that matter here
+    Devices,
+    /// Print what a model runs: graph, dispatches, FLOPs and memory
+    Plan(Plan),
+    /// Time every kernel of a model on this device
+    Profile(Profile),
+    /// Measure this device, a stage at a time: what scripts/measure-gpu runs
+    Measure(Measure),
+    /// Check this device and driver against references computed in 64 bits
+    Verify(Verify),
+}
+
+impl Command {
+    /// Whether it writes files: then these, not its messages, are what it is run for.
+    pub fn writes_files(&self) -> bool {
+        match self {
+            Self::Devices | Self::Plan(_) | Self::Verify(_) => false,
+            Self::Evaluate(arguments) => arguments.out.is_some(),
+            Self::Profile(arguments) => arguments.trace.is_some(),
+            _ => true,
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    if (1..=1 << 24).contains(&number) { Ok(number) } else { Err("not in 1 to 16777216".into()) }
+}
+
+fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    let number = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if fits(number) { Ok(number) } else { Err(what.to_owned()) }
+}
+
+/// A name that serde knows.
+fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "not above 0", |number| number > 0.0 && number.is_finite())
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, "not 0 or above", |number| number >= 0.0 && number.is_finite())
+}
+
+fn below_one(text: &str) -> Result<f64, String> {
+    number(text, "not between 0 and 1", |number| (0.0..1.0).contains(&number))
+}

@@ -1,0 +1,164 @@
+//! Arguments of the commands that train.
+use super::{Overwrite, at_least_one, below_one, named, not_negative, positive};
+use clap::Args;
+use ddim::{
+    diffusion::schedule::{BetaSchedule, PredictionType},
+    training::{Loss, Timesteps, TrainingOptions},
+};
+use std::path::PathBuf;
+
+/// Train a small U-Net on handwritten digits, sample new ones, and write a report.
+///
+/// The 1,797 digits (8x8 pixels) are inside the program; nothing is downloaded. The model has
+/// 701,345 parameters. Every number is computed by this crate's own kernels.
+#[derive(Args)]
+#[command(after_help = "\
+Writes below --out:
+  report.html     one page with all of it, pictures inside
+  samples.png     64 digits that the model sampled (DDIM, 50 steps)
+  denoising.png   how eight of them came out of noise
+  loss.svg        the loss of every step
+  numbers.json    settings and results, for programs
+  pipeline/       the model: `ddim sample --model out/pipeline` makes more, `ddim train --resume`
+                  goes on, and DDPMPipeline.from_pretrained of Python's diffusers opens it")]
+pub struct Demo {
+    /// Training steps, of 64 digits each
+    #[arg(long, default_value_t = 800, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Folder to write to
+    #[arg(long, default_value = "out", value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
+    /// Same seed and same device, same bits
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub seed: u64,
+}
+
+/// Train a U-Net on images of your own.
+///
+/// The folder --out becomes a pipeline that `ddim sample` and Python's diffusers open
+/// (DDPMPipeline.from_pretrained), with the moving average of the weights; what it takes to go on
+/// lies beside it in training/. Ctrl-C ends the run with a checkpoint.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim train --data digits --out run                    the embedded digits, a few minutes on a CPU
+  ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
+  ddim train --data photos --size 32 --flip --out run   a folder of PNGs, cropped to their centres
+  ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
+  ddim train --resume --out run --lr 1e-4               go on at another rate, as after a NaN
+  ddim train --data mnist --out run --conditional --label-drop 0.1    classes, for guided samples
+
+Defaults follow the images. Digits: block_out_channels 32,64, learning rate 2e-3, EMA 0.99, 1,500
+steps. Up to 28x28 grey: 32,64,64, 1e-3, 0.999, 5,000. Others: 64,128,256,..., 2e-4, 0.9999, 50,000.
+A U-Net of your own is a config.json of diffusers' UNet2DModel, given by --config.
+
+Writes below --out: model_index.json, unet/, scheduler/, training/ (weights, optimizer, settings,
+loss.csv, loss.svg), samples.png, and check.safetensors for scripts/check-diffusers.")]
+pub struct Train {
+    /// `digits`, or a folder with MNIST's idx files or PNG pictures
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    pub data: Option<PathBuf>,
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub existing: Overwrite,
+    /// Training steps in all [default: by the images]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+    /// Go on with the run in --out: its data and settings, the same bits as without a break. Data,
+    /// batch, rates, clipping and --ema may be others from here on; what makes another model is refused
+    #[arg(long)]
+    pub resume: bool,
+    /// Refuse to go on where the bits would not be those of a run without a break
+    #[arg(long, requires = "resume")]
+    pub exact: bool,
+    /// The U-Net: a config.json of diffusers' UNet2DModel [default: by the images]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Crop every image to its centre and resize it to N x N pixels
+    #[arg(long, value_name = "N")]
+    pub size: Option<usize>,
+    /// Largest picture of --data that is read, in pixels [default: 67108864]
+    #[arg(long, value_name = "N")]
+    pub max_pixels: Option<u64>,
+    /// Images of a step [default: 64]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub batch: Option<usize>,
+    /// Learning rate of Adam [default: by the images]
+    #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
+    pub lr: Option<f64>,
+    /// Steps in which the learning rate grows to that [default: 0]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<u32>,
+    /// Steps at whose end the learning rate has fallen to zero, linearly; 0 for one that stays
+    /// [default: it stays]
+    #[arg(long, value_name = "N")]
+    pub decay_steps: Option<u32>,
+    /// How the noise grows over the 1,000 timesteps: linear, quad (scaled_linear), cosine, const,
+    /// jsd or sigmoid [default: linear]
+    #[arg(long, value_name = "NAME")]
+    pub schedule: Option<BetaSchedule>,
+    /// What the network predicts: epsilon, sample (x0) or v_prediction [default: epsilon]
+    #[arg(long, value_name = "NAME", value_parser = named::<PredictionType>)]
+    pub prediction: Option<PredictionType>,
+    /// What is minimised: simple, vlb or hybrid; the last two learn the variance too, unless
+    /// --config has but one output channel for each of the images' [default: simple]
+    #[arg(long, value_name = "NAME", value_parser = named::<Loss>)]
+    pub loss: Option<Loss>,
+    /// Largest signal-to-noise ratio that counts in the simple loss (min-SNR weighting)
+    #[arg(long, value_name = "GAMMA", value_parser = positive)]
+    pub min_snr_gamma: Option<f64>,
+    /// How the timesteps of a batch are drawn: uniform, antithetic or importance [default: uniform]
+    #[arg(long, alias = "timesteps", value_name = "NAME", value_parser = named::<Timesteps>)]
+    pub timestep_sampling: Option<Timesteps>,
+    /// Learn the classes of labelled images
+    #[arg(long)]
+    pub conditional: bool,
+    /// Probability that a label is dropped, so that samples can be guided [default: 0]
+    #[arg(long, value_name = "P", value_parser = below_one)]
+    pub label_drop: Option<f64>,
+    /// Decay of the moving average of the weights, at most (1 + i) / (10 + i) in step i
+    /// [default: by the images]
+    #[arg(long, value_name = "DECAY", value_parser = below_one)]
+    pub ema: Option<f64>,
+    /// Norm that the gradient is clipped to; 0 for none [default: 1]
+    #[arg(long, alias = "clip", value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
+    pub max_grad_norm: Option<f64>,
+    /// Same seed and same device, same bits [default: 0]
+    #[arg(long, value_name = "K")]
+    pub seed: Option<u64>,
+    /// Mirror half of the images left to right
+    #[arg(long)]
+    pub flip: bool,
+    /// Hold out this part of the images and measure the loss on them at every checkpoint
+    #[arg(long, value_name = "FRACTION", value_parser = below_one)]
+    pub valid: Option<f64>,
+    /// Steps between checkpoints [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub save_every: Option<u32>,
+}
+
+impl Train {
+    /// The options with those that the arguments name.
+    pub fn options(&self, others: TrainingOptions) -> TrainingOptions {
+        let decay_steps = self.decay_steps.map(|end| (end > 0).then_some(end));
+        let clip = self.max_grad_norm.map(|norm| (norm > 0.0).then_some(norm));
+        TrainingOptions {
+            batch: self.batch.unwrap_or(others.batch),
+            learning_rate: self.lr.unwrap_or(others.learning_rate),
+            warmup: self.warmup.unwrap_or(others.warmup),
+            decay_steps: decay_steps.unwrap_or(others.decay_steps),
+            clip: clip.unwrap_or(others.clip),
+            ema_decay: self.ema.unwrap_or(others.ema_decay),
+            seed: self.seed.unwrap_or(others.seed),
+            loss: self.loss.unwrap_or(others.loss),
+            min_snr_gamma: self.min_snr_gamma.or(others.min_snr_gamma),
+            timesteps: self.timestep_sampling.unwrap_or(others.timesteps),
+            label_drop: self.label_drop.unwrap_or(others.label_drop),
+            ..others
+        }
+    }
+}

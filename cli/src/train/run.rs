@@ -1,0 +1,131 @@
+//! A run: its trainer, its images, and what its checkpoint keeps beside the library's settings.
+use crate::{
+    console::say, devices::describe, failure::Failure, paths, plan::summary, progress::thousands,
+    training,
+};
+use ddim::{
+    data::Dataset,
+    files::MAX_PIXELS,
+    gpu::Gpu,
+    training::{Losses, Trainer, TrainingOptions},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+
+/// What the checkpoint keeps beside the library's settings.
+#[derive(Serialize, Deserialize)]
+pub struct Notes {
+    #[serde(with = "paths")]
+    pub data: PathBuf,
+    pub size: Option<usize>,
+    #[serde(default)]
+    pub max_pixels: Option<u64>,
+    pub flip: bool,
+    pub valid: Option<f64>,
+    pub steps: u32,
+    #[serde(default = "save_every")]
+    pub save_every: u32,
+}
+
+/// Steps between checkpoints, where nobody says how many.
+pub fn save_every() -> u32 {
+    500
+}
+
+impl Notes {
+    pub fn to_json(&self) -> Json {
+        serde_json::to_value(self).expect("text, numbers and flags are JSON")
+    }
+
+    /// Opens the images.
+    pub fn open_data(&self) -> Result<Dataset, Failure> {
+        let max_pixels = self.max_pixels.unwrap_or(MAX_PIXELS);
+        Ok(Dataset::open_within(&self.data, self.size, max_pixels)?)
+    }
+}
+
+/// The folder by a name that holds from anywhere.
+pub fn absolute(source: &Path) -> PathBuf {
+    if source.as_os_str() == "digits" {
+        return source.to_owned();
+    }
+    source.canonicalize().unwrap_or_else(|_| source.to_owned())
+}
+
+/// A run that is about to begin or to go on.
+pub struct Run {
+    pub trainer: Trainer,
+    pub notes: Notes,
+    pub data: Dataset,
+    pub losses: Losses,
+    /// What is not as in the steps before.
+    pub differences: Vec<String>,
+}
+
+impl Run {
+    /// A run without steps.
+    pub fn new(trainer: Trainer, notes: Notes, data: Dataset) -> Self {
+        Self { trainer, notes, data, losses: Losses::default(), differences: Vec::new() }
+    }
+
+    /// Writes a checkpoint.
+    pub fn save(&mut self, out: &Path) -> Result<(), Failure> {
+        training::save(&self.losses, &mut self.trainer, out, self.notes.to_json())
+    }
+
+    /// Refuses steps in which nothing would be learnt.
+    pub fn check_rate(&self) -> Result<(), Failure> {
+        let (done, total) = (self.trainer.steps(), u64::from(self.notes.steps));
+        match self.trainer.options().decay_steps.map(u64::from) {
+            Some(end) if end < total && done < total => Err(Failure::Usage(format!(
+                "--decay-steps {end}: the learning rate is 0 from then on, and steps {} to {total} \
+                 would learn nothing: give --decay-steps {total}, or --decay-steps 0 for a rate \
+                 that stays",
+                end.max(done) + 1,
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says what is trained on what, and how.
+    pub fn describe(&self, gpu: &Gpu) {
+        let Self { trainer, data, notes, .. } = self;
+        say!("{}", describe(gpu));
+        let (height, width, channels) = (data.height(), data.width(), data.channels());
+        let count = thousands(data.len() as u64);
+        say!("data   {}: {count} images of {height}x{width}x{channels}", data.name());
+        let config = trainer.model().config();
+        let parameters = thousands(trainer.arenas().elements() as u64);
+        say!("model  {parameters} parameters, channels {:?}", config.block_out_channels);
+        say!("plan   {}", summary(trainer.plan()));
+        let TrainingOptions {
+            batch,
+            learning_rate,
+            warmup,
+            decay_steps,
+            clip,
+            ema_decay,
+            seed,
+            ..
+        } = trainer.options();
+        let falling = decay_steps.map_or(String::new(), |end| format!(", none after step {end}"));
+        let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
+        let (next, total) = (trainer.steps() + 1, u64::from(notes.steps));
+        let steps = match next <= total {
+            true => format!("steps {next} to {total}"),
+            false => format!("all {total} steps are done"),
+        };
+        say!(
+            "run    {steps}, batch {batch}, learning rate {learning_rate} after {warmup} steps\
+             {falling}, \
+             clip {clip}, EMA {ema_decay}, seed {seed}",
+        );
+        if !self.differences.is_empty() {
+            say!("but    from here on not with the bits of a run without a break:");
+        }
+        for difference in &self.differences {
+            say!("       {difference}");
+        }
+    }
+}
