@@ -201,6 +201,18 @@ impl TensorType {
         Self { shape: Shape::new(extents), ..self }
     }
 
+    /// The same axes but for the extent of the innermost.
+    pub(crate) fn with_last(self, extent: usize) -> Self {
+        self.with_extent(self.shape.len() - 1, extent)
+    }
+
+    /// The same axes but for the extent of one.
+    pub(crate) fn with_extent(self, axis: usize, extent: usize) -> Self {
+        let mut extents = self.shape.to_vec();
+        extents[axis] = extent;
+        self.with_shape(&extents)
+    }
+
     /// The same shape in another storage.
     pub fn with_element(self, element: ElementType) -> Self {
         Self { element, ..self }

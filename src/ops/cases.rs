@@ -63,6 +63,11 @@ impl Input {
         Self { of, fill: Fill::Below(limit) }
     }
 
+    /// Four numbers: a row of rates, or what `GlobalNorm` gives.
+    pub(super) fn row(numbers: [f64; 4]) -> Self {
+        Self::values(TensorType::f32(&[4]), numbers.into())
+    }
+
     /// Given numbers, in row-major order.
     pub fn values(of: TensorType, values: Vec<f64>) -> Self {
         Self { of, fill: Fill::Values(values) }

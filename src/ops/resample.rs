@@ -1,14 +1,7 @@
 //! Between an image and one of half its height and width: nearest upsampling, average pooling.
-use super::{
-    Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, display, floats, operands,
-};
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    plan::{Cost, fold},
-    reference::Tensor,
+    ops::{Op, prelude::*},
     shaders::resample as shader,
-    value::TensorType,
 };
 
 /// Every pixel of `x [batch, height, width, channels]` becomes a block of 2x2.
@@ -41,22 +34,23 @@ display!("average_pool", AveragePool);
 display!("average_pool_backward", AveragePoolBackward { height, width });
 
 /// The image operand, if it is one.
-fn image(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
-    let [x] = operands(op, inputs)?;
-    floats(op, "x", x, inputs)?;
-    x.shape[..]
-        .try_into()
-        .map_err(|_| ShapeError::operand(op, "x", "[batch, height, width, channels]", x, inputs))
+fn image(check: Check) -> Result<[usize; 4], ShapeError> {
+    let [x] = check.operands()?;
+    check.floats("x", x)?;
+    let expected = "[batch, height, width, channels]";
+    check.that(x.shape.len() == 4, "x", expected, x)?;
+    Ok([x.shape[0], x.shape[1], x.shape[2], x.shape[3]])
 }
 
 /// `image`, for an operand that must hold at least one whole block.
-fn blocks(op: &str, inputs: &[TensorType]) -> Result<[usize; 4], ShapeError> {
-    let [batch, height, width, channels] = image(op, inputs)?;
+fn blocks(check: Check) -> Result<[usize; 4], ShapeError> {
+    let extents = image(check)?;
+    let [_, height, width, _] = extents;
     if height < 2 || width < 2 {
         let message = format!("x must have at least 2x2 pixels, found {height}x{width}");
-        return Err(ShapeError::conflict(op, message, inputs));
+        return Err(check.conflict(message));
     }
-    Ok([batch, height, width, channels])
+    Ok(extents)
 }
 
 /// Position of a pixel's first channel in an image tensor of these extents.
@@ -65,41 +59,46 @@ fn offset(of: [usize; 4], image: usize, row: usize, column: usize) -> usize {
     ((image * height + row) * width + column) * channels
 }
 
-/// Every pixel of `x`, scaled, as a block of an image of `height` by `width`; zeros elsewhere.
-fn reference_up(x: &Tensor, height: usize, width: usize, scale: f64) -> Tensor {
-    let small = [x.shape[0], x.shape[1], x.shape[2], x.shape[3]];
-    let large = [small[0], height, width, small[3]];
-    let mut y = Tensor::zeros(TensorType::f32(&large).shape);
-    for b in 0..small[0] {
-        for row in 0..height.min(2 * small[1]) {
-            for column in 0..width.min(2 * small[2]) {
-                let (to, from) =
-                    (offset(large, b, row, column), offset(small, b, row / 2, column / 2));
-                for channel in 0..small[3] {
-                    y.data[to + channel] = scale * x.data[from + channel];
-                }
+/// Calls `each` with the first channel of each pixel of an image of `large` extents, and that of the
+/// pixel whose block it belongs to in an image of `small` ones; pixels of no block are left out.
+fn blocks_of(large: [usize; 4], small: [usize; 4], mut each: impl FnMut(usize, usize)) {
+    for image in 0..small[0] {
+        for row in 0..large[1].min(2 * small[1]) {
+            for column in 0..large[2].min(2 * small[2]) {
+                let pixel = offset(large, image, row, column);
+                each(pixel, offset(small, image, row / 2, column / 2));
             }
         }
     }
+}
+
+fn extents(x: &Tensor) -> [usize; 4] {
+    [x.shape[0], x.shape[1], x.shape[2], x.shape[3]]
+}
+
+/// Every pixel of `x`, scaled, as a block of an image of `height` by `width`; zeros elsewhere.
+fn reference_up(x: &Tensor, height: usize, width: usize, scale: f64) -> Tensor {
+    let small = extents(x);
+    let large = [small[0], height, width, small[3]];
+    let mut y = Tensor::zeros(TensorType::f32(&large).shape);
+    blocks_of(large, small, |to, from| {
+        for channel in 0..small[3] {
+            y.data[to + channel] = scale * x.data[from + channel];
+        }
+    });
     y
 }
 
 /// The sum of every whole block of `x`, scaled.
 fn reference_down(x: &Tensor, scale: f64) -> Tensor {
-    let large = [x.shape[0], x.shape[1], x.shape[2], x.shape[3]];
+    let large = extents(x);
     let small = [large[0], large[1] / 2, large[2] / 2, large[3]];
     let mut y = Tensor::zeros(TensorType::f32(&small).shape);
-    for b in 0..small[0] {
-        for row in 0..2 * small[1] {
-            for column in 0..2 * small[2] {
-                let (to, from) =
-                    (offset(small, b, row / 2, column / 2), offset(large, b, row, column));
-                for channel in 0..small[3] {
-                    y.data[to + channel] += scale * x.data[from + channel];
-                }
-            }
+    blocks_of(large, small, |from, to| {
+        for channel in 0..small[3] {
+            y.data[to + channel] += scale * x.data[from + channel];
         }
-    }
+    });
     y
 }
 
@@ -115,24 +114,25 @@ fn params(small: TensorType, large: TensorType, scale: f32) -> shader::Params {
     }
 }
 
-fn lower_up(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Result<(), Error> {
-    let [x, y] = [equation.inputs[0], equation.outputs[0]];
-    let (small, large) = (lowering.type_of(x), lowering.type_of(y));
+/// An invocation of `up` writes the pixels of a block, one of `down` reads them.
+fn lower(lowering: &mut Lowering, equation: &Equation, up: bool, scale: f32) -> Result<(), Error> {
+    let (x, y) = (equation.inputs[0], equation.outputs[0]);
+    let (of_x, of_y) = (lowering.type_of(x), lowering.type_of(y));
+    let (small, large) = if up { (of_x, of_y) } else { (of_y, of_x) };
     let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
-    let invocations = params.large_width.div_ceil(2) * params.channels4;
-    let [y_rows, z_rows, _] = fold(small.shape[0] * large.shape[1].div_ceil(2));
+    // Blocks that are cut off are written too.
+    let [rows, columns] = if up {
+        [1, 2].map(|axis| large.shape[axis].div_ceil(2))
+    } else {
+        [small.shape[1], small.shape[2]]
+    };
+    let invocations = columns as u32 * params.channels4;
+    let [y_rows, z_rows, _] = fold(small.shape[0] * rows);
     let grid = [invocations.div_ceil(overrides.workgroup), y_rows, z_rows];
-    Ok(lowering.push(shader::Up { x, y }.dispatch(params, overrides, grid))?)
-}
-
-fn lower_down(lowering: &mut Lowering, equation: &Equation, scale: f32) -> Result<(), Error> {
-    let [x, y] = [equation.inputs[0], equation.outputs[0]];
-    let (large, small) = (lowering.type_of(x), lowering.type_of(y));
-    let (params, overrides) = (params(small, large, scale), shader::Overrides::default());
-    let invocations = params.width * params.channels4;
-    let [y_rows, z_rows, _] = fold(small.shape[0] * small.shape[1]);
-    let grid = [invocations.div_ceil(overrides.workgroup), y_rows, z_rows];
-    Ok(lowering.push(shader::Down { x, y }.dispatch(params, overrides, grid))?)
+    Ok(lowering.push(match up {
+        true => shader::Up { x, y }.dispatch(params, overrides, grid),
+        false => shader::Down { x, y }.dispatch(params, overrides, grid),
+    })?)
 }
 
 fn infer_up(x: TensorType, [batch, height, width, channels]: [usize; 4]) -> TensorType {
@@ -145,7 +145,7 @@ fn infer_down(x: TensorType, [batch, height, width, channels]: [usize; 4]) -> Te
 
 impl Operator for UpsampleNearest {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let extents = image("upsample_nearest", inputs)?;
+        let extents = image(Check::new(self, inputs))?;
         Ok(vec![infer_up(inputs[0], extents)])
     }
 
@@ -160,17 +160,13 @@ impl Operator for UpsampleNearest {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        lower_up(lowering, equation, 1.0)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost { flops: 0, bytes: 5 * inputs[0].bytes() }
+        lower(lowering, equation, true, 1.0)
     }
 }
 
 impl Operator for UpsampleNearestBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let extents = blocks("upsample_nearest_backward", inputs)?;
+        let extents = blocks(Check::new(self, inputs))?;
         Ok(vec![infer_down(inputs[0], extents)])
     }
 
@@ -179,7 +175,7 @@ impl Operator for UpsampleNearestBackward {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        lower_down(lowering, equation, 1.0)
+        lower(lowering, equation, false, 1.0)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -189,7 +185,7 @@ impl Operator for UpsampleNearestBackward {
 
 impl Operator for AveragePool {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let extents = blocks("average_pool", inputs)?;
+        let extents = blocks(Check::new(self, inputs))?;
         Ok(vec![infer_down(inputs[0], extents)])
     }
 
@@ -205,7 +201,7 @@ impl Operator for AveragePool {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        lower_down(lowering, equation, 0.25)
+        lower(lowering, equation, false, 0.25)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -215,13 +211,12 @@ impl Operator for AveragePool {
 
 impl Operator for AveragePoolBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [batch, height, width, channels] = image("average_pool_backward", inputs)?;
-        if [height, width] != [self.height / 2, self.width / 2] {
-            let (expected_height, expected_width) = (self.height / 2, self.width / 2);
-            let message = format!(
-                "x must have {expected_height}x{expected_width} pixels, found {height}x{width}"
-            );
-            return Err(ShapeError::conflict("average_pool_backward", message, inputs));
+        let check = Check::new(self, inputs);
+        let [batch, height, width, channels] = image(check)?;
+        let [expected_height, expected_width] = [self.height / 2, self.width / 2];
+        if [height, width] != [expected_height, expected_width] {
+            let expected = format!("{expected_height}x{expected_width} pixels");
+            return Err(check.conflict(format!("x must have {expected}, found {height}x{width}")));
         }
         Ok(vec![inputs[0].with_shape(&[batch, self.height, self.width, channels])])
     }
@@ -231,7 +226,7 @@ impl Operator for AveragePoolBackward {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        lower_up(lowering, equation, 0.25)
+        lower(lowering, equation, true, 0.25)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -259,4 +254,18 @@ pub(super) fn cases() -> Vec<Case> {
         case(Case::new(AveragePool, x(&[MANY_IMAGES, 2, 3, 1]))),
         case(Case::new(AveragePoolBackward { height: 2, width: 3 }, x(&[MANY_IMAGES, 1, 1, 1]))),
     ]
+}
+
+pub(super) fn random(dice: &mut Dice) -> Case {
+    let x = dice.image();
+    let extents = [x.shape[0], x.shape[1], x.shape[2], x.shape[3]];
+    let [height, width] = [1, 2].map(|axis| 2 * x.shape[axis] + usize::from(dice.flip()));
+    let pooled = x.with_extent(1, x.shape[1] + 1).with_extent(2, x.shape[2] + 1);
+    let case = |op: Op, x| Case::new(op, vec![Input::normal(x)]).terms(4).half(&[0]);
+    dice.one_of([
+        case(UpsampleNearest.into(), x),
+        case(UpsampleNearestBackward.into(), infer_up(x, extents)),
+        case(AveragePool.into(), pooled),
+        case(AveragePoolBackward { height, width }.into(), x),
+    ])
 }

@@ -49,16 +49,8 @@ pub fn reference_cases(
 
 fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     let results = match case.kind() {
-        "conv2d" => ops::conv2d(gpu, case),
-        "group_norm" => ops::group_norm(gpu, case),
-        "layer_norm" => ops::layer_norm(gpu, case),
-        "silu" => ops::silu(gpu, case),
-        "gelu" => ops::gelu(gpu, case),
-        "geglu" => ops::geglu(gpu, case),
-        "attention" => ops::attention(gpu, case),
-        "upsample_nearest2" => ops::upsample_nearest(gpu, case),
-        "avgpool2" => ops::average_pool(gpu, case),
-        "linear" => ops::linear(gpu, case),
+        "conv2d" | "linear" | "group_norm" | "layer_norm" | "silu" | "gelu" | "geglu"
+        | "attention" | "upsample_nearest2" | "avgpool2" => ops::differentiated(gpu, case),
         "timestep_embedding" => ops::timestep_embedding(gpu, case),
         "mse" => ops::mean_squared_error(gpu, case),
         "optimizer" => ops::optimizer(gpu, case),

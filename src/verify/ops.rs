@@ -14,21 +14,84 @@ use crate::{
         TrainingRow, UpsampleNearest,
     },
     passes,
-    value::{ElementType, TensorType},
+    value::{ElementType, TensorType, Value},
 };
 use serde::Deserialize;
 
-/// `y = op(operands)`, and the gradient of operand `x` under the name `gx`, all as `axes` says.
-fn differentiated(
-    gpu: &Gpu,
-    case: &Case,
-    op: impl Into<Op>,
-    y_axes: Axes,
-    operands: &[(&str, Axes)],
-) -> Result<Results, Error> {
+/// The op of a case of one op, the axes of its result, and its operands by name.
+fn op_of(case: &Case) -> Result<(Op, Axes, Vec<(&'static str, Axes)>), Error> {
+    #[derive(Deserialize)]
+    struct Convolution {
+        stride: usize,
+        pad_left_right_top_bottom: [usize; 4],
+    }
+    #[derive(Deserialize)]
+    struct Groups {
+        groups: usize,
+        eps: f64,
+    }
+    #[derive(Deserialize)]
+    struct Row {
+        eps: f64,
+    }
+    #[derive(Deserialize)]
+    struct Form {
+        approximate: String,
+    }
+    #[derive(Deserialize)]
+    struct Heads {
+        heads: usize,
+    }
+    let affine = |x| vec![("x", x), ("w", Axes::Same), ("b", Axes::Same)];
+    let of_image = |op: Op| (op, Axes::Image, vec![("x", Axes::Image)]);
+    let of_rows = |op: Op| (op, Axes::Same, vec![("x", Axes::Same)]);
+    Ok(match case.kind() {
+        "conv2d" => {
+            let Convolution { stride, pad_left_right_top_bottom } = case.config()?;
+            let [left, right, top, bottom] = pad_left_right_top_bottom;
+            let op = Conv2d { stride, padding: [top, bottom, left, right] };
+            let operands = vec![("x", Axes::Image), ("w", Axes::Convolution), ("b", Axes::Same)];
+            (op.into(), Axes::Image, operands)
+        }
+        "linear" => {
+            let operands = vec![("x", Axes::Same), ("w", Axes::Linear), ("b", Axes::Same)];
+            (Linear.into(), Axes::Same, operands)
+        }
+        "group_norm" => {
+            let Groups { groups, eps } = case.config()?;
+            (GroupNorm { groups, eps: eps.into() }.into(), Axes::Image, affine(Axes::Image))
+        }
+        "layer_norm" => {
+            let Row { eps } = case.config()?;
+            (LayerNorm { eps: eps.into() }.into(), Axes::Same, affine(Axes::Same))
+        }
+        "gelu" => {
+            let Form { approximate } = case.config()?;
+            if approximate != "none" {
+                let message = format!("config: approximate is none, not {approximate}");
+                return Err(case.refuse(message));
+            }
+            of_rows(Gelu.into())
+        }
+        "geglu" => of_rows(Geglu.into()),
+        "silu" => of_image(Silu.into()),
+        "upsample_nearest2" => of_image(UpsampleNearest.into()),
+        "avgpool2" => of_image(AveragePool.into()),
+        "attention" => {
+            let Heads { heads } = case.config()?;
+            let operands = ["q", "k", "v"].map(|name| (name, Axes::Same));
+            (Attention { heads }.into(), Axes::Same, operands.into())
+        }
+        kind => return Err(case.refuse(format!("{kind} is no op"))),
+    })
+}
+
+/// `y = op(operands)`, and the gradient of operand `x` under the name `gx`.
+pub(super) fn differentiated(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let (op, y_axes, operands) = op_of(case)?;
     let mut case_graph = CaseGraph::new(case);
     let (mut inputs, mut named) = (Vec::new(), Vec::new());
-    for &(name, axes) in operands {
+    for (name, axes) in operands {
         let value = case_graph.input(name, axes)?;
         inputs.push(value);
         named.push((value, format!("g{name}"), axes));
@@ -42,82 +105,6 @@ fn differentiated(
     case_graph.output("y", y, y_axes);
     case_graph.gradients(y, gy, &named)?;
     case_graph.run(gpu)
-}
-
-pub(super) fn conv2d(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        stride: usize,
-        pad_left_right_top_bottom: [usize; 4],
-    }
-    let Config { stride, pad_left_right_top_bottom: [left, right, top, bottom] } = case.config()?;
-    let op = Conv2d { stride, padding: [top, bottom, left, right] };
-    let operands = [("x", Axes::Image), ("w", Axes::Convolution), ("b", Axes::Same)];
-    differentiated(gpu, case, op, Axes::Image, &operands)
-}
-
-pub(super) fn linear(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    let operands = [("x", Axes::Same), ("w", Axes::Linear), ("b", Axes::Same)];
-    differentiated(gpu, case, Linear, Axes::Same, &operands)
-}
-
-pub(super) fn group_norm(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        groups: usize,
-        eps: f64,
-    }
-    let Config { groups, eps } = case.config()?;
-    let operands = [("x", Axes::Image), ("w", Axes::Same), ("b", Axes::Same)];
-    differentiated(gpu, case, GroupNorm { groups, eps: eps.into() }, Axes::Image, &operands)
-}
-
-pub(super) fn layer_norm(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        eps: f64,
-    }
-    let Config { eps } = case.config()?;
-    let operands = ["x", "w", "b"].map(|name| (name, Axes::Same));
-    differentiated(gpu, case, LayerNorm { eps: eps.into() }, Axes::Same, &operands)
-}
-
-pub(super) fn gelu(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        approximate: String,
-    }
-    let Config { approximate } = case.config()?;
-    if approximate != "none" {
-        return Err(case.refuse(format!("config: approximate is none, not {approximate}")));
-    }
-    differentiated(gpu, case, Gelu, Axes::Same, &[("x", Axes::Same)])
-}
-
-pub(super) fn geglu(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    differentiated(gpu, case, Geglu, Axes::Same, &[("x", Axes::Same)])
-}
-
-pub(super) fn silu(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    differentiated(gpu, case, Silu, Axes::Image, &[("x", Axes::Image)])
-}
-
-pub(super) fn upsample_nearest(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    differentiated(gpu, case, UpsampleNearest, Axes::Image, &[("x", Axes::Image)])
-}
-
-pub(super) fn average_pool(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    differentiated(gpu, case, AveragePool, Axes::Image, &[("x", Axes::Image)])
-}
-
-pub(super) fn attention(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        heads: usize,
-    }
-    let Config { heads } = case.config()?;
-    let operands = ["q", "k", "v"].map(|name| (name, Axes::Same));
-    differentiated(gpu, case, Attention { heads }, Axes::Same, &operands)
 }
 
 pub(super) fn timestep_embedding(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
@@ -185,17 +172,16 @@ impl OptimizerConfig {
     }
 }
 
-/// Parameters `p0`, `p1`, .. in one arena, updated by gradients `g0`, `g1`, .., a row a step.
-pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    let config: OptimizerConfig = case.config()?;
-    let mut specs = Vec::new();
-    let mut start = Weights::default();
-    let mut gradients = Vec::new();
-    while case.has(&format!("p{}", specs.len())) {
-        let number = specs.len();
+/// Parameters `p0`, `p1`, .. of a case, and for each the rows of its gradients `g0`, `g1`, ..
+type Parameters = (Weights, Vec<ParameterSpec>, Vec<Vec<f32>>);
+
+fn parameters(case: &Case, steps: usize) -> Result<Parameters, Error> {
+    let (mut start, mut specs, mut gradients) = (Weights::default(), Vec::new(), Vec::new());
+    while case.has(&format!("p{}", gradients.len())) {
+        let number = gradients.len();
         let (shape, data) = case.dense(&format!("p{number}"), Axes::Same)?;
         let rows = case.tensor(&format!("g{number}"))?.numbers.clone().into_f32();
-        if config.steps.checked_mul(data.len()) != Some(rows.len()) {
+        if steps.checked_mul(data.len()) != Some(rows.len()) {
             return Err(case.refuse(format!("g{number} is not p{number} for every step")));
         }
         let (name, of) = (number.to_string(), TensorType::f32(&shape));
@@ -203,63 +189,79 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         specs.push(ParameterSpec { name, of, initial: Initial::Constant(0.0) });
         gradients.push(rows);
     }
+    Ok((start, specs, gradients))
+}
+
+/// One step of the optimizer over one arena.
+struct Step {
+    graph: Graph,
+    gradient: Value,
+    norm: Value,
+    /// The parameter, its moments and its average.
+    state: [Value; 4],
+}
+
+impl Step {
+    fn new(config: &OptimizerConfig, decoupled: bool, elements: usize) -> Result<Self, Error> {
+        let mut graph = Graph::new();
+        let arena = TensorType::f32(&[elements.max(1)]);
+        let counter = graph.input(Counter::of());
+        let gradient = graph.input(arena);
+        let state = [(); 4].map(|()| graph.input(arena));
+        let (beta1, beta2) = (config.betas.0.into(), config.betas.1.into());
+        let row = TrainingRow {
+            learning_rate: config.lr.into(),
+            warmup: 0,
+            decay_steps: 0,
+            beta1,
+            beta2,
+            ema_decay: config.ema_decay.into(),
+            ema_warmup: false,
+        };
+        let began = graph.push_all(row, &[counter])?;
+        let clip = config.grad_clip_norm.map(Into::into);
+        let norm = graph.push(GlobalNorm { clip, guarded: false }, &[gradient])?;
+        let (epsilon, weight_decay) = (config.eps.into(), config.weight_decay.into());
+        let adam = Adam { beta1, beta2, epsilon, weight_decay, decoupled, ema: true };
+        let operands = [&[began[1], norm, gradient], &state[..]].concat();
+        for (state, next) in state.into_iter().zip(graph.push_all(adam, &operands)?) {
+            graph.update(state, next);
+        }
+        let advanced = graph.push(Advance { guarded: false }, &[counter, began[0]])?;
+        graph.update(counter, advanced);
+        graph.outputs.push(norm);
+        Ok(Self { graph, gradient, norm, state })
+    }
+}
+
+/// Parameters in one arena, updated by their gradients, a row a step.
+pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let config: OptimizerConfig = case.config()?;
+    let (start, specs, gradients) = parameters(case, config.steps)?;
     let layout = Arenas::new(specs, gpu.target().max_binding);
     let [elements] = layout.arenas[..] else {
         return Err(case.refuse("the parameters do not fit one arena"));
     };
-
-    let mut graph = Graph::new();
-    let arena = TensorType::f32(&[elements.max(1)]);
-    let counter = graph.input(Counter::of());
-    let gradient = graph.input(arena);
-    let state = [(); 4].map(|()| graph.input(arena));
-    let row = TrainingRow {
-        learning_rate: config.lr.into(),
-        warmup: 0,
-        decay_steps: 0,
-        beta1: config.betas.0.into(),
-        beta2: config.betas.1.into(),
-        ema_decay: config.ema_decay.into(),
-        ema_warmup: false,
-    };
-    let began = graph.push_all(row, &[counter])?;
-    let clip = config.grad_clip_norm.map(Into::into);
-    let norm = graph.push(GlobalNorm { clip, guarded: false }, &[gradient])?;
-    let adam = Adam {
-        beta1: config.betas.0.into(),
-        beta2: config.betas.1.into(),
-        epsilon: config.eps.into(),
-        weight_decay: config.weight_decay.into(),
-        decoupled: config.decoupled(case)?,
-        ema: true,
-    };
-    let [parameter, first, second, average] = state;
-    let operands = [began[1], norm, gradient, parameter, first, second, average];
-    for (state, next) in state.into_iter().zip(graph.push_all(adam, &operands)?) {
-        graph.update(state, next);
-    }
-    let advanced = graph.push(Advance { guarded: false }, &[counter, began[0]])?;
-    graph.update(counter, advanced);
-    graph.outputs.push(norm);
-
-    let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+    let step = Step::new(&config, config.decoupled(case)?, elements)?;
+    let mut executor = Executor::new(gpu, passes::compile(&step.graph, gpu.target())?)?;
     let write = |executor: &mut Executor, value, weights: &Weights| {
         let mut contents = layout.contents(weights)?;
         contents.try_for_each(|arena| executor.write(value, &arena))
     };
+    let [parameter, first, second, average] = step.state;
     write(&mut executor, parameter, &start)?;
     write(&mut executor, average, &start)?;
     let mut results = Results::new();
-    for step in 0..config.steps {
+    for number in 0..config.steps {
         let mut of_step = Weights::default();
         for (spec, rows) in layout.specs.iter().zip(&gradients) {
             let shape = spec.of.shape;
-            let row = rows[step * shape.elements()..][..shape.elements()].to_vec();
+            let row = rows[number * shape.elements()..][..shape.elements()].to_vec();
             of_step.insert(&spec.name, shape, row);
         }
-        write(&mut executor, gradient, &of_step)?;
+        write(&mut executor, step.gradient, &of_step)?;
         executor.run(1)?;
-        let norm = executor.read(norm)?[0];
+        let norm = executor.read(step.norm)?[0];
         results.entry("grad_norm".into()).or_default().push(f64::from(norm));
         for (value, prefix, suffix) in [
             (parameter, "p", "_after"),

@@ -1,7 +1,7 @@
 //! Extents of an attention, and how the kernels cut them.
 use crate::{
     error::ShapeError,
-    ops::kit::pixel_tile::Images,
+    ops::kit::{Check, pixel_tile::Images},
     plan::{MAX_WORKGROUPS, OpClass, Problem, fold},
     shaders::attention,
     value::{Shape, TensorType},
@@ -31,8 +31,8 @@ impl Extents {
     pub fn check(op: &str, heads: usize, inputs: &[TensorType]) -> Result<Self, ShapeError> {
         let error = |message: String| Err(ShapeError::conflict(op, message, inputs));
         let [q, k, v] = [inputs[0], inputs[1], inputs[2]];
-        let queries = Images::of(op, "q", q, inputs)?;
-        let keys = Images::of(op, "k", k, inputs)?;
+        let queries = Images::of(Check::new(&op, inputs), "q", q)?;
+        let keys = Images::of(Check::new(&op, inputs), "k", k)?;
         let channels = queries.channels;
         if heads == 0 || channels % heads != 0 {
             return error(format!("q has {channels} channels, not a multiple of {heads} heads"));

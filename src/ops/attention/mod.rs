@@ -14,12 +14,14 @@ mod cases;
 mod extents;
 mod heads;
 mod joint;
+mod random;
 
 pub use backward::AttentionBackward;
 pub(super) use cases::cases;
 use extents::{Extents, TILED_LANES, Tile};
 use heads::Heads;
 pub use joint::JointAttention;
+pub(super) use random::random;
 
 /// `y = softmax(q k^T / sqrt(head size)) v` per head; head `i` owns the `i`-th run of channels.
 ///

@@ -16,6 +16,7 @@ mod input_gradient;
 mod load;
 mod operands;
 pub(super) mod products;
+mod random;
 pub(super) mod split_k;
 mod weight_gradient;
 mod window;
@@ -26,6 +27,7 @@ pub use fused::{FusedConv2d, FusedConv2dWeightGradient};
 pub use input_gradient::Conv2dInputGradient;
 pub use load::{Load, Prologue};
 pub(super) use operands::Operands;
+pub(super) use random::random;
 pub use weight_gradient::Conv2dWeightGradient;
 
 /// `y[n, i, j, o] = bias[o] + sum over (ky, kx, c) of`

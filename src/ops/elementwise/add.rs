@@ -1,12 +1,5 @@
 //! Sum of two tensors of one type.
-use crate::{
-    error::Error,
-    graph::Equation,
-    ops::{Backward, Case, Elementwise, Gradients, Input, display},
-    plan::Dispatch,
-    shaders::add as shader,
-    value::{TensorType, Value},
-};
+use crate::{ops::prelude::*, shaders::add as shader};
 
 /// `y = a + b`; the residual connection, and what autodiff joins gradients with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,7 +8,6 @@ pub struct Add;
 display!("add", Add);
 
 impl Elementwise for Add {
-    const NAME: &'static str = "add";
     const OPERANDS: &'static [&'static str] = &["a", "b"];
     const FLOPS: u64 = 1;
 
@@ -33,11 +25,14 @@ impl Elementwise for Add {
     }
 }
 
+fn case(of: TensorType) -> Case {
+    Case::new(Add, vec![Input::normal(of); 2]).half(&[0, 1])
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    [&[1, 7, 5, 3][..], &[2, 8, 8, 32], &[5]]
-        .map(|shape| {
-            let of = TensorType::f32(shape);
-            Case::new(Add, vec![Input::normal(of), Input::normal(of)]).half(&[0, 1])
-        })
-        .into()
+    [&[1, 7, 5, 3][..], &[2, 8, 8, 32], &[5]].map(|shape| case(TensorType::f32(shape))).into()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    case(dice.tensor())
 }

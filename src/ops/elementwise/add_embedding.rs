@@ -1,16 +1,5 @@
 //! One vector per image, added to every pixel: Ho et al. 2020, appendix B.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, check, display,
-        elementwise_cost, kit::random::check_images, operands,
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
-    shaders::add_embedding as shader,
-    value::TensorType,
-};
+use crate::{ops::prelude::*, shaders::add_embedding as shader};
 
 /// `y[b, .., c] = x[b, .., c] + embedding[b, c]`; operands `x [batch, .., channels]` and
 /// `embedding [batch, channels]` of one storage.
@@ -38,14 +27,15 @@ fn params(x: TensorType) -> shader::Params {
 
 impl Operator for AddEmbedding {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, embedding] = operands("add_embedding", inputs)?;
-        check_images("add_embedding", "x", x, inputs)?;
-        check("add_embedding", "embedding", embedding, embedding_of(x), inputs)?;
+        let check = Check::new(self, inputs);
+        let [x, embedding] = check.operands()?;
+        check.images("x", x)?;
+        check.is("embedding", embedding, embedding_of(x))?;
         Ok(vec![x])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, embedding] = inputs else { unreachable!("two operands, as infer found") };
+        let [x, embedding] = fitted(inputs);
         let (image, channels) = (x.data.len() / x.shape[0], x.shape.last());
         let add = |(i, x): (usize, &f64)| x + embedding.data[i / image * channels + i % channels];
         vec![Tensor::new(x.shape, x.data.iter().enumerate().map(add).collect())]
@@ -59,13 +49,13 @@ impl Operator for AddEmbedding {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let x = lowering.type_of(equation.inputs[0]);
-        let (params, overrides) = (params(x), shader::Overrides::default());
+        let [x, embedding] = fitted(&equation.inputs);
+        let of = lowering.type_of(x);
+        let (params, overrides) = (params(of), shader::Overrides::default());
         let invocations = params.pixels.div_ceil(overrides.rows) * params.channels4;
-        let [y, z, _] = fold(x.shape[0]);
-        let grid = [invocations.div_ceil(overrides.workgroup), y, z];
-        let [x, embedding, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
-        let kernel = shader::Forward { x, embedding, y };
+        let [rows, planes, _] = fold(of.shape[0]);
+        let grid = [invocations.div_ceil(overrides.workgroup), rows, planes];
+        let kernel = shader::Forward { x, embedding, y: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 
@@ -76,8 +66,9 @@ impl Operator for AddEmbedding {
 
 impl Operator for SumPixels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x] = operands("sum_pixels", inputs)?;
-        check_images("sum_pixels", "x", x, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x] = check.operands()?;
+        check.images("x", x)?;
         Ok(vec![embedding_of(x)])
     }
 
@@ -112,23 +103,22 @@ impl Operator for SumPixels {
     }
 }
 
+fn both(x: TensorType) -> [Case; 2] {
+    let pixels = x.rows() / x.shape[0];
+    let operands = vec![Input::normal(x), Input::normal(embedding_of(x))];
+    // The largest sum would not fit f16.
+    let half: &[usize] = if pixels < 10_000 { &[0] } else { &[] };
+    let sum = Case::new(SumPixels, vec![Input::shifted(x, 1.0, 1.0)]);
+    [Case::new(AddEmbedding, operands).half(&[0, 1]), sum.terms(pixels).half(half)]
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let shapes = [&[2, 7, 5, 3][..], &[1, 49, 5], &[3, 16, 16, 32], &[2, 8, 8, 40]];
     let many = [&[1, 2_100_000, 1][..], &[MANY_IMAGES, 1, 1]];
-    shapes
-        .into_iter()
-        .chain(many)
-        .flat_map(|shape| {
-            let x = TensorType::f32(shape);
-            let pixels = x.rows() / shape[0];
-            let operands = vec![Input::normal(x), Input::normal(embedding_of(x))];
-            [
-                Case::new(AddEmbedding, operands).half(&[0, 1]),
-                // The largest sum would not fit f16.
-                Case::new(SumPixels, vec![Input::shifted(x, 1.0, 1.0)])
-                    .terms(pixels)
-                    .half(if pixels < 10_000 { &[0] } else { &[] }),
-            ]
-        })
-        .collect()
+    shapes.into_iter().chain(many).flat_map(|shape| both(TensorType::f32(shape))).collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let x = dice.spatial();
+    dice.one_of(both(x))
 }

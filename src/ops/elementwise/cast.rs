@@ -1,12 +1,5 @@
 //! Another storage type.
-use crate::{
-    error::Error,
-    graph::Equation,
-    ops::{Backward, Case, Elementwise, Gradients, Input, display},
-    plan::Dispatch,
-    shaders::cast as shader,
-    value::{ElementType, TensorType, Value},
-};
+use crate::{ops::prelude::*, shaders::cast as shader};
 
 /// `y = x` in another storage, rounded once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +11,6 @@ pub struct Cast {
 display!("cast", Cast { to });
 
 impl Elementwise for Cast {
-    const NAME: &'static str = "cast";
     const OPERANDS: &'static [&'static str] = &["x"];
     const FLOPS: u64 = 0;
 
@@ -36,17 +28,22 @@ impl Elementwise for Cast {
         shader::Forward { x: operands[0], y }.over(params, of.vectors())
     }
 
-    fn result(&self, of: TensorType) -> TensorType {
-        of.with_element(self.to)
+    fn result(&self, inputs: &[TensorType]) -> TensorType {
+        inputs[0].with_element(self.to)
     }
+}
+
+fn case(x: TensorType, to: ElementType) -> Case {
+    Case::new(Cast { to }, vec![Input::normal(x)])
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let (f32, f16) = (ElementType::F32, ElementType::F16);
     [(f32, f16), (f16, f32), (f32, f32)]
-        .map(|(from, to)| {
-            let x = TensorType::f32(&[2, 7, 5, 3]).with_element(from);
-            Case::new(Cast { to }, vec![Input::normal(x)])
-        })
+        .map(|(from, to)| case(TensorType::f32(&[2, 7, 5, 3]).with_element(from), to))
         .into()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    case(dice.tensor().with_element(dice.element()), dice.element())
 }

@@ -1,14 +1,5 @@
 //! A tensor of one number: the seed of a gradient.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{Backward, Case, Gradients, Lowering, Operator, elementwise_cost, floats, operands},
-    plan::Cost,
-    reference::Tensor,
-    shaders::constant as shader,
-    value::{Float, TensorType},
-};
-use std::fmt;
+use crate::{ops::prelude::*, shaders::constant as shader};
 
 /// `y[..] = number`, of type `of`; no operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,40 +10,32 @@ pub struct Constant {
     pub number: Float,
 }
 
-impl fmt::Display for Constant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "constant{{{}}}", self.number)
-    }
-}
+display!(Constant { number }: "constant{{{number}}}");
 
-impl Operator for Constant {
-    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [] = operands("constant", inputs)?;
-        floats("constant", "y", self.of, inputs)?;
-        Ok(vec![self.of])
+impl Elementwise for Constant {
+    const OPERANDS: &'static [&'static str] = &[];
+    const FLOPS: u64 = 0;
+
+    fn element(&self, _: &[f64]) -> f64 {
+        self.number.get()
     }
 
-    fn reference(&self, _: &[&Tensor]) -> Vec<Tensor> {
-        vec![Tensor::zeros(self.of.shape).map(|_| self.number.get())]
-    }
-
-    fn vjp(&self, _: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+    fn gradients(&self, _: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
         Ok(Vec::new())
     }
 
-    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+    fn kernel(&self, _: &[Value], y: Value, of: TensorType) -> Dispatch {
         let params = shader::Params {
-            vectors: self.of.vectors() as u32,
-            pitch: self.of.pitch() as u32 / 4,
-            columns: self.of.shape.last() as u32,
+            vectors: of.vectors() as u32,
+            pitch: of.pitch() as u32 / 4,
+            columns: of.shape.last() as u32,
             number: self.number.get() as f32,
         };
-        let kernel = shader::Forward { y: equation.outputs[0] };
-        Ok(lowering.push(kernel.over(params, self.of.vectors()))?)
+        shader::Forward { y }.over(params, of.vectors())
     }
 
-    fn cost(&self, _: &[TensorType]) -> Cost {
-        elementwise_cost(0, &[], &[self.of])
+    fn result(&self, _: &[TensorType]) -> TensorType {
+        self.of
     }
 }
 
@@ -61,4 +44,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     [&[1][..], &[7, 5, 3], &[300, 8]]
         .map(|shape| Case::new(Constant { of: TensorType::f32(shape), number }, Vec::new()))
         .into()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let of = dice.tensor().with_element(dice.element());
+    Case::new(Constant { of, number: dice.float(-9.0, 9.0).into() }, Vec::new())
 }

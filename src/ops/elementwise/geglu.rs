@@ -1,15 +1,7 @@
 //! Gated linear unit with GELU, as diffusers' feed-forward layers have it: Shazeer 2020, eq. 6.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, check, display, elementwise::gelu,
-        elementwise_cost, floats, operands,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{elementwise::gelu, prelude::*},
     shaders::geglu as shader,
-    value::TensorType,
 };
 
 /// `y [.., channels] = a gelu(g)`, where `a` and `g` are the halves of a row of
@@ -27,18 +19,14 @@ display!("geglu", Geglu);
 display!("geglu_backward", GegluBackward);
 
 /// The type of `y` for an `x` of this type, if its channels can be halved.
-fn halved(op: &str, x: TensorType, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
-    floats(op, "x", x, inputs)?;
+fn halved(check: Check, x: TensorType) -> Result<TensorType, ShapeError> {
+    check.floats("x", x)?;
     let channels = x.shape.last();
     if channels == 0 || !channels.is_multiple_of(2) {
         let message = format!("x must have an even number of channels, found {channels}");
-        return Err(ShapeError::conflict(op, message, inputs));
+        return Err(check.conflict(message));
     }
-    let mut extents = x.shape.to_vec();
-    if let Some(last) = extents.last_mut() {
-        *last /= 2;
-    }
-    Ok(x.with_shape(&extents))
+    Ok(x.with_last(channels / 2))
 }
 
 fn params(x: TensorType, y: TensorType) -> shader::Params {
@@ -52,19 +40,20 @@ fn params(x: TensorType, y: TensorType) -> shader::Params {
 
 impl Operator for Geglu {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x] = operands("geglu", inputs)?;
-        Ok(vec![halved("geglu", x, inputs)?])
+        let check = Check::new(self, inputs);
+        let [x] = check.operands()?;
+        Ok(vec![halved(check, x)?])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let x = TensorType::f32(&inputs[0].shape);
-        let y = halved("geglu", x, &[x]).expect("halves, as infer found").shape;
-        let rows = inputs[0].data.chunks(2 * y.last());
+        let channels = inputs[0].shape.last() / 2;
+        let rows = inputs[0].data.chunks(2 * channels);
         let data = rows.flat_map(|row| {
-            let (a, g) = row.split_at(y.last());
+            let (a, g) = row.split_at(channels);
             a.iter().zip(g).map(|(a, &g)| a * gelu::value(g))
         });
-        vec![Tensor::new(y, data.collect())]
+        let y = TensorType::f32(&inputs[0].shape).with_last(channels);
+        vec![Tensor::new(y.shape, data.collect())]
     }
 
     fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
@@ -89,14 +78,14 @@ impl Operator for Geglu {
 
 impl Operator for GegluBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, dy] = operands("geglu_backward", inputs)?;
-        let expected = halved("geglu_backward", x, inputs)?;
-        check("geglu_backward", "dy", dy, expected, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x, dy] = check.operands()?;
+        check.is("dy", dy, halved(check, x)?)?;
         Ok(vec![x])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, dy] = inputs else { unreachable!("two operands, as infer found") };
+        let [x, dy] = fitted(inputs);
         let channels = dy.shape.last();
         let mut dx = Tensor::zeros(x.shape);
         let rows = x.data.chunks(2 * channels).zip(dy.data.chunks(channels));
@@ -122,19 +111,24 @@ impl Operator for GegluBackward {
     }
 }
 
+/// Of a result of this type.
+fn both(y: TensorType) -> [Case; 2] {
+    let x = Input::shifted(y.with_last(2 * y.shape.last()), 0.0, 2.0);
+    [
+        Case::new(Geglu, vec![x.clone()]).half(&[0]),
+        Case::new(GegluBackward, vec![x, Input::normal(y)]).half(&[0, 1]),
+    ]
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     // Halves that begin at every lane of a vec4.
     [&[2, 3, 1][..], &[7, 3], &[3, 5, 5], &[2, 2, 6], &[7, 12], &[2, 65, 130]]
         .into_iter()
-        .flat_map(|y| {
-            let (rows, channels) = y.split_at(y.len() - 1);
-            let x = TensorType::f32(&[rows, &[2 * channels[0]]].concat());
-            let x = Input::shifted(x, 0.0, 2.0);
-            let dy = Input::normal(TensorType::f32(y));
-            [
-                Case::new(Geglu, vec![x.clone()]).half(&[0]),
-                Case::new(GegluBackward, vec![x, dy]).half(&[0, 1]),
-            ]
-        })
+        .flat_map(|y| both(TensorType::f32(y)))
         .collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let y = dice.tensor();
+    dice.one_of(both(y))
 }

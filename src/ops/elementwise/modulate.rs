@@ -1,15 +1,7 @@
 //! Scale and shift of every channel by an embedding: Dhariwal and Nichol 2021, section 3.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, display, elementwise_cost,
-        kit::pixel_tile::Images, operands,
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
+    ops::{kit::pixel_tile::Images, prelude::*},
     shaders::modulate as shader,
-    value::TensorType,
 };
 
 /// `y = x (1 + scale) + shift`, the same for all pixels of an image.
@@ -31,13 +23,9 @@ display!("modulate", Modulate);
 
 display!("modulate_backward", ModulateBackward);
 
-fn check(op: &str, embedding: TensorType, inputs: &[TensorType]) -> Result<(), ShapeError> {
-    let images = Images::of(op, "x", inputs[0], inputs)?;
-    let expected = inputs[0].with_shape(&[images.batch, 2 * images.channels]);
-    if embedding != expected {
-        return Err(ShapeError::operand(op, "embedding", expected, embedding, inputs));
-    }
-    Ok(())
+/// Scale and shift of every channel, for each image of `x`.
+fn embedding_of(x: TensorType) -> TensorType {
+    x.with_shape(&[x.shape[0], 2 * x.shape.last()])
 }
 
 fn shader_params(images: &Images) -> shader::Params {
@@ -61,13 +49,15 @@ fn scale_index(x: &Tensor, i: usize) -> usize {
 
 impl Operator for Modulate {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, embedding] = operands("modulate", inputs)?;
-        check("modulate", embedding, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x, embedding] = check.operands()?;
+        Images::of(check, "x", x)?;
+        check.is("embedding", embedding, embedding_of(x))?;
         Ok(vec![x])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, embedding] = [inputs[0], inputs[1]];
+        let [x, embedding] = fitted(inputs);
         let channels = x.shape.last();
         let mut y = x.clone();
         for i in 0..x.data.len() {
@@ -103,17 +93,16 @@ impl Operator for Modulate {
 
 impl Operator for ModulateBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "modulate_backward";
-        let [x, embedding, dy] = operands(op, inputs)?;
-        check(op, embedding, inputs)?;
-        if dy != x {
-            return Err(ShapeError::operand(op, "dy", x, dy, inputs));
-        }
+        let check = Check::new(self, inputs);
+        let [x, embedding, dy] = check.operands()?;
+        Images::of(check, "x", x)?;
+        check.is("embedding", embedding, embedding_of(x))?;
+        check.is("dy", dy, x)?;
         Ok(vec![x, embedding])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, embedding, dy] = [inputs[0], inputs[1], inputs[2]];
+        let [x, embedding, dy] = fitted(inputs);
         let channels = x.shape.last();
         let [mut dx, mut dembedding] = [x.clone(), Tensor::zeros(embedding.shape)];
         for i in 0..x.data.len() {
@@ -126,8 +115,8 @@ impl Operator for ModulateBackward {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [x, embedding, dy] = [equation.inputs[0], equation.inputs[1], equation.inputs[2]];
-        let [dx, dembedding] = [equation.outputs[0], equation.outputs[1]];
+        let [x, embedding, dy] = fitted(&equation.inputs);
+        let [dx, dembedding] = fitted(&equation.outputs);
         let images = Images::unchecked(lowering.type_of(x));
         let params = shader_params(&images);
         let overrides = shader::Overrides::default();
@@ -145,30 +134,30 @@ impl Operator for ModulateBackward {
     }
 }
 
-pub(in crate::ops) fn cases() -> Vec<Case> {
-    let operands = |shape: &[usize]| {
-        let x = TensorType::f32(shape);
-        (x, x.with_shape(&[shape[0], 2 * x.shape.last()]))
-    };
-    let forward = |shape: &[usize], note: &str| {
-        let (x, embedding) = operands(shape);
-        let inputs = vec![Input::normal(x), Input::normal(embedding)];
-        Case::new(Modulate, inputs).half(&[0, 1]).name(note)
-    };
-    let backward = |shape: &[usize], note: &str| {
-        let (x, embedding) = operands(shape);
-        let inputs = vec![Input::normal(x), Input::normal(embedding), Input::normal(x)];
-        let pixels = x.rows() / shape[0];
-        Case::new(ModulateBackward, inputs).half(&[0, 1, 2]).terms(pixels).name(note)
-    };
-    vec![
-        forward(&[2, 7, 5, 5], "the shift begins inside a vec4"),
-        forward(&[1, 49, 1], "one channel of tokens"),
-        forward(&[3, 8, 8, 32], ""),
-        backward(&[2, 7, 5, 5], "the shift begins inside a vec4"),
-        backward(&[1, 49, 3], "tokens"),
-        backward(&[3, 16, 16, 32], ""),
-        forward(&[65_537, 1, 1], "more images than an axis of a grid"),
-        backward(&[65_537, 1, 1], "more images than an axis of a grid"),
+fn both(shape: &[usize], note: &str) -> [Case; 2] {
+    let x = TensorType::f32(shape);
+    let operands = [x, embedding_of(x), x].map(Input::normal);
+    [
+        Case::new(Modulate, operands[..2].to_vec()).half(&[0, 1]).name(note),
+        Case::new(ModulateBackward, operands.into())
+            .half(&[0, 1, 2])
+            .terms(x.rows() / shape[0])
+            .name(note),
     ]
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    [
+        both(&[2, 7, 5, 5], "the shift begins inside a vec4"),
+        both(&[1, 49, 1], "one channel of tokens"),
+        both(&[1, 49, 3], "tokens"),
+        both(&[3, 16, 16, 32], ""),
+        both(&[65_537, 1, 1], "more images than an axis of a grid"),
+    ]
+    .concat()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let x = dice.spatial();
+    dice.one_of(both(&x.shape, ""))
 }

@@ -1,12 +1,5 @@
 //! A straight line through every element.
-use crate::{
-    error::Error,
-    graph::Equation,
-    ops::{Backward, Case, Elementwise, Gradients, Input, display},
-    plan::Dispatch,
-    shaders::scale as shader,
-    value::{Float, TensorType, Value},
-};
+use crate::{ops::prelude::*, shaders::scale as shader};
 
 /// `y = scale x + shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +13,6 @@ pub struct Scale {
 display!("scale", Scale { scale, shift });
 
 impl Elementwise for Scale {
-    const NAME: &'static str = "scale";
     const OPERANDS: &'static [&'static str] = &["x"];
     const FLOPS: u64 = 2;
 
@@ -48,12 +40,18 @@ impl Elementwise for Scale {
     }
 }
 
+fn case(x: TensorType, scale: f64, shift: f64) -> Case {
+    let op = Scale { scale: scale.into(), shift: shift.into() };
+    Case::new(op, vec![Input::normal(x)]).terms(2).half(&[0])
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     [(&[2, 7, 5, 3][..], 2.0, -1.0), (&[3, 8, 8, 32], 0.7, 0.0), (&[5], -1.0, 0.5)]
         .into_iter()
-        .map(|(shape, scale, shift)| {
-            let op = Scale { scale: scale.into(), shift: shift.into() };
-            Case::new(op, vec![Input::normal(TensorType::f32(shape))]).terms(2).half(&[0])
-        })
+        .map(|(shape, scale, shift)| case(TensorType::f32(shape), scale, shift))
         .collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    case(dice.tensor(), dice.float(-3.0, 3.0), dice.float(-3.0, 3.0))
 }

@@ -1,13 +1,5 @@
 //! Sinusoidal embedding of timesteps: Vaswani et al. 2017, section 3.5; Ho et al. 2020, appendix B.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{Case, Input, Lowering, Operator, display, elementwise_cost, floats, operands},
-    plan::Cost,
-    reference::Tensor,
-    shaders::timestep_embedding as shader,
-    value::{ElementType, Float, TensorType},
-};
+use crate::{ops::prelude::*, shaders::timestep_embedding as shader};
 
 /// `y [batch, width]` of `timesteps f32[batch]`, fractional ones too: sines and cosines of
 /// `t * max_period^(-i / (width / 2 - freq_shift))`; an odd last column is zero.
@@ -43,44 +35,19 @@ display!(
 
 impl Operator for TimestepEmbedding {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [timesteps] = operands("timestep_embedding", inputs)?;
-        let refuse = |message| Err(ShapeError::conflict("timestep_embedding", message, inputs));
-        if timesteps.shape.len() != 1 || timesteps.element != ElementType::F32 {
-            return Err(ShapeError::operand(
-                "timestep_embedding",
-                "timesteps",
-                "f32[batch]",
-                timesteps,
-                inputs,
-            ));
-        }
-        floats("timestep_embedding", "y", self.result(1), inputs)?;
-        if self.width < 2 {
-            return Err(ShapeError::operand(
-                "timestep_embedding",
-                "width",
-                "at least 2",
-                self.width,
-                inputs,
-            ));
-        }
-        let is_wide_enough = (self.width / 2) as f64 > self.freq_shift.get();
+        let check = Check::new(self, inputs);
+        let [timesteps] = check.operands()?;
+        let is_vector = timesteps.shape.len() == 1 && timesteps.element == ElementType::F32;
+        check.that(is_vector, "timesteps", "f32[batch]", timesteps)?;
+        check.floats("y", self.result(1))?;
+        let (width, shift, period) = (self.width, self.freq_shift, self.max_period);
+        check.that(width >= 2, "width", "at least 2", width)?;
+        let is_wide_enough = (width / 2) as f64 > shift.get();
         if !is_wide_enough {
-            let (width, shift) = (self.width, self.freq_shift);
-            return refuse(format!(
-                "half of width {width} must be greater than freq_shift {shift}"
-            ));
+            let message = format!("half of width {width} must be greater than freq_shift {shift}");
+            return Err(check.conflict(message));
         }
-        let is_long_enough = self.max_period.get() > 1.0;
-        if !is_long_enough {
-            return Err(ShapeError::operand(
-                "timestep_embedding",
-                "max_period",
-                "greater than 1",
-                self.max_period,
-                inputs,
-            ));
-        }
+        check.that(period.get() > 1.0, "max_period", "greater than 1", period)?;
         Ok(vec![self.result(timesteps.shape[0])])
     }
 
@@ -148,4 +115,18 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         all.push(Case::new(half, vec![fractional.clone()]).name("half"));
     }
     all
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let op = TimestepEmbedding {
+        width: 4 + dice.extent(200),
+        flip_sin_to_cos: dice.flip(),
+        freq_shift: dice.pick([0.0, 1.0]).into(),
+        max_period: 10_000.0.into(),
+        element: dice.element(),
+    };
+    let times = TensorType::f32(&[dice.extent(70)]);
+    let whole = dice.flip();
+    let times = if whole { Input::below(times, 1000) } else { Input::uniform(times, 0.0, 1000.0) };
+    Case::new(op, vec![times])
 }

@@ -1,8 +1,9 @@
 //! Ops that compute each element of their result from the elements at its place.
+use super::Check;
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Backward, Gradients, Lowering, Operator, elementwise_cost, floats},
+    ops::{Backward, Gradients, Lowering, Operator, elementwise_cost},
     plan::{Cost, Dispatch},
     reference::Tensor,
     value::{TensorType, Value},
@@ -12,8 +13,6 @@ use std::fmt::{Debug, Display};
 /// An op of operands of one type, whose result has their shape. Besides this it has a shader that
 /// imports `elementwise`: its entry point is one expression.
 pub(in crate::ops) trait Elementwise: Debug + Display + Send + Sync {
-    /// The op's name in messages.
-    const NAME: &'static str;
     /// The operands' names in messages.
     const OPERANDS: &'static [&'static str];
     /// Operations per element.
@@ -30,36 +29,38 @@ pub(in crate::ops) trait Elementwise: Debug + Display + Send + Sync {
     /// The dispatch that writes `y`, of type `of`.
     fn kernel(&self, operands: &[Value], y: Value, of: TensorType) -> Dispatch;
 
-    /// Type of the result for operands of this type.
-    fn result(&self, of: TensorType) -> TensorType {
-        of
+    /// Type of the result for operands of these types.
+    fn result(&self, inputs: &[TensorType]) -> TensorType {
+        inputs[0]
     }
 }
 
 impl<T: Elementwise> Operator for T {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let names = T::OPERANDS;
+        let (check, names) = (Check::new(self, inputs), T::OPERANDS);
         if inputs.len() != names.len() {
-            return Err(ShapeError::count(T::NAME, names.len(), inputs));
+            return Err(check.count(names.len()));
         }
-        floats(T::NAME, names[0], inputs[0], inputs)?;
-        if inputs.iter().any(|of| *of != inputs[0]) {
-            let message = format!("{} differ in type", names.join(" and "));
-            return Err(ShapeError::conflict(T::NAME, message, inputs));
+        for (name, &of) in names.iter().zip(inputs) {
+            check.floats(name, of)?;
+            if of != inputs[0] {
+                return Err(check.conflict(format!("{} differ in type", names.join(" and "))));
+            }
         }
-        let y = self.result(inputs[0]);
-        floats(T::NAME, "y", y, inputs)?;
+        let y = self.result(inputs);
+        check.floats("y", y)?;
         Ok(vec![y])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let types: Vec<_> = inputs.iter().map(|x| TensorType::f32(&x.shape)).collect();
+        let shape = self.result(&types).shape;
         let mut operands = vec![0.0; inputs.len()];
         let element = |place: usize| {
             operands.iter_mut().zip(inputs).for_each(|(operand, x)| *operand = x.data[place]);
             self.element(&operands)
         };
-        let data = (0..inputs[0].data.len()).map(element).collect();
-        vec![Tensor::new(inputs[0].shape, data)]
+        vec![Tensor::new(shape, (0..shape.elements()).map(element).collect())]
     }
 
     fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
@@ -72,6 +73,6 @@ impl<T: Elementwise> Operator for T {
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        elementwise_cost(T::FLOPS, inputs, &[self.result(inputs[0])])
+        elementwise_cost(T::FLOPS, inputs, &[self.result(inputs)])
     }
 }

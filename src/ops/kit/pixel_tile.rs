@@ -2,7 +2,7 @@
 //! of the pixels of an image.
 use crate::{
     error::ShapeError,
-    ops::floats,
+    ops::prelude::Check,
     plan::{Target, fold},
     value::TensorType,
 };
@@ -19,21 +19,14 @@ pub(in crate::ops) struct Images {
 }
 
 impl Images {
-    /// The extents of `x`, the one of `operands` that goes by `name`.
+    /// The extents of the operand `x` that goes by `name`.
     ///
     /// # Errors
     /// If `x` has neither the axes of images nor those of tokens, or holds no floats.
-    pub fn of(
-        op: &str,
-        name: &str,
-        x: TensorType,
-        operands: &[TensorType],
-    ) -> Result<Self, ShapeError> {
-        if !(3..=4).contains(&x.shape.len()) {
-            let expected = "[batch, height, width, channels] or [batch, tokens, channels]";
-            return Err(ShapeError::operand(op, name, expected, x, operands));
-        }
-        floats(op, name, x, operands)?;
+    pub fn of(check: Check, name: &str, x: TensorType) -> Result<Self, ShapeError> {
+        let expected = "[batch, height, width, channels] or [batch, tokens, channels]";
+        check.that((3..=4).contains(&x.shape.len()), name, expected, x)?;
+        check.floats(name, x)?;
         Ok(Self::unchecked(x))
     }
 

@@ -3,8 +3,7 @@
 //! An element's number depends on the key, the stream, the number of its image and its place in
 //! that image, never on the size of the batch, the device or the order of work.
 use crate::{
-    error::ShapeError,
-    ops::{Input, floats},
+    ops::Input,
     plan::fold,
     reference::Tensor,
     value::{Shape, TensorType},
@@ -60,6 +59,11 @@ impl Counter {
     /// The counter as a reference tensor.
     pub(in crate::ops) fn tensor(self) -> Tensor {
         Tensor::new(Self::of().shape, self.words().map(f64::from).to_vec())
+    }
+
+    /// The counter as an operand of a case.
+    pub(in crate::ops) fn input(self) -> Input {
+        Input::values(Self::of(), self.tensor().data)
     }
 
     /// Four random words for vec4 number `vector` of image number `image` of the batch.
@@ -129,39 +133,12 @@ pub fn normals(words: [u32; 4]) -> [f64; 4] {
 
 /// A key for cases.
 pub(in crate::ops) fn example_key() -> Input {
-    let counter = Counter { seed: 5 << 32 | 17, step: 3, first_image: 2, ..Counter::default() };
-    Input::values(Counter::of(), counter.tensor().data)
+    Counter { seed: 5 << 32 | 17, step: 3, first_image: 2, ..Counter::default() }.input()
 }
 
 /// A counter at this step, for cases.
 pub(in crate::ops) fn counter_at(step: u32) -> Input {
-    let counter = Counter { seed: 3 << 32 | 1, step, first_image: 8, ..Counter::default() };
-    Input::values(Counter::of(), counter.tensor().data)
-}
-
-/// Checks a `key` operand.
-pub(in crate::ops) fn check_key(
-    op: &str,
-    key: TensorType,
-    inputs: &[TensorType],
-) -> Result<(), ShapeError> {
-    if key == Counter::of() {
-        return Ok(());
-    }
-    Err(ShapeError::operand(op, "key", Counter::of(), key, inputs))
-}
-
-/// Checks that a tensor holds floats and that its outermost axis can count images.
-pub(in crate::ops) fn check_images(
-    op: &str,
-    name: &str,
-    x: TensorType,
-    inputs: &[TensorType],
-) -> Result<(), ShapeError> {
-    if x.shape.len() < 2 {
-        return Err(ShapeError::operand(op, name, "[batch, .., channels]", x, inputs));
-    }
-    floats(op, name, x, inputs)
+    Counter { seed: 3 << 32 | 1, step, first_image: 8, ..Counter::default() }.input()
 }
 
 /// How kernels that import `image_vector` walk a tensor whose outermost axis counts images.

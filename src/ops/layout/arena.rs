@@ -1,14 +1,7 @@
 //! Tensors inside a flat arena. Parameters, their gradients and the optimizer's moments lie in
 //! arenas, so that one dispatch updates them all. Both ops only say where a tensor lies: the
 //! memory planner places the part inside the whole, and nothing is copied.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{Case, Input, Lowering, Operator, display, operands},
-    plan::Cost,
-    reference::Tensor,
-    value::{ElementType, TensorType},
-};
+use crate::ops::prelude::*;
 
 /// The tensor of type `of` that starts at element `offset` of a flat f32 arena, in the device's
 /// layout (rows padded to four).
@@ -45,34 +38,32 @@ fn positions(offset: usize, of: TensorType) -> impl Iterator<Item = usize> {
     (0..of.rows()).flat_map(move |row| (0..columns).map(move |c| offset + row * pitch + c))
 }
 
-fn check(
-    op: &str,
+/// Checks that a tensor of type `of` may lie at `offset` of an arena of so many elements.
+fn check_place(
+    check: Check,
     offset: usize,
     of: TensorType,
     elements: usize,
-    inputs: &[TensorType],
 ) -> Result<(), ShapeError> {
-    let refuse = |message| Err(ShapeError::conflict(op, message, inputs));
-    if of.element != ElementType::F32 {
-        return refuse(format!("an arena holds f32, not {of}"));
-    }
-    if !offset.is_multiple_of(View::ALIGNMENT) {
-        return refuse(format!("offset {offset} is not a multiple of {}", View::ALIGNMENT));
-    }
-    if offset.checked_add(of.physical_elements()).is_none_or(|end| end > elements) {
-        return refuse(format!("{of} at {offset} passes the arena's end at {elements}"));
-    }
-    Ok(())
+    let end = offset.checked_add(of.physical_elements());
+    Err(check.conflict(if of.element != ElementType::F32 {
+        format!("an arena holds f32, not {of}")
+    } else if !offset.is_multiple_of(View::ALIGNMENT) {
+        format!("offset {offset} is not a multiple of {}", View::ALIGNMENT)
+    } else if end.is_none_or(|end| end > elements) {
+        format!("{of} at {offset} passes the arena's end at {elements}")
+    } else {
+        return Ok(());
+    }))
 }
 
 impl Operator for View {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [arena] = operands("view", inputs)?;
+        let check = Check::new(self, inputs);
+        let [arena] = check.operands()?;
         let elements = arena.shape.elements();
-        if arena != TensorType::f32(&[elements]) {
-            return Err(ShapeError::operand("view", "arena", "f32[elements]", arena, inputs));
-        }
-        check("view", self.offset, self.of, elements, inputs)?;
+        check.that(arena == TensorType::f32(&[elements]), "arena", "f32[elements]", arena)?;
+        check_place(check, self.offset, self.of, elements)?;
         Ok(vec![self.of])
     }
 
@@ -92,16 +83,17 @@ impl Operator for View {
 
 impl Operator for Pack {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let check = Check::new(self, inputs);
         if inputs.len() != self.offsets.len() {
-            return Err(ShapeError::count("pack", self.offsets.len(), inputs));
+            return Err(check.count(self.offsets.len()));
         }
         let mut end = 0;
         for (&offset, &of) in self.offsets.iter().zip(inputs) {
             if offset < end {
                 let message = format!("operand at {offset} overlaps the one that ends at {end}");
-                return Err(ShapeError::conflict("pack", message, inputs));
+                return Err(check.conflict(message));
             }
-            check("pack", offset, of, self.elements, inputs)?;
+            check_place(check, offset, of, self.elements)?;
             end = offset + of.physical_elements();
         }
         Ok(vec![TensorType::f32(&[self.elements])])
@@ -140,4 +132,26 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         pack,
         vec![row(View::ALIGNMENT), row(2 * View::ALIGNMENT), row(View::ALIGNMENT)],
     )]
+}
+
+/// A part of an arena whose pad lanes are zero, as in every arena; or tensors without gaps between
+/// them, which would keep what they held.
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    if dice.flip() {
+        let of = dice.tensor();
+        let (offset, after) = (View::ALIGNMENT * dice.below(9), View::ALIGNMENT * dice.below(9));
+        let elements = offset + of.physical_elements().next_multiple_of(View::ALIGNMENT) + after;
+        let tensor = Input::normal(of).tensor(dice.word());
+        let arena = Pack { offsets: vec![offset], elements }.reference(&[&tensor]).swap_remove(0);
+        let arena = Input::values(TensorType::f32(&[elements]), arena.data);
+        return Case::new(View { offset, of }, vec![arena]);
+    }
+    let (mut offsets, mut elements, mut inputs) = (Vec::new(), 0, Vec::new());
+    for _ in 0..dice.extent(5) {
+        let of = TensorType::f32(&[View::ALIGNMENT / 4 * dice.extent(9), dice.extent(70)]);
+        offsets.push(elements);
+        inputs.push(Input::normal(of));
+        elements += of.physical_elements();
+    }
+    Case::new(Pack { offsets, elements }, inputs)
 }

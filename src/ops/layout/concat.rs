@@ -1,16 +1,5 @@
 //! Channels side by side, and runs of channels cut out or set among zeros.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, display, elementwise_cost, floats,
-        operands,
-    },
-    plan::{Cost, Dispatch, fold},
-    reference::Tensor,
-    shaders::concat as shader,
-    value::{TensorType, Value},
-};
+use crate::{ops::prelude::*, shaders::concat as shader};
 
 /// `y = [x0, x1]` along the channels; the other axes and the storage agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +26,7 @@ pub struct PadChannels {
 impl PadChannels {
     /// The type of the result; of `usize::MAX` channels where these are passed.
     fn padded(&self, x: TensorType) -> TensorType {
-        with_channels(x, self.before.saturating_add(x.shape.last()).saturating_add(self.after))
+        x.with_last(self.before.saturating_add(x.shape.last()).saturating_add(self.after))
     }
 }
 
@@ -47,19 +36,10 @@ display!("slice_channels", SliceChannels { start, count });
 
 display!("pad_channels", PadChannels { before, after });
 
-/// `of` with another number of channels.
-fn with_channels(of: TensorType, channels: usize) -> TensorType {
-    let mut extents = of.shape.to_vec();
-    if let Some(last) = extents.last_mut() {
-        *last = channels;
-    }
-    of.with_shape(&extents)
-}
-
 /// The tensor whose rows `row` makes of the rows of `x`.
 fn map_rows(x: &Tensor, channels: usize, row: impl Fn(usize, &[f64]) -> Vec<f64>) -> Tensor {
     let rows = x.data.chunks(x.shape.last()).enumerate();
-    let shape = with_channels(TensorType::f32(&x.shape), channels).shape;
+    let shape = TensorType::f32(&x.shape).with_last(channels).shape;
     Tensor::new(shape, rows.flat_map(|(i, of)| row(i, of)).collect())
 }
 
@@ -97,9 +77,7 @@ pub(in crate::ops) fn rows_of(
 ) -> Result<Value, Error> {
     let of = lowering.type_of(weight);
     let axis = of.shape.len() - 2;
-    let mut extents = of.shape.to_vec();
-    extents[axis] = count;
-    let part = lowering.scratch(of.with_shape(&extents));
+    let part = lowering.scratch(of.with_extent(axis, count));
     // Each matrix is one row of the copy, pad lanes and all.
     let matrices: usize = of.shape[..axis].iter().product();
     let row = |rows: usize| of.with_shape(&[matrices, rows * of.pitch()]);
@@ -114,17 +92,17 @@ pub(in crate::ops) fn rows_of(
 
 impl Operator for Concat {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x0, x1] = operands("concat", inputs)?;
-        floats("concat", "x0", x0, inputs)?;
-        if x0 != with_channels(x1, x0.shape.last()) {
-            let message = "x0 and x1 differ in more than their channels";
-            return Err(ShapeError::conflict("concat", message, inputs));
+        let check = Check::new(self, inputs);
+        let [x0, x1] = check.operands()?;
+        check.floats("x0", x0)?;
+        if x0 != x1.with_last(x0.shape.last()) {
+            return Err(check.conflict("x0 and x1 differ in more than their channels"));
         }
-        Ok(vec![with_channels(x0, x0.shape.last() + x1.shape.last())])
+        Ok(vec![x0.with_last(x0.shape.last() + x1.shape.last())])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x0, x1] = inputs else { unreachable!("two operands, as infer found") };
+        let [x0, x1] = fitted(inputs);
         let count = x1.shape.last();
         vec![map_rows(x0, x0.shape.last() + count, |i, row| {
             [row, &x1.data[i * count..(i + 1) * count]].concat()
@@ -153,22 +131,19 @@ impl Operator for Concat {
         });
         Ok(lowering.push(dispatch)?)
     }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost { flops: 0, bytes: 2 * inputs.iter().map(TensorType::bytes).sum::<u64>() }
-    }
 }
 
 impl Operator for SliceChannels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x] = operands("slice_channels", inputs)?;
-        floats("slice_channels", "x", x, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x] = check.operands()?;
+        check.floats("x", x)?;
         let (Self { start, count }, channels) = (*self, x.shape.last());
         if count == 0 || start.checked_add(count).is_none_or(|end| end > channels) {
             let message = format!("{count} channels from {start} on are not in 0..{channels}");
-            return Err(ShapeError::conflict("slice_channels", message, inputs));
+            return Err(check.conflict(message));
         }
-        Ok(vec![with_channels(x, self.count)])
+        Ok(vec![x.with_last(count)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -192,16 +167,13 @@ impl Operator for SliceChannels {
         });
         Ok(lowering.push(dispatch)?)
     }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost { flops: 0, bytes: 2 * with_channels(inputs[0], self.count).bytes() }
-    }
 }
 
 impl Operator for PadChannels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x] = operands("pad_channels", inputs)?;
-        floats("pad_channels", "x", x, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x] = check.operands()?;
+        check.floats("x", x)?;
         Ok(vec![self.padded(x)])
     }
 
@@ -227,10 +199,6 @@ impl Operator for PadChannels {
         });
         Ok(lowering.push(dispatch)?)
     }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        elementwise_cost(0, inputs, &[self.padded(inputs[0])])
-    }
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
@@ -246,4 +214,23 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         all.push(Case::new(PadChannels { before, after }, vec![x(5)]).half(&[0]));
     }
     all
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let x = dice.tensor();
+    match dice.below(3) {
+        0 => {
+            let other = x.with_last(dice.extent(70));
+            Case::new(Concat, [x, other].map(Input::normal).into()).half(&[0, 1])
+        }
+        1 => {
+            let start = dice.below(x.shape.last());
+            let count = dice.extent(x.shape.last() - start);
+            Case::new(SliceChannels { start, count }, vec![Input::normal(x)]).half(&[0])
+        }
+        _ => {
+            let (before, after) = (dice.below(20), dice.below(20));
+            Case::new(PadChannels { before, after }, vec![Input::normal(x)]).half(&[0])
+        }
+    }
 }

@@ -1,15 +1,7 @@
 //! Rows of a table by number: the class embedding.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, display, elementwise_cost, floats,
-        kit::fold_slots, operands,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{kit::fold_slots, prelude::*},
     shaders::gather_rows as shader,
-    value::{ElementType, TensorType},
 };
 
 /// `y[b] = table[labels[b]]`; operands `labels u32[batch]` and `table f32[classes, width]`.
@@ -34,31 +26,27 @@ display!("gather_rows_backward", GatherRowsBackward { classes });
 /// Labels that a slot of the gradient adds: every driver's loops walk them to the end.
 const SLOT_LABELS: usize = 1 << 15;
 
-fn check(op: &str, inputs: &[TensorType], name: &str) -> Result<[TensorType; 2], ShapeError> {
-    let [labels, rows] = operands(op, inputs)?;
-    if labels.shape.len() != 1 || labels.element != ElementType::U32 {
-        return Err(ShapeError::operand(op, "labels", "u32[batch]", labels, inputs));
-    }
+fn check_rows(check: Check, name: &str) -> Result<[TensorType; 2], ShapeError> {
+    let [labels, rows] = check.operands()?;
+    check.labels(labels)?;
     if rows.shape.len() != 2 {
-        let message = format!("{name} must have two axes, found {rows}");
-        return Err(ShapeError::conflict(op, message, inputs));
+        return Err(check.conflict(format!("{name} must have two axes, found {rows}")));
     }
     Ok([labels, rows])
 }
 
 impl Operator for GatherRows {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [labels, table] = check("gather_rows", inputs, "table")?;
-        if table.element != ElementType::F32 {
-            return Err(ShapeError::operand("gather_rows", "table", "f32", table, inputs));
-        }
+        let check = Check::new(self, inputs);
+        let [labels, table] = check_rows(check, "table")?;
+        check.that(table.element == ElementType::F32, "table", "f32", table)?;
         let y = TensorType::f32(&[labels.shape[0], table.shape[1]]).with_element(self.element);
-        floats("gather_rows", "y", y, inputs)?;
+        check.floats("y", y)?;
         Ok(vec![y])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [labels, table] = inputs else { unreachable!("two operands, as infer found") };
+        let [labels, table] = fitted(inputs);
         let (classes, width) = (table.shape[0], table.shape[1]);
         let row = |label: &f64| {
             let first = (*label as usize).min(classes - 1) * width;
@@ -96,17 +84,18 @@ impl Operator for GatherRows {
 
 impl Operator for GatherRowsBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [labels, dy] = check("gather_rows_backward", inputs, "dy")?;
-        floats("gather_rows_backward", "dy", dy, inputs)?;
+        let check = Check::new(self, inputs);
+        let [labels, dy] = check_rows(check, "dy")?;
+        check.floats("dy", dy)?;
         if dy.shape[0] != labels.shape[0] {
             let message = format!("dy has {} rows, labels {}", dy.shape[0], labels.shape[0]);
-            return Err(ShapeError::conflict("gather_rows_backward", message, inputs));
+            return Err(check.conflict(message));
         }
         Ok(vec![TensorType::f32(&[self.classes, dy.shape[1]])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [labels, dy] = inputs else { unreachable!("two operands, as infer found") };
+        let [labels, dy] = fitted(inputs);
         let width = dy.shape[1];
         let mut dtable = Tensor::zeros(TensorType::f32(&[self.classes, width]).shape);
         for (label, row) in labels.data.iter().zip(dy.data.chunks(width)) {
@@ -142,21 +131,20 @@ impl Operator for GatherRowsBackward {
     }
 }
 
+/// Both directions; in f32 and f16 the result of the first.
+fn of(batch: usize, classes: usize, width: usize) -> [Case; 3] {
+    let labels = Input::below(TensorType::u32(&[batch]), classes as u32);
+    let [table, dy] = [classes, batch].map(|rows| Input::normal(TensorType::f32(&[rows, width])));
+    let gather = |element| Case::new(GatherRows { element }, vec![labels.clone(), table.clone()]);
+    let backward = Case::new(GatherRowsBackward { classes }, vec![labels.clone(), dy]);
+    [gather(ElementType::F32), gather(ElementType::F16), backward.terms(batch).half(&[1])]
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    [(5, 10, 12), (1, 3, 5), (33, 10, 130), (70_000, 2, 3)]
-        .into_iter()
-        .flat_map(|(batch, classes, width)| {
-            let labels = Input::below(TensorType::u32(&[batch]), classes as u32);
-            let table = Input::normal(TensorType::f32(&[classes, width]));
-            let dy = Input::normal(TensorType::f32(&[batch, width]));
-            let gather =
-                |element| Case::new(GatherRows { element }, vec![labels.clone(), table.clone()]);
-            let backward = GatherRowsBackward { classes };
-            [
-                gather(ElementType::F32),
-                gather(ElementType::F16),
-                Case::new(backward, vec![labels.clone(), dy]).terms(batch).half(&[1]),
-            ]
-        })
-        .collect()
+    [of(5, 10, 12), of(1, 3, 5), of(33, 10, 130), of(70_000, 2, 3)].concat()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let [batch, classes, width] = dice.extents([300, 300, 200], 10_000);
+    dice.one_of(of(batch, classes, width))
 }

@@ -1,17 +1,7 @@
 //! Squared errors image by image, each weighted by its timestep.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, Reduction, check,
-        display, elementwise_cost,
-        kit::random::{Images, check_images},
-        operands,
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
+    ops::{Reduction, kit::random::Images, prelude::*},
     shaders::image_squared_error as shader,
-    value::TensorType,
 };
 
 /// `losses f32[batch]`: each image's squared error, meant or summed over it, times the weight of its
@@ -46,15 +36,14 @@ impl Reduction {
 
 /// Checks what both directions read, and returns the type of the losses.
 fn check_images_of(
-    op: &str,
+    check: Check,
     [prediction, expected, timesteps, weights]: [TensorType; 4],
-    inputs: &[TensorType],
 ) -> Result<TensorType, ShapeError> {
-    check_images(op, "prediction", prediction, inputs)?;
-    check(op, "expected", expected, prediction, inputs)?;
+    check.images("prediction", prediction)?;
+    check.is("expected", expected, prediction)?;
     let losses = TensorType::f32(&prediction.shape[..1]);
-    check(op, "timesteps", timesteps, losses, inputs)?;
-    check(op, "weights", weights, TensorType::f32(&[weights.shape[0]]), inputs)?;
+    check.is("timesteps", timesteps, losses)?;
+    check.is("weights", weights, TensorType::f32(&[weights.shape[0]]))?;
     Ok(losses)
 }
 
@@ -77,9 +66,7 @@ fn params(
 
 /// The weight of each image, its reduction included.
 fn weights_of(inputs: &[&Tensor], reduction: Reduction) -> Vec<f64> {
-    let [prediction, _, timesteps, weights, ..] = inputs else {
-        unreachable!("four operands, as infer found")
-    };
+    let (prediction, timesteps, weights) = (inputs[0], inputs[2], inputs[3]);
     let factor = reduction.image_factor(prediction.data.len() / prediction.shape[0]);
     let last = weights.data.len() - 1;
     timesteps.data.iter().map(|&t| factor * weights.data[(t as usize).min(last)]).collect()
@@ -87,8 +74,8 @@ fn weights_of(inputs: &[&Tensor], reduction: Reduction) -> Vec<f64> {
 
 impl Operator for ImageSquaredError {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "image_squared_error";
-        Ok(vec![check_images_of(op, operands(op, inputs)?, inputs)?])
+        let check = Check::new(self, inputs);
+        Ok(vec![check_images_of(check, check.operands()?)?])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -111,13 +98,9 @@ impl Operator for ImageSquaredError {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (params, _) = params(lowering, equation, self.reduction);
-        let kernel = shader::Forward {
-            prediction: equation.inputs[0],
-            expected: equation.inputs[1],
-            timesteps: equation.inputs[2],
-            weights: equation.inputs[3],
-            losses: equation.outputs[0],
-        };
+        let [prediction, expected, timesteps, weights] = fitted(&equation.inputs);
+        let losses = equation.outputs[0];
+        let kernel = shader::Forward { prediction, expected, timesteps, weights, losses };
         let grid = fold(params.batch.next_multiple_of(4) as usize);
         let usual = shader::Overrides::default();
         // Of large images, more lanes share the pixels.
@@ -134,10 +117,10 @@ impl Operator for ImageSquaredError {
 
 impl Operator for ImageSquaredErrorBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "image_squared_error_backward";
-        let [prediction, expected, timesteps, weights, dlosses] = operands(op, inputs)?;
-        let losses = check_images_of(op, [prediction, expected, timesteps, weights], inputs)?;
-        check(op, "dlosses", dlosses, losses, inputs)?;
+        let check = Check::new(self, inputs);
+        let [prediction, expected, timesteps, weights, dlosses] = check.operands()?;
+        let losses = check_images_of(check, [prediction, expected, timesteps, weights])?;
+        check.is("dlosses", dlosses, losses)?;
         Ok(vec![prediction])
     }
 
@@ -153,14 +136,10 @@ impl Operator for ImageSquaredErrorBackward {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (params, images) = params(lowering, equation, self.reduction);
-        let kernel = shader::Backward {
-            prediction: equation.inputs[0],
-            expected: equation.inputs[1],
-            timesteps: equation.inputs[2],
-            weights: equation.inputs[3],
-            dlosses: equation.inputs[4],
-            dprediction: equation.outputs[0],
-        };
+        let [prediction, expected, timesteps, weights, dlosses] = fitted(&equation.inputs);
+        let dprediction = equation.outputs[0];
+        let kernel =
+            shader::Backward { prediction, expected, timesteps, weights, dlosses, dprediction };
         let overrides = shader::Overrides::default();
         Ok(lowering.push(kernel.dispatch(params, overrides, images.grid))?)
     }
@@ -170,27 +149,30 @@ impl Operator for ImageSquaredErrorBackward {
     }
 }
 
+fn both(of: TensorType, timesteps: usize, reduction: Reduction) -> [Case; 2] {
+    let batch = TensorType::f32(&of.shape[..1]);
+    let inputs = [
+        Input::normal(of),
+        Input::normal(of),
+        Input::below(batch, timesteps as u32),
+        Input::uniform(TensorType::f32(&[timesteps]), 0.1, 5.0),
+        Input::normal(batch),
+    ];
+    let terms = of.shape.elements() / of.shape[0];
+    let forward = Case::new(ImageSquaredError { reduction }, inputs[..4].to_vec()).terms(terms);
+    let backward = Case::new(ImageSquaredErrorBackward { reduction }, inputs.into());
+    [forward, backward].map(|case| case.half(&[0, 1]).selecting(&[2]))
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut all = Vec::new();
-    for shape in [&[3, 7, 5, 3][..], &[1, 1, 1, 1], &[6, 32, 32, 4], &[MANY_IMAGES, 1]] {
-        let of = TensorType::f32(shape);
-        let batch = TensorType::f32(&shape[..1]);
-        let mut inputs = vec![
-            Input::normal(of),
-            Input::normal(of),
-            Input::below(batch, 20),
-            Input::uniform(TensorType::f32(&[20]), 0.1, 5.0),
-        ];
-        let terms = of.shape.elements() / shape[0];
-        for reduction in [Reduction::Mean, Reduction::ImageSum] {
-            let case = Case::new(ImageSquaredError { reduction }, inputs.clone());
-            all.push(case.terms(terms).half(&[0, 1]).selecting(&[2]));
-        }
-        inputs.push(Input::normal(batch));
-        for reduction in [Reduction::Mean, Reduction::ImageSum] {
-            let case = Case::new(ImageSquaredErrorBackward { reduction }, inputs.clone());
-            all.push(case.half(&[0, 1]).selecting(&[2]));
-        }
-    }
-    all
+    [&[3, 7, 5, 3][..], &[1, 1, 1, 1], &[6, 32, 32, 4], &[MANY_IMAGES, 1]]
+        .into_iter()
+        .flat_map(|shape| Reduction::ALL.map(|by| both(TensorType::f32(shape), 20, by)))
+        .flatten()
+        .collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let (of, timesteps, reduction) = (dice.image(), dice.extent(60), dice.pick(Reduction::ALL));
+    dice.one_of(both(of, timesteps, reduction))
 }

@@ -1,16 +1,5 @@
 //! The mean of the losses of images that may count differently.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, ONE_WORKGROUP, Operator, check, display,
-        elementwise_cost,
-    },
-    plan::Cost,
-    reference::Tensor,
-    shaders::mean_loss as shader,
-    value::TensorType,
-};
+use crate::{ops::prelude::*, shaders::mean_loss as shader};
 
 /// `loss f32[1]`: the mean of `losses f32[batch]`, each times its own factor if there is a second
 /// operand, `factors f32[batch]`.
@@ -30,27 +19,26 @@ display!("mean_loss_backward", MeanLossBackward { batch });
 
 /// Checks the first operand and the factors, if there are any.
 fn check_mean(
-    op: &str,
+    check: Check,
+    inputs: &[TensorType],
     name: &str,
     expected: TensorType,
     batch: TensorType,
-    inputs: &[TensorType],
 ) -> Result<(), ShapeError> {
-    let (&[first], factors) = inputs
-        .split_first_chunk()
-        .ok_or_else(|| ShapeError::conflict(op, "takes 1 or 2 operands, found none", inputs))?;
-    check(op, name, first, expected, inputs)?;
-    match factors {
-        [] => Ok(()),
-        &[factors] => check(op, "factors", factors, batch, inputs),
-        _ => Err(ShapeError::count(op, "1 or 2", inputs)),
+    match *inputs {
+        [first] => check.is(name, first, expected),
+        [first, factors] => {
+            check.is(name, first, expected)?;
+            check.is("factors", factors, batch)
+        }
+        _ => Err(check.count("1 or 2")),
     }
 }
 
 impl Operator for MeanLoss {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let batch = TensorType::f32(&[inputs.first().map_or(1, |losses| losses.shape[0])]);
-        check_mean("mean_loss", "losses", batch, batch, inputs)?;
+        check_mean(Check::new(self, inputs), inputs, "losses", batch, batch)?;
         Ok(vec![TensorType::f32(&[1])])
     }
 
@@ -90,7 +78,7 @@ impl Operator for MeanLoss {
 impl Operator for MeanLossBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let batch = TensorType::f32(&[self.batch]);
-        check_mean("mean_loss_backward", "dloss", TensorType::f32(&[1]), batch, inputs)?;
+        check_mean(Check::new(self, inputs), inputs, "dloss", TensorType::f32(&[1]), batch)?;
         Ok(vec![batch])
     }
 
@@ -118,20 +106,26 @@ impl Operator for MeanLossBackward {
     }
 }
 
+/// Both directions, without and with factors.
+fn of(images: usize) -> [Case; 4] {
+    let batch = TensorType::f32(&[images]);
+    let losses = Input::uniform(batch, 0.1, 2.0);
+    let factors = Input::uniform(batch, 0.1, 9.0);
+    let dloss = Input::values(TensorType::f32(&[1]), vec![0.75]);
+    let backward = MeanLossBackward { batch: images };
+    [
+        Case::new(MeanLoss, vec![losses.clone()]).terms(images),
+        Case::new(MeanLoss, vec![losses, factors.clone()]).terms(images),
+        Case::new(backward, vec![dloss.clone()]),
+        Case::new(backward, vec![dloss, factors]),
+    ]
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut all = Vec::new();
-    for images in [1, 7, 200] {
-        let batch = TensorType::f32(&[images]);
-        let losses = Input::uniform(batch, 0.1, 2.0);
-        let factors = Input::uniform(batch, 0.1, 9.0);
-        let dloss = Input::values(TensorType::f32(&[1]), vec![0.75]);
-        let backward = MeanLossBackward { batch: images };
-        all.extend([
-            Case::new(MeanLoss, vec![losses.clone()]).terms(images),
-            Case::new(MeanLoss, vec![losses, factors.clone()]).terms(images),
-            Case::new(backward, vec![dloss.clone()]),
-            Case::new(backward, vec![dloss, factors]),
-        ]);
-    }
-    all
+    [1, 7, 200].map(of).concat()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let images = dice.extent(600);
+    dice.one_of(of(images))
 }

@@ -1,16 +1,5 @@
 //! Mean-squared error: the simple loss of Ho et al. 2020, eq. 14.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, check, display, elementwise_cost,
-        floats, operands,
-    },
-    plan::Cost,
-    reference::Tensor,
-    shaders::mean_squared_error as shader,
-    value::TensorType,
-};
+use crate::{ops::prelude::*, shaders::mean_squared_error as shader};
 use std::fmt;
 
 /// What the squared differences are divided by.
@@ -23,6 +12,9 @@ pub enum Reduction {
 }
 
 impl Reduction {
+    /// Each of them.
+    pub(in crate::ops) const ALL: [Self; 2] = [Self::Mean, Self::ImageSum];
+
     /// What the sum of squares is multiplied by, for a prediction of this type.
     fn factor(self, of: TensorType) -> f64 {
         match self {
@@ -60,6 +52,18 @@ display!("mean_squared_error", MeanSquaredError { reduction });
 
 display!("mean_squared_error_backward", MeanSquaredErrorBackward { reduction });
 
+fn check_pair(
+    check: Check,
+    prediction: TensorType,
+    expected: TensorType,
+) -> Result<(), ShapeError> {
+    check.floats("prediction", prediction)?;
+    if prediction != expected {
+        return Err(check.conflict("prediction and expected differ in type"));
+    }
+    Ok(())
+}
+
 /// Workgroups of a kernel that leaves one partial sum per workgroup: enough to fill a device,
 /// few enough for one workgroup to add their sums.
 pub(in crate::ops) fn partial_sums(vectors: usize, workgroup: u32) -> usize {
@@ -68,12 +72,9 @@ pub(in crate::ops) fn partial_sums(vectors: usize, workgroup: u32) -> usize {
 
 impl Operator for MeanSquaredError {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [prediction, expected] = operands("mean_squared_error", inputs)?;
-        floats("mean_squared_error", "prediction", prediction, inputs)?;
-        if prediction != expected {
-            let message = "prediction and expected differ in type";
-            return Err(ShapeError::conflict("mean_squared_error", message, inputs));
-        }
+        let check = Check::new(self, inputs);
+        let [prediction, expected] = check.operands()?;
+        check_pair(check, prediction, expected)?;
         Ok(vec![TensorType::f32(&[1])])
     }
 
@@ -87,7 +88,7 @@ impl Operator for MeanSquaredError {
     fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
         let dloss = backward.dy();
         let op = MeanSquaredErrorBackward { reduction: self.reduction };
-        let [prediction, expected] = [equation.inputs[0], equation.inputs[1]];
+        let [prediction, expected] = fitted(&equation.inputs);
         // The loss is symmetric in its operands.
         let mut gradient = |i, a, b| {
             let push = backward.needs(i).then(|| backward.push(op, &[a, b, dloss]));
@@ -97,7 +98,7 @@ impl Operator for MeanSquaredError {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [prediction, expected] = [equation.inputs[0], equation.inputs[1]];
+        let [prediction, expected] = fitted(&equation.inputs);
         let of = lowering.type_of(prediction);
         let overrides = shader::Overrides::default();
         let groups = partial_sums(of.vectors(), overrides.workgroup);
@@ -121,14 +122,10 @@ impl Operator for MeanSquaredError {
 
 impl Operator for MeanSquaredErrorBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [prediction, expected, dloss] = operands("mean_squared_error_backward", inputs)?;
-        floats("mean_squared_error_backward", "prediction", prediction, inputs)?;
-        let refuse =
-            |message| Err(ShapeError::conflict("mean_squared_error_backward", message, inputs));
-        if prediction != expected {
-            return refuse("prediction and expected differ in type".to_owned());
-        }
-        check("mean_squared_error_backward", "dloss", dloss, TensorType::f32(&[1]), inputs)?;
+        let check = Check::new(self, inputs);
+        let [prediction, expected, dloss] = check.operands()?;
+        check_pair(check, prediction, expected)?;
+        check.is("dloss", dloss, TensorType::f32(&[1]))?;
         Ok(vec![prediction])
     }
 
@@ -139,18 +136,15 @@ impl Operator for MeanSquaredErrorBackward {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let of = lowering.type_of(equation.inputs[0]);
+        let [prediction, expected, dloss] = fitted(&equation.inputs);
+        let of = lowering.type_of(prediction);
         let params = shader::Params {
             vectors: of.vectors() as u32,
             groups: 0,
             factor: self.reduction.factor(of) as f32,
         };
-        let kernel = shader::Backward {
-            prediction: equation.inputs[0],
-            expected: equation.inputs[1],
-            dloss: equation.inputs[2],
-            dprediction: equation.outputs[0],
-        };
+        let dprediction = equation.outputs[0];
+        let kernel = shader::Backward { prediction, expected, dloss, dprediction };
         Ok(lowering.push(kernel.over(params, of.vectors()))?)
     }
 
@@ -159,18 +153,23 @@ impl Operator for MeanSquaredErrorBackward {
     }
 }
 
+fn both(of: TensorType, reduction: Reduction) -> [Case; 2] {
+    let dloss = Input::values(TensorType::f32(&[1]), vec![0.75]);
+    let inputs = [Input::normal(of), Input::normal(of), dloss];
+    let forward = Case::new(MeanSquaredError { reduction }, inputs[..2].to_vec());
+    let backward = Case::new(MeanSquaredErrorBackward { reduction }, inputs.into());
+    [forward.terms(of.shape.elements()), backward].map(|case| case.half(&[0, 1]))
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut all = Vec::new();
-    for shape in [&[2, 7, 5, 3][..], &[1, 1, 1, 1], &[5, 32, 32, 4]] {
-        let of = TensorType::f32(shape);
-        let pair = vec![Input::normal(of), Input::normal(of)];
-        let dloss = Input::values(TensorType::f32(&[1]), vec![0.75]);
-        for reduction in [Reduction::Mean, Reduction::ImageSum] {
-            let case = Case::new(MeanSquaredError { reduction }, pair.clone());
-            all.push(case.terms(of.shape.elements()).half(&[0, 1]));
-            let operands = [pair.clone(), vec![dloss.clone()]].concat();
-            all.push(Case::new(MeanSquaredErrorBackward { reduction }, operands).half(&[0, 1]));
-        }
-    }
-    all
+    [&[2, 7, 5, 3][..], &[1, 1, 1, 1], &[5, 32, 32, 4]]
+        .into_iter()
+        .flat_map(|shape| Reduction::ALL.map(|by| both(TensorType::f32(shape), by)))
+        .flatten()
+        .collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let (of, reduction) = (dice.image(), dice.pick(Reduction::ALL));
+    dice.one_of(both(of, reduction))
 }

@@ -5,16 +5,9 @@ mod backward;
 pub use backward::VariationalBoundBackward;
 
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Concat, Gradients, Input, Lowering, MANY_IMAGES, Operator, PadChannels,
-        Special, check, elementwise::gelu, kit::random::check_images, operands,
-    },
-    plan::{Cost, fold},
-    reference::{Tensor, clamp},
+    ops::{Concat, PadChannels, elementwise::gelu, prelude::*},
+    reference::clamp,
     shaders::variational_bound as shader,
-    value::{Float, TensorType, Value},
 };
 use std::{f64::consts::LN_2, fmt};
 
@@ -57,31 +50,20 @@ impl VariationalBound {
     pub const COLUMNS: usize = 5;
 
     fn output_of(self, x: TensorType) -> TensorType {
-        let mut shape = x.shape.to_vec();
-        if self.learned {
-            shape[x.shape.len() - 1] *= 2;
-        }
-        x.with_shape(&shape)
+        if self.learned { x.with_last(2 * x.shape.last()) } else { x }
     }
 
     /// Checks what the bound and its gradient read.
     fn check(
         self,
-        op: &str,
+        check: Check,
         [output, x0, x, timesteps, table]: [TensorType; 5],
-        inputs: &[TensorType],
     ) -> Result<(), ShapeError> {
-        check_images(op, "x0", x0, inputs)?;
-        let table_of = TensorType::f32(&[table.shape[0], Self::COLUMNS]);
-        for (name, found, expected) in [
-            ("output", output, self.output_of(x0)),
-            ("x", x, x0),
-            ("timesteps", timesteps, TensorType::f32(&x0.shape[..1])),
-            ("table", table, table_of),
-        ] {
-            check(op, name, found, expected, inputs)?;
-        }
-        Ok(())
+        check.images("x0", x0)?;
+        check.is("output", output, self.output_of(x0))?;
+        check.is("x", x, x0)?;
+        check.is("timesteps", timesteps, TensorType::f32(&x0.shape[..1]))?;
+        check.is("table", table, TensorType::f32(&[table.shape[0], Self::COLUMNS]))
     }
 
     fn params(self, lowering: &Lowering, inputs: &[Value]) -> shader::Params {
@@ -103,9 +85,7 @@ impl VariationalBound {
     /// Nats of one element, with the released code's distribution function and the exact one, and
     /// the error of the predicted image. `fraction` is 1 where the largest variance holds.
     fn element(&self, row: &[f64], first: bool, fraction: f64, at: Element) -> [f64; 3] {
-        let [from_x, from_output, weight, span, sharpness] = row else {
-            unreachable!("five columns, as infer found")
-        };
+        let [from_x, from_output, weight, span, sharpness] = fitted(row);
         let clip = self.clip.map_or(f64::from(f32::MAX), Float::get);
         let error = at.x0 - clamp(from_x * at.x + from_output * at.output, clip);
         let d = -span * fraction;
@@ -154,15 +134,14 @@ impl fmt::Display for VariationalBound {
 
 impl Operator for VariationalBound {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        self.check("variational_bound", operands("variational_bound", inputs)?, inputs)?;
+        let check = Check::new(self, inputs);
+        self.check(check, check.operands()?)?;
         let batch = inputs[1].shape[0];
         Ok(vec![TensorType::f32(&[batch]), TensorType::f32(&[batch, 4])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [output, x0, x, timesteps, table] = inputs else {
-            unreachable!("five operands, as infer found")
-        };
+        let [output, x0, x, timesteps, table] = fitted(inputs);
         let (batch, channels, outputs) = (x0.shape[0], x0.shape.last(), output.shape.last());
         let image = x0.data.len() / batch;
         let (mut bound, mut measures) = (Vec::new(), Vec::new());
@@ -223,12 +202,10 @@ impl Operator for VariationalBound {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [output, x0, x, timesteps, table] = equation.inputs[..] else {
-            unreachable!("five operands, as infer found")
-        };
+        let [output, x0, x, timesteps, table] = fitted(&equation.inputs);
         let params = self.params(lowering, &equation.inputs);
         let overrides = shader::Overrides { learned: self.learned, ..Default::default() };
-        let (bound, measures) = (equation.outputs[0], equation.outputs[1]);
+        let [bound, measures] = fitted(&equation.outputs);
         let kernel = shader::Forward { output, x0, x, timesteps, table, bound, measures };
         Ok(lowering.push(kernel.dispatch(params, overrides, fold(params.batch as usize)))?)
     }
@@ -262,39 +239,24 @@ fn example_table(span: f64) -> (Vec<f64>, Vec<f64>) {
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut all = Vec::new();
+    let case = |shape: &[usize], levels: f64, learned, clip: Option<f64>, span| {
+        let (clip, half_bin) = (clip.map(Float::from), (1.0 / levels).into());
+        let op = VariationalBound { learned, clip, half_bin, frozen_mean: false };
+        at(op, TensorType::f32(shape), levels, span)
+    };
+    let mut all = case(&[MANY_IMAGES, 1], 255.0, true, Some(1.0), 0.9);
     for (shape, levels) in [(&[5, 7, 5, 3][..], 255.0), (&[4, 8, 8, 1], 16.0), (&[3, 33, 6], 255.0)]
     {
-        for (learned, clip, span) in
-            [(false, Some(1.0), 0.0), (false, None, 0.9), (true, Some(1.0), 0.9)]
-        {
-            let op = VariationalBound {
-                learned,
-                clip: clip.map(Float::from),
-                half_bin: (1.0 / levels).into(),
-                frozen_mean: false,
-            };
-            all.extend(at(op, TensorType::f32(shape), levels, span));
-        }
+        all.extend(case(shape, levels, false, Some(1.0), 0.0));
+        all.extend(case(shape, levels, false, None, 0.9));
+        all.extend(case(shape, levels, true, Some(1.0), 0.9));
     }
-    let op = VariationalBound {
-        learned: true,
-        clip: Some(1.0.into()),
-        half_bin: (1.0 / 255.0).into(),
-        frozen_mean: false,
-    };
-    all.extend(at(op, TensorType::f32(&[MANY_IMAGES, 1]), 255.0, 0.9));
     all
 }
 
 /// The bound of images of this type, whose pixels have so many levels less one, and its gradients
 /// before it.
-pub(in crate::ops) fn at(
-    op: VariationalBound,
-    of: TensorType,
-    levels: f64,
-    span: f64,
-) -> Vec<Case> {
+fn at(op: VariationalBound, of: TensorType, levels: f64, span: f64) -> Vec<Case> {
     let batch = of.shape[0];
     let (table, alphas) = example_table(span);
     let timesteps: Vec<f64> = (0..batch).map(|image| (image % 4) as f64).collect();
@@ -305,22 +267,31 @@ pub(in crate::ops) fn at(
     let x0 = drawn.map(|u| (u * (levels + 0.99)).floor() / levels * 2.0 - 1.0);
     let image = of.shape.elements() / batch;
     let at = |element: usize| alphas[timesteps[element / image] as usize];
-    let x = x0.data.iter().zip(&noise.data).enumerate().map(|(i, (x0, noise))| {
-        f64::from((at(i).sqrt() * x0 + (1.0 - at(i)).sqrt() * noise) as f32)
-    });
-    let x = Input::values(of, x.collect());
-    let x0 = Input::values(of, x0.data.iter().map(|&x| f64::from(x as f32)).collect());
-    let f32s = |values: Vec<f64>| values.iter().map(|&x| f64::from(x as f32)).collect();
+    let pairs = x0.data.iter().zip(&noise.data).enumerate();
+    let x = pairs.map(|(i, (x0, noise))| at(i).sqrt() * x0 + (1.0 - at(i)).sqrt() * noise);
+    let (x, x0) = (Input::values(of, x.collect()), Input::values(of, x0.data));
     let operands = vec![
         Input::normal(op.output_of(of)),
         x0,
         x,
         Input::values(TensorType::f32(&[batch]), timesteps),
-        Input::values(TensorType::f32(&[4, VariationalBound::COLUMNS]), f32s(table)),
+        Input::values(TensorType::f32(&[4, VariationalBound::COLUMNS]), table),
     ];
     // The error of an element enters as a difference of two numbers near 1, over a
     // deviation of 1/100.
     let mut all = backward::cases(op, &operands);
     all.push(Case::new(op, operands).terms(100 * image).half(&[0, 1, 2]).selecting(&[3]));
     all
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let (learned, levels) = (dice.flip(), dice.pick([16.0, 255.0]));
+    let op = VariationalBound {
+        learned,
+        clip: dice.flip().then(|| 1.0.into()),
+        half_bin: (1.0 / levels).into(),
+        frozen_mean: learned && dice.flip(),
+    };
+    let (x, span) = (dice.spatial(), dice.pick([0.0, 0.9]));
+    dice.one_of(at(op, x, levels, span))
 }

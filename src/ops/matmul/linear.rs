@@ -4,7 +4,8 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Add, Backward, Case, Gradients, Input, Lowering, Operator, Silu, Special, SumRows, check,
+        Add, Backward, Case, Dice, Gradients, Input, Lowering, Operator, Silu, Special, SumRows,
+        check,
         conv2d::{Extents, Operands, products, split_k},
         display, operands,
     },
@@ -354,4 +355,37 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         ]);
     }
     cases
+}
+
+/// A linear layer, a fused one, the gradient of its input or that of its weight.
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let [batch, tokens, channels, outputs] = dice.extents([5, 130, 260, 260], Dice::PRODUCTS / 2);
+    let rank2 = dice.flip();
+    let rows: &[usize] = if rank2 { &[tokens] } else { &[batch, tokens] };
+    let of = |last| TensorType::f32(&[rows, &[last]].concat());
+    let count = of(channels).rows();
+    let weight = TensorType::f32(&[channels, outputs]);
+    let [x, dy, weight, bias] =
+        [of(channels), of(outputs), weight, TensorType::f32(&[outputs])].map(Input::normal);
+    match dice.below(4) {
+        0 => {
+            let operands = [x, weight].into_iter().chain(dice.flip().then_some(bias)).collect();
+            Case::new(Linear, operands).terms(channels + 1).half(&[0, 1])
+        }
+        1 => {
+            let [has_bias, residual, silu] = [(); 3].map(|()| dice.flip());
+            let op = FusedLinear { bias: has_bias, residual, silu };
+            let mut operands = vec![x, weight];
+            operands.extend(has_bias.then_some(bias));
+            operands.extend(residual.then_some(dy));
+            let half: &[usize] = match (has_bias, residual) {
+                (true, true) => &[0, 1, 3],
+                (false, true) => &[0, 1, 2],
+                _ => &[0, 1],
+            };
+            Case::new(op, operands).terms(channels + 2).half(half)
+        }
+        2 => Case::new(LinearInputGradient, vec![dy, weight]).terms(outputs).half(&[0, 1]),
+        _ => Case::new(LinearWeightGradient, vec![x, dy]).terms(count).half(&[0, 1]),
+    }
 }

@@ -2,7 +2,7 @@
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Case, Input, Lowering, Operator, display, floats, kit::fold_slots, operands},
+    ops::{Case, Dice, Input, Lowering, Operator, display, floats, kit::fold_slots, operands},
     plan::Cost,
     reference::Tensor,
     shaders::sum_rows as shader,
@@ -76,4 +76,10 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             Case::new(SumRows, vec![Input::shifted(x, 1.0, 1.0)]).terms(x.rows()).half(&[0])
         })
         .collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let x = dice.tensor();
+    let x1 = Input::shifted(x, dice.float(-2.0, 2.0), 1.0);
+    Case::new(SumRows, vec![x1]).terms(x.rows()).half(&[0])
 }

@@ -1,15 +1,8 @@
 //! Layer normalization over the channels of each row: Ba, Kiros and Hinton 2016, eq. 3.
+use super::{EPS, about_a_mean, parameters};
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, Special, display, elementwise_cost,
-        floats, kit::fold_slots, matmul::sum_rows::slot_rows, operands,
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
+    ops::{kit::fold_slots, matmul::sum_rows::slot_rows, prelude::*},
     shaders::layer_norm as shader,
-    value::{Float, TensorType},
 };
 
 /// `y = (x - mean) rstd weight + bias` with `rstd = 1 / sqrt(variance + eps)`; mean and biased
@@ -48,19 +41,6 @@ fn statistics_type(x: TensorType) -> TensorType {
     TensorType::f32(&[x.rows(), 2])
 }
 
-fn check(
-    op: &str,
-    operands: &[(&str, TensorType, TensorType)],
-    inputs: &[TensorType],
-) -> Result<(), ShapeError> {
-    match operands.iter().find(|(_, found, expected)| found != expected) {
-        None => Ok(()),
-        Some((name, found, expected)) => {
-            Err(ShapeError::operand(op, name, expected, found, inputs))
-        }
-    }
-}
-
 /// Invocations that share a row: the usual ones, and those for the longest rows.
 const WORKGROUPS: [u32; 2] = [64, 256];
 
@@ -76,16 +56,17 @@ fn params(of: TensorType, slot_rows: usize, eps: f64) -> shader::Params {
 
 impl Operator for LayerNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, weight, bias] = operands("layer_norm", inputs)?;
-        floats("layer_norm", "x", x, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x, weight, bias] = check.operands()?;
+        check.floats("x", x)?;
         let parameter = TensorType::f32(&[x.shape.last()]);
-        let expected = [("weight", weight, parameter), ("bias", bias, parameter)];
-        check("layer_norm", &expected, inputs)?;
+        check.is("weight", weight, parameter)?;
+        check.is("bias", bias, parameter)?;
         Ok(vec![x, statistics_type(x)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, weight, bias] = inputs else { unreachable!("three operands, as infer found") };
+        let [x, weight, bias] = fitted(inputs);
         let (mut y, mut statistics) = (Vec::new(), Vec::new());
         for row in x.data.chunks(x.shape.last()) {
             let count = row.len() as f64;
@@ -111,14 +92,10 @@ impl Operator for LayerNorm {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let of = lowering.type_of(equation.inputs[0]);
-        let kernel = shader::Forward {
-            x: equation.inputs[0],
-            weight: equation.inputs[1],
-            bias: equation.inputs[2],
-            y: equation.outputs[0],
-            statistics_out: equation.outputs[1],
-        };
+        let [x, weight, bias] = fitted(&equation.inputs);
+        let [y, statistics_out] = fitted(&equation.outputs);
+        let of = lowering.type_of(x);
+        let kernel = shader::Forward { x, weight, bias, y, statistics_out };
         let params = params(of, 0, self.eps.get());
         Ok(lowering.push_first(WORKGROUPS.map(|workgroup| {
             let overrides = shader::Overrides { workgroup, ..Default::default() };
@@ -138,21 +115,17 @@ impl Operator for LayerNorm {
 
 impl Operator for LayerNormBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, weight, statistics, dy] = operands("layer_norm_backward", inputs)?;
-        floats("layer_norm_backward", "x", x, inputs)?;
-        let expected = [
-            ("weight", weight, TensorType::f32(&[x.shape.last()])),
-            ("statistics", statistics, statistics_type(x)),
-            ("dy", dy, x),
-        ];
-        check("layer_norm_backward", &expected, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x, weight, statistics, dy] = check.operands()?;
+        check.floats("x", x)?;
+        check.is("weight", weight, TensorType::f32(&[x.shape.last()]))?;
+        check.is("statistics", statistics, statistics_type(x))?;
+        check.is("dy", dy, x)?;
         Ok(vec![x, weight, weight])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, weight, statistics, dy] = inputs else {
-            unreachable!("four operands, as infer found")
-        };
+        let [x, weight, statistics, dy] = fitted(inputs);
         let channels = x.shape.last();
         let count = channels as f64;
         let mut dx = Vec::new();
@@ -173,12 +146,8 @@ impl Operator for LayerNormBackward {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [x, weight, statistics, dy] = equation.inputs[..] else {
-            unreachable!("four operands, as infer found")
-        };
-        let [dx, dweight, dbias] = equation.outputs[..] else {
-            unreachable!("three outputs, as infer says")
-        };
+        let [x, weight, statistics, dy] = fitted(&equation.inputs);
+        let [dx, dweight, dbias] = fitted(&equation.outputs);
         let of = lowering.type_of(x);
         let slot_rows = slot_rows(of.rows());
         let slots = of.rows().div_ceil(slot_rows);
@@ -211,30 +180,27 @@ impl Operator for LayerNormBackward {
     }
 }
 
+/// A row's sums have as many terms as `x` has channels.
+fn forward(x: Input, eps: f64, [weight, bias]: [Input; 2]) -> Case {
+    let terms = x.of.shape.last();
+    Case::new(LayerNorm { eps: eps.into() }, vec![x, weight, bias]).half(&[0]).terms(terms)
+}
+
+fn backward(x: TensorType) -> Case {
+    let [weight, _] = parameters(x.shape.last());
+    let statistics = Input::uniform(statistics_type(x), 0.5, 1.5);
+    // The parameters' gradients sum over all rows.
+    let terms = x.rows().max(x.shape.last());
+    let inputs = vec![Input::normal(x), weight, statistics, Input::normal(x)];
+    Case::new(LayerNormBackward, inputs).half(&[0, 3]).terms(terms)
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let case = |shape: &[usize], mean: f64, deviation: f64, eps: f64, note: &str| {
-        let x = TensorType::f32(shape);
-        let parameter = TensorType::f32(&[x.shape.last()]);
-        let inputs = vec![
-            Input::shifted(x, mean, deviation),
-            Input::shifted(parameter, 1.0, 0.4),
-            Input::normal(parameter),
-        ];
-        let op = LayerNorm { eps: eps.into() };
-        Case::new(op, inputs).half(&[0]).terms(x.shape.last()).name(note)
+        let x = Input::shifted(TensorType::f32(shape), mean, deviation);
+        forward(x, eps, parameters(shape[shape.len() - 1])).name(note)
     };
-    let backward = |shape: &[usize]| {
-        let x = TensorType::f32(shape);
-        let inputs = vec![
-            Input::normal(x),
-            Input::shifted(TensorType::f32(&[x.shape.last()]), 1.0, 0.4),
-            Input::uniform(statistics_type(x), 0.5, 1.5),
-            Input::normal(x),
-        ];
-        // The parameters' gradients sum over all rows.
-        let terms = x.rows().max(x.shape.last());
-        Case::new(LayerNormBackward, inputs).half(&[0, 3]).terms(terms)
-    };
+    let backward = |shape: &[usize]| backward(TensorType::f32(shape));
     vec![
         case(&[7, 12], 2.0, 1.0, 1e-5, ""),
         case(&[2, 5, 7], 0.0, 1.0, 1e-5, "odd channels"),
@@ -251,4 +217,10 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         backward(&[3, 1]),
         backward(&[9, 65, 130]),
     ]
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let (x, eps) = (dice.tensor(), dice.pick(EPS));
+    let (input, _) = about_a_mean(dice, x, eps);
+    dice.one_of([forward(input, eps, parameters(x.shape.last())), backward(x)])
 }

@@ -1,13 +1,5 @@
 //! One optimizer step: Adam (Kingma and Ba 2015, algorithm 1), AdamW (Loshchilov and Hutter 2019).
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{Case, Input, Lowering, Operator, Special, elementwise_cost},
-    plan::Cost,
-    reference::Tensor,
-    shaders::adam as shader,
-    value::{Float, TensorType},
-};
+use crate::{ops::prelude::*, shaders::adam as shader};
 use std::fmt;
 
 /// Updates a parameter, its moments and its moving average where they lie.
@@ -51,30 +43,18 @@ impl Adam {
 
 impl Operator for Adam {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let check = Check::new(self, inputs);
         let expected = if self.ema { 7 } else { 6 };
         if inputs.len() != expected {
-            return Err(ShapeError::count("adam", expected, inputs));
+            return Err(check.count(expected));
         }
-        for (name, of) in [("row", inputs[0]), ("norm", inputs[1])] {
-            if of != TensorType::f32(&[4]) {
-                return Err(ShapeError::operand("adam", name, "f32[4]", of, inputs));
-            }
-        }
-        let gradient = inputs[2];
-        if gradient != TensorType::f32(&gradient.shape) {
-            return Err(ShapeError::operand("adam", "gradient", "f32", gradient, inputs));
-        }
+        let [row, norm, gradient] = [inputs[0], inputs[1], inputs[2]];
+        check.is("row", row, TensorType::f32(&[4]))?;
+        check.is("norm", norm, TensorType::f32(&[4]))?;
+        check.that(gradient == TensorType::f32(&gradient.shape), "gradient", "f32", gradient)?;
         let names = ["parameter", "first_moment", "second_moment", "ema"];
         for (name, &of) in names.into_iter().zip(&inputs[3..]) {
-            if of != gradient {
-                return Err(ShapeError::operand(
-                    "adam",
-                    name,
-                    format!("{gradient} as the gradient"),
-                    of,
-                    inputs,
-                ));
-            }
+            check.that(of == gradient, name, format!("{gradient} as the gradient"), of)?;
         }
         Ok(inputs[3..].to_vec())
     }
@@ -139,21 +119,19 @@ impl Operator for Adam {
     }
 }
 
+impl Adam {
+    /// An update of so many parameters with these rates and this norm.
+    fn case(self, elements: usize, row: Input, norm: Input) -> Case {
+        let of = TensorType::f32(&[elements]);
+        let moments = [Input::shifted(of, 0.0, 0.1), Input::uniform(of, 0.0, 0.01)];
+        let mut operands = vec![row, norm, Input::normal(of), Input::normal(of)];
+        operands.extend(moments);
+        operands.extend(self.ema.then(|| Input::normal(of)));
+        Case::new(self, operands)
+    }
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let of = TensorType::f32(&[1000]);
-    let operands = |good: f64, ema: bool| {
-        let row = vec![0.03, 0.19, 0.001_999, 0.1];
-        let mut all = vec![
-            Input::values(TensorType::f32(&[4]), row),
-            Input::values(TensorType::f32(&[4]), vec![2.5, 0.4, good, 0.0]),
-            Input::normal(of),
-            Input::normal(of),
-            Input::shifted(of, 0.0, 0.1),
-            Input::uniform(of, 0.0, 0.01),
-        ];
-        all.extend(ema.then(|| Input::normal(of)));
-        all
-    };
     let adam = Adam {
         beta1: 0.9.into(),
         beta2: 0.999.into(),
@@ -164,10 +142,27 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     };
     let l2 = Adam { weight_decay: 0.1.into(), ema: false, ..adam };
     let adamw = Adam { weight_decay: 0.01.into(), decoupled: true, ..adam };
+    let case = |op: Adam, good: f64| {
+        let row = Input::row([0.03, 0.19, 0.001_999, 0.1]);
+        op.case(1000, row, Input::row([2.5, 0.4, good, 0.0]))
+    };
     vec![
-        Case::new(adam, operands(1.0, true)),
-        Case::new(l2, operands(1.0, false)).name("l2"),
-        Case::new(adamw, operands(1.0, true)),
-        Case::new(adamw, operands(0.0, true)).name("bad step"),
+        case(adam, 1.0),
+        case(l2, 1.0).name("l2"),
+        case(adamw, 1.0),
+        case(adamw, 0.0).name("bad step"),
     ]
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let op = Adam {
+        beta1: dice.float(0.5, 0.99).into(),
+        beta2: dice.float(0.9, 0.9999).into(),
+        epsilon: 1e-8.into(),
+        weight_decay: dice.pick([0.0, 0.01, 0.1]).into(),
+        decoupled: dice.flip(),
+        ema: dice.flip(),
+    };
+    let row = Input::row([(); 4].map(|()| dice.float(0.001, 0.3)));
+    op.case(dice.extent(6000), row, dice.norm())
 }

@@ -1,16 +1,7 @@
 //! One norm over all gradients, and how much to clip: Pascanu et al. 2013, algorithm 1.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, Operator, check, example_key,
-        kit::random::{Counter, check_key},
-        loss::mean_squared_error::partial_sums,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{loss::mean_squared_error::partial_sums, prelude::*},
     shaders::global_norm as shader,
-    value::{Float, TensorType},
 };
 use std::fmt;
 
@@ -52,17 +43,17 @@ impl GlobalNorm {
 
 impl Operator for GlobalNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let refuse = |message| Err(ShapeError::conflict("global_norm", message, inputs));
+        let check = Check::new(self, inputs);
         let (guard, gradients) = self.split(inputs);
         if let Some([loss, key]) = guard {
-            check_key("global_norm", key, inputs)?;
-            check("global_norm", "loss", loss, TensorType::f32(&[1]), inputs)?;
+            check.key(key)?;
+            check.is("loss", loss, TensorType::f32(&[1]))?;
         }
         if gradients.is_empty() {
-            return refuse("takes at least one gradient, found none".to_owned());
+            return Err(check.conflict("takes at least one gradient, found none"));
         }
-        if let Some(other) = gradients.iter().find(|of| **of != TensorType::f32(&of.shape)) {
-            return Err(ShapeError::operand("global_norm", "gradients", "f32", other, inputs));
+        for &of in gradients {
+            check.that(of == TensorType::f32(&of.shape), "gradients", "f32", of)?;
         }
         Ok(vec![TensorType::f32(&[4])])
     }
@@ -118,8 +109,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         .map(|shape| Input::normal(TensorType::f32(shape)));
     let op = |clip: Option<f64>, guarded| GlobalNorm { clip: clip.map(Float::from), guarded };
     let guard = |loss, key| [Input::values(TensorType::f32(&[1]), vec![loss]), key];
-    let bad = Counter { step: 7, bad_step: Some(6), ..Counter::default() }.tensor().data;
-    let bad_key = Input::values(Counter::of(), bad);
+    let bad_key = Counter { step: 7, bad_step: Some(6), ..Counter::default() }.input();
     let guarded = |loss, key| [&guard(loss, key)[..], &gradients[..2]].concat();
     vec![
         Case::new(op(Some(1.0), false), gradients.to_vec()).terms(302_000),
@@ -131,4 +121,17 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             .terms(22)
             .name("infinite loss"),
     ]
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let clip = dice.flip().then(|| dice.float(0.1, 100.0).into());
+    let op = GlobalNorm { clip, guarded: dice.flip() };
+    let mut operands = Vec::new();
+    if op.guarded {
+        operands.extend([Input::normal(TensorType::f32(&[1])), dice.counter()]);
+    }
+    let gradients: Vec<TensorType> = (0..dice.extent(5)).map(|_| dice.tensor()).collect();
+    let terms = gradients.iter().map(|of| of.shape.elements()).sum();
+    operands.extend(gradients.into_iter().map(Input::normal));
+    Case::new(op, operands).terms(terms)
 }

@@ -1,20 +1,10 @@
 //! What changes from one training step to the next, read from the counter at the beginning of a step.
 //! Everything else of a plan is compiled in.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Lowering, ONE_WORKGROUP, Operator, bytes,
-        kit::random::{Counter, check_key, counter_at},
-        operands,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{kit::random::counter_at, prelude::*},
     shaders::row as shader,
-    value::{Float, TensorType},
 };
 use bytemuck::Zeroable;
-use std::fmt;
 
 /// Begins a training step: from `counter u32[8]`, `key u32[8]` (its copy) and
 /// `row f32[4] = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)` with `t = step + 1`.
@@ -36,23 +26,19 @@ pub struct TrainingRow {
     pub ema_warmup: bool,
 }
 
-impl fmt::Display for TrainingRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { learning_rate, warmup, decay_steps, beta1, beta2, ema_decay, ema_warmup } = self;
-        write!(f, "training_row{{learning_rate={learning_rate} warmup={warmup} ")?;
-        write!(f, "decay_steps={decay_steps} ")?;
-        write!(f, "betas={beta1},{beta2} ema_decay={ema_decay} ema_warmup={ema_warmup}}}")
-    }
-}
+display!(
+    TrainingRow { learning_rate, warmup, decay_steps, beta1, beta2, ema_decay, ema_warmup }:
+    "training_row{{learning_rate={learning_rate} warmup={warmup} decay_steps={decay_steps} \
+     betas={beta1},{beta2} ema_decay={ema_decay} ema_warmup={ema_warmup}}}"
+);
 
 impl Operator for TrainingRow {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [counter] = operands("training_row", inputs)?;
-        check_key("training_row", counter, inputs)?;
+        let check = Check::new(self, inputs);
+        let [counter] = check.operands()?;
+        check.key(counter)?;
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            if !(0.0 < beta.get() && beta.get() < 1.0) {
-                return Err(ShapeError::operand("training_row", name, "in (0, 1)", beta, inputs));
-            }
+            check.that(0.0 < beta.get() && beta.get() < 1.0, name, "in (0, 1)", beta)?;
         }
         Ok(vec![Counter::of(), TensorType::f32(&[4])])
     }
@@ -86,16 +72,9 @@ impl Operator for TrainingRow {
             ema_warmup: self.ema_warmup.into(),
             ..shader::Params::zeroed()
         };
-        let kernel = shader::Training {
-            counter: equation.inputs[0],
-            key: equation.outputs[0],
-            row: equation.outputs[1],
-        };
+        let [key, row] = fitted(&equation.outputs);
+        let kernel = shader::Training { counter: equation.inputs[0], key, row };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(inputs)
     }
 }
 
@@ -115,4 +94,18 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     let warming = [0, 1, 9, 99, 1000, 100_000].map(|step| case(training, step));
     let falling = [0, 99, 100, 600, 1099, 1100, 5000].map(|step| case(decaying, step));
     warming.into_iter().chain(falling).chain([case(constant, 0)]).collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let warmup = dice.below(300) as u32;
+    let op = TrainingRow {
+        learning_rate: dice.float(1e-5, 1.0).into(),
+        warmup,
+        decay_steps: dice.pick([0, warmup + 700]),
+        beta1: dice.float(0.5, 0.99).into(),
+        beta2: dice.float(0.9, 0.9999).into(),
+        ema_decay: dice.float(0.5, 0.9999).into(),
+        ema_warmup: dice.flip(),
+    };
+    Case::new(op, vec![dice.counter()])
 }

@@ -1,16 +1,7 @@
 //! The forward process `q(x_t | x_0)`: Ho et al. 2020, eq. 4.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, MANY_IMAGES, Operator, display, elementwise_cost, example_key,
-        kit::random::{Counter, Images, check_images, check_key},
-        operands,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{kit::random::Images, prelude::*},
     shaders::add_noise as shader,
-    value::TensorType,
 };
 
 /// `y = signal[t] x + deviation[t] noise`, each image at its own `t`; operands
@@ -41,24 +32,15 @@ display!("add_drawn_noise", AddDrawnNoise { stream });
 
 display!("add_numbered_noise", AddNumberedNoise { stream });
 
-/// Checks `x`, `timesteps` and `coefficients`, and returns `x` with the operands that follow.
-fn check<const N: usize>(
-    op: &str,
-    inputs: &[TensorType],
-) -> Result<(TensorType, [TensorType; N]), ShapeError> {
-    let (&[x, timesteps, coefficients, ref rest @ ..], true) = (inputs, inputs.len() == 3 + N)
-    else {
-        return Err(ShapeError::count(op, 3 + N, inputs));
-    };
-    check_images(op, "x", x, inputs)?;
-    let expected = TensorType::f32(&[x.shape[0]]);
-    if timesteps != expected {
-        return Err(ShapeError::operand(op, "timesteps", expected, timesteps, inputs));
-    }
-    if coefficients != TensorType::f32(&[coefficients.shape[0], 2]) {
-        return Err(ShapeError::operand(op, "coefficients", "f32[count,2]", coefficients, inputs));
-    }
-    Ok((x, operands(op, rest)?))
+/// Checks the operands that come first.
+fn check_noised(
+    check: Check,
+    [x, timesteps, coefficients]: [TensorType; 3],
+) -> Result<(), ShapeError> {
+    check.images("x", x)?;
+    check.is("timesteps", timesteps, TensorType::f32(&[x.shape[0]]))?;
+    let table = TensorType::f32(&[coefficients.shape[0], 2]);
+    check.that(coefficients == table, "coefficients", "f32[count,2]", coefficients)
 }
 
 fn mix(x: &Tensor, timesteps: &Tensor, coefficients: &Tensor, noise: &Tensor) -> Tensor {
@@ -81,10 +63,10 @@ fn params(lowering: &Lowering, equation: &Equation, stream: u32) -> (shader::Par
 
 impl Operator for AddNoise {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let (x, [noise]) = check("add_noise", inputs)?;
-        if noise != x {
-            return Err(ShapeError::operand("add_noise", "noise", x, noise, inputs));
-        }
+        let check = Check::new(self, inputs);
+        let [x, timesteps, coefficients, noise] = check.operands()?;
+        check_noised(check, [x, timesteps, coefficients])?;
+        check.is("noise", noise, x)?;
         Ok(vec![x])
     }
 
@@ -94,13 +76,8 @@ impl Operator for AddNoise {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (params, grid) = params(lowering, equation, 0);
-        let kernel = shader::Forward {
-            x: equation.inputs[0],
-            timesteps: equation.inputs[1],
-            coefficients: equation.inputs[2],
-            given: equation.inputs[3],
-            y: equation.outputs[0],
-        };
+        let [x, timesteps, coefficients, given] = fitted(&equation.inputs);
+        let kernel = shader::Forward { x, timesteps, coefficients, given, y: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
     }
 
@@ -111,8 +88,10 @@ impl Operator for AddNoise {
 
 impl Operator for AddDrawnNoise {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let (x, [key]) = check("add_drawn_noise", inputs)?;
-        check_key("add_drawn_noise", key, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x, timesteps, coefficients, key] = check.operands()?;
+        check_noised(check, [x, timesteps, coefficients])?;
+        check.key(key)?;
         Ok(vec![x, x])
     }
 
@@ -123,14 +102,9 @@ impl Operator for AddDrawnNoise {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (params, grid) = params(lowering, equation, self.stream);
-        let kernel = shader::Draw {
-            x: equation.inputs[0],
-            timesteps: equation.inputs[1],
-            coefficients: equation.inputs[2],
-            key: equation.inputs[3],
-            y: equation.outputs[0],
-            noise: equation.outputs[1],
-        };
+        let [x, timesteps, coefficients, key] = fitted(&equation.inputs);
+        let [y, noise] = fitted(&equation.outputs);
+        let kernel = shader::Draw { x, timesteps, coefficients, key, y, noise };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
     }
 
@@ -141,28 +115,17 @@ impl Operator for AddDrawnNoise {
 
 impl Operator for AddNumberedNoise {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let (x, [key, numbers]) = check("add_numbered_noise", inputs)?;
-        check_key("add_numbered_noise", key, inputs)?;
-        let expected = TensorType::u32(&[x.shape[0]]);
-        if numbers != expected {
-            return Err(ShapeError::operand(
-                "add_numbered_noise",
-                "numbers",
-                expected,
-                numbers,
-                inputs,
-            ));
-        }
+        let check = Check::new(self, inputs);
+        let [x, timesteps, coefficients, key, numbers] = check.operands()?;
+        check_noised(check, [x, timesteps, coefficients])?;
+        check.key(key)?;
+        check.is("numbers", numbers, TensorType::u32(&[x.shape[0]]))?;
         Ok(vec![x])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, timesteps, coefficients, key, numbers] = inputs else {
-            unreachable!("five operands, as infer found")
-        };
-        let mut one = x.shape.to_vec();
-        one[0] = 1;
-        let one = TensorType::f32(&one).shape;
+        let [x, timesteps, coefficients, key, numbers] = fitted(inputs);
+        let one = TensorType::f32(&x.shape).with_extent(0, 1).shape;
         let counter = Counter::read(key);
         let pairs = timesteps.data.iter().zip(&numbers.data);
         let noise = pairs.flat_map(|(&timestep, &number)| {
@@ -174,14 +137,9 @@ impl Operator for AddNumberedNoise {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (params, grid) = params(lowering, equation, self.stream);
-        let kernel = shader::Numbered {
-            x: equation.inputs[0],
-            timesteps: equation.inputs[1],
-            coefficients: equation.inputs[2],
-            key: equation.inputs[3],
-            numbers: equation.inputs[4],
-            y: equation.outputs[0],
-        };
+        let [x, timesteps, coefficients, key, numbers] = fitted(&equation.inputs);
+        let y = equation.outputs[0];
+        let kernel = shader::Numbered { x, timesteps, coefficients, key, numbers, y };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
     }
 
@@ -190,33 +148,30 @@ impl Operator for AddNumberedNoise {
     }
 }
 
+/// With noise that is given, drawn and numbered; a table of so many timesteps.
+fn of(x: TensorType, timesteps: usize, stream: u32, key: Input) -> [Case; 3] {
+    let with = |more: &[Input]| {
+        let batch = TensorType::f32(&x.shape[..1]);
+        let table = Input::uniform(TensorType::f32(&[timesteps, 2]), 0.0, 1.0);
+        [&[Input::normal(x), Input::below(batch, timesteps as u32), table], more].concat()
+    };
+    let numbers = Input::below(TensorType::u32(&x.shape[..1]), 100_000);
+    [
+        Case::new(AddNoise, with(&[Input::normal(x)])).half(&[0, 3]),
+        Case::new(AddDrawnNoise { stream }, with(&[key.clone()])).half(&[0]),
+        Case::new(AddNumberedNoise { stream }, with(&[key, numbers])).half(&[0]),
+    ]
+    .map(|case| case.terms(2).selecting(&[1]))
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     [&[3, 7, 5, 3][..], &[1, 8, 8, 1], &[5, 16, 16, 4], &[MANY_IMAGES, 1]]
-        .into_iter()
-        .flat_map(|shape| {
-            let x = TensorType::f32(shape);
-            let operands = |last| {
-                vec![
-                    Input::normal(x),
-                    Input::below(TensorType::f32(&shape[..1]), 20),
-                    Input::uniform(TensorType::f32(&[20, 2]), 0.0, 1.0),
-                    last,
-                ]
-            };
-            let drawn = AddDrawnNoise { stream: 2 };
-            let numbers = Input::below(TensorType::u32(&shape[..1]), 100_000);
-            let numbered = [operands(example_key()), vec![numbers]].concat();
-            [
-                Case::new(AddNoise, operands(Input::normal(x)))
-                    .terms(2)
-                    .half(&[0, 3])
-                    .selecting(&[1]),
-                Case::new(drawn, operands(example_key())).terms(2).half(&[0]).selecting(&[1]),
-                Case::new(AddNumberedNoise { stream: 5 }, numbered)
-                    .terms(2)
-                    .half(&[0])
-                    .selecting(&[1]),
-            ]
-        })
-        .collect()
+        .map(|shape| of(TensorType::f32(shape), 20, 2, example_key()))
+        .concat()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let (x, timesteps, stream) = (dice.image(), dice.extent(60), dice.below(9) as u32);
+    let key = dice.key();
+    dice.one_of(of(x, timesteps, stream, key))
 }

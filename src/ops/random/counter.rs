@@ -1,17 +1,5 @@
 //! The end of a step: the counter moves on, the step's numbers go to the host's history.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, ONE_WORKGROUP, Operator, bytes, check, display, example_key,
-        kit::random::{Counter, check_key},
-        operands,
-    },
-    plan::Cost,
-    reference::Tensor,
-    shaders::counter as shader,
-    value::TensorType,
-};
+use crate::{ops::prelude::*, shaders::counter as shader};
 
 /// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
 /// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead.
@@ -33,15 +21,17 @@ display!("record", Record);
 
 impl Operator for Advance {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [counter, key] = if self.guarded {
-            let [counter, key, norm] = operands("advance", inputs)?;
-            check("advance", "norm", norm, TensorType::f32(&[4]), inputs)?;
-            [counter, key]
-        } else {
-            operands("advance", inputs)?
+        let check = Check::new(self, inputs);
+        let [counter, key] = match *inputs {
+            [counter, key, norm] if self.guarded => {
+                check.is("norm", norm, TensorType::f32(&[4]))?;
+                [counter, key]
+            }
+            [counter, key] if !self.guarded => [counter, key],
+            _ => return Err(check.count(if self.guarded { 3 } else { 2 })),
         };
-        check("advance", "counter", counter, Counter::of(), inputs)?;
-        check_key("advance", key, inputs)?;
+        check.is("counter", counter, Counter::of())?;
+        check.key(key)?;
         Ok(vec![counter])
     }
 
@@ -65,10 +55,6 @@ impl Operator for Advance {
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
     }
 
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(inputs)
-    }
-
     fn in_place(&self) -> &[(usize, usize)] {
         &[(0, 0)]
     }
@@ -76,18 +62,17 @@ impl Operator for Advance {
 
 impl Operator for Record {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [history, key, loss, norm] = operands("record", inputs)?;
-        check("record", "history", history, TensorType::f32(&[history.shape[0], 4]), inputs)?;
-        check_key("record", key, inputs)?;
-        check("record", "loss", loss, TensorType::f32(&[1]), inputs)?;
-        check("record", "norm", norm, TensorType::f32(&[4]), inputs)?;
+        let check = Check::new(self, inputs);
+        let [history, key, loss, norm] = check.operands()?;
+        check.is("history", history, TensorType::f32(&[history.shape[0], 4]))?;
+        check.key(key)?;
+        check.is("loss", loss, TensorType::f32(&[1]))?;
+        check.is("norm", norm, TensorType::f32(&[4]))?;
         Ok(vec![history])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [history, key, loss, norm] = inputs else {
-            unreachable!("four operands, as infer found")
-        };
+        let [history, key, loss, norm] = fitted(inputs);
         let mut history = (*history).clone();
         let counter = Counter::read(key);
         if counter.bad_step.is_none() {
@@ -99,19 +84,12 @@ impl Operator for Record {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let capacity = lowering.type_of(equation.outputs[0]).rows() as u32;
+        let [_, key, loss, norm] = fitted(&equation.inputs);
+        let history = equation.outputs[0];
+        let capacity = lowering.type_of(history).rows() as u32;
         let params = shader::Params { increment: 0, capacity };
-        let kernel = shader::Record {
-            key: equation.inputs[1],
-            loss: equation.inputs[2],
-            norm: Some(equation.inputs[3]),
-            history: equation.outputs[0],
-        };
+        let kernel = shader::Record { key, loss, norm: Some(norm), history };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(&inputs[1..])
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
@@ -121,11 +99,9 @@ impl Operator for Record {
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let at = |bad_step| {
-        let (seed, bad_parts) = (3 << 32 | 1, 0);
-        let counter = Counter { seed, step: 6, first_image: 8, bad_step, bad_parts };
-        Input::values(Counter::of(), counter.tensor().data)
+        Counter { seed: 3 << 32 | 1, step: 6, first_image: 8, bad_step, bad_parts: 0 }.input()
     };
-    let norm = |good| Input::values(TensorType::f32(&[4]), vec![3.0, 0.5, good, 0.0]);
+    let norm = |good| Input::row([3.0, 0.5, good, 0.0]);
     let history = Input::normal(TensorType::f32(&[2, 4]));
     let loss = Input::values(TensorType::f32(&[1]), vec![0.25]);
     let guarded = Advance { guarded: true };
@@ -137,4 +113,16 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         Case::new(Record, vec![history.clone(), example_key(), loss.clone(), norm(1.0)]),
         Case::new(Record, vec![history, at(Some(6)), loss, norm(0.0)]).name("after a bad step"),
     ]
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let counter = dice.counter();
+    if dice.flip() {
+        let guarded = dice.flip();
+        let operands = [counter.clone(), counter].into_iter().chain(guarded.then(|| dice.norm()));
+        return Case::new(Advance { guarded }, operands.collect());
+    }
+    let history = Input::normal(TensorType::f32(&[dice.extent(40), 4]));
+    let loss = Input::normal(TensorType::f32(&[1]));
+    Case::new(Record, vec![history, counter, loss, dice.norm()])
 }

@@ -1,17 +1,7 @@
 //! Random tensors from a key.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Lowering, MANY_IMAGES, Operator, display, elementwise_cost,
-        example_key,
-        kit::random::{Counter, Images, check_images, check_key},
-        operands,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{kit::random::Images, prelude::*},
     shaders::draw as shader,
-    value::TensorType,
 };
 
 /// Standard normals of type `of`, whose outermost axis counts images; operand `key: u32[8]`.
@@ -52,9 +42,10 @@ display!("draw_timesteps", DrawTimesteps { count, antithetic, stream });
 
 impl Operator for DrawNormal {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [key] = operands("draw_normal", inputs)?;
-        check_key("draw_normal", key, inputs)?;
-        check_images("draw_normal", "y", self.of, inputs)?;
+        let check = Check::new(self, inputs);
+        let [key] = check.operands()?;
+        check.key(key)?;
+        check.images("y", self.of)?;
         Ok(vec![self.of])
     }
 
@@ -89,11 +80,10 @@ impl Operator for DrawNormal {
 
 impl Operator for DrawTimesteps {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [key] = operands("draw_timesteps", inputs)?;
-        check_key("draw_timesteps", key, inputs)?;
-        if self.count == 0 {
-            return Err(ShapeError::operand("draw_timesteps", "count", "at least 1", 0, inputs));
-        }
+        let check = Check::new(self, inputs);
+        let [key] = check.operands()?;
+        check.key(key)?;
+        check.that(self.count > 0, "count", "at least 1", 0)?;
         Ok(vec![TensorType::f32(&[self.batch])])
     }
 
@@ -150,4 +140,14 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         timesteps(67, true),
         timesteps(MANY_IMAGES, true),
     ]
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let key = dice.key();
+    if dice.flip() {
+        let of = dice.image().with_element(dice.element());
+        return Case::new(DrawNormal { of, stream: dice.below(9) as u32 }, vec![key]);
+    }
+    let (batch, count, antithetic) = (dice.extent(300), dice.extent(1 << 16) as u32, dice.flip());
+    Case::new(DrawTimesteps { batch, count, antithetic, stream: 1 }, vec![key])
 }

@@ -1,19 +1,6 @@
 //! Dropping of class labels: Ho and Salimans 2021, *Classifier-Free Diffusion Guidance*,
 //! algorithm 1.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, display,
-        elementwise_cost, example_key,
-        kit::random::{Counter, check_key},
-        operands,
-    },
-    plan::Cost,
-    reference::Tensor,
-    shaders::drop_labels as shader,
-    value::{ElementType, Float, TensorType},
-};
+use crate::{ops::prelude::*, shaders::drop_labels as shader};
 
 /// Labels of which each gives way to `null` with this probability; operands `labels u32[batch]` and
 /// `key u32[8]`.
@@ -38,20 +25,12 @@ display!("drop_labels", DropLabels { probability, null, stream });
 
 impl Operator for DropLabels {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [labels, key] = operands("drop_labels", inputs)?;
-        check_key("drop_labels", key, inputs)?;
-        if labels.shape.len() != 1 || labels.element != ElementType::U32 {
-            return Err(ShapeError::operand("drop_labels", "labels", "u32[batch]", labels, inputs));
-        }
-        if !(0.0..1.0).contains(&self.probability.get()) {
-            return Err(ShapeError::operand(
-                "drop_labels",
-                "probability",
-                "in [0, 1)",
-                self.probability,
-                inputs,
-            ));
-        }
+        let check = Check::new(self, inputs);
+        let [labels, key] = check.operands()?;
+        check.key(key)?;
+        check.labels(labels)?;
+        let holds = (0.0..1.0).contains(&self.probability.get());
+        check.that(holds, "probability", "in [0, 1)", self.probability)?;
         Ok(vec![labels])
     }
 
@@ -69,7 +48,7 @@ impl Operator for DropLabels {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [labels, key, kept] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let [labels, key] = fitted(&equation.inputs);
         let of = lowering.type_of(labels);
         let params = shader::Params {
             batch: of.shape[0] as u32,
@@ -77,7 +56,7 @@ impl Operator for DropLabels {
             threshold: self.threshold(),
             null_label: self.null,
         };
-        let kernel = shader::Forward { labels, key, kept };
+        let kernel = shader::Forward { labels, key, kept: equation.outputs[0] };
         Ok(lowering.push(kernel.over(params, of.pitch()))?)
     }
 
@@ -86,12 +65,17 @@ impl Operator for DropLabels {
     }
 }
 
+fn case(batch: usize, probability: f64, key: Input) -> Case {
+    let op = DropLabels { probability: Float::from(probability), null: 10, stream: 7 };
+    Case::new(op, vec![Input::below(TensorType::u32(&[batch]), 10), key])
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     [(1, 0.5), (67, 0.1), (130, 0.9), (5, 0.0), (MANY_IMAGES, 0.5)]
-        .map(|(batch, probability)| {
-            let op = DropLabels { probability: Float::from(probability), null: 10, stream: 7 };
-            let labels = Input::below(TensorType::u32(&[batch]), 10);
-            Case::new(op, vec![labels, example_key()])
-        })
+        .map(|(batch, probability)| case(batch, probability, example_key()))
         .into()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    case(dice.extent(300), dice.float(0.0, 1.0), dice.key())
 }

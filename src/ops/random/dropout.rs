@@ -1,17 +1,7 @@
 //! Dropout: Srivastava et al. 2014. The mask comes from a counter and is never stored.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, MANY_IMAGES, Operator, display,
-        elementwise_cost, example_key,
-        kit::random::{Counter, Images, check_images, check_key},
-        operands,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{kit::random::Images, prelude::*},
     shaders::dropout as shader,
-    value::{Float, TensorType},
 };
 
 /// Zero with probability `rate`, else `x / (1 - rate)`; operands `x [batch, ..]` and
@@ -40,12 +30,11 @@ display!("dropout", Dropout { rate, stream });
 
 impl Operator for Dropout {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, key] = operands("dropout", inputs)?;
-        check_key("dropout", key, inputs)?;
-        check_images("dropout", "x", x, inputs)?;
-        if !(0.0..1.0).contains(&self.rate.get()) {
-            return Err(ShapeError::operand("dropout", "rate", "in [0, 1)", self.rate, inputs));
-        }
+        let check = Check::new(self, inputs);
+        let [x, key] = check.operands()?;
+        check.key(key)?;
+        check.images("x", x)?;
+        check.that((0.0..1.0).contains(&self.rate.get()), "rate", "in [0, 1)", self.rate)?;
         Ok(vec![x])
     }
 
@@ -64,7 +53,7 @@ impl Operator for Dropout {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [x, key, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
+        let [x, key] = fitted(&equation.inputs);
         let overrides = shader::Overrides::default();
         let Images { batch, vectors, grid, .. } =
             Images::new(lowering.type_of(x), overrides.workgroup);
@@ -75,7 +64,7 @@ impl Operator for Dropout {
             threshold: self.threshold(),
             scale: self.scale() as f32,
         };
-        let kernel = shader::Forward { x, key, y };
+        let kernel = shader::Forward { x, key, y: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }
 
@@ -84,14 +73,18 @@ impl Operator for Dropout {
     }
 }
 
+fn case(x: TensorType, rate: f64, key: Input) -> Case {
+    Case::new(Dropout { rate: rate.into(), stream: 9 }, vec![Input::normal(x), key]).half(&[0])
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     [(&[2, 7, 5, 5][..], 0.1), (&[3, 8, 8, 32], 0.5), (&[4, 12], 0.0), (&[MANY_IMAGES, 1], 0.5)]
-        .into_iter()
-        .map(|(shape, rate)| {
-            let x = Input::normal(TensorType::f32(shape));
-            Case::new(Dropout { rate: rate.into(), stream: 9 }, vec![x, example_key()]).half(&[0])
-        })
-        .collect()
+        .map(|(shape, rate)| case(TensorType::f32(shape), rate, example_key()))
+        .into()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    case(dice.image(), dice.float(0.0, 0.9), dice.key())
 }
 
 #[cfg(test)]

@@ -1,18 +1,6 @@
 //! Timesteps drawn by the second moment of their losses: Nichol and Dhariwal 2021, *Improved
 //! Denoising Diffusion Probabilistic Models*, section 3.3, with the constants of its released code.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, ONE_WORKGROUP, Operator, bytes, check, display, example_key,
-        kit::random::{Counter, check_key},
-        operands,
-    },
-    plan::Cost,
-    reference::Tensor,
-    shaders::importance as shader,
-    value::TensorType,
-};
+use crate::{ops::prelude::*, shaders::importance as shader};
 use bytemuck::Zeroable;
 
 /// Losses that are remembered of each timestep.
@@ -57,9 +45,9 @@ display!("remember", Remember);
 
 impl Operator for TimestepProbabilities {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "timestep_probabilities";
-        let [memory] = operands(op, inputs)?;
-        check(op, "memory", memory, Self::memory(memory.shape[0]), inputs)?;
+        let check = Check::new(self, inputs);
+        let [memory] = check.operands()?;
+        check.is("memory", memory, Self::memory(memory.shape[0]))?;
         Ok(vec![TensorType::f32(&[memory.shape[0]])])
     }
 
@@ -87,19 +75,14 @@ impl Operator for TimestepProbabilities {
         let kernel = shader::Probabilities { memory, probabilities_out: equation.outputs[0] };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
     }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(inputs)
-    }
 }
 
 impl Operator for DrawImportant {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "draw_important";
-        let [key, probabilities] = operands(op, inputs)?;
-        check_key(op, key, inputs)?;
-        let expected = TensorType::f32(&[probabilities.shape[0]]);
-        check(op, "probabilities", probabilities, expected, inputs)?;
+        let check = Check::new(self, inputs);
+        let [key, probabilities] = check.operands()?;
+        check.key(key)?;
+        check.is("probabilities", probabilities, TensorType::f32(&[probabilities.shape[0]]))?;
         Ok(vec![TensorType::f32(&[self.batch]); 2])
     }
 
@@ -126,42 +109,32 @@ impl Operator for DrawImportant {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let known = equation.inputs[1];
+        let [key, known] = fitted(&equation.inputs);
+        let [timesteps_out, factors] = fitted(&equation.outputs);
         let params = shader::Params {
             count: lowering.type_of(known).shape[0] as u32,
             batch: self.batch as u32,
             stream: self.stream,
         };
-        let kernel = shader::Draw {
-            key: equation.inputs[0],
-            known,
-            timesteps_out: equation.outputs[0],
-            factors: equation.outputs[1],
-        };
+        let kernel = shader::Draw { key, known, timesteps_out, factors };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(inputs)
     }
 }
 
 impl Operator for Remember {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [memory, timesteps, losses, norm] = operands("remember", inputs)?;
-        let expected = TimestepProbabilities::memory(memory.shape[0]);
-        check("remember", "memory", memory, expected, inputs)?;
+        let check = Check::new(self, inputs);
+        let [memory, timesteps, losses, norm] = check.operands()?;
+        check.is("memory", memory, TimestepProbabilities::memory(memory.shape[0]))?;
         let batch = TensorType::f32(&[timesteps.shape[0]]);
-        check("remember", "timesteps", timesteps, batch, inputs)?;
-        check("remember", "losses", losses, batch, inputs)?;
-        check("remember", "norm", norm, TensorType::f32(&[4]), inputs)?;
+        check.is("timesteps", timesteps, batch)?;
+        check.is("losses", losses, batch)?;
+        check.is("norm", norm, TensorType::f32(&[4]))?;
         Ok(vec![memory])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [memory, timesteps, losses, norm] = inputs else {
-            unreachable!("four operands, as infer found")
-        };
+        let [memory, timesteps, losses, norm] = fitted(inputs);
         let mut memory = (*memory).clone();
         if norm.data[2] == 1.0 {
             let known = |(t, _): &(&f64, &f64)| (**t as usize) < memory.shape[0];
@@ -176,25 +149,17 @@ impl Operator for Remember {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let (memory, timesteps) = (equation.outputs[0], equation.inputs[1]);
+        let [_, timesteps, losses, norm] = fitted(&equation.inputs);
+        let kept = equation.outputs[0];
         let overrides = shader::Overrides::default();
         let params = shader::Params {
-            count: lowering.type_of(memory).rows() as u32,
+            count: lowering.type_of(kept).rows() as u32,
             batch: lowering.type_of(timesteps).shape[0] as u32,
             stream: 0,
         };
-        let kernel = shader::Remember {
-            timesteps,
-            losses: equation.inputs[2],
-            norm: equation.inputs[3],
-            kept: memory,
-        };
+        let kernel = shader::Remember { timesteps, losses, norm, kept };
         let grid = [params.count.div_ceil(overrides.workgroup), 1, 1];
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(inputs)
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
@@ -231,7 +196,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         ]);
     }
     let batch = TensorType::f32(&[40]);
-    let norm = |good| Input::values(TensorType::f32(&[4]), vec![3.0, 0.5, good, 0.0]);
+    let norm = |good| Input::row([3.0, 0.5, good, 0.0]);
     // Several images share a timestep, and some rows wrap round.
     let inputs = |good| {
         let losses = Input::uniform(batch, 0.1, 2.0);
@@ -240,4 +205,39 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     all.push(Case::new(Remember, inputs(1.0)).selecting(&[0, 1]));
     all.push(Case::new(Remember, inputs(0.0)).selecting(&[0, 1]).name("after a bad step"));
     all
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    // Losses of so many timesteps, and how many there are of each: up to all.
+    let memory = |dice: &mut Dice, timesteps: usize, full: bool| {
+        let mut numbers = Vec::new();
+        for _ in 0..timesteps {
+            let number = if full { LOSSES } else { dice.below(LOSSES + 4) };
+            let loss = |i| if i < number { dice.float(0.01, 1.5) } else { 0.0 };
+            numbers.extend((0..LOSSES).map(loss));
+            numbers.push(number as f64);
+        }
+        Input::values(TimestepProbabilities::memory(timesteps), numbers)
+    };
+    let timesteps = dice.extent(1500);
+    match dice.below(3) {
+        0 => {
+            let full = dice.flip();
+            let memory = memory(dice, timesteps, full);
+            Case::new(TimestepProbabilities, vec![memory]).terms(timesteps)
+        }
+        // Powers of two, so that their sums, and with them the draws, are exact.
+        1 => {
+            let numbers = (0..timesteps).map(|_| dice.pick([0.5, 1.0, 2.0]) / 2048.0).collect();
+            let known = Input::values(TensorType::f32(&[timesteps]), numbers);
+            let op = DrawImportant { batch: dice.extent(130), stream: 1 };
+            Case::new(op, vec![dice.key(), known]).terms(timesteps)
+        }
+        _ => {
+            let (timesteps, batch) = (dice.extent(300), TensorType::f32(&[dice.extent(130)]));
+            let told = Input::below(batch, timesteps as u32);
+            let memory = memory(dice, timesteps, false);
+            Case::new(Remember, vec![memory, told, Input::uniform(batch, 0.1, 2.0), dice.norm()])
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Random numbers that extents, attributes and contents of cases are drawn from.
 use crate::{
     ops::{Counter, Input},
-    value::TensorType,
+    value::{ElementType, TensorType},
 };
 
 /// Extents around those at which kernels cut their work.
@@ -14,6 +14,9 @@ pub(crate) struct Dice {
 }
 
 impl Dice {
+    /// Products behind the largest case of convolutions, linear layers and attention.
+    pub const PRODUCTS: usize = 1 << 20;
+
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -39,6 +42,17 @@ impl Dice {
     /// One of these.
     pub fn pick<T: Copy, const N: usize>(&mut self, choices: [T; N]) -> T {
         choices[self.below(N)]
+    }
+
+    /// One of these.
+    pub fn one_of<T>(&mut self, choices: impl IntoIterator<Item = T>) -> T {
+        let mut choices: Vec<T> = choices.into_iter().collect();
+        choices.swap_remove(self.below(choices.len()))
+    }
+
+    /// A storage of floats.
+    pub fn element(&mut self) -> ElementType {
+        self.pick([ElementType::F32, ElementType::F16])
     }
 
     /// A number in `[low, high)`, as an f32 can hold it.
@@ -100,7 +114,21 @@ impl Dice {
     pub fn key(&mut self) -> Input {
         let [step, first_image] = [(); 2].map(|()| self.below(1 << 20) as u32);
         let counter = Counter { seed: self.word(), step, first_image, ..Counter::default() };
-        Input::values(Counter::of(), counter.tensor().data)
+        counter.input()
+    }
+
+    /// A counter that perhaps had a bad step before.
+    pub fn counter(&mut self) -> Input {
+        let step = 1 + self.below(1000) as u32;
+        let bad_step = self.flip().then(|| self.below(step as usize) as u32);
+        let seed = self.below(1 << 40) as u64;
+        Counter { seed, step, bad_step, ..Counter::default() }.input()
+    }
+
+    /// What `GlobalNorm` gives: norm, factor, and whether the step is good, two of three times.
+    pub fn norm(&mut self) -> Input {
+        let good = self.pick([0.0, 1.0, 1.0]);
+        Input::row([self.float(0.1, 9.0), self.float(0.1, 1.0), good, 0.0])
     }
 }
 

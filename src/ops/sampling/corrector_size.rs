@@ -1,17 +1,6 @@
 //! The size of a corrector's step: Song et al., *Score-Based Generative Modeling through
 //! Stochastic Differential Equations* (2021), algorithms 4 and 5.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, MANY_IMAGES, Operator, elementwise_cost, example_key,
-        kit::random::{Counter, check_images, check_key},
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
-    shaders::corrector_size as shader,
-    value::TensorType,
-};
+use crate::{ops::prelude::*, shaders::corrector_size as shader};
 use std::fmt;
 
 /// `size f32[batch] = |z|^2 / |output|^2` of each image, 0 where the output is 0. The paper takes the
@@ -38,35 +27,28 @@ impl fmt::Display for CorrectorSize {
 
 impl CorrectorSize {
     /// The images that an output of this type is for.
-    pub(in crate::ops) fn image(&self, output: TensorType) -> TensorType {
-        let mut extents = output.shape.to_vec();
-        if let Some(last) = extents.last_mut() {
-            *last = self.channels;
-        }
-        TensorType::f32(&extents)
+    fn image(&self, output: TensorType) -> TensorType {
+        TensorType::f32(&output.shape).with_last(self.channels)
     }
 }
 
 impl Operator for CorrectorSize {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let refuse = |message| Err(ShapeError::conflict("corrector_size", message, inputs));
-        let expected = if self.given_noise { 3 } else { 2 };
-        if inputs.len() != expected {
-            return Err(ShapeError::count("corrector_size", expected, inputs));
+        let check = Check::new(self, inputs);
+        let (output, key, noise) = match *inputs {
+            [output, key, noise] if self.given_noise => (output, key, Some(noise)),
+            [output, key] if !self.given_noise => (output, key, None),
+            _ => return Err(check.count(if self.given_noise { 3 } else { 2 })),
+        };
+        check.images("output", output)?;
+        check.key(key)?;
+        let (channels, width) = (self.channels, output.shape.last());
+        if width != channels && Some(width) != channels.checked_mul(2) {
+            let expected = format!("{channels} channels or twice that");
+            return Err(check.conflict(format!("output must have {expected}, found {output}")));
         }
-        let output = inputs[0];
-        check_images("corrector_size", "output", output, inputs)?;
-        check_key("corrector_size", inputs[1], inputs)?;
-        let width = output.shape.last();
-        if width != self.channels && Some(width) != self.channels.checked_mul(2) {
-            let channels = self.channels;
-            return refuse(format!(
-                "output must have {channels} channels or twice that, found {output}"
-            ));
-        }
-        let image = self.image(output);
-        if let Some(noise) = inputs.get(2).filter(|noise| **noise != image) {
-            return Err(ShapeError::operand("corrector_size", "noise", image, noise, inputs));
+        if let Some(noise) = noise {
+            check.is("noise", noise, self.image(output))?;
         }
         Ok(vec![TensorType::f32(&output.shape[..1])])
     }
@@ -119,19 +101,25 @@ impl Operator for CorrectorSize {
     }
 }
 
+/// With noise that is drawn and noise that is given.
+fn both(output: TensorType, channels: usize, key: Input) -> [Case; 2] {
+    let drawn = CorrectorSize { stream: 2, channels, given_noise: false };
+    let given = CorrectorSize { given_noise: true, ..drawn };
+    let operands = [Input::normal(output), key, Input::normal(drawn.image(output))];
+    [Case::new(drawn, operands[..2].to_vec()), Case::new(given, operands.into())]
+        .map(|case| case.terms(output.shape.elements() / output.shape[0]).half(&[0]))
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut all = Vec::new();
     let shapes = [(&[2, 7, 5, 3][..], 3), (&[5, 4, 4, 2], 1), (&[1, 16, 16, 8], 4)];
-    for (shape, channels) in shapes.into_iter().chain([(&[MANY_IMAGES, 4][..], 4)]) {
-        let output = TensorType::f32(shape);
-        let drawn = CorrectorSize { stream: 2, channels, given_noise: false };
-        let given = CorrectorSize { given_noise: true, ..drawn };
-        let operands = vec![Input::normal(output), example_key()];
-        let noise = Input::normal(drawn.image(output));
-        let terms = output.shape.elements() / shape[0];
-        let more = [operands.clone(), vec![noise]].concat();
-        all.push(Case::new(drawn, operands).terms(terms).half(&[0]));
-        all.push(Case::new(given, more).terms(terms).half(&[0]));
-    }
-    all
+    let all = shapes.into_iter().chain([(&[MANY_IMAGES, 4][..], 4)]);
+    all.flat_map(|(shape, channels)| both(TensorType::f32(shape), channels, example_key()))
+        .collect()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let (output, key) = (dice.image(), dice.key());
+    let width = output.shape.last();
+    let channels = if width.is_multiple_of(2) && dice.flip() { width / 2 } else { width };
+    dice.one_of(both(output, channels, key))
 }

@@ -1,16 +1,11 @@
 //! The bound of dynamic thresholding: Saharia et al., *Photorealistic Text-to-Image Diffusion
 //! Models* (2022), section 2.3.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
     ops::{
-        Case, Input, Lowering, MANY_IMAGES, Operator, SamplingRow, check, display,
-        elementwise_cost, floats, kit::random::check_images, operands, sampling::step::wide,
+        prelude::*,
+        sampling::step::{check_output, random_row, row_input},
     },
-    plan::{Cost, fold},
-    reference::Tensor,
     shaders::{dynamic_threshold as shader, shared::coefficients::Coefficients},
-    value::{Float, TensorType},
 };
 
 /// `bound f32[batch]`: of each image the quantile `ratio` of the magnitudes that its row of a
@@ -47,29 +42,14 @@ display!("dynamic_threshold", DynamicThreshold { ratio, limit });
 
 impl Operator for DynamicThreshold {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x, output, row] = operands("dynamic_threshold", inputs)?;
-        let refuse = |message| Err(ShapeError::conflict("dynamic_threshold", message, inputs));
-        check_images("dynamic_threshold", "x", x, inputs)?;
-        floats("dynamic_threshold", "output", output, inputs)?;
-        if x != TensorType::f32(&x.shape) {
-            return Err(ShapeError::operand("dynamic_threshold", "x", "f32", x, inputs));
-        }
-        if output.shape != x.shape && output.shape != wide(x).shape {
-            return Err(ShapeError::operand(
-                "dynamic_threshold",
-                "output",
-                format!("{x} or {}", wide(x)),
-                output,
-                inputs,
-            ));
-        }
-        check("dynamic_threshold", "row", row, TensorType::f32(&[SamplingRow::COLUMNS]), inputs)?;
-        let is_bound = self.limit.get() >= 1.0;
-        if !(0.0..=1.0).contains(&self.ratio.get()) || !is_bound {
-            let Self { ratio, limit } = self;
-            return refuse(format!(
-                "ratio must be 0 to 1, limit at least 1, found {ratio}, {limit}"
-            ));
+        let check = Check::new(self, inputs);
+        let [x, output, row] = check.operands()?;
+        check_output(check, x, output, row)?;
+        let Self { ratio, limit } = self;
+        let is_bound = limit.get() >= 1.0;
+        if !(0.0..=1.0).contains(&ratio.get()) || !is_bound {
+            let expected = "ratio must be 0 to 1, limit at least 1";
+            return Err(check.conflict(format!("{expected}, found {ratio}, {limit}")));
         }
         Ok(vec![TensorType::f32(&x.shape[..1])])
     }
@@ -99,9 +79,7 @@ impl Operator for DynamicThreshold {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [x, output, row] = equation.inputs[..] else {
-            unreachable!("three operands, as infer found")
-        };
+        let [x, output, row] = fitted(&equation.inputs);
         let (of, wide) = (lowering.type_of(x), lowering.type_of(output));
         let (batch, vectors) = (of.shape[0], of.vectors() / of.shape[0]);
         let (rank, next_rank, share) = self.ranks(of.shape.elements() / batch);
@@ -143,25 +121,31 @@ impl Operator for DynamicThreshold {
     }
 }
 
+fn case(ratio: f64, limit: f64, x: TensorType, output: TensorType, row: Input) -> Case {
+    let op = DynamicThreshold { ratio: ratio.into(), limit: limit.into() };
+    Case::new(op, vec![Input::normal(x), Input::normal(output), row]).terms(4).half(&[1])
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let row = Coefficients { image_x: 1.6, image_output: -1.3, ..Default::default() };
-    let row = Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row.write().into());
+    let row = || row_input(Coefficients { image_x: 1.6, image_output: -1.3, ..Default::default() });
     let mut all = Vec::new();
     for shape in [&[2, 7, 5, 3][..], &[5, 4, 4, 1], &[1, 16, 16, 4]] {
         let x = TensorType::f32(shape);
-        for (ratio, limit, output) in [(0.9, 4.0, x), (0.995, 2.0, wide(x)), (0.1, 9.0, x)] {
-            let op = DynamicThreshold { ratio: f64::into(ratio), limit: f64::into(limit) };
-            let operands = vec![Input::normal(x), Input::normal(output), row.clone()];
-            all.push(Case::new(op, operands).terms(4).half(&[1]));
-        }
+        all.push(case(0.9, 4.0, x, x, row()));
+        all.push(case(0.995, 2.0, x, x.with_last(2 * x.shape.last()), row()));
+        all.push(case(0.1, 9.0, x, x, row()));
     }
     // More than one workgroup could walk.
     let large = TensorType::f32(&[1, 600, 600, 3]);
-    let wanted = DynamicThreshold { ratio: 0.995.into(), limit: 4.0.into() };
     let many = TensorType::f32(&[MANY_IMAGES, 1]);
     for (of, note) in [(large, "a large image"), (many, "many images")] {
-        let operands = vec![Input::normal(of), Input::normal(of), row.clone()];
-        all.push(Case::new(wanted, operands).terms(4).name(note));
+        all.push(case(0.995, 4.0, of, of, row()).half(&[]).name(note));
     }
     all
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let (x, ratio, limit) = (dice.image(), dice.float(0.0, 1.0), dice.float(1.0, 5.0));
+    let output = if dice.flip() { x.with_last(2 * x.shape.last()) } else { x };
+    case(ratio, limit, x, output, random_row(dice))
 }

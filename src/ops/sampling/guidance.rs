@@ -1,15 +1,7 @@
 //! Classifier-free guidance: one batch predicted without and with labels, and what follows.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, MANY_IMAGES, Operator, Special, display, elementwise_cost, floats,
-        operands,
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
+    ops::prelude::*,
     shaders::{guidance as shader, repeat},
-    value::{ElementType, Float, TensorType},
 };
 
 /// `y = [x, x]` along the outermost axis: each image once for the prediction without its label,
@@ -42,27 +34,18 @@ display!("twice", Twice);
 
 display!("guide", Guide { scale, rescale, channels });
 
-/// `of` with another outermost extent.
-fn with_batch(of: TensorType, batch: usize) -> TensorType {
-    let mut extents = of.shape.to_vec();
-    if let Some(first) = extents.first_mut() {
-        *first = batch;
-    }
-    of.with_shape(&extents)
-}
-
 impl Operator for Twice {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x] = operands("twice", inputs)?;
-        if x.element == ElementType::U32 || x.shape.len() < 2 {
-            return Err(ShapeError::operand("twice", "x", "[batch, ..] of floats", x, inputs));
-        }
-        Ok(vec![with_batch(x, 2 * x.shape[0])])
+        let check = Check::new(self, inputs);
+        let [x] = check.operands()?;
+        let holds = x.element != ElementType::U32 && x.shape.len() >= 2;
+        check.that(holds, "x", "[batch, ..] of floats", x)?;
+        Ok(vec![x.with_extent(0, 2 * x.shape[0])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let x = inputs[0];
-        let of = with_batch(TensorType::f32(&x.shape), 2 * x.shape[0]);
+        let of = TensorType::f32(&x.shape).with_extent(0, 2 * x.shape[0]);
         vec![Tensor::new(of.shape, [&x.data[..], &x.data].concat())]
     }
 
@@ -72,36 +55,19 @@ impl Operator for Twice {
         let kernel = repeat::Forward { x, y };
         Ok(lowering.push(kernel.over(repeat::Params { vectors }, vectors as usize))?)
     }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        Cost { flops: 0, bytes: 3 * inputs[0].bytes() }
-    }
 }
 
 impl Operator for Guide {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [predictions] = operands("guide", inputs)?;
-        floats("guide", "predictions", predictions, inputs)?;
+        let check = Check::new(self, inputs);
+        let [predictions] = check.operands()?;
+        check.floats("predictions", predictions)?;
         let (images, width) = (predictions.shape[0], predictions.shape.last());
-        if !images.is_multiple_of(2) || predictions.shape.len() < 2 {
-            return Err(ShapeError::operand(
-                "guide",
-                "predictions",
-                "[2 batch, .., channels]",
-                predictions,
-                inputs,
-            ));
-        }
-        if !(1..=width).contains(&self.channels) {
-            return Err(ShapeError::operand(
-                "guide",
-                "channels",
-                format!("1 to {width}"),
-                self.channels,
-                inputs,
-            ));
-        }
-        Ok(vec![with_batch(predictions, images / 2)])
+        let holds = images.is_multiple_of(2) && predictions.shape.len() >= 2;
+        check.that(holds, "predictions", "[2 batch, .., channels]", predictions)?;
+        let holds = (1..=width).contains(&self.channels);
+        check.that(holds, "channels", format!("1 to {width}"), self.channels)?;
+        Ok(vec![predictions.with_extent(0, images / 2)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -127,7 +93,7 @@ impl Operator for Guide {
             };
             guided.iter().for_each(|&i| data[i] = factor * mix(i));
         }
-        let of = with_batch(TensorType::f32(&inputs[0].shape), batch);
+        let of = TensorType::f32(&inputs[0].shape).with_extent(0, batch);
         vec![Tensor::new(of.shape, data)]
     }
 
@@ -146,15 +112,11 @@ impl Operator for Guide {
             rescale: self.rescale.get() as f32,
             elements: (of.rows() / batch * self.channels) as f32,
         };
-        let factor = match rescaled {
-            true => {
-                let factors = lowering.scratch(TensorType::f32(&[batch]));
-                let kernel = shader::Deviations { predictions, factors };
-                lowering.push(kernel.dispatch(params, overrides, fold(batch)))?;
-                Some(factors)
-            }
-            false => None,
-        };
+        let factor = rescaled.then(|| lowering.scratch(TensorType::f32(&[batch])));
+        if let Some(factors) = factor {
+            let kernel = shader::Deviations { predictions, factors };
+            lowering.push(kernel.dispatch(params, overrides, fold(batch)))?;
+        }
         let grid = fold(of.vectors().div_ceil(overrides.workgroup as usize));
         let kernel = shader::Forward { predictions, factor, y };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
@@ -170,21 +132,41 @@ impl Operator for Guide {
     }
 }
 
+impl Guide {
+    /// The largest weight is the scale; the deviations are sums over an image.
+    fn case(self, predictions: TensorType) -> Case {
+        let terms = 64 + predictions.shape.elements() / predictions.shape[0];
+        Case::new(self, vec![Input::normal(predictions)]).terms(terms).half(&[0])
+    }
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let mut all = Vec::new();
+    let guide = |scale: f64, rescale: f64, channels| {
+        let (scale, rescale) = (scale.into(), rescale.into());
+        Guide { scale, rescale, channels }
+    };
+    // Deviations of images this small have no tolerance.
+    let many = TensorType::f32(&[2 * MANY_IMAGES, 2, 1]);
+    let mut all = vec![guide(7.5, 0.0, 1).case(many)];
     for (shape, channels) in [(&[2, 7, 5, 3][..], 3), (&[6, 8, 8, 2], 1), (&[4, 16, 16, 8], 8)] {
         let x = TensorType::f32(shape);
         all.push(Case::new(Twice, vec![Input::normal(x)]).half(&[0]));
         for (scale, rescale) in [(7.5, 0.0), (3.0, 0.7), (1.0, 1.0)] {
-            let op = Guide { scale: scale.into(), rescale: rescale.into(), channels };
-            // The largest weight is `scale`; the deviations are sums over an image.
-            let terms = 64 + x.shape.elements() / shape[0];
-            all.push(Case::new(op, vec![Input::normal(x)]).terms(terms).half(&[0]));
+            all.push(guide(scale, rescale, channels).case(x));
         }
     }
-    // Deviations of images this small have no tolerance.
-    let op = Guide { scale: 7.5.into(), rescale: 0.0.into(), channels: 1 };
-    let many = Input::normal(TensorType::f32(&[2 * MANY_IMAGES, 2, 1]));
-    all.push(Case::new(op, vec![many]).terms(66).half(&[0]));
     all
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    if dice.flip() {
+        return Case::new(Twice, vec![Input::normal(dice.image())]).half(&[0]);
+    }
+    let [batch, height, width, channels] = dice.extents([3, 30, 30, 40], 3000);
+    let op = Guide {
+        scale: dice.float(0.0, 8.0).into(),
+        rescale: dice.pick([0.0, 0.0, 0.7, 1.0]).into(),
+        channels: dice.extent(channels),
+    };
+    op.case(TensorType::f32(&[2 * batch, height, width, channels]))
 }

@@ -1,16 +1,7 @@
 //! What changes from one sampling step to the next, read from the table of the sampler.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, ONE_WORKGROUP, Operator, bytes, check, display,
-        kit::random::{Counter, check_key, counter_at},
-        operands,
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
+    ops::{kit::random::counter_at, prelude::*},
     shaders::{row as shader, shared::coefficients::Coefficients},
-    value::TensorType,
 };
 use bytemuck::Zeroable;
 
@@ -31,6 +22,11 @@ pub struct AllTimesteps;
 impl SamplingRow {
     /// Numbers in a row of the table.
     pub const COLUMNS: usize = Coefficients::<f32>::NUMBERS;
+
+    /// Type of a table of so many steps.
+    fn table(steps: usize) -> TensorType {
+        TensorType::f32(&[steps, Self::COLUMNS])
+    }
 }
 
 display!("sampling_row", SamplingRow { batch });
@@ -42,21 +38,16 @@ const LANES: usize = 64;
 
 impl Operator for SamplingRow {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [counter, table] = operands("sampling_row", inputs)?;
-        check_key("sampling_row", counter, inputs)?;
-        check(
-            "sampling_row",
-            "table",
-            table,
-            TensorType::f32(&[table.shape[0], SamplingRow::COLUMNS]),
-            inputs,
-        )?;
+        let check = Check::new(self, inputs);
+        let [counter, table] = check.operands()?;
+        check.key(counter)?;
+        check.is("table", table, Self::table(table.shape[0]))?;
         let (timesteps, steps) = (TensorType::f32(&[self.batch]), TensorType::u32(&[self.batch]));
         Ok(vec![Counter::of(), TensorType::f32(&[Self::COLUMNS]), timesteps, steps])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [counter, table] = inputs else { unreachable!("two operands, as infer found") };
+        let [counter, table] = fitted(inputs);
         let step = (Counter::read(counter).step as usize).min(table.shape[0] - 1);
         let row = table.data[Self::COLUMNS * step..][..Self::COLUMNS].to_vec();
         let timesteps = vec![Coefficients::read(&row).timestep; self.batch];
@@ -69,38 +60,23 @@ impl Operator for SamplingRow {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let table = equation.inputs[1];
+        let [counter, table] = fitted(&equation.inputs);
+        let [key, coefficients, timesteps, steps] = fitted(&equation.outputs);
         let params = shader::Params {
             steps: lowering.type_of(table).rows() as u32,
             batch: self.batch as u32,
             ..shader::Params::zeroed()
         };
-        let kernel = shader::Sampling {
-            counter: equation.inputs[0],
-            table,
-            key: equation.outputs[0],
-            coefficients: equation.outputs[1],
-            timesteps: equation.outputs[2],
-            steps: equation.outputs[3],
-        };
+        let kernel = shader::Sampling { counter, table, key, coefficients, timesteps, steps };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
-    }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(&inputs[..1])
     }
 }
 
 impl Operator for AllTimesteps {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [table] = operands("all_timesteps", inputs)?;
-        check(
-            "all_timesteps",
-            "table",
-            table,
-            TensorType::f32(&[table.shape[0], SamplingRow::COLUMNS]),
-            inputs,
-        )?;
+        let check = Check::new(self, inputs);
+        let [table] = check.operands()?;
+        check.is("table", table, SamplingRow::table(table.shape[0]))?;
         Ok(vec![TensorType::f32(&[table.shape[0]])])
     }
 
@@ -121,18 +97,23 @@ impl Operator for AllTimesteps {
         let kernel = shader::AllTimesteps { table, timesteps };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), grid))?)
     }
-
-    fn cost(&self, inputs: &[TensorType]) -> Cost {
-        bytes(inputs)
-    }
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let table = |steps| Input::normal(TensorType::f32(&[steps, SamplingRow::COLUMNS]));
+    let table = |steps| Input::normal(SamplingRow::table(steps));
     vec![
         Case::new(SamplingRow { batch: 3 }, vec![counter_at(4), table(5)]),
         Case::new(SamplingRow { batch: 300 }, vec![counter_at(0), table(5)]),
         Case::new(AllTimesteps, vec![table(5)]),
         Case::new(AllTimesteps, vec![table(260)]),
     ]
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let table = |steps| Input::normal(SamplingRow::table(steps));
+    if dice.flip() {
+        return Case::new(AllTimesteps, vec![table(dice.extent(600))]);
+    }
+    let steps = dice.extent(60);
+    Case::new(SamplingRow { batch: dice.extent(300) }, vec![dice.key(), table(steps)])
 }

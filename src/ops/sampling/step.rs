@@ -1,16 +1,9 @@
 //! One step of any sampler, fused: Song et al. 2021, eq. 12; with other coefficients the ancestral
 //! step of Ho et al. 2020, eq. 7, and the rest.
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, Operator, SamplingRow, check, elementwise_cost, example_key, floats,
-        kit::random::{Counter, Images, check_images, check_key},
-    },
-    plan::Cost,
-    reference::{Tensor, clamp},
+    ops::{SamplingRow, kit::random::Images, prelude::*},
+    reference::clamp,
     shaders::{sampling_step as shader, shared::coefficients::Coefficients},
-    value::TensorType,
 };
 use std::fmt;
 
@@ -102,29 +95,11 @@ impl fmt::Display for SamplingStep {
 
 impl Operator for SamplingStep {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let parts = match self.parts(inputs) {
-            Ok(parts) => parts,
-            Err(wanted) => {
-                return Err(ShapeError::count("sampling_step", wanted, inputs));
-            }
-        };
-        let (x, output, row) = (inputs[0], inputs[1], inputs[2]);
-        if x != TensorType::f32(&x.shape) {
-            return Err(ShapeError::operand("sampling_step", "x", "f32", x, inputs));
-        }
-        check_images("sampling_step", "x", x, inputs)?;
-        floats("sampling_step", "output", output, inputs)?;
-        if output.shape != x.shape && output.shape != wide(x).shape {
-            return Err(ShapeError::operand(
-                "sampling_step",
-                "output",
-                format!("{x} or {}", wide(x)),
-                output,
-                inputs,
-            ));
-        }
-        check("sampling_step", "row", row, TensorType::f32(&[SamplingRow::COLUMNS]), inputs)?;
-        check_key("sampling_step", inputs[3], inputs)?;
+        let check = Check::new(self, inputs);
+        let parts = self.parts(inputs).map_err(|wanted| check.count(wanted))?;
+        let [x, output, row, key] = [inputs[0], inputs[1], inputs[2], inputs[3]];
+        check_output(check, x, output, row)?;
+        check.key(key)?;
         let each = TensorType::f32(&x.shape[..1]);
         for (name, found, expected) in [
             ("memory", parts.memory, x),
@@ -132,11 +107,9 @@ impl Operator for SamplingStep {
             ("bound", parts.bound, each),
             ("size", parts.size, each),
         ] {
-            if let Some(found) = found.filter(|found| *found != expected) {
-                return Err(ShapeError::operand("sampling_step", name, expected, found, inputs));
-            }
+            found.map_or(Ok(()), |found| check.is(name, found, expected))?;
         }
-        Ok([x, inputs[3]].into_iter().chain(parts.memory).collect())
+        Ok([x, key].into_iter().chain(parts.memory).collect())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -240,18 +213,44 @@ impl Operator for SamplingStep {
     }
 }
 
-/// `x` with twice the channels.
-pub(in crate::ops) fn wide(x: TensorType) -> TensorType {
-    let mut extents = x.shape.to_vec();
-    if let Some(channels) = extents.last_mut() {
-        *channels *= 2;
-    }
-    x.with_shape(&extents)
+/// Checks an image, the network's output for it, which may have twice the channels, and the row of a
+/// sampler's table.
+pub(super) fn check_output(
+    check: Check,
+    x: TensorType,
+    output: TensorType,
+    row: TensorType,
+) -> Result<(), ShapeError> {
+    check.that(x == TensorType::f32(&x.shape), "x", "f32", x)?;
+    check.images("x", x)?;
+    check.floats("output", output)?;
+    let wide = x.with_last(2 * x.shape.last());
+    let fits = output.shape == x.shape || output.shape == wide.shape;
+    check.that(fits, "output", format!("{x} or {wide}"), output)?;
+    check.is("row", row, TensorType::f32(&[SamplingRow::COLUMNS]))
+}
+
+/// A row of a sampler's table as an operand.
+pub(super) fn row_input(row: Coefficients<f64>) -> Input {
+    Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row.write().into())
+}
+
+/// A random row of a sampler's table.
+pub(super) fn random_row(dice: &mut Dice) -> Input {
+    let numbers = [(); SamplingRow::COLUMNS].map(|()| dice.float(-1.5, 1.5));
+    row_input(Coefficients {
+        timestep: dice.below(1000) as f64,
+        clip: dice.pick([0.7, 1.0, 1e30]),
+        sigma: dice.pick([0.0, 0.3]),
+        adaptive: dice.pick([0.0, 1.0]),
+        zero: 0.0,
+        ..Coefficients::read(&numbers)
+    })
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let row = |clip, next_x, sigma, adaptive| {
-        let row = Coefficients {
+        row_input(Coefficients {
             timestep: 500.0,
             image_x: 1.6,
             image_output: -1.3,
@@ -268,8 +267,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             largest_log_deviation: 0.4,
             adaptive,
             zero: 0.0,
-        };
-        Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row.write().into())
+        })
     };
     let drawn = SamplingStep::new(1);
     let mut all = Vec::new();
@@ -292,7 +290,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             Case::new(drawn, operands(row(1.0, 0.0, 0.0, 0.0))).terms(4).half(&[1]).name("eta 0"),
             Case::new(drawn, operands(row(1.0, 0.0, 0.3, 0.0))).terms(4).half(&[1]).name("drawn"),
             Case::new(drawn, operands(ancestral.clone())).terms(4).name("ancestral"),
-            Case::new(drawn, more(wide(x), ancestral.clone(), &[])).terms(16).name("learned"),
+            Case::new(drawn, more(x.with_last(2 * x.shape.last()), ancestral.clone(), &[]))
+                .terms(16)
+                .name("learned"),
             Case::new(given, more(x, row(1.0, 0.0, 0.3, 0.0), &[&like])).terms(4).half(&[1]),
             Case::new(memory, more(x, ancestral, &[&like])).terms(5).half(&[1]),
             Case::new(sized, more(x, row(1.0, 1.0, 0.3, 1.0), &[&each])).terms(5).name("adaptive"),
@@ -303,4 +303,16 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         ]);
     }
     all
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let [memory, given_noise, bounded, sized] = [(); 4].map(|()| dice.flip());
+    let op = SamplingStep { stream: 1, memory, given_noise, bounded, sized };
+    let x = dice.image();
+    let output = if dice.flip() { x.with_last(2 * x.shape.last()) } else { x };
+    let (like, each) = (Input::normal(x), Input::uniform(TensorType::f32(&x.shape[..1]), 0.5, 2.0));
+    let mut operands = vec![like.clone(), Input::normal(output), random_row(dice), dice.key()];
+    let more = [(memory, &like), (given_noise, &like), (bounded, &each), (sized, &each)];
+    operands.extend(more.into_iter().filter(|(there, _)| *there).map(|(_, of)| of.clone()));
+    Case::new(op, operands).terms(16).half(&[1])
 }

@@ -1,20 +1,10 @@
 //! The gradient of the bound's terms, for one half of the output at a time.
 use super::{Element, VariationalBound, shader};
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, Operator, Special, check, elementwise_cost, kit::random::Images,
-        operands,
-    },
-    plan::Cost,
-    reference::{Tensor, clamp},
-    value::{Float, TensorType},
+    ops::{kit::random::Images, prelude::*},
+    reference::clamp,
 };
-use std::{
-    f64::consts::{FRAC_2_PI, LN_2},
-    fmt,
-};
+use std::f64::consts::{FRAC_2_PI, LN_2};
 
 /// Gradient of the first result of [`VariationalBound`], of the type of `x0`, for the half of the
 /// output that gives the image or for the one that says where the variance lies. The last operand
@@ -27,11 +17,10 @@ pub struct VariationalBoundBackward {
     pub of_variance: bool,
 }
 
-impl fmt::Display for VariationalBoundBackward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "variational_bound_backward{{of_variance={} {}}}", self.of_variance, self.bound)
-    }
-}
+display!(
+    VariationalBoundBackward { of_variance, bound }:
+    "variational_bound_backward{{of_variance={of_variance} {bound}}}"
+);
 
 /// Derivatives of the decoder's nats for the error of the predicted image and for the logarithm of
 /// the variance.
@@ -57,9 +46,7 @@ fn decoder(x0: f64, error: f64, scale: f64, half_bin: f64) -> [f64; 2] {
 impl VariationalBoundBackward {
     /// Derivative of an element's nats for its place in the half of the output.
     fn element(&self, row: &[f64], first: bool, fraction: f64, at: Element) -> f64 {
-        let [from_x, from_output, weight, span, sharpness] = row else {
-            unreachable!("five columns, as infer found")
-        };
+        let [from_x, from_output, weight, span, sharpness] = fitted(row);
         let clip = self.bound.clip.map_or(f64::from(f32::MAX), Float::get);
         let found = from_x * at.x + from_output * at.output;
         let error = at.x0 - clamp(found, clip);
@@ -81,20 +68,18 @@ impl VariationalBoundBackward {
 
 impl Operator for VariationalBoundBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "variational_bound_backward";
-        let [output, x0, x, timesteps, table, dbound] = operands(op, inputs)?;
-        self.bound.check(op, [output, x0, x, timesteps, table], inputs)?;
-        check(op, "dbound", dbound, timesteps, inputs)?;
+        let check = Check::new(self, inputs);
+        let [output, x0, x, timesteps, table, dbound] = check.operands()?;
+        self.bound.check(check, [output, x0, x, timesteps, table])?;
+        check.is("dbound", dbound, timesteps)?;
         if self.of_variance && !self.bound.learned {
-            return Err(ShapeError::conflict(op, "the variance is fixed", inputs));
+            return Err(check.conflict("the variance is fixed"));
         }
         Ok(vec![x0])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [output, x0, x, timesteps, table, dbound] = inputs else {
-            unreachable!("six operands, as infer found")
-        };
+        let [output, x0, x, timesteps, table, dbound] = fitted(inputs);
         let (channels, outputs) = (x0.shape.last(), output.shape.last());
         let image = x0.data.len() / dbound.data.len();
         let gradient = (0..x0.data.len()).map(|element| {
@@ -115,9 +100,7 @@ impl Operator for VariationalBoundBackward {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [output, x0, x, timesteps, table, dbound] = equation.inputs[..] else {
-            unreachable!("six operands, as infer found")
-        };
+        let [output, x0, x, timesteps, table, dbound] = fitted(&equation.inputs);
         let params = self.bound.params(lowering, &equation.inputs);
         let overrides = shader::Overrides {
             learned: self.bound.learned,

@@ -1,17 +1,12 @@
 //! Group normalization folded to a center, a scale and a shift of every channel.
 use super::{
-    GroupMoments, GroupNorm, Tiles, check_groups, check_parameters, fold_lanes, statistics_type,
+    EPS, GroupMoments, GroupNorm, Tiles, check_groups, fold_lanes, parameters, statistics_type,
 };
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{Case, Input, Lowering, Operator, Special, check, elementwise_cost},
-    plan::{Candidate, Cost, OpClass, Problem, fold},
-    reference::Tensor,
+    ops::prelude::*,
+    plan::{Candidate, OpClass, Problem},
     shaders::group_norm as shader,
-    value::{Float, TensorType, Value},
 };
-use std::fmt;
 
 /// [`GroupNorm`] as a center, a scale and a shift of every channel of every image: `center = mean`,
 /// `scale = rstd weight`, `shift = bias`. On the device the center is the nearest f32 to the mean,
@@ -48,12 +43,10 @@ impl GroupNorm {
     }
 }
 
-impl fmt::Display for GroupAffine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { groups, eps, pixels, tile_pixels } = self;
-        write!(f, "group_affine{{groups={groups} eps={eps} pixels={pixels} tile={tile_pixels}}}")
-    }
-}
+display!(
+    GroupAffine { groups, eps, pixels, tile_pixels }:
+    "group_affine{{groups={groups} eps={eps} pixels={pixels} tile={tile_pixels}}}"
+);
 
 /// Moments, one or two; weight and bias.
 fn split<T: Copy>(inputs: &[T]) -> Option<(&[T], [T; 2])> {
@@ -114,31 +107,26 @@ impl GroupAffine {
 
 impl Operator for GroupAffine {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "group_affine";
-        let wrong = |message: String| Err(ShapeError::conflict(op, message, inputs));
+        let check = Check::new(self, inputs);
         let Some((moments, [weight, bias])) = split(inputs) else {
-            return Err(ShapeError::count(op, "3 or 4", inputs));
+            return Err(check.count("3 or 4"));
         };
         for (name, found) in [("pixels", self.pixels), ("tile_pixels", self.tile_pixels)] {
-            if !(1..=TensorType::MAX_ELEMENTS).contains(&found) {
-                let expected = format!("1 to {}", TensorType::MAX_ELEMENTS);
-                return Err(ShapeError::operand(op, name, expected, found, inputs));
-            }
+            let most = TensorType::MAX_ELEMENTS;
+            check.that((1..=most).contains(&found), name, format!("1 to {most}"), found)?;
         }
         let (batch, tiles) = (moments[0].shape[0], self.pixels.div_ceil(self.tile_pixels));
         for &found in moments {
             let expected = TensorType::f32(&[batch, tiles, 2, found.shape.last()]);
-            check(op, "moments", found, expected, inputs)?;
+            check.is("moments", found, expected)?;
         }
         if moments.len() == 2 && !moments[0].shape.last().is_multiple_of(4) {
-            let found = moments[0];
-            return wrong(format!(
-                "the first moments must have a multiple of 4 channels, found {found}"
-            ));
+            let message = "the first moments must have a multiple of 4 channels, found";
+            return Err(check.conflict(format!("{message} {}", moments[0])));
         }
         let channels = moments.iter().map(|of| of.shape.last()).sum();
-        check_groups(op, channels, self.groups, inputs)?;
-        check_parameters(op, channels, &[("weight", weight), ("bias", bias)], inputs)?;
+        let parameters = [("weight", weight), ("bias", bias)];
+        check_groups(check, channels, self.groups, &parameters)?;
         Ok(vec![affine_type(batch, channels), statistics_type(batch, self.groups)])
     }
 
@@ -189,8 +177,7 @@ impl Operator for GroupAffine {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (moments, parameters) = split(&equation.inputs).expect("operands fit, as infer found");
-        let results = [equation.outputs[0], equation.outputs[1]];
-        self.push(lowering, moments, parameters, results)
+        self.push(lowering, moments, parameters, fitted(&equation.outputs))
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -207,24 +194,23 @@ impl Operator for GroupAffine {
     }
 }
 
+/// Of images of these channels, with their real moments.
+fn case(shape: &[usize], sources: &[usize], mean: f64, norm: GroupNorm) -> Case {
+    let channels = sources.iter().sum();
+    let of = |channels| TensorType::f32(&[shape, &[channels]].concat());
+    let moments = sources.iter().zip(1..).map(|(&channels, seed)| {
+        let x = Input::shifted(of(channels), mean, 1.0).tensor(seed);
+        let moments = GroupMoments.reference(&[&x]).swap_remove(0);
+        Input::values(TensorType::f32(&moments.shape), moments.data)
+    });
+    let inputs = moments.chain(parameters(channels)).collect();
+    let op = norm.affine(of(channels));
+    Case::new(op, inputs).terms(op.pixels * channels / op.groups)
+}
+
 pub(super) fn cases() -> Vec<Case> {
-    // Images of these channels, whose moments are real ones.
     let case = |shape: &[usize], sources: &[usize], groups: usize, mean: f64, note: &str| {
-        let channels = sources.iter().sum::<usize>();
-        let source = |(seed, channels): (u64, &usize)| {
-            let x = TensorType::f32(&[shape, &[*channels]].concat());
-            let moments = GroupMoments.reference(&[&Input::shifted(x, mean, 1.0).tensor(seed)]);
-            Input::values(super::moments::moments_type(x), moments[0].data.clone())
-        };
-        let parameter = TensorType::f32(&[channels]);
-        let inputs = (1..)
-            .zip(sources)
-            .map(source)
-            .chain([Input::shifted(parameter, 1.0, 0.3), Input::normal(parameter)]);
-        let x = TensorType::f32(&[shape, &[channels]].concat());
-        let op = GroupNorm { groups, eps: Float::from(1e-6) }.affine(x);
-        let terms = op.pixels * channels / groups;
-        Case::new(op, inputs.collect()).terms(terms).name(note)
+        case(shape, sources, mean, GroupNorm { groups, eps: Float::from(1e-6) }).name(note)
     };
     vec![
         case(&[2, 8, 8], &[5], 1, 0.0, "odd channels"),
@@ -238,4 +224,17 @@ pub(super) fn cases() -> Vec<Case> {
         case(&[2, 9], &[12, 4], 16, 0.0, "two sources, a group per channel"),
         case(&[1, 40, 40], &[8], 1, 50.0, "many tiles"),
     ]
+}
+
+/// Channels of one source, or of two whose seam lies between two vec4s.
+pub(super) fn sources(dice: &mut Dice) -> Vec<usize> {
+    if dice.flip() { vec![dice.extent(70)] } else { vec![4 * dice.extent(12), dice.extent(40)] }
+}
+
+pub(super) fn random(dice: &mut Dice) -> Case {
+    let (sources, mean) = (sources(dice), dice.pick([0.0, 1.0, 50.0]));
+    let channels = sources.iter().sum();
+    let shape = dice.extents([3, 40, 40], 10_000 / channels);
+    let norm = GroupNorm { groups: dice.divisor(channels), eps: dice.pick(EPS).into() };
+    case(&shape, &sources, mean, norm)
 }

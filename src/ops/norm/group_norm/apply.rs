@@ -1,16 +1,8 @@
 //! A center, a scale and a shift of every channel of every image, and SiLU after them.
-use super::affine::affine_type;
+use super::affine::{affine_type, sources};
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Concat, Input, Lowering, Operator, Silu, check, display, elementwise_cost,
-        kit::pixel_tile::Images,
-    },
-    plan::Cost,
-    reference::Tensor,
+    ops::{Concat, Silu, kit::pixel_tile::Images, prelude::*},
     shaders::group_norm as shader,
-    value::{TensorType, Value},
 };
 
 /// `y = (x - center) scale + shift`, or [`Silu`] of that.
@@ -66,18 +58,17 @@ display!("apply_affine", ApplyAffine { silu });
 
 impl Operator for ApplyAffine {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "apply_affine";
-        let wrong = |message: String| Err(ShapeError::conflict(op, message, inputs));
+        let check = Check::new(self, inputs);
         let Some((sources, affine)) = split(inputs) else {
-            return Err(ShapeError::count(op, "2 or 3", inputs));
+            return Err(check.count("2 or 3"));
         };
         if sources.len() == 2 && !sources[0].shape.last().is_multiple_of(4) {
-            return wrong(format!("x0 must have a multiple of 4 channels, found {}", sources[0]));
+            let message = format!("x0 must have a multiple of 4 channels, found {}", sources[0]);
+            return Err(check.conflict(message));
         }
         let y = if let [x] = *sources { x } else { Concat.infer(sources)?[0] };
-        let images = Images::of(op, "x", y, inputs)?;
-        let expected = affine_type(images.batch, images.channels);
-        check(op, "affine", affine, expected, inputs)?;
+        let images = Images::of(check, "x", y)?;
+        check.is("affine", affine, affine_type(images.batch, images.channels))?;
         Ok(vec![y])
     }
 
@@ -105,23 +96,29 @@ impl Operator for ApplyAffine {
     }
 }
 
+fn case(silu: bool, shape: &[usize], sources: &[usize]) -> Case {
+    let of = |channels: usize| TensorType::f32(&[shape, &[channels]].concat());
+    let affine = affine_type(shape[0], sources.iter().sum());
+    let inputs = sources.iter().map(|&channels| of(channels)).chain([affine]);
+    let half: &[usize] = if sources.len() == 2 { &[0, 1] } else { &[0] };
+    Case::new(ApplyAffine { silu }, inputs.map(Input::normal).collect()).half(half)
+}
+
 pub(super) fn cases() -> Vec<Case> {
-    let case = |silu, shape: &[usize], sources: &[usize], note: &str| {
-        let of = |channels: usize| TensorType::f32(&[shape, &[channels]].concat());
-        let affine = affine_type(shape[0], sources.iter().sum());
-        let inputs = sources.iter().map(|&channels| of(channels)).chain([affine]);
-        let half: &[usize] = if sources.len() == 2 { &[0, 1] } else { &[0] };
-        let inputs = inputs.map(Input::normal).collect();
-        Case::new(ApplyAffine { silu }, inputs).half(half).name(note)
-    };
     let both = |silu| {
         [
-            case(silu, &[2, 7, 5], &[5], "odd channels"),
-            case(silu, &[1, 49], &[1], "one channel of tokens"),
-            case(silu, &[3, 8, 8], &[32], ""),
-            case(silu, &[2, 7, 5], &[8, 5], "two sources, the second of odd channels"),
-            case(silu, &[1, 49], &[4, 16], "two sources of tokens"),
+            case(silu, &[2, 7, 5], &[5]).name("odd channels"),
+            case(silu, &[1, 49], &[1]).name("one channel of tokens"),
+            case(silu, &[3, 8, 8], &[32]),
+            case(silu, &[2, 7, 5], &[8, 5]).name("two sources, the second of odd channels"),
+            case(silu, &[1, 49], &[4, 16]).name("two sources of tokens"),
         ]
     };
     [both(false), both(true)].concat()
+}
+
+pub(super) fn random(dice: &mut Dice) -> Case {
+    let sources = sources(dice);
+    let shape = dice.extents([5, 300], 10_000 / sources.iter().sum::<usize>());
+    case(dice.flip(), &shape, &sources).terms(3)
 }

@@ -1,16 +1,8 @@
 //! Gradients of group normalization, and of SiLU after it.
-use super::{check_groups, check_parameters, fold_lanes, statistics_type};
+use super::{check_groups, fold_lanes, parameters, statistics_type};
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Case, Input, Lowering, Operator, SiluBackward, Special, check, display, elementwise_cost,
-        kit::pixel_tile::Images,
-    },
-    plan::{Cost, fold},
-    reference::Tensor,
+    ops::{SiluBackward, kit::pixel_tile::Images, prelude::*},
     shaders::group_norm_backward as shader,
-    value::TensorType,
 };
 
 /// Gradients of [`GroupNorm`](super::GroupNorm), or of [`Silu`](crate::ops::Silu) after it. With
@@ -50,18 +42,15 @@ impl GroupNormBackward {
 
 impl Operator for GroupNormBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "group_norm_backward";
+        let check = Check::new(self, inputs);
         let Some(([x, statistics, weight, dy], bias)) = self.split(inputs) else {
-            let takes = if self.silu { 5 } else { 4 };
-            return Err(ShapeError::count(op, takes, inputs));
+            return Err(check.count(if self.silu { 5 } else { 4 }));
         };
-        let images = Images::of(op, "x", x, inputs)?;
-        check_groups(op, images.channels, self.groups, inputs)?;
+        let images = Images::of(check, "x", x)?;
         let parameters = [("weight", weight), ("bias", bias.unwrap_or(weight))];
-        check_parameters(op, images.channels, &parameters, inputs)?;
-        let expected = statistics_type(images.batch, self.groups);
-        check(op, "statistics", statistics, expected, inputs)?;
-        check(op, "dy", dy, x, inputs)?;
+        check_groups(check, images.channels, self.groups, &parameters)?;
+        check.is("statistics", statistics, statistics_type(images.batch, self.groups))?;
+        check.is("dy", dy, x)?;
         Ok(vec![x, weight, weight])
     }
 
@@ -108,7 +97,7 @@ impl Operator for GroupNormBackward {
             self.split(&equation.inputs).expect("operands fit, as infer found");
         // Without SiLU no result depends on the bias.
         let bias = bias.unwrap_or(weight);
-        let [dx, dweight, dbias] = [equation.outputs[0], equation.outputs[1], equation.outputs[2]];
+        let [dx, dweight, dbias] = fitted(&equation.outputs);
         let images = Images::unchecked(lowering.type_of(x));
         let group_channels = images.channels / self.groups;
         let params = |tile_pixels: usize| shader::Params {
@@ -159,24 +148,21 @@ impl Operator for GroupNormBackward {
     }
 }
 
+fn case(silu: bool, x: TensorType, groups: usize) -> Case {
+    let [weight, bias] = parameters(x.shape.last());
+    let statistics = Input::uniform(statistics_type(x.shape[0], groups), 0.5, 1.5);
+    let mut inputs = vec![Input::normal(x), statistics, weight];
+    inputs.extend(silu.then_some(bias));
+    inputs.push(Input::normal(x));
+    let half: &[usize] = if silu { &[0, 4] } else { &[0, 3] };
+    // The parameters' gradients sum over all images.
+    let terms = (x.shape.elements() / x.shape[0] / groups).max(x.rows());
+    Case::new(GroupNormBackward { groups, silu }, inputs).half(half).terms(terms)
+}
+
 pub(super) fn cases() -> Vec<Case> {
-    let case = |silu: bool, shape: &[usize], groups: usize, note: &str| {
-        let x = TensorType::f32(shape);
-        let parameter = TensorType::f32(&[x.shape.last()]);
-        // The parameters' gradients sum over all images.
-        let terms = (x.shape.elements() / shape[0] / groups).max(x.rows());
-        let mut inputs = vec![
-            Input::normal(x),
-            Input::uniform(statistics_type(shape[0], groups), 0.5, 1.5),
-            Input::shifted(parameter, 1.0, 0.3),
-        ];
-        inputs.extend(silu.then(|| Input::normal(parameter)));
-        inputs.push(Input::normal(x));
-        let half: &[usize] = if silu { &[0, 4] } else { &[0, 3] };
-        Case::new(GroupNormBackward { groups, silu }, inputs).half(half).terms(terms).name(note)
-    };
     let both = |shape: &[usize], groups, note: &str| {
-        [false, true].map(|silu| case(silu, shape, groups, note))
+        [false, true].map(|silu| case(silu, TensorType::f32(shape), groups).name(note))
     };
     [
         both(&[2, 4, 4, 5], 1, "odd channels"),
@@ -188,4 +174,10 @@ pub(super) fn cases() -> Vec<Case> {
         both(&[65_537, 2, 8], 1, "more images than an axis of a grid"),
     ]
     .concat()
+}
+
+pub(super) fn random(dice: &mut Dice) -> Case {
+    let (x, silu) = (dice.spatial(), dice.flip());
+    let groups = dice.divisor(x.shape.last());
+    case(silu, x, groups)
 }

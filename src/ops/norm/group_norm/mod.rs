@@ -1,17 +1,8 @@
 //! Group normalization: Wu and He 2018, eq. 1 to 4. Alone it is [`GroupNorm`]; a fused graph has
 //! its parts, [`GroupMoments`], [`GroupAffine`] and [`ApplyAffine`], of which others may take over
 //! the first and the last.
-use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{
-        Backward, Case, Gradients, Input, Lowering, Operator, Special, display, elementwise_cost,
-        kit::pixel_tile::Images, operands,
-    },
-    plan::Cost,
-    reference::Tensor,
-    value::{Float, TensorType},
-};
+use super::{EPS, about_a_mean, parameters};
+use crate::ops::{kit::pixel_tile::Images, prelude::*};
 
 mod affine;
 mod apply;
@@ -43,34 +34,19 @@ pub struct GroupNorm {
 
 display!("group_norm", GroupNorm { groups, eps });
 
-/// Whether so many channels fall into `groups`.
+/// Whether channels fall into `groups`, and parameters have a number for each.
 fn check_groups(
-    op: &str,
+    check: Check,
     channels: usize,
     groups: usize,
-    inputs: &[TensorType],
+    parameters: &[(&str, TensorType)],
 ) -> Result<(), ShapeError> {
     if groups == 0 || !channels.is_multiple_of(groups) {
         let message = format!("x has {channels} channels, not a multiple of {groups} groups");
-        return Err(ShapeError::conflict(op, message, inputs));
+        return Err(check.conflict(message));
     }
-    Ok(())
-}
-
-/// Whether parameters have a number for each channel.
-fn check_parameters(
-    op: &str,
-    channels: usize,
-    parameters: &[(&str, TensorType)],
-    inputs: &[TensorType],
-) -> Result<(), ShapeError> {
     let expected = TensorType::f32(&[channels]);
-    for (name, found) in parameters {
-        if *found != expected {
-            return Err(ShapeError::operand(op, name, expected, found, inputs));
-        }
-    }
-    Ok(())
+    parameters.iter().try_for_each(|(name, found)| check.is(name, *found, expected))
 }
 
 /// Invocations that share a fold of so many tiles.
@@ -84,17 +60,16 @@ fn statistics_type(batch: usize, groups: usize) -> TensorType {
 
 impl Operator for GroupNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let op = "group_norm";
-        let [x, weight, bias] = operands(op, inputs)?;
-        let images = Images::of(op, "x", x, inputs)?;
-        check_groups(op, images.channels, self.groups, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x, weight, bias] = check.operands()?;
+        let images = Images::of(check, "x", x)?;
         let parameters = [("weight", weight), ("bias", bias)];
-        check_parameters(op, images.channels, &parameters, inputs)?;
+        check_groups(check, images.channels, self.groups, &parameters)?;
         Ok(vec![x, statistics_type(images.batch, self.groups)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [x, weight, bias] = [inputs[0], inputs[1], inputs[2]];
+        let [x, weight, bias] = fitted(inputs);
         let (batch, channels) = (x.shape[0], x.shape.last());
         let (image, size) = (x.data.len() / batch, channels / self.groups);
         let mut y = x.clone();
@@ -132,8 +107,8 @@ impl Operator for GroupNorm {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [x, weight, bias] = [equation.inputs[0], equation.inputs[1], equation.inputs[2]];
-        let [y, statistics] = [equation.outputs[0], equation.outputs[1]];
+        let [x, weight, bias] = fitted(&equation.inputs);
+        let [y, statistics] = fitted(&equation.outputs);
         let of = lowering.type_of(x);
         let partial = lowering.scratch(moments::moments_type(of));
         let affine = lowering.scratch(affine::affine_type(of.shape[0], of.shape.last()));
@@ -153,18 +128,17 @@ impl Operator for GroupNorm {
     }
 }
 
+/// The statistics of a group are sums over its pixels and channels.
+fn forward(x: Input, groups: usize, eps: f64) -> Case {
+    let terms = x.of.shape.elements() / x.of.shape[0] / groups;
+    let [weight, bias] = parameters(x.of.shape.last());
+    let op = GroupNorm { groups, eps: eps.into() };
+    Case::new(op, vec![x, weight, bias]).half(&[0]).terms(terms)
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let case = |shape: &[usize], groups: usize, eps: f64, mean, deviation, note: &str| {
-        let x = TensorType::f32(shape);
-        let parameter = TensorType::f32(&[x.shape.last()]);
-        let terms = x.shape.elements() / shape[0] / groups;
-        let inputs = vec![
-            Input::shifted(x, mean, deviation),
-            Input::shifted(parameter, 1.0, 0.3),
-            Input::normal(parameter),
-        ];
-        let op = GroupNorm { groups, eps: Float::from(eps) };
-        Case::new(op, inputs).half(&[0]).terms(terms).name(note)
+        forward(Input::shifted(TensorType::f32(shape), mean, deviation), groups, eps).name(note)
     };
     let own = vec![
         case(&[2, 4, 4, 5], 1, 1e-6, 0.0, 1.0, "odd channels"),
@@ -186,4 +160,21 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case(&[65_537, 2, 8], 1, 1e-6, 0.0, 1.0, "more images than an axis of a grid"),
     ];
     [own, moments::cases(), affine::cases(), apply::cases(), backward::cases()].concat()
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    type Random = fn(&mut Dice) -> Case;
+    let parts: [Random; 5] =
+        [norm, moments::random, affine::random, apply::random, backward::random];
+    dice.pick(parts)(dice)
+}
+
+/// The norm alone.
+fn norm(dice: &mut Dice) -> Case {
+    let (x, eps) = (dice.spatial(), dice.pick(EPS));
+    let groups = dice.divisor(x.shape.last());
+    let (input, more) = about_a_mean(dice, x, eps);
+    let case = forward(input, groups, eps);
+    let terms = case.terms + more;
+    case.terms(terms)
 }

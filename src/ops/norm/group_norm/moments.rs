@@ -1,12 +1,8 @@
 //! Mean and squared deviations of tiles of pixels: what statistics of groups are merged from.
+use super::about_a_mean;
 use crate::{
-    error::{Error, ShapeError},
-    graph::Equation,
-    ops::{Case, Input, Lowering, Operator, Special, display, kit::pixel_tile::Images, operands},
-    plan::Cost,
-    reference::Tensor,
+    ops::{kit::pixel_tile::Images, prelude::*},
     shaders::group_norm as shader,
-    value::{TensorType, Value},
 };
 
 /// Moments of every channel over tiles of pixels: operand `x [batch, height, width, channels]` or
@@ -111,8 +107,9 @@ display!("group_moments", GroupMoments);
 
 impl Operator for GroupMoments {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
-        let [x] = operands("group_moments", inputs)?;
-        Images::of("group_moments", "x", x, inputs)?;
+        let check = Check::new(self, inputs);
+        let [x] = check.operands()?;
+        Images::of(check, "x", x)?;
         Ok(vec![moments_type(x)])
     }
 
@@ -153,11 +150,13 @@ impl Operator for GroupMoments {
     }
 }
 
+fn case(x: Input) -> Case {
+    Case::new(GroupMoments, vec![x]).terms(Tiles::PIXELS).half(&[0])
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let case = |shape: &[usize], mean, note: &str| {
-        let x = TensorType::f32(shape);
-        let input = Input::shifted(x, mean, 1.0);
-        Case::new(GroupMoments, vec![input]).terms(Tiles::PIXELS).half(&[0]).name(note)
+        case(Input::shifted(TensorType::f32(shape), mean, 1.0)).name(note)
     };
     vec![
         case(&[2, 8, 12, 5], 0.0, "squares of odd channels"),
@@ -168,4 +167,9 @@ pub(super) fn cases() -> Vec<Case> {
         case(&[1, 1, 1], 0.0, "one number"),
         case(&[2, 16, 16, 32], 0.0, ""),
     ]
+}
+
+pub(super) fn random(dice: &mut Dice) -> Case {
+    let x = dice.spatial();
+    case(about_a_mean(dice, x, 1.0).0)
 }
