@@ -18,8 +18,11 @@ use crate::{
 };
 use serde::Deserialize;
 
-/// The op of a case of one op, the axes of its result, and its operands by name.
-fn op_of(case: &Case) -> Result<(Op, Axes, Vec<(&'static str, Axes)>), Error> {
+/// An op, the axes of its result, and its operands by name.
+type Single = (Op, Axes, Vec<(&'static str, Axes)>);
+
+/// What a case of one op is of.
+fn op_of(case: &Case) -> Result<Single, Error> {
     #[derive(Deserialize)]
     struct Convolution {
         stride: usize,

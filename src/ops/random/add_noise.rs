@@ -150,16 +150,16 @@ impl Operator for AddNumberedNoise {
 
 /// With noise that is given, drawn and numbered; a table of so many timesteps.
 fn of(x: TensorType, timesteps: usize, stream: u32, key: Input) -> [Case; 3] {
-    let with = |more: &[Input]| {
+    let with = |more: Vec<Input>| {
         let batch = TensorType::f32(&x.shape[..1]);
         let table = Input::uniform(TensorType::f32(&[timesteps, 2]), 0.0, 1.0);
-        [&[Input::normal(x), Input::below(batch, timesteps as u32), table], more].concat()
+        [vec![Input::normal(x), Input::below(batch, timesteps as u32), table], more].concat()
     };
     let numbers = Input::below(TensorType::u32(&x.shape[..1]), 100_000);
     [
-        Case::new(AddNoise, with(&[Input::normal(x)])).half(&[0, 3]),
-        Case::new(AddDrawnNoise { stream }, with(&[key.clone()])).half(&[0]),
-        Case::new(AddNumberedNoise { stream }, with(&[key, numbers])).half(&[0]),
+        Case::new(AddNoise, with(vec![Input::normal(x)])).half(&[0, 3]),
+        Case::new(AddDrawnNoise { stream }, with(vec![key.clone()])).half(&[0]),
+        Case::new(AddNumberedNoise { stream }, with(vec![key, numbers])).half(&[0]),
     ]
     .map(|case| case.terms(2).selecting(&[1]))
 }
