@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use ddim::{
     Error,
     bench_cases::{self, BenchCase, BenchModel, BenchStep, Variant},
-    gpu::{Bound, Gpu, GpuOptions, Roofline},
+    gpu::{Bottleneck, Gpu, GpuOptions, Roofline},
     ops, passes,
     plan::{Cost, Plan},
 };
@@ -151,9 +151,9 @@ impl Bench {
             Ok(timed) => timed,
             Err(error) => return self.leave_out(&title, &error.to_string()),
         };
-        let (bound, case) = match roofline.bound(cost) {
-            Bound::Compute => ("multiply-adds", Throughput::Elements(cost.flops)),
-            Bound::Bandwidth => ("a copy", Throughput::Bytes(cost.bytes)),
+        let (bound, case) = match roofline.bottleneck(cost) {
+            Bottleneck::Compute => ("multiply-adds", Throughput::Elements(cost.flops)),
+            Bottleneck::Bandwidth => ("a copy", Throughput::Bytes(cost.bytes)),
         };
         let mut benches = self.criterion.benchmark_group(group);
         benches.throughput(case).bench_function(id, |bencher| timed.iterate(bencher));

@@ -16,7 +16,7 @@ pub fn emit(shaders: &[Shader]) -> String {
     out + "];\n"
 }
 
-/// What several shaders are told: a module per file of shared/ that declares `Params`.
+/// Parameters and structs that several shaders share: a module per file of shared/.
 fn shared(shaders: &[Shader]) -> String {
     let shared = |shader: &'_ Shader| Some((shader.params.shared.clone()?, params(&shader.params)));
     let modules: BTreeMap<_, _> = shaders.iter().filter_map(shared).collect();
@@ -160,8 +160,8 @@ fn entry_point(of: &Shader, entry: &Entry) -> String {
         let Binding { binding: number, name, storage, .. } = binding;
         let access = if binding.written { "Write" } else { "Read" };
         let (ty, value) = match &binding.presence {
-            Some(told) => {
-                match told {
+            Some(presence_of) => {
+                match presence_of {
                     Presence::Constant(constant) => {
                         presence += &format!("({constant:?}, self.{name}.is_some()), ");
                     }

@@ -61,7 +61,7 @@ pub struct Entry {
     pub iterations: Option<String>,
 }
 
-/// What tells a kernel whether an optional operand is there.
+/// How a kernel knows whether an optional operand is there.
 pub enum Presence {
     /// The override `HAS_OPERAND`: a pipeline for each.
     Constant(String),

@@ -1,4 +1,4 @@
-//! Input files, read as a stranger's: regular files of a bounded size.
+//! Input files, which are not trusted: regular files of a bounded size.
 //!
 //! Opening a FIFO waits for a writer, and `/dev/zero` has no end. So every reader of this crate
 //! opens its files here.
@@ -17,7 +17,7 @@ pub const JSON_LIMIT: u64 = 1 << 20;
 /// Largest file of other text, such as CSV, in bytes.
 pub const TEXT_LIMIT: u64 = 16 << 20;
 
-/// Largest picture that is read or drawn unless somebody asks for more, in pixels: 64 megapixels.
+/// Largest picture that is read or written unless the caller asks for more, in pixels: 64 megapixels.
 pub const MAX_PIXELS: u64 = 64 << 20;
 
 /// Opens a regular file.
@@ -93,7 +93,7 @@ pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
     Ok(value)
 }
 
-/// The beginning of a stranger's text, quoted for a message.
+/// The beginning of a text, quoted for a message.
 pub fn excerpt(text: &str) -> String {
     const LETTERS: usize = 200;
     match text.char_indices().nth(LETTERS) {

@@ -198,14 +198,6 @@ impl Graph {
         &self.sections
     }
 
-    /// Builds with `name` appended to the scope of every equation.
-    pub fn scoped<T>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> T) -> T {
-        self.enter(name);
-        let result = build(self);
-        self.leave();
-        result
-    }
-
     /// Appends `name` to the scope of what is pushed from here on.
     pub fn enter(&mut self, name: &str) {
         self.scope.push(name.to_owned());

@@ -50,12 +50,6 @@ impl Value {
     }
 }
 
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "%{}", self.index)
@@ -139,12 +133,6 @@ impl std::ops::Deref for Shape {
     type Target = [usize];
     fn deref(&self) -> &[usize] {
         &self.extents[..self.rank]
-    }
-}
-
-impl fmt::Debug for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
@@ -244,12 +232,6 @@ impl TensorType {
     }
 }
 
-impl fmt::Debug for TensorType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.element, self.shape)
@@ -274,12 +256,6 @@ impl From<f64> for Float {
     }
 }
 
-impl fmt::Debug for Float {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for Float {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.get();
@@ -290,3 +266,16 @@ impl fmt::Display for Float {
         }
     }
 }
+
+/// Prints a type for people where it is printed for debugging.
+macro_rules! debug_as_display {
+    ($($of:ty),+) => {
+        $(impl fmt::Debug for $of {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        })+
+    };
+}
+
+debug_as_display!(Value, Shape, TensorType, Float);

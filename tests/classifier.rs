@@ -35,7 +35,8 @@ fn it_learns_the_digits_and_a_file_keeps_it() {
     let mut heard = Vec::new();
     let train = |steps, heard: &mut Vec<(u64, f32)>| {
         let progress = |step, loss| heard.push((step, loss));
-        Classifier::train(&gpu, NETWORK, &training, &options, steps, progress).expect("good data")
+        let trained = Classifier::train(&gpu, NETWORK, &training, &options, steps, None, progress);
+        trained.expect("good data").0
     };
     let mut classifier = train(170, &mut heard);
     assert_eq!(heard.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [50, 100, 150, 170]);
@@ -86,7 +87,8 @@ fn data_that_do_not_fit_are_refused() {
     let Some(gpu) = support::gpu() else { return };
     let data = digits();
     let options = Classifier::options(0);
-    let train = |network| Classifier::train(&gpu, network, &data, &options, 1, |_, _| {}).err();
+    let train =
+        |network| Classifier::train(&gpu, network, &data, &options, 1, None, |_, _| {}).err();
     let error = train(ConvClassifier { size: [28, 28, 1], ..NETWORK }).expect("digits are 8x8");
     assert!(matches!(error, Error::Training(TrainingError::Images { .. })), "{error}");
     let error = train(ConvClassifier { classes: 9, ..NETWORK }).expect("there are ten digits");
@@ -101,11 +103,10 @@ fn a_break_of_its_training_changes_no_bit() {
     let options = TrainingOptions { batch: 8, ..Classifier::options(3) };
     let train = |name: &str, steps| {
         let folder = folder.path().join(name);
-        let checkpoints = Checkpoints { folder: &folder, every: 4 };
+        let checkpoints = Some(Checkpoints { folder: &folder, every: 4 });
         let mut heard = Vec::new();
         let hear = |step, _| heard.push(step);
-        let trained =
-            Classifier::train_in(checkpoints, &gpu, NETWORK, &data, &options, steps, hear);
+        let trained = Classifier::train(&gpu, NETWORK, &data, &options, steps, checkpoints, hear);
         let (classifier, seconds) = trained.expect("good data");
         assert!(seconds > 0.0);
         let file = folder.join("weights.safetensors");
@@ -122,9 +123,9 @@ fn a_break_of_its_training_changes_no_bit() {
     assert!(train("broken", 10).0.is_empty(), "nothing is left to do");
 
     let path = folder.path().join("broken");
-    let checkpoints = Checkpoints { folder: &path, every: 4 };
+    let checkpoints = Some(Checkpoints { folder: &path, every: 4 });
     let other = TrainingOptions { batch: 9, ..options.clone() };
-    let error = Classifier::train_in(checkpoints, &gpu, NETWORK, &data, &other, 10, |_, _| {});
+    let error = Classifier::train(&gpu, NETWORK, &data, &other, 10, checkpoints, |_, _| {});
     let error = error.err().expect("another batch").to_string();
     assert!(error.contains("settings.json: options: expected"), "{error}");
 }

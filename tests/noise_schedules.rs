@@ -8,7 +8,7 @@ use ddim::{
             Spacing, StepRule, Threshold, Variance, given_timesteps, vlb_levels,
         },
     },
-    error::ScheduleError,
+    error::{ScheduleError, Unexpected},
 };
 
 /// Tables of one formula in f64 agree to a few roundings of their largest element.
@@ -312,7 +312,7 @@ fn the_prior_is_the_divergence_from_a_standard_normal() {
 fn huge_counts_are_refused_by_name_before_anything_is_made_of_them() {
     const HUGE: [usize; 3] = [1 << 40, 1 << 62, usize::MAX];
     let refused = |key: &str, result: Result<usize, ScheduleError>| match result {
-        Err(ScheduleError::Value { key: found, expected, .. }) => {
+        Err(ScheduleError::Value(Unexpected { name: found, expected, .. })) => {
             assert_eq!(found, key);
             assert!(expected.contains("to ") || expected.contains("below"), "{key}: {expected}");
         }

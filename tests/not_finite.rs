@@ -177,7 +177,7 @@ fn images_are_read_with_one_wait() {
     assert_eq!((after.waits, after.maps), (before.waits + 1, before.maps + 1));
 }
 
-/// Samplers that follow `x / signal` refuse to start where none is left; the others draw.
+/// Samplers that step in `x / alpha` refuse to start where alpha is 0; the others sample.
 #[test]
 fn a_level_without_signal_is_refused_or_drawn_from() {
     let Some(gpu) = support::gpu() else { return };

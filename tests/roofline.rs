@@ -1,7 +1,7 @@
 //! The ceilings of a device are measured, and kernels stay below them.
 use ddim::{
     bench_cases,
-    gpu::{Bound, Overhead, Roofline, with_checks},
+    gpu::{Bottleneck, Overhead, Roofline, with_checks},
     ops,
     plan::Cost,
 };
@@ -22,11 +22,11 @@ fn ceilings_are_measured() {
 fn the_lower_ceiling_bounds() {
     let roofline = Roofline { flops_per_second: 100.0, bytes_per_second: 10.0 };
     let compute = Cost { flops: 1000, bytes: 10 };
-    assert_eq!(roofline.bound(compute), Bound::Compute);
+    assert_eq!(roofline.bottleneck(compute), Bottleneck::Compute);
     assert_eq!(roofline.least_time(compute), Duration::from_secs(10));
     assert!((roofline.share(compute, Duration::from_secs(20)) - 0.5).abs() < 1e-12);
     let traffic = Cost { flops: 10, bytes: 1000 };
-    assert_eq!(roofline.bound(traffic), Bound::Bandwidth);
+    assert_eq!(roofline.bottleneck(traffic), Bottleneck::Bandwidth);
     assert_eq!(roofline.least_time(traffic), Duration::from_secs(100));
 }
 

@@ -30,7 +30,7 @@ struct Builder {
 /// # Errors
 /// If the channels are no multiple of the groups, 8.
 pub fn fusions(extents: [usize; 3]) -> Result<Vec<BenchCase>, Error> {
-    type Build = fn(&mut Builder) -> Result<(), Error>;
+    type Build = fn(&mut Builder) -> Result<Vec<Value>, Error>;
     let builds: [(&str, Build); 13] = [
         ("norm and silu", Builder::norm_alone),
         ("upsampling read in place", Builder::upsampling),
@@ -49,7 +49,7 @@ pub fn fusions(extents: [usize; 3]) -> Result<Vec<BenchCase>, Error> {
     let [batch, side, channels] = extents;
     let case = |(name, build): (&str, Build)| {
         let mut builder = Builder { graph: Graph::new(), batch, side, channels };
-        build(&mut builder)?;
+        builder.graph.outputs = build(&mut builder)?;
         let name = format!("{name} {batch}x{side}x{side}x{channels}");
         Ok(BenchCase::fusion(name, builder.graph))
     };
@@ -69,7 +69,7 @@ impl Builder {
         self.graph.input(TensorType::f32(&[self.batch, self.channels]))
     }
 
-    /// With a bias, the weights held.
+    /// With a bias; the weights are constants.
     fn conv(&mut self, x: Value) -> Result<Value, Error> {
         let (from, to) = (self.graph.type_of(x).shape.last(), self.channels);
         let weight = self.graph.constant(TensorType::f32(&[3, 3, from, to]));
@@ -95,97 +95,75 @@ impl Builder {
         self.graph.push(Silu, &[y])
     }
 
-    fn give(&mut self, outputs: &[Value]) {
-        self.graph.outputs = outputs.to_vec();
-    }
-
-    fn norm_alone(&mut self) -> Result<(), Error> {
+    fn norm_alone(&mut self) -> Result<Vec<Value>, Error> {
         let x = self.x();
-        let y = self.norm_silu(x)?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.norm_silu(x)?])
     }
 
-    fn upsampling(&mut self) -> Result<(), Error> {
+    fn upsampling(&mut self) -> Result<Vec<Value>, Error> {
         let x = self.image(self.side / 2, self.channels);
         let x = self.graph.push(UpsampleNearest, &[x])?;
-        let y = self.conv(x)?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.conv(x)?])
     }
 
-    fn prologue(&mut self) -> Result<(), Error> {
+    fn prologue(&mut self) -> Result<Vec<Value>, Error> {
         let x = self.x();
         let x = self.norm_silu(x)?;
-        let y = self.conv(x)?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.conv(x)?])
     }
 
-    fn concatenation(&mut self) -> Result<(), Error> {
+    fn concatenation(&mut self) -> Result<Vec<Value>, Error> {
         let (x0, x1) = (self.x(), self.x());
         let x = self.graph.push(Concat, &[x0, x1])?;
         let x = self.norm_silu(x)?;
-        let y = self.conv(x)?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.conv(x)?])
     }
 
-    fn embedding(&mut self) -> Result<(), Error> {
+    fn embedding(&mut self) -> Result<Vec<Value>, Error> {
         let (x, embedding) = (self.x(), self.row());
         let y = self.conv(x)?;
-        let y = self.graph.push(AddEmbedding, &[y, embedding])?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.graph.push(AddEmbedding, &[y, embedding])?])
     }
 
-    fn residual(&mut self) -> Result<(), Error> {
+    fn residual(&mut self) -> Result<Vec<Value>, Error> {
         let (x, residual) = (self.x(), self.x());
         let y = self.conv(x)?;
-        let y = self.graph.push(Add, &[y, residual])?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.graph.push(Add, &[y, residual])?])
     }
 
-    fn moments(&mut self) -> Result<(), Error> {
+    fn moments(&mut self) -> Result<Vec<Value>, Error> {
         let x = self.x();
         let y = self.conv(x)?;
         let z = self.norm_silu(y)?;
-        self.give(&[y, z]);
-        Ok(())
+        Ok(vec![y, z])
     }
 
-    fn activation(&mut self) -> Result<(), Error> {
+    fn activation(&mut self) -> Result<Vec<Value>, Error> {
         let x = self.x();
         let y = self.linear(x)?;
-        let y = self.graph.push(Silu, &[y])?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.graph.push(Silu, &[y])?])
     }
 
-    fn projections(&mut self) -> Result<(), Error> {
+    fn projections(&mut self) -> Result<Vec<Value>, Error> {
         let (mut x, embedding) = (self.x(), self.row());
         for _ in 0..4 {
             let projected = self.linear(embedding)?;
             x = self.conv(x)?;
             x = self.graph.push(AddEmbedding, &[x, projected])?;
         }
-        self.give(&[x]);
-        Ok(())
+        Ok(vec![x])
     }
 
-    fn attention(&mut self) -> Result<(), Error> {
+    fn attention(&mut self) -> Result<Vec<Value>, Error> {
         let x = self.x();
         // Large scores would pick a key by their rounding.
         let less = Scale { scale: (1.0 / self.channels as f64).into(), shift: 0.0.into() };
         let x = self.graph.push(less, &[x])?;
         let [q, k, v] = [self.linear(x)?, self.linear(x)?, self.linear(x)?];
-        let y = self.graph.push(Attention { heads: 1 }, &[q, k, v])?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.graph.push(Attention { heads: 1 }, &[q, k, v])?])
     }
 
-    fn trajectory(&mut self) -> Result<(), Error> {
+    fn trajectory(&mut self) -> Result<Vec<Value>, Error> {
         let (x, counter) = (self.x(), self.graph.input(Counter::of()));
         let table = self.graph.constant(TensorType::f32(&[STEPS, Table::COLUMNS]));
         let row = self.graph.push_all(SamplingRow { batch: self.batch }, &[counter, table])?;
@@ -201,32 +179,26 @@ impl Builder {
         let hidden = self.graph.push(Silu, &[hidden])?;
         let projected = self.linear(hidden)?;
         let y = self.conv(x)?;
-        let y = self.graph.push(AddEmbedding, &[y, projected])?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.graph.push(AddEmbedding, &[y, projected])?])
     }
 
-    fn gradients(&mut self) -> Result<(), Error> {
+    fn gradients(&mut self) -> Result<Vec<Value>, Error> {
         let x = self.x();
         let y = self.norm_silu(x)?;
         let y = self.conv(y)?;
         let dy = self.x();
         let of: Vec<Value> = self.graph.inputs.iter().copied().filter(|v| *v != dy).collect();
         let gradients = passes::gradient(&mut self.graph, y, dy, &of)?;
-        let outputs: Vec<Value> = gradients.into_iter().flatten().chain([y]).collect();
-        self.give(&outputs);
-        Ok(())
+        Ok(gradients.into_iter().flatten().chain([y]).collect())
     }
 
-    fn block(&mut self) -> Result<(), Error> {
+    fn block(&mut self) -> Result<Vec<Value>, Error> {
         let (x, embedding) = (self.x(), self.row());
         let y = self.norm_silu(x)?;
         let y = self.conv(y)?;
         let y = self.graph.push(AddEmbedding, &[y, embedding])?;
         let y = self.norm_silu(y)?;
         let y = self.conv(y)?;
-        let y = self.graph.push(Add, &[y, x])?;
-        self.give(&[y]);
-        Ok(())
+        Ok(vec![self.graph.push(Add, &[y, x])?])
     }
 }

@@ -48,7 +48,7 @@ pub struct BenchCase {
     fusion: bool,
 }
 
-/// One way of computing a [`BenchCase`].
+/// A plan that computes a [`BenchCase`].
 #[derive(Debug)]
 pub struct Variant {
     /// The kernel family, or `fused`, or `unfused`.
@@ -58,7 +58,7 @@ pub struct Variant {
 }
 
 impl BenchCase {
-    /// One op, its operands filled like those of the op's own cases; weights are held.
+    /// One op, its operands filled like those of the op's own cases; weights are constants.
     ///
     /// # Errors
     /// If the operands do not fit the op.
@@ -103,13 +103,13 @@ impl BenchCase {
         format!("{}/{}", self.group, self.name)
     }
 
-    /// Every way of computing it on `target`, what lowering would choose first.
+    /// Every variant on `target`, the one that lowering chooses first.
     pub fn variants(&self, target: &Target) -> Vec<Variant> {
         if self.fusion {
             let fused = passes::compile(&self.graph, target);
             let unfused = passes::compile_unfused(&self.graph, target);
-            let way = |(name, plan): (&str, _)| Variant { name: name.to_owned(), plan };
-            return [("fused", fused), ("unfused", unfused)].map(way).into();
+            let variant = |(name, plan): (&str, _)| Variant { name: name.to_owned(), plan };
+            return [("fused", fused), ("unfused", unfused)].map(variant).into();
         }
         let families = families(&self.graph, target).into_iter();
         families.map(|Family { name, plan, .. }| Variant { name, plan }).collect()

@@ -1,4 +1,4 @@
-//! A trained classifier, whose features and accuracy judge sampled images.
+//! A trained classifier, whose features and accuracy measure the quality of sampled images.
 //!
 //! Its 64 features stand in for those of the Inception network in a Frechet distance, for images
 //! that Inception never saw: handwritten digits.
@@ -76,7 +76,7 @@ impl Classifier {
     /// # Errors
     /// If the numbers are no whole images, or the device is lost.
     pub fn features(&mut self, images: &[f32]) -> Result<Vec<f32>, Error> {
-        self.look(images, self.features)
+        self.run(images, self.features)
     }
 
     /// The probability of each class for `images` as in [`Classifier::features`]:
@@ -85,7 +85,7 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::features`].
     pub fn probabilities(&mut self, images: &[f32]) -> Result<Vec<f32>, Error> {
-        let mut logits = self.look(images, self.logits)?;
+        let mut logits = self.run(images, self.logits)?;
         for row in logits.chunks_exact_mut(self.network.classes) {
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let powers = row.iter().map(|logit| f64::from(logit - largest).exp());
@@ -110,7 +110,7 @@ impl Classifier {
         Ok(right.count() as f64 / labels.len() as f64)
     }
 
-    fn look(&mut self, images: &[f32], at: Value) -> Result<Vec<f32>, Error> {
+    fn run(&mut self, images: &[f32], at: Value) -> Result<Vec<f32>, Error> {
         let elements: usize = self.network.size.iter().product();
         if !images.len().is_multiple_of(elements) {
             let expected = format!("{:?}", self.network.size);

@@ -41,51 +41,38 @@ impl Classifier {
         }
     }
 
-    /// Trains a classifier for `steps` steps, each of a batch of `data`; `progress` hears steps
-    /// done and the loss of the last. Same seed, device, driver and build, same bits.
+    /// Trains a classifier for `steps` steps, each of a batch of `data`; `progress` is given the
+    /// steps done and the loss of the last. Same seed, device, driver and build, same bits. With
+    /// checkpoints it goes on from the one that an earlier call left: the bits are those of a
+    /// training without a break. Returns the seconds of all calls too.
     ///
     /// # Errors
-    /// If the data do not fit the network, the loss stops being a number, or the device is lost.
+    /// If the data do not fit the network, the loss stops being a number, the device is lost, or a
+    /// checkpoint cannot be written, or is of another training.
     pub fn train(
         gpu: &Gpu,
         network: ConvClassifier,
         data: &Dataset,
         options: &TrainingOptions,
         steps: u64,
-        mut progress: impl FnMut(u64, f32),
-    ) -> Result<Self, Error> {
-        let mut run = begin(gpu, network, data, options)?;
-        advance(&mut run, data, steps, &mut progress)?;
-        finish(gpu, run)
-    }
-
-    /// As [`Classifier::train`], going on from the checkpoint that an earlier call left: the bits
-    /// are those of a training without a break. Returns the seconds of all calls too.
-    ///
-    /// # Errors
-    /// As [`Classifier::train`], or if a checkpoint cannot be written, or is of another training.
-    pub fn train_in(
-        checkpoints: Checkpoints,
-        gpu: &Gpu,
-        network: ConvClassifier,
-        data: &Dataset,
-        options: &TrainingOptions,
-        steps: u64,
+        checkpoints: Option<Checkpoints>,
         mut progress: impl FnMut(u64, f32),
     ) -> Result<(Self, f64), Error> {
         let start = Instant::now();
-        let Checkpoints { folder, every } = checkpoints;
         let mut run = begin(gpu, network, data, options)?;
-        let before = resume(&mut run, folder)?;
+        let before = checkpoints.map_or(Ok(0.0), |of| resume(&mut run, of.folder))?;
+        let seconds = || before + start.elapsed().as_secs_f64();
         while run.steps() < steps {
-            let until = steps.min((run.steps() / every + 1) * every);
+            let next = |of: Checkpoints| (run.steps() / of.every + 1) * of.every;
+            let until = checkpoints.map_or(steps, next).min(steps);
             advance(&mut run, data, until, &mut progress)?;
-            let state = run.state()?;
-            let notes = json!({ "seconds": before + start.elapsed().as_secs_f64() });
-            run.checkpoint(folder, &state, notes, &[])?;
+            if let Some(Checkpoints { folder, .. }) = checkpoints {
+                let state = run.state()?;
+                run.checkpoint(folder, &state, json!({ "seconds": seconds() }), &[])?;
+            }
         }
-        let classifier = finish(gpu, run)?;
-        Ok((classifier, before + start.elapsed().as_secs_f64()))
+        let classifier = Self::new(gpu, *run.model(), run.averaged_weights()?)?;
+        Ok((classifier, seconds()))
     }
 }
 
@@ -131,7 +118,7 @@ fn advance(
         run.step(&batches.batch(run.steps()))?;
         let done = run.steps();
         if done.is_multiple_of(REPORT) || done == until {
-            // A bad step stops the device, and is told here.
+            // A bad step stops the device; `metrics` returns its error.
             if let Some(last) = run.metrics()?.last() {
                 progress(done, last.loss);
             }
@@ -155,8 +142,4 @@ fn resume(run: &mut Run, folder: &Path) -> Result<f64, Error> {
     }
     run.set_state(&State::read(&folder.path(STATE), &run.arenas().specs, None)?)?;
     Ok(settings.notes["seconds"].as_f64().unwrap_or_default())
-}
-
-fn finish(gpu: &Gpu, mut run: Run) -> Result<Classifier, Error> {
-    Classifier::new(gpu, *run.model(), run.averaged_weights()?)
 }

@@ -1,7 +1,10 @@
 //! The order of training images: the batch of every step follows from the seed alone, so that a
 //! resumed run sees what an unbroken one would have seen.
 use super::Dataset;
-use crate::{error::DataError, ops::philox};
+use crate::{
+    error::{DataError, Unexpected},
+    ops::philox,
+};
 
 /// Independent uses of the seed, apart from the streams of the kernels, which count from 0.
 #[derive(Clone, Copy)]
@@ -35,11 +38,9 @@ impl Dataset {
     /// If one of the parts would be empty.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
         let held_out = (self.len() as f64 * fraction).round();
-        if !(held_out >= 1.0 && held_out < self.len() as f64) {
-            let expected =
-                format!("a part of {} images that leaves some on both sides", self.len());
-            return Err(DataError::value("validation fraction", expected, fraction));
-        }
+        let fits = held_out >= 1.0 && held_out < self.len() as f64;
+        let expected = format!("a part of {} images that leaves some on both sides", self.len());
+        Unexpected::check(fits, "validation fraction", expected, fraction)?;
         let order = shuffled(self.len(), seed, Stream::Split, 0);
         let (held_out, train) = order.split_at(held_out as usize);
         Ok((self.subset(train), self.subset(held_out)))

@@ -1,5 +1,5 @@
 //! Images of one size in memory.
-use crate::error::DataError;
+use crate::error::{DataError, Unexpected};
 
 /// Which part of a set of images that is published in two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,14 +35,12 @@ impl Dataset {
         labels: Option<Vec<u8>>,
     ) -> Result<Self, DataError> {
         let bytes = height * width * channels;
-        if bytes == 0 || pixels.is_empty() || !pixels.len().is_multiple_of(bytes) {
-            let expected = format!("a multiple of {bytes}, above 0");
-            return Err(DataError::value("bytes of pixels", expected, pixels.len()));
-        }
+        let fits = bytes > 0 && !pixels.is_empty() && pixels.len().is_multiple_of(bytes);
+        let expected = format!("a multiple of {bytes}, above 0");
+        Unexpected::check(fits, "bytes of pixels", expected, pixels.len())?;
         let count = pixels.len() / bytes;
-        if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != count) {
-            return Err(DataError::value("labels", count, labels.len()));
-        }
+        let found = labels.as_ref().map_or(count, Vec::len);
+        Unexpected::check(found == count, "labels", count, found)?;
         let brightest = u8::MAX;
         Ok(Self { name: name.into(), height, width, channels, brightest, pixels, labels })
     }

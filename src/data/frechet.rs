@@ -1,6 +1,6 @@
 //! The Frechet distance between two sets of images, over their pixels or other features, and exact.
 use super::Dataset;
-use crate::error::DataError;
+use crate::error::{DataError, Unexpected};
 
 /// Mean and covariance of a set of vectors: images with pixels between 0 and 1, or features.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,10 +27,9 @@ impl Moments {
     /// If there are fewer than two vectors, or not a whole number of them.
     pub fn of_vectors(mut vectors: Vec<f64>, dimensions: usize) -> Result<Self, DataError> {
         let count = vectors.len().checked_div(dimensions).unwrap_or(0);
-        if count < 2 || count * dimensions != vectors.len() {
-            let expected = format!("two or more of {dimensions} numbers");
-            return Err(DataError::value("vectors for a distance", expected, vectors.len()));
-        }
+        let fits = count >= 2 && count * dimensions == vectors.len();
+        let expected = format!("two or more of {dimensions} numbers");
+        Unexpected::check(fits, "vectors for a distance", expected, vectors.len())?;
         let mut mean = vec![0.0; dimensions];
         for vector in vectors.chunks_exact(dimensions) {
             mean.iter_mut().zip(vector).for_each(|(sum, number)| *sum += number);

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::{Dataset, Split};
-use crate::{error::DataError, files};
+use crate::{
+    error::{DataError, FileError},
+    files,
+};
 
 /// How a packed file begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -91,9 +94,9 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
 
 /// Extents and bytes of an idx file with this many axes.
 fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), DataError> {
-    let failed = |source| DataError::Read { path: path.into(), source };
-    let file = files::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
+    let failed = FileError::at(path);
+    let file = files::open(path).map_err(&failed)?;
+    let size = file.metadata().map_err(&failed)?.len();
     let packed = path.extension().is_some_and(|extension| extension == "gz");
     parse(path, BufReader::new(file), size, packed)
 }
@@ -106,7 +109,7 @@ fn parse<const AXES: usize>(
     size: u64,
     packed: bool,
 ) -> Result<([usize; AXES], Vec<u8>), DataError> {
-    let failed = |source| DataError::Read { path: path.into(), source };
+    let failed = FileError::at(path);
     let limit = if packed { size.saturating_mul(LARGEST_RATIO).max(SMALL) } else { size };
     let mut reader: Box<dyn Read> =
         if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
@@ -118,7 +121,7 @@ fn parse<const AXES: usize>(
         |bytes: &mut Vec<u8>, count: u64| match reader.by_ref().take(count).read_to_end(bytes) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(()),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(DataError::from(failed(error))),
         };
     let mut header = Vec::new();
     fill(&mut header, 4 + 4 * AXES as u64)?;

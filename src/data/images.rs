@@ -7,7 +7,10 @@ use std::{
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, imageops};
 
 use super::Dataset;
-use crate::{error::DataError, files};
+use crate::{
+    error::{DataError, FileError, Unexpected},
+    files,
+};
 
 /// The largest side that images are resized to.
 const MAX_SIZE: usize = 4096;
@@ -52,11 +55,11 @@ impl Dataset {
             return Ok(self);
         }
         let Self { height, width, channels, .. } = self;
-        // All 256 levels: between 17 there are others after a change of size.
-        let spread =
+        // All 256 levels: resizing makes others than the 17 of the digits.
+        let whole_range =
             |byte: &u8| (f32::from(*byte) * 255.0 / f32::from(self.brightest)).round() as u8;
         let resized = |index| {
-            let pixels = self.bytes(index).iter().map(spread).collect();
+            let pixels = self.bytes(index).iter().map(whole_range).collect();
             Picture { height, width, channels, pixels }.resized(size).pixels
         };
         let pixels = (0..self.len()).flat_map(resized).collect();
@@ -65,18 +68,16 @@ impl Dataset {
 }
 
 fn check(size: usize) -> Result<usize, DataError> {
-    if (1..=MAX_SIZE).contains(&size) {
-        Ok(size)
-    } else {
-        Err(DataError::value("size", format!("1 to {MAX_SIZE}"), size))
-    }
+    let fits = (1..=MAX_SIZE).contains(&size);
+    Unexpected::check(fits, "size", format!("1 to {MAX_SIZE}"), size)?;
+    Ok(size)
 }
 
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |source| DataError::Read { path: folder.into(), source };
+    let failed = FileError::at(folder);
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+    for entry in std::fs::read_dir(folder).map_err(&failed)? {
+        let path = entry.map_err(&failed)?.path();
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
             paths.push(path);
         }
@@ -108,20 +109,20 @@ impl Pictures {
         }
         let more = (*channels).max(picture.channels);
         if more > *channels {
-            self.pixels = spread(std::mem::take(&mut self.pixels), more);
+            self.pixels = repeated(std::mem::take(&mut self.pixels), more);
             *channels = more;
         }
         let bytes =
-            if picture.channels == more { picture.pixels } else { spread(picture.pixels, more) };
+            if picture.channels == more { picture.pixels } else { repeated(picture.pixels, more) };
         let room = self.pixels.try_reserve(bytes.len());
-        room.map_err(|error| DataError::Read { path, source: error.into() })?;
+        room.map_err(|error| FileError { path, source: error.into() })?;
         self.pixels.extend(bytes);
         Ok(())
     }
 }
 
 /// Grey pixels, each repeated in so many channels.
-fn spread(grey: Vec<u8>, channels: usize) -> Vec<u8> {
+fn repeated(grey: Vec<u8>, channels: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(grey.len() * channels);
     pixels.extend(grey.into_iter().flat_map(|grey| std::iter::repeat_n(grey, channels)));
     pixels
@@ -138,8 +139,7 @@ struct Picture {
 impl Picture {
     /// Reads a picture as grey or RGB: transparent ones on white, 16 bits rounded to 8.
     fn read(path: &Path, max_pixels: u64) -> Result<Self, DataError> {
-        let file =
-            files::open(path).map_err(|source| DataError::Read { path: path.into(), source })?;
+        let file = files::open(path).map_err(FileError::at(path))?;
         Self::decode(path, BufReader::new(file), max_pixels)
     }
 
@@ -148,9 +148,8 @@ impl Picture {
     fn decode(path: &Path, file: impl BufRead + Seek, max_pixels: u64) -> Result<Self, DataError> {
         let failed =
             |source: ImageError| DataError::Picture { path: path.into(), source: source.into() };
-        let mut reader = ImageReader::new(file)
-            .with_guessed_format()
-            .map_err(|source| DataError::Read { path: path.into(), source })?;
+        let mut reader =
+            ImageReader::new(file).with_guessed_format().map_err(FileError::at(path))?;
         // Text and colour profiles are packed too.
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(BESIDE);

@@ -8,14 +8,14 @@ impl NotFinite {
     /// Of a row of [`VariationalBound`](crate::ops::VariationalBound)'s measures.
     ///
     /// # Errors
-    /// [`NotFinite::Bound`] if the output or a term is not finite.
-    pub(crate) fn check_bound(measures: [f32; 4], image: u32, timestep: usize) -> Result<(), Self> {
+    /// [`NotFinite::Vlb`] if the output or a term is not finite.
+    pub(crate) fn check_vlb(measures: [f32; 4], image: u32, timestep: usize) -> Result<(), Self> {
         let found_in = match measures {
             [.., bad] if bad != 0.0 => FoundIn::Output,
             measures if measures.iter().all(|number| number.is_finite()) => return Ok(()),
             _ => FoundIn::Result,
         };
-        Err(Self::Bound { image, timestep, found_in })
+        Err(Self::Vlb { image, timestep, found_in })
     }
 
     /// What a sampling run of so many steps left in its counter.

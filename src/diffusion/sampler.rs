@@ -193,7 +193,7 @@ impl Sampler {
         Ok(images)
     }
 
-    /// Samples images `0..count`, in as many batches as that takes; `done` hears how many are
+    /// Samples images `0..count`, in as many batches as that takes; `done` is given how many are
     /// finished.
     ///
     /// # Errors

@@ -49,11 +49,11 @@ impl Schedule {
     /// `a(u) = cos^2(pi/2 (u + 0.008) / 1.008)`, each beta at most 0.999: Nichol and Dhariwal,
     /// *Improved Denoising Diffusion Probabilistic Models* (2021); diffusers' `squaredcos_cap_v2`.
     pub fn cosine(timesteps: usize) -> Self {
-        let signal = |step: usize| {
+        let alpha_bar = |step: usize| {
             let u = step as f64 / timesteps as f64;
             ((u + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2)
         };
-        let betas = (0..timesteps).map(|t| (1.0 - signal(t + 1) / signal(t)).min(0.999));
+        let betas = (0..timesteps).map(|t| (1.0 - alpha_bar(t + 1) / alpha_bar(t)).min(0.999));
         Self::of_betas(betas.collect())
     }
 

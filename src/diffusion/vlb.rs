@@ -79,7 +79,7 @@ impl VlbEvaluator {
     /// The terms of these pairs, a batch at a time.
     ///
     /// # Errors
-    /// [`NotFinite::Bound`] if the network's output or a term is not finite; if an image has
+    /// [`NotFinite::Vlb`] if the network's output or a term is not finite; if an image has
     /// another size, a timestep is past the schedule, or the device is lost.
     pub fn terms(&mut self, pairs: &[VlbPair<'_>]) -> Result<Vec<VlbTerm>, Error> {
         let mut terms = Vec::with_capacity(pairs.len());
@@ -103,15 +103,15 @@ impl VlbEvaluator {
             self.executor.run(1)?;
             let measures = self.executor.read(self.measures)?;
             for ((row, alpha), pair) in measures.as_chunks().0.iter().zip(alphas).zip(pairs) {
-                NotFinite::check_bound(*row, pair.number, pair.timestep)?;
+                NotFinite::check_vlb(*row, pair.number, pair.timestep)?;
                 terms.push(VlbTerm::of(*row, alpha));
             }
         }
         Ok(terms)
     }
 
-    /// The bound of the first `images` of `data`, one or more, at `levels` of the timesteps: all of them, or
-    /// fewer for an estimate, see [`vlb_levels`]. `on_batch` hears how many of the `images *
+    /// The bound of the first `images` of `data`, one or more, at `levels` of the timesteps: all of
+    /// them, or fewer for an estimate, see [`vlb_levels`]. `on_batch` is given how many of the `images *
     /// levels` pairs are done and may break off.
     ///
     /// # Errors
@@ -170,9 +170,9 @@ impl VlbEvaluator {
         }
         let mean = |numbers: &[f64]| numbers.iter().sum::<f64>() / images as f64;
         let (prior, center) = (mean(&priors), mean(&totals));
-        let spread: f64 = totals.iter().map(|total| (total - center).powi(2)).sum();
+        let squares: f64 = totals.iter().map(|total| (total - center).powi(2)).sum();
         let freedom = (images * images.saturating_sub(1)).max(1);
-        let standard_error = (spread / freedom as f64).sqrt();
+        let standard_error = (squares / freedom as f64).sqrt();
         Ok(ControlFlow::Continue(Vlb { images, prior, levels, standard_error }))
     }
 }

@@ -1,17 +1,13 @@
 //! What can be wrong with images.
+use super::{FileError, Unexpected};
 use std::path::PathBuf;
 
 /// What can be wrong with a set of images.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file or folder could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// A file of another format than its name says, or a damaged or truncated one.
     #[error("{}: expected {expected}, found {found}", path.display())]
     Format {
@@ -82,22 +78,9 @@ pub enum DataError {
         images: &'static str,
     },
     /// A number out of its range.
-    #[error("{what}: expected {expected}, found {found}")]
-    Value {
-        /// What the number is.
-        what: &'static str,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
+    #[error(transparent)]
+    Value(#[from] Unexpected),
     /// The crate was built without pictures.
     #[error("pictures can be read and resized only with the feature `pictures`")]
     WithoutPictures,
-}
-
-impl DataError {
-    pub(crate) fn value(what: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Value { what, expected: expected.to_string(), found: found.to_string() }
-    }
 }

@@ -89,7 +89,7 @@ pub enum LoweringError {
         /// How many were offered.
         candidates: usize,
     },
-    /// A dispatch of a custom op binds a value in a way that makes its contents nobody's.
+    /// A custom op's dispatch binds a value that it may not read or write.
     #[error("{kernel}: {value} {problem}")]
     Misbound {
         /// The kernel, or the op.

@@ -1,6 +1,7 @@
 //! Everything that can go wrong, as plain data: one file for each floor's errors, and [`Error`], which
 //! wraps them. Nothing here imports more than [`value`](crate::value).
 mod data;
+mod file;
 mod gpu;
 mod graph;
 mod json;
@@ -11,10 +12,12 @@ mod picture;
 mod schedule;
 mod shape;
 mod training;
+mod unexpected;
 mod verify;
 mod weights;
 
 pub use data::DataError;
+pub use file::FileError;
 pub use gpu::GpuError;
 pub use graph::GraphError;
 pub use json::JsonError;
@@ -25,6 +28,7 @@ pub use picture::PictureError;
 pub use schedule::ScheduleError;
 pub use shape::ShapeError;
 pub use training::TrainingError;
+pub use unexpected::Unexpected;
 pub use verify::{CaseError, CasesError, Mismatch, NumberClass};
 pub use weights::WeightsError;
 
@@ -79,6 +83,9 @@ pub enum Error {
         /// How many there are.
         classes: u32,
     },
+    /// A file of a run or pipeline that could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A model's configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),

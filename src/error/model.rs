@@ -1,18 +1,13 @@
 //! What can be wrong with a model's configuration.
-use super::JsonError;
+use super::{FileError, JsonError, Unexpected};
 use std::path::PathBuf;
 
 /// What can be wrong with a U-Net's configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// A fault in a file.
     #[error("{}: {source}", path.display())]
     File {
@@ -25,15 +20,8 @@ pub enum ConfigError {
     #[error("U-Net config: {0}")]
     Json(#[from] JsonError),
     /// Values that do not fit their range or each other.
-    #[error("U-Net config: {key}: expected {expected}, found {found}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
+    #[error("U-Net config: {0}")]
+    Value(#[from] Unexpected),
     /// An image that the levels cannot halve often enough.
     #[error(
         "{levels} levels: expected height and width in multiples of {multiple}, found {height}x{width}"

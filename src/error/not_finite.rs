@@ -1,5 +1,4 @@
 //! Numbers of a sampler or an evaluation that are not finite.
-use std::fmt;
 
 /// Where numbers that are infinite or NaN were found.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -17,7 +16,7 @@ pub enum NotFinite {
     },
     /// In a term of the variational bound.
     #[error("image {image} at timestep {timestep}: {found_in} is not finite (NaN or infinite)")]
-    Bound {
+    Vlb {
         /// The image's number.
         image: u32,
         /// The timestep.
@@ -28,26 +27,19 @@ pub enum NotFinite {
 }
 
 /// A tensor of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FoundIn {
     /// The sample before the step, which the caller wrote.
+    #[error("the sample before the step")]
     Sample,
     /// What the network predicted, after guidance.
+    #[error("the network's output")]
     Output,
     /// What an earlier step kept.
+    #[error("what an earlier step kept")]
     Memory,
     /// What the step computed of finite numbers.
+    #[error("the result")]
     Result,
-}
-
-impl fmt::Display for FoundIn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sample => "the sample before the step",
-            Self::Output => "the network's output",
-            Self::Memory => "what an earlier step kept",
-            Self::Result => "the result",
-        })
-    }
 }

@@ -1,18 +1,13 @@
 //! What can be wrong with a noise schedule.
-use super::JsonError;
+use super::{FileError, JsonError, Unexpected};
 use std::path::PathBuf;
 
 /// What can be wrong with a schedule, its configuration, or a request for sampling steps.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// The file could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// A fault in a file.
     #[error("{}: {source}", path.display())]
     File {
@@ -25,20 +20,13 @@ pub enum ScheduleError {
     #[error("scheduler config: {0}")]
     Json(#[from] JsonError),
     /// A number out of its range, or a setting that this crate does not know.
-    #[error("{key}: expected {expected}, found {found}")]
-    Value {
-        /// The setting.
-        key: &'static str,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
-    /// At this timestep nothing is left of the image, so that the noise says nothing about it, and
-    /// `x / signal`, which some samplers follow, is infinite.
+    #[error(transparent)]
+    Value(#[from] Unexpected),
+    /// Alpha is 0 at this timestep: the noise there says nothing about the image, and `x / alpha`, in
+    /// which some samplers step, is infinite.
     #[error(
         "timestep {timestep} has no signal left (alphas_cumprod is 0): neither a model that \
-         predicts epsilon can start there, nor a sampler that follows x / signal; ddim, ddpm and \
+         predicts epsilon can start there, nor a sampler that steps in x / alpha; ddim, ddpm and \
          dpm-solver++ can with other models"
     )]
     NoSignal {
@@ -56,16 +44,13 @@ pub enum ScheduleError {
 }
 
 impl ScheduleError {
-    pub(crate) fn value(key: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Value { key, expected: expected.to_string(), found: found.to_string() }
+    pub(crate) fn value(key: &str, expected: impl ToString, found: impl ToString) -> Self {
+        Unexpected::new(key, expected, found).into()
     }
 
     /// Checks a count; both ends of its range are allowed.
-    pub(crate) fn check(key: &'static str, range: [usize; 2], found: usize) -> Result<(), Self> {
-        let [least, most] = range;
-        if (least..=most).contains(&found) {
-            return Ok(());
-        }
-        Err(Self::value(key, format!("{least} to {most}"), found))
+    pub(crate) fn check(key: &str, range: [usize; 2], found: usize) -> Result<(), Self> {
+        let ([least, most], fits) = (range, (range[0]..=range[1]).contains(&found));
+        Ok(Unexpected::check(fits, key, format!("{least} to {most}"), found)?)
     }
 }

@@ -1,4 +1,5 @@
 //! What can go wrong in training.
+use super::Unexpected;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong in training, beyond the device.
@@ -36,15 +37,8 @@ pub enum TrainingError {
         found: String,
     },
     /// An option out of its range, or one that does not suit the model.
-    #[error("{option}: expected {expected}, found {found}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
+    #[error(transparent)]
+    Option(#[from] Unexpected),
     /// Labels that a class-conditional model has no row for, or none at all.
     #[error(
         "the model has {expected} classes, the data {}",
@@ -57,16 +51,12 @@ pub enum TrainingError {
         found: Option<usize>,
     },
     /// A pipeline that this crate does not run, or whose parts do not go together.
-    #[error("{}: {key}: expected {expected}, found {found}", path.display())]
+    #[error("{}: {what}", path.display())]
     Pipeline {
         /// The file.
         path: PathBuf,
-        /// The key.
-        key: String,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
+        /// The key and what is wrong with it.
+        what: Unexpected,
     },
     /// A checkpoint that belongs to something else.
     #[error("{}: {message}", path.display())]
@@ -75,14 +65,6 @@ pub enum TrainingError {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
-    },
-    /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
     },
 }
 
@@ -93,7 +75,6 @@ impl TrainingError {
         expected: impl ToString,
         found: impl ToString,
     ) -> Self {
-        let (expected, found) = (expected.to_string(), found.to_string());
-        Self::Pipeline { path: path.into(), key: key.into(), expected, found }
+        Self::Pipeline { path: path.into(), what: Unexpected::new(key, expected, found) }
     }
 }

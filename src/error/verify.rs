@@ -1,19 +1,14 @@
 //! What can be wrong with a folder of cases, and how a case can fail.
-use super::Error;
-use std::{fmt, path::PathBuf};
+use super::{Error, FileError};
+use std::path::PathBuf;
 
 /// What is wrong with a folder of reference cases.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CasesError {
     /// A file could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// A file that is not what the format asks for.
     #[error("{}: {message}", path.display())]
     Format {
@@ -104,16 +99,20 @@ pub enum CaseError {
     Error(#[from] Error),
 }
 
-/// What kind of number one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a number is finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NumberClass {
-    /// Finite.
+    /// It is.
+    #[error("finite")]
     Finite,
     /// Positive and infinite.
+    #[error("infinite")]
     Infinite,
     /// Negative and infinite.
+    #[error("negative and infinite")]
     NegativeInfinite,
     /// NaN.
+    #[error("NaN")]
     NotANumber,
 }
 
@@ -126,16 +125,5 @@ impl NumberClass {
             f32::NEG_INFINITY => Self::NegativeInfinite,
             _ => Self::Finite,
         }
-    }
-}
-
-impl fmt::Display for NumberClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Finite => "finite",
-            Self::Infinite => "infinite",
-            Self::NegativeInfinite => "negative and infinite",
-            Self::NotANumber => "NaN",
-        })
     }
 }

@@ -1,4 +1,5 @@
 //! What can be wrong with a file of weights.
+use super::FileError;
 use std::path::PathBuf;
 
 /// What can go wrong with a file of weights. Shapes are those of the file, so PyTorch's: `[out,in]`
@@ -6,21 +7,11 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The file could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// The file could not be written; one of that name from before is untouched.
-    #[error("writing {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error("writing {0}")]
+    Write(#[source] FileError),
     /// Not a safetensors file, or a damaged or truncated one.
     #[error("{}: not a whole safetensors file: {source}", path.display())]
     Format {
@@ -79,7 +70,7 @@ pub enum WeightsError {
         /// Its shape in the file.
         found: Vec<usize>,
     },
-    /// Numbers that are infinite or NaN, where nobody said that they may be.
+    /// Numbers that are infinite or NaN: see [`NonFinite`](crate::weights::NonFinite).
     #[error(
         "{}: {tensor} holds numbers that are not finite (NaN or infinite), as {tensors} of its \
          tensors do",

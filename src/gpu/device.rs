@@ -187,36 +187,20 @@ impl Gpu {
     /// If a limit is below WebGPU's defaults where this crate needs them.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self, GpuError> {
         let (limits, needed) = (device.limits(), wgpu::Limits::default());
-        let checks = [
-            (
-                "max_storage_buffers_per_shader_stage",
-                needed.max_storage_buffers_per_shader_stage,
-                limits.max_storage_buffers_per_shader_stage,
-            ),
-            (
-                "max_compute_invocations_per_workgroup",
-                needed.max_compute_invocations_per_workgroup,
-                limits.max_compute_invocations_per_workgroup,
-            ),
-            (
-                "max_compute_workgroup_storage_size",
-                needed.max_compute_workgroup_storage_size,
-                limits.max_compute_workgroup_storage_size,
-            ),
-            (
-                "max_compute_workgroups_per_dimension",
-                needed.max_compute_workgroups_per_dimension,
-                limits.max_compute_workgroups_per_dimension,
-            ),
+        let checks: [(&'static str, fn(&wgpu::Limits) -> u32); 4] = [
+            ("max_storage_buffers_per_shader_stage", |of| of.max_storage_buffers_per_shader_stage),
+            ("max_compute_invocations_per_workgroup", |of| {
+                of.max_compute_invocations_per_workgroup
+            }),
+            ("max_compute_workgroup_storage_size", |of| of.max_compute_workgroup_storage_size),
+            ("max_compute_workgroups_per_dimension", |of| of.max_compute_workgroups_per_dimension),
         ];
-        for (what, needed, found) in checks {
+        for (what, limit) in checks {
+            let (needed, found) = (limit(&needed), limit(&limits));
             if found < needed {
-                return Err(GpuError::Unsuitable {
-                    adapter: device.adapter_info().name,
-                    what,
-                    needed: needed.to_string(),
-                    found: found.to_string(),
-                });
+                let (needed, found) = (needed.to_string(), found.to_string());
+                let adapter = device.adapter_info().name;
+                return Err(GpuError::Unsuitable { adapter, what, needed, found });
             }
         }
         Ok(Self::open(device, queue))

@@ -18,5 +18,5 @@ pub use device::{AdapterReport, Gpu, GpuOptions, adapters};
 pub use executor::{Executor, Stats};
 pub use overhead::{Overhead, with_checks};
 pub use profile::{Clock, GroupTime, Profile, Timing};
-pub use roofline::{Bound, Roofline};
+pub use roofline::{Bottleneck, Roofline};
 pub use transfer::DeviceTensor;

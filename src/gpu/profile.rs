@@ -1,6 +1,6 @@
 //! Where the time goes: GPU time per kernel launch, by timestamp queries. Above 300 lines, for the
 //! table and the trace are printed here too.
-use super::{Executor, Gpu, Roofline, executor::Step};
+use super::{Executor, Gpu, Roofline};
 use crate::{
     error::Error,
     plan::{Cost, Scope},
@@ -195,12 +195,7 @@ impl Executor {
         let (mut first, total) = (0, times * launches);
         while first < total {
             let end = self.cut(&run, first, total).min(first + most);
-            let measured = match clock {
-                Clock::InsidePass => self.profile_inside(&run, first..end)?,
-                Clock::PassEach => self.profile_each(&run, first..end)?,
-                Clock::Host => self.profile_host(&run, first..end)?,
-            };
-            for (launch, time) in (first..end).zip(measured) {
+            for (launch, time) in (first..end).zip(self.measure(clock, &run, first..end)?) {
                 sums[launch % launches] += time;
             }
             first = end;
@@ -249,57 +244,49 @@ impl Executor {
         Ok(stamps[1].saturating_sub(stamps[0]))
     }
 
-    /// Times of launches that stand together in one pass.
-    fn profile_inside(
+    /// The times of launches by a clock: those of one pass, of a pass each, or of a submit.
+    fn measure(
         &mut self,
+        clock: Clock,
         run: &[usize],
         numbers: Range<usize>,
     ) -> Result<Vec<Duration>, Error> {
-        let queries = Queries::new(&self.gpu, numbers.len() + 1)?;
-        self.submit(run, numbers, |encoder, steps| {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            pass.write_timestamp(&queries.set, 0);
-            for (step, index) in steps.iter().zip(1..) {
-                step.record(&mut pass);
-                pass.write_timestamp(&queries.set, index);
-            }
-            drop(pass);
-            queries.resolve(encoder);
-        })?;
-        let stamps = self.stamps(&queries)?;
-        Ok(stamps.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect())
-    }
-
-    /// Times of launches in a pass each.
-    fn profile_each(
-        &mut self,
-        run: &[usize],
-        numbers: Range<usize>,
-    ) -> Result<Vec<Duration>, Error> {
-        let queries = Queries::new(&self.gpu, 2 * numbers.len())?;
-        self.submit(run, numbers, |encoder, steps: &[&Step]| {
-            for (step, index) in steps.iter().zip((0..).step_by(2)) {
-                step.record(&mut queries.pass(encoder, Some(index), Some(index + 1)));
-            }
-            queries.resolve(encoder);
-        })?;
-        let stamps = self.stamps(&queries)?;
-        Ok(stamps.chunks(2).map(|pair| pair[1].saturating_sub(pair[0])).collect())
-    }
-
-    /// Time of a submit of its own.
-    fn profile_host(
-        &mut self,
-        run: &[usize],
-        number: Range<usize>,
-    ) -> Result<Vec<Duration>, Error> {
+        let count = numbers.len();
+        let queries = match clock {
+            Clock::InsidePass => Some(Queries::new(&self.gpu, count + 1)?),
+            Clock::PassEach => Some(Queries::new(&self.gpu, 2 * count)?),
+            Clock::Host => None,
+        };
         let start = Instant::now();
-        self.submit(run, number, |encoder, steps| {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            steps.iter().for_each(|step| step.record(&mut pass));
+        self.submit(run, numbers, |encoder, steps| {
+            match &queries {
+                Some(queries) if clock == Clock::PassEach => {
+                    for (step, index) in steps.iter().zip((0..).step_by(2)) {
+                        step.record(&mut queries.pass(encoder, Some(index), Some(index + 1)));
+                    }
+                }
+                queries => {
+                    let mut pass = encoder.begin_compute_pass(&Default::default());
+                    let stamp = |pass: &mut wgpu::ComputePass, index| {
+                        queries.iter().for_each(|of| pass.write_timestamp(&of.set, index));
+                    };
+                    stamp(&mut pass, 0);
+                    for (step, index) in steps.iter().zip(1..) {
+                        step.record(&mut pass);
+                        stamp(&mut pass, index);
+                    }
+                }
+            }
+            queries.iter().for_each(|queries| queries.resolve(encoder));
         })?;
-        self.wait()?;
-        Ok(vec![start.elapsed()])
+        let Some(queries) = queries else {
+            self.wait()?;
+            return Ok(vec![start.elapsed()]);
+        };
+        let (stamps, apart) =
+            (self.stamps(&queries)?, if clock == Clock::PassEach { 2 } else { 1 });
+        let pairs = stamps.windows(2).step_by(apart);
+        Ok(pairs.map(|pair| pair[1].saturating_sub(pair[0])).collect())
     }
 
     /// Resolved timestamps, since the device's zero.

@@ -35,7 +35,7 @@ pub struct Roofline {
 
 /// The ceiling that a kernel meets first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub enum Bottleneck {
     /// Arithmetic.
     Compute,
     /// Traffic.
@@ -58,9 +58,9 @@ impl Roofline {
     }
 
     /// The ceiling that this work meets first.
-    pub fn bound(&self, cost: Cost) -> Bound {
+    pub fn bottleneck(&self, cost: Cost) -> Bottleneck {
         let [compute, bandwidth] = self.seconds(cost);
-        if compute > bandwidth { Bound::Compute } else { Bound::Bandwidth }
+        if compute > bandwidth { Bottleneck::Compute } else { Bottleneck::Bandwidth }
     }
 
     /// The share of the ceiling that work done in `time` reached, 1 for all of it. Above 1 where

@@ -71,9 +71,9 @@ fn lifetimes(graph: &Graph, lowered: &Lowered) -> (HashMap<Value, Lifetime>, Vec
                 let maker = *makers.entry(root).or_insert(number);
                 let first = Lifetime { first: launch, last: launch };
                 let lifetime = lifetimes.entry(root).or_insert(first);
-                // What one section makes and another reads stays for the runs to come. But for the
-                // setup, which runs again before anything reads it, sections run in any order and
-                // again: nothing that one leaves behind may lie where another works.
+                // What one section makes and another reads stays for the runs to come. Sections run
+                // in any order and again, so such a value shares its slot with no temporary. That of
+                // the setup may: the setup runs again before anything reads it.
                 let stays = lifetime.last == usize::MAX || maker != number;
                 lifetime.last = if stays { usize::MAX } else { launch };
                 if stays && !setup(maker) {

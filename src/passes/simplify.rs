@@ -6,12 +6,12 @@ use crate::{
 };
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
-/// Common subexpressions of a section become one equation, then equations that no output or update depends on
-/// are dropped. Values keep their names; those of the outputs stay defined, because callers ask
-/// for results by them.
+/// Common subexpressions of a section become one equation; then equations that no output or update
+/// depends on are dropped. Values keep their names; those of the outputs stay defined, because callers
+/// ask for results by them.
 ///
-/// Ops compare as values: random streams differ by their stream number, so two draws are merged
-/// only if they are the same draw. State that is updated where it lies is never merged.
+/// Ops compare as values: random tensors are merged only if they are of the same stream. State that is
+/// updated in place is never merged.
 pub fn simplify(graph: &Graph) -> Graph {
     let mut result = graph.clone();
     let renamed = merge_common(&mut result);

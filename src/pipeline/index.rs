@@ -2,7 +2,7 @@
 use super::generations::RunFolder;
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
-    error::{Error, TrainingError},
+    error::{Error, FileError, TrainingError},
     files::{parse_object, read_json},
     models::unet2d::{UNet, UNetConfig},
     nn::Model,
@@ -28,7 +28,7 @@ struct Index {
     rest: Map<String, Json>,
 }
 
-/// Reads what a pipeline folder says of its model, and judges it as a whole.
+/// Reads the model of a pipeline folder and checks that its parts go together.
 ///
 /// # Errors
 /// If a file is missing or damaged, if the pipeline has a part that this crate does not run (an
@@ -37,9 +37,8 @@ struct Index {
 pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
     let folder = RunFolder::open(folder)?;
     let path = folder.path("model_index.json");
-    let text =
-        read_json(&path).map_err(|source| TrainingError::File { path: path.clone(), source })?;
-    judge_index(&path, &text)?;
+    let text = read_json(&path).map_err(FileError::at(&path))?;
+    check_index(&path, &text)?;
     let unet = UNet::new(UNetConfig::read(&folder.path("unet/config.json"))?)?;
     let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
     if let Err((expected, found)) = channels(&unet, &scheduler) {
@@ -49,11 +48,11 @@ pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
     Ok((unet, scheduler))
 }
 
-/// Judges the text of a `model_index.json`; `path` is for the error alone.
+/// Checks the text of a `model_index.json`; `path` is for the error alone.
 ///
 /// # Errors
 /// As [`read_model`].
-pub fn judge_index(path: &Path, text: &str) -> Result<(), TrainingError> {
+pub fn check_index(path: &Path, text: &str) -> Result<(), TrainingError> {
     if text.len() > LARGEST_INDEX {
         let expected = format!("at most {LARGEST_INDEX} bytes");
         return Err(TrainingError::pipeline(path, "size", expected, text.len()));
@@ -90,7 +89,7 @@ pub fn judge_index(path: &Path, text: &str) -> Result<(), TrainingError> {
             },
             ("scheduler", None) => "a scheduler of diffusers".into(),
             _ if names.iter().all(Json::is_null) => continue,
-            _ => "no such part: it would take what the U-Net draws further".into(),
+            _ => "no such part: it would process the U-Net's images further".into(),
         };
         return Err(TrainingError::pipeline(path, part, expected, found));
     }

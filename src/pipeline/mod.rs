@@ -7,12 +7,12 @@ pub use generations::Pointer;
 pub use generations::RunFolder;
 pub(crate) use generations::{Generation, System};
 pub(crate) use index::channels;
-pub use index::{judge_index, read_model};
+pub use index::{check_index, read_model};
 
 use crate::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
-    error::{Error, TrainingError},
+    error::{Error, FileError, TrainingError},
     files,
     models::unet2d::{UNet, UNetConfig},
     nn::{Model, Weights},
@@ -29,10 +29,6 @@ const INDEX: &str = "model_index.json";
 /// Beside a pipeline that was trained here: how.
 pub(crate) const SETTINGS: &str = "training/settings.json";
 
-fn file_error(path: &Path, source: std::io::Error) -> TrainingError {
-    TrainingError::File { path: path.into(), source }
-}
-
 /// Writes the folder that diffusers' `DDPMPipeline.from_pretrained` opens.
 ///
 /// # Errors
@@ -46,9 +42,9 @@ pub fn write(
     for (name, bytes) in files(folder, unet, scheduler, weights)? {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|source| file_error(parent, source))?;
+            std::fs::create_dir_all(parent).map_err(FileError::at(parent))?;
         }
-        write_file(&path, &bytes).map_err(|source| file_error(&path, source))?;
+        write_file(&path, &bytes).map_err(FileError::at(&path))?;
     }
     Ok(())
 }
@@ -89,11 +85,11 @@ pub struct Pipeline {
 
 /// The probability with which the model's labels were dropped. A pipeline of another program has no
 /// settings of a run.
-fn label_drop(path: &Path) -> Result<f64, TrainingError> {
+fn label_drop(path: &Path) -> Result<f64, Error> {
     if !path.exists() {
         return Ok(0.0);
     }
-    let text = files::read_json(path).map_err(|source| file_error(path, source))?;
+    let text = files::read_json(path).map_err(FileError::at(path))?;
     let settings: Map<String, Json> = files::parse_object(&text).map_err(|error| {
         TrainingError::Checkpoint { path: path.into(), message: error.to_string() }
     })?;

@@ -104,9 +104,7 @@ impl Kernel {
             prelude::enables(&self.source),
         ) + &self.source
     }
-}
 
-impl Kernel {
     /// Whether the text needs f16.
     pub(crate) fn computes_f16(&self) -> bool {
         let Elements { activation, weight } = self.elements;
@@ -156,7 +154,7 @@ impl std::ops::AddAssign for Cost {
 }
 
 /// Where in the model an equation stands, like `down.1/resnet.0/conv1`; a prime marks backward.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope(Arc<str>);
 
 impl Scope {
@@ -173,12 +171,6 @@ impl Scope {
     /// The path.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Default for Scope {
-    fn default() -> Self {
-        Self("".into())
     }
 }
 
@@ -219,18 +211,19 @@ impl Dispatch {
         bindings: Vec<Binding>,
         workgroups: [u32; 3],
     ) -> Self {
+        let (shader, source, entry) = (shader.into(), source.into(), entry.into());
+        let elements = Elements::default();
+        let kernel = Kernel { shader, source, entry, overrides, tiles, elements };
+        Self { params: params.to_vec(), bindings, workgroups, ..Self::of(kernel) }
+    }
+
+    /// One workgroup of a kernel that binds nothing yet.
+    fn of(kernel: Kernel) -> Self {
         Self {
-            kernel: Kernel {
-                shader: shader.into(),
-                source: source.into(),
-                entry: entry.into(),
-                overrides,
-                tiles,
-                elements: Elements::default(),
-            },
-            params: params.to_vec(),
-            bindings,
-            workgroups,
+            kernel,
+            params: Vec::new(),
+            bindings: Vec::new(),
+            workgroups: [1, 1, 1],
             scope: Scope::default(),
             cost: Cost::default(),
             trusted: false,
@@ -255,24 +248,9 @@ impl Dispatch {
         source: impl Into<Cow<'static, str>>,
         entry: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self {
-            kernel: Kernel {
-                shader: "custom".into(),
-                source: source.into(),
-                entry: entry.into(),
-                overrides: Vec::new(),
-                tiles: Vec::new(),
-                elements: Elements::default(),
-            },
-            params: Vec::new(),
-            bindings: Vec::new(),
-            workgroups: [1, 1, 1],
-            scope: Scope::default(),
-            cost: Cost::default(),
-            trusted: false,
-            iterations: 0,
-            zeroes_pads: false,
-        }
+        let (shader, source, entry) = ("custom".into(), source.into(), entry.into());
+        let (overrides, tiles, elements) = (Vec::new(), Vec::new(), Elements::default());
+        Self::of(Kernel { shader, source, entry, overrides, tiles, elements })
     }
 
     /// Sets the most iterations of an invocation; the generated code of `shaders` calls this.

@@ -75,100 +75,100 @@ pub(super) struct Losses {
     pub images: Option<Value>,
 }
 
-/// Builds the parts of a loss for one model and schedule.
+/// Builds the parts of a loss for one schedule.
 pub(super) struct Objective<'a> {
     scheduler: &'a SchedulerConfig,
     schedule: &'a Schedule,
+    options: &'a TrainingOptions,
+    /// What the parts read, to be written once.
+    pub tables: Tables,
 }
 
 impl<'a> Objective<'a> {
-    pub fn new(scheduler: &'a SchedulerConfig, schedule: &'a Schedule) -> Self {
-        Self { scheduler, schedule }
+    pub fn new(
+        scheduler: &'a SchedulerConfig,
+        schedule: &'a Schedule,
+        options: &'a TrainingOptions,
+    ) -> Self {
+        Self { scheduler, schedule, options, tables: Tables::default() }
     }
 
     fn learned(&self) -> bool {
         self.scheduler.variance_type == Variance::LearnedRange
     }
 
+    /// `f32[timesteps, 2]`, the weights of image and noise at each timestep, as a table.
+    pub fn levels(&mut self, graph: &mut Graph) -> Value {
+        let of = TensorType::f32(&[self.schedule.timesteps(), 2]);
+        self.tables.add(graph, of, self.schedule.level_rows())
+    }
+
     /// Draws a timestep for each image; `memory` is that of importance sampling.
     pub fn draw(
         &self,
         graph: &mut Graph,
-        options: &TrainingOptions,
         key: Value,
         memory: Option<Value>,
     ) -> Result<Drawn, Error> {
-        let (batch, stream) = (options.batch, streams::TIMESTEPS);
+        let (batch, stream) = (self.options.batch, streams::TIMESTEPS);
         if let Some(memory) = memory {
             let probabilities = graph.push(TimestepProbabilities, &[memory])?;
             let drawn = graph.push_all(DrawImportant { batch, stream }, &[key, probabilities])?;
             return Ok(Drawn { timesteps: drawn[0], factors: Some(drawn[1]) });
         }
         let count = self.schedule.timesteps() as u32;
-        let antithetic = options.timesteps == Timesteps::Antithetic;
+        let antithetic = self.options.timesteps == Timesteps::Antithetic;
         let draw = DrawTimesteps { batch, count, antithetic, stream };
         Ok(Drawn { timesteps: graph.push(draw, &[key])?, factors: None })
     }
 
-    /// The prediction without the learned variances.
-    pub fn prediction(
-        &self,
+    /// The prediction, without the learned variances, and its target.
+    pub fn compared(
+        &mut self,
         graph: &mut Graph,
         noisy: &Noisy,
         output: Value,
-    ) -> Result<Value, Error> {
+    ) -> Result<[Value; 2], Error> {
         let count = graph.type_of(noisy.x0).shape.last();
-        match self.learned() {
-            true => graph.push(SliceChannels { start: 0, count }, &[output]),
-            false => Ok(output),
-        }
-    }
-
-    /// The target of the prediction.
-    pub fn target(
-        &self,
-        graph: &mut Graph,
-        tables: &mut Tables,
-        noisy: &Noisy,
-    ) -> Result<Value, Error> {
-        match self.scheduler.prediction_type {
-            PredictionType::Epsilon => Ok(noisy.noise),
-            PredictionType::Sample => Ok(noisy.x0),
+        let prediction = match self.learned() {
+            true => graph.push(SliceChannels { start: 0, count }, &[output])?,
+            false => output,
+        };
+        let target = match self.scheduler.prediction_type {
+            PredictionType::Epsilon => noisy.noise,
+            PredictionType::Sample => noisy.x0,
             PredictionType::VPrediction => {
                 // v = sqrt(abar) noise - sqrt(1 - abar) x0: noising with the roles exchanged.
                 let mut rows = self.schedule.level_rows();
                 rows.iter_mut().skip(1).step_by(2).for_each(|deviation| *deviation = -*deviation);
                 let of = TensorType::f32(&[self.schedule.timesteps(), 2]);
-                let rows = tables.add(graph, of, rows);
-                graph.push(AddNoise, &[noisy.noise, noisy.drawn.timesteps, rows, noisy.x0])
+                let rows = self.tables.add(graph, of, rows);
+                graph.push(AddNoise, &[noisy.noise, noisy.drawn.timesteps, rows, noisy.x0])?
             }
-        }
+        };
+        Ok([prediction, target])
     }
 
     /// The loss of an output.
     pub fn losses(
-        &self,
+        &mut self,
         graph: &mut Graph,
-        tables: &mut Tables,
-        options: &TrainingOptions,
         noisy: &Noisy,
         output: Value,
     ) -> Result<Losses, Error> {
+        let options = self.options;
         let plain = options.loss == Loss::Simple && options.min_snr_gamma.is_none();
         if plain && noisy.drawn.factors.is_none() {
-            let reduction = reduction(options);
-            let operands =
-                [self.prediction(graph, noisy, output)?, self.target(graph, tables, noisy)?];
-            let loss = graph.push(MeanSquaredError { reduction }, &operands)?;
+            let operands = self.compared(graph, noisy, output)?;
+            let loss = graph.push(MeanSquaredError { reduction: reduction(options) }, &operands)?;
             return Ok(Losses { loss, images: None });
         }
         let images = match options.loss {
-            Loss::Simple => self.simple(graph, tables, options, noisy, output)?,
-            Loss::Vlb => self.bound(graph, tables, noisy, output, None)?,
+            Loss::Simple => self.simple(graph, noisy, output)?,
+            Loss::Vlb => self.bound(graph, noisy, output, None)?,
             Loss::Hybrid => {
-                let simple = self.simple(graph, tables, options, noisy, output)?;
-                let bound =
-                    self.bound(graph, tables, noisy, output, Some(options.hybrid_lambda))?;
+                let simple = self.simple(graph, noisy, output)?;
+                let bound = self.bound(graph, noisy, output, Some(options.hybrid_lambda))?;
                 graph.push(Add, &[simple, bound])?
             }
         };
@@ -178,27 +178,18 @@ impl<'a> Objective<'a> {
     }
 
     /// The squared error of each image.
-    fn simple(
-        &self,
-        graph: &mut Graph,
-        tables: &mut Tables,
-        options: &TrainingOptions,
-        noisy: &Noisy,
-        output: Value,
-    ) -> Result<Value, Error> {
-        let prediction = self.prediction(graph, noisy, output)?;
-        let target = self.target(graph, tables, noisy)?;
-        let weights = self.weights(options.min_snr_gamma);
-        let weights = tables.add(graph, TensorType::f32(&[weights.len()]), weights);
-        let error = ImageSquaredError { reduction: reduction(options) };
+    fn simple(&mut self, graph: &mut Graph, noisy: &Noisy, output: Value) -> Result<Value, Error> {
+        let [prediction, target] = self.compared(graph, noisy, output)?;
+        let weights = self.weights(self.options.min_snr_gamma);
+        let weights = self.tables.add(graph, TensorType::f32(&[weights.len()]), weights);
+        let error = ImageSquaredError { reduction: reduction(self.options) };
         graph.push(error, &[prediction, target, noisy.drawn.timesteps, weights])
     }
 
     /// An estimate of the bound from the term of each image; `lambda` times it beside another loss.
     fn bound(
-        &self,
+        &mut self,
         graph: &mut Graph,
-        tables: &mut Tables,
         noisy: &Noisy,
         output: Value,
         lambda: Option<f64>,
@@ -208,7 +199,7 @@ impl<'a> Objective<'a> {
             Prediction { kind: self.scheduler.prediction_type, clip: None, threshold: None };
         let rows = self.schedule.vlb_rows(&predicted, self.scheduler.variance_type)?;
         let of = TensorType::f32(&[timesteps, VariationalBound::COLUMNS]);
-        let rows = tables.add(graph, of, rows);
+        let rows = self.tables.add(graph, of, rows);
         let op = VariationalBound {
             learned: self.learned(),
             clip: None,
@@ -253,7 +244,8 @@ mod tests {
         let weights = |prediction_type, gamma| {
             let scheduler = SchedulerConfig { prediction_type, ..SchedulerConfig::default() };
             let schedule = scheduler.schedule().expect("the default schedule");
-            let weights = Objective::new(&scheduler, &schedule).weights(gamma);
+            let options = TrainingOptions::default();
+            let weights = Objective::new(&scheduler, &schedule, &options).weights(gamma);
             let alphas = schedule.alphas_cumprod().to_vec();
             alphas.into_iter().map(|alpha| alpha / (1.0 - alpha)).zip(weights).collect::<Vec<_>>()
         };

@@ -1,7 +1,7 @@
 //! The numbers and choices that decide a training run.
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
-    error::TrainingError,
+    error::{TrainingError, Unexpected},
     nn::Model,
     pipeline::channels,
 };
@@ -113,11 +113,6 @@ fn positive(number: f64) -> bool {
     number.is_finite() && number > 0.0
 }
 
-fn refuse(option: &'static str, expected: &str, found: &dyn ToString) -> Result<(), TrainingError> {
-    let (expected, found) = (expected.into(), found.to_string());
-    Err(TrainingError::Option { option, expected, found })
-}
-
 impl TrainingOptions {
     /// Checks that the options are in range and suit model and schedule.
     ///
@@ -129,66 +124,47 @@ impl TrainingOptions {
         scheduler: &SchedulerConfig,
     ) -> Result<(), TrainingError> {
         self.check_ranges()?;
-        if self.label_drop > 0.0 && model.classes() <= Some(1) {
-            let expected = "0, for the model has no table of a class and the null label";
-            return refuse("label_drop", expected, &self.label_drop);
-        }
+        let expected = "0, for the model has no table of a class and the null label";
+        let fits = self.label_drop <= 0.0 || model.classes() > Some(1);
+        Unexpected::check(fits, "label_drop", expected, self.label_drop)?;
         if let Some(gamma) = self.min_snr_gamma {
-            if !positive(gamma) {
-                return refuse("min_snr_gamma", "above 0", &gamma);
-            }
-            if self.loss == Loss::Vlb {
-                return refuse("min_snr_gamma", "none, for it weights the simple loss", &gamma);
-            }
+            Unexpected::check(positive(gamma), "min_snr_gamma", "above 0", gamma)?;
+            let expected = "none, for it weights the simple loss";
+            Unexpected::check(self.loss != Loss::Vlb, "min_snr_gamma", expected, gamma)?;
         }
         let learned = scheduler.variance_type == Variance::LearnedRange;
-        if self.loss == Loss::Hybrid && !learned {
-            return refuse("variance_type", "learned_range, for the hybrid loss", &"a fixed one");
-        }
-        if let Err((expected, found)) = channels(model, scheduler) {
-            return refuse("out_channels", &expected, &found);
-        }
-        Ok(())
+        let expected = "learned_range, for the hybrid loss";
+        let fits = self.loss != Loss::Hybrid || learned;
+        Unexpected::check(fits, "variance_type", expected, "a fixed one")?;
+        let refuse = |(expected, found)| Unexpected::new("out_channels", expected, found);
+        Ok(channels(model, scheduler).map_err(refuse)?)
     }
 
     /// Checks each number against its range.
     fn check_ranges(&self) -> Result<(), TrainingError> {
-        let not_negative = |number: f64| number.is_finite() && number >= 0.0;
-        let share = |number: f64| (0.0..1.0).contains(&number);
-        let (share_text, not_negative_text) = ("0 to 1, without 1", "0 or above");
-        for (option, fits, expected, found) in [
-            ("batch", (1..=1 << 24).contains(&self.batch), "1 to 16777216", self.batch as f64),
-            (
-                "learning_rate",
-                not_negative(self.learning_rate),
-                not_negative_text,
-                self.learning_rate,
-            ),
-            ("betas", share(self.betas.0), share_text, self.betas.0),
-            ("betas", share(self.betas.1), share_text, self.betas.1),
-            ("epsilon", positive(self.epsilon), "above 0", self.epsilon),
-            ("weight_decay", not_negative(self.weight_decay), not_negative_text, self.weight_decay),
-            ("clip", self.clip.is_none_or(positive), "above 0", self.clip.unwrap_or_default()),
-            ("ema_decay", (0.0..=1.0).contains(&self.ema_decay), "0 to 1", self.ema_decay),
-            (
-                "hybrid_lambda",
-                not_negative(self.hybrid_lambda),
-                not_negative_text,
-                self.hybrid_lambda,
-            ),
-            ("label_drop", share(self.label_drop), share_text, self.label_drop),
+        let above = |number: f64| (positive(number), "above 0", number);
+        let not_negative =
+            |number: f64| (number.is_finite() && number >= 0.0, "0 or above", number);
+        let share = |number: f64| ((0.0..1.0).contains(&number), "0 to 1, without 1", number);
+        let (batch, ema) = (self.batch, self.ema_decay);
+        for (option, (fits, expected, found)) in [
+            ("batch", ((1..=1 << 24).contains(&batch), "1 to 16777216", batch as f64)),
+            ("learning_rate", not_negative(self.learning_rate)),
+            ("betas", share(self.betas.0)),
+            ("betas", share(self.betas.1)),
+            ("epsilon", above(self.epsilon)),
+            ("weight_decay", not_negative(self.weight_decay)),
+            ("clip", self.clip.map_or((true, "", 0.0), above)),
+            ("ema_decay", ((0.0..=1.0).contains(&ema), "0 to 1", ema)),
+            ("hybrid_lambda", not_negative(self.hybrid_lambda)),
+            ("label_drop", share(self.label_drop)),
         ] {
-            if !fits {
-                return refuse(option, expected, &found);
-            }
+            Unexpected::check(fits, option, expected, found)?;
         }
-        if let Some(steps) = self.decay_steps
-            && steps <= self.warmup
-        {
-            let expected = format!("more than the {} steps of the warm-up", self.warmup);
-            return refuse("decay_steps", &expected, &steps);
-        }
-        Ok(())
+        let steps = self.decay_steps.unwrap_or(u32::MAX);
+        let expected = format!("more than the {} steps of the warm-up", self.warmup);
+        let fits = steps > self.warmup || self.decay_steps.is_none();
+        Ok(Unexpected::check(fits, "decay_steps", expected, steps)?)
     }
 
     /// Checks that a run that began with the options `before` may go on with these. Rates, decays,
@@ -213,7 +189,7 @@ impl TrainingOptions {
         for ((option, was, why), (_, found, _)) in kept(before).into_iter().zip(kept(self)) {
             if was != found {
                 let expected = format!("{was} as in the steps before ({why})");
-                return Err(TrainingError::Option { option, expected, found });
+                return Err(Unexpected::new(option, expected, found).into());
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Settings of a run: `training/settings.json`.
 use super::TrainingOptions;
 use crate::{
-    error::{Error, TrainingError},
+    error::{Error, FileError, TrainingError},
     files,
     gpu::Executor,
 };
@@ -49,8 +49,7 @@ impl Settings {
     /// # Errors
     /// If there is none, or it is no such file; the error names the key.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = files::read_json(path)
-            .map_err(|source| TrainingError::File { path: path.into(), source })?;
+        let text = files::read_json(path).map_err(FileError::at(path))?;
         Ok(Self::parse(path, &text)?)
     }
 

@@ -75,14 +75,13 @@ impl TrainingGraph {
         options.check(model, scheduler)?;
         let schedule = scheduler.schedule()?;
         let timesteps = schedule.timesteps();
-        let objective = Objective::new(scheduler, &schedule);
-        let (mut graph, mut tables) = (Graph::new(), Tables::default());
+        let mut objective = Objective::new(scheduler, &schedule, options);
+        let mut graph = Graph::new();
         let batch = options.batch;
         let image = TensorType::f32(&[batch, height, width, model.channels()]);
         let x0 = graph.input(image);
         let condition = Condition::inputs(&mut graph, model, batch);
-        let levels = TensorType::f32(&[timesteps, 2]);
-        let levels = tables.add(&mut graph, levels, schedule.level_rows());
+        let levels = objective.levels(&mut graph);
         let parameters = nn::parameters(model, [batch, height, width])?;
         let arenas = Arenas::new(parameters, target.max_binding);
         let optimizer = Optimizer::new(&mut graph, arenas);
@@ -97,15 +96,15 @@ impl TrainingGraph {
         let begun = optimizer.begin(&mut graph, options)?;
         let key = begun.key;
 
-        let noisy = noisy(&mut graph, &objective, options, [x0, levels, key], given, memory)?;
+        let noisy = noisy(&mut graph, &objective, [x0, levels, key], given, memory)?;
         let seen = seen(&mut graph, options, model, condition.labels, key)?;
         let views = optimizer.parameters(&mut graph)?;
         let seen = Condition { labels: seen, ..condition };
         let timesteps = noisy.drawn.timesteps;
         let inputs = ModelInputs { x: noisy.x, timesteps, condition: seen };
         let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
-        let losses = objective.losses(&mut graph, &mut tables, options, &noisy, output)?;
-        let loss = losses.loss;
+        let losses = objective.losses(&mut graph, &noisy, output)?;
+        let (loss, tables) = (losses.loss, objective.tables);
 
         let norm = optimizer.end(&mut graph, &views, options, begun, loss)?;
         if let (Some(memory), Some(images)) = (memory, losses.images) {
@@ -120,7 +119,6 @@ impl TrainingGraph {
 fn noisy(
     graph: &mut Graph,
     objective: &Objective,
-    options: &TrainingOptions,
     [x0, levels, key]: [Value; 3],
     given: Option<GivenInputs>,
     memory: Option<Value>,
@@ -129,7 +127,7 @@ fn noisy(
         let x = graph.push(AddNoise, &[x0, timesteps, levels, noise])?;
         return Ok(Noisy { x0, noise, x, drawn: Drawn { timesteps, factors: None } });
     }
-    let drawn = objective.draw(graph, options, key, memory)?;
+    let drawn = objective.draw(graph, key, memory)?;
     let noising = AddDrawnNoise { stream: streams::NOISE };
     let made = graph.push_all(noising, &[x0, drawn.timesteps, levels, key])?;
     Ok(Noisy { x0, noise: made[1], x: made[0], drawn })

@@ -85,8 +85,8 @@ impl<M: Model> Trainer<M> {
         &self.scheduler
     }
 
-    /// Trains until `steps` steps are done in all, or `progress`, which hears the metrics of
-    /// every step in order, breaks.
+    /// Trains until `steps` steps are done in all, or `progress`, which is given the metrics
+    /// of every step in order, breaks.
     ///
     /// # Errors
     /// As [`Trainer::step`] and [`Trainer::metrics`], or if the data do not fit the model.

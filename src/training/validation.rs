@@ -1,6 +1,6 @@
 //! The loss on images that training never sees.
 use super::{
-    objective::{Drawn, Noisy, Objective, Tables},
+    objective::{Drawn, Noisy, Objective},
     trainer::Trainer,
 };
 use crate::{
@@ -44,13 +44,13 @@ impl Validation {
         let batch = trainer.options().batch.min(data.len());
         let count = schedule.timesteps();
 
-        let (mut graph, mut tables) = (Graph::new(), Tables::default());
+        let mut graph = Graph::new();
+        let mut objective = Objective::new(trainer.scheduler(), &schedule, trainer.options());
         let (height, width) = (data.height(), data.width());
         let image = TensorType::f32(&[batch, height, width, data.channels()]);
         let x0 = graph.input(image);
         let condition = Condition::inputs(&mut graph, model, batch);
-        let of = TensorType::f32(&[count, 2]);
-        let levels = tables.add(&mut graph, of, schedule.level_rows());
+        let levels = objective.levels(&mut graph);
         let counter = graph.input(Counter::of());
         let draw = DrawTimesteps {
             batch,
@@ -65,15 +65,13 @@ impl Validation {
         let network = FrozenModel::new(&mut graph, model, &inputs, gpu.target().max_binding)?;
         let drawn = Drawn { timesteps, factors: None };
         let noisy = Noisy { x0, noise: made[1], x: made[0], drawn };
-        let objective = Objective::new(trainer.scheduler(), &schedule);
-        let prediction = objective.prediction(&mut graph, &noisy, network.prediction)?;
-        let target = objective.target(&mut graph, &mut tables, &noisy)?;
+        let compared = objective.compared(&mut graph, &noisy, network.prediction)?;
         let mean = MeanSquaredError { reduction: Reduction::Mean };
-        let loss = graph.push(mean, &[prediction, target])?;
+        let loss = graph.push(mean, &compared)?;
         graph.outputs.push(loss);
 
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-        tables.write(&mut executor)?;
+        objective.tables.write(&mut executor)?;
         Ok(Self {
             executor,
             x0,

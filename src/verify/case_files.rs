@@ -1,7 +1,7 @@
 //! Reference cases of a folder: what is there, what a case holds, whether a result agrees.
 use super::Outcome;
 use crate::{
-    error::{CasesError, Error},
+    error::{CasesError, Error, FileError},
     files,
     weights::{Stored, read_tensors},
 };
@@ -16,7 +16,7 @@ use std::{
 pub(super) type Results = HashMap<String, Vec<f64>>;
 
 pub(super) fn read_text(path: &Path) -> Result<String, CasesError> {
-    files::read_json(path).map_err(|source| CasesError::Read { path: path.into(), source })
+    Ok(files::read_json(path).map_err(FileError::at(path))?)
 }
 
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, CasesError> {
@@ -99,6 +99,12 @@ impl Case {
     pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
         T::deserialize(&self.manifest.config)
             .map_err(|error| self.refuse(format!("config: {error}")))
+    }
+
+    /// One of its settings; `null` stands for one that is not there.
+    pub fn setting<T: DeserializeOwned>(&self, key: &str) -> Result<T, Error> {
+        T::deserialize(&self.manifest.config[key])
+            .map_err(|error| self.refuse(format!("config: {key}: {error}")))
     }
 
     /// The folder of its weights.

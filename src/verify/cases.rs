@@ -11,7 +11,7 @@ use crate::{
 use std::{collections::BTreeSet, path::Path};
 
 /// Runs every reference case below `folder` on the device: the cases that its `index.json` lists,
-/// of `groups` alone unless that is empty. `on_result` hears each, as `ops/NAME`, when it is done.
+/// of `groups` alone unless that is empty. `on_result` is given each, as `ops/NAME`, when it is done.
 ///
 /// A case that is damaged or cannot run has failed, with the error as its text.
 ///

@@ -14,7 +14,7 @@ mod vlb;
 pub use case_files::{parse_index, parse_manifest};
 pub use cases::reference_cases;
 pub use random::random_cases;
-pub use special::{check_special, check_special_with, special_cases};
+pub use special::{check_special, special_cases};
 
 use crate::{
     error::{CaseError, Error, GpuError, Mismatch},
@@ -92,13 +92,13 @@ impl fmt::Display for Summary {
 }
 
 /// Checks every op's own table of cases, those that may store f16 once more so, and the small ones
-/// with numbers that are not finite; `on_result` hears each by its title when it is done.
+/// with numbers that are not finite; `on_result` is given each by its title when it is done.
 ///
 /// # Errors
 /// If the device is lost.
 pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result<Summary, Error> {
     let mut summary = Summary::default();
-    let mut hear = |title: &str, case: &Case, checked: &dyn Fn() -> Result<(), CaseError>| {
+    let mut report = |title: &str, case: &Case, checked: &dyn Fn() -> Result<(), CaseError>| {
         let outcome = if case.stores_half() && !gpu.target().f16 {
             Outcome::Skipped("the device stores no f16".into())
         } else {
@@ -117,12 +117,12 @@ pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result
     for case in crate::ops::cases() {
         let half = (!case.half.is_empty()).then(|| case.clone().in_half());
         for case in [case].into_iter().chain(half) {
-            hear(&case.title(), &case, &|| check_case(gpu, &case))?;
+            report(&case.title(), &case, &|| check_case(gpu, &case))?;
         }
     }
     for case in special_cases(crate::ops::cases()) {
         let title = format!("{} (NaN and infinities)", case.title());
-        hear(&title, &case, &|| check_special(gpu, &case))?;
+        report(&title, &case, &|| check_special(gpu, &case, &DefaultHeuristic))?;
     }
     Ok(summary)
 }
@@ -166,7 +166,7 @@ pub fn check_case_with(
         let raw = executor.read_raw(value)?;
         let got = decode(of, &raw);
         compare(output, case, of, &got, want)?;
-        // A slot may have had a larger tenant before this output: only what lies after it is ours.
+        // A slot may have had a larger occupant before this output: only what lies after it is ours.
         if raw[raw.len() - SENTINEL as usize..].iter().any(|&byte| byte != 0xff) {
             return Err(Mismatch::Sentinel { output }.into());
         }

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     gpu::Gpu,
     models::unet2d::{
-        TimeScaleShift, UNet, UNetConfig,
+        UNet, UNetConfig,
         blocks::{Blocks, Resample},
     },
     nn::{Arenas, Condition, Layers, Model, ModelInputs, Views, Weights},
@@ -61,14 +61,8 @@ fn block(
 }
 
 pub(super) fn attention_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        channels: usize,
-        groups: usize,
-        heads: usize,
-        eps: f64,
-    }
-    let Config { channels, groups, heads, eps } = case.config()?;
+    let (channels, groups): (usize, _) = (case.setting("channels")?, case.setting("groups")?);
+    let (heads, eps) = (case.setting("heads")?, case.setting("eps")?);
     let width =
         channels.checked_div(heads).filter(|width| width.checked_mul(heads) == Some(channels));
     let Some(width) = width.filter(|width| *width > 0) else {
@@ -80,18 +74,11 @@ pub(super) fn attention_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> 
 }
 
 pub(super) fn resnet_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        cout: usize,
-        groups: usize,
-        eps: f64,
-        time_embedding_norm: TimeScaleShift,
-    }
-    let Config { cout, groups, eps, time_embedding_norm } = case.config()?;
+    let cout = case.setting("cout")?;
     let config = UNetConfig {
-        norm_num_groups: groups,
-        norm_eps: eps,
-        resnet_time_scale_shift: time_embedding_norm,
+        norm_num_groups: case.setting("groups")?,
+        norm_eps: case.setting("eps")?,
+        resnet_time_scale_shift: case.setting("time_embedding_norm")?,
         ..UNetConfig::default()
     };
     block(gpu, case, &config, |layers, blocks, x| {

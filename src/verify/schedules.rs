@@ -4,7 +4,6 @@ use crate::{
     diffusion::schedule::{SchedulerConfig, Spacing},
     error::Error,
 };
-use serde::Deserialize;
 use serde_json::Value as Json;
 
 /// The case's settings as those of a scheduler: some go by other names.
@@ -38,13 +37,7 @@ pub(super) fn schedule(case: &Case) -> Result<Results, Error> {
 }
 
 pub(super) fn timesteps(case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(rename = "T")]
-        train: usize,
-        counts: Vec<usize>,
-    }
-    let Config { train, counts } = case.config()?;
+    let (train, counts): (_, Vec<usize>) = (case.setting("T")?, case.setting("counts")?);
     let mut results = Results::new();
     for count in counts {
         for (name, spacing, offset) in [

@@ -6,7 +6,7 @@ use crate::{
     gpu::{Executor, Gpu},
     ops::{Case, Operator, Special},
     passes,
-    plan::{DefaultHeuristic, KernelSelector},
+    plan::KernelSelector,
     value::{ElementType, TensorType},
 };
 use std::collections::HashMap;
@@ -35,20 +35,12 @@ pub fn special_cases(cases: Vec<Case>) -> Vec<Case> {
     cases.into_iter().enumerate().filter(own).map(|(_, case)| case).collect()
 }
 
-/// As [`check_special_with`], with the kernels that lowering chooses.
-///
-/// # Errors
-/// As [`check_special_with`].
-pub fn check_special(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
-    check_special_with(gpu, case, &DefaultHeuristic)
-}
-
 /// Runs a case with NaN, infinity and negative infinity in one element of each operand of floats,
 /// and compares the classes of all results, as [`Operator::special`] promises them.
 ///
 /// # Errors
 /// The first difference, or why the case could not run.
-pub fn check_special_with(
+pub fn check_special(
     gpu: &Gpu,
     case: &Case,
     selector: &dyn KernelSelector,

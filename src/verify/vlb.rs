@@ -15,7 +15,6 @@ use crate::{
     ops::AddNoise,
     value::{Shape, Value},
 };
-use serde::Deserialize;
 use std::f64::consts::LN_2;
 
 /// The best prediction for data normally distributed around `mu` with variance 0.25: a mixture of
@@ -71,12 +70,8 @@ impl Model for Gauss {
 
 /// Kind `vlb`.
 pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        clip_denoised: bool,
-        model: String,
-    }
-    let Config { clip_denoised, model } = case.config()?;
+    let (clip_denoised, model): (bool, String) =
+        (case.setting("clip_denoised")?, case.setting("model")?);
     if model != "gauss" {
         return Err(case.refuse(format!("model: expected gauss, found {model}")));
     }
@@ -104,8 +99,8 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     if let VlbNoise::Given(value) = graph.noise {
         executor.write(value, &Axes::Image.read(&graph.graph.type_of(graph.x0).shape, &noise))?;
     }
-    let told = timesteps.iter().flat_map(|&t| std::iter::repeat_n(t as f32, images));
-    executor.write(graph.timesteps, &told.collect::<Vec<_>>())?;
+    let repeated = timesteps.iter().flat_map(|&t| std::iter::repeat_n(t as f32, images));
+    executor.write(graph.timesteps, &repeated.collect::<Vec<_>>())?;
     executor.run(1)?;
     let measures = executor.read(graph.measures)?;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::{
-    error::WeightsError,
+    error::{FileError, WeightsError},
     nn::{Parameter, ParameterSpec, Weights},
 };
 
@@ -95,7 +95,7 @@ fn check_finite(path: &Path, weights: &Weights) -> Result<(), WeightsError> {
 /// If the file cannot be written, or a number does not fit the precision.
 pub fn write(path: &Path, weights: &Weights, precision: Precision) -> Result<(), WeightsError> {
     write_file(path, &to_bytes(path, weights, precision)?)
-        .map_err(|source| WeightsError::Write { path: path.into(), source })
+        .map_err(|source| WeightsError::Write(FileError::at(path)(source)))
 }
 
 /// The bytes of the file that [`write()`] writes; errors name it by `path`.

@@ -9,7 +9,7 @@ use ddim::{
     models::unet2d::UNetConfig,
     nn::{Initial, ParameterSpec, Weights},
     ops::TimestepProbabilities,
-    pipeline::{Pointer, judge_index},
+    pipeline::{Pointer, check_index},
     training::{Losses, Settings, State, TrainingOptions},
     value::{Shape, TensorType},
     verify::{parse_index, parse_manifest},
@@ -92,7 +92,7 @@ impl Format {
                 short.for_each(|config| drop(black_box(config.ddim(3, 0.0))));
                 config.is_ok()
             }),
-            Self::ModelIndex => text().is_ok_and(|text| judge_index(path, text).is_ok()),
+            Self::ModelIndex => text().is_ok_and(|text| check_index(path, text).is_ok()),
             Self::Settings => {
                 text().is_ok_and(|text| black_box(Settings::parse(path, text)).is_ok())
             }

@@ -43,7 +43,7 @@ pub fn open(
     let checkpoints = Checkpoints { folder: &training_folder, every: SAVE_EVERY };
     let hear = |done, loss| progress.update(done, &format!("loss {loss:.4}"));
     let (mut classifier, seconds) =
-        Classifier::train_in(checkpoints, gpu, network, training, &options, steps, hear)?;
+        Classifier::train(gpu, network, training, &options, steps, Some(checkpoints), hear)?;
     progress.finish();
     classifier.save(&path)?;
     let value = classifier.accuracy(test)?;

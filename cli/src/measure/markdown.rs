@@ -4,7 +4,7 @@ use super::{
     record::{LeftOut, Row},
     report::{Report, Timed},
 };
-use ddim::{gpu::Bound, plan::Cost};
+use ddim::{gpu::Bottleneck, plan::Cost};
 use std::time::Duration;
 
 /// Kernels below this share of the bound that applies are named, with what bounds them.
@@ -194,10 +194,10 @@ fn bound(row: &Row, ceilings: &Ceilings) -> Option<String> {
     let arithmetic = row.flops as f64 / roofline.flops_per_second;
     let traffic = row.bytes as f64 / roofline.bytes_per_second;
     let launches = row.launches as f64 * ceilings.dependent_launch[0];
-    let bound = match roofline.bound(row.cost()) {
+    let bound = match roofline.bottleneck(row.cost()) {
         _ if launches > arithmetic.max(traffic) => "launches",
-        Bound::Compute => "arithmetic",
-        Bound::Bandwidth => "traffic",
+        Bottleneck::Compute => "arithmetic",
+        Bottleneck::Bandwidth => "traffic",
     };
     let grid = match row.workgroups {
         0 => String::new(),

@@ -2,7 +2,7 @@
 use super::{Step, Table};
 use crate::{
     diffusion::schedule::{Level, Prediction, Schedule, StepRule, StepWeights, check_order},
-    error::ScheduleError,
+    error::{ScheduleError, Unexpected},
 };
 
 /// The choices of DDIM's sampler.
@@ -46,9 +46,7 @@ pub fn ddim_table(
     options: &DdimOptions,
 ) -> Result<Table, ScheduleError> {
     let DdimOptions { eta, rule, final_alpha, sigma_hat, rederive_noise } = *options;
-    if !(eta >= 0.0 && eta.is_finite()) {
-        return Err(ScheduleError::value("eta", "0 or above", eta));
-    }
+    Unexpected::check(eta >= 0.0 && eta.is_finite(), "eta", "0 or above", eta)?;
     check_order(timesteps)?;
     let stride = schedule.timesteps() / timesteps.len().max(1);
     let step = |index: usize, timestep: usize| -> Result<Step, ScheduleError> {
@@ -70,15 +68,13 @@ pub fn ddim_table(
         };
         let image = StepWeights { x0: to.alpha, ..StepWeights::default() };
         Ok(Step {
-            timestep: from.timestep,
-            image: prediction.image(&from)?,
             next: image.plus(noise.times(direction)),
             sigma: match (sigma_hat, timestep) {
                 (false, _) => sigma,
                 (true, 0) => 0.0,
                 (true, _) => lost.sqrt(),
             },
-            ..Step::default()
+            ..Step::at(&from, prediction)?
         })
     };
     let steps = timesteps.iter().enumerate().map(|(index, &timestep)| step(index, timestep));

@@ -42,12 +42,10 @@ pub fn ddpm_table(
             x: (alpha / before).sqrt() * (1.0 - before) / (1.0 - alpha),
         };
         steps.push(Step {
-            timestep: from.timestep,
-            image: prediction.image(&from)?,
             next,
             sigma: if timestep == 0 { 0.0 } else { sigma },
             log_deviations,
-            ..Step::default()
+            ..Step::at(&from, prediction)?
         });
     }
     Ok(Table::new(steps, prediction))

@@ -13,7 +13,7 @@ fn levels(schedule: &Schedule, timesteps: &[usize]) -> Result<Vec<Level>, Schedu
     levels.chain([Ok(Level::CLEAN)]).collect()
 }
 
-/// The same for a solver in `u = x / signal`, which no limit reaches where no signal is left.
+/// The same for a solver in `u = x / alpha`, which is infinite where alpha is 0.
 fn levels_with_signal(
     schedule: &Schedule,
     timesteps: &[usize],
@@ -21,11 +21,6 @@ fn levels_with_signal(
     let mut levels = schedule_levels(schedule, timesteps)?;
     levels.push(Level::CLEAN);
     Ok(levels)
-}
-
-/// `x / signal` at this level.
-fn unscaled(level: &Level) -> StepWeights {
-    StepWeights { x: 1.0 / level.alpha, ..StepWeights::default() }
 }
 
 /// Euler's method on the probability-flow equation of the variance-exploding process, in the
@@ -48,9 +43,9 @@ pub fn probability_flow_table(
         let [from, to] = pair else { unreachable!("windows of two") };
         let slope = 0.5 * (to.sigma_over_alpha().powi(2) - from.sigma_over_alpha().powi(2))
             / from.sigma_over_alpha();
-        let next = unscaled(from).plus(prediction.noise(from).times(slope)).times(to.alpha);
-        let image = prediction.image(from)?;
-        steps.push(Step { timestep: from.timestep, image, next, ..Step::default() });
+        let next =
+            StepWeights::unscaled(from).plus(prediction.noise(from).times(slope)).times(to.alpha);
+        steps.push(Step { next, ..Step::at(from, prediction)? });
     }
     Ok(Table::new(steps, prediction))
 }
@@ -70,26 +65,18 @@ pub fn heun_table(
         let [from, to] = pair else { unreachable!("windows of two") };
         let width = to.sigma_over_alpha() - from.sigma_over_alpha();
         let after = |share: f64| {
-            unscaled(from).plus(prediction.noise(from).times(share * width)).times(to.alpha)
+            StepWeights::unscaled(from)
+                .plus(prediction.noise(from).times(share * width))
+                .times(to.alpha)
         };
-        let first = Step {
-            timestep: from.timestep,
-            image: prediction.image(from)?,
-            next: after(1.0),
-            ..Step::default()
-        };
+        let first = Step { next: after(1.0), ..Step::at(from, prediction)? };
         if to.sigma == 0.0 {
             steps.push(first);
             continue;
         }
         steps.push(Step { kept: after(0.5), ..first });
-        steps.push(Step {
-            timestep: to.timestep,
-            image: prediction.image(to)?,
-            next: prediction.noise(to).times(0.5 * width * to.alpha),
-            memory: 1.0,
-            ..Step::default()
-        });
+        let next = prediction.noise(to).times(0.5 * width * to.alpha);
+        steps.push(Step { next, memory: 1.0, ..Step::at(to, prediction)? });
     }
     Ok(Table::new(steps, prediction))
 }
@@ -97,7 +84,7 @@ pub fn heun_table(
 /// DPM-Solver++ (2M): Lu et al., *DPM-Solver++* (2022), algorithm 2, with the first and the last
 /// step of first order. The predicted image may be clipped.
 ///
-/// From a level without signal, the first step is the limit of those from ever less signal.
+/// From a level of alpha 0, the first step is the limit of steps as alpha falls to 0.
 ///
 /// # Errors
 /// If `timesteps` rise or pass the schedule, or one has no signal left for a network that predicts
@@ -119,8 +106,6 @@ pub fn dpm_solver_table(
             None => 0.0,
         };
         steps.push(Step {
-            timestep: from.timestep,
-            image: prediction.image(from)?,
             next: StepWeights {
                 x0: weight * (1.0 + carried),
                 output: 0.0,
@@ -128,7 +113,7 @@ pub fn dpm_solver_table(
             },
             memory: -weight * carried,
             kept: StepWeights { x0: 1.0, ..StepWeights::default() },
-            ..Step::default()
+            ..Step::at(from, prediction)?
         });
         width_before = Some(width);
     }

@@ -91,9 +91,9 @@ type Entry = (SamplerKind, &'static str, &'static str, bool, MakeTable);
 type MakeTable = fn(&Run) -> Result<Table, ScheduleError>;
 
 /// All samplers, in the order of [`SamplerKind`].
-const SAMPLERS: [Entry; 11] = {
+const SAMPLERS: &[Entry] = {
     use SamplerKind::*;
-    [
+    &[
         (Ddim, "ddim", "Song, Meng, Ermon 2021, with --eta", true, |run| {
             run.ddim(run.eta, false, run.rule)
         }),
@@ -182,7 +182,7 @@ impl SamplerKind {
         deterministic && eta == 0.0
     }
 
-    /// Whether it steps along timesteps of the schedule, or spreads times of its own.
+    /// Whether it steps along timesteps of the schedule, or along times of its own.
     pub fn takes_timesteps(self) -> bool {
         !matches!(self, Self::VpSde | Self::VpFlow)
     }
@@ -231,7 +231,7 @@ impl FromStr for SamplerKind {
         // The name of the family too.
         let name = if text == "dpm-solver" { "dpm-solver++" } else { text };
         Self::all().find(|kind| kind.name() == name).ok_or_else(|| {
-            let names = SAMPLERS.each_ref().map(|entry| entry.1).join(", ");
+            let names = SAMPLERS.iter().map(|entry| entry.1).collect::<Vec<_>>().join(", ");
             ScheduleError::value("sampler", format!("one of {names}"), text)
         })
     }

@@ -26,19 +26,18 @@ impl SchedulerConfig {
     /// A DDIM run of `steps` steps, by the rule of its spacing.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddim_table`].
+    /// As [`SamplerKind::table`].
     pub fn ddim(&self, steps: usize, eta: f64) -> Result<Table, ScheduleError> {
-        let (rule, final_alpha) = (self.timestep_spacing.rule(), self.final_alpha()?);
-        let options = DdimOptions { eta, rule, final_alpha, ..DdimOptions::default() };
-        ddim_table(&self.schedule()?, &self.timesteps(steps)?, &self.prediction(), &options)
+        let options = SamplerOptions { steps: Some(steps), eta, ..SamplerOptions::default() };
+        SamplerKind::Ddim.table(self, &options)
     }
 
     /// A run of `steps` steps of DDPM's ancestral sampling.
     ///
     /// # Errors
-    /// As [`SchedulerConfig::schedule`], [`SchedulerConfig::timesteps`] and [`ddpm_table`].
+    /// As [`SamplerKind::table`].
     pub fn ddpm(&self, steps: usize) -> Result<Table, ScheduleError> {
-        let timesteps = self.timesteps(steps)?;
-        ddpm_table(&self.schedule()?, &timesteps, &self.prediction(), self.variance_type)
+        let options = SamplerOptions { steps: Some(steps), ..SamplerOptions::default() };
+        SamplerKind::Ddpm.table(self, &options)
     }
 }

@@ -1,10 +1,10 @@
 //! Song et al., *Score-Based Generative Modeling through Stochastic Differential Equations*
 //! (2021), and Langevin dynamics: Song and Ermon, *Generative Modeling by Estimating Gradients of
-//! the Data Distribution* (2019). The score is `-epsilon / noise`.
+//! the Data Distribution* (2019). The score is `-epsilon / sigma`.
 use super::{Step, Table};
 use crate::{
     diffusion::schedule::{Level, Prediction, PredictionType, Schedule, StepWeights, check_order},
-    error::ScheduleError,
+    error::{ScheduleError, Unexpected},
 };
 
 /// The variance-preserving process in continuous time: `beta(t) = beta_min + t (beta_max -
@@ -60,13 +60,8 @@ impl VariancePreserving {
             let x = StepWeights { x: 1.0 + 0.5 * width * beta, ..StepWeights::default() };
             let score = prediction.noise(&level).times(-weight * width * beta / level.sigma);
             let last = denoise && index + 1 == steps;
-            Ok(Step {
-                timestep: level.timestep,
-                image: prediction.image(&level)?,
-                next: x.plus(score),
-                sigma: if flow || last { 0.0 } else { (beta * width).sqrt() },
-                ..Step::default()
-            })
+            let sigma = if flow || last { 0.0 } else { (beta * width).sqrt() };
+            Ok(Step { next: x.plus(score), sigma, ..Step::at(&level, prediction)? })
         };
         let steps = self.times(steps).enumerate().map(step);
         Ok(Table::new(steps.collect::<Result<_, ScheduleError>>()?, prediction))
@@ -75,23 +70,19 @@ impl VariancePreserving {
     fn check(&self, steps: usize) -> Result<(), ScheduleError> {
         let Self { beta_min, beta_max, end, last_timestep } = *self;
         ScheduleError::check("steps", [1, Table::MAX_STEPS], steps)?;
+        let positive = |number: f64| number > 0.0 && number.is_finite();
         for (key, beta) in [("beta_min", beta_min), ("beta_max", beta_max)] {
-            if !(beta > 0.0 && beta.is_finite()) {
-                return Err(ScheduleError::value(key, "above 0", beta));
-            }
+            Unexpected::check(positive(beta), key, "above 0", beta)?;
         }
-        if !(end > 0.0 && end < 1.0) {
-            return Err(ScheduleError::value("end", "between 0 and 1", end));
-        }
-        if !(last_timestep >= 0.0 && last_timestep.is_finite()) {
-            return Err(ScheduleError::value("last_timestep", "0 or above", last_timestep));
-        }
+        Unexpected::check(end > 0.0 && end < 1.0, "end", "between 0 and 1", end)?;
+        let fits = last_timestep == 0.0 || positive(last_timestep);
+        Unexpected::check(fits, "last_timestep", "0 or above", last_timestep)?;
         Ok(())
     }
 }
 
 /// The levels of a schedule, noisiest first, as steps of the variance-exploding process see them:
-/// in `u = x / signal`.
+/// in `u = x / alpha`.
 ///
 /// # Errors
 /// If a timestep is past the schedule, or has no signal left.
@@ -108,7 +99,7 @@ pub fn schedule_levels(
 }
 
 /// A step of the reverse variance-exploding process between two levels, discretised as the
-/// forward one: appendix E, equation 46. With `u = x / signal`,
+/// forward one: appendix E, equation 46. With `u = x / alpha`,
 /// `u' = u - (sigma^2 - sigma'^2) epsilon / sigma + sqrt(sigma^2 - sigma'^2) noise`; without noise
 /// at the clean image.
 fn reverse_diffusion(
@@ -117,34 +108,23 @@ fn reverse_diffusion(
     prediction: &Prediction,
 ) -> Result<Step, ScheduleError> {
     let lost = from.sigma_over_alpha().powi(2) - to.sigma_over_alpha().powi(2);
-    let u = StepWeights { x: 1.0 / from.alpha, ..StepWeights::default() };
     let score = prediction.noise(from).times(-lost / from.sigma_over_alpha());
-    Ok(Step {
-        timestep: from.timestep,
-        image: prediction.image(from)?,
-        next: u.plus(score).times(to.alpha),
-        sigma: if to.sigma == 0.0 { 0.0 } else { to.alpha * lost.max(0.0).sqrt() },
-        ..Step::default()
-    })
+    let next = StepWeights::unscaled(from).plus(score).times(to.alpha);
+    let sigma = if to.sigma == 0.0 { 0.0 } else { to.alpha * lost.max(0.0).sqrt() };
+    Ok(Step { next, sigma, ..Step::at(from, prediction)? })
 }
 
 /// A step of Langevin dynamics at a level: `u' = u - size / 2 epsilon / sigma + sqrt(size) noise`
-/// with `u = x / signal`, brought to the level `to`.
+/// with `u = x / alpha`, brought to the level `to`.
 fn langevin(
     at: &Level,
     to: &Level,
     size: f64,
     prediction: &Prediction,
 ) -> Result<Step, ScheduleError> {
-    let u = StepWeights { x: 1.0 / at.alpha, ..StepWeights::default() };
     let score = prediction.noise(at).times(-0.5 * size / at.sigma_over_alpha());
-    Ok(Step {
-        timestep: at.timestep,
-        image: prediction.image(at)?,
-        next: u.plus(score).times(to.alpha),
-        sigma: to.alpha * size.sqrt(),
-        ..Step::default()
-    })
+    let next = StepWeights::unscaled(at).plus(score).times(to.alpha);
+    Ok(Step { next, sigma: to.alpha * size.sqrt(), ..Step::at(at, prediction)? })
 }
 
 /// The run of these steps along `levels`, which begins with noise alone.
@@ -180,14 +160,10 @@ pub fn predictor_corrector_table(
     snr: f64,
     prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
-    if !(snr > 0.0 && snr.is_finite()) {
-        return Err(ScheduleError::value("snr", "above 0", snr));
-    }
-    if prediction.kind != PredictionType::Epsilon {
-        // The kernel takes the norm of the output for that of the noise.
-        let found = prediction.kind;
-        return Err(ScheduleError::value("prediction_type", "epsilon for a corrector", found));
-    }
+    Unexpected::check(snr > 0.0 && snr.is_finite(), "snr", "above 0", snr)?;
+    // The kernel takes the norm of the output for that of the noise.
+    let (found, fits) = (prediction.kind, prediction.kind == PredictionType::Epsilon);
+    Unexpected::check(fits, "prediction_type", "epsilon for a corrector", found)?;
     let most = (Table::MAX_STEPS / levels.len().max(1)).saturating_sub(1);
     ScheduleError::check("correctors", [0, most], correctors)?;
     let mut steps = Vec::with_capacity(levels.len() * (correctors + 1));
@@ -217,9 +193,7 @@ pub fn annealed_langevin_table(
     epsilon: f64,
     prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
-    if !(epsilon > 0.0 && epsilon.is_finite()) {
-        return Err(ScheduleError::value("epsilon", "above 0", epsilon));
-    }
+    Unexpected::check(epsilon > 0.0 && epsilon.is_finite(), "epsilon", "above 0", epsilon)?;
     ScheduleError::check("steps a level", [1, Table::MAX_STEPS / levels.len().max(1)], steps)?;
     let Some(last) = levels.last() else {
         return Err(ScheduleError::value("levels", "1 or more", 0));

@@ -1,7 +1,7 @@
 //! The coefficients of every step of a sampling run, made once in f64 and read by the fused step
 //! kernel.
 use crate::{
-    diffusion::schedule::{Prediction, StepWeights, Threshold},
+    diffusion::schedule::{Level, Prediction, StepWeights, Threshold},
     error::ScheduleError,
     shaders::shared::coefficients::Coefficients,
 };
@@ -36,6 +36,15 @@ pub struct Step {
 }
 
 impl Step {
+    /// The predicted image at the level that a step leaves; the rest is zero.
+    ///
+    /// # Errors
+    /// As [`Prediction::image`].
+    pub(super) fn at(level: &Level, prediction: &Prediction) -> Result<Self, ScheduleError> {
+        let image = prediction.image(level)?;
+        Ok(Self { timestep: level.timestep, image, ..Self::default() })
+    }
+
     /// One element of a step without memory and learned variance: the predicted image, clipped to
     /// `clip`, and the next sample.
     pub fn apply(&self, clip: Option<f64>, x: f64, output: f64, noise: f64) -> (f64, f64) {

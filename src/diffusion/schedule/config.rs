@@ -8,7 +8,7 @@ use super::{
     classes::{self, Rest},
 };
 use crate::{
-    error::ScheduleError,
+    error::{FileError, ScheduleError, Unexpected},
     files::{parse_object, read_json},
 };
 
@@ -54,7 +54,7 @@ pub struct SchedulerConfig {
     pub timestep_spacing: Spacing,
     /// Offset of the timesteps of the leading spacing.
     pub steps_offset: usize,
-    /// Is the schedule stretched to end without signal?
+    /// Is the schedule stretched to end at alpha 0?
     pub rescale_betas_zero_snr: bool,
     /// Is the level after DDIM's last step the clean image, or timestep 0?
     #[serde(skip_serializing_if = "is_true")]
@@ -92,8 +92,7 @@ impl SchedulerConfig {
     /// # Errors
     /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ScheduleError> {
-        let text =
-            read_json(path).map_err(|source| ScheduleError::Read { path: path.into(), source })?;
+        let text = read_json(path).map_err(FileError::at(path))?;
         Self::parse(&text)
             .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })
     }
@@ -132,29 +131,19 @@ impl SchedulerConfig {
         let fewest = if self.rescale_betas_zero_snr { 2 } else { 1 };
         ScheduleError::check("num_train_timesteps", [fewest, Schedule::MAX_TIMESTEPS], count)?;
         for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
-            if !(beta > 0.0 && beta < 1.0) {
-                return Err(ScheduleError::value(key, "between 0 and 1", beta));
-            }
+            Unexpected::check(beta > 0.0 && beta < 1.0, key, "between 0 and 1", beta)?;
         }
         if let Some(betas) = &self.trained_betas {
-            if betas.len() != count {
-                let expected = format!("{count} numbers");
-                return Err(ScheduleError::value("trained_betas", expected, betas.len()));
-            }
+            let (fits, expected) = (betas.len() == count, format!("{count} numbers"));
+            Unexpected::check(fits, "trained_betas", expected, betas.len())?;
             Schedule::from_betas(betas.clone())?;
         }
-        if self.clip().is_some_and(|range| range.is_nan() || range <= 0.0) {
-            let found = self.clip_sample_range;
-            return Err(ScheduleError::value("clip_sample_range", "above 0", found));
-        }
-        if !(0.0..=1.0).contains(&self.dynamic_thresholding_ratio) {
-            let found = self.dynamic_thresholding_ratio;
-            return Err(ScheduleError::value("dynamic_thresholding_ratio", "0 to 1", found));
-        }
-        if self.sample_max_value.is_nan() || self.sample_max_value < 1.0 {
-            let found = self.sample_max_value;
-            return Err(ScheduleError::value("sample_max_value", "1 or above", found));
-        }
+        let (range, ratio) = (self.clip_sample_range, self.dynamic_thresholding_ratio);
+        Unexpected::check(range > 0.0 || !self.clip_sample, "clip_sample_range", "above 0", range)?;
+        let fits = (0.0..=1.0).contains(&ratio);
+        Unexpected::check(fits, "dynamic_thresholding_ratio", "0 to 1", ratio)?;
+        let most = self.sample_max_value;
+        Unexpected::check(most >= 1.0, "sample_max_value", "1 or above", most)?;
         Ok(())
     }
 

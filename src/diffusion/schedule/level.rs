@@ -40,7 +40,7 @@ impl Level {
         Ok(Self::variance_preserving(timestep as f64, alpha_bar))
     }
 
-    /// Share of the signal in the variance: `alphas_cumprod`.
+    /// Share of the image in the variance: `alphas_cumprod`.
     pub fn alpha_bar(&self) -> f64 {
         self.alpha * self.alpha
     }
@@ -68,6 +68,11 @@ pub struct StepWeights {
 }
 
 impl StepWeights {
+    /// `x / alpha` at this level.
+    pub(crate) fn unscaled(level: &Level) -> Self {
+        Self { x: 1.0 / level.alpha, ..Self::default() }
+    }
+
     /// All of them times `factor`.
     pub fn times(self, factor: f64) -> Self {
         Self { x0: self.x0 * factor, output: self.output * factor, x: self.x * factor }

@@ -1,6 +1,6 @@
 //! Tables of the variational bound.
 use super::{Level, Prediction, Schedule, Spacing, Variance};
-use crate::error::ScheduleError;
+use crate::error::{ScheduleError, Unexpected};
 
 /// Timesteps at which the bound is evaluated, from 0 on, and how many each stands for: all of
 /// `train`, or `count` for an estimate, in which 0 stands for itself and each other for a run of
@@ -44,14 +44,10 @@ impl Schedule {
         prediction: &Prediction,
         variance: Variance,
     ) -> Result<Vec<f32>, ScheduleError> {
-        if self.timesteps() < 2 {
-            let found = self.timesteps();
-            return Err(ScheduleError::value("num_train_timesteps", "2 or more", found));
-        }
-        if prediction.threshold.is_some() {
-            let expected = "false, where the bound is evaluated";
-            return Err(ScheduleError::value("thresholding", expected, true));
-        }
+        let count = self.timesteps();
+        Unexpected::check(count >= 2, "num_train_timesteps", "2 or more", count)?;
+        let expected = "false, where the bound is evaluated";
+        Unexpected::check(prediction.threshold.is_none(), "thresholding", expected, true)?;
         let smallest = self.posterior_log_variance_clipped();
         let mut rows = Vec::new();
         for (timestep, (beta, smallest)) in self.betas.iter().zip(smallest).enumerate() {

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::ConfigError, files};
+use crate::{
+    error::{ConfigError, FileError},
+    files,
+};
 
 /// A level of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -221,8 +224,7 @@ impl UNetConfig {
     /// # Errors
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = files::read_json(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = files::read_json(path).map_err(FileError::at(path))?;
         Self::parse(&text)
             .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })
     }

@@ -46,7 +46,7 @@ impl Slots {
     /// Makes this dispatch the present.
     fn rewind(&mut self, present: usize) {
         self.changes.clear();
-        (0..self.lifetimes.len()).for_each(|slot| self.look(slot, present));
+        (0..self.lifetimes.len()).for_each(|slot| self.refresh(slot, present));
     }
 
     /// Gives the last slot that is free during this lifetime to it; the lifetime begins at the present or
@@ -57,12 +57,12 @@ impl Slots {
         {
             self.changes.pop();
             if self.change[slot] == at {
-                self.look(slot, lifetime.first);
+                self.refresh(slot, lifetime.first);
             }
         }
         let slot = self.last_free(lifetime.last).unwrap_or_else(|| self.add());
         self.lifetimes[slot].insert(lifetime.first, lifetime.last);
-        self.look(slot, lifetime.first);
+        self.refresh(slot, lifetime.first);
         slot
     }
 
@@ -93,8 +93,8 @@ impl Slots {
         slot
     }
 
-    /// Looks up until when a slot is free, and when that changes.
-    fn look(&mut self, slot: usize, present: usize) {
+    /// Finds until when a slot is free, and when that changes.
+    fn refresh(&mut self, slot: usize, present: usize) {
         let lifetimes = &self.lifetimes[slot];
         let before = lifetimes.range(..=present).next_back().map(|(_, &last)| last);
         let (free_through, change) = match before.filter(|&last| last >= present) {
@@ -146,22 +146,22 @@ mod tests {
     #[test]
     fn every_temporary_takes_the_last_slot_that_is_free() {
         let mut state = 1_u64;
-        let mut draw = |below: u64| {
+        let mut random = |below: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) % below
         };
         for round in 0..300 {
-            let (count, sizes) = (draw(60), 1 + draw(8));
+            let (count, sizes) = (random(60), 1 + random(8));
             let mut temporaries: Vec<(u64, Lifetime)> = (0..count)
                 .map(|_| {
-                    let first = draw(40) as usize;
+                    let first = random(40) as usize;
                     // Short, long, and such that never end.
-                    let last = match draw(8) {
+                    let last = match random(8) {
                         0 => usize::MAX,
-                        1 | 2 => first + draw(40) as usize,
-                        _ => first + draw(3) as usize,
+                        1 | 2 => first + random(40) as usize,
+                        _ => first + random(3) as usize,
                     };
-                    (draw(sizes), Lifetime { first, last })
+                    (random(sizes), Lifetime { first, last })
                 })
                 .collect();
             temporaries.sort_by_key(|&(bytes, lifetime)| (Reverse(bytes), lifetime.first));
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// The forward pass of a U-Net that trains: everything lifetimes until its gradient is computed,
+    /// The forward pass of a U-Net that trains: everything lives until its gradient is computed,
     /// and at each depth there is a temporary that fits no slot of those around it.
     fn nested(depth: usize) -> Vec<(u64, Lifetime)> {
         let outer = (0..depth).map(|i| (8, Lifetime { first: i, last: 3 * depth - i }));

@@ -1,11 +1,11 @@
 //! The folder of a run, as readers see it.
 use super::{
     disk::{Disk, System},
-    paths::{entries, file_error},
+    paths::entries,
     pointer::{Fingerprint, Pointer},
-    view::{GENERATIONS, Lock, POINTER, generation, is_run, settle},
+    view::{GENERATIONS, Lock, POINTER, generation, is_run, restore},
 };
-use crate::error::{Error, TrainingError};
+use crate::error::{Error, FileError};
 use std::path::{Path, PathBuf};
 
 /// A run's or pipeline's folder, for reading.
@@ -40,13 +40,13 @@ impl RunFolder {
             // The writer sees to the view; each of its files is whole at any time.
             Ok(None) => Ok(opened(Pointer::read(&folder.join(POINTER))?, true)),
             Ok(Some(_lock)) => match repair(disk, folder) {
-                Err(Error::Training(TrainingError::File { path, source })) => {
+                Err(Error::File(FileError { path, source })) => {
                     log::info!("{}: {source}; read as it is", path.display());
                     Ok(opened(Pointer::read(&folder.join(POINTER))?, false))
                 }
                 pointer => Ok(opened(pointer?, true)),
             },
-            Err(error) => Err(file_error(folder)(error)),
+            Err(error) => Err(FileError::at(folder)(error).into()),
         }
     }
 
@@ -71,7 +71,7 @@ impl RunFolder {
         let pointer = Pointer::read(&self.folder.join(POINTER))?;
         for (name, expected) in pointer.map(|pointer| pointer.files).unwrap_or_default() {
             let path = self.path(&name);
-            if Fingerprint::of_file(&path).map_err(file_error(&path))? != Some(expected) {
+            if Fingerprint::of_file(&path).map_err(FileError::at(&path))? != Some(expected) {
                 edited.push(name);
             }
         }
@@ -84,12 +84,12 @@ impl RunFolder {
     }
 }
 
-/// Settles a folder, and leaves no trace where no checkpoint ever became current.
+/// Restores a folder, and leaves no trace where no checkpoint ever became current.
 fn repair(disk: &dyn Disk, folder: &Path) -> Result<Option<Pointer>, Error> {
-    let pointer = settle(disk, folder)?;
+    let pointer = restore(disk, folder)?;
     for folder in [folder.join(GENERATIONS), folder.join("training")] {
         if pointer.is_none() && entries(&folder)?.is_empty() {
-            disk.remove(&folder).map_err(file_error(&folder))?;
+            disk.remove(&folder).map_err(FileError::at(&folder))?;
         }
     }
     Ok(pointer)

@@ -1,15 +1,11 @@
 //! Paths and folders of a run.
 use super::Disk;
-use crate::error::{Error, TrainingError};
+use crate::error::{Error, FileError};
 use std::{
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
 };
-
-pub fn file_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
-    move |source| TrainingError::File { path: path.into(), source }.into()
-}
 
 /// Removes a file, or a folder with all that is in it.
 pub fn remove_all(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
@@ -18,17 +14,17 @@ pub fn remove_all(disk: &dyn Disk, path: &Path) -> Result<(), Error> {
             remove_all(disk, &entry)?;
         }
     }
-    disk.remove(path).map_err(file_error(path))
+    Ok(disk.remove(path).map_err(FileError::at(path))?)
 }
 
 /// What is in a folder, in order; nothing, if there is no folder.
 pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(file_error(folder))?,
+        entries => entries.map_err(FileError::at(folder))?,
     };
     let paths = entries.map(|entry| Ok(entry?.path()));
-    let mut paths = paths.collect::<io::Result<Vec<_>>>().map_err(file_error(folder))?;
+    let mut paths = paths.collect::<io::Result<Vec<_>>>().map_err(FileError::at(folder))?;
     paths.sort();
     Ok(paths)
 }

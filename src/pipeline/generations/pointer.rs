@@ -1,6 +1,6 @@
 //! The one small file that decides which generation of a run's files counts.
 use crate::{
-    error::{Error, TrainingError},
+    error::{Error, FileError, TrainingError},
     files,
 };
 use flate2::CrcReader;
@@ -54,7 +54,7 @@ impl Pointer {
     pub(super) fn read(path: &Path) -> Result<Option<Self>, Error> {
         match files::read_json(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(TrainingError::File { path: path.into(), source }.into()),
+            Err(error) => Err(FileError::at(path)(error).into()),
             Ok(text) => Ok(Some(Self::parse(path, &text)?)),
         }
     }

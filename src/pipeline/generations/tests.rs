@@ -6,7 +6,7 @@ use super::{
     pointer::{Files, Fingerprint, to_json},
     view::{PREVIOUS, generation},
 };
-use crate::error::{Error, TrainingError};
+use crate::error::Error;
 use std::{
     collections::BTreeMap,
     fs,
@@ -121,7 +121,7 @@ fn every_break_leaves_a_whole_checkpoint_and_the_rest_is_as_without_it() {
             let failed = disk.failed.get().unwrap_or_else(|| panic!("{case}: nothing failed"));
             // A file that cannot be linked is copied.
             let copied = fault == Fault::Once && failed == Operation::Link && result.is_ok();
-            let told = matches!(result, Err(Error::Training(TrainingError::File { .. })));
+            let told = matches!(result, Err(Error::File(_)));
             assert!(told || copied, "{case}, {failed:?}: {result:?}");
 
             let found = checkpoint(folder.path());

@@ -1,10 +1,10 @@
 //! The view of a run's current generation: where it lies, and how it is repaired.
 use super::{
     Disk,
-    paths::{entries, file_error, kept, parent, part, remove_all},
+    paths::{entries, kept, parent, part, remove_all},
     pointer::{Files, Fingerprint, Pointer, read_files},
 };
-use crate::error::Error;
+use crate::error::{Error, FileError};
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -53,7 +53,7 @@ impl Lock {
 }
 
 /// Repairs the view and removes all but the current generation.
-pub(super) fn settle(disk: &dyn Disk, folder: &Path) -> Result<Option<Pointer>, Error> {
+pub(super) fn restore(disk: &dyn Disk, folder: &Path) -> Result<Option<Pointer>, Error> {
     let pointer = Pointer::read(&folder.join(POINTER))?;
     let current = pointer.as_ref().map_or(0, |pointer| pointer.generation);
     let generations = folder.join(GENERATIONS);
@@ -71,14 +71,14 @@ pub(super) fn settle(disk: &dyn Disk, folder: &Path) -> Result<Option<Pointer>, 
         let previous = generation(folder, current).join(PREVIOUS);
         let before = read_files(&previous);
         refresh(disk, folder, pointer, broken.then_some(&before))?;
-        disk.remove(&previous).map_err(file_error(&previous))?;
+        disk.remove(&previous).map_err(FileError::at(&previous))?;
     }
     for (path, _) in others {
         remove_all(disk, &path)?;
     }
     let part = part(&folder.join(POINTER));
     if part.exists() {
-        disk.remove(&part).map_err(file_error(&part))?;
+        disk.remove(&part).map_err(FileError::at(&part))?;
     }
     Ok(pointer)
 }
@@ -100,32 +100,32 @@ pub(super) fn refresh(
         if !source.exists() || (before.is_none() && view.exists()) {
             continue;
         }
-        let failed = || file_error(&view);
-        let found = Fingerprint::of_file(&view).map_err(failed())?;
+        let failed = FileError::at(&view);
+        let found = Fingerprint::of_file(&view).map_err(&failed)?;
         if found == Some(*expected) {
             continue;
         }
         if found.is_some() && found.as_ref() != before.and_then(|before| before.get(name)) {
             let kept = kept(&view);
             log::warn!("{} was changed by somebody: kept as {}", view.display(), kept.display());
-            disk.rename(&view, &kept).map_err(failed())?;
+            disk.rename(&view, &kept).map_err(&failed)?;
         }
         let parent = parent(&view);
-        disk.create_folder(parent).map_err(failed())?;
-        disk.remove(&part).map_err(failed())?;
-        disk.link(&source, &part).or_else(|_| disk.copy(&source, &part)).map_err(failed())?;
-        disk.rename(&part, &view).map_err(failed())?;
+        disk.create_folder(parent).map_err(&failed)?;
+        disk.remove(&part).map_err(&failed)?;
+        disk.link(&source, &part).or_else(|_| disk.copy(&source, &part)).map_err(&failed)?;
+        disk.rename(&part, &view).map_err(&failed)?;
         changed.insert(parent.to_owned());
     }
     for (name, before) in before.into_iter().flatten() {
         let view = folder.join(name);
         let stale = || Ok(Fingerprint::of_file(&view)?.as_ref() == Some(before));
-        if !pointer.files.contains_key(name) && stale().map_err(file_error(&view))? {
-            disk.remove(&view).map_err(file_error(&view))?;
+        if !pointer.files.contains_key(name) && stale().map_err(FileError::at(&view))? {
+            disk.remove(&view).map_err(FileError::at(&view))?;
         }
     }
     for folder in changed {
-        disk.sync(&folder).map_err(file_error(&folder))?;
+        disk.sync(&folder).map_err(FileError::at(&folder))?;
     }
     Ok(())
 }

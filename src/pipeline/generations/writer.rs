@@ -1,11 +1,11 @@
 //! Writing a generation.
 use super::{
     Disk,
-    paths::{file_error, parent, part, remove_all},
+    paths::{parent, part, remove_all},
     pointer::{Files, Fingerprint, Pointer, to_json},
-    view::{GENERATIONS, Lock, POINTER, PREVIOUS, generation, refresh, settle},
+    view::{GENERATIONS, Lock, POINTER, PREVIOUS, generation, refresh, restore},
 };
-use crate::error::{Error, TrainingError};
+use crate::error::{Error, FileError, TrainingError};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -26,12 +26,12 @@ impl<'a> Generation<'a> {
     /// Begins a generation in the folder of a run; what a break left there is repaired first.
     pub fn begin(disk: &'a dyn Disk, folder: &Path) -> Result<Self, Error> {
         let generations = folder.join(GENERATIONS);
-        disk.create_folder(&generations).map_err(file_error(&generations))?;
-        let Some(lock) = Lock::take(folder).map_err(file_error(folder))? else {
+        disk.create_folder(&generations).map_err(FileError::at(&generations))?;
+        let Some(lock) = Lock::take(folder).map_err(FileError::at(folder))? else {
             let message = "another process writes a checkpoint there now".into();
             return Err(TrainingError::Checkpoint { path: folder.into(), message }.into());
         };
-        let before = settle(disk, folder)?;
+        let before = restore(disk, folder)?;
         let number = before.as_ref().map_or(0, |before| before.generation);
         let pointer = Pointer { generation: number + 1, files: Files::new() };
         let before = before.map(|before| before.files).unwrap_or_default();
@@ -46,8 +46,8 @@ impl<'a> Generation<'a> {
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let path = self.path().join(name);
         let parent = parent(&path);
-        self.disk.create_folder(parent).map_err(file_error(parent))?;
-        self.disk.write(&path, bytes).map_err(file_error(&path))?;
+        self.disk.create_folder(parent).map_err(FileError::at(parent))?;
+        self.disk.write(&path, bytes).map_err(FileError::at(&path))?;
         self.pointer.files.insert(name.to_owned(), Fingerprint::of_bytes(bytes));
         Ok(())
     }
@@ -59,16 +59,16 @@ impl<'a> Generation<'a> {
             // The first checkpoint replaces files that lay there before.
             for name in self.pointer.files.keys() {
                 let view = self.folder.join(name);
-                let found = Fingerprint::of_file(&view).map_err(file_error(&view))?;
+                let found = Fingerprint::of_file(&view).map_err(FileError::at(&view))?;
                 self.before.extend(found.map(|found| (name.clone(), found)));
             }
         }
         let previous = path.join(PREVIOUS);
         let text = to_json(&self.before);
-        disk.write(&previous, text.as_bytes()).map_err(file_error(&previous))?;
+        disk.write(&previous, text.as_bytes()).map_err(FileError::at(&previous))?;
         // While there is an older generation, the view counts as broken.
         let older = generation(&self.folder, self.pointer.generation - 1);
-        disk.create_folder(&older).map_err(file_error(&older))?;
+        disk.create_folder(&older).map_err(FileError::at(&older))?;
         let names = self.pointer.files.keys();
         let files: Vec<PathBuf> = names.map(|name| path.join(name)).collect();
         let folders: BTreeSet<&Path> = files
@@ -77,17 +77,17 @@ impl<'a> Generation<'a> {
             .filter(|folder| folder.starts_with(&self.folder))
             .collect();
         for folder in folders.into_iter().rev() {
-            disk.sync(folder).map_err(file_error(folder))?;
+            disk.sync(folder).map_err(FileError::at(folder))?;
         }
         let pointer = self.folder.join(POINTER);
         let (part, training) = (part(&pointer), parent(&pointer));
         let text = to_json(&self.pointer);
-        disk.write(&part, text.as_bytes()).map_err(file_error(&part))?;
-        disk.rename(&part, &pointer).map_err(file_error(&pointer))?;
+        disk.write(&part, text.as_bytes()).map_err(FileError::at(&part))?;
+        disk.rename(&part, &pointer).map_err(FileError::at(&pointer))?;
         self.current = true;
-        disk.sync(training).map_err(file_error(training))?;
+        disk.sync(training).map_err(FileError::at(training))?;
         refresh(disk, &self.folder, &self.pointer, Some(&self.before))?;
-        disk.remove(&previous).map_err(file_error(&previous))?;
+        disk.remove(&previous).map_err(FileError::at(&previous))?;
         remove_all(disk, &older)
     }
 }

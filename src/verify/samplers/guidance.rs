@@ -13,15 +13,10 @@ use crate::{
         case_graph::Axes,
     },
 };
-use serde::Deserialize;
 
 /// Kind `slerp`: on the host.
 pub(in crate::verify) fn interpolation(case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        alphas: Vec<f64>,
-    }
-    let Config { alphas } = case.config()?;
+    let alphas: Vec<f64> = case.setting("alphas")?;
     let [from, to] = ["z1", "z2"].map(|name| case.tensor(name));
     let (from, to) = (from?.numbers.clone().into_f32(), to?.numbers.clone().into_f32());
     let points = alphas.iter().flat_map(|&share| slerp(&from, &to, share)).map(f64::from);
@@ -31,12 +26,8 @@ pub(in crate::verify) fn interpolation(case: &Case) -> Result<Results, Error> {
 
 /// Kind `classifier_free_guidance`.
 pub(in crate::verify) fn guidance(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        scales: Vec<f64>,
-        rescale_phi: f64,
-    }
-    let Config { scales, rescale_phi } = case.config()?;
+    let (scales, rescale_phi): (Vec<f64>, _) =
+        (case.setting("scales")?, case.setting("rescale_phi")?);
     let (shape, plain) = case.dense("eps_uncond", Axes::Image)?;
     let labelled = case.dense("eps_cond", Axes::Image)?.1;
     let both = TensorType::f32(&[2 * shape[0], shape[1], shape[2], shape[3]]);

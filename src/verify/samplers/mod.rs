@@ -21,7 +21,6 @@ use crate::{
     gpu::Gpu,
     value::Shape,
 };
-use serde::Deserialize;
 use trajectory::{Predictor, Trajectory, follow};
 
 /// Samples one after another, in the file's order of axes.
@@ -68,33 +67,21 @@ fn levels(schedule: &Schedule, table: &Table) -> Result<Vec<Level>, Error> {
 
 /// Kinds `ddim`, `ddpm` and `ddim_paper`.
 pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        steps: usize,
-        #[serde(default)]
-        eta: f64,
-        #[serde(default)]
-        use_clipped_model_output: bool,
-        keep_every: Option<usize>,
-        skip: Option<Spacing>,
-        #[serde(default)]
-        sigma_hat: bool,
-        #[serde(default)]
-        clip: bool,
-    }
-    let config: Config = case.config()?;
-    let Config { steps, eta, sigma_hat, .. } = config;
+    let flag = |key| Ok::<_, Error>(case.setting::<Option<bool>>(key)?.unwrap_or_default());
+    let (sigma_hat, clip) = (flag("sigma_hat")?, flag("clip")?);
+    let (steps, eta): (_, Option<f64>) = (case.setting("steps")?, case.setting("eta")?);
+    let (eta, skip) = (eta.unwrap_or_default(), case.setting::<Option<Spacing>>("skip")?);
     let scheduler = schedules::scheduler(case)?;
     let schedule = scheduler.schedule()?;
     let mut output = scheduler.prediction();
     let mut wide = false;
-    let table = match (case.kind(), config.skip) {
+    let table = match (case.kind(), skip) {
         ("ddim", _) => {
             let options = DdimOptions {
                 eta,
                 rule: scheduler.timestep_spacing.rule(),
                 final_alpha: scheduler.final_alpha()?,
-                rederive_noise: config.use_clipped_model_output,
+                rederive_noise: flag("use_clipped_model_output")?,
                 ..DdimOptions::default()
             };
             ddim_table(&schedule, &scheduler.timesteps(steps)?, &output, &options)?
@@ -105,8 +92,8 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         }
         (_, Some(skip)) => {
             let timesteps = skip.timesteps(scheduler.num_train_timesteps, steps, 0)?;
-            output.clip = config.clip.then_some(1.0);
-            if sigma_hat && config.clip {
+            output.clip = clip.then_some(1.0);
+            if sigma_hat && clip {
                 // The released ddpm_noisy: the posterior's mean with the larger variance.
                 ddpm_table(&schedule, &timesteps, &output, Variance::FixedLarge)?
             } else {
@@ -122,7 +109,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let noise = noise(case, table.steps.len(), shape.elements())?;
     let model = Predictor::of(case, &output, levels(&schedule, &table)?, wide)?;
     let Trajectory { samples, images } = follow(gpu, case, &model, &table, start, &noise)?;
-    let keep = config.keep_every.unwrap_or(1).max(1);
+    let keep = case.setting::<Option<usize>>("keep_every")?.unwrap_or(1).max(1);
     let samples = stored(&shape, samples.iter().step_by(keep));
     let images = stored(&shape, images.iter().skip(keep - 1).step_by(keep));
     Ok([("xs".to_owned(), samples), ("x0_preds".to_owned(), images)].into())
@@ -130,11 +117,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
 
 /// Kind `ddim_inversion`: from image to noise and back, in the paper's form.
 pub(super) fn inversion(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        steps: usize,
-    }
-    let Config { steps } = case.config()?;
+    let steps = case.setting("steps")?;
     let config = SchedulerConfig::default();
     let (schedule, output) = (config.schedule()?, Prediction::default());
     let timesteps = Spacing::Uniform.timesteps(config.num_train_timesteps, steps, 0)?;
@@ -159,11 +142,7 @@ pub(super) fn inversion(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
 
 /// Kind `ddim_inverse_scheduler`: from image to noise, in diffusers' form.
 pub(super) fn inverse_scheduler(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        steps: usize,
-    }
-    let Config { steps } = case.config()?;
+    let steps = case.setting("steps")?;
     let config = schedules::scheduler(case)?;
     let (schedule, output) = (config.schedule()?, config.prediction());
     let (timesteps, first) = (config.timesteps(steps)?, config.final_alpha()?);
@@ -178,11 +157,7 @@ pub(super) fn inverse_scheduler(gpu: &Gpu, case: &Case) -> Result<Results, Error
 
 /// Kind `probability_flow`: single steps of DDIM and of Euler's method beside each other.
 pub(super) fn probability_flow(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        pairs: Vec<[usize; 2]>,
-    }
-    let Config { pairs } = case.config()?;
+    let pairs: Vec<[usize; 2]> = case.setting("pairs")?;
     let schedule = schedules::scheduler(case)?.schedule()?;
     let output = Prediction { clip: None, ..Prediction::default() };
     let mut results = Results::new();
@@ -205,19 +180,16 @@ pub(super) fn probability_flow(gpu: &Gpu, case: &Case) -> Result<Results, Error>
 
 /// Kind `vpsde`: the reverse process in continuous time, or its flow.
 pub(super) fn vpsde(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        beta_min: f64,
-        beta_max: f64,
-        steps: usize,
-        t_end: f64,
-        probability_flow: bool,
-    }
-    let Config { beta_min, beta_max, steps, t_end, probability_flow } = case.config()?;
+    let (steps, probability_flow) = (case.setting("steps")?, case.setting("probability_flow")?);
     let start = case.dense("x_T", Axes::Image)?;
     let shape = start.0;
     refuse_other_steps(case, steps, shape.elements())?;
-    let process = VariancePreserving { beta_min, beta_max, end: t_end, last_timestep: 999.0 };
+    let process = VariancePreserving {
+        beta_min: case.setting("beta_min")?,
+        beta_max: case.setting("beta_max")?,
+        end: case.setting("t_end")?,
+        last_timestep: 999.0,
+    };
     let output = Prediction::default();
     let table = process.table(steps, &output, probability_flow, false)?;
     let levels: Vec<Level> = process.times(steps).map(|t| process.level(t)).collect();
@@ -241,13 +213,8 @@ pub(super) fn vpsde(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
 
 /// Kind `annealed_langevin`.
 pub(super) fn annealed_langevin(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    #[derive(Deserialize)]
-    struct Config {
-        sigmas: Vec<f64>,
-        steps_per_sigma: usize,
-        eps: f64,
-    }
-    let Config { sigmas, steps_per_sigma, eps } = case.config()?;
+    let (sigmas, steps_per_sigma): (Vec<f64>, usize) =
+        (case.setting("sigmas")?, case.setting("steps_per_sigma")?);
     let start = case.dense("x", Axes::Image)?;
     let shape = start.0;
     let steps = sigmas.len().saturating_mul(steps_per_sigma);
@@ -256,7 +223,7 @@ pub(super) fn annealed_langevin(gpu: &Gpu, case: &Case) -> Result<Results, Error
     let levels: Vec<Level> =
         numbered.map(|(index, &sigma)| Level::variance_exploding(index as f64, sigma)).collect();
     let output = Prediction::default();
-    let table = annealed_langevin_table(&levels, steps_per_sigma, eps, &output)?;
+    let table = annealed_langevin_table(&levels, steps_per_sigma, case.setting("eps")?, &output)?;
     let noise = noise(case, steps, shape.elements())?;
     let each = levels.iter().flat_map(|level| std::iter::repeat_n(*level, steps_per_sigma));
     let model = Predictor::of(case, &output, each.collect(), false)?;

@@ -15,7 +15,11 @@ use safetensors::{
 use serde::Deserialize;
 
 use super::tensor::{Numbers, Precision, TensorFile};
-use crate::{error::WeightsError, files, weights::write_file};
+use crate::{
+    error::{FileError, WeightsError},
+    files,
+    weights::write_file,
+};
 
 /// Bytes of the longest header that is read: a number of two letters may take 64 bytes of memory.
 const LARGEST_HEADER: u64 = 1 << 20;
@@ -91,8 +95,7 @@ pub(super) struct Safetensors<'a> {
 impl<'a> Safetensors<'a> {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let file =
-            files::open(path).map_err(|source| WeightsError::Read { path: path.into(), source })?;
+        let file = files::open(path).map_err(FileError::at(path))?;
         Self::read(path, Source::Disk(file))
     }
 
@@ -103,12 +106,12 @@ impl<'a> Safetensors<'a> {
 
     fn read(path: &Path, source: Source<'a>) -> Result<Self, WeightsError> {
         let refuse = |error| format_error(path, error);
-        let failed = |source| WeightsError::Read { path: path.into(), source };
-        let length = source.length().map_err(failed)?;
+        let failed = FileError::at(path);
+        let length = source.length().map_err(&failed)?;
         if length < LENGTH {
             return Err(refuse(SafeTensorError::HeaderTooSmall));
         }
-        let first = source.range(0, LENGTH).map_err(failed)?;
+        let first = source.range(0, LENGTH).map_err(&failed)?;
         let header = first.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if header > LARGEST_HEADER {
             return Err(refuse(SafeTensorError::HeaderTooLarge));
@@ -117,7 +120,7 @@ impl<'a> Safetensors<'a> {
         if start > length {
             return Err(refuse(SafeTensorError::InvalidHeaderLength));
         }
-        let header = Header::parse(&source.range(LENGTH, start).map_err(failed)?);
+        let header = Header::parse(&source.range(LENGTH, start).map_err(&failed)?);
         let header = header.map_err(refuse)?;
         if start.checked_add(header.data_len() as u64) != Some(length) {
             return Err(refuse(SafeTensorError::MetadataIncompleteBuffer));
@@ -137,9 +140,7 @@ impl TensorFile for Safetensors<'_> {
         let missing = || format_error(&self.path, SafeTensorError::TensorNotFound(name.into()));
         let TensorInfo { dtype, data_offsets, .. } = self.header.info(name).ok_or_else(missing)?;
         let [from, to] = [data_offsets.0, data_offsets.1].map(|at| self.start + at as u64);
-        let bytes = self.source.range(from, to);
-        let bytes =
-            bytes.map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
+        let bytes = self.source.range(from, to).map_err(FileError::at(&self.path))?;
         numbers(*dtype, &bytes).ok_or_else(|| WeightsError::Element {
             path: self.path.clone(),
             tensor: name.into(),
@@ -179,7 +180,7 @@ pub fn write_tensors<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
 ) -> Result<(), WeightsError> {
     write_file(path, &tensor_bytes(path, precision, tensors)?)
-        .map_err(|source| WeightsError::Write { path: path.into(), source })
+        .map_err(|source| WeightsError::Write(FileError::at(path)(source)))
 }
 
 /// The bytes of the safetensors file that [`write_tensors`] writes; errors name it by `path`.

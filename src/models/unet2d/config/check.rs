@@ -1,6 +1,6 @@
 //! Which settings fit together, and what follows from them.
 use super::{DownBlock, MidBlock, TimeScaleShift, UNetConfig, UpBlock};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Unexpected};
 
 /// Larger than any model, and small enough that no product of extents overflows.
 const MAX_CHANNELS: usize = 1 << 20;
@@ -11,9 +11,8 @@ impl UNetConfig {
     /// # Errors
     /// If one does not fit: the error names the key, what it may be, and what it is.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.class_name != "UNet2DModel" {
-            return Err(value("_class_name", "UNet2DModel", &self.class_name));
-        }
+        const CLASS: &str = "UNet2DModel";
+        Unexpected::check(self.class_name == CLASS, "_class_name", CLASS, &self.class_name)?;
         let levels = self.block_out_channels.len();
         range("block_out_channels", levels, 1, 16, "levels")?;
         range("down_block_types", self.down_block_types.len(), levels, levels, "levels")?;
@@ -33,16 +32,12 @@ impl UNetConfig {
         if let Some(classes) = self.num_class_embeds {
             range("num_class_embeds", classes, 1, MAX_CHANNELS, "classes")?;
         }
-        if !(self.mid_block_scale_factor.is_finite() && self.mid_block_scale_factor != 0.0) {
-            let found = self.mid_block_scale_factor;
-            return Err(value("mid_block_scale_factor", "a number other than 0", found));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(value("dropout", "at least 0 and below 1", self.dropout));
-        }
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            return Err(value("norm_eps", "between 0 and 1", self.norm_eps));
-        }
+        let (factor, eps) = (self.mid_block_scale_factor, self.norm_eps);
+        let fits = factor.is_finite() && factor != 0.0;
+        Unexpected::check(fits, "mid_block_scale_factor", "a number other than 0", factor)?;
+        let fits = (0.0..1.0).contains(&self.dropout);
+        Unexpected::check(fits, "dropout", "at least 0 and below 1", self.dropout)?;
+        Unexpected::check(eps > 0.0 && eps < 1.0, "norm_eps", "between 0 and 1", eps)?;
         self.check_groups()?;
         self.check_heads()?;
         if let Some(size) = self.sample_size {
@@ -56,17 +51,14 @@ impl UNetConfig {
     /// skip's together.
     fn check_groups(&self) -> Result<(), ConfigError> {
         let divides = |key, groups: usize, channels: usize| {
-            if groups > 0 && channels.is_multiple_of(groups) {
-                return Ok(());
-            }
             let what = format!("a divisor of {channels}, the channels of a group norm");
-            Err(value(key, what, groups))
+            Unexpected::check(groups > 0 && channels.is_multiple_of(groups), key, what, groups)
         };
         for &channels in &self.block_out_channels {
             divides("norm_num_groups", self.norm_num_groups, channels)?;
         }
         match self.attn_norm_num_groups {
-            Some(groups) => divides("attn_norm_num_groups", groups, self.deepest_channels()),
+            Some(groups) => Ok(divides("attn_norm_num_groups", groups, self.deepest_channels())?),
             None => Ok(()),
         }
     }
@@ -82,10 +74,9 @@ impl UNetConfig {
         let with_attention = levels.filter(|(_, (down, up))| *down || *up);
         let middle = self.has_middle_attention().then(|| self.deepest_channels());
         for channels in with_attention.map(|(channels, _)| *channels).chain(middle) {
-            if width == 0 || !channels.is_multiple_of(width) {
-                let what = format!("a divisor of {channels}, the channels of an attention");
-                return Err(value("attention_head_dim", what, width));
-            }
+            let what = format!("a divisor of {channels}, the channels of an attention");
+            let fits = width > 0 && channels.is_multiple_of(width);
+            Unexpected::check(fits, "attention_head_dim", what, width)?;
         }
         Ok(())
     }
@@ -140,21 +131,8 @@ impl UNetConfig {
     }
 }
 
-fn value(key: &'static str, expected: impl ToString, found: impl ToString) -> ConfigError {
-    ConfigError::Value { key, expected: expected.to_string(), found: found.to_string() }
-}
-
-fn range(
-    key: &'static str,
-    found: usize,
-    least: usize,
-    most: usize,
-    unit: &str,
-) -> Result<(), ConfigError> {
-    if (least..=most).contains(&found) {
-        return Ok(());
-    }
+fn range(key: &str, found: usize, least: usize, most: usize, unit: &str) -> Result<(), Unexpected> {
     let expected =
         if least == most { format!("{least} {unit}") } else { format!("{least} to {most} {unit}") };
-    Err(value(key, expected, found))
+    Unexpected::check((least..=most).contains(&found), key, expected, found)
 }
