@@ -6,51 +6,9 @@
 // these meet, so that a pixel is read once for all taps. The weights go round by shuffles, the sums stay in registers.
 // tile: LANES = 8
 // tile: COLUMNS4 = 2
-// import: silu, finish
+// import: silu, finish, convolution
 // iterations: forward = in_channels.div_ceil(4) * (kernel_height + 2) + 4
 
-struct Params {
-    /// Images.
-    batch: u32,
-    /// Rows of an image of `x`.
-    in_height: u32,
-    /// Pixels in a row of `x`.
-    in_width: u32,
-    /// Channels of `x`: rows of one tap of `weight`.
-    in_channels: u32,
-    /// Rows of an image of `y`.
-    out_height: u32,
-    /// Pixels in a row of `y`.
-    out_width: u32,
-    /// Channels of `y`, in vec4.
-    out_channels4: u32,
-    /// Rows of taps.
-    kernel_height: u32,
-    /// Rows of zeros above the image; at most `kernel_height - 1`.
-    top: u32,
-    /// Zeros left of the image; at most 2.
-    left: u32,
-    /// Squares side by side.
-    squares_across: u32,
-    /// Squares one below the other.
-    squares_down: u32,
-    /// Whether there is a bias.
-    has_bias: u32,
-    /// Whether there is an embedding.
-    has_embedding: u32,
-    /// vec4s of a row of it.
-    embedding_pitch4: u32,
-    /// Those before the channels that are added.
-    embedding_first4: u32,
-    /// Whether there is a residual.
-    has_residual: u32,
-    /// Whether SiLU is applied.
-    silu: u32,
-    /// Whether moments are wanted: offered only where the squares fill the image.
-    has_moments: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> weight: array<weight4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
@@ -184,14 +142,11 @@ fn forward(
     let lane = local.x;
     let first_column = group.x * COLUMNS4;
     let index = (group.z * groups.y + group.y) * LANES + lane;
-    let line = index / params.squares_across;
-    let n = line / params.squares_down;
-    let square = Square(
-        n < params.batch,
-        n,
-        SIDE * (line - n * params.squares_down),
-        SIDE * (index - line * params.squares_across),
-    );
+    let squares_across = (params.out_width + SIDE - 1u) / SIDE;
+    let squares_down = (params.out_height + SIDE - 1u) / SIDE;
+    let line = index / squares_across;
+    let n = line / squares_down;
+    let square = Square(n < params.batch, n, SIDE * (line - n * squares_down), SIDE * (index - line * squares_across));
     let in_channels4 = (params.in_channels + 3u) / 4u;
 
     for (var j = 0u; j < REACH; j++) {

@@ -4,7 +4,7 @@ use ddim::{
     graph::Graph,
     ops::{self, Conv2d, Conv2dWeightGradient, Linear, Op},
     passes,
-    plan::{DeviceKind, DeviceProfile, OpClass, Plan, TABLE, Target},
+    plan::{DeviceKind, DeviceProfile, Family, OpClass, Plan, TABLE, Target},
     value::TensorType,
 };
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ fn every_family_of_the_table_is_offered_and_every_offer_is_in_it() {
     }
     for on in [DeviceKind::Software, DeviceKind::Gpu] {
         let rules = TABLE.iter().filter(|rule| rule.on == on);
-        let named: BTreeSet<&str> = rules.flat_map(|rule| rule.families).copied().collect();
+        let named: BTreeSet<Family> = rules.flat_map(|rule| rule.families).copied().collect();
         assert_eq!(named, offered);
     }
 }
@@ -50,20 +50,26 @@ fn the_first_line_that_applies_decides() {
     let large = [&[1, 16, 16, 32][..], &[3, 3, 32, 32]];
     let small = [&[1, 8, 8, 32][..], &[3, 3, 32, 32]];
     let chosen = |plan: Plan| plan.choices.clone().into_keys().collect::<Vec<_>>();
-    assert_eq!(chosen(plan(conv, large, &software())), [(OpClass::Convolution, "winograd")]);
-    assert_eq!(chosen(plan(conv, small, &software())), [(OpClass::Convolution, "subgroup")]);
+    assert_eq!(chosen(plan(conv, large, &software())), [(OpClass::Convolution, Family::Winograd)]);
+    assert_eq!(chosen(plan(conv, small, &software())), [(OpClass::Convolution, Family::Subgroup)]);
     let few = [&[1, 16, 16, 8][..], &[3, 3, 8, 8]];
-    assert_eq!(chosen(plan(conv, few, &software())), [(OpClass::Convolution, "window")]);
+    assert_eq!(chosen(plan(conv, few, &software())), [(OpClass::Convolution, Family::Window)]);
     let last = [&[1, 16, 16, 128][..], &[3, 3, 128, 3]];
-    assert_eq!(chosen(plan(conv, last, &software())), [(OpClass::Convolution, "window")]);
+    assert_eq!(chosen(plan(conv, last, &software())), [(OpClass::Convolution, Family::Window)]);
     let first = [&[1, 16, 16, 3][..], &[3, 3, 3, 128]];
-    assert_eq!(chosen(plan(conv, first, &software())), [(OpClass::Convolution, "subgroup")]);
-    assert_eq!(chosen(plan(conv, large, &Target::default())), [(OpClass::Convolution, "tiled")]);
+    assert_eq!(chosen(plan(conv, first, &software())), [(OpClass::Convolution, Family::Subgroup)]);
+    assert_eq!(
+        chosen(plan(conv, large, &Target::default())),
+        [(OpClass::Convolution, Family::Tiled)]
+    );
     let product = [&[64, 32][..], &[32, 32]];
-    assert_eq!(chosen(plan(Linear, product, &software())), [(OpClass::Product, "wide")]);
+    assert_eq!(chosen(plan(Linear, product, &software())), [(OpClass::Product, Family::Wide)]);
     // Four pairs are the least.
     let narrow = [&[64, 12][..], &[12, 32]];
-    assert_eq!(chosen(plan(Linear, narrow, &software())), [(OpClass::Product, "subgroup")]);
+    assert_eq!(chosen(plan(Linear, narrow, &software())), [(OpClass::Product, Family::Subgroup)]);
     let dy = [&[1, 16, 16, 32][..], &[1, 16, 16, 32]];
-    assert_eq!(chosen(plan(gradient, dy, &software())), [(OpClass::WeightGradient, "winograd")]);
+    assert_eq!(
+        chosen(plan(gradient, dy, &software())),
+        [(OpClass::WeightGradient, Family::Winograd)]
+    );
 }

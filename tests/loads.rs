@@ -10,7 +10,7 @@ use ddim::{
     graph::Graph,
     ops::{Conv2d, Input, Silu, View},
     passes,
-    plan::{Candidate, DeviceProfile, KernelSelector, Problem, Target},
+    plan::{Candidate, DeviceProfile, Family, KernelSelector, Problem, Target},
     reference::evaluate,
     value::{TensorType, Value},
 };
@@ -27,7 +27,7 @@ struct Subgroup;
 
 impl KernelSelector for Subgroup {
     fn select(&self, _: &Target, _: &Problem, candidates: &[Candidate]) -> usize {
-        candidates.iter().position(|candidate| candidate.name == "subgroup").unwrap_or(0)
+        candidates.iter().position(|candidate| candidate.family == Family::Subgroup).unwrap_or(0)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every op on the device against its f64 reference, in every storage type.
 use ddim::{
-    bench_cases::{Family, families},
+    bench_cases::{FamilyPlan, families},
     gpu::Gpu,
     ops::{self, Case},
     verify,
@@ -54,7 +54,7 @@ fn numbers_that_are_not_finite_reach_what_the_op_promises() {
     let check = |case: &Case| {
         let graph = case.graph().map_err(|error| error.to_string())?;
         let mut errors = String::new();
-        for Family { name, choice, .. } in families(&graph, gpu.target()) {
+        for FamilyPlan { name, choice, .. } in families(&graph, gpu.target()) {
             if let Err(error) = verify::check_special(&gpu, case, &choice) {
                 errors += &format!("\n    {name}: {error}");
             }
@@ -73,7 +73,7 @@ fn every_family_agrees_with_the_reference() {
     // What lowering chooses has passed above.
     let check = |case: &Case| {
         let graph = case.graph().map_err(|error| error.to_string())?;
-        for Family { choice, plan, .. } in families(&graph, gpu.target()).iter().skip(1) {
+        for FamilyPlan { choice, plan, .. } in families(&graph, gpu.target()).iter().skip(1) {
             let plan = plan.as_ref().map_err(ToString::to_string)?;
             verify::check_case_with(&gpu, case, choice).map_err(|error| {
                 let kernels = plan.dispatches().map(|d| format!("\n    {}", d.kernel));

@@ -3,7 +3,7 @@ use crate::{
     error::Error,
     graph::Graph,
     passes,
-    plan::{self, Candidate, KernelSelector, Plan, Target},
+    plan::{Candidate, Family, KernelSelector, Plan, Problem, Target},
 };
 use std::cell::{Cell, RefCell};
 
@@ -12,21 +12,21 @@ use std::cell::{Cell, RefCell};
 pub struct Ranked {
     rank: usize,
     offered: Cell<usize>,
-    chosen: RefCell<Vec<&'static str>>,
+    chosen: RefCell<Vec<Family>>,
 }
 
 impl KernelSelector for Ranked {
-    fn select(&self, _: &Target, _: &plan::Problem, candidates: &[Candidate]) -> usize {
+    fn select(&self, _: &Target, _: &Problem, candidates: &[Candidate]) -> usize {
         self.offered.set(self.offered.get().max(candidates.len()));
         let index = self.rank.min(candidates.len() - 1);
-        self.chosen.borrow_mut().push(candidates[index].name);
+        self.chosen.borrow_mut().push(candidates[index].family);
         index
     }
 }
 
 /// A way of lowering a graph.
 #[derive(Debug)]
-pub struct Family {
+pub struct FamilyPlan {
     /// Names of the candidates taken; `only` where there is no choice.
     pub name: String,
     /// What runs, or why it does not fit the target.
@@ -37,19 +37,19 @@ pub struct Family {
 
 /// The different variants of lowering a graph for `target`, the one that lowering chooses by itself
 /// first.
-pub fn families(graph: &Graph, target: &Target) -> Vec<Family> {
-    let mut found: Vec<Family> = Vec::new();
+pub fn families(graph: &Graph, target: &Target) -> Vec<FamilyPlan> {
+    let mut found: Vec<FamilyPlan> = Vec::new();
     for rank in 0.. {
         let choice = Ranked { rank, offered: Cell::new(1), chosen: RefCell::default() };
         let plan = passes::compile_with(graph, target, &choice);
         let last = rank + 1 >= choice.offered.get();
         let hash = plan.as_ref().map_or(0, Plan::hash);
-        let known = |other: &Family| other.plan.as_ref().is_ok_and(|plan| plan.hash() == hash);
+        let known = |other: &FamilyPlan| other.plan.as_ref().is_ok_and(|plan| plan.hash() == hash);
         if !found.iter().any(known) {
-            let mut names = choice.chosen.borrow().clone();
+            let mut names: Vec<_> = choice.chosen.borrow().iter().map(|f| f.name()).collect();
             names.dedup();
             let name = if names.is_empty() { "only".to_owned() } else { names.join("+") };
-            found.push(Family { name, plan, choice });
+            found.push(FamilyPlan { name, plan, choice });
         }
         if last {
             break;

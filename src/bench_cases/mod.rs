@@ -5,7 +5,7 @@ mod fusions;
 mod models;
 mod shapes;
 
-pub use families::{Family, Ranked, families};
+pub use families::{FamilyPlan, Ranked, families};
 pub use fusions::fusions;
 pub use models::{BenchModel, BenchStep, equations};
 pub use shapes::{products, stable_diffusion};
@@ -112,7 +112,7 @@ impl BenchCase {
             return [("fused", fused), ("unfused", unfused)].map(variant).into();
         }
         let families = families(&self.graph, target).into_iter();
-        families.map(|Family { name, plan, .. }| Variant { name, plan }).collect()
+        families.map(|FamilyPlan { name, plan, .. }| Variant { name, plan }).collect()
     }
 
     /// An executor of one of its variants, the operands written.

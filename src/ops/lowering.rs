@@ -206,7 +206,7 @@ impl<'a> Lowering<'a> {
             return Err(LoweringError::Choice { op, index, candidates });
         }
         let chosen = candidates.swap_remove(index);
-        *self.choices.entry((problem.class, chosen.name)).or_default() += 1;
+        *self.choices.entry((problem.class, chosen.family)).or_default() += 1;
         for packed in chosen.packed {
             if self.made.insert(packed.form) {
                 self.fold_constants(&[packed.of], &[packed.form], |lowering| {

@@ -15,7 +15,9 @@ pub use dispatch::{
 };
 pub use profile::{DeviceKind, DeviceProfile};
 pub use section::{Section, StagedPart, Trigger};
-pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem, Rule, TABLE};
+pub use select::{
+    Choices, DefaultHeuristic, Family, KernelSelector, OpClass, Problem, Rule, TABLE,
+};
 pub use target::{Candidate, Packed, Target};
 
 /// What a planned buffer is for.
@@ -191,7 +193,7 @@ impl Plan {
     /// Launches, pipelines, work and memory of the plan, a line each.
     pub fn totals(&self) -> String {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let chosen = |((class, family), times): (&(OpClass, &str), _)| {
+        let chosen = |((class, family), times): (&(OpClass, Family), _)| {
             format!("{class} by {family}: {times}")
         };
         let families: Vec<String> = self.choices.iter().map(chosen).collect();

@@ -1,6 +1,7 @@
 //! The choice between kernel families: a table written from measurements.
 use super::{Candidate, DeviceKind, Target};
 use crate::value::TensorType;
+use Family::{Serial, Subgroup, Tiled, Tree, Wide, Window, Winograd, WinogradNarrow};
 use std::{collections::BTreeMap, fmt};
 
 /// What several families of kernels can compute.
@@ -39,8 +40,52 @@ impl fmt::Display for OpClass {
     }
 }
 
+/// A family of kernels: one way of computing an op. In alphabetical order, in which plans list
+/// what was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// One invocation adds all.
+    Serial,
+    /// Numbers go round a subgroup by shuffles, sums stay in registers.
+    Subgroup,
+    /// Tiles in workgroup memory: for every device.
+    Tiled,
+    /// A tree of sums in workgroup memory.
+    Tree,
+    /// [`Family::Subgroup`] with two numbers, 64 bits, to a load.
+    Wide,
+    /// Each lane holds a window of the image.
+    Window,
+    /// Minimal filtering of tiles of 2x4 pixels.
+    Winograd,
+    /// Minimal filtering of tiles of 2x2 pixels.
+    WinogradNarrow,
+}
+
+impl Family {
+    /// The name that plans, benches and the table print.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serial => "serial",
+            Self::Subgroup => "subgroup",
+            Self::Tiled => "tiled",
+            Self::Tree => "tree",
+            Self::Wide => "wide",
+            Self::Window => "window",
+            Self::Winograd => "winograd",
+            Self::WinogradNarrow => "winograd_narrow",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// How often each family was chosen for each class of ops.
-pub type Choices = BTreeMap<(OpClass, &'static str), usize>;
+pub type Choices = BTreeMap<(OpClass, Family), usize>;
 
 /// What an equation computes, as far as families differ by it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +125,7 @@ pub struct Rule {
     /// Most channels written.
     pub outputs: usize,
     /// The families, fastest first.
-    pub families: &'static [&'static str],
+    pub families: &'static [Family],
 }
 
 impl Rule {
@@ -105,7 +150,8 @@ impl fmt::Display for Rule {
         if self.outputs < usize::MAX {
             write!(f, ", at most {} channels written", self.outputs)?;
         }
-        write!(f, " -> {}", self.families.join(", "))
+        let families: Vec<_> = self.families.iter().map(|family| family.name()).collect();
+        write!(f, " -> {}", families.join(", "))
     }
 }
 
@@ -121,64 +167,43 @@ impl fmt::Display for Rule {
 /// (unet_32_64_rgb_b3_16x16), narrow ones do not.
 pub const TABLE: &[Rule] = &[
     Rule {
-        on: DeviceKind::Software,
         classes: &[OpClass::Convolution, OpClass::TrainedConvolution, OpClass::InputGradient],
         rows: 128,
-        channels: 0,
         outputs: 16,
-        families: &["window", "subgroup", "tiled"],
+        families: &[Window, Subgroup, Tiled],
+        ..SOFTWARE
     },
     Rule {
-        on: DeviceKind::Software,
         classes: &[OpClass::Convolution, OpClass::InputGradient, OpClass::WeightGradient],
         rows: 128,
         channels: 16,
-        outputs: usize::MAX,
-        families: &["winograd", "subgroup", "tiled"],
+        families: &[Winograd, Subgroup, Tiled],
+        ..SOFTWARE
     },
     Rule {
-        on: DeviceKind::Software,
         classes: &[OpClass::TrainedConvolution],
         rows: 128,
         channels: 16,
-        outputs: usize::MAX,
-        families: &["winograd_narrow", "subgroup", "tiled"],
+        families: &[WinogradNarrow, Subgroup, Tiled],
+        ..SOFTWARE
     },
-    Rule {
-        on: DeviceKind::Software,
-        classes: &[],
-        rows: 0,
-        channels: 0,
-        outputs: usize::MAX,
-        families: &[
-            "wide",
-            "subgroup",
-            "serial",
-            "tiled",
-            "tree",
-            "winograd_narrow",
-            "winograd",
-            "window",
-        ],
-    },
+    SOFTWARE,
     Rule {
         on: DeviceKind::Gpu,
-        classes: &[],
-        rows: 0,
-        channels: 0,
-        outputs: usize::MAX,
-        families: &[
-            "tiled",
-            "tree",
-            "subgroup",
-            "serial",
-            "winograd_narrow",
-            "winograd",
-            "window",
-            "wide",
-        ],
+        families: &[Tiled, Tree, Subgroup, Serial, WinogradNarrow, Winograd, Window, Wide],
+        ..SOFTWARE
     },
 ];
+
+/// The last line for software drivers: everything that the lines before it do not name.
+const SOFTWARE: Rule = Rule {
+    on: DeviceKind::Software,
+    classes: &[],
+    rows: 0,
+    channels: 0,
+    outputs: usize::MAX,
+    families: &[Wide, Subgroup, Serial, Tiled, Tree, WinogradNarrow, Winograd, Window],
+};
 
 /// Decides between kernel families.
 pub trait KernelSelector {
@@ -195,7 +220,7 @@ impl KernelSelector for DefaultHeuristic {
         let rule = TABLE.iter().find(|rule| rule.applies(target, problem));
         let rank = |candidate: &Candidate| {
             let families = rule.map_or(&[][..], |rule| rule.families);
-            families.iter().position(|family| *family == candidate.name).unwrap_or(usize::MAX)
+            families.iter().position(|family| *family == candidate.family).unwrap_or(usize::MAX)
         };
         let ranked = candidates.iter().enumerate();
         ranked.min_by_key(|(_, candidate)| rank(candidate)).map_or(0, |(index, _)| index)

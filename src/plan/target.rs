@@ -1,5 +1,5 @@
 //! What a device offers, and the candidates between which that decides.
-use super::{DeviceProfile, Dispatch};
+use super::{DeviceProfile, Dispatch, Family};
 use crate::value::Value;
 
 /// What lowering must know of a device: plain data, so that plans are made without one.
@@ -37,8 +37,8 @@ impl Default for Target {
 /// One way of computing an equation: a complete list of dispatches.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Name of the family, printed with the plan.
-    pub name: &'static str,
+    /// Whose kernels they are, printed with the plan.
+    pub family: Family,
     /// Forms of operands that it reads, each made once however many candidates want it.
     pub packed: Vec<Packed>,
     /// What it runs.
@@ -47,8 +47,8 @@ pub struct Candidate {
 
 impl Candidate {
     /// A candidate that reads its operands as they are.
-    pub fn new(name: &'static str, dispatches: Vec<Dispatch>) -> Self {
-        Self { name, packed: Vec::new(), dispatches }
+    pub fn new(family: Family, dispatches: Vec<Dispatch>) -> Self {
+        Self { family, packed: Vec::new(), dispatches }
     }
 
     /// The same, reading this form of an operand too.

@@ -4,7 +4,7 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{Lowering, Operator, Special, display, operands},
-    plan::{Candidate, Cost, OpClass},
+    plan::{Candidate, Cost, Family, OpClass},
     reference::Tensor,
     shaders::{
         attention_backward as tiled, attention_backward_subgroup as subgroup,
@@ -127,7 +127,7 @@ fn candidates(
             query.dispatch(params, query_tile, extents.grid(queries, query_rows)),
             key_value.dispatch(params, key_tile, extents.grid(keys, key_rows)),
         ];
-        Candidate::new("tiled", dispatches)
+        Candidate::new(Family::Tiled, dispatches)
     }];
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup_backward(extents, lanes)
@@ -141,7 +141,7 @@ fn candidates(
             query.dispatch(params, overrides, grid(queries)),
             key_value.dispatch(params, overrides, grid(keys)),
         ];
-        candidates.push(Candidate::new("subgroup", dispatches));
+        candidates.push(Candidate::new(Family::Subgroup, dispatches));
         // With two rows a lane lavapipe's registers run out: 1.7 times as long.
         let fits = rows == 1 && extents.head_size.is_multiple_of(8 * lanes as usize);
         if fits && lowering.in_pairs(&[q, k, v, dy, dq, dk, dv]) {
@@ -162,7 +162,7 @@ fn candidates(
                 query.dispatch(params, overrides, grid(queries)),
                 key_value.dispatch(params, overrides, grid(keys)),
             ];
-            candidates.push(Candidate::new("wide", dispatches));
+            candidates.push(Candidate::new(Family::Wide, dispatches));
         }
     }
     candidates

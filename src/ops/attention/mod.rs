@@ -3,7 +3,7 @@ use super::{Backward, Gradients, Lowering, Operator, Special, display, operands}
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::{Candidate, Cost, OpClass},
+    plan::{Candidate, Cost, Family, OpClass},
     reference::Tensor,
     shaders::{attention as tiled, attention_subgroup as subgroup, attention_wide as wide},
     value::{TensorType, Value},
@@ -162,7 +162,7 @@ fn candidates(
     let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
     let grid = extents.grid(queries, TILED_LANES * rows);
     let dispatches = vec![kernel.dispatch(params, tiled::Overrides { rows, columns }, grid)];
-    let mut candidates = vec![Candidate::new("tiled", dispatches)];
+    let mut candidates = vec![Candidate::new(Family::Tiled, dispatches)];
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup_forward(extents, lanes)
     {
@@ -170,7 +170,7 @@ fn candidates(
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
         let grid = extents.grid(queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-        candidates.push(Candidate::new("subgroup", dispatches));
+        candidates.push(Candidate::new(Family::Subgroup, dispatches));
         if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
         {
             let params = wide::Params {
@@ -189,7 +189,7 @@ fn candidates(
             let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
             let kernel = wide::Forward { q, k, v, y, log_sum_exp };
             let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-            candidates.push(Candidate::new("wide", dispatches));
+            candidates.push(Candidate::new(Family::Wide, dispatches));
         }
     }
     candidates

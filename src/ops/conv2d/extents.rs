@@ -16,6 +16,8 @@ pub(in crate::ops) struct Extents {
     pub out_channels: usize,
     pub kernel: [usize; 2],
     pub stride: usize,
+    /// Pixels of `y` from one of `x` to the next: 1, or the forward stride in an input gradient.
+    pub spread: usize,
     pub top: usize,
     pub left: usize,
 }
@@ -42,6 +44,7 @@ impl Extents {
             out_channels,
             kernel,
             stride,
+            spread: 1,
             top,
             left,
         }
@@ -54,11 +57,11 @@ impl Extents {
 
     /// Whether it is a product of matrices: one tap on each pixel.
     pub fn is_product(&self) -> bool {
-        self.taps() == 1 && self.stride == 1
+        self.taps() == 1 && self.stride == 1 && self.spread == 1
     }
 
-    /// The convolution that gives the input gradient of this one, of stride 1: from `y` to `x`
-    /// by the turned kernel.
+    /// The convolution that gives the input gradient of this one: from `y` to `x` by the turned
+    /// kernel, the stride as spread.
     pub fn turned(&self) -> Self {
         Self {
             in_height: self.out_height,
@@ -67,6 +70,8 @@ impl Extents {
             out_height: self.in_height,
             out_width: self.in_width,
             out_channels: self.in_channels,
+            stride: 1,
+            spread: self.stride,
             top: self.kernel[0] - 1 - self.top,
             left: self.kernel[1] - 1 - self.left,
             ..*self
@@ -92,7 +97,9 @@ impl Extents {
     /// Two operations per tap, pixel and pair of channels, those that meet padding included.
     pub fn flops(&self) -> u64 {
         let pairs = (self.in_channels * self.out_channels) as u64;
-        2_u64.saturating_mul((self.pixels() * self.taps()) as u64).saturating_mul(pairs)
+        let spread = self.batch * self.in_height * self.in_width;
+        let pixels = if self.spread > 1 { spread } else { self.pixels() };
+        2_u64.saturating_mul((pixels * self.taps()) as u64).saturating_mul(pairs)
     }
 
     /// Calls `meet(tap, pixel of x, pixel of y)` for all that meet, pixels numbered through.

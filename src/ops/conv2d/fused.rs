@@ -1,7 +1,7 @@
 //! A convolution, or its weight gradient, together with what stands around it. Fusion makes these
 //! of finished graphs; each computes what the plain ops compute one after another. Above 300 lines, for
 //! both are the same but for what they sum.
-use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, products, split_k};
+use super::{Conv2d, Conv2dWeightGradient, Load, Operands, Prologue, lower};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -175,7 +175,7 @@ impl Operator for FusedConv2d {
         let embedding_first4 = self.embedding.unwrap_or_default() / 4;
         let base = Operands { bias, embedding, embedding_first4, residual, moments, ..base };
         let operands = self.load.operands(lowering, read, base);
-        products::forward(lowering, &self.to_string(), &extents, &operands)
+        lower::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -213,11 +213,9 @@ impl Operator for FusedConv2dWeightGradient {
         let (&dy, read) = equation.inputs.split_last().expect("operands, as infer found");
         let types: Vec<TensorType> = read.iter().map(|v| lowering.type_of(*v)).collect();
         let extents = self.gradient.extents(self.load.infer(&types)?, lowering.type_of(dy));
-        let dweight = equation.outputs[0];
-        let base = Operands::new(read[0], extents.in_channels, dy, dweight);
+        let base = Operands::new(read[0], extents.in_channels, dy, equation.outputs[0]);
         let operands = self.load.operands(lowering, read, base);
-        let op = self.to_string();
-        split_k::weight_gradient(lowering, &op, &extents, &operands, [dy, dweight])
+        lower::weight_gradient(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -1,5 +1,5 @@
 //! Gradient of a convolution with respect to its images.
-use super::{Extents, attributes, extents, products};
+use super::{Extents, attributes, extents, lower};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -80,7 +80,7 @@ impl Operator for Conv2dInputGradient {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = self.extents(lowering.type_of(dy), lowering.type_of(weight));
-        products::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
+        lower::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -11,16 +11,14 @@ use crate::{
 use std::fmt;
 
 mod extents;
+mod families;
 mod fused;
 mod input_gradient;
 mod load;
+pub(super) mod lower;
 mod operands;
-pub(super) mod products;
 mod random;
-pub(super) mod split_k;
 mod weight_gradient;
-mod window;
-mod winograd;
 
 pub(super) use extents::Extents;
 pub use fused::{FusedConv2d, FusedConv2dWeightGradient};
@@ -143,7 +141,7 @@ impl Operator for Conv2d {
         let bias = equation.inputs.get(2).copied();
         let operands = Operands::new(x, extents.in_channels, weight, equation.outputs[0]);
         let operands = Operands { bias, ..operands };
-        products::forward(lowering, &self.to_string(), &extents, &operands)
+        lower::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -1,12 +1,14 @@
 //! What the kernels of convolutions and linear layers read and write, and what runs around them.
+use super::families::Part;
 use crate::{
     error::Error,
     ops::{ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest},
-    plan::{Candidate, Dispatch},
+    plan::Dispatch,
     value::Value,
 };
 
-/// What a convolution or linear layer reads and writes, fused or not.
+/// What a convolution or linear layer reads and writes, fused or not; and a gradient of weights,
+/// the product of `x` and `dy`.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct Operands {
     /// Input; its first `split4` vec4s of channels if there is an `x1`.
@@ -21,7 +23,7 @@ pub(in crate::ops) struct Operands {
     pub silu: bool,
     /// Whether every pixel of the input stands for 2x2.
     pub upsample: bool,
-    /// Taps of matrices.
+    /// Taps of matrices; `dy` of a gradient of weights.
     pub weight: Value,
     /// Added to every pixel.
     pub bias: Option<Value>,
@@ -31,7 +33,7 @@ pub(in crate::ops) struct Operands {
     pub embedding_first4: usize,
     /// Added to the output.
     pub residual: Option<Value>,
-    /// Output.
+    /// Output: `y`, `dx` or `dweight`.
     pub y: Value,
     /// Whether SiLU of it is written.
     pub activated: bool,
@@ -88,25 +90,24 @@ impl Operands {
     }
 
     /// What computes the moments of `y`, where a kernel does not along the way.
-    pub(super) fn after(&self, lowering: &mut Lowering) -> Result<Vec<Dispatch>, Error> {
+    pub(super) fn moments_of_output(
+        &self,
+        lowering: &mut Lowering,
+    ) -> Result<Vec<Dispatch>, Error> {
         let Some(moments) = self.moments else { return Ok(Vec::new()) };
         Ok(lowering.captured(|lowering| GroupMoments.compute(lowering, self.y, moments))?.0)
     }
-}
 
-/// The kernels of a candidate after what makes their input, and before the moments of their
-/// output unless they write these themselves.
-pub(super) fn in_order(
-    before: &[Dispatch],
-    mut kernels: Candidate,
-    after: &[Dispatch],
-) -> Candidate {
-    let moments = after.first().and_then(|dispatch| dispatch.bindings.last()?.value);
-    let bound = |dispatch: &Dispatch| dispatch.bindings.iter().any(|b| b.value == moments);
-    let written = moments.is_some() && kernels.dispatches.iter().any(bound);
-    kernels.dispatches.splice(0..0, before.iter().cloned());
-    if !written {
-        kernels.dispatches.extend_from_slice(after);
+    /// Whether fusion put this around the convolution.
+    pub(super) fn has(&self, part: Part) -> bool {
+        match part {
+            Part::Concat => self.x1.is_some(),
+            Part::Affine => self.affine.is_some(),
+            Part::Upsample => self.upsample,
+            Part::Embedding => self.embedding.is_some(),
+            Part::Residual => self.residual.is_some(),
+            Part::Activation => self.activated,
+            Part::Moments => self.moments.is_some(),
+        }
     }
-    kernels
 }

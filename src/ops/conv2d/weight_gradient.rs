@@ -1,5 +1,5 @@
 //! Gradient of a convolution with respect to its weight.
-use super::{Extents, Operands, attributes, extents, split_k};
+use super::{Extents, Operands, attributes, extents, lower};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -77,8 +77,8 @@ impl Operator for Conv2dWeightGradient {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = self.extents(lowering.type_of(x), lowering.type_of(dy));
-        let operands = Operands::new(x, extents.in_channels, x, dweight);
-        split_k::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
+        let operands = Operands::new(x, extents.in_channels, dy, dweight);
+        lower::weight_gradient(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

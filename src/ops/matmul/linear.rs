@@ -6,7 +6,7 @@ use crate::{
     ops::{
         Add, Backward, Case, Dice, Gradients, Input, Lowering, Operator, Silu, Special, SumRows,
         check,
-        conv2d::{Extents, Operands, products, split_k},
+        conv2d::{Extents, Operands, lower},
         display, operands,
     },
     plan::Cost,
@@ -147,7 +147,7 @@ impl Operator for Linear {
         let extents = Extents::product(rows, of.shape[0], of.shape[1]);
         let bias = equation.inputs.get(2).copied();
         let operands = Operands { bias, ..Operands::new(x, of.shape[0], weight, y) };
-        products::forward(lowering, &self.to_string(), &extents, &operands)
+        lower::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -205,7 +205,7 @@ impl Operator for FusedLinear {
         let (bias, residual) = (linear.get(2).copied(), residual.copied());
         let base = Operands::new(x, of.shape[0], weight, y);
         let operands = Operands { bias, residual, activated: self.silu, ..base };
-        products::forward(lowering, &self.to_string(), &extents, &operands)
+        lower::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -251,7 +251,7 @@ impl Operator for LinearInputGradient {
         let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let (rows, of) = (lowering.type_of(dy).rows(), lowering.type_of(weight));
         let extents = Extents::product(rows, of.shape[0], of.shape[1]);
-        products::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
+        lower::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
@@ -293,8 +293,8 @@ impl Operator for LinearWeightGradient {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let (of, outputs) = (lowering.type_of(x), lowering.type_of(dy).shape.last());
         let extents = Extents::product(of.rows(), of.shape.last(), outputs);
-        let operands = Operands::new(x, of.shape.last(), x, dweight);
-        split_k::weight_gradient(lowering, &self.to_string(), &extents, &operands, [dy, dweight])
+        let operands = Operands::new(x, of.shape.last(), dy, dweight);
+        lower::weight_gradient(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

@@ -5,7 +5,7 @@ mod noise;
 
 use super::{Outcome, Summary, check_case_with};
 use crate::{
-    bench_cases::{Family, families},
+    bench_cases::{FamilyPlan, families},
     error::{CaseError, Error, GpuError, Mismatch},
     gpu::Gpu,
     graph::Graph,
@@ -68,7 +68,7 @@ fn check(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
             continue;
         }
         check_alone(gpu, &case, &DefaultHeuristic, seed)?;
-        for Family { choice, .. } in families(&case.graph()?, gpu.target()).iter().skip(1) {
+        for FamilyPlan { choice, .. } in families(&case.graph()?, gpu.target()).iter().skip(1) {
             check_alone(gpu, &case, choice, seed)?;
         }
         check_gradient(gpu, &case, seed)?;

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{
     ops::prelude::*,
-    plan::{Candidate, OpClass, Problem},
+    plan::{Candidate, Family, OpClass, Problem},
     shaders::group_norm as shader,
 };
 
@@ -97,8 +97,8 @@ impl GroupAffine {
             vec![kernel.dispatch(params, overrides, grid)]
         };
         // A GPU wants many invocations; on a software driver their tree costs more than the fold.
-        let mut candidates = vec![Candidate::new("tree", with(fold_lanes(tiles), 1))];
-        candidates.push(Candidate::new("serial", with(1, 8)));
+        let mut candidates = vec![Candidate::new(Family::Tree, with(fold_lanes(tiles), 1))];
+        candidates.push(Candidate::new(Family::Serial, with(1, 8)));
         let rows = batch * self.pixels;
         let problem = Problem::new(OpClass::NormFold, rows, channels, channels);
         Ok(lowering.choose(&self.to_string(), problem, candidates)?)

@@ -1,71 +1,70 @@
-//! Lowering of weight gradients: sums over all pixels, cut into slots that are added in order.
-use super::{
-    Extents, Operands,
-    operands::in_order,
-    products::{TILE_COLUMNS4, problem},
-    winograd,
-};
+//! Weight gradients as sums over all pixels, cut into slots that are added in order:
+//! `shaders/conv2d_weight_gradient_{tiled,subgroup}.wgsl`, and `outer_wide.wgsl`, which loads two
+//! numbers at a time. Of their operands `weight` is `dy` and `y` is `dweight`.
 use crate::{
-    error::Error,
-    ops::{Lowering, kit::fold_slots},
-    plan::{Candidate, Dispatch, OpClass},
-    shaders::{conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled, outer_wide},
+    ops::{
+        Lowering,
+        conv2d::{Extents, Operands},
+        kit::fold_slots,
+    },
+    plan::{Candidate, Dispatch, Family},
+    shaders::{
+        conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled, outer_wide,
+        shared::weight_gradient::Params,
+    },
     value::Value,
 };
 
-/// Lowers `dweight` from `x` and `dy`.
-pub(in crate::ops) fn weight_gradient(
+/// vec4s of rows, and of columns, that a workgroup of the tiled kernel computes.
+const TILE4: usize = 16;
+
+/// For every device.
+pub(super) fn tiled(
     lowering: &mut Lowering,
-    op: &str,
+    family: Family,
     extents: &Extents,
     operands: &Operands,
-    [dy, dweight]: [Value; 2],
-) -> Result<(), Error> {
-    let target = lowering.target().clone();
-    let (before, dense) = operands.dense(lowering)?;
-    let x = dense.x0;
-    let mut candidates = vec![{
-        let (tile, rows4) = (TILE_COLUMNS4, TILE_COLUMNS4);
-        // Rows of few pixels take more iterations to walk.
-        let longest = if extents.out_width < 4 { LONGEST_SLOT / 4 } else { LONGEST_SLOT / 2 };
-        let split = Split::new(lowering, extents, [rows4, tile], longest, dweight);
-        let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
-        let overrides = conv2d_weight_gradient_tiled::Overrides::default();
-        split.candidate(
-            lowering,
-            "tiled",
-            kernel.dispatch(split.params, overrides, split.grid),
-            dweight,
-        )
-    }];
-    if let Some(lanes) = target.subgroup {
-        let overrides = conv2d_weight_gradient_subgroup::Overrides {
-            lanes,
-            ..conv2d_weight_gradient_subgroup::Overrides::default()
-        };
-        let split = Split::new(lowering, extents, [lanes as usize; 2], LONGEST_SLOT, dweight);
-        let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight: split.partial };
-        let dispatch = kernel.dispatch(split.params, overrides, split.grid);
-        let subgroup = split.candidate(lowering, "subgroup", dispatch, dweight);
-        candidates.push(subgroup);
-        if extents.is_product() {
-            let tile = [OUTER_ROWS4, 2 * lanes as usize];
-            let split = Split::new(lowering, extents, tile, LONGEST_SLOT, dweight);
-            let operands = [x, dy, split.partial];
-            let rows = [split.params.pixels, split.params.slot_pixels];
-            let dispatch = outer(lowering, lanes, extents, rows, split.grid[2], operands);
-            let candidate = |dispatch| split.candidate(lowering, "wide", dispatch, dweight);
-            candidates.extend(dispatch.map(candidate));
-        }
-    }
-    for candidate in &mut candidates {
-        candidate.dispatches[0].cost.flops = extents.flops();
-        *candidate = in_order(&before, candidate.clone(), &[]);
-    }
-    if let Some(winograd) = winograd::weight_gradient(lowering, extents, operands, dy, dweight) {
-        candidates.push(winograd);
-    }
-    Ok(lowering.choose(op, problem(OpClass::WeightGradient, extents), candidates)?)
+) -> Option<Candidate> {
+    // Rows of few pixels take more iterations to walk.
+    let longest = if extents.out_width < 4 { LONGEST_SLOT / 4 } else { LONGEST_SLOT / 2 };
+    let split = Split::new(lowering, extents, [TILE4; 2], longest, operands.y);
+    let Operands { x0: x, weight: dy, .. } = *operands;
+    let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
+    let overrides = conv2d_weight_gradient_tiled::Overrides::default();
+    let sums = kernel.dispatch(split.params, overrides, split.grid);
+    Some(split.candidate(lowering, family, sums, operands.y))
+}
+
+/// Where subgroups have a known size.
+pub(super) fn subgroup(
+    lowering: &mut Lowering,
+    family: Family,
+    extents: &Extents,
+    operands: &Operands,
+) -> Option<Candidate> {
+    let lanes = lowering.target().subgroup?;
+    let split = Split::new(lowering, extents, [lanes as usize; 2], LONGEST_SLOT, operands.y);
+    let Operands { x0: x, weight: dy, .. } = *operands;
+    let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight: split.partial };
+    let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes, ..Default::default() };
+    let sums = kernel.dispatch(split.params, overrides, split.grid);
+    Some(split.candidate(lowering, family, sums, operands.y))
+}
+
+/// Of products of matrices, on software drivers.
+pub(super) fn wide(
+    lowering: &mut Lowering,
+    family: Family,
+    extents: &Extents,
+    operands: &Operands,
+) -> Option<Candidate> {
+    let lanes = lowering.target().subgroup.filter(|_| extents.is_product())?;
+    let tile = [OUTER_ROWS4, 2 * lanes as usize];
+    let split = Split::new(lowering, extents, tile, LONGEST_SLOT, operands.y);
+    let rows = [split.params.pixels, split.params.slot_pixels];
+    let values = [operands.x0, operands.weight, split.partial];
+    let sums = outer(lowering, lanes, extents, rows, split.grid[2], values)?;
+    Some(split.candidate(lowering, family, sums, operands.y))
 }
 
 /// vec4s of rows of `dweight` that a workgroup of the wide kernel computes.
@@ -96,7 +95,7 @@ pub(super) fn outer(
 
 /// A weight gradient cut into tiles and slots.
 struct Split {
-    params: conv2d_weight_gradient_subgroup::Params,
+    params: Params,
     grid: [u32; 3],
     slots: usize,
     partial: Value,
@@ -138,7 +137,7 @@ impl Split {
         let slots = useful.max(extents.pixels().div_ceil(longest)).clamp(1, fitting);
         let slot_pixels = extents.pixels().div_ceil(slots);
         let slots = extents.pixels().div_ceil(slot_pixels);
-        let params = conv2d_weight_gradient_subgroup::Params {
+        let params = Params {
             in_height: extents.in_height as u32,
             in_width: extents.in_width as u32,
             in_channels: extents.in_channels as u32,
@@ -157,14 +156,15 @@ impl Split {
         Self { params, grid, slots, partial: fold_slots::slots(lowering, slots, dweight) }
     }
 
+    /// The sums of the slots, then the slots'.
     fn candidate(
         &self,
         lowering: &Lowering,
-        name: &'static str,
-        product: Dispatch,
+        family: Family,
+        sums: Dispatch,
         dweight: Value,
     ) -> Candidate {
         let fold = fold_slots::fold(lowering, self.slots, self.partial, dweight);
-        Candidate::new(name, [product].into_iter().chain(fold).collect())
+        Candidate::new(family, [sums].into_iter().chain(fold).collect())
     }
 }

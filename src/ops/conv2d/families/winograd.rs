@@ -1,16 +1,22 @@
 //! Lowering of 3x3 convolutions of stride 1, and of their weight gradients, to minimal filtering:
 //! spread the tiles, multiply matrices, gather (`shaders/winograd.wgsl`).
-use super::{Extents, Operands, products, split_k};
+use super::{
+    product::{self, Product},
+    slots,
+};
 use crate::{
-    ops::Lowering,
-    plan::{Candidate, Dispatch, Packed, fold},
+    ops::{
+        Lowering,
+        conv2d::{Extents, Operands},
+    },
+    plan::{Candidate, Dispatch, Family, Packed, fold},
     shaders::{conv2d_weight_gradient_subgroup, winograd},
     value::{TensorType, Value},
 };
 
 /// A tile of two rows of `y`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tile {
+enum Tile {
     /// Of four pixels each.
     Wide,
     /// Of two, with half the rounding error and half as many products again.
@@ -18,12 +24,8 @@ pub(super) enum Tile {
 }
 
 impl Tile {
-    /// The family's name, and that of its form of a weight.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Wide => "winograd",
-            Self::Narrow => "winograd_narrow",
-        }
+    fn of(family: Family) -> Self {
+        if family == Family::WinogradNarrow { Self::Narrow } else { Self::Wide }
     }
 
     fn columns(self) -> usize {
@@ -56,7 +58,7 @@ const CACHE_BYTES: u64 = 4 << 20;
 
 /// Whether minimal filtering applies.
 fn applies(extents: &Extents) -> bool {
-    extents.kernel == [3, 3] && extents.stride == 1
+    extents.kernel == [3, 3] && extents.stride == 1 && extents.spread == 1
 }
 
 fn params(tile: Tile, extents: &Extents, operands: &Operands) -> winograd::Params {
@@ -87,21 +89,20 @@ fn grid(invocations: usize) -> [u32; 3] {
     fold(invocations.div_ceil(winograd::Overrides::default().workgroup as usize))
 }
 
-/// `y` of a convolution, fused or not; none where minimal filtering does not apply, or its
-/// tensors do not fit a binding.
-pub(super) fn forward(
+/// `y` of a convolution, fused or not, where its tensors fit a binding.
+pub(super) fn offer(
     lowering: &mut Lowering,
-    tile: Tile,
+    family: Family,
     extents: &Extents,
     operands: &Operands,
 ) -> Option<Candidate> {
+    let tile = Tile::of(family);
     let target = lowering.target().clone();
     let lanes = target.subgroup.filter(|_| applies(extents))?;
     // As many images at a time as their spread tiles fit a binding and, on a CPU, its caches.
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
     let bytes = |channels| tile.spread(extents, 1, channels).bytes();
-    let mut product =
-        products::Product { batch: tile.places(), rows: 0, in_channels, out_channels };
+    let mut product = Product { batch: tile.places(), rows: 0, in_channels, out_channels };
     let out_channels4 = out_channels.div_ceil(4);
     let panel = lanes as usize;
     let panels = out_channels4.div_ceil(panel);
@@ -119,9 +120,9 @@ pub(super) fn forward(
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(tile.spread(extents, images, extents.in_channels));
     let sums = lowering.scratch(tile.spread(extents, images, extents.out_channels));
-    let filters = lowering.packed(operands.weight, tile.name(), filters_of);
+    let filters = lowering.packed(operands.weight, family.name(), filters_of);
     let multiplied = Operands::new(spread_x, in_channels, filters, sums);
-    let depth = product.depth(lowering, &multiplied);
+    let depth = product::depth(lowering, &multiplied);
     let base = winograd::Params {
         embedding_pitch4: operands.embedding_pitch4(lowering),
         embedding_first4: operands.embedding_first4 as u32,
@@ -131,8 +132,6 @@ pub(super) fn forward(
     };
     let plain = winograd::Overrides { narrow: tile == Tile::Narrow, ..Default::default() };
     let overrides = winograd::Overrides { silu: operands.silu, ..plain };
-    // A square of pixels is two wide tiles.
-    let moments = moments.filter(|_| tile == Tile::Wide);
 
     let mut dispatches = Vec::new();
     for first in (0..extents.batch).step_by(images) {
@@ -155,17 +154,15 @@ pub(super) fn forward(
     let invocations = in_channels * out_channels4;
     let dispatch = filtering.dispatch(base, plain, grid(invocations));
     let packed = Packed { of: operands.weight, form: filters, dispatch };
-    Some(Candidate::new(tile.name(), dispatches).with(packed))
+    Some(Candidate::new(family, dispatches).with(packed))
 }
 
-/// `dweight` of a convolution whose input is `operands`; none where minimal filtering does not
-/// apply, or the spread tiles do not fit a binding.
+/// `dweight` of `dy`, the operands' `y` and `weight`, where the spread tiles fit a binding.
 pub(super) fn weight_gradient(
     lowering: &mut Lowering,
+    family: Family,
     extents: &Extents,
     operands: &Operands,
-    dy: Value,
-    dweight: Value,
 ) -> Option<Candidate> {
     let target = lowering.target().clone();
     let lanes = target.subgroup.filter(|_| applies(extents))?;
@@ -179,7 +176,7 @@ pub(super) fn weight_gradient(
     }
     let params = params(tile, extents, operands);
     let rows = tile.count(extents).iter().product::<usize>();
-    let Operands { x0, x1, affine, .. } = *operands;
+    let Operands { x0, x1, affine, weight: dy, y: dweight, .. } = *operands;
     let spread_x = lowering.scratch(spread_of(in_channels));
     let spread_dy = lowering.scratch(spread_of(out_channels));
     let products = lowering.scratch(products_of);
@@ -191,7 +188,7 @@ pub(super) fn weight_gradient(
     let gradient = winograd::OutputGradient { dy, spread_gradient: spread_dy };
     let filters = winograd::FiltersGradient { products, dweight };
     Some(Candidate::new(
-        "winograd",
+        family,
         vec![
             input.dispatch(params, silu, grid(rows * in_channels4)),
             gradient.dispatch(params, overrides, grid(rows * out_channels4)),
@@ -221,12 +218,11 @@ fn outer_products(
     let pixels = (places * rows) as u32;
     let wide = [pixels, rows as u32];
     if let Some(wide) =
-        split_k::outer(lowering, lanes, extents, wide, places as u32, [x, dy, dweight])
+        slots::outer(lowering, lanes, extents, wide, places as u32, [x, dy, dweight])
     {
         return wide;
     }
-    let defaults = conv2d_weight_gradient_subgroup::Overrides::default();
-    let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes, ..defaults };
+    let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes, ..Default::default() };
     let (in_channels4, out_channels4) =
         (extents.in_channels.div_ceil(4), extents.out_channels.div_ceil(4));
     let params = conv2d_weight_gradient_subgroup::Params {

@@ -1,0 +1,98 @@
+//! The families of kernels that compute convolutions, linear layers and their gradients. A new one
+//! is a shader, a file here that offers it, a line of a list and a variant of [`Family`].
+use super::{Extents, Operands};
+use crate::{
+    error::Error,
+    ops::{Lowering, norm::group_norm::Tiles},
+    plan::{Candidate, Family},
+    value::ElementType,
+};
+use Part::{Activation, Affine, Concat, Embedding, Moments, Residual, Upsample};
+
+mod direct;
+mod product;
+mod slots;
+mod window;
+mod winograd;
+
+/// What fusion puts around a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The input is two tensors, channels side by side.
+    Concat,
+    /// A center, a scale and a shift of the input, and perhaps SiLU.
+    Affine,
+    /// Every pixel of the input stands for 2x2.
+    Upsample,
+    /// Channels that are added to every pixel of an image.
+    Embedding,
+    /// A tensor that is added to the output.
+    Residual,
+    /// SiLU of the output.
+    Activation,
+    /// Moments of squares of 4x4 pixels of the output.
+    Moments,
+}
+
+/// Kernels for these extents and operands; none where the family does not apply.
+type Offer = fn(&mut Lowering, Family, &Extents, &Operands) -> Option<Candidate>;
+
+/// A family, the parts that its kernels absorb, and what offers it.
+pub(super) type Member = (Family, &'static [Part], Offer);
+
+/// The families that convolve, in either direction.
+pub(super) const CONVOLUTIONS: &[Member] = &[
+    (Family::Tiled, &[Embedding, Residual, Activation], direct::tiled),
+    (Family::Subgroup, &[Embedding, Residual, Activation, Moments], direct::subgroup),
+    (Family::Window, &[Embedding, Residual, Activation, Moments], window::offer),
+    (Family::Subgroup, &[Concat, Residual, Activation], product::offer),
+    (Family::Wide, &[Concat, Residual, Activation], product::offer),
+    (Family::Winograd, &[Concat, Affine, Upsample, Embedding, Residual, Moments], winograd::offer),
+    (Family::WinogradNarrow, &[Concat, Affine, Upsample, Embedding, Residual], winograd::offer),
+];
+
+/// The families that compute gradients of weights.
+pub(super) const WEIGHT_GRADIENTS: &[Member] = &[
+    (Family::Tiled, &[], slots::tiled),
+    (Family::Subgroup, &[], slots::subgroup),
+    (Family::Wide, &[], slots::wide),
+    (Family::Winograd, &[Concat, Affine, Upsample], winograd::weight_gradient),
+];
+
+/// The candidates of all `families` that apply. An input that a family does not read in place is
+/// made dense before its kernels, and moments that it does not write are computed after them; a
+/// family that does not absorb another part of the output is no candidate.
+pub(super) fn candidates(
+    lowering: &mut Lowering,
+    families: &[Member],
+    extents: &Extents,
+    operands: &Operands,
+) -> Result<Vec<Candidate>, Error> {
+    let (before, dense) = operands.dense(lowering)?;
+    let after = operands.moments_of_output(lowering)?;
+    let squares = Tiles::of(extents.y(ElementType::F32)).are_squares();
+    let mut candidates = Vec::new();
+    for &(family, absorbed, offer) in families {
+        let takes = |part| absorbed.contains(&part) || !operands.has(part);
+        let in_place = [Concat, Affine, Upsample].into_iter().all(takes);
+        let moments = operands.moments.filter(|_| squares && takes(Moments));
+        let own = Operands { moments, ..if in_place { *operands } else { dense } };
+        if ![Embedding, Residual, Activation].into_iter().all(takes) {
+            continue;
+        }
+        let Some(mut candidate) = offer(lowering, family, extents, &own) else { continue };
+        let launches = &mut candidate.dispatches;
+        // The first launch is the costliest, unless some say themselves what they compute.
+        if launches.iter().all(|launch| launch.cost.flops == 0) {
+            launches[0].cost.flops = extents.flops();
+        }
+        if !in_place {
+            launches.splice(0..0, before.iter().cloned());
+        }
+        if moments.is_none() {
+            launches.extend_from_slice(&after);
+        }
+        candidates.push(candidate);
+    }
+    Ok(candidates)
+}

@@ -1,0 +1,119 @@
+//! Lowering of convolutions, linear layers and their gradients: the candidates of all families, of
+//! which the plan's selector takes one.
+use super::{
+    Extents, Operands,
+    families::{CONVOLUTIONS, Member, WEIGHT_GRADIENTS, candidates},
+};
+use crate::{
+    error::Error,
+    ops::{Lowering, SliceChannels, layout::concat::rows_of},
+    plan::{OpClass, Problem},
+    shaders::conv2d_turn_weight,
+    value::{TensorType, Value},
+};
+
+/// Lowers a convolution, or a linear layer as one of a single tap.
+pub(in crate::ops) fn forward(
+    lowering: &mut Lowering,
+    op: &str,
+    extents: &Extents,
+    operands: &Operands,
+) -> Result<(), Error> {
+    let class = if lowering.trains() { OpClass::TrainedConvolution } else { OpClass::Convolution };
+    convolve(lowering, op, class, extents, operands)
+}
+
+/// Lowers `dx` from `dy` and the weight: the same sum over the turned weight.
+pub(in crate::ops) fn input_gradient(
+    lowering: &mut Lowering,
+    op: &str,
+    extents: &Extents,
+    [dy, weight, dx]: [Value; 3],
+) -> Result<(), Error> {
+    let Extents { in_channels, out_channels, .. } = *extents;
+    let turned = TensorType::f32(&[extents.taps(), out_channels, in_channels]);
+    let turned = lowering.scratch(turned.with_element(lowering.type_of(weight).element));
+    let params = conv2d_turn_weight::Params {
+        taps: extents.taps() as u32,
+        in_channels: in_channels as u32,
+        out_channels: out_channels as u32,
+    };
+    let blocks = extents.taps() * out_channels.div_ceil(4) * in_channels.div_ceil(4);
+    lowering.push(conv2d_turn_weight::Forward { weight, turned }.over(params, blocks))?;
+    let operands = Operands::new(dy, out_channels, turned, dx);
+    convolve(lowering, op, OpClass::InputGradient, &extents.turned(), &operands)
+}
+
+/// Lowers `dweight`, the operands' `y`, from `x` and `dy`, their `weight`.
+pub(in crate::ops) fn weight_gradient(
+    lowering: &mut Lowering,
+    op: &str,
+    extents: &Extents,
+    operands: &Operands,
+) -> Result<(), Error> {
+    choose(lowering, op, OpClass::WeightGradient, WEIGHT_GRADIENTS, extents, operands)
+}
+
+/// Products of a sum, of channels and taps, that the loops of every family still walk to the end.
+const LONGEST_SUM: usize = 1 << 17;
+
+/// Lowers the convolution of any direction.
+fn convolve(
+    lowering: &mut Lowering,
+    op: &str,
+    class: OpClass,
+    extents: &Extents,
+    operands: &Operands,
+) -> Result<(), Error> {
+    let longest = (LONGEST_SUM / extents.taps()).next_multiple_of(16);
+    if extents.in_channels > longest {
+        return in_parts(lowering, op, class, extents, operands, longest);
+    }
+    let class = if extents.is_product() { OpClass::Product } else { class };
+    choose(lowering, op, class, CONVOLUTIONS, extents, operands)
+}
+
+fn choose(
+    lowering: &mut Lowering,
+    op: &str,
+    class: OpClass,
+    families: &[Member],
+    extents: &Extents,
+    operands: &Operands,
+) -> Result<(), Error> {
+    let channels = extents.in_channels.min(extents.out_channels);
+    let problem = Problem::new(class, extents.pixels(), channels, extents.out_channels);
+    let candidates = candidates(lowering, families, extents, operands)?;
+    Ok(lowering.choose(op, problem, candidates)?)
+}
+
+/// Lowers a convolution whose sums are too long: run of channels by run of channels, each adding
+/// what those before it gave.
+fn in_parts(
+    lowering: &mut Lowering,
+    op: &str,
+    class: OpClass,
+    extents: &Extents,
+    operands: &Operands,
+    longest: usize,
+) -> Result<(), Error> {
+    let (before, dense) = operands.dense(lowering)?;
+    before.into_iter().try_for_each(|dispatch| lowering.push(dispatch))?;
+    let mut part = Operands { activated: false, moments: None, ..dense };
+    for start in (0..extents.in_channels).step_by(longest) {
+        let count = longest.min(extents.in_channels - start);
+        part.x0 = lowering.nested(SliceChannels { start, count }, &[dense.x0])?;
+        part.split4 = count.div_ceil(4);
+        part.weight = rows_of(lowering, dense.weight, start, count)?;
+        if start + count == extents.in_channels {
+            part =
+                Operands { y: dense.y, activated: dense.activated, moments: dense.moments, ..part };
+        } else {
+            part.y = lowering.scratch(lowering.type_of(dense.y));
+        }
+        let extents = Extents { in_channels: count, ..*extents };
+        convolve(lowering, op, class, &extents, &part)?;
+        part = Operands { bias: None, embedding: None, residual: Some(part.y), ..part };
+    }
+    Ok(())
+}
