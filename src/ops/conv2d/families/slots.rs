@@ -93,6 +93,25 @@ pub(super) fn outer(
     fits.then_some(dispatch)
 }
 
+/// Parameters of the direct kernels.
+pub(super) fn params(extents: &Extents, slot_pixels: usize) -> Params {
+    Params {
+        in_height: extents.in_height as u32,
+        in_width: extents.in_width as u32,
+        in_channels: extents.in_channels as u32,
+        out_height: extents.out_height as u32,
+        out_width: extents.out_width as u32,
+        out_channels4: extents.out_channels.div_ceil(4) as u32,
+        kernel_height: extents.kernel[0] as u32,
+        kernel_width: extents.kernel[1] as u32,
+        stride: extents.stride as u32,
+        top: extents.top as u32,
+        left: extents.left as u32,
+        pixels: extents.pixels() as u32,
+        slot_pixels: slot_pixels as u32,
+    }
+}
+
 /// A weight gradient cut into tiles and slots.
 struct Split {
     params: Params,
@@ -137,21 +156,7 @@ impl Split {
         let slots = useful.max(extents.pixels().div_ceil(longest)).clamp(1, fitting);
         let slot_pixels = extents.pixels().div_ceil(slots);
         let slots = extents.pixels().div_ceil(slot_pixels);
-        let params = Params {
-            in_height: extents.in_height as u32,
-            in_width: extents.in_width as u32,
-            in_channels: extents.in_channels as u32,
-            out_height: extents.out_height as u32,
-            out_width: extents.out_width as u32,
-            out_channels4: extents.out_channels.div_ceil(4) as u32,
-            kernel_height: extents.kernel[0] as u32,
-            kernel_width: extents.kernel[1] as u32,
-            stride: extents.stride as u32,
-            top: extents.top as u32,
-            left: extents.left as u32,
-            pixels: extents.pixels() as u32,
-            slot_pixels: slot_pixels as u32,
-        };
+        let params = params(extents, slot_pixels);
         let grid = [tiles_across as u32, tiles_down as u32, slots as u32];
         Self { params, grid, slots, partial: fold_slots::slots(lowering, slots, dweight) }
     }

@@ -150,7 +150,7 @@ pub(super) fn offer(
         let output = winograd::Output { products: sums, bias, embedding, residual, y, moments };
         dispatches.push(output.dispatch(params, plain, grid(squares * out_channels4)));
     }
-    let filtering = winograd::Filters { weight: operands.weight, spread_weight: filters };
+    let filtering = winograd::Filters { weight: operands.weight, spread: filters };
     let invocations = in_channels * out_channels4;
     let dispatch = filtering.dispatch(base, plain, grid(invocations));
     let packed = Packed { of: operands.weight, form: filters, dispatch };
@@ -185,7 +185,7 @@ pub(super) fn weight_gradient(
     let overrides = winograd::Overrides::default();
     let silu = winograd::Overrides { silu: operands.silu, ..overrides };
     let input = winograd::Input { x0, x1, affine, spread: spread_x };
-    let gradient = winograd::OutputGradient { dy, spread_gradient: spread_dy };
+    let gradient = winograd::OutputGradient { dy, spread: spread_dy };
     let filters = winograd::FiltersGradient { products, dweight };
     Some(Candidate::new(
         family,
@@ -215,35 +215,18 @@ fn outer_products(
     rows: usize,
     [x, dy, dweight]: [Value; 3],
 ) -> Dispatch {
-    let pixels = (places * rows) as u32;
-    let wide = [pixels, rows as u32];
-    if let Some(wide) =
-        slots::outer(lowering, lanes, extents, wide, places as u32, [x, dy, dweight])
-    {
+    let pixels = [(places * rows) as u32, rows as u32];
+    let values = [x, dy, dweight];
+    if let Some(wide) = slots::outer(lowering, lanes, extents, pixels, places as u32, values) {
         return wide;
     }
     let overrides = conv2d_weight_gradient_subgroup::Overrides { lanes, ..Default::default() };
-    let (in_channels4, out_channels4) =
-        (extents.in_channels.div_ceil(4), extents.out_channels.div_ceil(4));
-    let params = conv2d_weight_gradient_subgroup::Params {
-        in_height: 1,
-        in_width: pixels,
-        in_channels: extents.in_channels as u32,
-        out_height: 1,
-        out_width: pixels,
-        out_channels4: out_channels4 as u32,
-        kernel_height: 1,
-        kernel_width: 1,
-        stride: 1,
-        top: 0,
-        left: 0,
-        pixels,
-        slot_pixels: rows as u32,
-    };
-    let lanes = lanes as usize;
-    let grid = [out_channels4.div_ceil(lanes), in_channels4.div_ceil(lanes), places];
+    let tiles = Extents::product(places * rows, extents.in_channels, extents.out_channels);
+    let params = slots::params(&tiles, rows);
+    let grid = [tiles.out_channels, tiles.in_channels].map(|n| n.div_ceil(4 * lanes as usize));
+    let grid = [grid[0] as u32, grid[1] as u32, places as u32];
     let kernel = conv2d_weight_gradient_subgroup::Forward { x, dy, dweight };
-    let mut dispatch = kernel.dispatch(params, overrides, grid.map(|n| n as u32));
+    let mut dispatch = kernel.dispatch(params, overrides, grid);
     dispatch.cost.flops = extents.flops();
     dispatch
 }
