@@ -55,12 +55,7 @@ fn forward(
         }
         var score: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
-            let b = transpose(mat4x4<f32>(
-                widen_activation(k[key[0] + c]),
-                widen_activation(k[key[1] + c]),
-                widen_activation(k[key[2] + c]),
-                widen_activation(k[key[3] + c]),
-            ));
+            let b = transposed(k[key[0] + c], k[key[1] + c], k[key[2] + c], k[key[3] + c]);
             for (var r = 0u; r < ROWS; r++) {
                 let a = widen_activation(q[query[r] + c]);
                 score[r] += b * a;
@@ -119,10 +114,9 @@ fn forward(
     if lane < TILE_ROWS {
         factors[lane] = 1.0 / total;
         let token = first_query + lane;
-        let pitch = (params.queries + 3u) / 4u * 4u;
-        if token < pitch {
+        if token < row_pitch() {
             let value = maximum + log(total);
-            log_sum_exp[own.index * pitch + token] = select(0.0, value, token < params.queries);
+            log_sum_exp[own.index * row_pitch() + token] = select(0.0, value, token < params.queries);
         }
     }
     workgroupBarrier();

@@ -7,7 +7,7 @@
 // each gradient. A head begins at a vec4.
 // tile: ROWS = 4
 // tile: COLUMNS = 2
-// import: attention
+// import: attention, invocation
 // iterations: row_sums = head4 + 1
 // iterations: block = head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }
 // iterations: query = keys.div_ceil(32) * block + 4
@@ -37,19 +37,11 @@ const PITCH = LANES + 1u;
 var<workgroup> weights: array<vec4<f32>, TILE_ROWS * PITCH>;
 var<workgroup> slopes: array<vec4<f32>, TILE_ROWS * PITCH>;
 
-fn row_pitch() -> u32 {
-    return (params.queries + 3u) / 4u * 4u;
-}
-
 // One invocation per query and head.
 @compute @workgroup_size(WORKGROUP)
-fn row_sums(
-    @builtin(workgroup_id) group_id: vec3<u32>,
-    @builtin(num_workgroups) num_workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn row_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let pitch = row_pitch();
-    let row = (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
+    let row = invocation(id, groups);
     if row >= params.batch * params.heads * pitch {
         return;
     }
@@ -100,18 +92,8 @@ fn query(
         var score: array<vec4<f32>, ROWS>;
         var slope: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
-            let b = transpose(mat4x4<f32>(
-                widen_activation(k[key[0] + c]),
-                widen_activation(k[key[1] + c]),
-                widen_activation(k[key[2] + c]),
-                widen_activation(k[key[3] + c]),
-            ));
-            let d = transpose(mat4x4<f32>(
-                widen_activation(v[key[0] + c]),
-                widen_activation(v[key[1] + c]),
-                widen_activation(v[key[2] + c]),
-                widen_activation(v[key[3] + c]),
-            ));
+            let b = transposed(k[key[0] + c], k[key[1] + c], k[key[2] + c], k[key[3] + c]);
+            let d = transposed(v[key[0] + c], v[key[1] + c], v[key[2] + c], v[key[3] + c]);
             for (var r = 0u; r < ROWS; r++) {
                 score[r] += b * widen_activation(q[query[r] + c]);
                 slope[r] += d * widen_activation(dy[query[r] + c]);
@@ -188,18 +170,8 @@ fn key_value(
         var score: array<vec4<f32>, ROWS>;
         var slope: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c++) {
-            let b = transpose(mat4x4<f32>(
-                widen_activation(q[query[0] + c]),
-                widen_activation(q[query[1] + c]),
-                widen_activation(q[query[2] + c]),
-                widen_activation(q[query[3] + c]),
-            ));
-            let d = transpose(mat4x4<f32>(
-                widen_activation(dy[query[0] + c]),
-                widen_activation(dy[query[1] + c]),
-                widen_activation(dy[query[2] + c]),
-                widen_activation(dy[query[3] + c]),
-            ));
+            let b = transposed(q[query[0] + c], q[query[1] + c], q[query[2] + c], q[query[3] + c]);
+            let d = transposed(dy[query[0] + c], dy[query[1] + c], dy[query[2] + c], dy[query[3] + c]);
             for (var r = 0u; r < ROWS; r++) {
                 score[r] += b * widen_activation(k[key[r] + c]);
                 slope[r] += d * widen_activation(v[key[r] + c]);

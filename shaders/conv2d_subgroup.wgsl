@@ -10,21 +10,13 @@
 // The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 2
-// import: silu, finish, convolution
+// import: convolution
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
 // iterations: forward = down + down * across * (in_channels.div_ceil(4) + 2) + down + 8
 
-@group(0) @binding(1) var<storage, read> x: array<activation4>;
-@group(0) @binding(2) var<storage, read> weight: array<weight4>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-// [batch, channels]: out_channels of them are added.
-@group(0) @binding(4) var<storage, read> embedding: array<activation4>;
-@group(0) @binding(5) var<storage, read> residual: array<activation4>;
-@group(0) @binding(6) var<storage, read_write> y: array<activation4>;
 // [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
-
 
 const ROWS = LANES * ROWS_PER_LANE;
 const NOWHERE = 0xffffffffu;
@@ -124,10 +116,7 @@ fn forward(
         offset_y += 1;
     }
 
-    var addend = vec4<f32>();
-    if params.has_bias != 0u {
-        addend = bias[column];
-    }
+    let addend = bias_of(column);
     for (var r = 0u; r < ROWS_PER_LANE; r++) {
         for (var i = 0u; i < LANES; i++) {
             let pixel = subgroupShuffle(place[r], i);

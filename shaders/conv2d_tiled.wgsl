@@ -2,19 +2,10 @@
 // without a small subgroup of fixed size.
 // Tiling: 64 invocations compute 64 pixels of a phase by 64 channels, 8 pixels by 2 vec4 each; 16 channels of x and of
 // weight at a time stand in workgroup memory (8 KiB).
-// import: silu, finish, convolution
+// import: convolution
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
 // iterations: forward = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down + 24
-
-@group(0) @binding(1) var<storage, read> x: array<activation4>;
-@group(0) @binding(2) var<storage, read> weight: array<weight4>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-// [batch, channels]: out_channels of them are added.
-@group(0) @binding(4) var<storage, read> embedding: array<activation4>;
-@group(0) @binding(5) var<storage, read> residual: array<activation4>;
-@group(0) @binding(6) var<storage, read_write> y: array<activation4>;
-
 
 const ROWS = 64u;
 const COLUMNS4 = 16u;
@@ -108,10 +99,7 @@ fn forward(
     for (var j = 0u; j < 2u; j++) {
         let column = first_column + j * 8u + tile_column;
         if column < params.out_channels4 {
-            var addend = vec4<f32>();
-            if params.has_bias != 0u {
-                addend = bias[column];
-            }
+            let addend = bias_of(column);
             for (var i = 0u; i < 8u; i++) {
                 let place = places[i * 8u + tile_row];
                 if place != NOWHERE {

@@ -1,6 +1,7 @@
 // Transposes the taps of a convolution weight and turns the kernel by half a circle, for the input gradient:
 //   turned[taps - 1 - tap, o, c] = weight[tap, c, o]
 // Tiling: one invocation per tap and block of 4 x 4 weights.
+// import: invocation
 // iterations: forward = 10
 
 struct Params {
@@ -19,12 +20,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-) {
-    let block = (group.y * groups.x + group.x) * WORKGROUP + local.x;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let block = invocation(id, groups);
     let in4 = (params.in_channels + 3u) / 4u;
     let out4 = (params.out_channels + 3u) / 4u;
     let row = block / in4;

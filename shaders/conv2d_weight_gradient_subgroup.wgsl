@@ -10,10 +10,6 @@
 // import: weight_gradient
 // iterations: forward = slot_pixels.div_ceil(32) * 3 + slot_pixels.div_ceil(PIXELS) + 4
 
-@group(0) @binding(1) var<storage, read> x: array<activation4>;
-@group(0) @binding(2) var<storage, read> dy: array<activation4>;
-@group(0) @binding(3) var<storage, read_write> dweight: array<vec4<f32>>;
-
 // Pixels that are added before they meet the total: a short sum rounds less. A multiple of PIXELS.
 const BLOCK = 32u;
 

@@ -5,10 +5,6 @@
 // import: weight_gradient
 // iterations: forward = slot_pixels.div_ceil(16) * (27 + 4 * 4u128.div_ceil(out_width.max(1))) + 24
 
-@group(0) @binding(1) var<storage, read> x: array<activation4>;
-@group(0) @binding(2) var<storage, read> dy: array<activation4>;
-@group(0) @binding(3) var<storage, read_write> dweight: array<vec4<f32>>;
-
 const WIDTH4 = 16u;
 const DEPTH = 16u;
 const FETCHED = DEPTH / 4u;

@@ -6,16 +6,9 @@
 // these meet, so that a pixel is read once for all taps. The weights go round by shuffles, the sums stay in registers.
 // tile: LANES = 8
 // tile: COLUMNS4 = 2
-// import: silu, finish, convolution
+// import: convolution
 // iterations: forward = in_channels.div_ceil(4) * (kernel_height + 2) + 4
 
-@group(0) @binding(1) var<storage, read> x: array<activation4>;
-@group(0) @binding(2) var<storage, read> weight: array<weight4>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
-// [batch, channels]: out_channels of them are added.
-@group(0) @binding(4) var<storage, read> embedding: array<activation4>;
-@group(0) @binding(5) var<storage, read> residual: array<activation4>;
-@group(0) @binding(6) var<storage, read_write> y: array<activation4>;
 // [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
 
@@ -106,10 +99,7 @@ fn store(square: Square, o: u32, column4: u32, index: u32) {
     if column4 >= params.out_channels4 {
         return;
     }
-    var addend = vec4<f32>();
-    if params.has_bias != 0u {
-        addend = bias[column4];
-    }
+    let addend = bias_of(column4);
     store_row(square, 0u, o, column4, addend);
     store_row(square, 1u, o, column4, addend);
     store_row(square, 2u, o, column4, addend);
@@ -131,7 +121,6 @@ fn store(square: Square, o: u32, column4: u32, index: u32) {
         moments[(2u * index + 1u) * params.out_channels4 + column4] = deviations;
     }
 }
-
 
 @compute @workgroup_size(LANES)
 fn forward(

@@ -1,6 +1,7 @@
 // Heads whose size is not a multiple of four share a vec4: moves tokens to a layout where each head begins at a vec4, its
 // pad lanes zero, and back.
 // Tiling: one invocation per vec4 written.
+// import: invocation
 // iterations: separate = 5
 // iterations: join = 5
 
@@ -25,17 +26,9 @@ struct Params {
 
 override WORKGROUP: u32 = 64u;
 
-fn index_of(group_id: vec3<u32>, num_workgroups: vec3<u32>, lane: u32) -> u32 {
-    return (group_id.y * num_workgroups.x + group_id.x) * WORKGROUP + lane;
-}
-
 @compute @workgroup_size(WORKGROUP)
-fn separate(
-    @builtin(workgroup_id) group_id: vec3<u32>,
-    @builtin(num_workgroups) num_workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = index_of(group_id, num_workgroups, lane);
+fn separate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let head_row = index / params.head4;
     let token = head_row / params.heads;
     if token >= params.tokens {
@@ -52,12 +45,8 @@ fn separate(
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn join(
-    @builtin(workgroup_id) group_id: vec3<u32>,
-    @builtin(num_workgroups) num_workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = index_of(group_id, num_workgroups, lane);
+fn join(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let token = index / params.channels4;
     if token >= params.tokens {
         return;

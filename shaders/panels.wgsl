@@ -4,6 +4,7 @@
 // What pads the last panel is never used.
 // Tiling: one invocation per vec4.
 // tile: WIDTH = 8
+// import: invocation
 
 struct Params {
     /// Rows of the matrix.
@@ -21,12 +22,8 @@ struct Params {
 override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-) {
-    let index = (group.y * groups.x + group.x) * WORKGROUP + local.x;
+fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = invocation(id, groups);
     let row = index / params.columns4;
     if row >= params.rows {
         return;

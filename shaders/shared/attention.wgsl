@@ -40,3 +40,13 @@ fn head_of(group: vec3<u32>, groups: vec3<u32>) -> Head {
     let image = index / params.heads;
     return Head(index, image, (index - image * params.heads) * params.head4);
 }
+
+/// Numbers of a head's rows in log_sum_exp and delta.
+fn row_pitch() -> u32 {
+    return (params.queries + 3u) / 4u * 4u;
+}
+
+/// The same four channels of four tokens, a vector of the tokens for each.
+fn transposed(a: activation4, b: activation4, c: activation4, d: activation4) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(widen_activation(a), widen_activation(b), widen_activation(c), widen_activation(d)));
+}

@@ -1,4 +1,6 @@
-// What the direct kernels of a convolution are told.
+// What the direct kernels of a convolution are told, bind, and add to the sums of their products.
+// import: silu
+
 struct Params {
     /// Images.
     batch: u32,
@@ -47,3 +49,34 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+// [batch, channels]: out_channels of them are added.
+@group(0) @binding(4) var<storage, read> embedding: array<activation4>;
+@group(0) @binding(5) var<storage, read> residual: array<activation4>;
+@group(0) @binding(6) var<storage, read_write> y: array<activation4>;
+
+/// The bias of a vec4 of channels.
+fn bias_of(column: u32) -> vec4<f32> {
+    if params.has_bias != 0u {
+        return bias[column];
+    }
+    return vec4<f32>();
+}
+
+/// What `y` holds at a pixel and vec4 of channels whose products sum to `sum`.
+fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
+    var value = sum;
+    if params.has_embedding != 0u {
+        let image = pixel / (params.out_height * params.out_width);
+        value += widen_activation(embedding[image * params.embedding_pitch4 + params.embedding_first4 + column]);
+    }
+    if params.has_residual != 0u {
+        value += widen_activation(residual[pixel * params.out_channels4 + column]);
+    }
+    if params.silu != 0u {
+        value = silu(value);
+    }
+    return value;
+}

@@ -29,3 +29,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> dy: array<activation4>;
+@group(0) @binding(3) var<storage, read_write> dweight: array<vec4<f32>>;

@@ -71,12 +71,7 @@ impl Operator for AttentionBackward {
         let (query, key) = (lowering.type_of(q).shape, lowering.type_of(k).shape);
         let extents = Extents::of(query, key, self.heads);
         let heads = Heads(extents);
-        let [q, k, v] = [
-            heads.separate(lowering, q)?,
-            heads.separate(lowering, k)?,
-            heads.separate(lowering, v)?,
-        ];
-        let [y, dy] = [heads.separate(lowering, y)?, heads.separate(lowering, dy)?];
+        let [q, k, v, y, dy] = heads.separate(lowering, [q, k, v, y, dy])?;
         let placed = [dq, dk, dv].map(|value| heads.place(lowering, value));
         let delta = lowering.scratch(extents.log_sum_exp());
         let vectors = extents.log_sum_exp().physical_elements();
@@ -114,8 +109,8 @@ fn candidates(
     [dq, dk, dv]: [Value; 3],
 ) -> Vec<Candidate> {
     let (queries, keys) = (extents.queries, extents.keys);
+    let params = extents.params(false);
     let mut candidates = vec![{
-        let params = extents.params(false);
         let tile = |sums| {
             let Tile { rows, columns } = Tile::tiled(extents, sums);
             (TILED_LANES * rows, tiled::Overrides { rows, columns, ..Default::default() })
@@ -132,7 +127,6 @@ fn candidates(
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns }) = Tile::subgroup_backward(extents, lanes)
     {
-        let params = extents.params(false);
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);
         let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };
@@ -145,15 +139,6 @@ fn candidates(
         // With two rows a lane lavapipe's registers run out: 1.7 times as long.
         let fits = rows == 1 && extents.head_size.is_multiple_of(8 * lanes as usize);
         if fits && lowering.in_pairs(&[q, k, v, dy, dq, dk, dv]) {
-            let params = wide::Params {
-                batch: params.batch,
-                queries: params.queries,
-                keys: params.keys,
-                channels8: params.channels4 / 2,
-                head8: params.head4 / 2,
-                heads: params.heads,
-                scale: params.scale,
-            };
             let columns = columns / 2;
             let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
             let query = wide::Query { q, k, v, dy, log_sum_exp, delta, dq };

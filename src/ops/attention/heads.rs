@@ -31,16 +31,23 @@ impl Heads {
         lowering.scratch(apart)
     }
 
-    /// `value` in the kernels' layout.
-    pub fn separate(&self, lowering: &mut Lowering, value: Value) -> Result<Value, Error> {
-        let apart = self.place(lowering, value);
-        if apart != value {
-            let params = self.params(lowering.type_of(value));
-            let vectors = lowering.type_of(apart).vectors();
-            let kernel = shader::Separate { together: value, apart_out: apart };
-            lowering.push(kernel.over(params, vectors))?;
+    /// These values in the kernels' layout.
+    pub fn separate<const N: usize>(
+        &self,
+        lowering: &mut Lowering,
+        mut values: [Value; N],
+    ) -> Result<[Value; N], Error> {
+        for value in &mut values {
+            let (together, apart_out) = (*value, self.place(lowering, *value));
+            if apart_out != together {
+                let params = self.params(lowering.type_of(together));
+                let vectors = lowering.type_of(apart_out).vectors();
+                let kernel = shader::Separate { together, apart_out };
+                lowering.push(kernel.over(params, vectors))?;
+            }
+            *value = apart_out;
         }
-        Ok(apart)
+        Ok(values)
     }
 
     /// Fills `value` from its [`Heads::place`].

@@ -123,11 +123,7 @@ impl Operator for Attention {
         let (query, key) = (lowering.type_of(q).shape, lowering.type_of(k).shape);
         let extents = Extents::of(query, key, self.heads);
         let heads = Heads(extents);
-        let apart = [
-            heads.separate(lowering, q)?,
-            heads.separate(lowering, k)?,
-            heads.separate(lowering, v)?,
-        ];
+        let apart = heads.separate(lowering, [q, k, v])?;
         let placed = heads.place(lowering, y);
         let candidates =
             candidates(lowering, &extents, extents.params(false), apart, [placed, log_sum_exp]);
@@ -173,18 +169,6 @@ fn candidates(
         candidates.push(Candidate::new(Family::Subgroup, dispatches));
         if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
         {
-            let params = wide::Params {
-                batch: params.batch,
-                queries: params.queries,
-                keys: params.keys,
-                channels8: params.channels4 / 2,
-                pitch8: params.pitch4 / 2,
-                k_first8: params.k_first4 / 2,
-                v_first8: params.v_first4 / 2,
-                head8: params.head4 / 2,
-                heads: params.heads,
-                scale: params.scale,
-            };
             let columns = columns / 2;
             let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
             let kernel = wide::Forward { q, k, v, y, log_sum_exp };
