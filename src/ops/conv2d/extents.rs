@@ -3,6 +3,7 @@ use crate::{
     error::ShapeError,
     value::{ElementType, TensorType},
 };
+use std::ops::RangeInclusive;
 
 /// Everything that says which pixels meet in a convolution, named as in the forward direction.
 #[derive(Clone, Copy, Debug)]
@@ -102,8 +103,20 @@ impl Extents {
         2_u64.saturating_mul((pixels * self.taps()) as u64).saturating_mul(pairs)
     }
 
+    /// Calls `add(x, weight, y)` with the places of the elements of each product in the sum.
+    pub fn for_each_product(&self, mut add: impl FnMut(usize, usize, usize)) {
+        self.for_each_tap(|tap, source, pixel| {
+            for c in 0..self.in_channels {
+                let row = (tap * self.in_channels + c) * self.out_channels;
+                for o in 0..self.out_channels {
+                    add(source * self.in_channels + c, row + o, pixel * self.out_channels + o);
+                }
+            }
+        });
+    }
+
     /// Calls `meet(tap, pixel of x, pixel of y)` for all that meet, pixels numbered through.
-    pub fn for_each_tap(&self, mut meet: impl FnMut(usize, usize, usize)) {
+    fn for_each_tap(&self, mut meet: impl FnMut(usize, usize, usize)) {
         for pixel in 0..self.pixels() {
             let (row, ox) = (pixel / self.out_width, pixel % self.out_width);
             let (n, oy) = (row / self.out_height, row % self.out_height);
@@ -121,30 +134,32 @@ impl Extents {
     }
 }
 
-/// `operand` must be images.
-pub(super) fn check_images(
-    op: &str,
-    operand: &str,
-    found: TensorType,
-    operands: &[TensorType],
-) -> Result<(), ShapeError> {
-    if found.shape.len() == 4 && found.element != ElementType::U32 {
-        return Ok(());
-    }
-    Err(ShapeError::operand(op, operand, "[batch, height, width, channels]", found, operands))
+/// What an operand of a convolution or linear layer must look like.
+pub(in crate::ops) struct Form {
+    axes: RangeInclusive<usize>,
+    expected: &'static str,
 }
 
-/// `weight` must be taps of matrices.
-pub(super) fn check_weight(
-    op: &str,
-    weight: TensorType,
-    operands: &[TensorType],
-) -> Result<(), ShapeError> {
-    if weight.shape.len() == 4 && weight.element != ElementType::U32 {
-        return Ok(());
+impl Form {
+    pub const IMAGES: Self = Self { axes: 4..=4, expected: "[batch, height, width, channels]" };
+    pub const TAPS: Self =
+        Self { axes: 4..=4, expected: "[kernel_height, kernel_width, in_channels, out_channels]" };
+    pub const ROWS: Self = Self { axes: 2..=usize::MAX, expected: "rows of channels" };
+    pub const MATRIX: Self = Self { axes: 2..=2, expected: "[in_channels, out_channels]" };
+
+    /// Refuses an operand of other axes, or one that holds no floats.
+    pub fn check(
+        &self,
+        op: &str,
+        operand: &str,
+        found: TensorType,
+        operands: &[TensorType],
+    ) -> Result<(), ShapeError> {
+        if self.axes.contains(&found.shape.len()) && found.element != ElementType::U32 {
+            return Ok(());
+        }
+        Err(ShapeError::operand(op, operand, self.expected, found, operands))
     }
-    let expected = "[kernel_height, kernel_width, in_channels, out_channels]";
-    Err(ShapeError::operand(op, "weight", expected, weight, operands))
 }
 
 /// Height and width of the output.

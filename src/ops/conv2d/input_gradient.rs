@@ -1,5 +1,5 @@
 //! Gradient of a convolution with respect to its images.
-use super::{Extents, attributes, extents, lower};
+use super::{Extents, Form, attributes, extents, lower};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -50,8 +50,8 @@ impl Operator for Conv2dInputGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "conv2d_input_gradient";
         let [dy, weight] = operands(op, inputs)?;
-        extents::check_images(op, "dy", dy, inputs)?;
-        extents::check_weight(op, weight, inputs)?;
+        Form::IMAGES.check(op, "dy", dy, inputs)?;
+        Form::TAPS.check(op, "weight", weight, inputs)?;
         let (image, kernel) = ([self.height, self.width], [weight.shape[0], weight.shape[1]]);
         let [height, width] =
             extents::output(op, image, kernel, self.stride, self.padding, inputs)?;
@@ -64,16 +64,8 @@ impl Operator for Conv2dInputGradient {
         let (dy, weight) = (inputs[0], inputs[1]);
         let of = |tensor: &Tensor| TensorType::f32(&tensor.shape);
         let extents = self.extents(of(dy), of(weight));
-        let (channels, outputs) = (extents.in_channels, extents.out_channels);
         let mut dx = Tensor::zeros(self.dx(of(dy), of(weight)).shape);
-        extents.for_each_tap(|tap, source, pixel| {
-            for c in 0..channels {
-                for o in 0..outputs {
-                    dx.data[source * channels + c] += dy.data[pixel * outputs + o]
-                        * weight.data[(tap * channels + c) * outputs + o];
-                }
-            }
-        });
+        extents.for_each_product(|own, w, out| dx.data[own] += dy.data[out] * weight.data[w]);
         vec![dx]
     }
 

@@ -1,6 +1,8 @@
 //! Two-dimensional convolution (cross-correlation, as in every neural network) and its gradients:
 //! Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning".
-use super::{Backward, Case, Gradients, Input, Lowering, Operator, Special, SumRows, operands};
+use super::{
+    Backward, Case, Gradients, Input, Lowering, Operator, Special, SumRows, check, operands,
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -20,7 +22,7 @@ mod operands;
 mod random;
 mod weight_gradient;
 
-pub(super) use extents::Extents;
+pub(super) use extents::{Extents, Form};
 pub use fused::{FusedConv2d, FusedConv2dWeightGradient};
 pub use input_gradient::Conv2dInputGradient;
 pub use load::{Load, Prologue};
@@ -67,8 +69,8 @@ impl Operator for Conv2d {
         if inputs.len() > 3 {
             return Err(ShapeError::count("conv2d", "2 or 3", inputs));
         }
-        extents::check_images("conv2d", "x", x, inputs)?;
-        extents::check_weight("conv2d", weight, inputs)?;
+        Form::IMAGES.check("conv2d", "x", x, inputs)?;
+        Form::TAPS.check("conv2d", "weight", weight, inputs)?;
         let [kernel_height, kernel_width, in_channels, out_channels] = weight.shape[..] else {
             unreachable!("four axes, as just checked")
         };
@@ -76,9 +78,8 @@ impl Operator for Conv2d {
             let found = x.shape[3];
             return wrong(format!("weight has {in_channels} input channels, x has {found}"));
         }
-        let bias = TensorType::f32(&[out_channels]);
-        if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
-            return Err(ShapeError::operand("conv2d", "bias", bias, found, inputs));
+        if let Some(&found) = inputs.get(2) {
+            check("conv2d", "bias", found, TensorType::f32(&[out_channels]), inputs)?;
         }
         let kernel = [kernel_height, kernel_width];
         let [height, width] = extents::output(
@@ -96,19 +97,12 @@ impl Operator for Conv2d {
         let (x, weight) = (inputs[0], inputs[1]);
         let of = |tensor: &Tensor| TensorType::f32(&tensor.shape);
         let extents = self.extents(of(x), of(weight));
-        let (channels, outputs) = (extents.in_channels, extents.out_channels);
         let mut y = Tensor::zeros(extents.y(ElementType::F32).shape);
         if let Some(bias) = inputs.get(2) {
-            y.data.iter_mut().enumerate().for_each(|(i, y)| *y = bias.data[i % outputs]);
+            let channels = bias.data.iter().cycle();
+            y.data.iter_mut().zip(channels).for_each(|(y, bias)| *y = *bias);
         }
-        extents.for_each_tap(|tap, source, pixel| {
-            for c in 0..channels {
-                for o in 0..outputs {
-                    y.data[pixel * outputs + o] += x.data[source * channels + c]
-                        * weight.data[(tap * channels + c) * outputs + o];
-                }
-            }
-        });
+        extents.for_each_product(|own, w, out| y.data[out] += x.data[own] * weight.data[w]);
         vec![y]
     }
 

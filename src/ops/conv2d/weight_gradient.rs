@@ -1,5 +1,5 @@
 //! Gradient of a convolution with respect to its weight.
-use super::{Extents, Operands, attributes, extents, lower};
+use super::{Extents, Form, Operands, attributes, extents, lower};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -47,8 +47,8 @@ impl Operator for Conv2dWeightGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "conv2d_weight_gradient";
         let [x, dy] = operands(op, inputs)?;
-        extents::check_images(op, "x", x, inputs)?;
-        extents::check_images(op, "dy", dy, inputs)?;
+        Form::IMAGES.check(op, "x", x, inputs)?;
+        Form::IMAGES.check(op, "dy", dy, inputs)?;
         let image = [x.shape[1], x.shape[2]];
         let [height, width] =
             extents::output(op, image, self.kernel, self.stride, self.padding, inputs)?;
@@ -61,16 +61,8 @@ impl Operator for Conv2dWeightGradient {
         let (x, dy) = (inputs[0], inputs[1]);
         let of = |tensor: &Tensor| TensorType::f32(&tensor.shape);
         let extents = self.extents(of(x), of(dy));
-        let (channels, outputs) = (extents.in_channels, extents.out_channels);
         let mut dweight = Tensor::zeros(self.dweight(of(x), of(dy)).shape);
-        extents.for_each_tap(|tap, source, pixel| {
-            for c in 0..channels {
-                for o in 0..outputs {
-                    dweight.data[(tap * channels + c) * outputs + o] +=
-                        x.data[source * channels + c] * dy.data[pixel * outputs + o];
-                }
-            }
-        });
+        extents.for_each_product(|own, w, out| dweight.data[w] += x.data[own] * dy.data[out]);
         vec![dweight]
     }
 

@@ -6,12 +6,12 @@ use crate::{
     ops::{
         Add, Backward, Case, Dice, Gradients, Input, Lowering, Operator, Silu, Special, SumRows,
         check,
-        conv2d::{Extents, Operands, lower},
+        conv2d::{Extents, Form, Operands, lower},
         display, operands,
     },
     plan::Cost,
     reference::Tensor,
-    value::{ElementType, TensorType},
+    value::{Shape, TensorType},
 };
 use std::fmt;
 
@@ -65,30 +65,14 @@ fn with_last(rows: TensorType, last: usize) -> TensorType {
     rows.with_shape(&extents)
 }
 
-fn check_rows(
-    op: &str,
-    operand: &str,
-    found: TensorType,
-    operands: &[TensorType],
-) -> Result<(), ShapeError> {
-    if found.shape.len() >= 2 && found.element != ElementType::U32 {
-        return Ok(());
-    }
-    Err(ShapeError::operand(op, operand, "rows of channels", found, operands))
+/// The product of so many rows with a weight of this shape.
+fn product(rows: usize, weight: Shape) -> Extents {
+    Extents::product(rows, weight[0], weight[1])
 }
 
-fn check_weight(op: &str, weight: TensorType, operands: &[TensorType]) -> Result<(), ShapeError> {
-    if weight.shape.len() == 2 && weight.element != ElementType::U32 {
-        return Ok(());
-    }
-    Err(ShapeError::operand(op, "weight", "[in_channels, out_channels]", weight, operands))
-}
-
-fn product_cost(rows: usize, channels: usize, outputs: usize, tensors: &[TensorType]) -> Cost {
-    Cost {
-        flops: Extents::product(rows, channels, outputs).flops(),
-        bytes: tensors.iter().map(TensorType::bytes).sum(),
-    }
+fn product_cost(rows: usize, weight: Shape, tensors: &[TensorType]) -> Cost {
+    let bytes = tensors.iter().map(TensorType::bytes).sum();
+    Cost { flops: product(rows, weight).flops(), bytes }
 }
 
 impl Operator for Linear {
@@ -98,30 +82,27 @@ impl Operator for Linear {
         if inputs.len() > 3 {
             return Err(ShapeError::count("linear", "2 or 3", inputs));
         }
-        check_rows("linear", "x", x, inputs)?;
-        check_weight("linear", weight, inputs)?;
+        Form::ROWS.check("linear", "x", x, inputs)?;
+        Form::MATRIX.check("linear", "weight", weight, inputs)?;
         let (expected, found) = (weight.shape[0], x.shape.last());
         if expected != found {
             return wrong(format!("weight has {expected} input channels, x has {found}"));
         }
-        let bias = TensorType::f32(&[weight.shape[1]]);
-        if let Some(&found) = inputs.get(2).filter(|&&found| found != bias) {
-            return Err(ShapeError::operand("linear", "bias", bias, found, inputs));
+        if let Some(&found) = inputs.get(2) {
+            check("linear", "bias", found, TensorType::f32(&[weight.shape[1]]), inputs)?;
         }
         Ok(vec![with_last(x, weight.shape[1])])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let (x, weight) = (inputs[0], inputs[1]);
-        let [channels, outputs] = [weight.shape[0], weight.shape[1]];
-        let mut y = Tensor::zeros(with_last(TensorType::f32(&x.shape), outputs).shape);
-        for (x, y) in x.data.chunks(channels).zip(y.data.chunks_mut(outputs)) {
-            for (o, y) in y.iter_mut().enumerate() {
-                let product = |(c, x): (usize, &f64)| x * weight.data[c * outputs + o];
-                *y = inputs.get(2).map_or(0.0, |bias| bias.data[o])
-                    + x.iter().enumerate().map(product).sum::<f64>();
-            }
+        let mut y = Tensor::zeros(with_last(TensorType::f32(&x.shape), weight.shape[1]).shape);
+        if let Some(bias) = inputs.get(2) {
+            let channels = bias.data.iter().cycle();
+            y.data.iter_mut().zip(channels).for_each(|(y, bias)| *y = *bias);
         }
+        let product = product(x.shape.rows(), weight.shape);
+        product.for_each_product(|own, w, out| y.data[out] += x.data[own] * weight.data[w]);
         vec![y]
     }
 
@@ -143,17 +124,16 @@ impl Operator for Linear {
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, weight, y) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
-        let (rows, of) = (lowering.type_of(x).rows(), lowering.type_of(weight));
-        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        let extents = product(lowering.type_of(x).rows(), lowering.type_of(weight).shape);
         let bias = equation.inputs.get(2).copied();
-        let operands = Operands { bias, ..Operands::new(x, of.shape[0], weight, y) };
+        let operands = Operands { bias, ..Operands::new(x, extents.in_channels, weight, y) };
         lower::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let [x, weight] = [inputs[0], inputs[1]];
         let y = with_last(x, weight.shape[1]);
-        let mut cost = product_cost(x.rows(), weight.shape[0], weight.shape[1], inputs);
+        let mut cost = product_cost(x.rows(), weight.shape, inputs);
         cost.bytes += y.bytes();
         cost
     }
@@ -200,10 +180,9 @@ impl Operator for FusedLinear {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (linear, residual) = self.split(&equation.inputs);
         let (x, weight, y) = (linear[0], linear[1], equation.outputs[0]);
-        let (rows, of) = (lowering.type_of(x).rows(), lowering.type_of(weight));
-        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        let extents = product(lowering.type_of(x).rows(), lowering.type_of(weight).shape);
         let (bias, residual) = (linear.get(2).copied(), residual.copied());
-        let base = Operands::new(x, of.shape[0], weight, y);
+        let base = Operands::new(x, extents.in_channels, weight, y);
         let operands = Operands { bias, residual, activated: self.silu, ..base };
         lower::forward(lowering, &self.to_string(), &extents, &operands)
     }
@@ -225,8 +204,8 @@ impl Operator for LinearInputGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "linear_input_gradient";
         let [dy, weight] = operands(op, inputs)?;
-        check_rows(op, "dy", dy, inputs)?;
-        check_weight(op, weight, inputs)?;
+        Form::ROWS.check(op, "dy", dy, inputs)?;
+        Form::MATRIX.check(op, "weight", weight, inputs)?;
         let (expected, found) = (weight.shape[1], dy.shape.last());
         if expected != found {
             let message = format!("weight has {expected} output channels, dy has {found}");
@@ -237,27 +216,22 @@ impl Operator for LinearInputGradient {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let (dy, weight) = (inputs[0], inputs[1]);
-        let [channels, outputs] = [weight.shape[0], weight.shape[1]];
-        let mut dx = Tensor::zeros(with_last(TensorType::f32(&dy.shape), channels).shape);
-        for (dy, dx) in dy.data.chunks(outputs).zip(dx.data.chunks_mut(channels)) {
-            for (dx, weight) in dx.iter_mut().zip(weight.data.chunks(outputs)) {
-                *dx = dy.iter().zip(weight).map(|(dy, weight)| dy * weight).sum();
-            }
-        }
+        let mut dx = Tensor::zeros(with_last(TensorType::f32(&dy.shape), weight.shape[0]).shape);
+        let product = product(dy.shape.rows(), weight.shape);
+        product.for_each_product(|own, w, out| dx.data[own] += dy.data[out] * weight.data[w]);
         vec![dx]
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
-        let (rows, of) = (lowering.type_of(dy).rows(), lowering.type_of(weight));
-        let extents = Extents::product(rows, of.shape[0], of.shape[1]);
+        let extents = product(lowering.type_of(dy).rows(), lowering.type_of(weight).shape);
         lower::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let [dy, weight] = [inputs[0], inputs[1]];
         let tensors = [dy, weight, with_last(dy, weight.shape[0])];
-        product_cost(dy.rows(), weight.shape[0], weight.shape[1], &tensors)
+        product_cost(dy.rows(), weight.shape, &tensors)
     }
 
     /// Tiles that reach past a matrix are products with zero.
@@ -270,8 +244,8 @@ impl Operator for LinearWeightGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "linear_weight_gradient";
         let [x, dy] = operands(op, inputs)?;
-        check_rows(op, "x", x, inputs)?;
-        check_rows(op, "dy", dy, inputs)?;
+        Form::ROWS.check(op, "x", x, inputs)?;
+        Form::ROWS.check(op, "dy", dy, inputs)?;
         let expected = with_last(x, dy.shape.last());
         check(op, "dy", dy, expected, inputs)?;
         Ok(vec![TensorType::f32(&[x.shape.last(), dy.shape.last()])])
@@ -279,29 +253,23 @@ impl Operator for LinearWeightGradient {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let (x, dy) = (inputs[0], inputs[1]);
-        let [channels, outputs] = [x.shape.last(), dy.shape.last()];
-        let mut dweight = Tensor::zeros(TensorType::f32(&[channels, outputs]).shape);
-        for (x, dy) in x.data.chunks(channels).zip(dy.data.chunks(outputs)) {
-            for (x, dweight) in x.iter().zip(dweight.data.chunks_mut(outputs)) {
-                dweight.iter_mut().zip(dy).for_each(|(dweight, dy)| *dweight += x * dy);
-            }
-        }
+        let mut dweight = Tensor::zeros(TensorType::f32(&[x.shape.last(), dy.shape.last()]).shape);
+        let product = product(x.shape.rows(), dweight.shape);
+        product.for_each_product(|own, w, out| dweight.data[w] += x.data[own] * dy.data[out]);
         vec![dweight]
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
-        let (of, outputs) = (lowering.type_of(x), lowering.type_of(dy).shape.last());
-        let extents = Extents::product(of.rows(), of.shape.last(), outputs);
-        let operands = Operands::new(x, of.shape.last(), dy, dweight);
+        let extents = product(lowering.type_of(x).rows(), lowering.type_of(dweight).shape);
+        let operands = Operands::new(x, extents.in_channels, dy, dweight);
         lower::weight_gradient(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let [x, dy] = [inputs[0], inputs[1]];
-        let (channels, outputs) = (x.shape.last(), dy.shape.last());
-        let dweight = TensorType::f32(&[channels, outputs]);
-        product_cost(x.rows(), channels, outputs, &[x, dy, dweight])
+        let dweight = TensorType::f32(&[x.shape.last(), dy.shape.last()]);
+        product_cost(x.rows(), dweight.shape, &[x, dy, dweight])
     }
 
     /// Tiles that reach past a matrix are products with zero.
