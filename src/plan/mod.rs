@@ -4,6 +4,7 @@ use crate::value::{GraphId, TensorType, Value};
 use std::{collections::HashSet, fmt, ops::Deref};
 
 mod dispatch;
+mod family;
 mod profile;
 mod section;
 mod select;
@@ -13,11 +14,10 @@ pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_ITERATIONS, MAX_WORKGROUPS, Scope,
     Storage, fold,
 };
+pub use family::Family;
 pub use profile::{DeviceKind, DeviceProfile};
 pub use section::{Section, StagedPart, Trigger};
-pub use select::{
-    Choices, DefaultHeuristic, Family, KernelSelector, OpClass, Problem, Rule, TABLE,
-};
+pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem, Rule, TABLE};
 pub use target::{Candidate, Packed, Target};
 
 /// What a planned buffer is for.

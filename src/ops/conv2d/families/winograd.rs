@@ -9,7 +9,7 @@ use crate::{
         Lowering,
         conv2d::{Extents, Operands},
     },
-    plan::{Candidate, Dispatch, Family, Packed, fold},
+    plan::{Candidate, Dispatch, Family, Packed, Target, fold},
     shaders::{conv2d_weight_gradient_subgroup, winograd},
     value::{TensorType, Value},
 };
@@ -89,6 +89,27 @@ fn grid(invocations: usize) -> [u32; 3] {
     fold(invocations.div_ceil(winograd::Overrides::default().workgroup as usize))
 }
 
+/// As many images as their spread tiles fit a binding and, on a CPU, its caches; none where not
+/// one does, or the filters do not.
+fn images_at_a_time(
+    target: &Target,
+    tile: Tile,
+    extents: &Extents,
+    filters: TensorType,
+) -> Option<usize> {
+    let bytes = |channels| tile.spread(extents, 1, channels).bytes();
+    let (read, written) = (bytes(extents.in_channels), bytes(extents.out_channels));
+    let mut images = target.max_binding / read.max(written);
+    if target.profile.is_software() {
+        images = images.min((CACHE_BYTES.max(filters.bytes()) / (read + written)).max(1));
+    }
+    if images == 0 || filters.bytes() > target.max_binding {
+        return None;
+    }
+    let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
+    Some(extents.batch.div_ceil(chunks))
+}
+
 /// `y` of a convolution, fused or not, where its tensors fit a binding.
 pub(super) fn offer(
     lowering: &mut Lowering,
@@ -99,24 +120,13 @@ pub(super) fn offer(
     let tile = Tile::of(family);
     let target = lowering.target().clone();
     let lanes = target.subgroup.filter(|_| applies(extents))?;
-    // As many images at a time as their spread tiles fit a binding and, on a CPU, its caches.
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
-    let bytes = |channels| tile.spread(extents, 1, channels).bytes();
-    let mut product = Product { batch: tile.places(), rows: 0, in_channels, out_channels };
     let out_channels4 = out_channels.div_ceil(4);
     let panel = lanes as usize;
     let panels = out_channels4.div_ceil(panel);
     let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * panel]);
-    let mut images = target.max_binding / bytes(in_channels.max(out_channels));
-    if target.profile.is_software() {
-        let cached = CACHE_BYTES.max(filters_of.bytes());
-        images = images.min((cached / (bytes(in_channels) + bytes(out_channels))).max(1));
-    }
-    if images == 0 || filters_of.bytes() > target.max_binding {
-        return None;
-    }
-    let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
-    let images = extents.batch.div_ceil(chunks);
+    let images = images_at_a_time(&target, tile, extents, filters_of)?;
+    let mut product = Product { batch: tile.places(), rows: 0, in_channels, out_channels };
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(tile.spread(extents, images, extents.in_channels));
     let sums = lowering.scratch(tile.spread(extents, images, extents.out_channels));
