@@ -5,8 +5,6 @@ use std::fmt;
 /// what was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
-    /// One invocation per four elements of the output.
-    Plain,
     /// One invocation adds all.
     Serial,
     /// Numbers go round a subgroup by shuffles, sums stay in registers.
@@ -29,7 +27,6 @@ impl Family {
     /// The name that plans, benches and the table print.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Plain => "plain",
             Self::Serial => "serial",
             Self::Subgroup => "subgroup",
             Self::Tiled => "tiled",

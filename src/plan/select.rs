@@ -1,7 +1,7 @@
 //! The choice between kernel families: a table written from measurements.
 use super::{Candidate, DeviceKind, Family, Target};
 use crate::value::TensorType;
-use Family::{Plain, Serial, Subgroup, Tiled, Tree, Wide, Window, Winograd, WinogradNarrow};
+use Family::{Serial, Subgroup, Tiled, Tree, Wide, Window, Winograd, WinogradNarrow};
 use std::{collections::BTreeMap, fmt};
 
 /// What several families of kernels can compute.
@@ -146,7 +146,7 @@ pub const TABLE: &[Rule] = &[
     SOFTWARE,
     Rule {
         on: DeviceKind::Gpu,
-        families: &[Tiled, Tree, Subgroup, Serial, WinogradNarrow, Winograd, Window, Wide, Plain],
+        families: &[Tiled, Tree, Subgroup, Serial, WinogradNarrow, Winograd, Window, Wide],
         ..SOFTWARE
     },
 ];
@@ -158,7 +158,7 @@ const SOFTWARE: Rule = Rule {
     rows: 0,
     channels: 0,
     outputs: usize::MAX,
-    families: &[Wide, Subgroup, Serial, Tiled, Tree, WinogradNarrow, Winograd, Window, Plain],
+    families: &[Wide, Subgroup, Serial, Tiled, Tree, WinogradNarrow, Winograd, Window],
 };
 
 /// Decides between kernel families.

@@ -10,7 +10,6 @@ use crate::{
 use Part::{Activation, Affine, Concat, Embedding, Moments, Residual, Upsample};
 
 mod direct;
-mod plain;
 mod product;
 mod slots;
 mod window;
@@ -50,7 +49,6 @@ pub(super) const CONVOLUTIONS: &[Member] = &[
     (Family::Wide, &[Concat, Residual, Activation], product::offer),
     (Family::Winograd, &[Concat, Affine, Upsample, Embedding, Residual, Moments], winograd::offer),
     (Family::WinogradNarrow, &[Concat, Affine, Upsample, Embedding, Residual], winograd::offer),
-    (Family::Plain, &[Embedding, Residual, Activation], plain::offer),
 ];
 
 /// The families that compute gradients of weights.
