@@ -3,7 +3,7 @@ use ddim::{
     bench_cases::{FamilyPlan, families},
     gpu::Gpu,
     ops::{self, Case},
-    verify,
+    verify::{self, Expected},
 };
 
 mod support;
@@ -24,8 +24,7 @@ fn selected(gpu: &Gpu) -> Vec<Case> {
         if !case.op.to_string().starts_with(&wanted) {
             continue;
         }
-        let half = (!case.half.is_empty()).then(|| case.clone().in_half());
-        for case in [case].into_iter().chain(half) {
+        for case in case.storages() {
             if case.stores_half() && !gpu.target().f16 {
                 skipped += 1;
             } else {
@@ -39,12 +38,40 @@ fn selected(gpu: &Gpu) -> Vec<Case> {
     cases
 }
 
-#[test]
-fn every_case_agrees_with_the_reference() {
+/// By every family of kernels, what lowering chooses first. The reference runs once for all of them.
+fn agree(gpu: &Gpu, case: &Case) -> Result<(), String> {
+    let graph = case.graph().map_err(|error| error.to_string())?;
+    let expected = Expected::new(case).map_err(|error| error.to_string())?;
+    for FamilyPlan { choice, plan, .. } in families(&graph, gpu.target()) {
+        let plan = plan.map_err(|error| error.to_string())?;
+        expected.check(gpu, &choice).map_err(|error| {
+            let kernels = plan.dispatches().map(|d| format!("\n    {}", d.kernel));
+            format!("{error}{}", kernels.collect::<String>())
+        })?;
+    }
+    Ok(())
+}
+
+/// Every second case from number `first` on: two tests share the cases, and so the processor.
+fn every_second_case_agrees(first: usize) {
     let Some(gpu) = support::gpu() else { return };
-    let check = |case: &Case| verify::check_case(&gpu, case).map_err(|error| error.to_string());
-    let failed = failures(&selected(&gpu), check);
-    assert!(failed.is_empty(), "\n{failed}");
+    let cases: Vec<Case> = selected(&gpu).into_iter().skip(first).step_by(2).collect();
+    let failed = failures(&cases, |case| agree(&gpu, case));
+    assert!(
+        failed.is_empty(),
+        "
+{failed}"
+    );
+}
+
+#[test]
+fn even_cases_agree_with_the_reference() {
+    every_second_case_agrees(0);
+}
+
+#[test]
+fn odd_cases_agree_with_the_reference() {
+    every_second_case_agrees(1);
 }
 
 /// All kernel families of the smallest case of each op, with NaN and infinity in its operands.
@@ -64,24 +91,5 @@ fn numbers_that_are_not_finite_reach_what_the_op_promises() {
     let cases = verify::special_cases(selected(&gpu));
     println!("{} cases", cases.len());
     let failed = failures(&cases, check);
-    assert!(failed.is_empty(), "\n{failed}");
-}
-
-#[test]
-fn every_family_agrees_with_the_reference() {
-    let Some(gpu) = support::gpu() else { return };
-    // What lowering chooses has passed above.
-    let check = |case: &Case| {
-        let graph = case.graph().map_err(|error| error.to_string())?;
-        for FamilyPlan { choice, plan, .. } in families(&graph, gpu.target()).iter().skip(1) {
-            let plan = plan.as_ref().map_err(ToString::to_string)?;
-            verify::check_case_with(&gpu, case, choice).map_err(|error| {
-                let kernels = plan.dispatches().map(|d| format!("\n    {}", d.kernel));
-                format!("{error}{}", kernels.collect::<String>())
-            })?;
-        }
-        Ok(())
-    };
-    let failed = failures(&selected(&gpu), check);
     assert!(failed.is_empty(), "\n{failed}");
 }

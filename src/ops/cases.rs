@@ -158,6 +158,12 @@ impl Case {
         self
     }
 
+    /// The case in every storage that it may have.
+    pub fn storages(self) -> impl Iterator<Item = Self> {
+        let half = (!self.half.is_empty()).then(|| self.clone().in_half());
+        [self].into_iter().chain(half)
+    }
+
     /// Types of the operands.
     pub fn types(&self) -> Vec<TensorType> {
         self.inputs.iter().map(|input| input.of).collect()

@@ -19,6 +19,7 @@ pub use special::{check_special, special_cases};
 use crate::{
     error::{CaseError, Error, GpuError, Mismatch},
     gpu::{Executor, Gpu},
+    graph::Graph,
     ops::{Case, Operator},
     passes,
     plan::{DefaultHeuristic, KernelSelector},
@@ -115,8 +116,7 @@ pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result
         Ok(())
     };
     for case in crate::ops::cases() {
-        let half = (!case.half.is_empty()).then(|| case.clone().in_half());
-        for case in [case].into_iter().chain(half) {
+        for case in case.storages() {
             report(&case.title(), &case, &|| check_case(gpu, &case))?;
         }
     }
@@ -130,48 +130,64 @@ pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result
 /// Bytes kept free after every buffer, to see whether a kernel writes there.
 const SENTINEL: u64 = 256;
 
-/// Runs one case on the device, its buffers poisoned with NaN beforehand, and compares every
-/// element, every pad lane and the bytes after each output.
+/// Runs one case on the device and compares every element, every pad lane and the bytes after each
+/// output.
 ///
 /// # Errors
 /// The first difference, or why the case could not run.
 pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
-    check_case_with(gpu, case, &DefaultHeuristic)
+    Expected::new(case)?.check(gpu, &DefaultHeuristic)
 }
 
-/// As [`check_case`], with a choice between kernel families.
-///
-/// # Errors
-/// As [`check_case`].
-pub fn check_case_with(
-    gpu: &Gpu,
-    case: &Case,
-    selector: &dyn KernelSelector,
-) -> Result<(), CaseError> {
-    let graph = case.graph()?;
-    let mut plan = passes::compile_with(&graph, gpu.target(), selector)?;
-    for buffer in &mut plan.0.buffers {
-        buffer.bytes += SENTINEL;
+/// A case and what it should give: the reference runs once, however many kernels are held to it.
+#[derive(Debug)]
+pub struct Expected<'a> {
+    case: &'a Case,
+    graph: Graph,
+    tensors: Vec<Tensor>,
+    wanted: Vec<Tensor>,
+}
+
+impl<'a> Expected<'a> {
+    /// Runs the reference.
+    ///
+    /// # Errors
+    /// If the case's operands do not fit its op.
+    pub fn new(case: &'a Case) -> Result<Self, CaseError> {
+        let (graph, tensors) = (case.graph()?, case.tensors());
+        let wanted = case.op.reference(&tensors.iter().collect::<Vec<_>>());
+        Ok(Self { case, graph, tensors, wanted })
     }
-    let mut executor = Executor::new(gpu, plan)?;
-    executor.poison()?;
-    let tensors = case.tensors();
-    for (&value, tensor) in graph.inputs.iter().zip(&tensors) {
-        write(&mut executor, value, graph.type_of(value), tensor)?;
-    }
-    executor.run(1)?;
-    let wanted = case.op.reference(&tensors.iter().collect::<Vec<_>>());
-    for (output, (&value, want)) in graph.outputs.iter().zip(&wanted).enumerate() {
-        let of = graph.type_of(value);
-        let raw = executor.read_raw(value)?;
-        let got = decode(of, &raw);
-        compare(output, case, of, &got, want)?;
-        // A slot may have had a larger occupant before this output: only what lies after it is ours.
-        if raw[raw.len() - SENTINEL as usize..].iter().any(|&byte| byte != 0xff) {
-            return Err(Mismatch::Sentinel { output }.into());
+
+    /// Runs the case on the device with this choice between kernel families, its buffers poisoned with
+    /// NaN beforehand, and compares as [`check_case`] does.
+    ///
+    /// # Errors
+    /// As [`check_case`].
+    pub fn check(&self, gpu: &Gpu, selector: &dyn KernelSelector) -> Result<(), CaseError> {
+        let Self { case, graph, tensors, wanted } = self;
+        let mut plan = passes::compile_with(graph, gpu.target(), selector)?;
+        for buffer in &mut plan.0.buffers {
+            buffer.bytes += SENTINEL;
         }
+        let mut executor = Executor::new(gpu, plan)?;
+        executor.poison()?;
+        for (&value, tensor) in graph.inputs.iter().zip(tensors) {
+            write(&mut executor, value, graph.type_of(value), tensor)?;
+        }
+        executor.run(1)?;
+        for (output, (&value, want)) in graph.outputs.iter().zip(wanted).enumerate() {
+            let of = graph.type_of(value);
+            let raw = executor.read_raw(value)?;
+            let got = decode(of, &raw);
+            compare(output, case, of, &got, want)?;
+            // A slot may have had a larger occupant before this output: only what lies after it is ours.
+            if raw[raw.len() - SENTINEL as usize..].iter().any(|&byte| byte != 0xff) {
+                return Err(Mismatch::Sentinel { output }.into());
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Writes an operand.

@@ -7,7 +7,7 @@ use ddim::{
     error::{CaseError, GpuError},
     ops::{self, Case},
     plan::Plan,
-    verify::{Outcome, check_case_with, reference_cases},
+    verify::{Expected, Outcome, reference_cases},
 };
 use std::{collections::BTreeSet, path::Path};
 
@@ -26,10 +26,11 @@ pub fn ops(run: &Run) -> Result<(), Failure> {
             sheet.facts.skipped += 1;
             continue;
         }
+        let expected = Expected::new(&case)?;
         for family in families(&case.graph()?, run.gpu.target()) {
             let plan = family.plan?;
             let kernels: BTreeSet<String> = plan.dispatches().map(kernel).collect();
-            match check_case_with(&run.gpu, &case, &family.choice) {
+            match expected.check(&run.gpu, &family.choice) {
                 Ok(()) => {
                     sheet.facts.passed += 1;
                     sound.extend(kernels);

@@ -3,7 +3,7 @@
 mod chains;
 mod noise;
 
-use super::{Outcome, Summary, check_case_with};
+use super::{Expected, Outcome, Summary};
 use crate::{
     bench_cases::{FamilyPlan, families},
     error::{CaseError, Error, GpuError, Mismatch},
@@ -62,14 +62,14 @@ pub fn random_cases(
 
 /// Forward by every family, and the gradient, in every storage type.
 fn check(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
-    let half = (!case.half.is_empty()).then(|| case.clone().in_half());
-    for case in [case.clone()].into_iter().chain(half) {
+    for case in case.clone().storages() {
         if case.stores_half() && !gpu.target().f16 {
             continue;
         }
-        check_alone(gpu, &case, &DefaultHeuristic, seed)?;
+        let expected = Expected::new(&case)?;
+        check_alone(gpu, &case, &expected, &DefaultHeuristic, seed)?;
         for FamilyPlan { choice, .. } in families(&case.graph()?, gpu.target()).iter().skip(1) {
-            check_alone(gpu, &case, choice, seed)?;
+            check_alone(gpu, &case, &expected, choice, seed)?;
         }
         check_gradient(gpu, &case, seed)?;
     }
@@ -81,10 +81,11 @@ fn check(gpu: &Gpu, case: &Case, seed: u64) -> Result<(), CaseError> {
 fn check_alone(
     gpu: &Gpu,
     case: &Case,
+    expected: &Expected,
     selector: &dyn KernelSelector,
     seed: u64,
 ) -> Result<(), CaseError> {
-    let result = check_case_with(gpu, case, selector);
+    let result = expected.check(gpu, selector);
     let floats = |of: &TensorType| of.element != ElementType::U32;
     match result {
         Err(CaseError::Mismatch(Mismatch::Element { .. }))
