@@ -43,7 +43,6 @@ mod elementwise {
     pub(super) mod modulate;
     pub(super) mod scale;
     pub(super) mod silu;
-    pub(super) mod tanh;
     pub(super) mod timestep_embedding;
 }
 
@@ -101,7 +100,6 @@ operations! {
     [elementwise::modulate] { Modulate, ModulateBackward }
     [elementwise::scale] { Scale }
     [elementwise::silu] { Silu, SiluBackward }
-    [elementwise::tanh] { Tanh, TanhBackward }
     [elementwise::timestep_embedding] { TimestepEmbedding }
     [layout::arena] { View, Pack }
     [layout::concat] { Concat, SliceChannels, PadChannels }
