@@ -20,6 +20,12 @@ impl Device {
         GpuOptions { adapter: self.adapter.clone(), backends, minimal: false }
     }
 
+    /// Whether an adapter has the name that these arguments ask for.
+    pub fn names(&self, report: &AdapterReport) -> bool {
+        let wanted = self.adapter.clone().unwrap_or_default().to_lowercase();
+        report.info.name.to_lowercase().contains(&wanted)
+    }
+
     /// Opens the device that these arguments ask for.
     pub fn open(&self) -> Result<Gpu, Failure> {
         Ok(Gpu::new(&self.options())?)
@@ -45,11 +51,8 @@ fn kind(of: DeviceType) -> &'static str {
 
 /// Lists the adapters; an error if there is none that fits.
 pub fn run(device: &Device) -> Result<(), Failure> {
-    let options = device.options();
-    let found = pollster::block_on(adapters(&options));
-    let wanted = options.adapter.clone().unwrap_or_default().to_lowercase();
-    let fits = |report: &AdapterReport| report.info.name.to_lowercase().contains(&wanted);
-    let default = found.iter().position(fits);
+    let found = pollster::block_on(adapters(&device.options()));
+    let default = found.iter().position(|report| device.names(report));
     for (index, report) in found.iter().enumerate() {
         let mark = if Some(index) == default { '*' } else { ' ' };
         let info = &report.info;

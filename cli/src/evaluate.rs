@@ -42,10 +42,8 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let (model, weights) = (&pipeline.unet, &pipeline.weights);
     let mut evaluator = VlbEvaluator::new(&gpu, model, weights, size, &schedule, &options, seed)?;
     if let Some(folder) = &arguments.out {
-        if !arguments.existing.overwrite && !files::is_ours(&folder.join("bound.csv"), HEADER) {
-            files::refuse_taken(folder, &["bound.csv", "bound.svg"])?;
-        }
-        files::prepare_folder(folder)?;
+        let names = ["bound.csv", "bound.svg"];
+        files::claim(folder, &names, HEADER, arguments.existing.overwrite)?;
     }
     say!("{}", describe(&gpu));
     let [shown, all] = [images, data.len()].map(|number| thousands(number as u64));

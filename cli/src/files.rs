@@ -59,6 +59,16 @@ pub fn is_ours(path: &Path, sign: &str) -> bool {
     read.is_ok() && head.windows(sign.len()).any(|bytes| bytes == sign.as_bytes())
 }
 
+/// As [`prepare_folder`], for files of these names, the first of which bears the `sign` if the
+/// command wrote them all.
+pub fn claim(folder: &Path, names: &[&str], sign: &str, overwrite: bool) -> Result<(), Failure> {
+    let ours = names.first().is_some_and(|name| is_ours(&folder.join(name), sign));
+    if !overwrite && !ours {
+        refuse_taken(folder, names)?;
+    }
+    prepare_folder(folder)
+}
+
 /// Refuses a folder in which one of these names is taken.
 pub fn refuse_taken(folder: &Path, names: &[&str]) -> Result<(), Failure> {
     let mut paths = names.iter().map(|name| folder.join(name));

@@ -25,16 +25,14 @@ const STEPS: usize = 50;
 impl Device {
     /// The target to plan for and its name: the adapter's, or WebGPU's floor where there is none.
     fn target(&self) -> Result<(Target, String), Failure> {
-        let options = self.options();
-        let wanted = options.adapter.clone().unwrap_or_default().to_lowercase();
-        let mut found = pollster::block_on(adapters(&options)).into_iter();
-        match found.find(|report| report.info.name.to_lowercase().contains(&wanted)) {
-            Some(report) => Ok((report.target, report.info.name)),
-            None if self.adapter.is_none() => {
+        let mut found = pollster::block_on(adapters(&self.options())).into_iter();
+        match (found.find(|report| self.names(report)), &self.adapter) {
+            (Some(report), _) => Ok((report.target, report.info.name)),
+            (None, None) => {
                 Ok((Target::default(), "no adapter found: WebGPU's least limits".to_owned()))
             }
             // Says that there is none of that name.
-            None => Err(self.open().err().unwrap_or_else(|| {
+            (None, Some(wanted)) => Err(self.open().err().unwrap_or_else(|| {
                 Failure::Usage(format!("--adapter {wanted}: came just now, try again"))
             })),
         }

@@ -21,6 +21,9 @@ const WARM: RGBColor = RGBColor(214, 96, 38);
 
 type Plotted<T> = Result<T, Box<dyn std::error::Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Coordinate<R> = <R as AsRangedCoord>::CoordDescType;
+type Axes<'a, X, Y> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate<X>, Coordinate<Y>>>;
+type Points = Vec<(f64, f64)>;
 
 /// An axis: its range, its name, and how its numbers are written.
 struct Axis<'a, R>(R, &'a str, &'a dyn Fn(&f64) -> String);
@@ -48,7 +51,7 @@ fn axes<'a, X, Y>(
     left: u32,
     Axis(x, x_name, x_text): Axis<X>,
     Axis(y, y_name, y_text): Axis<Y>,
-) -> Plotted<ChartContext<'a, SVGBackend<'a>, Cartesian2d<X::CoordDescType, Y::CoordDescType>>>
+) -> Plotted<Axes<'a, X, Y>>
 where
     X: AsRangedCoord<Value = f64>,
     X::CoordDescType: ValueFormatter<f64>,
@@ -97,8 +100,8 @@ pub fn losses(losses: &Losses) -> Result<String, Failure> {
         let mut chart = axes(area, 62, x, y)?;
         let every = steps.len().div_ceil(POINTS).max(1);
         let some = |steps: &[(u64, f32)]| steps.iter().step_by(every).map(visible).collect();
-        let held_out: Vec<(f64, f64)> = losses.held_out.iter().map(visible).collect();
-        let curves: [(&str, RGBColor, u32, Vec<(f64, f64)>); 3] = [
+        let held_out: Points = losses.held_out.iter().map(visible).collect();
+        let curves: [(&str, RGBColor, u32, Points); 3] = [
             ("each step", PALE, 1, some(&steps)),
             ("smoothed", DARK, 2, some(&smoothed(&steps))),
             ("held out", WARM, 2, held_out),

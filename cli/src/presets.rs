@@ -12,6 +12,7 @@ const SMALLEST: usize = 4;
 const ATTENTION: usize = 8;
 
 /// What suits a set of images.
+#[derive(Clone)]
 pub struct Preset {
     /// The U-Net.
     pub unet: UNetConfig,
@@ -60,15 +61,12 @@ fn options(learning_rate: f64, ema_decay: f64) -> TrainingOptions {
 }
 
 fn unet([height, width, channels]: [usize; 3], widths: &[usize], layers: usize) -> UNetConfig {
-    let attention = |level: usize| level > 0 && (height.max(width) >> level) <= ATTENTION;
-    let down = (0..widths.len()).map(|level| match attention(level) {
-        true => DownBlock::Attention,
-        false => DownBlock::Plain,
-    });
-    let up = (0..widths.len()).rev().map(|level| match attention(level) {
-        true => UpBlock::Attention,
-        false => UpBlock::Plain,
-    });
+    let blocks = |level: usize| match level > 0 && (height.max(width) >> level) <= ATTENTION {
+        true => (DownBlock::Attention, UpBlock::Attention),
+        false => (DownBlock::Plain, UpBlock::Plain),
+    };
+    let (down, mut up): (Vec<_>, Vec<_>) = (0..widths.len()).map(blocks).unzip();
+    up.reverse();
     UNetConfig {
         sample_size: Some(match height == width {
             true => SampleSize::Square(height),
@@ -77,8 +75,8 @@ fn unet([height, width, channels]: [usize; 3], widths: &[usize], layers: usize) 
         in_channels: channels,
         out_channels: channels,
         block_out_channels: widths.to_vec(),
-        down_block_types: down.collect(),
-        up_block_types: up.collect(),
+        down_block_types: down,
+        up_block_types: up,
         layers_per_block: layers,
         attention_head_dim: None,
         norm_num_groups: 8,

@@ -56,7 +56,7 @@ impl Figure {
                 let noise = runner.noise(&still, 2 * PAIRS)?;
                 let pairs = noise.chunks_exact(2 * height * width * channels);
                 let points: Vec<f32> = pairs.flat_map(|pair| arc(pair, COLUMNS)).collect();
-                images = runner.from_noise(&still, &points)?;
+                images = runner.sample_from(&still, &points)?;
             }
             Self::Eta => {
                 for eta in ETAS {

@@ -37,7 +37,7 @@ pub enum Figure {
     Interpolation,
     /// The same x_T with more and more noise added on the way.
     Eta,
-    /// Real images, encoded and drawn again.
+    /// Real images, encoded and decoded again.
     Reconstruction,
 }
 
@@ -94,15 +94,26 @@ impl Sizes {
 
 /// A piece of work that is done whole or not at all.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Job {
+pub struct Job {
+    pub experiment: Experiment,
+    /// Steps of its longest run.
+    pub steps: usize,
+    /// Images that it measures.
+    pub images: usize,
+    /// Sampling steps of all its images together.
+    pub work: usize,
+}
+
+/// What a job finds out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Experiment {
     /// Table 1.
-    Distance { noise: Noise, steps: usize, images: usize },
+    Distance(Noise),
     /// Table 2.
-    Reconstruction { steps: usize, images: usize },
+    Reconstruction,
     /// What the classifier says of samples.
-    Judged { steps: usize, images: usize },
-    /// A picture, whose longest run has so many steps, and of so much work.
-    Picture { figure: Figure, steps: usize, work: usize },
+    Judged,
+    Picture(Figure),
 }
 
 /// The experiments by their names in the CSV.
@@ -122,65 +133,48 @@ pub fn class(number: usize) -> String {
 impl Job {
     /// All jobs of at most `limit` steps, the quickest first.
     pub fn all(sizes: &Sizes, limit: usize) -> Vec<Self> {
-        let mut jobs = Vec::new();
-        for &(steps, images) in &sizes.distances {
-            jobs.extend(Noise::ALL.map(|noise| Self::Distance { noise, steps, images }));
-        }
+        let job = |experiment, steps, images, work| Self { experiment, steps, images, work };
+        let distances = sizes.distances.iter().flat_map(|&(steps, images)| {
+            let of = |noise| job(Experiment::Distance(noise), steps, images, steps * images);
+            Noise::ALL.map(of)
+        });
         let images = sizes.reconstructed;
-        jobs.extend(
-            sizes.reconstructions.iter().map(|&steps| Self::Reconstruction { steps, images }),
-        );
+        let there_and_back =
+            |&steps: &usize| job(Experiment::Reconstruction, steps, images, 2 * steps * images);
         let (steps, images) = sizes.judged;
-        jobs.push(Self::Judged { steps, images });
-        jobs.extend(Figure::ALL.map(|figure| {
+        let judged = job(Experiment::Judged, steps, images, steps * images);
+        let pictures = Figure::ALL.map(|figure| {
             let (steps, work) = figure.work(sizes);
-            Self::Picture { figure, steps, work }
-        }));
-        jobs.retain(|job| job.steps() <= limit);
-        jobs.sort_by_key(Self::work);
+            job(Experiment::Picture(figure), steps, 0, work)
+        });
+        let tables = distances.chain(sizes.reconstructions.iter().map(there_and_back));
+        let all = tables.chain([judged]).chain(pictures);
+        let mut jobs: Vec<Self> = all.filter(|job| job.steps <= limit).collect();
+        jobs.sort_by_key(|job| job.work);
         jobs
-    }
-
-    /// Steps of its longest run.
-    pub fn steps(&self) -> usize {
-        match *self {
-            Self::Distance { steps, .. }
-            | Self::Reconstruction { steps, .. }
-            | Self::Judged { steps, .. }
-            | Self::Picture { steps, .. } => steps,
-        }
-    }
-
-    /// Sampling steps of all its images together.
-    pub fn work(&self) -> usize {
-        match *self {
-            Self::Distance { steps, images, .. } | Self::Judged { steps, images } => steps * images,
-            Self::Reconstruction { steps, images } => 2 * steps * images,
-            Self::Picture { work, .. } => work,
-        }
     }
 
     /// Experiment and settings of the rows that it writes to the CSV.
     pub fn rows(&self, classes: usize) -> (&'static str, Vec<String>) {
-        match self {
-            Self::Distance { noise, .. } => (DISTANCE, vec![noise.to_string()]),
-            Self::Reconstruction { .. } => (RECONSTRUCTION, vec![ENCODED.into()]),
-            Self::Judged { .. } => {
+        match self.experiment {
+            Experiment::Distance(noise) => (DISTANCE, vec![noise.to_string()]),
+            Experiment::Reconstruction => (RECONSTRUCTION, vec![ENCODED.into()]),
+            Experiment::Judged => {
                 let shares = (0..classes).map(class);
                 (JUDGEMENT, [SURE.to_owned()].into_iter().chain(shares).collect())
             }
-            Self::Picture { .. } => ("picture", Vec::new()),
+            Experiment::Picture(_) => ("picture", Vec::new()),
         }
     }
 }
 
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Distance { noise, steps, .. } => write!(f, "{DISTANCE}, {noise}, S = {steps}"),
-            Self::Reconstruction { steps, .. } => write!(f, "{RECONSTRUCTION}, S = {steps}"),
-            Self::Judged { steps, .. } => write!(f, "{JUDGEMENT}, S = {steps}"),
-            Self::Picture { figure, .. } => f.write_str(figure.file()),
+        let name = self.rows(0).0;
+        match self.experiment {
+            Experiment::Distance(noise) => write!(f, "{name}, {noise}, S = {}", self.steps),
+            Experiment::Picture(figure) => f.write_str(figure.file()),
+            _ => write!(f, "{name}, S = {}", self.steps),
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     progress::{Progress, clock, thousands},
 };
 use ddim::{classifier::Classifier, data::Dataset};
-use jobs::{Figure, Job, Sizes};
+use jobs::{Experiment, Figure, Job, Sizes};
 use model::Source;
 use record::{Record, bind};
 use runner::Runner;
@@ -81,7 +81,7 @@ fn run_all(
         settings: table(&settings),
     };
     let missing = missing(&page, &record, arguments.max_steps);
-    let total: usize = missing.iter().map(Job::work).sum();
+    let total: usize = missing.iter().map(|job| job.work).sum();
     let progress = Progress::new("experiments", 0, total as u64, "image steps");
     let sets = [&training, &test];
     let mut runner = Runner::new(&gpu, &pipeline, classifier, sets, sizes, seed, progress);
@@ -124,7 +124,7 @@ fn missing(page: &page::Page, record: &Record, max_steps: usize) -> Vec<Job> {
     let mut jobs = Job::all(page.sizes, max_steps);
     let all = jobs.len();
     jobs.retain(|job| !is_done(job, record, page.folder, page.classes));
-    let work: usize = jobs.iter().map(Job::work).sum();
+    let work: usize = jobs.iter().map(|job| job.work).sum();
     say!("{} of {all} jobs to do, {} image steps", jobs.len(), thousands(work as u64));
     jobs
 }
@@ -151,9 +151,9 @@ fn table(settings: &Json) -> Vec<(String, String)> {
 /// Whether all that a job leaves is there.
 fn is_done(job: &Job, record: &Record, folder: &Path, classes: usize) -> bool {
     let (experiment, settings) = job.rows(classes);
-    match job {
-        Job::Picture { figure, .. } => folder.join(figure.file()).exists(),
-        _ => settings.iter().all(|of| record.find(experiment, of, job.steps()).is_some()),
+    match job.experiment {
+        Experiment::Picture(figure) => folder.join(figure.file()).exists(),
+        _ => settings.iter().all(|of| record.find(experiment, of, job.steps).is_some()),
     }
 }
 
@@ -164,7 +164,7 @@ fn finish(
     record: &mut Record,
     folder: &Path,
 ) -> Result<(), Failure> {
-    if let Job::Picture { figure, .. } = job {
+    if let Experiment::Picture(figure) = job.experiment {
         let picture = figure.make(runner)?;
         files::write(&folder.join(figure.file()), picture)?;
         runner.progress.line(&job.to_string());

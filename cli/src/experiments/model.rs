@@ -18,7 +18,6 @@ use ddim::{
     training::{Settings, Trainer, TrainingOptions, steps_trained},
 };
 use flate2::Crc;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::{
     path::{Path, PathBuf},
@@ -38,19 +37,12 @@ pub struct Provenance {
     pub seconds: Option<f64>,
 }
 
-/// What a checkpoint keeps beside the library's settings.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Notes {
-    seconds: Option<f64>,
-}
-
 /// Where the model comes from.
 pub enum Source {
     /// A pipeline folder of the user's.
     Taken(PathBuf),
     /// Trained into a folder.
-    Trained { folder: PathBuf, preset: Box<Preset>, seed: u64 },
+    Trained { folder: PathBuf, preset: Box<Preset> },
 }
 
 impl Source {
@@ -62,9 +54,9 @@ impl Source {
                 let steps = arguments.train_steps.unwrap_or(preset.steps);
                 let folder = arguments.out.join("model");
                 // However many there are, the rate has fallen to zero after the last of them.
-                let options = TrainingOptions { decay_steps: Some(steps), ..preset.options };
-                let preset = Box::new(Preset { steps, options, ..preset });
-                Self::Trained { folder, preset, seed: arguments.seed }
+                let (decay_steps, seed) = (Some(steps), arguments.seed);
+                let options = TrainingOptions { decay_steps, seed, ..preset.options };
+                Self::Trained { folder, preset: Box::new(Preset { steps, options, ..preset }) }
             }
         }
     }
@@ -81,25 +73,21 @@ impl Source {
                 crc.update(&bytes);
                 Ok(json!({"weights": format!("{} bytes, CRC {:08x}", bytes.len(), crc.sum())}))
             }
-            Self::Trained { preset, seed, .. } => {
-                let options = Self::options(preset, *seed);
-                let channels = &preset.unet.block_out_channels;
-                Ok(json!({"steps": preset.steps, "channels": channels, "options": options}))
+            Self::Trained { preset, .. } => {
+                let Preset { unet, options, steps } = &**preset;
+                let channels = &unet.block_out_channels;
+                Ok(json!({"steps": steps, "channels": channels, "options": options}))
             }
         }
-    }
-
-    fn options(preset: &Preset, seed: u64) -> TrainingOptions {
-        TrainingOptions { seed, ..preset.options.clone() }
     }
 
     /// The model, trained as far as it was not yet, and its provenance.
     pub fn open(&self, gpu: &Gpu, data: &Dataset) -> Result<(Pipeline, Provenance), Failure> {
         let folder = match self {
             Self::Taken(folder) => folder,
-            Self::Trained { folder, preset, seed } => {
+            Self::Trained { folder, preset } => {
                 if provenance(folder)?.steps.is_none_or(|done| done < u64::from(preset.steps)) {
-                    train(gpu, data, folder, preset, *seed)?;
+                    train(gpu, data, folder, preset)?;
                 }
                 folder
             }
@@ -120,30 +108,19 @@ impl Source {
 fn provenance(folder: &Path) -> Result<Provenance, Failure> {
     let Some(steps) = steps_trained(folder)? else { return Ok(Provenance::default()) };
     let path = RunFolder::open(folder)?.path("training/settings.json");
-    let notes = match Settings::read(&path)?.notes {
-        Json::Null => Notes::default(),
-        notes => serde_json::from_value(notes).map_err(|error| Failure::file(&path, error))?,
-    };
-    Ok(Provenance { steps: Some(steps), seconds: notes.seconds })
+    Ok(Provenance { steps: Some(steps), seconds: Settings::read(&path)?.notes["seconds"].as_f64() })
 }
 
 /// Trains, or goes on with, the model in `folder`.
-fn train(
-    gpu: &Gpu,
-    data: &Dataset,
-    folder: &Path,
-    preset: &Preset,
-    seed: u64,
-) -> Result<(), Failure> {
+fn train(gpu: &Gpu, data: &Dataset, folder: &Path, preset: &Preset) -> Result<(), Failure> {
     let _lock = Lock::of(folder)?;
     let began = provenance(folder)?;
     let mut trainer = match began.steps {
         Some(_) => Trainer::resume(gpu, folder)?.0,
         None => {
             let size = [data.height(), data.width()];
-            let options = Source::options(preset, seed);
-            let unet = UNet::new(preset.unet.clone())?;
-            Trainer::new(gpu, unet, SchedulerConfig::default(), size, options)?
+            let Preset { unet, options, .. } = preset.clone();
+            Trainer::new(gpu, UNet::new(unet)?, SchedulerConfig::default(), size, options)?
         }
     };
     let mut losses = training::read_losses(&RunFolder::open(folder)?, trainer.steps())?;
@@ -156,9 +133,7 @@ fn train(
         let until = (trainer.steps() / SAVE_EVERY * SAVE_EVERY + SAVE_EVERY).min(total);
         training::train(&mut trainer, data, (until, false), &mut losses, &mut progress, &never)?;
         seconds += start.elapsed().as_secs_f64();
-        let notes = Notes { seconds: Some(seconds) };
-        let notes = serde_json::to_value(notes).expect("numbers are JSON");
-        training::save(&losses, &mut trainer, folder, notes)?;
+        training::save(&losses, &mut trainer, folder, json!({"seconds": seconds}))?;
     }
     progress.finish();
     let loss = training::recent(&losses).unwrap_or(f32::NAN);

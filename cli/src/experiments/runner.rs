@@ -1,6 +1,8 @@
 //! Runs the jobs.
-use super::jobs::{Job, Noise, Sizes};
-use super::record::Row;
+use super::{
+    jobs::{Experiment, Job, Noise, Sizes},
+    record::Row,
+};
 use crate::{encode::error_per_dimension, failure::Failure, progress::Progress};
 use ddim::{
     classifier::{Classifier, likeliest},
@@ -131,7 +133,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Images from these x_T.
-    pub fn from_noise(&mut self, table: &Table, noise: &[f32]) -> Result<Vec<f32>, Failure> {
+    pub fn sample_from(&mut self, table: &Table, noise: &[f32]) -> Result<Vec<f32>, Failure> {
         let count = noise.len() / self.shape().iter().product::<usize>();
         let request = SamplingRequest { start: Some(noise), ..self.request(table, count) };
         Ok(self.timed(request)?.0)
@@ -187,28 +189,33 @@ impl<'a> Runner<'a> {
 
     /// Measures a job of numbers: its rows, in the order of [`Job::rows`].
     pub fn measure(&mut self, job: &Job) -> Result<Vec<Row>, Failure> {
-        let (values, images, seconds) = match *job {
-            Job::Distance { noise, steps, images } => {
+        let Job { experiment, steps, images, .. } = *job;
+        let (values, images, seconds) = match experiment {
+            Experiment::Distance(noise) => {
                 let table = self.unclipped_table(noise, steps)?;
                 let (sampled, seconds) = self.timed(self.request(&table, images))?;
                 (vec![self.distance(&sampled)?], images, seconds)
             }
-            Job::Reconstruction { steps, images } => {
+            Experiment::Reconstruction => {
                 let real = self.some_real(images);
                 let (again, seconds) = self.there_and_back(&real, steps)?;
                 (vec![error_per_dimension(&real, &again)], images.min(self.test.len()), seconds)
             }
-            Job::Judged { steps, images } => {
+            Experiment::Judged => {
                 let table = self.table(Noise::Eta(0.0), steps)?;
                 let (sampled, seconds) = self.timed(self.request(&table, images))?;
                 (self.shares(&sampled)?, images, seconds)
             }
-            Job::Picture { .. } => (Vec::new(), 0, 0.0),
+            Experiment::Picture(_) => (Vec::new(), 0, 0.0),
         };
         let (experiment, settings) = job.rows(self.classifier.network().classes);
-        let row = |(setting, value)| {
-            let (experiment, steps) = (experiment.to_owned(), job.steps());
-            Row { experiment, setting, steps, value, images, seconds }
+        let row = |(setting, value)| Row {
+            experiment: experiment.to_owned(),
+            setting,
+            steps,
+            value,
+            images,
+            seconds,
         };
         Ok(settings.into_iter().zip(values).map(row).collect())
     }

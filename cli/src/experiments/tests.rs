@@ -1,5 +1,5 @@
 //! All of the experiments in little: images of four shapes, a model that learns nothing. `a_row_that_is_lost_is_all_that_is_done_again` is
-//! above 60 lines: it is one story of one folder.
+//! above 60 lines: it follows one folder.
 use super::{jobs::Sizes, run_all};
 use crate::{
     cli::{self, Device},

@@ -2,7 +2,7 @@
 use super::{
     facts::{Ceilings, Checks, Profiled},
     record::{LeftOut, Row},
-    report::{Report, Timed},
+    report::{Ended, Report, Timed},
 };
 use ddim::{gpu::Bottleneck, plan::Cost};
 use std::time::Duration;
@@ -25,32 +25,34 @@ pub fn markdown(report: &Report) -> String {
 
 fn heading(report: &Report) -> String {
     let Report { origin, device, ceilings, .. } = report;
-    let mut page = format!("# {}\n\n", device.adapter);
-    if device.software {
-        page += "A rehearsal: no hardware GPU.\n\n";
-    }
-    page += &format!("{}, commit {}, `{}`\n\n", origin.date, origin.commit, origin.command);
-    page += "## Stages\n\n| stage | ended | s |\n|---|---|---:|\n";
-    for ended in &report.stages {
-        page += &format!("| {} | {} | {:.0} |\n", ended.stage, ended.status, ended.seconds);
-    }
-    let Ceilings { flops_per_second, bytes_per_second, .. } = *ceilings;
-    let [dependent, dependent_checked] = ceilings.dependent_launch.map(|time| 1e6 * time);
-    let [independent, independent_checked] = ceilings.independent_launch.map(|time| 1e6 * time);
-    page += "\n## Ceilings\n\n| what | most |\n|---|---:|\n";
-    page += &format!("| f32 multiply-adds | {:.1} GFLOP/s |\n", flops_per_second / 1e9);
-    page += &format!("| copy, read and written | {:.1} GB/s |\n", bytes_per_second / 1e9);
-    for (what, plain, checked) in [
-        ("a tiny launch that waits for another", dependent, dependent_checked),
-        ("a tiny launch that waits for none", independent, independent_checked),
-    ] {
-        page += &format!("| {what} | {plain:.2} us, with run-time checks {checked:.2} us |\n");
-    }
+    let rehearsal = if device.software { "A rehearsal: no hardware GPU.\n\n" } else { "" };
+    let line =
+        |ended: &Ended| format!("| {} | {} | {:.0} |\n", ended.stage, ended.status, ended.seconds);
+    let stages: String = report.stages.iter().map(line).collect();
+    let launch = |what: &str, seconds: [f64; 2]| {
+        let [plain, checked] = seconds.map(|time| 1e6 * time);
+        format!("| {what} | {plain:.2} us, with run-time checks {checked:.2} us |\n")
+    };
     let matrices = match device.cooperative_matrices.join(", ") {
         none if none.is_empty() => "none".to_owned(),
         some => some,
     };
-    page + &format!("\nCooperative matrices: {matrices}.\n")
+    format!(
+        "# {adapter}\n\n{rehearsal}{date}, commit {commit}, `{command}`\n\n\
+         ## Stages\n\n| stage | ended | s |\n|---|---|---:|\n{stages}\n\
+         ## Ceilings\n\n| what | most |\n|---|---:|\n\
+         | f32 multiply-adds | {flops:.1} GFLOP/s |\n\
+         | copy, read and written | {bytes:.1} GB/s |\n{dependent}{independent}\n\
+         Cooperative matrices: {matrices}.\n",
+        adapter = device.adapter,
+        date = origin.date,
+        commit = origin.commit,
+        command = origin.command,
+        flops = ceilings.flops_per_second / 1e9,
+        bytes = ceilings.bytes_per_second / 1e9,
+        dependent = launch("a tiny launch that waits for another", ceilings.dependent_launch),
+        independent = launch("a tiny launch that waits for none", ceilings.independent_launch),
+    )
 }
 
 fn checks(title: &str, checks: &Checks) -> String {

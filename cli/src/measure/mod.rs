@@ -48,12 +48,10 @@ pub fn run(device: &cli::Device, arguments: &cli::Measure) -> Result<(), Failure
 
 /// Writes `report.json` and `report.md` from what the stages have written.
 fn report(out: &Path, overwrite: bool) -> Result<(), Failure> {
-    let [json, page] = ["report.json", "report.md"].map(|name| out.join(name));
-    if !overwrite && !files::is_ours(&json, files::JSON) {
-        files::refuse_taken(out, &["report.json", "report.md"])?;
-    }
-    files::prepare_folder(out)?;
+    let names = ["report.json", "report.md"];
+    files::claim(out, &names, files::JSON, overwrite)?;
     let report = Report::read(out)?;
+    let [json, page] = names.map(|name| out.join(name));
     record::write(&json, &report)?;
     files::write(&page, markdown::markdown(&report))?;
     say!("wrote {}", page.display());
