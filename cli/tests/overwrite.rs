@@ -63,6 +63,9 @@ fn files_of_others_stay() {
     respects(profile, "h.json", at.path());
     respects("measure report --out {}/i", "i/report.json", at.path());
     respects("measure device --rehearse --out {}/i", "i/device.json", at.path());
+    succeeds("measure report --out {}/i", at.path());
+    let report = fs::read_to_string(at.path().join("i/report.md")).expect("the report");
+    assert!(report.contains("## Ceilings") && report.starts_with("# "), "{report}");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Adapter {
     /// Name, kind, API and driver in a line.
     pub adapter: String,
-    /// Whether it runs on the CPU.
+    /// Whether it runs on the CPU. The sheet's own `software` is what made it.
+    #[serde(rename = "is_software")]
     pub software: bool,
     /// The subgroup's size, if it is fixed.
     pub subgroup: Option<u32>,
