@@ -179,7 +179,6 @@ fn damaged_idx_files_are_named() {
         ),
         (packed(&idx(0x803, &[1 << 20, 8, 8], &[1; 60])), "expected 67108864 bytes after"),
         (packed_whole[..packed_whole.len() / 2].to_vec(), "found"),
-        (whole, "invalid gzip header"),
     ];
     for (bytes, expected) in cases {
         let folder = folder();
@@ -188,6 +187,40 @@ fn damaged_idx_files_are_named() {
         let error = Dataset::open(folder.path(), None).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
         assert!(error.contains("train-images-idx3-ubyte.gz"), "{error}");
+    }
+}
+
+#[test]
+fn idx_files_are_found_by_every_spelling_and_told_by_content() {
+    let images = idx(0x803, &[3, 2, 2], &[9; 12]);
+    let labels = idx(0x801, &[3], &[7, 8, 9]);
+    for (name, pack) in [
+        ("train-images.idx3-ubyte", false),
+        ("t10k-images.idx3-ubyte.gz", true),
+        ("train-images-idx3-ubyte.GZ", true),
+        ("Train_Images.IDX3-ubyte", false),
+        // Unpacked or packed by a program that left the name.
+        ("train-images-idx3-ubyte.gz", false),
+        ("train-images-idx3-ubyte", true),
+    ] {
+        let folder = folder();
+        let write = |name: &str, bytes: &[u8]| {
+            let bytes = if pack { packed(bytes) } else { bytes.to_vec() };
+            std::fs::write(folder.path().join(name), bytes).expect("room");
+        };
+        write(name, &images);
+        let of_labels =
+            [("images", "labels"), ("Images", "Labels"), ("idx3", "idx1"), ("IDX3", "IDX1")];
+        let name_of_labels =
+            of_labels.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to));
+        write(&name_of_labels, &labels);
+        // A folder of the name, as an unpacker makes it, is in nobody's way.
+        let exact = folder.path().join("train-labels-idx1-ubyte");
+        if !exact.exists() {
+            std::fs::create_dir(exact).expect("room");
+        }
+        let dataset = Dataset::open(folder.path(), None).expect(name);
+        assert_eq!((dataset.len(), dataset.labels()), (3, Some(&[7, 8, 9][..])), "{name}");
     }
 }
 
@@ -277,15 +310,150 @@ mod pictures {
     fn folders_without_pictures_and_broken_pictures_are_named() {
         let folder = folder();
         let error = Dataset::open(folder.path(), None).expect_err("empty").to_string();
-        assert!(error.contains("expected PNG pictures or train-images-idx3-ubyte.gz"), "{error}");
+        assert!(error.contains("expected PNG, JPEG or WebP pictures, a folder"), "{error}");
         let error = Dataset::open(&folder.path().join("none"), None).expect_err("no folder");
         assert!(matches!(error, DataError::Read { .. }), "{error}");
         save(folder.path(), "a.png", GrayImage::from_pixel(9, 9, Luma([128])));
         let bytes = std::fs::read(folder.path().join("a.png")).expect("the picture");
         for part in [&bytes[..bytes.len() / 2], b"no picture", b""] {
             std::fs::write(folder.path().join("b.png"), part).expect("room");
-            let error = Dataset::open(folder.path(), None).expect_err("broken").to_string();
-            assert!(error.contains("b.png: "), "{error}");
+            let whole = Dataset::open(folder.path(), None).expect("one is whole");
+            assert_eq!(whole.len(), 1);
+            let alone = self::folder();
+            std::fs::write(alone.path().join("b.png"), part).expect("room");
+            let error = Dataset::open(alone.path(), None).expect_err("broken").to_string();
+            assert!(error.contains("b.png"), "{error}");
         }
+    }
+
+    /// A picture of a bright left half, or of other bytes than its name says.
+    fn encoded(format: image::ImageFormat, width: u32, height: u32) -> Vec<u8> {
+        let picture = RgbImage::from_fn(width, height, |x, _| {
+            if x < width / 2 { Rgb([250, 250, 250]) } else { Rgb([10, 10, 10]) }
+        });
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        DynamicImage::from(picture).write_to(&mut bytes, format).expect("a vector takes all");
+        bytes.into_inner()
+    }
+
+    /// A JPEG file whose EXIF note says how to turn it.
+    fn turned(orientation: u8) -> Vec<u8> {
+        let jpeg = encoded(image::ImageFormat::Jpeg, 16, 8);
+        let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+        let length = (exif.len() as u16 + 2).to_be_bytes();
+        [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn formats_are_told_by_content() {
+        use image::ImageFormat::{Jpeg, Png, WebP};
+        let folder = folder();
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(folder.path().join(name), bytes).expect("room");
+        };
+        for (name, format) in [
+            ("a.jpg", Jpeg),
+            ("b.webp", WebP),
+            ("c.png", Png),
+            ("d.jpeg", Png),
+            ("e.gif", Jpeg),
+            ("f", WebP),
+        ] {
+            write(name, &encoded(format, 16, 8));
+        }
+        // What is no picture, or none of these, is left out.
+        write("._a.png", &encoded(Png, 16, 8));
+        write(".DS_Store", b"\0\0\0\x01Bud1");
+        write("g.gif", b"GIF89a\x01\0\x01\0\0\0\0;");
+        write("h.png", b"no picture");
+        write("i.jpg", &encoded(Jpeg, 16, 8)[..300]);
+        write("j.webp", &encoded(WebP, 16, 8)[..30]);
+        std::fs::create_dir(folder.path().join("x.png")).expect("room");
+        std::fs::create_dir(folder.path().join("empty")).expect("room");
+        write("x.png/inside.png", &encoded(Png, 16, 8));
+        let dataset = Dataset::open(folder.path(), None).expect("six pictures");
+        let found = (dataset.len(), dataset.height(), dataset.width(), dataset.channels());
+        assert_eq!(found, (6, 8, 16, 3));
+        assert_eq!((dataset.labels(), dataset.class_names()), (None, None));
+        for index in 0..6 {
+            let image: Vec<f32> = dataset.image(index).collect();
+            // JPEG rounds; both halves are flat.
+            assert!((image[0] - (250.0 / 127.5 - 1.0)).abs() < 0.05, "{index}: {}", image[0]);
+            assert!((image[15 * 3] - (10.0 / 127.5 - 1.0)).abs() < 0.05, "{index}");
+        }
+    }
+
+    #[test]
+    fn pictures_stand_upright() {
+        // By the orientation of EXIF: height and width, and whether the first pixel is bright.
+        for (orientation, sides, bright) in
+            [(1, (8, 16), true), (3, (8, 16), false), (6, (16, 8), true), (8, (16, 8), false)]
+        {
+            let dataset =
+                Dataset::from_picture("p", &turned(orientation), 128).expect("a JPEG file");
+            assert_eq!((dataset.height(), dataset.width()), sides, "{orientation}");
+            let first = dataset.image(0).next().expect("a pixel");
+            assert_eq!(first > 0.0, bright, "{orientation}: {first}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_every_format_is_limited_before_it_is_decoded() {
+        use image::ImageFormat::{Jpeg, Png, WebP};
+        for format in [Jpeg, Png, WebP] {
+            let bytes = encoded(format, 16, 8);
+            Dataset::from_picture("p", &bytes, 128).expect("as many");
+            let error = Dataset::from_picture("p", &bytes, 127).expect_err("too large");
+            assert!(matches!(error, DataError::Large { height: 8, width: 16, .. }), "{error}");
+        }
+        let error = Dataset::from_picture("p", b"GIF89a", 128).expect_err("GIF").to_string();
+        assert_eq!(error, "p: expected a PNG, JPEG or WebP picture, found another file");
+    }
+
+    #[test]
+    fn folders_of_classes_give_labels_in_the_order_of_their_names() {
+        use image::ImageFormat::{Jpeg, Png};
+        let folder = folder();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("room");
+            std::fs::write(path, bytes).expect("room");
+        };
+        let (png, jpeg) = (encoded(Png, 4, 4), encoded(Jpeg, 4, 4));
+        write("dog/b.png", &png);
+        write("cat/2.jpg", &jpeg);
+        write("cat/1.png", &png);
+        write("cat/notes.txt", b"of cats");
+        write("nothing/notes.txt", b"no pictures");
+        write(".hidden/a.png", &png);
+        write("readme.txt", b"cats and dogs");
+        let dataset = Dataset::open(folder.path(), None).expect("three pictures");
+        assert_eq!(dataset.labels(), Some(&[0, 0, 1][..]));
+        assert_eq!(dataset.class_names().expect("names"), ["cat", "dog"]);
+        let (most, rest) = dataset.split(0.3, 0).expect("two parts");
+        assert_eq!((most.classes(), rest.classes()), (Some(2), Some(2)), "of names");
+
+        // Labels of a model that knows more classes, in its own order.
+        let names = ["bird", "dog", "cat"].map(String::from);
+        let mapped = dataset.clone().with_classes(&names).expect("it knows both");
+        assert_eq!(mapped.labels(), Some(&[2, 2, 1][..]));
+        let error = dataset.clone().with_classes(&names[..2]).expect_err("no cat").to_string();
+        assert!(error.contains("bird, dog") && error.contains("\"cat\""), "{error}");
+        assert_eq!(dataset.clone().with_classes(&[]).expect("no names"), dataset);
+
+        write("stray.png", &png);
+        let error = Dataset::open(folder.path(), None).expect_err("both").to_string();
+        for part in ["found both: 1 pictures", "stray.png", "cat, dog"] {
+            assert!(error.contains(part), "{error}");
+        }
+        // A folder of folders of classes says where to look.
+        let outer = self::folder();
+        std::fs::rename(folder.path().join("cat"), outer.path().join("cat")).expect("room");
+        let inner = outer.path().join("train");
+        std::fs::create_dir(&inner).expect("room");
+        std::fs::rename(outer.path().join("cat"), inner.join("cat")).expect("room");
+        let error = Dataset::open(outer.path(), None).expect_err("one too high").to_string();
+        assert!(error.contains("1 folders without pictures (train)"), "{error}");
     }
 }

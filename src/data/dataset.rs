@@ -1,5 +1,8 @@
 //! Images of one size in memory.
-use crate::error::{DataError, Unexpected};
+use crate::{
+    error::{DataError, Unexpected},
+    files::excerpt,
+};
 
 /// Which part of a set of images that is published in two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +23,8 @@ pub struct Dataset {
     pub(super) brightest: u8,
     pub(super) pixels: Vec<u8>,
     pub(super) labels: Option<Vec<u8>>,
+    /// The names of the classes, if the images lay in a folder for each.
+    pub(super) class_names: Option<Vec<String>>,
 }
 
 impl Dataset {
@@ -42,7 +47,8 @@ impl Dataset {
         let found = labels.as_ref().map_or(count, Vec::len);
         Unexpected::check(found == count, "labels", count, found)?;
         let brightest = u8::MAX;
-        Ok(Self { name: name.into(), height, width, channels, brightest, pixels, labels })
+        let (name, class_names) = (name.into(), None);
+        Ok(Self { name, height, width, channels, brightest, pixels, labels, class_names })
     }
 
     /// What the images are called in reports.
@@ -91,9 +97,36 @@ impl Dataset {
         self.labels.as_deref()
     }
 
-    /// One more than the highest label.
+    /// The names of the classes, by label, if the images lay in a folder for each.
+    pub fn class_names(&self) -> Option<&[String]> {
+        self.class_names.as_deref()
+    }
+
+    /// Number of classes: of names, or one more than the highest label.
     pub fn classes(&self) -> Option<usize> {
-        self.labels.as_ref()?.iter().max().map(|label| usize::from(*label) + 1)
+        let labels = self.labels.as_ref()?;
+        let named = self.class_names.as_ref().map(Vec::len);
+        named.or_else(|| labels.iter().max().map(|label| usize::from(*label) + 1))
+    }
+
+    /// The same images with the labels that `names` gives their classes; unchanged where either has
+    /// no names.
+    ///
+    /// # Errors
+    /// If a class has none of these names.
+    pub fn with_classes(self, names: &[String]) -> Result<Self, DataError> {
+        let (Some(own), Some(labels)) = (&self.class_names, &self.labels) else { return Ok(self) };
+        if names.is_empty() {
+            return Ok(self);
+        }
+        let label_of = |name: &String| {
+            let unknown = || Unexpected::new("class", names.join(", "), excerpt(name));
+            let label = names.iter().position(|known| known == name);
+            label.and_then(|label| u8::try_from(label).ok()).ok_or_else(unknown)
+        };
+        let map = own.iter().map(label_of).collect::<Result<Vec<_>, _>>()?;
+        let labels = labels.iter().map(|label| map[usize::from(*label)]).collect();
+        Ok(Self { labels: Some(labels), class_names: Some(names.into()), ..self })
     }
 
     /// Image `index` as `[height, width, channels]` numbers from -1 (black) to 1.
@@ -125,6 +158,7 @@ impl Dataset {
             name: self.name.clone(),
             pixels: pixels.copied().collect(),
             labels: labels.map(chosen),
+            class_names: self.class_names.clone(),
             ..*self
         }
     }

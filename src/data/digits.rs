@@ -1,9 +1,15 @@
 //! The embedded handwritten digits (UCI, CC BY 4.0; `assets/DIGITS.md` says whose they are).
 use super::Dataset;
+use std::path::Path;
 
 static DIGITS: &[u8] = include_bytes!("../../assets/digits.bin");
 const COUNT: usize = 1797;
 const SIDE: usize = 8;
+
+/// Whether a source names the embedded digits: the bare word. `digits/` and `./digits` are folders.
+pub fn is_digits(source: &Path) -> bool {
+    source.as_os_str() == "digits"
+}
 
 /// Pixels, labels and marks of the test part.
 fn parts() -> (&'static [u8], &'static [u8], &'static [u8]) {
@@ -23,6 +29,7 @@ pub fn digits() -> Dataset {
         brightest: 16,
         pixels: pixels.to_vec(),
         labels: Some(labels.to_vec()),
+        class_names: None,
     }
 }
 

@@ -84,12 +84,21 @@ impl Dataset {
     }
 }
 
-/// The file of this name, packed or not.
+/// The file of this name, packed or not; else one whose name differs in case and separators alone,
+/// as unpackers and mirrors write it (`train-images.idx3-ubyte`).
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    [format!("{name}.gz"), name.into()]
-        .map(|name| folder.join(name))
-        .into_iter()
-        .find(|path| path.exists())
+    let exact = [format!("{name}.gz"), name.into()].map(|name| folder.join(name));
+    let is_file = |path: &PathBuf| path.metadata().is_ok_and(|found| !found.is_dir());
+    exact.into_iter().find(is_file).or_else(|| {
+        let others = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        others.filter(|path| is_spelling(path, name) && is_file(path)).min()
+    })
+}
+
+fn is_spelling(path: &Path, name: &str) -> bool {
+    let found = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let found = found.strip_suffix(".gz").unwrap_or(&found);
+    found.replace(['.', '_', ' '], "-") == name
 }
 
 /// Extents and bytes of an idx file with this many axes.
@@ -97,8 +106,9 @@ fn read<const AXES: usize>(path: &Path) -> Result<([usize; AXES], Vec<u8>), Data
     let failed = FileError::at(path);
     let file = files::open(path).map_err(&failed)?;
     let size = file.metadata().map_err(&failed)?.len();
-    let packed = path.extension().is_some_and(|extension| extension == "gz");
-    parse(path, BufReader::new(file), size, packed)
+    let mut file = BufReader::new(file);
+    let packed = file.fill_buf().map_err(&failed)?.starts_with(&GZIP);
+    parse(path, file, size, packed)
 }
 
 /// Extents and bytes of an idx file of `size` bytes, packed or not, with this many axes; `path` is

@@ -1,10 +1,13 @@
-//! Folders of PNG pictures, and crops and sizes.
+//! Pictures in files, their crops and sizes.
 use std::{
-    io::{BufRead, BufReader, Cursor, Seek},
+    io::{self, Cursor, Read},
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageError, ImageReader, Limits, imageops};
+use image::{
+    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, imageops,
+    metadata::Orientation,
+};
 
 use super::Dataset;
 use crate::{
@@ -15,43 +18,26 @@ use crate::{
 /// The largest side that images are resized to.
 const MAX_SIZE: usize = 4096;
 
-impl Dataset {
-    /// The PNG pictures in a folder, in the order of their names; see [`Dataset::open`].
-    pub(super) fn from_pictures(
-        folder: &Path,
-        size: Option<usize>,
-        max_pixels: u64,
-    ) -> Result<Self, DataError> {
-        let paths = pictures(folder)?;
-        if paths.is_empty() {
-            let expected = "PNG pictures or train-images-idx3-ubyte.gz";
-            return Err(DataError::Empty { path: folder.into(), expected });
-        }
-        let mut all = Pictures::default();
-        for path in paths {
-            let mut picture = Picture::read(&path, max_pixels)?;
-            if let Some(size) = size {
-                picture = picture.resized(check(size)?);
-            }
-            all.push(path, picture)?;
-        }
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        Self::from_pixels(&name, all.shape, all.pixels, None)
-    }
+/// Bytes by which a picture's format is known.
+const HEAD: u64 = 16;
 
-    /// One picture from the bytes of a PNG file of at most `max_pixels` pixels.
+/// Bytes of a file beside eight for each pixel: 16 bits of red, green, blue and opacity.
+const BESIDE_PIXELS: u64 = 64 << 20;
+
+impl Dataset {
+    /// One picture from the bytes of a PNG, JPEG or WebP file of at most `max_pixels` pixels.
     ///
     /// # Errors
     /// If it cannot be decoded or has more pixels; the errors call it `name`.
-    pub fn from_png(name: &str, bytes: &[u8], max_pixels: u64) -> Result<Self, DataError> {
-        let picture = Picture::decode(Path::new(name), Cursor::new(bytes), max_pixels)?;
+    pub fn from_picture(name: &str, bytes: &[u8], max_pixels: u64) -> Result<Self, DataError> {
+        let picture = Picture::decode(Path::new(name), bytes, max_pixels)?;
         let Picture { height, width, channels, pixels } = picture;
         Self::from_pixels(name, [height, width, channels], pixels, None)
     }
 
     /// Every image cropped to its centre and resized to `size` pixels on both sides.
     pub(super) fn resized(self, size: usize) -> Result<Self, DataError> {
-        if self.height == check(size)? && self.width == size {
+        if self.height == check_size(size)? && self.width == size {
             return Ok(self);
         }
         let Self { height, width, channels, .. } = self;
@@ -63,27 +49,61 @@ impl Dataset {
             Picture { height, width, channels, pixels }.resized(size).pixels
         };
         let pixels = (0..self.len()).flat_map(resized).collect();
-        Self::from_pixels(&self.name, [size, size, channels], pixels, self.labels.clone())
+        let shape = [size, size, channels];
+        let resized = Self::from_pixels(&self.name, shape, pixels, self.labels.clone())?;
+        Ok(Self { class_names: self.class_names, ..resized })
     }
 }
 
-fn check(size: usize) -> Result<usize, DataError> {
+pub(super) fn check_size(size: usize) -> Result<usize, DataError> {
     let fits = (1..=MAX_SIZE).contains(&size);
     Unexpected::check(fits, "size", format!("1 to {MAX_SIZE}"), size)?;
     Ok(size)
 }
 
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = FileError::at(folder);
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(&failed)? {
-        let path = entry.map_err(&failed)?.path();
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-            paths.push(path);
+/// Whether a file begins as a picture that is read, whatever its name.
+pub(super) fn is_picture(path: &Path) -> io::Result<bool> {
+    let mut head = Vec::new();
+    files::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    Ok(format(&head).is_some())
+}
+
+fn format(bytes: &[u8]) -> Option<ImageFormat> {
+    let read = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
+    image::guess_format(bytes).ok().filter(|format| read.contains(format))
+}
+
+/// Whether a JPEG or WebP file goes to its end. Their decoders paint grey what is missing, or allocate
+/// what a chunk says it holds.
+fn is_whole(format: ImageFormat, bytes: &[u8]) -> bool {
+    match format {
+        ImageFormat::Jpeg => {
+            // Segments up to the first scan; a thumbnail inside of one has an end of its own.
+            let mut at = 2;
+            while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
+                match marker {
+                    0xda => break,
+                    0xff => at += 1,
+                    _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+                }
+            }
+            bytes.get(at..).is_some_and(|scans| scans.windows(2).any(|pair| pair == [0xff, 0xd9]))
         }
+        ImageFormat::WebP => {
+            // The container says its length; in it lie chunks of even lengths.
+            let length_at = |at: usize| {
+                let word = bytes.get(at + 4..at + 8)?.first_chunk()?;
+                Some((u32::from_le_bytes(*word) as usize).next_multiple_of(2))
+            };
+            let end = length_at(0).map_or(usize::MAX, |length| 8 + length);
+            let mut at = 12;
+            while let Some(length) = length_at(at).filter(|_| at + 8 <= end) {
+                at += 8 + length;
+            }
+            at.max(end) <= bytes.len().next_multiple_of(2)
+        }
+        _ => true,
     }
-    paths.sort();
-    Ok(paths)
 }
 
 /// Bytes that a file's text and colour profile may take, unpacked.
@@ -91,15 +111,15 @@ const BESIDE: u64 = 16 << 20;
 
 /// Pictures of one size, one after the other.
 #[derive(Default)]
-struct Pictures {
+pub(super) struct Pictures {
     /// Height, width and channels.
-    shape: [usize; 3],
-    pixels: Vec<u8>,
+    pub shape: [usize; 3],
+    pub pixels: Vec<u8>,
 }
 
 impl Pictures {
     /// Adds a picture; all are RGB once one is.
-    fn push(&mut self, path: PathBuf, picture: Picture) -> Result<(), DataError> {
+    pub fn push(&mut self, path: PathBuf, picture: Picture) -> Result<(), DataError> {
         let [height, width, channels] = &mut self.shape;
         let found = (picture.height, picture.width);
         if self.pixels.is_empty() {
@@ -129,7 +149,7 @@ fn repeated(grey: Vec<u8>, channels: usize) -> Vec<u8> {
 }
 
 /// A decoded picture: `[height, width, channels]` bytes.
-struct Picture {
+pub(super) struct Picture {
     height: usize,
     width: usize,
     channels: usize,
@@ -137,19 +157,29 @@ struct Picture {
 }
 
 impl Picture {
-    /// Reads a picture as grey or RGB: transparent ones on white, 16 bits rounded to 8.
-    fn read(path: &Path, max_pixels: u64) -> Result<Self, DataError> {
-        let file = files::open(path).map_err(FileError::at(path))?;
-        Self::decode(path, BufReader::new(file), max_pixels)
+    /// Reads a picture as grey or RGB, upright: transparent ones on white, 16 bits rounded to 8.
+    pub fn read(path: &Path, max_pixels: u64) -> Result<Self, DataError> {
+        let limit = max_pixels.saturating_mul(8).saturating_add(BESIDE_PIXELS);
+        let bytes = files::read(path, limit).map_err(FileError::at(path))?;
+        Self::decode(path, &bytes, max_pixels)
     }
 
-    /// The same from a file that is open; `path` is for the errors alone. Its size is looked at
+    /// The same from a file's bytes; `path` is for the errors alone. The picture's size is looked at
     /// before its pixels are allocated.
-    fn decode(path: &Path, file: impl BufRead + Seek, max_pixels: u64) -> Result<Self, DataError> {
+    fn decode(path: &Path, bytes: &[u8], max_pixels: u64) -> Result<Self, DataError> {
         let failed =
             |source: ImageError| DataError::Picture { path: path.into(), source: source.into() };
-        let mut reader =
-            ImageReader::new(file).with_guessed_format().map_err(FileError::at(path))?;
+        let wrong = |expected: String, found: &str| DataError::Format {
+            path: path.into(),
+            expected,
+            found: found.into(),
+        };
+        let format = format(bytes)
+            .ok_or_else(|| wrong("a PNG, JPEG or WebP picture".into(), "another file"))?;
+        if !is_whole(format, bytes) {
+            return Err(wrong(format!("a whole {format:?} file"), "one that ends early"));
+        }
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         // Text and colour profiles are packed too.
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(BESIDE);
@@ -160,8 +190,11 @@ impl Picture {
             let path = path.into();
             return Err(DataError::Large { path, max_pixels, height, width });
         }
+        // A note that cannot be read turns nothing.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
         decoder.set_limits(Limits::no_limits()).map_err(failed)?;
-        let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+        let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+        picture.apply_orientation(orientation);
         let (height, width) = (picture.height() as usize, picture.width() as usize);
         let (color, alpha) = (picture.color().has_color(), picture.color().has_alpha());
         let (channels, pixels) = match (color, alpha) {
@@ -174,7 +207,7 @@ impl Picture {
     }
 
     /// The largest square in the middle, resized with a filter that widens as the picture shrinks.
-    fn resized(self, size: usize) -> Self {
+    pub fn resized(self, size: usize) -> Self {
         let side = self.height.min(self.width);
         let (top, left) = ((self.height - side) / 2, (self.width - side) / 2);
         let mut pixels = vec![0; size * size * self.channels];

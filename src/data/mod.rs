@@ -2,6 +2,8 @@
 mod batches;
 mod dataset;
 mod digits;
+#[cfg(feature = "pictures")]
+mod folder;
 mod frechet;
 mod idx;
 #[cfg(feature = "pictures")]
@@ -9,19 +11,22 @@ mod images;
 
 pub use batches::{Batch, Batches};
 pub use dataset::{Dataset, Split};
-pub use digits::{digits, digits_test_part};
+pub use digits::{digits, digits_test_part, is_digits};
 pub use frechet::Moments;
 
 use crate::{error::DataError, files};
 use std::path::Path;
 
 impl Dataset {
-    /// Opens a set of images: the embedded digits under the name `digits`, else a folder with
-    /// MNIST's idx files or with PNG pictures.
+    /// Opens a set of images: the embedded digits under the bare name `digits` (`./digits` is a
+    /// folder), else a folder with MNIST's idx files, with pictures, or with a folder of pictures for
+    /// each class. Formats (idx, gzip; PNG, JPEG, WebP) are told by content.
     ///
     /// With a `size`, every image is cropped to its centre and resized to that height and width.
     /// Pictures are grey only if all of them are; transparent ones are laid on white; 16 bits are
-    /// rounded to 8. One may have 64 Mi pixels, and a packed file hold a hundred times its size.
+    /// rounded to 8; an EXIF orientation is applied. One may have 64 Mi pixels, and a packed file hold
+    /// a hundred times its size. Classes are numbered in the order of their folders' names. Hidden files,
+    /// other files and damaged ones are left out, and named in a warning.
     ///
     /// # Errors
     /// If the folder or one of its files cannot be read, holds no images, or images of unequal
@@ -39,7 +44,10 @@ impl Dataset {
         size: Option<usize>,
         max_pixels: u64,
     ) -> Result<Self, DataError> {
-        let dataset = if source == Path::new("digits") {
+        let dataset = if is_digits(source) {
+            if source.is_dir() {
+                log::warn!("digits: the embedded digits; ./digits would be the folder");
+            }
             digits()
         } else if let Some(dataset) = idx::open(source)? {
             dataset
@@ -55,13 +63,14 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::open`], or if the folder has no such part.
     pub fn open_part(source: &Path, split: Split, size: Option<usize>) -> Result<Self, DataError> {
-        let dataset = if source == Path::new("digits") {
+        let dataset = if is_digits(source) {
             let wanted = digits_test_part().map(|test| test == (split == Split::Test));
             let indices = (0..).zip(wanted).filter_map(|(index, wanted)| wanted.then_some(index));
             digits().subset(&indices.collect::<Vec<u32>>())
         } else {
             let expected = idx::images(split);
-            let none = || DataError::Empty { path: source.into(), expected };
+            let beside = String::new();
+            let none = || DataError::Empty { path: source.into(), expected, beside };
             idx::open_part(source, split)?.ok_or_else(none)?
         };
         dataset.sized(size)

@@ -57,12 +57,31 @@ pub enum DataError {
         found: (usize, usize),
     },
     /// A folder without images.
-    #[error("{}: expected {expected}, found none", path.display())]
+    #[error("{}: expected {expected}, found none{beside}", path.display())]
     Empty {
         /// The folder.
         path: PathBuf,
         /// What was looked for.
         expected: &'static str,
+        /// What is there instead, in brackets.
+        beside: String,
+    },
+    /// Pictures beside folders of classes: they would have no label.
+    #[error(
+        "{}: expected pictures or a folder of them for each class, found both: {pictures} pictures \
+         (the first is {}) beside the folders {folders}; move them into a class's folder, or give one \
+         of the folders",
+        path.display(), first.display()
+    )]
+    Mixed {
+        /// The folder.
+        path: PathBuf,
+        /// Number of pictures.
+        pictures: usize,
+        /// The first of them.
+        first: PathBuf,
+        /// The first folders.
+        folders: String,
     },
     /// A folder in which a part of MNIST is missing.
     #[error(

@@ -1,0 +1,187 @@
+//! Folders of pictures, with or without a folder for each class: which files count, and which are
+//! left out.
+use super::{
+    Dataset,
+    images::{Picture, Pictures, check_size, is_picture},
+};
+use crate::error::{DataError, FileError, Unexpected};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+const EXPECTED: &str =
+    "PNG, JPEG or WebP pictures, a folder of them for each class, or train-images-idx3-ubyte.gz";
+
+/// Endings of pictures: a folder of such a name is no class.
+const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "gif"];
+
+/// Folders of classes at most: a label is a byte.
+const MOST_CLASSES: usize = 256;
+
+/// Files of each kind that a message names.
+const NAMED: usize = 3;
+
+/// What is no picture, by its kind.
+#[derive(Default)]
+struct LeftOut {
+    kinds: BTreeMap<&'static str, Vec<String>>,
+    /// Why the first of the damaged files is not read.
+    damage: Option<DataError>,
+}
+
+impl LeftOut {
+    fn add(&mut self, kind: &'static str, path: &Path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.kinds.entry(kind).or_default().push(name.escape_debug().to_string());
+    }
+
+    fn damaged(&mut self, path: &Path, error: DataError) {
+        self.add("damaged", path);
+        self.damage.get_or_insert(error);
+    }
+
+    fn extend(&mut self, other: Self) {
+        for (kind, names) in other.kinds {
+            self.kinds.entry(kind).or_default().extend(names);
+        }
+        self.damage = self.damage.take().or(other.damage);
+    }
+
+    /// Why a folder gives no picture.
+    fn empty(self, folder: &Path) -> DataError {
+        let beside = if self.kinds.is_empty() { String::new() } else { format!(" ({self})") };
+        let none = DataError::Empty { path: folder.into(), expected: EXPECTED, beside };
+        self.damage.unwrap_or(none)
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("left out: ")?;
+        for (index, (kind, names)) in self.kinds.iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            write!(f, "{separator}{} {kind} ({})", names.len(), listed(names))?;
+        }
+        match &self.damage {
+            Some(error) => write!(f, "; {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first names of a list.
+fn listed(names: &[String]) -> String {
+    let rest = if names.len() > NAMED { ", ..." } else { "" };
+    names[..names.len().min(NAMED)].join(", ") + rest
+}
+
+/// Pictures and folders in a folder, in the order of their names.
+fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], DataError> {
+    let failed = FileError::at(folder);
+    let entries = std::fs::read_dir(folder).map_err(&failed)?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut paths = paths.map_err(failed)?;
+    paths.sort();
+    let (mut pictures, mut folders) = (Vec::new(), Vec::new());
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        if name.starts_with('.') || name == "__MACOSX" {
+            left_out.add("hidden", &path);
+        } else if path.is_dir() {
+            match ending {
+                Some(ending) if ENDINGS.contains(&ending.as_str()) => {
+                    left_out.add("folders", &path)
+                }
+                _ => folders.push(path),
+            }
+        } else {
+            match is_picture(&path) {
+                Ok(true) => pictures.push(path),
+                Ok(false) => left_out.add("not PNG, JPEG or WebP", &path),
+                Err(source) => {
+                    let error = FileError { path: path.clone(), source };
+                    left_out.damaged(&path, error.into());
+                }
+            }
+        }
+    }
+    Ok([pictures, folders])
+}
+
+/// The pictures of a folder, each with the number of its class, and the classes' names.
+type Listed = (Vec<(PathBuf, u8)>, Option<Vec<String>>);
+
+/// Lists a folder of pictures, or one of folders for each class: these in the order of their names.
+fn classes(folder: &Path, left_out: &mut LeftOut) -> Result<Listed, DataError> {
+    let [pictures, folders] = list(folder, left_out)?;
+    let (mut labelled, mut names) = (Vec::new(), Vec::new());
+    for class in folders {
+        let mut inside = LeftOut::default();
+        let [pictures, below] = list(&class, &mut inside)?;
+        if pictures.is_empty() {
+            left_out.add("folders without pictures", &class);
+            continue;
+        }
+        below.iter().for_each(|folder| inside.add("folders inside a class", folder));
+        left_out.extend(inside);
+        let label = names.len().min(MOST_CLASSES - 1) as u8;
+        names.push(class.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        labelled.extend(pictures.into_iter().map(|picture| (picture, label)));
+    }
+    if names.is_empty() {
+        return Ok((pictures.into_iter().map(|picture| (picture, 0)).collect(), None));
+    }
+    if let Some(first) = pictures.first() {
+        return Err(DataError::Mixed {
+            path: folder.into(),
+            pictures: pictures.len(),
+            first: first.into(),
+            folders: listed(&names),
+        });
+    }
+    let (fits, expected) = (names.len() <= MOST_CLASSES, format!("at most {MOST_CLASSES}"));
+    Unexpected::check(fits, "folders of classes", expected, names.len())?;
+    Ok((labelled, Some(names)))
+}
+
+impl Dataset {
+    /// The pictures in a folder, in the order of their names; see [`Dataset::open`].
+    pub(super) fn from_pictures(
+        folder: &Path,
+        size: Option<usize>,
+        max_pixels: u64,
+    ) -> Result<Self, DataError> {
+        let size = size.map(check_size).transpose()?;
+        let mut left_out = LeftOut::default();
+        let (listed, names) = classes(folder, &mut left_out)?;
+        let (mut all, mut labels) = (Pictures::default(), Vec::new());
+        for (path, label) in listed {
+            match Picture::read(&path, max_pixels) {
+                Ok(picture) => {
+                    let picture = match size {
+                        Some(size) => picture.resized(size),
+                        None => picture,
+                    };
+                    all.push(path, picture)?;
+                    labels.push(label);
+                }
+                // The user decides about these.
+                Err(error @ DataError::Large { .. }) => return Err(error),
+                Err(error) => left_out.damaged(&path, error),
+            }
+        }
+        if labels.is_empty() {
+            return Err(left_out.empty(folder));
+        }
+        if !left_out.kinds.is_empty() {
+            log::warn!("{}: {left_out}", folder.display());
+        }
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+        let labels = names.is_some().then_some(labels);
+        let dataset = Self::from_pixels(&name, all.shape, all.pixels, labels)?;
+        Ok(Self { class_names: names, ..dataset })
+    }
+}
