@@ -2,8 +2,11 @@
 //!
 //! Opening a FIFO waits for a writer, and `/dev/zero` has no end. So every reader of this crate
 //! opens its files here.
-use crate::error::JsonError;
-use serde::de::DeserializeOwned;
+mod json;
+
+pub use json::{excerpt, parse_object};
+pub(crate) use json::{from_keys, parse_keys, warn_of_unknown};
+
 use std::{
     fs::{File, Metadata},
     io::{self, Error, ErrorKind, Read},
@@ -71,35 +74,6 @@ pub fn read_json(path: &Path) -> io::Result<String> {
 fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes)
         .map_err(|error| Error::new(ErrorKind::InvalidData, format!("not text: {error}")))
-}
-
-/// Reads the text of a JSON object.
-///
-/// # Errors
-/// If it is none, nests more than 127 deep, or a key holds what it may not; the error names it.
-pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
-    // serde takes a list for a structure whose fields are in this order; nobody means that.
-    if text.trim_start().starts_with('[') {
-        let message = "expected an object, found a list at line 1 column 1".into();
-        return Err(JsonError { key: ".".into(), message });
-    }
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| JsonError {
-        key: error.path().to_string(),
-        message: error.inner().to_string(),
-    })?;
-    let rest = |error: serde_json::Error| JsonError { key: ".".into(), message: error.to_string() };
-    json.end().map_err(rest)?;
-    Ok(value)
-}
-
-/// The beginning of a text, quoted for a message.
-pub fn excerpt(text: &str) -> String {
-    const LETTERS: usize = 200;
-    match text.char_indices().nth(LETTERS) {
-        Some((end, _)) => format!("{:?}...", &text[..end]),
-        None => format!("{text:?}"),
-    }
 }
 
 fn too_large(limit: u64, size: u64) -> Error {

@@ -124,6 +124,14 @@ impl Picture {
         Ok(picture)
     }
 
+    /// One image `[height, width, channels]` alone, pixel by pixel; the rest as [`Picture::grid`].
+    pub fn single(image: &[f32], [height, width, channels]: [usize; 3]) -> Self {
+        let shown = if channels < 3 { 1 } else { 3 };
+        let pixels = image.chunks_exact(channels).flat_map(|pixel| &pixel[..shown]);
+        let pixels = pixels.map(|number| byte(*number)).collect();
+        Self { width, height, channels: shown, pixels }
+    }
+
     /// The bytes of a PNG file.
     ///
     /// # Errors
@@ -184,7 +192,7 @@ pub fn animation(pictures: &[Picture], milliseconds: u16) -> Result<Vec<u8>, Pic
 }
 
 /// A number from -1 to 1 as a shade.
-fn byte(number: f32) -> u8 {
+pub fn byte(number: f32) -> u8 {
     ((number.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8
 }
 

@@ -3,7 +3,7 @@ mod case;
 
 use case::Case;
 use ddim::{
-    diffusion::schedule::{BetaSchedule, Schedule, SchedulerConfig, Spacing},
+    diffusion::schedule::{BetaSchedule, PredictionType, Schedule, SchedulerConfig, Spacing},
     error::ScheduleError,
 };
 
@@ -115,4 +115,19 @@ fn faults_name_their_key() {
         ..Default::default()
     };
     assert!(matches!(zero_snr.ddim(10, 0.0), Err(ScheduleError::NoSignal { timestep: 999 })));
+}
+
+#[test]
+fn infinite_ranges_clip_nothing_and_keys_of_2022_are_read() {
+    let parse = |text| SchedulerConfig::parse(text).expect(text);
+    let config = parse(r#"{"clip_sample": true, "clip_sample_range": Infinity}"#);
+    assert_eq!(config.clip(), None);
+    let config = parse(r#"{"thresholding": true, "sample_max_value": Infinity}"#);
+    assert_eq!(config.sample_max_value, f64::from(f32::MAX));
+    for bad in [r#"{"clip_sample_range": -Infinity}"#, r#"{"sample_max_value": NaN}"#] {
+        SchedulerConfig::parse(bad).expect_err(bad);
+    }
+    assert_eq!(parse(r#"{"predict_epsilon": false}"#).prediction_type, PredictionType::Sample);
+    let both = r#"{"predict_epsilon": false, "prediction_type": "epsilon"}"#;
+    assert_eq!(parse(both).prediction_type, PredictionType::Epsilon);
 }

@@ -39,6 +39,9 @@ fn the_cases_models_are_read() {
 fn a_missing_key_means_the_default_of_diffusers() {
     let config = UNetConfig::parse("{}").expect("every key may be missing");
     assert_eq!(config, UNetConfig::default());
+    let nulls =
+        r#"{"in_channels": null, "block_out_channels": null, "act_fn": null, "norm_eps": null}"#;
+    assert_eq!(UNetConfig::parse(nulls).expect("null is the default"), config);
     assert_eq!(config.heads(448), 56);
     assert_eq!(config.time_width(), 896);
     let config = UNetConfig::parse(
@@ -77,6 +80,8 @@ fn faults_name_key_expected_and_found() {
         (r#"{"_class_name": "AutoencoderKL"}"#, "_class_name: expected UNet2DModel"),
         (r#"{"in_channels": -1}"#, "in_channels: invalid value: integer `-1`"),
         (r#"{"layers_per_block": 18446744073709551615}"#, "layers_per_block: expected 1 to 1000"),
+        (r#"{"norm_eps": NaN}"#, "norm_eps: invalid type: string \"NaN\""),
+        (r#"{"mid_block_scale_factor": -Infinity}"#, "mid_block_scale_factor: invalid type"),
         (r#"{"in_channels": 3"#, "EOF"),
         ("", "EOF"),
     ] {
@@ -87,4 +92,17 @@ fn faults_name_key_expected_and_found() {
     assert!(matches!(error, ConfigError::Image { multiple: 8, height: 8, width: 12, .. }));
     let missing = UNetConfig::read("no/such/config.json".as_ref()).expect_err("no file");
     assert!(missing.to_string().starts_with("no/such/config.json: "), "{missing}");
+}
+
+#[test]
+fn every_key_stands_on_the_page() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let keys: serde_json::Value =
+        serde_json::from_str(&UNetConfig::default().to_json()).expect("JSON");
+    let keys = keys.as_object().expect("an object");
+    for key in keys.keys() {
+        assert_eq!(page.matches(&format!("| `{key}` |")).count(), 1, "{key}");
+    }
+    assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), keys.len());
 }

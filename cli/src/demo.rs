@@ -144,9 +144,9 @@ fn train(
     let notes = json!({
         DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
     });
-    training::save(&losses, &mut trainer, pipeline, notes)?;
+    training::save(&losses, &mut trainer, pipeline, notes, &[])?;
     let weights = trainer.averaged_weights()?;
-    let model = Pipeline { unet, scheduler, weights, null_label: None };
+    let model = Pipeline { unet, scheduler, weights, null_label: None, class_names: Vec::new() };
     check::write(gpu, &model, digits, pipeline)?;
     Ok(Trained { trainer, losses, seconds, model })
 }

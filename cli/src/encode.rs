@@ -89,7 +89,7 @@ struct Encoding {
 impl Encoding {
     fn of(arguments: &cli::Encoded) -> Result<Self, Failure> {
         let pipeline = arguments.model.read()?;
-        let data = Dataset::open(&arguments.data, None)?;
+        let data = Dataset::open(&arguments.data, None)?.with_classes(&pipeline.class_names)?;
         pipeline.check_data(&arguments.model.folder, &data)?;
         let shape = [data.height(), data.width(), data.channels()];
         let (scheduler, count) = (&pipeline.scheduler, arguments.count.min(data.len()));

@@ -25,6 +25,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
         Some(split) => Dataset::open_part(&arguments.data, split.into(), None)?,
         None => Dataset::open(&arguments.data, None)?,
     };
+    let data = data.with_classes(&pipeline.class_names)?;
     pipeline.check_data(&arguments.model.folder, &data)?;
     check(&data, arguments)?;
     let schedule = pipeline.scheduler.schedule()?;

@@ -3,12 +3,14 @@
 
 mod check;
 mod cli;
+mod configure;
 mod console;
 mod demo;
 mod devices;
 mod encode;
 mod evaluate;
 mod experiments;
+mod exports;
 mod failure;
 mod files;
 mod latents;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
+        Command::Config(arguments) => configure::run(arguments),
         Command::Sample(arguments) => sample::run(&cli.device, arguments),
         Command::Interpolate(arguments) => encode::interpolate(&cli.device, arguments),
         Command::Encode(arguments) => encode::encode(&cli.device, arguments),

@@ -1,6 +1,5 @@
 //! Models and settings that suit a set of images, where the user names none.
 use ddim::{
-    data::Dataset,
     models::unet2d::{DownBlock, SampleSize, UNetConfig, UpBlock},
     training::TrainingOptions,
 };
@@ -35,18 +34,56 @@ pub fn mnist() -> Preset {
     Preset { unet, options, steps: 3000 }
 }
 
-/// What suits these images.
-pub fn of(data: &Dataset) -> Preset {
-    let sides @ [height, width, channels] = [data.height(), data.width(), data.channels()];
-    if sides == [8, 8, 1] {
-        return digits();
-    }
+/// Levels of images of this size, at most `most`.
+fn levels([height, width, _]: [usize; 3], most: usize) -> usize {
     let mut levels = 1;
     let halves =
         |side: usize, levels: usize| side.is_multiple_of(1 << levels) && side >> levels >= SMALLEST;
-    while levels < 5 && halves(height, levels) && halves(width, levels) {
+    while levels < most && halves(height, levels) && halves(width, levels) {
         levels += 1;
     }
+    levels
+}
+
+/// A model of half as many channels as what suits images of this shape.
+pub fn small(shape: [usize; 3]) -> UNetConfig {
+    let unet = of(shape).unet;
+    let block_out_channels = unet.block_out_channels.iter().map(|width| width / 2).collect();
+    UNetConfig { block_out_channels, ..unet }
+}
+
+/// The model of Ho et al. 2020 for CIFAR-10, with as many levels as images of this shape allow.
+pub fn cifar(shape: [usize; 3]) -> UNetConfig {
+    let [height, width, _] = shape;
+    let widths = &[128, 256, 256, 256][..levels(shape, 4)];
+    let unet = unet(shape, widths, 2);
+    let is_sixteen = |level: &usize| height.max(width) >> level == 16;
+    let attention = (0..widths.len()).filter(is_sixteen);
+    let mut down = vec![DownBlock::Plain; widths.len()];
+    let mut up = vec![UpBlock::Plain; widths.len()];
+    for level in attention {
+        down[level] = DownBlock::Attention;
+        up[widths.len() - 1 - level] = UpBlock::Attention;
+    }
+    UNetConfig {
+        down_block_types: down,
+        up_block_types: up,
+        norm_num_groups: 32,
+        norm_eps: 1e-6,
+        dropout: 0.1,
+        downsample_padding: 0,
+        flip_sin_to_cos: false,
+        freq_shift: 1,
+        ..unet
+    }
+}
+
+/// What suits images of `[height, width, channels]`.
+pub fn of(shape: [usize; 3]) -> Preset {
+    if shape == [8, 8, 1] {
+        return digits();
+    }
+    let (sides @ [height, width, channels], levels) = (shape, levels(shape, 5));
     if channels == 1 && height.max(width) <= 28 {
         let widths = &[32, 64, 64, 64, 64][..levels];
         Preset { unet: unet(sides, widths, 2), options: options(1e-3, 0.999), steps: 5000 }
@@ -94,11 +131,19 @@ mod tests {
         for [height, width, channels] in
             [[8, 8, 1], [7, 5, 3], [28, 28, 1], [32, 32, 3], [64, 96, 4], [1, 1, 1], [33, 32, 5]]
         {
-            let pixels = vec![0; height * width * channels];
-            let data = Dataset::from_pixels("zeros", [height, width, channels], pixels, None);
-            let preset = of(&data.expect("one image"));
-            UNet::new(preset.unet).expect("a model for every size");
+            let shape = [height, width, channels];
+            for unet in [of(shape).unet, small(shape), cifar(shape)] {
+                UNet::new(unet).expect("a model for every size");
+            }
         }
+    }
+
+    #[test]
+    fn the_model_of_cifar_has_the_parameters_of_the_paper() {
+        let unet = UNet::new(cifar([32, 32, 3])).expect("a model");
+        let specs = unet.parameters().expect("parameters");
+        let count: usize = specs.iter().map(|spec| spec.of.shape.elements()).sum();
+        assert_eq!(count, 35_746_307);
     }
 
     #[test]

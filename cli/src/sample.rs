@@ -3,6 +3,7 @@ use crate::{
     cli::{self, Device},
     console::say,
     devices::describe,
+    exports,
     failure::Failure,
     files,
     latents::Latents,
@@ -15,7 +16,7 @@ use ddim::{
     pipeline::Pipeline,
     sampling::SamplingRequest,
 };
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 /// Images whose way out of noise is shown, and pictures of it beside the first.
 const STRIPS: usize = 8;
@@ -32,7 +33,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let folder = &arguments.model.folder;
     let guidance = arguments.guided.guidance(&pipeline, folder)?;
-    arguments.guided.check_class(&pipeline)?;
+    let class = arguments.guided.class(&pipeline)?;
     let latents = match &arguments.latents {
         Some(file) => Some(Latents::read(file, &pipeline, arguments)?),
         None => None,
@@ -49,7 +50,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     say!("{}", describe(&gpu));
     let request = SamplingRequest {
         batch: arguments.batch,
-        class: arguments.guided.class,
+        class,
         labels: latents.as_ref().and_then(|latents| latents.labels.as_deref()),
         guidance,
         start: latents.as_ref().map(|latents| &latents.x[..]),
@@ -58,8 +59,11 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let images = sample(&gpu, &pipeline, request)?;
     let [height, width] = size;
     let shape = [height, width, pipeline.unet.config().in_channels];
-    let out = &arguments.picture.out;
-    files::write(out, Picture::grid(&images, shape, grid.columns, scale)?.png()?)?;
+    let mut written = exports::write(arguments, &images, shape)?;
+    if let Some(out) = &arguments.out {
+        files::write(out, Picture::grid(&images, shape, grid.columns, scale)?.png()?)?;
+        written.insert(0, out.clone());
+    }
     if arguments.strip.is_some() || arguments.animation.is_some() {
         let count = STRIPS.min(count);
         let moments = moments(&gpu, &pipeline, SamplingRequest { count, ..request })?;
@@ -73,16 +77,23 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
             files::write(path, animation(&pictures?, FRAME_MILLISECONDS)?)?;
         }
     }
-    let (steps, path) = (table.steps.len(), out.display());
+    let (steps, path) = (table.steps.len(), listed(&written));
     let taken = clock(start.elapsed().as_secs_f64());
     say!("{path}: {count} images of {height}x{width}, {steps} steps, {taken} in all");
     Ok(())
 }
 
+/// Paths for a message.
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// Refuses pictures that are too large, and places that are taken.
 fn prepare(arguments: &cli::Sample, grid: Grid, steps: usize) -> Result<(), Failure> {
-    let limit = arguments.picture.max_pixels;
-    grid.check(1, limit)?;
+    let limit = arguments.max_pixels;
+    if arguments.out.is_some() {
+        grid.check(1, limit)?;
+    }
     let (few, frames) = (STRIPS.min(grid.count), FRAMES.min(steps) + 1);
     if arguments.strip.is_some() {
         Grid { count: few * frames, columns: frames, ..grid }.check(1, limit)?;
@@ -90,11 +101,11 @@ fn prepare(arguments: &cli::Sample, grid: Grid, steps: usize) -> Result<(), Fail
     if arguments.animation.is_some() {
         Grid { count: few, columns: columns(few), ..grid }.check(frames, limit)?;
     }
-    arguments.picture.prepare(grid)?;
-    for path in [&arguments.strip, &arguments.animation].into_iter().flatten() {
-        files::prepare_file(path, Picture::SIGN, arguments.picture.existing.overwrite)?;
+    let pictures = [&arguments.out, &arguments.strip, &arguments.animation];
+    for path in pictures.into_iter().flatten() {
+        files::prepare_file(path, Picture::SIGN, arguments.existing.overwrite)?;
     }
-    Ok(())
+    exports::prepare(arguments, grid.count)
 }
 
 /// All images of a request at moments of sampling, the noise first.

@@ -2,7 +2,7 @@
 use crate::{failure::Failure, files, plot, progress::Progress};
 use ddim::{
     data::Dataset,
-    pipeline::RunFolder,
+    pipeline::{CLASS_NAMES, RunFolder, class_names_json},
     training::{Losses, Trainer},
 };
 use serde_json::Value as Json;
@@ -27,15 +27,21 @@ pub fn recent(losses: &Losses) -> Option<f32> {
     (!last.is_empty()).then(|| sum / last.len() as f32)
 }
 
-/// Saves a run with its losses as parts of the checkpoint: `loss.csv` and `loss.svg`.
+/// Saves a run with its losses and the names of its classes, if it has any, as parts of the
+/// checkpoint.
 pub fn save(
     losses: &Losses,
     trainer: &mut Trainer,
     folder: &Path,
     notes: Json,
+    class_names: &[String],
 ) -> Result<(), Failure> {
-    let (text, chart) = (losses.to_csv(), plot::losses(losses)?);
-    let beside = [(LOSSES, text.as_bytes()), ("training/loss.svg", chart.as_bytes())];
+    let (text, chart, names) =
+        (losses.to_csv(), plot::losses(losses)?, class_names_json(class_names));
+    let mut beside = vec![(LOSSES, text.as_bytes()), ("training/loss.svg", chart.as_bytes())];
+    if !class_names.is_empty() {
+        beside.push((CLASS_NAMES, names.as_bytes()));
+    }
     Ok(trainer.save_with(folder, notes, &beside)?)
 }
 

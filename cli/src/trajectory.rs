@@ -44,12 +44,24 @@ impl Trajectory {
 }
 
 impl Guided {
-    /// Refuses a class of a model without classes.
-    pub fn check_class(&self, pipeline: &Pipeline) -> Result<(), Failure> {
-        match (self.class, pipeline.unet.label_type(1)) {
-            (Some(_), None) => Err(Failure::Usage("--class: the model has no classes".into())),
-            _ => Ok(()),
+    /// The class that is asked for: by its name, else by its number.
+    pub fn class(&self, pipeline: &Pipeline) -> Result<Option<u32>, Failure> {
+        let Some(asked) = &self.class else { return Ok(None) };
+        if pipeline.unet.label_type(1).is_none() {
+            return Err(Failure::Usage("--class: the model has no classes".into()));
         }
+        let (names, number) = (&pipeline.class_names, asked.parse().ok());
+        let named = names.iter().position(|name| name == asked).map(|label| label as u32);
+        let Some(classes) = pipeline.classes() else {
+            // Labels of another kind, which the library refuses.
+            return Ok(number.or(Some(0)));
+        };
+        let known = match (named.or(number), &names[..]) {
+            (Some(class), _) if (class as usize) < classes => return Ok(Some(class)),
+            (_, []) => format!("{classes} classes, counted from 0"),
+            (_, names) => format!("the classes {}, counted from 0", names.join(", ")),
+        };
+        Err(Failure::Usage(format!("--class {asked}: the model has {known}")))
     }
 
     /// Guidance of the model in `folder`, which must have a label that stands for none.

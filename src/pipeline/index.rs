@@ -1,8 +1,11 @@
 //! `model_index.json`: whether this crate runs a pipeline.
-use super::generations::RunFolder;
+use super::{
+    generations::RunFolder,
+    places::{self, SCHEDULER, UNET},
+};
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
-    error::{Error, FileError, TrainingError},
+    error::{Error, FileError, TrainingError, Unexpected},
     files::{parse_object, read_json},
     models::unet2d::{UNet, UNetConfig},
     nn::Model,
@@ -15,7 +18,7 @@ use std::path::Path;
 const CLASSES: [&str; 4] = ["DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "RePaintPipeline"];
 
 /// The class of U-Net that this crate runs.
-const UNET: &str = "UNet2DModel";
+const UNET_CLASS: &str = "UNet2DModel";
 
 /// Bytes of an index: diffusers' have some hundred.
 const LARGEST_INDEX: usize = 1 << 16;
@@ -36,14 +39,14 @@ struct Index {
 /// that the scheduler's variance takes; the error names file, key, what it may be and what it is.
 pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
     let folder = RunFolder::open(folder)?;
-    let path = folder.path("model_index.json");
+    let path = places::index(&folder)?;
     let text = read_json(&path).map_err(FileError::at(&path))?;
     check_index(&path, &text)?;
-    let unet = UNet::new(UNetConfig::read(&folder.path("unet/config.json"))?)?;
-    let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
-    if let Err((expected, found)) = channels(&unet, &scheduler) {
-        let path = folder.path("unet/config.json");
-        return Err(TrainingError::pipeline(&path, "out_channels", expected, found).into());
+    let config = places::part(&folder, UNET);
+    let unet = UNet::new(UNetConfig::read(&config)?)?;
+    let scheduler = SchedulerConfig::read(&places::part(&folder, SCHEDULER))?;
+    if let Err(what) = channels(&unet, &scheduler) {
+        return Err(TrainingError::Pipeline { path: config, what }.into());
     }
     Ok((unet, scheduler))
 }
@@ -81,8 +84,8 @@ pub fn check_index(path: &Path, text: &str) -> Result<(), TrainingError> {
             _ => None,
         };
         let expected = match (part.as_str(), of_diffusers) {
-            ("unet", Some(class)) if class == UNET => continue,
-            ("unet", _) => format!("[\"diffusers\",\"{UNET}\"]"),
+            ("unet", Some(class)) if class == UNET_CLASS => continue,
+            ("unet", _) => format!("[\"diffusers\",\"{UNET_CLASS}\"]"),
             ("scheduler", Some(class)) => match SchedulerConfig::check_class(class) {
                 Ok(()) => continue,
                 Err(error) => format!("a known scheduler ({error})"),
@@ -97,16 +100,17 @@ pub fn check_index(path: &Path, text: &str) -> Result<(), TrainingError> {
 }
 
 /// The network's output is an image, and a second one where the scheduler learns its variance.
-/// Otherwise what is expected, and what is there.
-pub(crate) fn channels(
-    model: &dyn Model,
-    scheduler: &SchedulerConfig,
-) -> Result<(), (String, usize)> {
+pub(crate) fn channels(model: &dyn Model, scheduler: &SchedulerConfig) -> Result<(), Unexpected> {
     let learned = scheduler.variance_type == Variance::LearnedRange;
-    let expected = if learned { 2 * model.channels() } else { model.channels() };
-    if model.out_channels() == expected {
-        return Ok(());
+    let (input, output) = (model.channels(), model.out_channels());
+    let (expected, times) = if learned { (2 * input, "twice") } else { (input, "as many as") };
+    if input > output && output != expected {
+        let expected = format!(
+            "{output}, as out_channels: more are a second picture or a mask beside the noisy one \
+             (super-resolution, inpainting), which this crate gives no model"
+        );
+        return Err(Unexpected::new("in_channels", expected, input));
     }
-    let times = if learned { "twice" } else { "as many as" };
-    Err((format!("{expected}, {times} in_channels by variance_type"), model.out_channels()))
+    let expected_text = format!("{expected}, {times} in_channels by variance_type");
+    Unexpected::check(output == expected, "out_channels", expected_text, output)
 }

@@ -1,13 +1,18 @@
 //! Pipelines: folders of a model, its noise schedule and weights, as diffusers writes them.
+mod classes;
 mod generations;
 mod index;
+mod places;
 
+pub use classes::{CLASS_NAMES, class_names_json, parse_class_names};
 #[doc(hidden)]
 pub use generations::Pointer;
 pub use generations::RunFolder;
 pub(crate) use generations::{Generation, System};
 pub(crate) use index::channels;
 pub use index::{check_index, read_model};
+use places::{INDEX, WEIGHTS};
+pub(crate) use places::{SCHEDULER, UNET};
 
 use crate::{
     data::Dataset,
@@ -21,11 +26,6 @@ use crate::{
 use serde_json::{Map, Value as Json, json};
 use std::path::Path;
 
-/// The files, by their paths below the folder.
-pub(crate) const UNET: &str = "unet/config.json";
-const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
-pub(crate) const SCHEDULER: &str = "scheduler/scheduler_config.json";
-const INDEX: &str = "model_index.json";
 /// Beside a pipeline that was trained here: how.
 pub(crate) const SETTINGS: &str = "training/settings.json";
 
@@ -81,6 +81,9 @@ pub struct Pipeline {
     pub weights: Weights,
     /// The null label, if the model was trained here with dropped labels.
     pub null_label: Option<u32>,
+    /// The names of the classes by label, if the model was trained here on folders of classes; else
+    /// none.
+    pub class_names: Vec<String>,
 }
 
 /// The probability with which the model's labels were dropped. A pipeline of another program has no
@@ -96,8 +99,22 @@ fn label_drop(path: &Path) -> Result<f64, Error> {
     Ok(settings.get("options").and_then(|of| of["label_drop"].as_f64()).unwrap_or_default())
 }
 
+/// The names of the classes by label, if the checkpoint in a folder has any.
+///
+/// # Errors
+/// If their file is damaged.
+pub fn class_names(folder: &RunFolder) -> Result<Vec<String>, Error> {
+    let path = folder.path(CLASS_NAMES);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = files::read_json(&path).map_err(FileError::at(&path))?;
+    Ok(parse_class_names(&path, &text)?)
+}
+
 impl Pipeline {
-    /// Reads a folder that diffusers or [`Trainer::save`](crate::training::Trainer::save) wrote.
+    /// Reads a folder that diffusers or [`Trainer::save`](crate::training::Trainer::save) wrote, with
+    /// subfolders or, as in 2022, without. A variant of the weights (fp16) is read where it is alone.
     ///
     /// # Errors
     /// If a file is missing, damaged, does not fit the others, or holds weights that are not
@@ -113,10 +130,19 @@ impl Pipeline {
     pub fn read_with(folder: &Path, non_finite: NonFinite) -> Result<Self, Error> {
         let (unet, scheduler) = read_model(folder)?;
         let folder = RunFolder::open(folder)?;
-        let weights = weights::read_with(&folder.path(WEIGHTS), &unet.parameters()?, non_finite)?;
+        let weights =
+            weights::read_with(&places::weights(&folder)?, &unet.parameters()?, non_finite)?;
         let dropped = label_drop(&folder.path(SETTINGS))?;
         let null_label = unet.null_label().filter(|_| dropped > 0.0);
-        Ok(Self { unet, scheduler, weights, null_label })
+        let class_names = class_names(&folder)?;
+        let opened = Self { unet, scheduler, weights, null_label, class_names };
+        let (rows, named) = (opened.classes().unwrap_or_default(), opened.class_names.len());
+        if named > rows {
+            let path = folder.path(CLASS_NAMES);
+            let message = format!("expected names of the model's {rows} classes, found {named}");
+            return Err(TrainingError::Checkpoint { path, message }.into());
+        }
+        Ok(opened)
     }
 
     /// Number of classes, without the null label.

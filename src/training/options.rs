@@ -136,8 +136,7 @@ impl TrainingOptions {
         let expected = "learned_range, for the hybrid loss";
         let fits = self.loss != Loss::Hybrid || learned;
         Unexpected::check(fits, "variance_type", expected, "a fixed one")?;
-        let refuse = |(expected, found)| Unexpected::new("out_channels", expected, found);
-        Ok(channels(model, scheduler).map_err(refuse)?)
+        Ok(channels(model, scheduler)?)
     }
 
     /// Checks each number against its range.

@@ -9,7 +9,7 @@ use ddim::{
     models::unet2d::UNetConfig,
     nn::{Initial, ParameterSpec, Weights},
     ops::TimestepProbabilities,
-    pipeline::{Pointer, check_index},
+    pipeline::{Pointer, check_index, parse_class_names},
     training::{Losses, Settings, State, TrainingOptions},
     value::{Shape, TensorType},
     verify::{parse_index, parse_manifest},
@@ -39,10 +39,13 @@ pub enum Format {
     Idx,
     IdxGz,
     Png,
+    Jpeg,
+    WebP,
+    ClassNames,
 }
 
 impl Format {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Safetensors,
         Self::UNetConfig,
         Self::SchedulerConfig,
@@ -57,6 +60,9 @@ impl Format {
         Self::Idx,
         Self::IdxGz,
         Self::Png,
+        Self::Jpeg,
+        Self::WebP,
+        Self::ClassNames,
     ];
 
     pub fn name(self) -> &'static str {
@@ -75,6 +81,9 @@ impl Format {
             Self::Idx => "idx",
             Self::IdxGz => "idx_gz",
             Self::Png => "png",
+            Self::Jpeg => "jpeg",
+            Self::WebP => "webp",
+            Self::ClassNames => "class_names",
         }
     }
 
@@ -129,7 +138,14 @@ impl Format {
                 let labels = black_box(Dataset::from_idx("idx", &images_of_three(), Some(bytes)));
                 images.is_ok() || labels.is_ok()
             }
-            Self::Png => black_box(Dataset::from_png("png", bytes, MAX_PIXELS)).is_ok(),
+            Self::Png => black_box(Dataset::from_picture("png", bytes, MAX_PIXELS)).is_ok(),
+            // Small ones: a changed size of many pixels takes its time, in every step.
+            Self::Jpeg | Self::WebP => {
+                black_box(Dataset::from_picture(self.name(), bytes, 1 << 16)).is_ok()
+            }
+            Self::ClassNames => {
+                text().is_ok_and(|text| black_box(parse_class_names(path, text)).is_ok())
+            }
         }
     }
 
@@ -212,7 +228,10 @@ impl Format {
             ],
             Self::Idx => vec![images_of_three(), vec![0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2]],
             Self::IdxGz => Self::Idx.seeds().iter().map(|bytes| packed(bytes)).collect(),
-            Self::Png => pictures(),
+            Self::Png => pictures(image::ImageFormat::Png),
+            Self::Jpeg => pictures(image::ImageFormat::Jpeg),
+            Self::WebP => pictures(image::ImageFormat::WebP),
+            Self::ClassNames => vec![br#"{"names": ["cat", "dog", "a \u00e4"]}"#.into()],
         }
     }
 
@@ -225,7 +244,7 @@ impl Format {
                 change(&mut inside, random, false);
                 *bytes = packed(&inside);
             }
-            Self::IdxGz | Self::Idx => change(bytes, random, false),
+            Self::IdxGz | Self::Idx | Self::Jpeg | Self::WebP => change(bytes, random, false),
             Self::Png => {
                 change(bytes, random, false);
                 if random.one_of(2) {
@@ -413,8 +432,8 @@ pub fn tensors(of: &[(&str, &[usize])]) -> Vec<u8> {
     safetensors::serialize(views, Some(metadata)).expect("plain tensors")
 }
 
-/// Grey, RGB, RGBA and 16-bit pictures.
-fn pictures() -> Vec<Vec<u8>> {
+/// Grey, RGB, RGBA and 16-bit pictures, as far as a format has them.
+fn pictures(format: image::ImageFormat) -> Vec<Vec<u8>> {
     use image::{DynamicImage, ImageFormat};
     let pictures = [
         DynamicImage::new_luma8(5, 4),
@@ -423,12 +442,17 @@ fn pictures() -> Vec<Vec<u8>> {
         DynamicImage::new_rgb16(2, 3),
         DynamicImage::new_luma_a16(3, 3),
     ];
-    pictures
+    let held = match format {
+        ImageFormat::Jpeg => 2,
+        ImageFormat::WebP => 3,
+        _ => 5,
+    };
+    pictures[..held]
         .iter()
         .map(|picture| {
             let mut bytes = Vec::new();
             let mut file = std::io::Cursor::new(&mut bytes);
-            picture.write_to(&mut file, ImageFormat::Png).expect("a vector takes all");
+            picture.write_to(&mut file, format).expect("a vector takes all");
             bytes
         })
         .collect()

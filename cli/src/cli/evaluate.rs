@@ -21,7 +21,7 @@ Writes below --out: bound.csv, a row for each term, and bound.svg, L_t against t
 pub struct Evaluate {
     #[command(flatten)]
     pub model: Model,
-    /// `digits`, or a folder with MNIST's idx files or PNG pictures
+    /// `digits`, or a folder with MNIST's idx files, pictures or folders of classes
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// One part of the data, where they are published in two [default: as `ddim train` takes them]

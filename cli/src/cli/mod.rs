@@ -1,4 +1,5 @@
 //! Arguments, and the help that teaches them. Names of earlier versions are hidden aliases.
+mod config;
 mod evaluate;
 mod experiments;
 mod inspect;
@@ -8,6 +9,7 @@ mod sampling;
 mod tests;
 mod train;
 
+pub use config::Config;
 pub use evaluate::Evaluate;
 pub use experiments::Experiments;
 pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
@@ -98,6 +100,8 @@ pub enum Command {
     Demo(Demo),
     /// Train a U-Net on images of your own
     Train(Train),
+    /// Write the configuration of a U-Net, to edit and to train
+    Config(Config),
     /// Sample images from a trained model
     Sample(Sample),
     /// Sample what lies between two samples
@@ -127,6 +131,7 @@ impl Command {
     pub fn writes_files(&self) -> bool {
         match self {
             Self::Devices | Self::Plan(_) | Self::Verify(_) => false,
+            Self::Config(arguments) => arguments.out.is_some(),
             Self::Evaluate(arguments) => arguments.out.is_some(),
             Self::Profile(arguments) => arguments.trace.is_some(),
             _ => true,

@@ -48,9 +48,10 @@ pub struct Trajectory {
 /// Guidance by the class.
 #[derive(Args)]
 pub struct Guided {
-    /// Sample this class only, with a class-conditional model [default: all in turn]
+    /// Sample this class only, by its name or number, with a class-conditional model [default: all in
+    /// turn]
     #[arg(long, value_name = "CLASS")]
-    pub class: Option<u32>,
+    pub class: Option<String>,
     /// Guidance u + S (c - u), as in diffusers: 1 is none
     #[arg(long, value_name = "S", value_parser = finite, allow_negative_numbers = true, conflicts_with = "guidance_weight")]
     pub guidance_scale: Option<f64>,
@@ -74,15 +75,30 @@ Examples:
   ddim sample --model run --sampler ddpm --out new.png        all 1,000 steps of DDPM
   ddim sample --model run --sampler dpm-solver++ --steps 15 --out new.png
   ddim sample --model run --class 7 --guidance-scale 3 --out sevens.png
+  ddim sample --model run --class cat --out cats.png          a class by the name of its folder
+  ddim sample --model run --count 1000 --each singles         singles/00000.png, 00001.png, ...
+  ddim sample --model run --count 50000 --npz samples.npz     for tools that measure FID
   ddim sample --model run --strip way.png --animation way-moving.png --out new.png
   ddim sample --model run --latents noise.safetensors --out again.png
 
-Writes one PNG with all images in a grid, small ones enlarged.")]
+Writes one PNG with all images in a grid, small ones enlarged, or the images one by one, or both.")]
 pub struct Sample {
     #[command(flatten)]
     pub model: Model,
+    /// The picture of all images to write
+    #[arg(long, value_name = "FILE.png", required_unless_present_any = ["each", "npz"])]
+    pub out: Option<PathBuf>,
+    /// Write each image as a PNG file of its own into a folder, at its own size
+    #[arg(long, value_name = "DIR")]
+    pub each: Option<PathBuf>,
+    /// Write the images as NumPy's array arr_0: bytes [N, height, width, channels]
+    #[arg(long, value_name = "FILE.npz")]
+    pub npz: Option<PathBuf>,
     #[command(flatten)]
-    pub picture: PictureFile,
+    pub existing: Overwrite,
+    /// Largest picture, in pixels
+    #[arg(long, value_name = "N", default_value_t = ddim::files::MAX_PIXELS)]
+    pub max_pixels: u64,
     #[command(flatten)]
     pub trajectory: Trajectory,
     #[command(flatten)]
@@ -145,7 +161,7 @@ pub struct Interpolate {
 pub struct Encoded {
     #[command(flatten)]
     pub model: Model,
-    /// `digits`, or a folder with MNIST's idx files or PNG pictures of the model's size
+    /// `digits`, or a folder with MNIST's idx files, pictures or folders of classes, of the model's size
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// How many of them, from the first

@@ -45,19 +45,23 @@ pub struct Demo {
 Examples:
   ddim train --data digits --out run                    the embedded digits, a few minutes on a CPU
   ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
-  ddim train --data photos --size 32 --flip --out run   a folder of PNGs, cropped to their centres
+  ddim train --data photos --size 32 --flip --out run   a folder of pictures, cropped to their centres
+  ddim train --data pets --size 32 --conditional --out run    pets/cat/*.jpg, pets/dog/*.png: two classes
+  ddim train --init downloaded --data photos --out run        fine-tune somebody's pipeline
   ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
   ddim train --resume --out run --lr 1e-4               go on at another rate, as after a NaN
   ddim train --data mnist --out run --conditional --label-drop 0.1    classes, for guided samples
 
 Defaults follow the images. Digits: block_out_channels 32,64, learning rate 2e-3, EMA 0.99, 1,500
 steps. Up to 28x28 grey: 32,64,64, 1e-3, 0.999, 5,000. Others: 64,128,256,..., 2e-4, 0.9999, 50,000.
-A U-Net of your own is a config.json of diffusers' UNet2DModel, given by --config.
+A U-Net of your own is a config.json of diffusers' UNet2DModel, given by --config; `ddim config` writes
+one. With --init the learning rate is at most 1e-4.
 
 Writes below --out: model_index.json, unet/, scheduler/, training/ (weights, optimizer, settings,
 loss.csv, loss.svg), samples.png, and check.safetensors for scripts/check-diffusers.")]
 pub struct Train {
-    /// `digits`, or a folder with MNIST's idx files or PNG pictures
+    /// A folder with MNIST's idx files, with PNG, JPEG or WebP pictures, or with a folder of pictures
+    /// for each class. The bare word `digits` is the embedded digits, `./digits` a folder
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
     /// Folder to write to
@@ -78,6 +82,11 @@ pub struct Train {
     /// The U-Net: a config.json of diffusers' UNet2DModel [default: by the images]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Begin with the weights, the U-Net and the noise schedule of this pipeline (of `ddim train` or
+    /// diffusers), and a new optimizer. Images become its size, and classes are found by their names;
+    /// where it has a null label, --label-drop is 0.1 unless given
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["resume", "config", "prediction", "schedule"])]
+    pub init: Option<PathBuf>,
     /// Crop every image to its centre and resize it to N x N pixels
     #[arg(long, value_name = "N")]
     pub size: Option<usize>,

@@ -133,7 +133,7 @@ fn train(gpu: &Gpu, data: &Dataset, folder: &Path, preset: &Preset) -> Result<()
         let until = (trainer.steps() / SAVE_EVERY * SAVE_EVERY + SAVE_EVERY).min(total);
         training::train(&mut trainer, data, (until, false), &mut losses, &mut progress, &never)?;
         seconds += start.elapsed().as_secs_f64();
-        training::save(&losses, &mut trainer, folder, json!({"seconds": seconds}))?;
+        training::save(&losses, &mut trainer, folder, json!({"seconds": seconds}), &[])?;
     }
     progress.finish();
     let loss = training::recent(&losses).unwrap_or(f32::NAN);

@@ -1,4 +1,5 @@
 //! `ddim train`: a model from images of the user's own.
+mod init;
 mod resume;
 mod run;
 
@@ -25,8 +26,9 @@ use ddim::{
     sampling::SamplingRequest,
     training::{Loss, Trainer, Validation},
 };
+use init::fine_tune;
 use resume::{leave, resume};
-use run::{Notes, Run, absolute, save_every};
+use run::{Notes, Run};
 use std::{
     path::Path,
     process,
@@ -144,17 +146,12 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     let Some(source) = &arguments.data else {
         return Err(Failure::Usage("--data is missing".into()));
     };
-    let mut notes = Notes {
-        data: absolute(source),
-        size: arguments.size,
-        max_pixels: arguments.max_pixels,
-        flip: arguments.flip,
-        valid: arguments.valid,
-        steps: 0,
-        save_every: arguments.save_every.unwrap_or_else(save_every),
-    };
+    if let Some(folder) = &arguments.init {
+        return fine_tune(gpu, arguments, folder, source);
+    }
+    let mut notes = Notes::new(arguments, source);
     let data = notes.open_data()?;
-    let preset = presets::of(&data);
+    let preset = presets::of([data.height(), data.width(), data.channels()]);
     notes.steps = arguments.steps.unwrap_or(preset.steps);
     let options = arguments.options(preset.options);
     let config = config(arguments, preset.unet, &data)?;
@@ -207,7 +204,8 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     let scheduler = run.trainer.scheduler().clone();
     let dropped = run.trainer.options().label_drop > 0.0;
     let null_label = unet.null_label().filter(|_| dropped);
-    let model = Pipeline { unet, scheduler, weights, null_label };
+    let class_names = run.class_names;
+    let model = Pipeline { unet, scheduler, weights, null_label, class_names };
     check::write(gpu, &model, &run.data, out)?;
     let table = model.scheduler.ddim(50.min(model.scheduler.num_train_timesteps), 0.0)?;
     let shape @ [height, width, _] = [run.data.height(), run.data.width(), run.data.channels()];

@@ -6,7 +6,7 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
     models::unet2d::UNetConfig,
-    pipeline::RunFolder,
+    pipeline::{Pipeline, RunFolder, class_names},
     training::{Settings, Trainer},
 };
 use std::path::Path;
@@ -45,9 +45,10 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
         let text = "--exact: the run would not go on with the bits of one without a break";
         return Err(Failure::Usage(format!("{text}: {}", resumed.differences.join("; "))));
     }
-    let data = notes.open_data()?;
-    let losses = read_losses(folder, done)?;
-    Ok(Run { trainer, notes, data, losses, differences: resumed.differences })
+    let class_names = class_names(folder)?;
+    let data = notes.open_data()?.with_classes(&class_names)?;
+    let (losses, differences) = (read_losses(folder, done)?, resumed.differences);
+    Ok(Run { losses, differences, class_names, ..Run::new(trainer, notes, data) })
 }
 
 /// The recorded notes with the data that the arguments name.
@@ -105,11 +106,14 @@ fn refuse_others(arguments: &cli::Train, folder: &RunFolder, notes: &Notes) -> R
 /// that another rate leads elsewhere. Before the first checkpoint, the beginning becomes one.
 pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> Result<(), Failure> {
     if kept.is_none() {
-        let Run { trainer, notes, data, .. } = run;
+        let Run { trainer, notes, data, class_names, init, .. } = run;
         let (unet, scheduler) = (trainer.model().clone(), trainer.scheduler().clone());
         let (size, options) = ([data.height(), data.width()], trainer.options().clone());
-        let trainer = Trainer::new(gpu, unet, scheduler, size, options)?;
-        Run::new(trainer, notes, data).save(out)?;
+        let mut trainer = Trainer::new(gpu, unet, scheduler, size, options)?;
+        if let Some(folder) = init {
+            trainer.load(&Pipeline::read(&folder)?.weights)?;
+        }
+        Run { class_names, ..Run::new(trainer, notes, data) }.save(out)?;
     }
     Err(Failure::Usage(format!(
         "{bad}; {} holds step {}: go on from there at a smaller rate, by --resume --lr, or begin \

@@ -1,12 +1,13 @@
 //! A run: its trainer, its images, and what its checkpoint keeps beside the library's settings.
 use crate::{
-    console::say, devices::describe, failure::Failure, paths, plan::summary, progress::thousands,
-    training,
+    cli, console::say, devices::describe, failure::Failure, paths, plan::summary,
+    progress::thousands, training,
 };
 use ddim::{
-    data::Dataset,
+    data::{Dataset, is_digits},
     files::MAX_PIXELS,
     gpu::Gpu,
+    nn::Model,
     training::{Losses, Trainer, TrainingOptions},
 };
 use serde::{Deserialize, Serialize};
@@ -26,14 +27,34 @@ pub struct Notes {
     pub steps: u32,
     #[serde(default = "save_every")]
     pub save_every: u32,
+    /// The pipeline whose weights the run began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
 }
 
+/// Most names of classes that are listed.
+const LISTED: usize = 10;
+
 /// Steps between checkpoints, where nobody says how many.
-pub fn save_every() -> u32 {
+fn save_every() -> u32 {
     500
 }
 
 impl Notes {
+    /// What the arguments say of images and checkpoints; the steps depend on the images.
+    pub fn new(arguments: &cli::Train, source: &Path) -> Self {
+        Self {
+            data: absolute(source),
+            size: arguments.size,
+            max_pixels: arguments.max_pixels,
+            flip: arguments.flip,
+            valid: arguments.valid,
+            steps: 0,
+            save_every: arguments.save_every.unwrap_or_else(save_every),
+            init: None,
+        }
+    }
+
     pub fn to_json(&self) -> Json {
         serde_json::to_value(self).expect("text, numbers and flags are JSON")
     }
@@ -47,7 +68,7 @@ impl Notes {
 
 /// The folder by a name that holds from anywhere.
 pub fn absolute(source: &Path) -> PathBuf {
-    if source.as_os_str() == "digits" {
+    if is_digits(source) {
         return source.to_owned();
     }
     source.canonicalize().unwrap_or_else(|_| source.to_owned())
@@ -61,17 +82,25 @@ pub struct Run {
     pub losses: Losses,
     /// What is not as in the steps before.
     pub differences: Vec<String>,
+    /// The names of the model's classes, if it has classes and they have names.
+    pub class_names: Vec<String>,
+    /// The pipeline whose weights it began with, if with any.
+    pub init: Option<PathBuf>,
 }
 
 impl Run {
     /// A run without steps.
     pub fn new(trainer: Trainer, notes: Notes, data: Dataset) -> Self {
-        Self { trainer, notes, data, losses: Losses::default(), differences: Vec::new() }
+        let names = data.class_names().filter(|_| trainer.model().classes().is_some());
+        let class_names = names.unwrap_or_default().to_vec();
+        let (losses, differences, init) = (Losses::default(), Vec::new(), None);
+        Self { trainer, notes, data, losses, differences, class_names, init }
     }
 
     /// Writes a checkpoint.
     pub fn save(&mut self, out: &Path) -> Result<(), Failure> {
-        training::save(&self.losses, &mut self.trainer, out, self.notes.to_json())
+        let notes = self.notes.to_json();
+        training::save(&self.losses, &mut self.trainer, out, notes, &self.class_names)
     }
 
     /// Refuses steps in which nothing would be learnt.
@@ -94,7 +123,12 @@ impl Run {
         say!("{}", describe(gpu));
         let (height, width, channels) = (data.height(), data.width(), data.channels());
         let count = thousands(data.len() as u64);
-        say!("data   {}: {count} images of {height}x{width}x{channels}", data.name());
+        let classes = match &self.class_names[..] {
+            [] => String::new(),
+            names if names.len() > LISTED => format!(", {} classes", names.len()),
+            names => format!(", classes {}", names.join(", ")),
+        };
+        say!("data   {}: {count} images of {height}x{width}x{channels}{classes}", data.name());
         let config = trainer.model().config();
         let parameters = thousands(trainer.arenas().elements() as u64);
         say!("model  {parameters} parameters, channels {:?}", config.block_out_channels);

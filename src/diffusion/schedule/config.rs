@@ -1,7 +1,8 @@
 //! diffusers' `scheduler_config.json`.
 use std::path::Path;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use super::{
     BetaSchedule, Prediction, PredictionType, Schedule, Spacing, Threshold, Variance,
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{FileError, ScheduleError, Unexpected},
-    files::{parse_object, read_json},
+    files::{from_keys, parse_keys, read_json, warn_of_unknown},
 };
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
@@ -36,7 +37,6 @@ pub struct SchedulerConfig {
     /// Betas given one by one, instead.
     pub trained_betas: Option<Vec<f64>>,
     /// Variance of DDPM's steps.
-    #[serde(deserialize_with = "null_is_default")]
     pub variance_type: Variance,
     /// Is the predicted image clipped in each step?
     pub clip_sample: bool,
@@ -87,14 +87,22 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// Reads a `scheduler_config.json`.
+    /// Reads a `scheduler_config.json`; warns of keys that no scheduler of diffusers has.
     ///
     /// # Errors
     /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ScheduleError> {
         let text = read_json(path).map_err(FileError::at(path))?;
-        Self::parse(&text)
-            .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })
+        let read = || {
+            let keys = parse_keys(&text, &[])?;
+            Ok((Self::of(&keys)?, keys))
+        };
+        let (config, keys) = read().map_err(|source: ScheduleError| ScheduleError::File {
+            path: path.into(),
+            source: source.into(),
+        })?;
+        warn_of_unknown(path, &keys, &classes::KEYS.split(' ').collect::<Vec<_>>());
+        Ok(config)
     }
 
     /// Reads the text of a `scheduler_config.json`.
@@ -103,12 +111,17 @@ impl SchedulerConfig {
     /// If it is not JSON, a value has the wrong type or is out of its range, or a setting is not
     /// supported; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
-        let mut config: Self = parse_object(text)?;
+        Self::of(&parse_keys(text, &[])?)
+    }
+
+    fn of(keys: &Map<String, Json>) -> Result<Self, ScheduleError> {
+        let mut config: Self = from_keys(&bounded(keys))?;
         classes::check(&config.class_name)?;
-        let rest: Rest = parse_object(text)?;
+        let rest: Rest = from_keys(keys)?;
         rest.check()?;
         let Self { class_name, beta_start, beta_end, beta_schedule, .. } = &mut config;
         rest.complete(class_name, [beta_start, beta_end], beta_schedule);
+        config.prediction_type = rest.prediction_of_2022().unwrap_or(config.prediction_type);
         config.check()?;
         Ok(config)
     }
@@ -195,11 +208,19 @@ impl SchedulerConfig {
     }
 }
 
-/// DPM-Solver's schedulers write `null` where no variance is learned.
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    from: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
+/// The keys with finite bounds: an infinite range clips nothing, and a threshold without a limit is
+/// one that no image reaches.
+fn bounded(keys: &Map<String, Json>) -> Map<String, Json> {
+    let mut keys = keys.clone();
+    let is_infinite = |of: Option<&Json>| of.and_then(Json::as_str) == Some("Infinity");
+    if is_infinite(keys.get("clip_sample_range")) {
+        keys.remove("clip_sample_range");
+        keys.insert("clip_sample".into(), false.into());
+    }
+    if is_infinite(keys.get("sample_max_value")) {
+        keys.insert("sample_max_value".into(), f32::MAX.into());
+    }
+    keys
 }
 
 /// A DDPM scheduler knows no `set_alpha_to_one`: it is written only where it matters.

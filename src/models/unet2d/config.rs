@@ -4,11 +4,15 @@ mod check;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use crate::{
-    error::{ConfigError, FileError},
+    error::{ConfigError, FileError, JsonError},
     files,
 };
+
+/// Keys whose `null` means none, and not the default.
+const NULLABLE: [&str; 2] = ["mid_block_type", "attention_head_dim"];
 
 /// A level of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -111,8 +115,8 @@ impl SampleSize {
     }
 }
 
-/// The settings of a U-Net, by diffusers' names. A missing key means diffusers' default, unknown
-/// keys are ignored.
+/// The settings of a U-Net, by diffusers' names. A missing key means diffusers' default; unknown keys
+/// are ignored, and [`UNetConfig::read`] warns of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UNetConfig {
@@ -219,14 +223,31 @@ impl Default for UNetConfig {
 }
 
 impl UNetConfig {
-    /// Reads a `config.json`.
+    /// Reads a `config.json`; warns of keys that are not known, and where the channels are left to the
+    /// default.
     ///
     /// # Errors
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = files::read_json(path).map_err(FileError::at(path))?;
-        Self::parse(&text)
-            .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })
+        let named =
+            |source: ConfigError| ConfigError::File { path: path.into(), source: source.into() };
+        let keys = keys(&text).map_err(|error| named(error.into()))?;
+        let config = Self::of(&keys).map_err(named)?;
+        let known = serde_json::to_value(Self::default());
+        let known = known.expect("plain fields with string keys are JSON");
+        let known: Vec<&str> =
+            known.as_object().into_iter().flat_map(|of| of.keys()).map(|key| &key[..]).collect();
+        files::warn_of_unknown(path, &keys, &known);
+        if !keys.contains_key("block_out_channels") {
+            log::warn!(
+                "{}: no block_out_channels: diffusers' default {:?} holds, with the other defaults a \
+                 model of 274 million parameters",
+                path.display(),
+                config.block_out_channels
+            );
+        }
+        Ok(config)
     }
 
     /// Reads the text of a `config.json` and checks it.
@@ -235,7 +256,11 @@ impl UNetConfig {
     /// If it is not JSON, a value has the wrong type or is not supported, or as
     /// [`UNetConfig::check`]; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let config: Self = files::parse_object(text)?;
+        Self::of(&keys(text)?)
+    }
+
+    fn of(keys: &Map<String, Json>) -> Result<Self, ConfigError> {
+        let config: Self = files::from_keys(keys)?;
         config.check()?;
         Ok(config)
     }
@@ -244,4 +269,8 @@ impl UNetConfig {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain fields with string keys are JSON") + "\n"
     }
+}
+
+fn keys(text: &str) -> Result<Map<String, Json>, JsonError> {
+    files::parse_keys(text, &NULLABLE)
 }

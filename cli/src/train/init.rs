@@ -1,0 +1,67 @@
+//! Fine-tuning: a run that begins with the model of a pipeline.
+use super::run::{Notes, Run, absolute};
+use crate::{cli, failure::Failure, presets};
+use ddim::{
+    diffusion::schedule::SchedulerConfig,
+    gpu::Gpu,
+    models::unet2d::{SampleSize, UNet, UNetConfig},
+    pipeline::Pipeline,
+    training::{Trainer, TrainingOptions},
+};
+use std::path::Path;
+
+/// Highest learning rate unless the user gives one: a larger one soon undoes what was learnt.
+const RATE: f64 = 1e-4;
+
+/// Share of the labels that are dropped unless the user gives one, where a label stands for none.
+const LABEL_DROP: f64 = 0.1;
+
+/// A run with the weights, the U-Net and the noise schedule of the pipeline in `folder`.
+pub fn fine_tune(
+    gpu: &Gpu,
+    arguments: &cli::Train,
+    folder: &Path,
+    source: &Path,
+) -> Result<Run, Failure> {
+    let pipeline = Pipeline::read(folder)?;
+    if arguments.conditional && pipeline.classes().is_none() {
+        let text =
+            "--conditional: the model of --init has no classes: train a new one, without --init";
+        return Err(Failure::Usage(text.into()));
+    }
+    let mut notes = Notes::new(arguments, source);
+    notes.init = Some(absolute(folder).display().to_string());
+    // Pictures of any size become those that the model was made for.
+    let sides = pipeline.unet.config().sample_size.map(SampleSize::sides);
+    notes.size = notes.size.or(sides.filter(|(height, width)| height == width).map(|of| of.0));
+    let data = notes.open_data()?.with_classes(&pipeline.class_names)?;
+    let size = [data.height(), data.width()];
+    let preset = presets::of([size[0], size[1], data.channels()]);
+    notes.steps = arguments.steps.unwrap_or(preset.steps);
+    let drops = pipeline.null_label.is_some();
+    let options = arguments.options(TrainingOptions {
+        learning_rate: preset.options.learning_rate.min(RATE),
+        label_drop: if drops { LABEL_DROP } else { 0.0 },
+        ..preset.options
+    });
+    let config = pipeline.unet.config();
+    let config = UNetConfig { sample_size: Some(SampleSize::Sides(size)), ..config.clone() };
+    let scheduler = as_ddpm(pipeline.scheduler);
+    let mut trainer = Trainer::new(gpu, UNet::new(config)?, scheduler, size, options)?;
+    trainer.load(&pipeline.weights)?;
+    let run = Run { init: Some(folder.into()), ..Run::new(trainer, notes, data) };
+    Ok(match run.class_names.is_empty() {
+        true => Run { class_names: pipeline.class_names, ..run },
+        false => run,
+    })
+}
+
+/// The same betas by the class whose process is trained: other classes sample along them in ways of
+/// their own.
+fn as_ddpm(scheduler: SchedulerConfig) -> SchedulerConfig {
+    let class_name = match &scheduler.class_name[..] {
+        "DDIMScheduler" => scheduler.class_name,
+        _ => "DDPMScheduler".into(),
+    };
+    SchedulerConfig { class_name, ..scheduler }
+}

@@ -1,0 +1,153 @@
+//! What a newcomer does first: folders of classes, a configuration, fine-tuning, single images.
+mod command;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+#[path = "../../tests/tiny/mod.rs"]
+mod tiny;
+
+use command::{fails, folder, names, succeeds};
+use ddim::{
+    models::unet2d::{UNet, UNetConfig},
+    pipeline::Pipeline,
+};
+use image::{GrayImage, Luma};
+use std::{fs, path::Path};
+
+/// Pictures of 8x8 grey pixels, below a folder that is made.
+fn pictures(folder: &Path, names: &[&str]) {
+    fs::create_dir_all(folder).expect("room");
+    for (index, name) in names.iter().enumerate() {
+        let shade = |x: u32, y: u32| Luma([(x * 20 + y + index as u32) as u8]);
+        GrayImage::from_fn(8, 8, shade).save(folder.join(name)).expect("room");
+    }
+}
+
+fn with_config() -> tempfile::TempDir {
+    let at = folder();
+    fs::write(at.path().join("config.json"), tiny::config(None).to_json()).expect("room");
+    at
+}
+
+const SAMPLE: &str = "sample --model {}/run --steps 2 --count 2 --out {}/new.png --overwrite";
+
+#[test]
+fn classes_go_by_their_names_from_folders_to_samples() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_config();
+    pictures(&at.path().join("pets/cat"), &["a.png", "b.png"]);
+    pictures(&at.path().join("pets/dog"), &["c.jpg"]);
+    let train = "train --data {}/pets --config {}/config.json --conditional --batch 2 --steps 1 --out {}/run";
+    let said = succeeds(train, at.path());
+    assert!(said.contains("pets: 3 images of 8x8x1, classes cat, dog"), "{said}");
+    let picture = |class: &str| {
+        succeeds(&format!("{SAMPLE} --class {class}"), at.path());
+        fs::read(at.path().join("new.png")).expect("the picture")
+    };
+    assert_eq!(picture("dog"), picture("1"));
+    assert_ne!(picture("dog"), picture("cat"));
+    for class in ["bird", "2"] {
+        let parts = ["--class", class, "the classes cat, dog"];
+        fails(&format!("{SAMPLE} --class {class}"), at.path(), &parts);
+    }
+    // Images of the one class keep its label, and another class is refused.
+    let resume = "train --resume --out {}/run --steps 2";
+    fs::remove_dir_all(at.path().join("pets/cat")).expect("the cats");
+    succeeds(resume, at.path());
+    assert_eq!(Pipeline::read(&at.path().join("run")).expect("a run").class_names, ["cat", "dog"]);
+    pictures(&at.path().join("pets/bird"), &["d.png"]);
+    fails(&resume.replace('2', "3"), at.path(), &["class: expected cat, dog", "bird"]);
+}
+
+#[test]
+fn a_pipeline_is_tuned_to_images_of_its_owner() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = folder();
+    let model = at.path().join("model");
+    tiny::pipeline(&model);
+    let data = at.path().join("photos");
+    fs::create_dir(&data).expect("room");
+    // Of sizes that are not the model's.
+    GrayImage::from_pixel(16, 12, Luma([9])).save(data.join("a.png")).expect("room");
+    GrayImage::from_pixel(9, 9, Luma([99])).save(data.join("b.png")).expect("room");
+    let train = "train --init {}/model --data {}/photos --batch 2 --steps 1 --lr 1e-9 --out {}/run";
+    succeeds(train, at.path());
+    let (before, after) = (
+        Pipeline::read(&model).expect("a model"),
+        Pipeline::read(&at.path().join("run")).expect("a run"),
+    );
+    assert_eq!(before.unet.config().block_out_channels, after.unet.config().block_out_channels);
+    for ((name, before), (same, after)) in before.weights.iter().zip(after.weights.iter()) {
+        assert_eq!(name, same);
+        let close = before.data.iter().zip(&after.data).all(|(x, y)| (x - y).abs() < 1e-7);
+        assert!(close, "{name} is not what it was before a step of 1e-9");
+    }
+    succeeds("train --resume --out {}/run --steps 2", at.path());
+    let again = train.replace("{}/run", "{}/other");
+    fails(&format!("{again} --conditional"), at.path(), &["--conditional", "--init", "no classes"]);
+    let other = command::run(&format!("{again} --schedule cosine"), at.path());
+    assert_eq!(other.status, Some(2), "{}", other.error);
+    assert!(other.error.contains("--schedule"), "{}", other.error);
+}
+
+#[test]
+fn images_are_written_one_by_one() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = folder();
+    tiny::pipeline(&at.path().join("run"));
+    let line = "sample --model {}/run --steps 2 --count 3 --each {}/singles --npz {}/all.npz";
+    let said = succeeds(line, at.path());
+    assert!(said.contains("singles, ") && said.contains("all.npz: 3 images of 8x8"), "{said}");
+    let singles = at.path().join("singles");
+    assert_eq!(names(&singles), ["00000.png", "00001.png", "00002.png"]);
+    let archive = fs::read(at.path().join("all.npz")).expect("the archive");
+    let pixels: Vec<u8> = names(&singles)
+        .iter()
+        .flat_map(|name| {
+            let picture = image::open(singles.join(name)).expect("a picture").into_luma8();
+            assert_eq!(picture.dimensions(), (8, 8));
+            picture.into_raw()
+        })
+        .collect();
+    assert!(archive.windows(pixels.len()).any(|part| part == pixels), "the same bytes");
+    let shape = b"'shape': (3, 8, 8, 1)";
+    assert!(archive.windows(shape.len()).any(|part| part == shape));
+    // Its own files are replaced, those of others are not.
+    succeeds(line, at.path());
+    fs::write(singles.join("00001.png"), "mine").expect("room");
+    fails(line, at.path(), &["00001.png", "--overwrite"]);
+    fs::remove_file(singles.join("00001.png")).expect("it was written");
+    fs::write(at.path().join("all.npz"), "mine").expect("room");
+    fails(line, at.path(), &["all.npz", "--overwrite"]);
+    let nothing = command::run("sample --model {}/run --steps 2", at.path());
+    assert!(nothing.status == Some(2) && nothing.error.contains("--out"), "{}", nothing.error);
+}
+
+#[test]
+fn a_configuration_is_written_and_trains() {
+    let at = folder();
+    let text = succeeds("config --size 64 --channels 3 --classes 4 --small", at.path());
+    let config = UNetConfig::parse(&text).expect("a configuration");
+    assert_eq!((config.in_channels, config.num_class_embeds), (3, Some(4)));
+    assert_eq!(config.block_out_channels[0], 32);
+    UNet::new(config).expect("a model");
+    let line = "config --size 32 --cifar --out {}/config.json";
+    assert_eq!(succeeds(line, at.path()), "");
+    let config = UNetConfig::read(&at.path().join("config.json")).expect("a configuration");
+    assert_eq!(config.block_out_channels, [128, 256, 256, 256]);
+    fails(line, at.path(), &["config.json", "--overwrite"]);
+    succeeds(&format!("{line} --overwrite"), at.path());
+    if support::gpu().is_some() {
+        succeeds(
+            "config --size 8 --channels 1 --small --out {}/config.json --overwrite",
+            at.path(),
+        );
+        let train = "train --data digits --config {}/config.json --steps 1 --batch 2 --out {}/run";
+        succeeds(train, at.path());
+    }
+}
