@@ -56,6 +56,13 @@ fn classes_go_by_their_names_from_folders_to_samples() {
     fs::remove_dir_all(at.path().join("pets/cat")).expect("the cats");
     succeeds(resume, at.path());
     assert_eq!(Pipeline::read(&at.path().join("run")).expect("a run").class_names, ["cat", "dog"]);
+    let tune = "train --init {}/run --data {}/pets/dog --steps 1 --batch 2 --out {}/tuned";
+    fails(tune, at.path(), &["--init has classes", "labelled images"]);
+    succeeds(&tune.replace("pets/dog", "pets"), at.path());
+    assert_eq!(
+        Pipeline::read(&at.path().join("tuned")).expect("a run").class_names,
+        ["cat", "dog"]
+    );
     pictures(&at.path().join("pets/bird"), &["d.png"]);
     fails(&resume.replace('2', "3"), at.path(), &["class: expected cat, dog", "bird"]);
 }

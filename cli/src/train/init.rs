@@ -35,6 +35,11 @@ pub fn fine_tune(
     let sides = pipeline.unet.config().sample_size.map(SampleSize::sides);
     notes.size = notes.size.or(sides.filter(|(height, width)| height == width).map(|of| of.0));
     let data = notes.open_data()?.with_classes(&pipeline.class_names)?;
+    if pipeline.classes().is_some() && data.labels().is_none() {
+        let text =
+            "the model of --init has classes: give labelled images, as a folder for each class";
+        return Err(Failure::Usage(text.into()));
+    }
     let size = [data.height(), data.width()];
     let preset = presets::of([size[0], size[1], data.channels()]);
     notes.steps = arguments.steps.unwrap_or(preset.steps);
