@@ -2,7 +2,7 @@
 use super::{
     DdimOptions, Table, VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table,
     dpm_solver_table, heun_table, predictor_corrector_table, probability_flow_table,
-    schedule_levels, sde_dpm_solver_table, variance_exploding_table,
+    schedule_levels, variance_exploding_table,
 };
 use crate::{
     diffusion::schedule::{
@@ -45,8 +45,6 @@ pub enum SamplerKind {
     Heun,
     /// DPM-Solver++ (2M).
     DpmSolver,
-    /// The same with noise in every step.
-    SdeDpmSolver,
     /// The reverse variance-preserving process.
     VpSde,
     /// Its probability flow.
@@ -125,9 +123,6 @@ const SAMPLERS: &[Entry] = {
         }),
         (DpmSolver, "dpm-solver++", "DPM-Solver++ (2M): Lu et al. 2022", true, |run| {
             dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction)
-        }),
-        (SdeDpmSolver, "sde-dpm-solver++", "The same with noise in every step", false, |run| {
-            sde_dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction)
         }),
         (
             VpSde,

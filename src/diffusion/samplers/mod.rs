@@ -7,7 +7,6 @@ mod ddpm;
 mod flow;
 mod kind;
 mod sde;
-mod sde_dpm;
 mod table;
 
 pub use ddim::{DdimOptions, EncodeRule, ddim_table, encode_table};
@@ -18,7 +17,6 @@ pub use sde::{
     VariancePreserving, annealed_langevin_table, predictor_corrector_table, schedule_levels,
     variance_exploding_table,
 };
-pub use sde_dpm::sde_dpm_solver_table;
 pub use table::{Step, Table};
 
 use super::schedule::SchedulerConfig;
