@@ -21,15 +21,3 @@
 @group(0) @binding(7) var<storage, read_write> dq: array<activation4>;
 @group(0) @binding(7) var<storage, read_write> dk: array<activation4>;
 @group(0) @binding(8) var<storage, read_write> dv: array<activation4>;
-
-fn store_dq(index: u32, unit: Unit) {
-    dq[index] = narrow_activation(unit);
-}
-
-fn store_dk(index: u32, unit: Unit) {
-    dk[index] = narrow_activation(unit);
-}
-
-fn store_dv(index: u32, unit: Unit) {
-    dv[index] = narrow_activation(unit);
-}

@@ -15,7 +15,3 @@
 @group(0) @binding(4) var<storage, read_write> y: array<activation4>;
 // [batch, heads, queries].
 @group(0) @binding(5) var<storage, read_write> log_sum_exp: array<f32>;
-
-fn store_y(index: u32, unit: Unit) {
-    y[index] = narrow_activation(unit);
-}

@@ -10,11 +10,6 @@
 @group(0) @binding(1) var<storage, read> q: array<vec4<u64>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<u64>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<u64>>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> y: array<activation4>;
 // [batch, heads, queries].
 @group(0) @binding(5) var<storage, read_write> log_sum_exp: array<f32>;
-
-fn store_y(index: u32, unit: Unit) {
-    y[2u * index] = lower(unit.even, unit.odd);
-    y[2u * index + 1u] = upper(unit.even, unit.odd);
-}

@@ -1,5 +1,5 @@
-// The body of the attention kernels for subgroups. The importer binds the tensors, says what a Unit of channels is (fours
-// or eights), and stores one in y.
+// The body of the attention kernels for subgroups. The importer binds the tensors and says what a Unit of channels is (fours
+// or eights).
 // import: attention
 
 const ROWS = ROWS_PER_LANE * LANES;
@@ -93,7 +93,11 @@ fn forward(
             for (var j = 0u; j < COLUMNS; j++) {
                 if lane + j * LANES < head_units {
                     let index = (own.image * params.queries + token) * (params.channels4 / UNIT4) + column[j];
-                    store_y(index, scaled(1.0 / row_total, sum[i * COLUMNS + j]));
+                    let value = scaled(1.0 / row_total, sum[i * COLUMNS + j]);
+                    y[UNIT4 * index] = narrow_activation(first_four(value));
+                    if UNIT4 == 2u {
+                        y[UNIT4 * index + 1u] = narrow_activation(second_four(value));
+                    }
                 }
             }
         }

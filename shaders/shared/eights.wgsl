@@ -42,3 +42,12 @@ fn added(sum: Unit, weights: vec4<f32>, columns: Columns) -> Unit {
 fn scaled(factor: f32, sum: Unit) -> Unit {
     return Unit(factor * sum.even, factor * sum.odd);
 }
+
+/// The first four channels of a unit, and the other four.
+fn first_four(unit: Unit) -> vec4<f32> {
+    return lower(unit.even, unit.odd);
+}
+
+fn second_four(unit: Unit) -> vec4<f32> {
+    return upper(unit.even, unit.odd);
+}

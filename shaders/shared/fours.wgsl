@@ -34,3 +34,12 @@ fn added(sum: Unit, weights: vec4<f32>, columns: Columns) -> Unit {
 fn scaled(factor: f32, sum: Unit) -> Unit {
     return factor * sum;
 }
+
+/// The first four channels of a unit, and the other four of one that has them.
+fn first_four(unit: Unit) -> vec4<f32> {
+    return unit;
+}
+
+fn second_four(unit: Unit) -> vec4<f32> {
+    return unit;
+}
