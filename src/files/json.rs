@@ -2,8 +2,8 @@
 //! keys that only other programs read.
 use crate::error::JsonError;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value as Json};
-use std::{borrow::Cow, path::Path};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 /// The numbers that Python's `json` writes and JSON does not have, the longest first.
 const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
@@ -84,33 +84,39 @@ pub fn excerpt(text: &str) -> String {
     }
 }
 
-/// The keys of a configuration. `null` stands for the default and is left out, except of the keys
-/// in `nullable`, where it is a value.
+/// Reads the text of a configuration, and the names of its keys. `null` stands for the default, except
+/// of the keys in `nullable`, where it is a value.
 ///
 /// # Errors
 /// As [`parse_object`].
-pub(crate) fn parse_keys(text: &str, nullable: &[&str]) -> Result<Map<String, Json>, JsonError> {
-    let mut keys: Map<String, Json> = parse_object(text)?;
-    keys.retain(|key, value| !value.is_null() || nullable.contains(&key.as_str()));
-    Ok(keys)
-}
-
-/// The structure that has these keys.
-///
-/// # Errors
-/// If a key holds what it may not; the error names it.
-pub(crate) fn from_keys<T: DeserializeOwned>(keys: &Map<String, Json>) -> Result<T, JsonError> {
-    serde_path_to_error::deserialize(Json::Object(keys.clone())).map_err(|error| JsonError {
-        key: error.path().to_string(),
-        message: error.inner().to_string(),
-    })
+pub(crate) fn parse_config<T: DeserializeOwned>(
+    text: &str,
+    nullable: &[&str],
+) -> Result<(T, Vec<String>), JsonError> {
+    let text = quote_non_finite(text);
+    // Values as they stand: a list of numbers would take fifty times its text.
+    let Ok(keys) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(&text) else {
+        // The same fault, found with its key.
+        return Ok((parse_object(&text)?, Vec::new()));
+    };
+    let is_default =
+        |key: &String, value: &RawValue| value.get() == "null" && !nullable.contains(&&key[..]);
+    let config = if keys.iter().any(|(key, value)| is_default(key, value)) {
+        let rest = keys.iter().filter(|(key, value)| !is_default(key, value));
+        let rest: BTreeMap<_, _> = rest.collect();
+        let rest = serde_json::to_string(&rest);
+        parse_object(&rest.expect("keys and values that were read as JSON are JSON"))?
+    } else {
+        parse_object(&text)?
+    };
+    Ok((config, keys.into_keys().collect()))
 }
 
 /// Warns of the keys of a file that nobody knows: where one is misspelt, a default holds instead.
 /// Keys that begin with an underscore are notes of diffusers.
-pub(crate) fn warn_of_unknown(path: &Path, keys: &Map<String, Json>, known: &[&str]) {
+pub(crate) fn warn_of_unknown(path: &Path, keys: &[String], known: &[&str]) {
     let is_unknown = |key: &&String| !key.starts_with('_') && !known.contains(&key.as_str());
-    let unknown: Vec<&String> = keys.keys().filter(is_unknown).collect();
+    let unknown: Vec<&String> = keys.iter().filter(is_unknown).collect();
     if unknown.is_empty() {
         return;
     }

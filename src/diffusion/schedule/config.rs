@@ -1,8 +1,7 @@
 //! diffusers' `scheduler_config.json`.
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     BetaSchedule, Prediction, PredictionType, Schedule, Spacing, Threshold, Variance,
@@ -10,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{FileError, ScheduleError, Unexpected},
-    files::{from_keys, parse_keys, read_json, warn_of_unknown},
+    files::{parse_config, parse_object, read_json, warn_of_unknown},
 };
 
 /// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
@@ -41,6 +40,7 @@ pub struct SchedulerConfig {
     /// Is the predicted image clipped in each step?
     pub clip_sample: bool,
     /// To which magnitude.
+    #[serde(deserialize_with = "bound")]
     pub clip_sample_range: f64,
     /// Parametrisation of the prediction.
     pub prediction_type: PredictionType,
@@ -49,6 +49,7 @@ pub struct SchedulerConfig {
     /// Share of its magnitudes that lie below the threshold.
     pub dynamic_thresholding_ratio: f64,
     /// The largest threshold.
+    #[serde(deserialize_with = "bound")]
     pub sample_max_value: f64,
     /// Timesteps of a shortened run.
     pub timestep_spacing: Spacing,
@@ -93,14 +94,8 @@ impl SchedulerConfig {
     /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ScheduleError> {
         let text = read_json(path).map_err(FileError::at(path))?;
-        let read = || {
-            let keys = parse_keys(&text, &[])?;
-            Ok((Self::of(&keys)?, keys))
-        };
-        let (config, keys) = read().map_err(|source: ScheduleError| ScheduleError::File {
-            path: path.into(),
-            source: source.into(),
-        })?;
+        let (config, keys) = Self::with_keys(&text)
+            .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })?;
         warn_of_unknown(path, &keys, &classes::KEYS.split(' ').collect::<Vec<_>>());
         Ok(config)
     }
@@ -111,19 +106,25 @@ impl SchedulerConfig {
     /// If it is not JSON, a value has the wrong type or is out of its range, or a setting is not
     /// supported; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
-        Self::of(&parse_keys(text, &[])?)
+        Ok(Self::with_keys(text)?.0)
     }
 
-    fn of(keys: &Map<String, Json>) -> Result<Self, ScheduleError> {
-        let mut config: Self = from_keys(&bounded(keys))?;
+    /// The configuration of a text, and the keys that stand there.
+    fn with_keys(text: &str) -> Result<(Self, Vec<String>), ScheduleError> {
+        let (mut config, keys): (Self, _) = parse_config(text, &[])?;
         classes::check(&config.class_name)?;
-        let rest: Rest = from_keys(keys)?;
+        let rest: Rest = parse_object(text)?;
         rest.check()?;
         let Self { class_name, beta_start, beta_end, beta_schedule, .. } = &mut config;
         rest.complete(class_name, [beta_start, beta_end], beta_schedule);
         config.prediction_type = rest.prediction_of_2022().unwrap_or(config.prediction_type);
+        // An infinite range clips nothing, and no image reaches an infinite threshold.
+        if config.clip_sample_range == f64::INFINITY {
+            (config.clip_sample, config.clip_sample_range) = (false, 1.0);
+        }
+        config.sample_max_value = config.sample_max_value.min(f32::MAX.into());
         config.check()?;
-        Ok(config)
+        Ok((config, keys))
     }
 
     /// Refuses a class of diffusers whose process is not that of these settings, and unknown ones.
@@ -208,19 +209,22 @@ impl SchedulerConfig {
     }
 }
 
-/// The keys with finite bounds: an infinite range clips nothing, and a threshold without a limit is
-/// one that no image reaches.
-fn bounded(keys: &Map<String, Json>) -> Map<String, Json> {
-    let mut keys = keys.clone();
-    let is_infinite = |of: Option<&Json>| of.and_then(Json::as_str) == Some("Infinity");
-    if is_infinite(keys.get("clip_sample_range")) {
-        keys.remove("clip_sample_range");
-        keys.insert("clip_sample".into(), false.into());
+/// A number, or Python's infinity.
+fn bound<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    enum Word {
+        Infinity,
     }
-    if is_infinite(keys.get("sample_max_value")) {
-        keys.insert("sample_max_value".into(), f32::MAX.into());
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number or Infinity")]
+    enum Bound {
+        Number(f64),
+        Word(Word),
     }
-    keys
+    Ok(match Bound::deserialize(from)? {
+        Bound::Number(number) => number,
+        Bound::Word(Word::Infinity) => f64::INFINITY,
+    })
 }
 
 /// A DDPM scheduler knows no `set_alpha_to_one`: it is written only where it matters.

@@ -4,10 +4,9 @@ mod check;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
 
 use crate::{
-    error::{ConfigError, FileError, JsonError},
+    error::{ConfigError, FileError},
     files,
 };
 
@@ -230,16 +229,14 @@ impl UNetConfig {
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = files::read_json(path).map_err(FileError::at(path))?;
-        let named =
-            |source: ConfigError| ConfigError::File { path: path.into(), source: source.into() };
-        let keys = keys(&text).map_err(|error| named(error.into()))?;
-        let config = Self::of(&keys).map_err(named)?;
+        let (config, keys) = Self::with_keys(&text)
+            .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })?;
         let known = serde_json::to_value(Self::default());
         let known = known.expect("plain fields with string keys are JSON");
         let known: Vec<&str> =
             known.as_object().into_iter().flat_map(|of| of.keys()).map(|key| &key[..]).collect();
         files::warn_of_unknown(path, &keys, &known);
-        if !keys.contains_key("block_out_channels") {
+        if !keys.iter().any(|key| key == "block_out_channels") {
             log::warn!(
                 "{}: no block_out_channels: diffusers' default {:?} holds, with the other defaults a \
                  model of 274 million parameters",
@@ -256,21 +253,18 @@ impl UNetConfig {
     /// If it is not JSON, a value has the wrong type or is not supported, or as
     /// [`UNetConfig::check`]; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        Self::of(&keys(text)?)
+        Ok(Self::with_keys(text)?.0)
     }
 
-    fn of(keys: &Map<String, Json>) -> Result<Self, ConfigError> {
-        let config: Self = files::from_keys(keys)?;
+    /// The configuration of a text, and the keys that stand there.
+    fn with_keys(text: &str) -> Result<(Self, Vec<String>), ConfigError> {
+        let (config, keys): (Self, _) = files::parse_config(text, &NULLABLE)?;
         config.check()?;
-        Ok(config)
+        Ok((config, keys))
     }
 
     /// The text of a `config.json` that diffusers opens.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain fields with string keys are JSON") + "\n"
     }
-}
-
-fn keys(text: &str) -> Result<Map<String, Json>, JsonError> {
-    files::parse_keys(text, &NULLABLE)
 }
