@@ -87,7 +87,7 @@ fn described(source: &str, op: &str) -> (String, Vec<(String, String)>) {
     let heads =
         ["pub struct {op};", "pub struct {op} {", "{op}: \""].map(|h| h.replace("{op}", op));
     let is_head = |line: &&str| heads.iter().any(|head| line.trim_start().starts_with(head));
-    let at = lines.iter().position(|line| is_head(line)).unwrap_or_else(|| panic!("no {op}"));
+    let at = lines.iter().position(is_head).unwrap_or_else(|| panic!("no {op}"));
     let mut fields = Vec::new();
     if lines[at].ends_with('{') {
         let body = lines[at + 1..].iter().take_while(|line| **line != "}").count();

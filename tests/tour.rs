@@ -20,7 +20,8 @@ fn the_tour_shows_what_the_compiler_prints() {
     let root = env!("CARGO_MANIFEST_DIR");
     let page = std::fs::read_to_string(format!("{root}/docs/tour.md")).expect("the page");
     let config = format!("{root}/benches/models/cifar10.json");
-    let unet = UNet::new(UNetConfig::read(config.as_ref()).expect("a configuration")).expect("a model");
+    let unet =
+        UNet::new(UNetConfig::read(config.as_ref()).expect("a configuration")).expect("a model");
     // lavapipe with subgroups of 8 lanes, as the page says.
     let profile = DeviceProfile::SOFTWARE;
     let target = Target { subgroup: Some(8), int64: true, profile, ..Target::default() };

@@ -186,8 +186,9 @@ impl Gpu {
     /// # Errors
     /// If a limit is below WebGPU's defaults where this crate needs them.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self, GpuError> {
+        type Limit = fn(&wgpu::Limits) -> u32;
         let (limits, needed) = (device.limits(), wgpu::Limits::default());
-        let checks: [(&'static str, fn(&wgpu::Limits) -> u32); 4] = [
+        let checks: [(&'static str, Limit); 4] = [
             ("max_storage_buffers_per_shader_stage", |of| of.max_storage_buffers_per_shader_stage),
             ("max_compute_invocations_per_workgroup", |of| {
                 of.max_compute_invocations_per_workgroup

@@ -153,7 +153,7 @@ impl<'a> Expected<'a> {
     ///
     /// # Errors
     /// If the case's operands do not fit its op.
-    pub fn new(case: &'a Case) -> Result<Self, CaseError> {
+    pub fn new(case: &'a Case) -> Result<Self, Error> {
         let (graph, tensors) = (case.graph()?, case.tensors());
         let wanted = case.op.reference(&tensors.iter().collect::<Vec<_>>());
         Ok(Self { case, graph, tensors, wanted })
