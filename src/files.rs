@@ -72,6 +72,11 @@ pub fn read_json(path: &Path) -> io::Result<String> {
 }
 
 fn text(bytes: Vec<u8>) -> io::Result<String> {
+    // Editors of Windows begin UTF-8 with a mark.
+    let bytes = match bytes.strip_prefix(b"\xef\xbb\xbf") {
+        Some(rest) => rest.to_vec(),
+        None => bytes,
+    };
     String::from_utf8(bytes)
         .map_err(|error| Error::new(ErrorKind::InvalidData, format!("not text: {error}")))
 }

@@ -454,6 +454,6 @@ mod pictures {
         std::fs::create_dir(&inner).expect("room");
         std::fs::rename(outer.path().join("cat"), inner.join("cat")).expect("room");
         let error = Dataset::open(outer.path(), None).expect_err("one too high").to_string();
-        assert!(error.contains("1 folders without pictures (train)"), "{error}");
+        assert!(error.contains("1 folders of folders, of which to give one (train)"), "{error}");
     }
 }

@@ -104,7 +104,7 @@ fn data_that_do_not_fit_are_refused() {
     let error = train(&mut plain, &wide);
     assert!(matches!(error, TrainingError::Images { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("(8, 8, 1)") && text.contains("(8, 16, 1)"), "{text}");
+    assert!(text.contains("8x8x1 (height") && text.contains("8x16x1"), "{text}");
 
     let mut conditional = tiny::trainer(&gpu, Some(3));
     let unlabelled = Dataset::from_pixels("plain", [8, 8, 1], vec![0; 64], None).expect("one");

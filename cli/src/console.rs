@@ -3,6 +3,7 @@
 //! Output that nobody reads is no reason to stop working. After the first failed write the rest is
 //! dropped, and the work goes on to its files.
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, ErrorKind, Write, stderr, stdout},
     sync::OnceLock,
@@ -20,7 +21,7 @@ pub(crate) use say;
 /// Says a line, unless output was lost before.
 pub fn line(text: fmt::Arguments) {
     if !is_lost()
-        && let Err(error) = writeln!(stdout(), "{text}")
+        && let Err(error) = writeln!(stdout(), "{}", printable(&text.to_string()))
     {
         // Only the first error counts.
         let _ = LOST.set(error);
@@ -39,5 +40,28 @@ pub fn fault() -> Option<&'static io::Error> {
 
 /// Says a line on standard error. Without a place to say it, the status says it.
 pub fn complain(text: fmt::Arguments) {
-    let _ = writeln!(stderr(), "{text}");
+    let _ = writeln!(stderr(), "{}", printable(&text.to_string()));
+}
+
+/// A text as a terminal may get it: names in files may hold what would move its cursor.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let acts = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if !text.contains(acts) {
+        return text.into();
+    }
+    let letters = text.chars().map(|letter| match acts(letter) {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    });
+    letters.collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_acts_on_a_terminal_is_escaped() {
+        let text = "conv\u{1b}[2J\u{7}\u{9b}weight\tof\nmine";
+        assert_eq!(super::printable(text), "conv\\u{1b}[2J\\u{7}\\u{9b}weight\tof\nmine");
+        assert_eq!(super::printable("größer"), "größer");
+    }
 }

@@ -68,9 +68,10 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
     let digits = data::digits();
     let trained = train(&gpu, &digits, &pipeline, arguments)?;
     let began = Instant::now();
-    let sampled = sample(&gpu, &trained.model, digits.len(), arguments.seed)?;
+    let samples = arguments.samples as usize;
+    let sampled = sample(&gpu, &trained.model, samples, arguments.seed)?;
     let sampling_seconds = began.elapsed().as_secs_f64();
-    let (count, taken) = (thousands(digits.len() as u64), clock(sampling_seconds));
+    let (count, taken) = (thousands(samples as u64), clock(sampling_seconds));
     say!("sampled {count} digits, {SAMPLING_STEPS} steps of DDIM, in {taken}");
 
     let Trained { trainer, losses, seconds: training_seconds, .. } = &trained;
@@ -83,7 +84,7 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
         options: trainer.options().clone(),
         steps,
         sampling_steps: SAMPLING_STEPS,
-        samples: digits.len(),
+        samples,
         plan: summary(trainer.plan()),
         plan_hash: format!("{:016x}", trainer.plan().hash()),
         loss: training::recent(losses).unwrap_or(f32::NAN),

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use ddim::{
     files::{open, read},
+    pictures::Picture,
     weights::{remove_parts, write_file},
 };
 use std::{
@@ -34,6 +35,16 @@ pub fn prepare_folder(folder: &Path) -> Result<(), Failure> {
 /// As [`prepare_folder`], for the folder of a file. A file that is there must bear the `sign` of
 /// the command's own, unless it may be overwritten.
 pub fn prepare_file(path: &Path, sign: &str, overwrite: bool) -> Result<(), Failure> {
+    if path.as_os_str() == "-" {
+        let text = "standard output takes no file: give a name (./- for one of this name)";
+        return Err(Failure::file(path, text));
+    }
+    if path.to_string_lossy().ends_with(std::path::is_separator) {
+        return Err(Failure::file(
+            path,
+            "names a folder, and a file is to be written: add its name",
+        ));
+    }
     match path.metadata() {
         Ok(found) if found.is_dir() => {
             return Err(Failure::file(path, "is a folder, and a file is to be written there"));
@@ -50,6 +61,18 @@ pub fn prepare_file(path: &Path, sign: &str, overwrite: bool) -> Result<(), Fail
         Some(folder) if !folder.as_os_str().is_empty() => prepare_folder(folder),
         _ => prepare_folder(Path::new(".")),
     }
+}
+
+/// Endings of other formats than PNG.
+const OTHERS: [&str; 8] = ["jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "svg"];
+
+/// As [`prepare_file`], for a picture: it will be PNG.
+pub fn prepare_picture(path: &Path, overwrite: bool) -> Result<(), Failure> {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    if OTHERS.contains(&ending.as_str()) {
+        return Err(Failure::file(path, "pictures are written as PNG: end the name in .png"));
+    }
+    prepare_file(path, Picture::SIGN, overwrite)
 }
 
 /// Whether a file begins as those that this command writes, with its sign.

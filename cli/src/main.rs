@@ -30,14 +30,39 @@ mod training;
 mod trajectory;
 mod verify;
 
-use clap::Parser;
 use cli::{Cli, Command};
-use std::process::ExitCode;
+use log::Level;
+use std::{env, io::Write, process::ExitCode};
+
+/// Mesa's device-select layer complains on standard error wherever there is no desktop.
+#[allow(unsafe_code, reason = "the environment is read by a driver")]
+fn silence_mesa() {
+    if env::var_os("NODEVICE_SELECT").is_none() {
+        // SAFETY: no other thread runs yet.
+        unsafe { env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+/// Warnings and errors of the library in the form of the command's own.
+fn log_to_standard_error() {
+    let quiet = env_logger::Env::default().default_filter_or("ddim=warn");
+    let mut builder = env_logger::Builder::from_env(quiet);
+    builder.format(|out, record| {
+        let text = record.args().to_string();
+        let text = console::printable(&text);
+        match record.level() {
+            Level::Error => writeln!(out, "error: {text}"),
+            Level::Warn => writeln!(out, "warning: {text}"),
+            _ => writeln!(out, "{}: {text}", record.target()),
+        }
+    });
+    builder.init();
+}
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let quiet = env_logger::Env::default().default_filter_or("ddim=warn");
-    env_logger::Builder::from_env(quiet).format_timestamp(None).init();
+    let cli = Cli::of_arguments();
+    silence_mesa();
+    log_to_standard_error();
     files::let_writes_fail();
     let result = match &cli.command {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),

@@ -92,14 +92,16 @@ pub fn page(numbers: &Numbers, pictures: &Pictures) -> String {
         ("Plan hash", numbers.plan_hash.clone()),
         ("Made by", format!("ddim {}", numbers.version)),
     ];
+    let sampling = format!("sampling {} digits", thousands(numbers.samples as u64));
     let figures = [
         ("loss at the end", format!("{:.4}", numbers.loss)),
         ("training", clock(numbers.training_seconds)),
         ("steps a second", format!("{:.1}", numbers.steps_per_second)),
-        ("sampling 1,797 digits", clock(numbers.sampling_seconds)),
+        (&sampling[..], clock(numbers.sampling_seconds)),
     ];
     let holes = [
         ("distance", format!("{:.2}", numbers.frechet_distance.samples)),
+        ("count", thousands(numbers.samples as u64)),
         ("bars", numbers.frechet_distance.rows().map(bar).concat()),
         ("figures", figures.iter().map(|(name, value)| figure(name, value)).collect()),
         ("settings", settings.iter().map(|(name, value)| row(name, [escape(value)])).collect()),

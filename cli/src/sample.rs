@@ -48,6 +48,8 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let grid = Grid { count, size, columns: columns(count), scale };
     prepare(arguments, grid, table.steps.len())?;
     say!("{}", describe(&gpu));
+    let (sampler, evaluations) = (arguments.trajectory.sampler, table.steps.len());
+    say!("{sampler}: {evaluations} evaluations of the network for each image");
     let request = SamplingRequest {
         batch: arguments.batch,
         class,
@@ -88,8 +90,32 @@ fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// Refuses two places that are one.
+fn check_distinct(arguments: &cli::Sample) -> Result<(), Failure> {
+    let cli::Sample { out, strip, animation, npz, each, .. } = arguments;
+    let places = [
+        ("--out", out),
+        ("--strip", strip),
+        ("--animation", animation),
+        ("--npz", npz),
+        ("--each", each),
+    ];
+    let mut seen: Vec<(&str, PathBuf)> = Vec::new();
+    for (flag, path) in places {
+        let Some(path) = path else { continue };
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        if let Some((first, _)) = seen.iter().find(|(_, taken)| *taken == place) {
+            let text = format!("{first} and {flag} name one place: {}", path.display());
+            return Err(Failure::Usage(text));
+        }
+        seen.push((flag, place));
+    }
+    Ok(())
+}
+
 /// Refuses pictures that are too large, and places that are taken.
 fn prepare(arguments: &cli::Sample, grid: Grid, steps: usize) -> Result<(), Failure> {
+    check_distinct(arguments)?;
     let limit = arguments.max_pixels;
     if arguments.out.is_some() {
         grid.check(1, limit)?;
@@ -103,7 +129,7 @@ fn prepare(arguments: &cli::Sample, grid: Grid, steps: usize) -> Result<(), Fail
     }
     let pictures = [&arguments.out, &arguments.strip, &arguments.animation];
     for path in pictures.into_iter().flatten() {
-        files::prepare_file(path, Picture::SIGN, arguments.existing.overwrite)?;
+        files::prepare_picture(path, arguments.existing.overwrite)?;
     }
     exports::prepare(arguments, grid.count)
 }

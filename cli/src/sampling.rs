@@ -1,11 +1,7 @@
 //! What the commands that sample share: opening a model, a progress bar, moments on the way.
 use crate::{cli, failure::Failure, files, progress::Progress};
 use ddim::{
-    gpu::Gpu,
-    pictures::{Grid, Picture},
-    pipeline::Pipeline,
-    sampling::SamplingRequest,
-    weights::NonFinite,
+    gpu::Gpu, pictures::Grid, pipeline::Pipeline, sampling::SamplingRequest, weights::NonFinite,
 };
 
 impl cli::Model {
@@ -33,7 +29,7 @@ impl cli::PictureFile {
     /// Refuses the picture if it is too large, or a file of another program is in its place.
     pub fn prepare(&self, grid: Grid) -> Result<(), Failure> {
         grid.check(1, self.max_pixels)?;
-        files::prepare_file(&self.out, Picture::SIGN, self.existing.overwrite)
+        files::prepare_picture(&self.out, self.existing.overwrite)
     }
 }
 

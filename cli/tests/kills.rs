@@ -29,7 +29,7 @@ fn traced(line: &str, at: &Path, inject: Option<String>) -> Output {
         strace.arg("-e").arg(format!("inject={inject}"));
     }
     strace.arg(env!("CARGO_BIN_EXE_ddim")).args(line.replace("{}", text).split_whitespace());
-    command::quiet(&mut strace);
+    command::plain(&mut strace);
     strace.output().expect("strace starts")
 }
 

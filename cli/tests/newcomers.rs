@@ -68,6 +68,29 @@ fn classes_go_by_their_names_from_folders_to_samples() {
 }
 
 #[test]
+fn a_run_in_the_folder_of_its_data_goes_on_with_these() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_config();
+    pictures(at.path(), &["a.png", "b.png", "c.png"]);
+    for run in ["run", "."] {
+        let train = "train --data {} --config {}/config.json --batch 2 --steps 1 --out {}/";
+        let said = run_of(&format!("{train}{run}"), at.path());
+        assert!(said.contains("3 images of 8x8x1"), "{said}");
+        let said = run_of(&format!("train --resume --out {{}}/{run} --steps 2"), at.path());
+        assert!(said.contains("3 images of 8x8x1"), "{said}");
+    }
+}
+
+/// What a command prints that may warn of files left out.
+fn run_of(line: &str, at: &Path) -> String {
+    let ran = command::run(line, at);
+    assert_eq!(ran.status, Some(0), "{}", ran.error);
+    ran.out
+}
+
+#[test]
 fn a_pipeline_is_tuned_to_images_of_its_owner() {
     if support::gpu().is_none() {
         return;

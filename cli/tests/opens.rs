@@ -45,6 +45,10 @@ fn what_python_writes_is_read() {
     edit(at.path(), UNET, r#""dropout": 0.1"#, r#""dropout": null, "_note": Infinity"#);
     edit(at.path(), UNET, r#""freq_shift": 0"#, r#""freq_shift": null"#);
     edit(at.path(), "model_index.json", "{", r#"{"_score": NaN, "threshold": Infinity,"#);
+    for file in ["model_index.json", SCHEDULER, UNET] {
+        // As editors of Windows begin a file.
+        edit(at.path(), file, "{", "\u{feff}{");
+    }
     assert_eq!(succeeds(PLAN, at.path()), plan);
     edit(at.path(), SCHEDULER, r#""beta_end": 0.02"#, r#""beta_end": NaN"#);
     fails(PLAN, at.path(), &[SCHEDULER, "beta_end", "NaN"]);
@@ -56,6 +60,11 @@ fn keys_that_nobody_reads_are_named() {
     edit(at.path(), UNET, r#""norm_eps""#, r#""norm_esp""#);
     edit(at.path(), UNET, "{", r#"{"attention": true,"#);
     warns(PLAN, at.path(), &[UNET, r#""norm_esp" (is norm_eps meant?)"#, r#""attention""#]);
+    // The default that then holds does not fit the others: the warning says why.
+    edit(at.path(), UNET, r#""block_out_channels""#, r#""block_out_chanels""#);
+    let Ran { status, error, .. } = run(PLAN, at.path());
+    assert_eq!(status, Some(1), "{error}");
+    assert!(error.contains("(is block_out_channels meant?)"), "{error}");
     let at = with_model();
     edit(at.path(), SCHEDULER, r#""beta_start""#, r#""beta_strat""#);
     edit(at.path(), SCHEDULER, "{", r#"{"solver_order": 2, "use_karras_sigmas": false,"#);

@@ -2,7 +2,7 @@
 //! redirection, a standard output that is closed.
 #![cfg(target_os = "linux")]
 
-use command::{Ran, fails_with, folder, names, quiet};
+use command::{Ran, fails_with, folder, names, plain};
 use std::{fs, path::Path, process::Command};
 
 mod command;
@@ -16,7 +16,7 @@ fn shell(line: &str, at: &Path) -> Ran {
     let mut command = Command::new("bash");
     let script = format!("ddim() {{ {:?} \"$@\"; }}; {line}", env!("CARGO_BIN_EXE_ddim"));
     command.args(["-c", &script]).current_dir(at);
-    quiet(&mut command);
+    plain(&mut command);
     command.output().expect("a shell").into()
 }
 

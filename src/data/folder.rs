@@ -77,13 +77,19 @@ fn listed(names: &[String]) -> String {
     names[..names.len().min(NAMED)].join(", ") + rest
 }
 
-/// Pictures and folders in a folder, in the order of their names.
+/// How a folder of a model is known, and the picture of samples beside it.
+const MODEL: &str = "model_index.json";
+const SAMPLES: &str = "samples.png";
+
+/// Pictures and folders in a folder, in the order of their names. A model's folder and its picture of
+/// samples are left out: a run may be written into the folder of its own data.
 fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], DataError> {
     let failed = FileError::at(folder);
     let entries = std::fs::read_dir(folder).map_err(&failed)?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
     let mut paths = paths.map_err(failed)?;
     paths.sort();
+    let beside_a_model = folder.join(MODEL).exists();
     let (mut pictures, mut folders) = (Vec::new(), Vec::new());
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -95,8 +101,11 @@ fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], Data
                 Some(ending) if ENDINGS.contains(&ending.as_str()) => {
                     left_out.add("folders", &path)
                 }
+                _ if path.join(MODEL).exists() => left_out.add("folders of a model", &path),
                 _ => folders.push(path),
             }
+        } else if beside_a_model && name == SAMPLES {
+            left_out.add("pictures of samples", &path);
         } else {
             match is_picture(&path) {
                 Ok(true) => pictures.push(path),
@@ -122,7 +131,11 @@ fn classes(folder: &Path, left_out: &mut LeftOut) -> Result<Listed, DataError> {
         let mut inside = LeftOut::default();
         let [pictures, below] = list(&class, &mut inside)?;
         if pictures.is_empty() {
-            left_out.add("folders without pictures", &class);
+            let kind = match below.is_empty() {
+                true => "folders without pictures",
+                false => "folders of folders, of which to give one",
+            };
+            left_out.add(kind, &class);
             continue;
         }
         below.iter().for_each(|folder| inside.add("folders inside a class", folder));

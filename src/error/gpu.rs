@@ -6,15 +6,14 @@ use crate::value::{TensorType, Value};
 #[non_exhaustive]
 pub enum GpuError {
     /// No adapter fits.
-    #[error(
-        "no GPU adapter found: looked for {wanted} among {found}. A software Vulkan driver will \
-         do; on Debian or Ubuntu install one with: sudo apt-get install mesa-vulkan-drivers"
-    )]
+    #[error("no GPU adapter found: looked for {wanted} among {found}{}", remedy(*software_helps))]
     NoAdapter {
         /// Backends and name asked for.
         wanted: String,
         /// Names of the adapters present.
         found: String,
+        /// Whether a software Vulkan driver would do: no adapter is there, and this is Linux.
+        software_helps: bool,
     },
     /// The adapter did not give a device.
     #[error("{adapter} gave no device: {message}")]
@@ -123,4 +122,13 @@ pub enum GpuError {
         /// What differs.
         message: String,
     },
+}
+
+fn remedy(software_helps: bool) -> &'static str {
+    if software_helps {
+        ". A software Vulkan driver will do; on Debian or Ubuntu install one with: sudo apt-get install \
+         mesa-vulkan-drivers"
+    } else {
+        ""
+    }
 }

@@ -152,13 +152,18 @@ impl Gpu {
         };
         let Some(adapter) = adapters.iter().find(fits) else {
             let names: Vec<String> = adapters.iter().map(name).collect();
+            let known = wgpu::Backend::ALL.into_iter();
+            let asked = known.filter(|&one| backends(options).contains(one.into()));
+            let asked = asked.map(wgpu::Backend::to_str).collect::<Vec<_>>().join(", ");
             let wanted = match &options.adapter {
-                Some(name) => format!("\"{name}\" ({:?})", backends(options)),
-                None => format!("{:?}", backends(options)),
+                Some(name) => format!("\"{name}\" ({asked})"),
+                None => asked,
             };
+            let vulkan = backends(options).contains(wgpu::Backends::VULKAN);
+            let software_helps = names.is_empty() && vulkan && cfg!(target_os = "linux");
             let none = "no adapters at all".to_owned();
             let found = if names.is_empty() { none } else { names.join(", ") };
-            return Err(GpuError::NoAdapter { wanted, found });
+            return Err(GpuError::NoAdapter { wanted, found, software_helps });
         };
         let (features, limits) = if options.minimal {
             (wgpu::Features::empty(), wgpu::Limits::default())
@@ -216,7 +221,7 @@ impl Gpu {
             *record.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(format!("{reason:?}: {message}"));
         });
-        log::info!("{} ({:?}, {})", info.name, info.backend, info.driver_info);
+        log::info!("{} ({}, {})", info.name, info.backend, info.driver_info);
         Self(Arc::new(Inner { device, queue, info, target, lost, pipelines: Mutex::default() }))
     }
 

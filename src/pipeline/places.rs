@@ -29,6 +29,10 @@ pub(super) fn index(folder: &RunFolder) -> Result<PathBuf, TrainingError> {
                      subfolder unet/";
         return Err(TrainingError::pipeline(&path, "file", "the index of a pipeline", found));
     }
+    if !path.parent().is_some_and(Path::is_dir) {
+        let found = "no such folder: pipelines are not downloaded";
+        return Err(TrainingError::pipeline(&path, "folder", "a pipeline", found));
+    }
     Ok(path)
 }
 

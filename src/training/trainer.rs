@@ -121,10 +121,11 @@ impl<M: Model> Trainer<M> {
 
     /// Checks that images and labels are what the model takes.
     pub(super) fn check_data(&self, data: &Dataset) -> Result<(), Error> {
-        let expected = (self.size[0], self.size[1], self.model.channels());
-        let found = (data.height(), data.width(), data.channels());
+        let expected = [self.size[0], self.size[1], self.model.channels()];
+        let found = [data.height(), data.width(), data.channels()];
         if expected != found {
-            let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+            let [expected, found] = [expected, found]
+                .map(|[height, width, channels]| format!("{height}x{width}x{channels}"));
             return Err(TrainingError::Images { expected, found }.into());
         }
         if let Some(of) = self.model.context_type(self.options.batch) {

@@ -16,7 +16,7 @@ pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
 pub use train::{Demo, Train};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
@@ -42,6 +42,22 @@ pub struct Cli {
     pub device: Device,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The arguments of this process; ends it where they are wrong, or ask for help.
+    pub fn of_arguments() -> Self {
+        Self::from_arg_matches(&Self::parser().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Numbers below 0 are values, so that an argument which takes none says what it takes.
+    fn parser() -> clap::Command {
+        let signed = |argument: Arg| {
+            let takes = argument.get_action().takes_values();
+            argument.allow_negative_numbers(takes)
+        };
+        Self::command().mut_args(signed).mut_subcommands(|command| command.mut_args(signed))
+    }
 }
 
 /// Permission to replace files of other programs.
@@ -140,8 +156,9 @@ impl Command {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    let number = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
-    if (1..=1 << 24).contains(&number) { Ok(number) } else { Err("not in 1 to 16777216".into()) }
+    let number: i64 = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    let fits = (1..=1 << 24).contains(&number);
+    if fits { Ok(number as usize) } else { Err("not in 1 to 16777216".into()) }
 }
 
 fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {

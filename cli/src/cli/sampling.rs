@@ -53,10 +53,10 @@ pub struct Guided {
     #[arg(long, value_name = "CLASS")]
     pub class: Option<String>,
     /// Guidance u + S (c - u), as in diffusers: 1 is none
-    #[arg(long, value_name = "S", value_parser = finite, allow_negative_numbers = true, conflicts_with = "guidance_weight")]
+    #[arg(long, value_name = "S", value_parser = finite, conflicts_with = "guidance_weight")]
     pub guidance_scale: Option<f64>,
     /// Guidance (1 + W) c - W u, as Ho and Salimans 2022 write it: 0 is none
-    #[arg(long, value_name = "W", value_parser = finite, allow_negative_numbers = true)]
+    #[arg(long, value_name = "W", value_parser = finite)]
     pub guidance_weight: Option<f64>,
     /// Share of the guided prediction with the deviation of the plain one: Lin et al. 2023
     #[arg(long, value_name = "PHI", default_value_t = 0.0, value_parser = share)]

@@ -25,6 +25,10 @@ pub struct Demo {
     /// Training steps, of 64 digits each
     #[arg(long, default_value_t = 800, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
+    /// Digits to sample for the Frechet distance, 64 to 100,000: fewer take less time, and their
+    /// distance is larger
+    #[arg(long, default_value_t = 1797, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=100_000))]
+    pub samples: u32,
     /// Folder to write to
     #[arg(long, default_value = "out", value_name = "DIR")]
     pub out: PathBuf,
@@ -97,7 +101,7 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
     /// Learning rate of Adam [default: by the images]
-    #[arg(long, value_name = "RATE", value_parser = positive, allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
     pub lr: Option<f64>,
     /// Steps in which the learning rate grows to that [default: 0]
     #[arg(long, value_name = "N")]
@@ -134,7 +138,7 @@ pub struct Train {
     #[arg(long, value_name = "DECAY", value_parser = below_one)]
     pub ema: Option<f64>,
     /// Norm that the gradient is clipped to; 0 for none [default: 1]
-    #[arg(long, alias = "clip", value_name = "NORM", value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, alias = "clip", value_name = "NORM", value_parser = not_negative)]
     pub max_grad_norm: Option<f64>,
     /// Same seed and same device, same bits [default: 0]
     #[arg(long, value_name = "K")]

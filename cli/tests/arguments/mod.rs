@@ -1,10 +1,10 @@
 //! Names of earlier versions stay: each parses to what the name of today does.
 use super::Cli;
-use clap::{ArgMatches, CommandFactory};
+use clap::ArgMatches;
 
 #[test]
 fn arguments_are_consistent() {
-    Cli::command().debug_assert();
+    Cli::parser().debug_assert();
 }
 
 /// The flags of version 0.1.0 by command.
@@ -40,7 +40,7 @@ const FLAGS: [(&str, &str); 13] = [
 
 #[test]
 fn every_flag_of_earlier_versions_is_known() {
-    let mut all = Cli::command();
+    let mut all = Cli::parser();
     all.build();
     for (name, flags) in FLAGS {
         let command = all.find_subcommand(name).expect("a command of today");
@@ -58,7 +58,7 @@ fn every_flag_of_earlier_versions_is_known() {
 fn old_names_parse_to_the_same() {
     let parse = |line: &str| -> ArgMatches {
         let words = ["ddim"].into_iter().chain(line.split_whitespace());
-        Cli::command().try_get_matches_from(words).expect(line)
+        Cli::parser().try_get_matches_from(words).expect(line)
     };
     for (command, old, new) in [
         ("train --data digits --out o", "--timesteps antithetic", "--timestep-sampling antithetic"),

@@ -29,14 +29,14 @@ impl From<Output> for Ran {
 /// The command with these arguments, as from a shell.
 pub fn ddim<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ddim"));
-    command.args(arguments).env_remove("RUST_LOG");
-    quiet(&mut command);
+    command.args(arguments);
+    plain(&mut command);
     command
 }
 
-/// Mesa's device-select layer complains on stderr wherever there is no desktop.
-pub fn quiet(command: &mut Command) {
-    command.env("NODEVICE_SELECT", "1");
+/// Without what the environment of the tests may set for the command.
+pub fn plain(command: &mut Command) {
+    command.env_remove("RUST_LOG").env_remove("NODEVICE_SELECT");
 }
 
 /// Runs a command line of words, `{}` standing for `path`.

@@ -229,8 +229,10 @@ impl UNetConfig {
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = files::read_json(path).map_err(FileError::at(path))?;
-        let (config, keys) = Self::with_keys(&text)
-            .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })?;
+        let of_file =
+            |source: ConfigError| ConfigError::File { path: path.into(), source: source.into() };
+        let (config, keys): (Self, _) =
+            files::parse_config(&text, &NULLABLE).map_err(|error| of_file(error.into()))?;
         let known = serde_json::to_value(Self::default());
         let known = known.expect("plain fields with string keys are JSON");
         let known: Vec<&str> =
@@ -244,6 +246,8 @@ impl UNetConfig {
                 config.block_out_channels
             );
         }
+        // After the warnings: a misspelt key leaves a default that may not fit the others.
+        config.check().map_err(of_file)?;
         Ok(config)
     }
 
@@ -253,14 +257,9 @@ impl UNetConfig {
     /// If it is not JSON, a value has the wrong type or is not supported, or as
     /// [`UNetConfig::check`]; the error names the key.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        Ok(Self::with_keys(text)?.0)
-    }
-
-    /// The configuration of a text, and the keys that stand there.
-    fn with_keys(text: &str) -> Result<(Self, Vec<String>), ConfigError> {
-        let (config, keys): (Self, _) = files::parse_config(text, &NULLABLE)?;
+        let (config, _): (Self, _) = files::parse_config(text, &NULLABLE)?;
         config.check()?;
-        Ok((config, keys))
+        Ok(config)
     }
 
     /// The text of a `config.json` that diffusers opens.

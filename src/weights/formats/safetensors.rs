@@ -112,6 +112,10 @@ impl<'a> Safetensors<'a> {
             return Err(refuse(SafeTensorError::HeaderTooSmall));
         }
         let first = source.range(0, LENGTH).map_err(&failed)?;
+        if first.starts_with(b"version ") {
+            let text = "a pointer of Git LFS stands for the file: run git lfs pull";
+            return Err(WeightsError::Format { path: path.into(), source: text.into() });
+        }
         let header = first.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if header > LARGEST_HEADER {
             return Err(refuse(SafeTensorError::HeaderTooLarge));
