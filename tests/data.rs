@@ -1,4 +1,5 @@
-//! Data sets: the digits, idx files, pictures, batches and the Frechet distance, with no GPU.
+//! Data sets: the digits, idx files, pictures, batches and the Frechet distance, with no GPU. Above 300
+//! lines, for each format is a table of files.
 use std::io::Write;
 use std::path::Path;
 

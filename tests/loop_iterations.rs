@@ -159,7 +159,7 @@ fn counted(gpu: &Gpu, dispatch: &Dispatch, types: &[TensorType]) -> Count {
 }
 
 /// Of every entry point with its register tiles, the dispatch of all cases that states the most
-/// iterations.
+/// iterations; of several, that of the smallest grid, for each invocation runs the probe.
 fn longest(gpu: &Gpu) -> Vec<(Dispatch, Vec<TensorType>, String)> {
     let mut longest: HashMap<String, (Dispatch, Vec<TensorType>, String)> = HashMap::new();
     for case in ops::cases() {
@@ -169,8 +169,12 @@ fn longest(gpu: &Gpu) -> Vec<(Dispatch, Vec<TensorType>, String)> {
             for dispatch in plan.all().filter(|dispatch| dispatch.iterations > 0) {
                 let kernel = &dispatch.kernel;
                 let tiled = format!("{}.{} {:?}", kernel.shader, kernel.entry, kernel.tiles);
+                let workgroups =
+                    |of: &Dispatch| of.workgroups.iter().map(|&n| u64::from(n)).product();
+                let rank =
+                    |of: &Dispatch| (of.iterations, std::cmp::Reverse::<u64>(workgroups(of)));
                 let known = longest.get(&tiled);
-                if known.is_none_or(|(known, ..)| known.iterations < dispatch.iterations) {
+                if known.is_none_or(|(known, ..)| rank(known) < rank(dispatch)) {
                     longest.insert(tiled, (dispatch.clone(), plan.types.clone(), case.title()));
                 }
             }

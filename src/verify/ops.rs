@@ -21,30 +21,35 @@ use serde::Deserialize;
 /// An op, the axes of its result, and its operands by name.
 type Single = (Op, Axes, Vec<(&'static str, Axes)>);
 
+#[derive(Deserialize)]
+struct Convolution {
+    stride: usize,
+    pad_left_right_top_bottom: [usize; 4],
+}
+
+#[derive(Deserialize)]
+struct Groups {
+    groups: usize,
+    eps: f64,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    eps: f64,
+}
+
+#[derive(Deserialize)]
+struct Form {
+    approximate: String,
+}
+
+#[derive(Deserialize)]
+struct Heads {
+    heads: usize,
+}
+
 /// What a case of one op is of.
 fn op_of(case: &Case) -> Result<Single, Error> {
-    #[derive(Deserialize)]
-    struct Convolution {
-        stride: usize,
-        pad_left_right_top_bottom: [usize; 4],
-    }
-    #[derive(Deserialize)]
-    struct Groups {
-        groups: usize,
-        eps: f64,
-    }
-    #[derive(Deserialize)]
-    struct Row {
-        eps: f64,
-    }
-    #[derive(Deserialize)]
-    struct Form {
-        approximate: String,
-    }
-    #[derive(Deserialize)]
-    struct Heads {
-        heads: usize,
-    }
     let affine = |x| vec![("x", x), ("w", Axes::Same), ("b", Axes::Same)];
     let of_image = |op: Op| (op, Axes::Image, vec![("x", Axes::Image)]);
     let of_rows = |op: Op| (op, Axes::Same, vec![("x", Axes::Same)]);

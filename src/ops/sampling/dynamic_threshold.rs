@@ -3,7 +3,7 @@
 use crate::{
     ops::{
         prelude::*,
-        sampling::step::{check_output, random_row, row_input},
+        sampling::row::{check_output, random_row, row_input},
     },
     shaders::{dynamic_threshold as shader, shared::coefficients::Coefficients},
 };

@@ -99,6 +99,41 @@ impl Operator for AllTimesteps {
     }
 }
 
+/// Checks an image, the network's output for it, which may have twice the channels, and the row of a
+/// sampler's table.
+pub(super) fn check_output(
+    check: Check,
+    x: TensorType,
+    output: TensorType,
+    row: TensorType,
+) -> Result<(), ShapeError> {
+    check.that(x == TensorType::f32(&x.shape), "x", "f32", x)?;
+    check.images("x", x)?;
+    check.floats("output", output)?;
+    let wide = x.with_last(2 * x.shape.last());
+    let fits = output.shape == x.shape || output.shape == wide.shape;
+    check.that(fits, "output", format!("{x} or {wide}"), output)?;
+    check.is("row", row, TensorType::f32(&[SamplingRow::COLUMNS]))
+}
+
+/// A row of a sampler's table as an operand.
+pub(super) fn row_input(row: Coefficients<f64>) -> Input {
+    Input::values(TensorType::f32(&[SamplingRow::COLUMNS]), row.write().into())
+}
+
+/// A random row of a sampler's table.
+pub(super) fn random_row(dice: &mut Dice) -> Input {
+    let numbers = [(); SamplingRow::COLUMNS].map(|()| dice.float(-1.5, 1.5));
+    row_input(Coefficients {
+        timestep: dice.below(1000) as f64,
+        clip: dice.pick([0.7, 1.0, 1e30]),
+        sigma: dice.pick([0.0, 0.3]),
+        adaptive: dice.pick([0.0, 1.0]),
+        zero: 0.0,
+        ..Coefficients::read(&numbers)
+    })
+}
+
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let table = |steps| Input::normal(SamplingRow::table(steps));
     vec![
