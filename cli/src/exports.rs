@@ -1,10 +1,15 @@
 //! Samples as other programs take them: a PNG file for each, and NumPy's archive.
 use crate::{cli, failure::Failure, files};
 use ddim::pictures::{Picture, byte};
-use std::path::{Path, PathBuf};
+use std::{
+    io::{Cursor, Write},
+    path::{Path, PathBuf},
+};
+use zip::{CompressionMethod, DateTime, ZipWriter, result::ZipResult, write::FullFileOptions};
 
-/// How an archive of this command is known: a field beside the name of its array.
-const SIGN: &str = "arr_0.npydd\u{4}\0ddim";
+/// How an archive of this command is known: an extra field of its array.
+const SIGN: &str = "written by ddim";
+const SIGN_ID: u16 = 0x6464;
 
 /// Refuses places that are taken by files of other programs.
 pub fn prepare(arguments: &cli::Sample, count: usize) -> Result<(), Failure> {
@@ -47,7 +52,8 @@ pub fn write(
         let [height, width, channels] = shape;
         let pixels: Vec<u8> = images.iter().map(|number| byte(*number)).collect();
         let array = npy([count, height, width, channels], &pixels);
-        files::write(path, archive(&array, u32::try_from(array.len()).is_err()))?;
+        let archive = archive(&array, u32::try_from(array.len()).is_err());
+        files::write(path, archive.map_err(|error| Failure::file(path, error))?)?;
         written.push(path.clone());
     }
     Ok(written)
@@ -67,38 +73,17 @@ fn npy([count, height, width, channels]: [usize; 4], pixels: &[u8]) -> Vec<u8> {
     file
 }
 
-/// A ZIP archive of one file, `arr_0.npy`, as it is. One above 4 GiB is `large`: its lengths stand
-/// in the fields of ZIP64.
-fn archive(array: &[u8], large: bool) -> Vec<u8> {
-    const NAME: &[u8] = b"arr_0.npy";
-    let mut crc = flate2::Crc::new();
-    crc.update(array);
-    let short = |length: u64| if large { u32::MAX } else { length as u32 }.to_le_bytes();
-    let length = array.len() as u64;
-    let mut extra = SIGN.as_bytes()[NAME.len()..].to_vec();
-    if large {
-        extra.extend([1, 0, 16, 0]);
-        extra.extend([length.to_le_bytes(), length.to_le_bytes()].concat());
-    }
-    // Version 4.5, stored, on the first day of 1980.
-    let mut entry = [45_u16, 0, 0, 0, 0x21].map(u16::to_le_bytes).concat();
-    entry.extend([crc.sum().to_le_bytes(), short(length), short(length)].concat());
-    entry.extend([NAME.len(), extra.len()].map(|of| (of as u16).to_le_bytes()).concat());
-
-    let mut file = [b"PK\x03\x04", &entry[..], NAME, &extra, array].concat();
-    let directory = file.len() as u64;
-    // No comment, disk, attributes; the entry stands at 0.
-    file.extend([b"PK\x01\x02\x2d\0", &entry[..], &[0; 14], NAME, &extra].concat());
-    let end = file.len() as u64;
-    if large {
-        file.extend([&b"PK\x06\x06"[..], &44_u64.to_le_bytes(), &[45, 0, 45, 0], &[0; 8]].concat());
-        file.extend([1, 1, end - directory, directory].map(u64::to_le_bytes).concat());
-        file.extend([&b"PK\x06\x07\0\0\0\0"[..], &end.to_le_bytes(), &[1, 0, 0, 0]].concat());
-    }
-    file.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
-    file.extend(((end - directory) as u32).to_le_bytes());
-    file.extend([&short(directory)[..], &[0; 2]].concat());
-    file
+/// A ZIP archive of one file, `arr_0.npy`, not compressed. One above 4 GiB is `large`.
+fn archive(array: &[u8], large: bool) -> ZipResult<Vec<u8>> {
+    let mut options = FullFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .large_file(large)
+        .last_modified_time(DateTime::default());
+    options.add_extra_field(SIGN_ID, SIGN, false)?;
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    zip.start_file("arr_0.npy", options)?;
+    zip.write_all(array)?;
+    Ok(zip.finish()?.into_inner())
 }
 
 #[cfg(test)]
@@ -112,11 +97,10 @@ mod tests {
         assert!(array.starts_with(b"\x93NUMPY\x01\0v\0{'descr': '|u1', "));
         assert_eq!(array[array.len() - 7..], *b"\n\x01\x02\x03\x04\x05\x06");
         for large in [false, true] {
-            let file = archive(&array, large);
-            let at = file.windows(array.len()).position(|part| part == array).expect("the array");
-            let extra = u16::from_le_bytes([file[28], file[29]]);
-            assert_eq!(at, 30 + 9 + usize::from(extra), "large: {large}");
+            let file = archive(&array, large).expect("room");
+            assert!(file.windows(array.len()).any(|part| part == array), "large: {large}");
             assert!(file.windows(SIGN.len()).any(|part| part == SIGN.as_bytes()));
+            assert_eq!(archive(&array, large).expect("room"), file, "the same bytes again");
         }
     }
 
