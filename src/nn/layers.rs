@@ -12,7 +12,7 @@ enum Source<'a> {
     /// They are in the graph already.
     Given(&'a Views),
     /// Each becomes an input of the graph, and its spec is noted.
-    Traced(Vec<(ParameterSpec, Value)>),
+    Traced(Vec<ParameterSpec>, Views),
 }
 
 /// Appends layers to a graph and finds their parameters by name.
@@ -37,14 +37,14 @@ pub fn trace<T>(
     build: impl FnOnce(&mut Layers) -> Result<T, Error>,
 ) -> Result<(Vec<ParameterSpec>, T), Error> {
     let mut graph = Graph::new();
-    let source = Source::Traced(Vec::new());
+    let source = Source::Traced(Vec::new(), Views::default());
     let mut layers = Layers { graph: &mut graph, source, key: None, streams: 0 };
     let built = build(&mut layers)?;
     let found = match layers.source {
-        Source::Traced(found) => found,
+        Source::Traced(found, _) => found,
         Source::Given(_) => Vec::new(),
     };
-    Ok((found.into_iter().map(|(spec, _)| spec).collect(), built))
+    Ok((found, built))
 }
 
 impl<'a> Layers<'a> {
@@ -87,13 +87,14 @@ impl<'a> Layers<'a> {
         let name = format!("{scope}{separator}{name}");
         match &mut self.source {
             Source::Given(views) => views.get(&name).ok_or(Error::MissingParameter { name }),
-            Source::Traced(found) => {
-                if let Some((_, value)) = found.iter().find(|(spec, _)| spec.name == name) {
-                    return Ok(*value);
+            Source::Traced(found, views) => {
+                if let Some(value) = views.get(&name) {
+                    return Ok(value);
                 }
                 let of = TensorType::f32(shape);
                 let value = self.graph.input(of);
-                found.push((ParameterSpec { name, of, initial }, value));
+                views.insert(&name, value);
+                found.push(ParameterSpec { name, of, initial });
                 Ok(value)
             }
         }
