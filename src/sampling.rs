@@ -121,33 +121,35 @@ impl Sampling<'_> {
     }
 
     /// The images, `[count, height, width, channels]`. After each of the ascending `stops`, in steps,
-    /// and after the last step `hear` is told how far a batch is, and may read its images.
+    /// and after the last step `stop` is told how far a batch is, and may read its images. In
+    /// between `hear` is told how far it is, as often as the device ends a command buffer.
     ///
     /// # Errors
-    /// If the labels or the start do not fit the model, as [`Sampler::images`], or what `hear`
+    /// If the labels or the start do not fit the model, as [`Sampler::images`], or what `stop`
     /// returns.
     pub fn images<E: From<Error>>(
         &mut self,
         stops: &[usize],
-        mut hear: impl FnMut(&mut Sampler, Reached) -> Result<(), E>,
+        mut hear: impl FnMut(Reached),
+        mut stop: impl FnMut(&mut Sampler, Reached) -> Result<(), E>,
     ) -> Result<Vec<f32>, E> {
         let (count, batch, total) = (self.request.count, self.batch, self.sampler.steps());
         let mut all = Vec::new();
         for first in (0..count).step_by(batch) {
             self.begin(first)?;
             let mut done = 0;
+            let images = batch.min(count - first);
             for &steps in stops.iter().filter(|steps| **steps < total).chain([&total]) {
                 if steps > done {
-                    self.sampler.advance(steps - done)?;
+                    self.sampler.advance_with(steps - done, |more| {
+                        hear(Reached { first, images, steps: done + more });
+                    })?;
                     done = steps;
                 }
                 if steps == total {
                     all.extend(self.sampler.images()?);
                 }
-                hear(
-                    &mut self.sampler,
-                    Reached { first, images: batch.min(count - first), steps },
-                )?;
+                stop(&mut self.sampler, Reached { first, images, steps })?;
             }
         }
         all.truncate(count * all.len() / self.padded());
@@ -156,7 +158,22 @@ impl Sampling<'_> {
 
     /// Images of all batches.
     fn padded(&self) -> usize {
-        self.request.count.next_multiple_of(self.batch)
+        self.batches() * self.batch
+    }
+
+    /// Images at a time.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Batches, the last of which may have images to spare.
+    pub fn batches(&self) -> usize {
+        self.request.count.div_ceil(self.batch)
+    }
+
+    /// Steps of each batch: evaluations of the network.
+    pub fn steps(&self) -> usize {
+        self.sampler.steps()
     }
 
     /// Puts the batch from image `first` on at its start, with its labels. What the last batch has

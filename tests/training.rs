@@ -196,7 +196,7 @@ fn a_lost_device_is_a_typed_error_and_spares_the_checkpoint() {
         trainer.step(&next).expect_err("a step"),
         trainer.metrics().expect_err("metrics"),
         trainer.averaged_weights().expect_err("weights"),
-        validation.loss(&mut trainer).expect_err("held-out loss"),
+        validation.loss(&mut trainer, |_, _| {}).expect_err("held-out loss"),
         trainer.train(&data, 9, false, |_| ControlFlow::Continue(())).expect_err("training"),
         trainer.save(folder.path(), serde_json::Value::Null).expect_err("a checkpoint"),
         Trainer::resume(&gpu, folder.path()).err().expect("a new trainer"),

@@ -44,8 +44,8 @@ fn held_out_loss_measures_the_averaged_weights() {
     // 18 images in batches of 4: the last is filled up.
     let mut trainer = tiny::trainer(&gpu, Some(10));
     let mut validation = Validation::new(&trainer, data.clone()).expect("data that fit");
-    let first = validation.loss(&mut trainer).expect("a loss");
-    assert_eq!(validation.loss(&mut trainer).expect("a loss"), first, "measured twice");
+    let first = validation.loss(&mut trainer, |_, _| {}).expect("a loss");
+    assert_eq!(validation.loss(&mut trainer, |_, _| {}).expect("a loss"), first, "measured twice");
 
     // A model that finds no noise: its loss is the noise's own mean square.
     let trained = trainer.averaged_weights().expect("weights");
@@ -56,7 +56,7 @@ fn held_out_loss_measures_the_averaged_weights() {
         blind.insert(name, parameter.shape, data);
     }
     trainer.load(&blind).expect("its own parameters");
-    let noise = validation.loss(&mut trainer).expect("a loss");
+    let noise = validation.loss(&mut trainer, |_, _| {}).expect("a loss");
     // 1,280 squares of normal numbers, of variance 2 each: the mean's deviation is 0.04.
     assert!((noise - 1.0).abs() < 5.0 * 0.04, "{noise}");
     assert_ne!(noise, first);
@@ -66,7 +66,7 @@ fn held_out_loss_measures_the_averaged_weights() {
     let mut undisturbed = tiny::trainer(&gpu, Some(10));
     for steps in 1..=3 {
         tiny::advance(&mut trainer, &data, steps, false);
-        assert_ne!(validation.loss(&mut trainer).expect("a loss"), first);
+        assert_ne!(validation.loss(&mut trainer, |_, _| {}).expect("a loss"), first);
     }
     tiny::advance(&mut undisturbed, &data, 3, false);
     assert!(tiny::state(&mut trainer) == tiny::state(&mut undisturbed));
@@ -78,7 +78,7 @@ fn a_batch_larger_than_the_held_out_images_will_do() {
     let mut trainer = tiny::trainer(&gpu, None);
     let three = images(3, |at| at as u8);
     let mut validation = Validation::new(&trainer, three).expect("data that fit");
-    assert!(validation.loss(&mut trainer).expect("a loss").is_finite());
+    assert!(validation.loss(&mut trainer, |_, _| {}).expect("a loss").is_finite());
 }
 
 fn training_error(error: Error) -> TrainingError {

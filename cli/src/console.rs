@@ -6,11 +6,27 @@ use std::{
     borrow::Cow,
     fmt,
     io::{self, ErrorKind, Write, stderr, stdout},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Why output was lost, once it was.
 static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Whether to say nothing but warnings and errors.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing is said but warnings and errors.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether nothing is said but warnings and errors.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
 
 /// Says a line, with the arguments of `println!`.
 macro_rules! say {
@@ -18,9 +34,10 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Says a line, unless output was lost before.
+/// Says a line, unless output was lost before or nobody wants to hear.
 pub fn line(text: fmt::Arguments) {
     if !is_lost()
+        && !is_quiet()
         && let Err(error) = writeln!(stdout(), "{}", printable(&text.to_string()))
     {
         // Only the first error counts.

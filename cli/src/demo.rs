@@ -11,7 +11,7 @@ use crate::{
     plot, presets,
     progress::{Progress, clock, thousands},
     report::{self, Distances, Numbers, Pictures},
-    sampling::strips,
+    sampling::{strips, watched},
     train, training,
 };
 use ddim::{
@@ -138,7 +138,7 @@ fn train(
     let began = Instant::now();
     training::train(&mut trainer, digits, (steps, false), &mut losses, &mut progress, &never)?;
     let seconds = began.elapsed().as_secs_f64();
-    progress.finish();
+    drop(progress);
     let (rate, taken) = (steps as f64 / seconds, clock(seconds));
     let loss = training::recent(&losses).unwrap_or(f32::NAN);
     say!("trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}");
@@ -218,19 +218,14 @@ fn sample(gpu: &Gpu, model: &Pipeline, count: usize, seed: u64) -> Result<Sample
     };
     let mut sampling = request.open(gpu, model)?;
     let noise = sampling.noise()?;
-    let mut progress = Progress::new("sampling", 0, count as u64, "digits");
     let mut moments = Vec::new();
     let stops: Vec<usize> = (0..=SAMPLING_STEPS).step_by(STRIP_EVERY).collect();
-    let images = sampling.images(&stops, |sampler, reached| -> Result<(), Failure> {
+    let images = watched(&mut sampling, &stops, |sampler, reached| {
         if reached.first == 0 {
             moments.push(sampler.images()?);
         }
-        if reached.steps == SAMPLING_STEPS {
-            progress.update((reached.first + reached.images) as u64, "");
-        }
         Ok(())
     })?;
-    progress.finish();
     Ok(Sampled { images, noise, moments })
 }
 

@@ -3,6 +3,7 @@ use crate::{
     cli::{Backend, Device},
     console::say,
     failure::Failure,
+    progress,
 };
 use ddim::{
     gpu::{AdapterReport, Gpu, GpuOptions, adapters},
@@ -28,7 +29,9 @@ impl Device {
 
     /// Opens the device that these arguments ask for.
     pub fn open(&self) -> Result<Gpu, Failure> {
-        Ok(Gpu::new(&self.options())?)
+        let gpu = Gpu::new(&self.options())?;
+        gpu.on_compile(progress::compiled);
+        Ok(gpu)
     }
 }
 

@@ -59,7 +59,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
             false => ControlFlow::Continue(()),
         }
     })?;
-    progress.finish();
+    drop(progress);
     let ControlFlow::Continue(bound) = bound else { return Ok(()) };
     say_terms(&bound, levels, schedule.timesteps());
     if let Some(folder) = &arguments.out {

@@ -16,6 +16,7 @@ mod files;
 mod latents;
 mod lock;
 mod measure;
+mod memory;
 mod paths;
 mod plan;
 mod plot;
@@ -61,6 +62,9 @@ fn log_to_standard_error() {
 
 fn main() -> ExitCode {
     let cli = Cli::of_arguments();
+    if cli.quiet && cli.command.writes_files() {
+        console::be_quiet();
+    }
     silence_mesa();
     log_to_standard_error();
     files::let_writes_fail();
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
     };
     match result {
         Err(failure) => {
+            progress::clear();
             console::complain(format_args!("error: {}", failure.line()));
             ExitCode::FAILURE
         }

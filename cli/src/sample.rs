@@ -8,7 +8,7 @@ use crate::{
     files,
     latents::Latents,
     progress::clock,
-    sampling::{sample, strips},
+    sampling::{open, sample, strips, watched},
 };
 use ddim::{
     gpu::Gpu,
@@ -145,7 +145,7 @@ fn moments(
     let frames = FRAMES.min(steps);
     let stops: Vec<usize> = (0..=frames).map(|frame| frame * steps / frames).collect();
     let mut moments = Vec::new();
-    request.open(gpu, pipeline)?.images(&stops, |sampler, _| -> Result<(), Failure> {
+    watched(&mut open(gpu, pipeline, request)?, &stops, |sampler, _| {
         moments.push(sampler.images()?);
         Ok(())
     })?;

@@ -1,7 +1,12 @@
 //! What the commands that sample share: opening a model, a progress bar, moments on the way.
-use crate::{cli, failure::Failure, files, progress::Progress};
+use crate::{cli, failure::Failure, files, memory, progress::Progress};
 use ddim::{
-    gpu::Gpu, pictures::Grid, pipeline::Pipeline, sampling::SamplingRequest, weights::NonFinite,
+    diffusion::{Sampler, SamplingGraph, SamplingOptions},
+    gpu::Gpu,
+    pictures::Grid,
+    pipeline::Pipeline,
+    sampling::{Reached, Sampling, SamplingRequest},
+    weights::NonFinite,
 };
 
 impl cli::Model {
@@ -39,14 +44,45 @@ pub fn sample(
     pipeline: &Pipeline,
     request: SamplingRequest,
 ) -> Result<Vec<f32>, Failure> {
-    let mut sampling = request.open(gpu, pipeline)?;
-    let mut progress = Progress::new("sampling", 0, request.count as u64, "images");
-    let images = sampling.images(&[], |_, reached| -> Result<(), Failure> {
-        progress.update((reached.first + reached.images) as u64, "");
-        Ok(())
-    })?;
-    progress.finish();
-    Ok(images)
+    watched(&mut open(gpu, pipeline, request)?, &[], |_, _| Ok(()))
+}
+
+/// Prepares to sample. If that does not fit the device, the error says which batch does.
+pub fn open<'a>(
+    gpu: &Gpu,
+    pipeline: &'a Pipeline,
+    request: SamplingRequest<'a>,
+) -> Result<Sampling<'a>, Failure> {
+    let SamplingRequest { size: size @ [height, width], table, guidance, .. } = request;
+    let batch = request.batch.unwrap_or(1).min(request.count);
+    request.open(gpu, pipeline).map_err(|error| {
+        memory::advise(error, batch, size, |batch| {
+            let (target, options) =
+                (gpu.target(), SamplingOptions { given_noise: false, guidance });
+            let size = [batch, height, width];
+            let graph = SamplingGraph::new(target, &pipeline.unet, size, table, &options);
+            graph.is_ok_and(|graph| graph.plan(target).is_ok())
+        })
+    })
+}
+
+/// Samples with a bar of the network's evaluations: [`Sampling::images`].
+pub fn watched(
+    sampling: &mut Sampling,
+    stops: &[usize],
+    stop: impl FnMut(&mut Sampler, Reached) -> Result<(), Failure>,
+) -> Result<Vec<f32>, Failure> {
+    let (batch, batches, steps) = (sampling.batch(), sampling.batches(), sampling.steps());
+    let mut progress = Progress::new("sampling", 0, (batches * steps) as u64, "evaluations");
+    let hear = |reached: Reached| {
+        let before = reached.first / batch;
+        let note = match batches {
+            1 => String::new(),
+            _ => format!("batch {} of {batches}", before + 1),
+        };
+        progress.update((before * steps + reached.steps) as u64, &note);
+    };
+    sampling.images(stops, hear, stop)
 }
 
 /// Images at moments of sampling, a row for each image: all images at a moment come first.

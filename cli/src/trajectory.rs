@@ -14,6 +14,9 @@ use ddim::{
 };
 use std::path::Path;
 
+/// Why a model takes no class.
+const NO_CLASSES: &str = "the model has no classes: ddim train --conditional makes one that has";
+
 impl Trajectory {
     /// The run that these arguments describe, with the schedule of a model.
     pub fn table(&self, scheduler: &SchedulerConfig) -> Result<Table, Failure> {
@@ -48,7 +51,7 @@ impl Guided {
     pub fn class(&self, pipeline: &Pipeline) -> Result<Option<u32>, Failure> {
         let Some(asked) = &self.class else { return Ok(None) };
         if pipeline.unet.label_type(1).is_none() {
-            return Err(Failure::Usage("--class: the model has no classes".into()));
+            return Err(Failure::Usage(format!("--class: {NO_CLASSES}")));
         }
         let (names, number) = (&pipeline.class_names, asked.parse().ok());
         let named = names.iter().position(|name| name == asked).map(|label| label as u32);
@@ -82,7 +85,7 @@ impl Guided {
                 }
             };
         if pipeline.unet.label_type(1).is_none() {
-            return Err(Failure::Usage("guidance: the model has no classes".into()));
+            return Err(Failure::Usage(format!("guidance: {NO_CLASSES}")));
         }
         match pipeline.null_label {
             Some(null_label) => Ok(Some(Guidance { rescale, ..formula(number, null_label) })),

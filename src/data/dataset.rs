@@ -129,6 +129,15 @@ impl Dataset {
         Ok(Self { labels: Some(labels), class_names: Some(names.into()), ..self })
     }
 
+    /// Grey images with three equal channels, for a model with `channels` of them; else unchanged.
+    pub fn with_channels(self, channels: usize) -> Self {
+        if [self.channels, channels] != [1, 3] {
+            return self;
+        }
+        let pixels = self.pixels.iter().flat_map(|grey| [*grey; 3]).collect();
+        Self { channels, pixels, ..self }
+    }
+
     /// Image `index` as `[height, width, channels]` numbers from -1 (black) to 1.
     ///
     /// # Panics

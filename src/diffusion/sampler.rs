@@ -176,6 +176,15 @@ impl Sampler {
         self.executor.run(steps)
     }
 
+    /// Runs `steps` more steps and waits for them; `hear` is told how many of them are done:
+    /// [`Executor::run_with`].
+    ///
+    /// # Errors
+    /// If the device refuses or is lost.
+    pub fn advance_with(&mut self, steps: usize, hear: impl FnMut(usize)) -> Result<(), Error> {
+        self.executor.run_with(steps, hear)
+    }
+
     /// Steps of a whole run: rows of the table.
     pub fn steps(&self) -> usize {
         self.steps

@@ -17,7 +17,10 @@ pub enum LoweringError {
         found: TensorType,
     },
     /// A tensor passes the device's largest binding.
-    #[error("{kernel}: {name} ({of}) takes {bytes} bytes; the device binds at most {limit}")]
+    #[error(
+        "{kernel}: {name} ({of}) takes a binding of {} MiB; the device binds at most {}",
+        bytes.div_ceil(1 << 20), limit >> 20
+    )]
     Binding {
         /// The kernel.
         kernel: String,

@@ -6,6 +6,7 @@ use crate::{
     plan::{DeviceKind, DeviceProfile, Target},
 };
 use std::{
+    fmt,
     num::NonZero,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -42,10 +43,12 @@ pub struct AdapterReport {
 }
 
 /// An open device. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gpu(Arc<Inner>);
 
-#[derive(Debug)]
+/// What [`Gpu::on_compile`] was given.
+type Listener = Arc<dyn Fn(usize, usize) + Send + Sync>;
+
 struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -53,6 +56,13 @@ struct Inner {
     target: Target,
     lost: Arc<Mutex<Option<String>>>,
     pipelines: Mutex<Pipelines>,
+    listener: Mutex<Option<Listener>>,
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Gpu").field(&self.0.info).finish()
+    }
 }
 
 /// Features that kernels and profiling use where they are offered.
@@ -222,7 +232,22 @@ impl Gpu {
                 Some(format!("{reason:?}: {message}"));
         });
         log::info!("{} ({}, {})", info.name, info.backend, info.driver_info);
-        Self(Arc::new(Inner { device, queue, info, target, lost, pipelines: Mutex::default() }))
+        let (pipelines, listener) = Default::default();
+        Self(Arc::new(Inner { device, queue, info, target, lost, pipelines, listener }))
+    }
+
+    /// While an executor is made, `hear` is told how many of how many new kernels are compiled: 0
+    /// first. It is called from several threads, in place of an earlier listener.
+    pub fn on_compile(&self, hear: impl Fn(usize, usize) + Send + Sync + 'static) {
+        *self.0.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hear));
+    }
+
+    /// Tells the listener, if there is one.
+    pub(super) fn tell_compiled(&self, done: usize, of: usize) {
+        let listener = self.0.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(hear) = listener {
+            hear(done, of);
+        }
     }
 
     /// wgpu's device.
@@ -308,9 +333,10 @@ impl Gpu {
         }
     }
 
-    /// Blocks until the device has finished everything submitted.
-    pub(super) fn wait(&self) -> Result<(), GpuError> {
-        let polled = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+    /// Blocks until the device has finished this submission and all before it, or everything.
+    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
+        let until = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+        let polled = self.0.device.poll(until);
         self.check_lost()?;
         polled.map(|_| ()).map_err(|error| {
             let action = "waiting for the device".to_owned();

@@ -6,7 +6,7 @@ use crate::{
     plan::{Access, Dispatch, Placement, Plan, StagedPart, Trigger},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,6 +15,10 @@ use std::{
 /// Operating systems reset a GPU that is busy for seconds with one command buffer. Half a second
 /// is the aim; predictions err.
 const LONGEST_SUBMIT: Duration = Duration::from_millis(400);
+
+/// Command buffers under way while a caller is told of their progress: enough for the device never
+/// to pause.
+const UNDER_WAY: usize = 2;
 
 /// Bytes bound for an absent operand: one of the largest elements, `vec4<u64>`.
 const ABSENT_BYTES: u64 = 32;
@@ -159,9 +163,37 @@ impl Executor {
         self.make_ready()?;
         // Polling after what is submitted here gives staging memory back too.
         self.staged = 0;
-        self.submit_all(&self.run.clone(), times)?;
+        self.submit_all(&self.run.clone(), times, |_, _, _| Ok(()))?;
         self.gpu.check_now()?;
         Ok(())
+    }
+
+    /// Runs the plan `times` times and waits. Whenever the device has done a command buffer, `hear`
+    /// is told how many of these runs it has done; it always has the next one to go on with.
+    ///
+    /// # Errors
+    /// If the device refuses the work or is lost.
+    pub fn run_with(&mut self, times: usize, mut hear: impl FnMut(usize)) -> Result<(), Error> {
+        self.make_ready()?;
+        self.staged = 0;
+        let (launches, mut under_way) = (self.run.clone(), VecDeque::new());
+        let mut hear_first = |gpu: &Gpu, under_way: &mut VecDeque<_>| -> Result<(), Error> {
+            let Some((index, end)) = under_way.pop_front() else { return Ok(()) };
+            gpu.wait(Some(index))?;
+            hear(end / launches.len());
+            Ok(())
+        };
+        self.submit_all(&launches, times, |executor, index, end| {
+            under_way.push_back((index, end));
+            match under_way.len() > UNDER_WAY {
+                true => hear_first(&executor.gpu, &mut under_way),
+                false => Ok(()),
+            }
+        })?;
+        while !under_way.is_empty() {
+            hear_first(&self.gpu, &mut under_way)?;
+        }
+        self.wait()
     }
 
     /// Runs one section of the graph alone, without waiting. A run is its sections in order, but for
@@ -200,18 +232,25 @@ impl Executor {
 
     pub(super) fn submit_section(&mut self, section: usize) -> Result<(), Error> {
         let launches: Vec<usize> = self.sections[section].clone().collect();
-        self.submit_all(&launches, 1)
+        self.submit_all(&launches, 1, |_, _, _| Ok(()))
     }
 
-    /// Submits these launches so many times.
-    fn submit_all(&mut self, launches: &[usize], times: usize) -> Result<(), Error> {
+    /// Submits these launches so many times. After each command buffer `note` is given its index
+    /// and how many launches are submitted.
+    fn submit_all(
+        &mut self,
+        launches: &[usize],
+        times: usize,
+        mut note: impl FnMut(&mut Self, wgpu::SubmissionIndex, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let (mut first, total) = (0, times * launches.len());
         while first < total {
             let end = self.cut(launches, first, total);
-            self.submit(launches, first..end, |encoder, steps| {
+            let index = self.submit(launches, first..end, |encoder, steps| {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 steps.iter().for_each(|step| step.record(&mut pass));
             })?;
+            note(self, index, end)?;
             first = end;
         }
         Ok(())
@@ -234,20 +273,20 @@ impl Executor {
         launches: &[usize],
         numbers: Range<usize>,
         encode: impl FnOnce(&mut wgpu::CommandEncoder, &[&Step]),
-    ) -> Result<(), Error> {
+    ) -> Result<wgpu::SubmissionIndex, Error> {
         let step = |number| &self.steps[launches[number % launches.len()]];
         let steps: Vec<&Step> = numbers.map(step).collect();
         // Taken before the work can begin: a pace too low would make command buffers too long.
         let (_, predicted) = self.running.get_or_insert((Instant::now(), 0.0));
         *predicted += steps.iter().map(|step| step.predicted).sum::<f64>();
-        self.gpu.guard("submitting work", 0, || {
+        let index = self.gpu.guard("submitting work", 0, || {
             let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
             encode(&mut encoder, &steps);
             self.gpu.queue().submit([encoder.finish()])
         })?;
         self.stats.submits += 1;
         self.stats.dispatches += steps.len() as u64;
-        Ok(())
+        Ok(index)
     }
 
     /// Blocks until everything submitted is done.
@@ -256,7 +295,7 @@ impl Executor {
     /// If the device is lost.
     pub fn wait(&mut self) -> Result<(), Error> {
         self.stats.waits += 1;
-        self.gpu.wait()?;
+        self.gpu.wait(None)?;
         self.staged = 0;
         if let Some((start, predicted)) = self.running.take()
             && predicted > 0.0

@@ -8,7 +8,15 @@ use crate::{
     plan::{Access, Dispatch, Kernel, MAX_ITERATIONS},
 };
 use std::{
-    borrow::Cow, collections::HashMap, num::NonZero, panic::resume_unwind, sync::Arc, thread,
+    borrow::Cow,
+    collections::HashMap,
+    num::NonZero,
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 impl Pipelines {
@@ -31,10 +39,16 @@ impl Pipelines {
             }
             keys.push(key);
         }
+        let (of, done) = (pipelines.len(), AtomicUsize::new(0));
+        if of > 0 {
+            gpu.tell_compiled(0, of);
+        }
         self.modules
             .extend(in_parallel(modules, |text, dispatch| module(gpu, &dispatch.kernel, text))?);
         self.pipelines.extend(in_parallel(pipelines, |(_, text), dispatch| {
-            Ok(Arc::new(compile(gpu, dispatch, &self.modules[text])?))
+            let compiled = compile(gpu, dispatch, &self.modules[text])?;
+            gpu.tell_compiled(done.fetch_add(1, Ordering::Relaxed) + 1, of);
+            Ok(Arc::new(compiled))
         })?);
         Ok(keys.iter().map(|key| Arc::clone(&self.pipelines[key])).collect())
     }

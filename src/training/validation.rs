@@ -85,11 +85,15 @@ impl Validation {
     }
 
     /// Waits, then measures the trainer's averaged weights. The last batch is filled up with
-    /// images of the first ones.
+    /// images of the first ones. `hear` is told how many of how many batches are done.
     ///
     /// # Errors
     /// [`TrainingError::HeldOut`] if the loss of a batch is not finite, or if the device is lost.
-    pub fn loss<M: Model>(&mut self, trainer: &mut Trainer<M>) -> Result<f32, Error> {
+    pub fn loss<M: Model>(
+        &mut self,
+        trainer: &mut Trainer<M>,
+        mut hear: impl FnMut(usize, usize),
+    ) -> Result<f32, Error> {
         for (&arena, contents) in self.arenas.iter().zip(trainer.part(3)) {
             self.executor.write(arena, &contents?)?;
         }
@@ -110,6 +114,7 @@ impl Validation {
                 return Err(TrainingError::HeldOut { batch: index, loss }.into());
             }
             sum += f64::from(loss);
+            hear(index + 1, count);
         }
         Ok((sum / count as f64) as f32)
     }

@@ -40,6 +40,9 @@ Messages for the curious: RUST_LOG=ddim=debug. `ddim COMMAND --help` says more o
 pub struct Cli {
     #[command(flatten)]
     pub device: Device,
+    /// Say nothing but warnings and errors, of a command that writes files
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
 }

@@ -152,6 +152,10 @@ pub struct Train {
     /// Steps between checkpoints [default: 500]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub save_every: Option<u32>,
+    /// Steps between pictures of samples, written as samples/step-0000500.png [default: the last step
+    /// alone, as samples.png]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sample_every: Option<u32>,
 }
 
 impl Train {

@@ -44,7 +44,7 @@ pub fn open(
     let hear = |done, loss| progress.update(done, &format!("loss {loss:.4}"));
     let (mut classifier, seconds) =
         Classifier::train(gpu, network, training, &options, steps, Some(checkpoints), hear)?;
-    progress.finish();
+    drop(progress);
     classifier.save(&path)?;
     let value = classifier.accuracy(test)?;
     let (experiment, setting) = (CLASSIFIER.into(), ACCURACY.into());

@@ -90,7 +90,7 @@ fn run_all(
         page.write(&record)?;
     }
     page.write(&record)?;
-    runner.progress.finish();
+    drop(runner.progress);
     for finding in findings::all(&record, sizes, page.classes) {
         say!("{finding}");
     }

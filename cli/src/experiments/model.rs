@@ -135,7 +135,7 @@ fn train(gpu: &Gpu, data: &Dataset, folder: &Path, preset: &Preset) -> Result<()
         seconds += start.elapsed().as_secs_f64();
         training::save(&losses, &mut trainer, folder, json!({"seconds": seconds}), &[])?;
     }
-    progress.finish();
+    drop(progress);
     let loss = training::recent(&losses).unwrap_or(f32::NAN);
     let (steps, taken) = (thousands(total), clock(seconds));
     say!("trained {steps} steps in {taken}, loss {loss:.4}");

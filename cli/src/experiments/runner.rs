@@ -14,15 +14,12 @@ use ddim::{
     gpu::Gpu,
     models::classifier::ConvClassifier,
     pipeline::Pipeline,
-    sampling::SamplingRequest,
+    sampling::{Reached, SamplingRequest},
 };
 use std::time::Instant;
 
 /// Images at a time: of the MNIST model, more no longer fit a core's cache.
 const BATCH: usize = 32;
-
-/// Steps between two words about the progress.
-const WORDS: usize = 25;
 
 /// A share of the classifier's belief above which it is sure.
 const SURE: f32 = 0.9;
@@ -117,18 +114,13 @@ impl<'a> Runner<'a> {
         let request = SamplingRequest { batch: Some(BATCH.min(request.count)), ..request };
         let mut sampling = request.open(self.gpu, self.pipeline)?;
         let steps = request.table.steps.len();
-        let stops: Vec<usize> = (0..steps).step_by(WORDS).skip(1).collect();
         let (clock, before) = (Instant::now(), self.done);
-        let images = sampling.images(&stops, |sampler, reached| -> Result<(), Failure> {
-            if reached.steps < steps {
-                // Waits, so that what is said is done.
-                sampler.images()?;
-            }
+        let hear = |reached: Reached| {
             let done = reached.first * steps + reached.images * reached.steps;
             self.done = before + done as u64;
             self.progress.update(self.done, "");
-            Ok(())
-        })?;
+        };
+        let images = sampling.images(&[], hear, |_, _| Ok::<_, Failure>(()))?;
         Ok((images, clock.elapsed().as_secs_f64()))
     }
 

@@ -1,12 +1,16 @@
 //! Fine-tuning: a run that begins with the model of a pipeline.
-use super::run::{Notes, Run, absolute};
+use super::{
+    begin::Training,
+    run::{Notes, Run, absolute},
+};
 use crate::{cli, failure::Failure, presets};
 use ddim::{
     diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
     models::unet2d::{SampleSize, UNet, UNetConfig},
+    nn::Model,
     pipeline::Pipeline,
-    training::{Trainer, TrainingOptions},
+    training::TrainingOptions,
 };
 use std::path::Path;
 
@@ -35,6 +39,7 @@ pub fn fine_tune(
     let sides = pipeline.unet.config().sample_size.map(SampleSize::sides);
     notes.size = notes.size.or(sides.filter(|(height, width)| height == width).map(|of| of.0));
     let data = notes.open_data()?.with_classes(&pipeline.class_names)?;
+    let data = data.with_channels(pipeline.unet.channels());
     if pipeline.classes().is_some() && data.labels().is_none() {
         let text =
             "the model of --init has classes: give labelled images, as a folder for each class";
@@ -52,7 +57,7 @@ pub fn fine_tune(
     let config = pipeline.unet.config();
     let config = UNetConfig { sample_size: Some(SampleSize::Sides(size)), ..config.clone() };
     let scheduler = as_ddpm(pipeline.scheduler);
-    let mut trainer = Trainer::new(gpu, UNet::new(config)?, scheduler, size, options)?;
+    let mut trainer = Training { unet: UNet::new(config)?, scheduler, size }.begin(gpu, options)?;
     trainer.load(&pipeline.weights)?;
     let run = Run { init: Some(folder.into()), ..Run::new(trainer, notes, data) };
     Ok(match run.class_names.is_empty() {

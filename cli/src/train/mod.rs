@@ -1,7 +1,9 @@
 //! `ddim train`: a model from images of the user's own.
+mod begin;
 mod init;
 mod resume;
 mod run;
+mod samples;
 
 use crate::{
     check,
@@ -12,19 +14,17 @@ use crate::{
     lock::Lock,
     presets,
     progress::Progress,
-    sampling::sample,
     training,
 };
+use begin::Training;
 use ddim::{
     data::Dataset,
     diffusion::schedule::{SchedulerConfig, Variance},
     error::TrainingError,
     gpu::Gpu,
     models::unet2d::{SampleSize, UNet, UNetConfig},
-    pictures::{Picture, columns, comfortable_scale},
-    pipeline::{Pipeline, RunFolder},
-    sampling::SamplingRequest,
-    training::{Loss, Trainer, Validation},
+    pipeline::RunFolder,
+    training::{Loss, Validation},
 };
 use init::fine_tune;
 use resume::{leave, resume};
@@ -38,12 +38,9 @@ use std::{
     },
 };
 
-/// Pixels of a picture up to which 64 of them are sampled at the end; of larger ones 16.
-const SMALL: usize = 16 * 16;
-
 /// What a run writes beside `training/`.
-pub const PIPELINE: [&str; 5] =
-    ["model_index.json", "unet", "scheduler", "samples.png", "check.safetensors"];
+pub const PIPELINE: [&str; 6] =
+    ["model_index.json", "unet", "scheduler", "samples.png", "check.safetensors", "samples"];
 
 /// Trains, with checkpoints.
 pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
@@ -96,18 +93,12 @@ fn train(
         }
     };
     let total = u64::from(run.notes.steps);
-    let every = u64::from(run.notes.save_every);
     let mut progress = Progress::new("training", run.trainer.steps(), total, "steps");
     while run.trainer.steps() < total {
-        let until = (run.trainer.steps() / every * every + every).min(total);
+        let until = run.notes.next_stop(run.trainer.steps());
         let Run { trainer, notes, losses, .. } = &mut *run;
         let result =
             training::train(trainer, &images, (until, notes.flip), losses, &mut progress, stop);
-        if let (Some(validation), Ok(())) = (&mut validation, &result) {
-            let loss = validation.loss(trainer)?;
-            losses.held_out.push((trainer.steps(), loss));
-            progress.line(&format!("step {}: held-out loss {loss:.4}", trainer.steps()));
-        }
         if let Err(Failure::Library(ddim::Error::Training(TrainingError::NotFinite {
             step,
             loss,
@@ -118,15 +109,37 @@ fn train(
             return Ok(Ended::NotFinite { bad, kept });
         }
         result?;
+        let (steps, stopped) = (run.trainer.steps(), stop.load(Ordering::Relaxed));
+        if run.notes.samples_at(steps) && !stopped {
+            samples::write(run, out, &progress)?;
+        }
+        if !stopped && !run.notes.saves_at(steps) {
+            continue;
+        }
+        if let Some(validation) = &mut validation {
+            validate(validation, run, &progress)?;
+        }
         run.save(out)?;
-        kept = Some(run.trainer.steps());
+        kept = Some(steps);
         // Not before there is a checkpoint, however early ctrl-c came.
-        if stop.load(Ordering::Relaxed) {
+        if stopped {
             break;
         }
     }
-    progress.finish();
     Ok(Ended::Well)
+}
+
+/// Notes the held-out loss, and says it.
+fn validate(validation: &mut Validation, run: &mut Run, of: &Progress) -> Result<(), Failure> {
+    let steps = run.trainer.steps();
+    let mut progress: Option<Progress> = None;
+    let loss = validation.loss(&mut run.trainer, |done, total| {
+        let new = || Progress::new("held out", 0, total as u64, "batches");
+        progress.get_or_insert_with(new).update(done as u64, "");
+    })?;
+    run.losses.held_out.push((steps, loss));
+    of.line(&format!("step {steps}: held-out loss {loss:.4}"));
+    Ok(())
 }
 
 /// Sets a flag at the first ctrl-c; the second ends the program.
@@ -163,7 +176,7 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         ..SchedulerConfig::default()
     };
     let size = [data.height(), data.width()];
-    let trainer = Trainer::new(gpu, UNet::new(config)?, scheduler, size, options)?;
+    let trainer = Training { unet: UNet::new(config)?, scheduler, size }.begin(gpu, options)?;
     Ok(Run::new(trainer, notes, data))
 }
 
@@ -199,23 +212,10 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
         say!("stopped after step {steps}; go on with: ddim train --resume --out {path}");
         return Ok(());
     }
-    let weights = run.trainer.averaged_weights()?;
-    let unet = run.trainer.model().clone();
-    let scheduler = run.trainer.scheduler().clone();
-    let dropped = run.trainer.options().label_drop > 0.0;
-    let null_label = unet.null_label().filter(|_| dropped);
-    let class_names = run.class_names;
-    let model = Pipeline { unet, scheduler, weights, null_label, class_names };
+    let model = run.pipeline()?;
     check::write(gpu, &model, &run.data, out)?;
-    let table = model.scheduler.ddim(50.min(model.scheduler.num_train_timesteps), 0.0)?;
-    let shape @ [height, width, _] = [run.data.height(), run.data.width(), run.data.channels()];
-    let count = if height * width <= SMALL { 64 } else { 16 };
-    let seed = run.trainer.options().seed;
-    let request = SamplingRequest::new(&table, [height, width], count, seed);
-    let images = sample(gpu, &model, request)?;
-    let scale = comfortable_scale(height, width);
-    let picture = Picture::grid(&images, shape, columns(count), scale)?;
-    files::write(&out.join("samples.png"), picture.png()?)?;
+    let (picture, count) = samples::picture(&run, &model)?;
+    files::write(&out.join("samples.png"), picture)?;
     let loss =
         training::recent(&run.losses).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
     say!("{path}: {steps} steps{loss}; samples.png shows {count} new images");

@@ -1,11 +1,15 @@
 //! Going on with a run: what may change, what may not, and what is left to go on with where numbers
 //! went bad.
-use super::run::{Notes, Run, absolute};
+use super::{
+    begin::Training,
+    run::{Notes, Run, absolute},
+};
 use crate::{cli, failure::Failure, training::read_losses};
 use ddim::{
     diffusion::schedule::SchedulerConfig,
     gpu::Gpu,
-    models::unet2d::UNetConfig,
+    models::unet2d::{SampleSize, UNet, UNetConfig},
+    nn::Model,
     pipeline::{Pipeline, RunFolder, class_names},
     training::{Settings, Trainer},
 };
@@ -29,11 +33,15 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
     if let Some(recorded) = recorded.as_object_mut() {
         recorded.extend(notes.to_json().as_object_mut().map(std::mem::take).unwrap_or_default());
     }
-    let (trainer, resumed) = Trainer::resume_with(gpu, folder, options, recorded)?;
+    let (trainer, resumed) = match Trainer::resume_with(gpu, folder, options.clone(), recorded) {
+        Err(error) => return Err(of_checkpoint(folder)?.advise(error, gpu, &options)),
+        Ok(resumed) => resumed,
+    };
     let done = trainer.steps();
     // How far a run goes, and where it saves, changes no step.
     notes.steps = arguments.steps.unwrap_or(notes.steps);
     notes.save_every = arguments.save_every.unwrap_or(notes.save_every);
+    notes.sample_every = arguments.sample_every.or(notes.sample_every);
     if u64::from(notes.steps) < done {
         let text = format!(
             "--steps {}: the run has done {done} already: give {done} or more",
@@ -47,8 +55,17 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
     }
     let class_names = class_names(folder)?;
     let data = notes.open_data()?.with_classes(&class_names)?;
+    let data = data.with_channels(trainer.model().channels());
     let (losses, differences) = (read_losses(folder, done)?, resumed.differences);
     Ok(Run { losses, differences, class_names, ..Run::new(trainer, notes, data) })
+}
+
+/// What a checkpoint trains.
+fn of_checkpoint(folder: &RunFolder) -> Result<Training, Failure> {
+    let config = UNetConfig::read(&folder.path("unet/config.json"))?;
+    let size = config.sample_size.map_or((1, 1), SampleSize::sides).into();
+    let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
+    Ok(Training { unet: UNet::new(config)?, scheduler, size })
 }
 
 /// The recorded notes with the data that the arguments name.
@@ -108,8 +125,9 @@ pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> R
     if kept.is_none() {
         let Run { trainer, notes, data, class_names, init, .. } = run;
         let (unet, scheduler) = (trainer.model().clone(), trainer.scheduler().clone());
-        let (size, options) = ([data.height(), data.width()], trainer.options().clone());
-        let mut trainer = Trainer::new(gpu, unet, scheduler, size, options)?;
+        let size = [data.height(), data.width()];
+        let mut trainer =
+            Training { unet, scheduler, size }.begin(gpu, trainer.options().clone())?;
         if let Some(folder) = init {
             trainer.load(&Pipeline::read(&folder)?.weights)?;
         }

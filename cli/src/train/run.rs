@@ -8,6 +8,7 @@ use ddim::{
     files::MAX_PIXELS,
     gpu::Gpu,
     nn::Model,
+    pipeline::Pipeline,
     training::{Losses, Trainer, TrainingOptions},
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub struct Notes {
     pub steps: u32,
     #[serde(default = "save_every")]
     pub save_every: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_every: Option<u32>,
     /// The pipeline whose weights the run began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
@@ -51,12 +54,30 @@ impl Notes {
             valid: arguments.valid,
             steps: 0,
             save_every: arguments.save_every.unwrap_or_else(save_every),
+            sample_every: arguments.sample_every,
             init: None,
         }
     }
 
     pub fn to_json(&self) -> Json {
         serde_json::to_value(self).expect("text, numbers and flags are JSON")
+    }
+
+    /// The first step after `done` that saves, samples or is the last.
+    pub fn next_stop(&self, done: u64) -> u64 {
+        let every = [Some(self.save_every), self.sample_every].into_iter().flatten();
+        let stops = every.map(|every| (done / u64::from(every) + 1) * u64::from(every));
+        stops.fold(u64::from(self.steps), u64::min)
+    }
+
+    /// Whether the run saves after so many steps.
+    pub fn saves_at(&self, done: u64) -> bool {
+        done.is_multiple_of(u64::from(self.save_every)) || done == u64::from(self.steps)
+    }
+
+    /// Whether the run samples after so many steps.
+    pub fn samples_at(&self, done: u64) -> bool {
+        self.sample_every.is_some_and(|every| done.is_multiple_of(u64::from(every)))
     }
 
     /// Opens the images.
@@ -95,6 +116,16 @@ impl Run {
         let class_names = names.unwrap_or_default().to_vec();
         let (losses, differences, init) = (Losses::default(), Vec::new(), None);
         Self { trainer, notes, data, losses, differences, class_names, init }
+    }
+
+    /// The model as it is now, with the moving average of the weights.
+    pub fn pipeline(&mut self) -> Result<Pipeline, Failure> {
+        let weights = self.trainer.averaged_weights()?;
+        let (unet, scheduler) = (self.trainer.model().clone(), self.trainer.scheduler().clone());
+        let dropped = self.trainer.options().label_drop > 0.0;
+        let null_label = unet.null_label().filter(|_| dropped);
+        let class_names = self.class_names.clone();
+        Ok(Pipeline { unet, scheduler, weights, null_label, class_names })
     }
 
     /// Writes a checkpoint.
