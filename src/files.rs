@@ -23,6 +23,9 @@ pub const TEXT_LIMIT: u64 = 16 << 20;
 /// Largest picture that is read or written unless the caller asks for more, in pixels: 64 megapixels.
 pub const MAX_PIXELS: u64 = 64 << 20;
 
+/// The file by which the folder of a model is known.
+pub(crate) const MODEL_INDEX: &str = "model_index.json";
+
 /// Opens a regular file.
 ///
 /// # Errors

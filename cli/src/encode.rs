@@ -16,6 +16,7 @@ use ddim::{
         slerp,
     },
     gpu::Gpu,
+    nn::Model,
     pictures::{Grid, Picture, comfortable_scale},
     pipeline::Pipeline,
     sampling::SamplingRequest,
@@ -90,6 +91,7 @@ impl Encoding {
     fn of(arguments: &cli::Encoded) -> Result<Self, Failure> {
         let pipeline = arguments.model.read()?;
         let data = Dataset::open(&arguments.data, None)?.with_classes(&pipeline.class_names)?;
+        let data = data.with_channels(pipeline.unet.channels());
         pipeline.check_data(&arguments.model.folder, &data)?;
         let shape = [data.height(), data.width(), data.channels()];
         let (scheduler, count) = (&pipeline.scheduler, arguments.count.min(data.len()));

@@ -10,6 +10,7 @@ use crate::{
 use ddim::{
     data::Dataset,
     diffusion::{Vlb, VlbEvaluator, VlbOptions, schedule::vlb_levels},
+    nn::Model,
 };
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
@@ -25,7 +26,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
         Some(split) => Dataset::open_part(&arguments.data, split.into(), None)?,
         None => Dataset::open(&arguments.data, None)?,
     };
-    let data = data.with_classes(&pipeline.class_names)?;
+    let data = data.with_classes(&pipeline.class_names)?.with_channels(pipeline.unet.channels());
     pipeline.check_data(&arguments.model.folder, &data)?;
     check(&data, arguments)?;
     let schedule = pipeline.scheduler.schedule()?;

@@ -2,6 +2,8 @@
 use crate::{cli, failure::Failure, files};
 use ddim::pictures::{Picture, byte};
 use std::{
+    collections::HashSet,
+    fs,
     io::{Cursor, Write},
     path::{Path, PathBuf},
 };
@@ -16,6 +18,7 @@ pub fn prepare(arguments: &cli::Sample, count: usize) -> Result<(), Failure> {
     let overwrite = arguments.existing.overwrite;
     if let Some(folder) = &arguments.each {
         files::prepare_folder(folder)?;
+        warn_of_others(folder, count)?;
         for path in paths(folder, count).filter(|path| path.symlink_metadata().is_ok()) {
             files::prepare_file(&path, Picture::SIGN, overwrite)?;
         }
@@ -24,6 +27,24 @@ pub fn prepare(arguments: &cli::Sample, count: usize) -> Result<(), Failure> {
         Some(path) => files::prepare_file(path, SIGN, overwrite),
         None => Ok(()),
     }
+}
+
+/// Warns of pictures in a folder that will not be replaced: tools that read it whole take them too.
+fn warn_of_others(folder: &Path, count: usize) -> Result<(), Failure> {
+    let mine: HashSet<PathBuf> = paths(folder, count).collect();
+    let entries = fs::read_dir(folder).map_err(|error| Failure::file(folder, error))?;
+    let others = entries.flatten().map(|entry| entry.path()).filter(|path| {
+        path.extension().is_some_and(|ending| ending == "png") && !mine.contains(path)
+    });
+    let (number, example) = others.fold((0, None), |(number, _), path| (number + 1, Some(path)));
+    if let Some(path) = example {
+        log::warn!(
+            "{}: {number} other pictures stay there, as {}",
+            folder.display(),
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// The files of single images: at least five digits, and as many as the last number has.

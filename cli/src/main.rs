@@ -17,6 +17,8 @@ mod latents;
 mod lock;
 mod measure;
 mod memory;
+#[cfg(feature = "packaging")]
+mod packaging;
 mod paths;
 mod plan;
 mod plot;
@@ -82,6 +84,8 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
         Command::Profile(arguments) => profile::run(&cli.device, arguments),
         Command::Measure(arguments) => measure::run(&cli.device, arguments),
+        #[cfg(feature = "packaging")]
+        Command::Packaging(arguments) => packaging::run(arguments),
         Command::Verify(arguments) => verify::run(&cli.device, arguments),
     };
     match result {

@@ -13,14 +13,18 @@ pub fn advise(
     [height, width]: [usize; 2],
     fits: impl Fn(usize) -> bool,
 ) -> Failure {
-    let halves = iter::successors(Some(batch / 2), |batch| Some(batch / 2));
+    let smaller = || {
+        let halves = iter::successors(Some(batch / 2), |batch| Some(batch / 2));
+        halves.take_while(|batch| *batch > 0).find(|batch| fits(*batch))
+    };
     let help = match error {
-        Error::Lowering(LoweringError::Binding { .. } | LoweringError::Grid { .. }) => {
-            match halves.take_while(|batch| *batch > 0).find(|batch| fits(*batch)) {
-                Some(batch) => format!("--batch {batch} fits"),
-                None => "no batch fits: smaller images or a smaller model would".into(),
+        Error::Lowering(_) | Error::Shape(_) => match (smaller(), &error) {
+            (Some(batch), _) => format!("--batch {batch} fits"),
+            (None, Error::Lowering(LoweringError::Binding { .. })) => {
+                "no batch fits: smaller images or a smaller model would".into()
             }
-        }
+            _ => return error.into(),
+        },
         Error::Gpu(GpuError::OutOfMemory { .. }) if batch > 1 => {
             format!("--batch {} takes about half of the memory", batch / 2)
         }

@@ -151,6 +151,12 @@ pub fn clock(seconds: f64) -> String {
     }
 }
 
+/// A number of things: `1 step`, `12,000 steps`.
+pub fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", thousands(number))
+}
+
 /// A number with commas between its thousands.
 pub fn thousands(number: u64) -> String {
     HumanCount(number).to_string()

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     files,
     latents::Latents,
-    progress::clock,
+    progress::{clock, counted},
     sampling::{open, sample, strips, watched},
 };
 use ddim::{
@@ -49,7 +49,8 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     prepare(arguments, grid, table.steps.len())?;
     say!("{}", describe(&gpu));
     let (sampler, evaluations) = (arguments.trajectory.sampler, table.steps.len());
-    say!("{sampler}: {evaluations} evaluations of the network for each image");
+    let evaluations_each = counted(evaluations as u64, "evaluation");
+    say!("{sampler}: {evaluations_each} of the network for each image");
     let request = SamplingRequest {
         batch: arguments.batch,
         class,
@@ -79,9 +80,9 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
             files::write(path, animation(&pictures?, FRAME_MILLISECONDS)?)?;
         }
     }
-    let (steps, path) = (table.steps.len(), listed(&written));
-    let taken = clock(start.elapsed().as_secs_f64());
-    say!("{path}: {count} images of {height}x{width}, {steps} steps, {taken} in all");
+    let (steps, path) = (counted(evaluations as u64, "step"), listed(&written));
+    let (count, taken) = (counted(count as u64, "image"), clock(start.elapsed().as_secs_f64()));
+    say!("{path}: {count} of {height}x{width}, {steps}, {taken} in all");
     Ok(())
 }
 

@@ -54,6 +54,10 @@ fn damaged_models_are_named() {
         |text: String| text.replacen("\"norm_num_groups\": 2", "\"norm_num_groups\": 3", 1);
     damaged("unet/config.json", groups, &["norm_num_groups: expected a divisor of 4"]);
     damaged("scheduler/scheduler_config.json", half, &["EOF"]);
+    let scheduler = at.path().join("model/scheduler/scheduler_config.json");
+    fs::rename(&scheduler, at.path().join("aside")).expect("a file");
+    fails(SAMPLE, at.path(), &["scheduler_config.json: expected the file of that name", "noise"]);
+    fs::rename(at.path().join("aside"), &scheduler).expect("a file");
     let schedule = |text: String| text.replacen("\"linear\"", "\"sigmoidal\"", 1);
     damaged("scheduler/scheduler_config.json", schedule, &["beta_schedule", "sigmoidal"]);
     assert!(!at.path().join("new.png").exists());
@@ -153,6 +157,10 @@ fn what_is_missing_is_named() {
         };
         fails(line, at.path(), &["/none", missing]);
     }
+    fs::write(at.path().join("photos.zip"), "PK").expect("room");
+    let zip = "train --data {}/photos.zip --out {}/run";
+    fails(zip, at.path(), &["photos.zip: expected a folder", "found a file"]);
+    fs::remove_file(at.path().join("photos.zip")).expect("a file");
     fails("train --resume --out {}/none", at.path(), &["/none: holds no checkpoint to go on from"]);
     fails("train --data {} --out {}/run", at.path(), &[at.path().to_str().expect("a name")]);
     fails("sample --model {} --out x.png --adapter nosuch", at.path(), &["\"nosuch\""]);
@@ -173,7 +181,9 @@ fn pictures_that_do_not_fit_are_named() {
         return;
     }
     let at = folder();
-    fs::write(at.path().join("config.json"), tiny::config(None).to_json()).expect("room");
+    // Of no size of its own.
+    let config = ddim::models::unet2d::UNetConfig { sample_size: None, ..tiny::config(None) };
+    fs::write(at.path().join("config.json"), config.to_json()).expect("room");
     let data = at.path().join("data");
     fs::create_dir(&data).expect("room");
     png(&data.join("a.png"), 8, 8);

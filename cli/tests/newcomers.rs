@@ -68,6 +68,83 @@ fn classes_go_by_their_names_from_folders_to_samples() {
 }
 
 #[test]
+fn what_a_class_takes_is_said() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_config();
+    pictures(&at.path().join("pets"), &["a.png", "b.png"]);
+    let train = "train --data {}/pets --config {}/config.json --batch 2 --steps 1 --out {}/run";
+    fails(&format!("{train} --conditional"), at.path(), &["no labels", "a folder for each class"]);
+    fails(&format!("{train} --label-drop 0.1"), at.path(), &["--label-drop", "add --conditional"]);
+    succeeds(train, at.path());
+    for asked in ["--class 3", "--guidance-scale 2"] {
+        fails(&format!("{SAMPLE} {asked}"), at.path(), &["no classes", "--conditional"]);
+    }
+}
+
+#[test]
+fn samples_on_the_way_change_no_step() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_config();
+    let train =
+        "--quiet train --data digits --config {}/config.json --batch 2 --steps 5 --save-every 4";
+    assert_eq!(succeeds(&format!("{train} --sample-every 2 --out {{}}/run"), at.path()), "");
+    assert_eq!(succeeds(&format!("{train} --out {{}}/plain"), at.path()), "");
+    let run = at.path().join("run");
+    assert_eq!(names(&run.join("samples")), ["step-0000002.png", "step-0000004.png"]);
+    for file in ["training/state.safetensors", "samples.png"] {
+        let [one, other] =
+            ["run", "plain"].map(|run| fs::read(at.path().join(run).join(file)).expect("a file"));
+        assert!(one == other, "{file}");
+    }
+    // A run remembers; data that lie in its folder are not its samples.
+    succeeds("train --resume --out {}/run --steps 6", at.path());
+    assert_eq!(names(&run.join("samples")).len(), 3);
+    pictures(&run, &["a.png"]);
+    let inside = "train --data {}/run --config {}/config.json --batch 1 --steps 1 --out {}/inside";
+    let said = run_of(inside, at.path());
+    assert!(said.contains("1 image of 8x8x1"), "{said}");
+}
+
+#[test]
+fn pictures_become_what_the_configuration_says() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = folder();
+    let colour = UNetConfig { in_channels: 3, out_channels: 3, ..tiny::config(None) };
+    fs::write(at.path().join("config.json"), colour.to_json()).expect("room");
+    let data = at.path().join("photos");
+    fs::create_dir(&data).expect("room");
+    GrayImage::from_pixel(20, 14, Luma([90])).save(data.join("a.png")).expect("room");
+    let train = "train --data {}/photos --config {}/config.json --batch 1 --steps 1 --out {}/";
+    for (size, out, said) in [("", "run", "8x8x3"), ("--size 16", "larger", "16x16x3")] {
+        let heard = succeeds(&format!("{train}{out} {size}"), at.path());
+        assert!(heard.contains(&format!("1 image of {said}")), "{heard}");
+    }
+    let tune = "train --init {}/run --data {}/photos --batch 1 --steps 1 --out {}/tuned";
+    assert!(succeeds(tune, at.path()).contains("8x8x3"));
+    succeeds("train --resume --out {}/tuned --steps 2", at.path());
+}
+
+#[test]
+fn a_batch_that_fits_is_named() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_config();
+    let train = "train --data digits --config {}/config.json --steps 1 --out {}/run --batch";
+    fails(&format!("{train} 1000000"), at.path(), &["of 8x8", "MiB; the device", "fits"]);
+    let error = fails(&format!("{train} 16777216"), at.path(), &["of 8x8", "fits"]);
+    let fits = error.trim().strip_suffix(" fits").and_then(|text| text.rsplit(' ').next());
+    let fits: usize = fits.expect("a number").parse().expect("a number");
+    assert!(fits > 0 && fits < 16777216 && !at.path().join("run").join("unet").exists());
+}
+
+#[test]
 fn a_run_in_the_folder_of_its_data_goes_on_with_these() {
     if support::gpu().is_none() {
         return;
@@ -149,6 +226,10 @@ fn images_are_written_one_by_one() {
     assert!(archive.windows(shape.len()).any(|part| part == shape));
     // Its own files are replaced, those of others are not.
     succeeds(line, at.path());
+    let fewer = command::run(&line.replace("--count 3", "--count 1"), at.path());
+    assert_eq!(fewer.status, Some(0), "{}", fewer.error);
+    assert!(fewer.error.contains("2 other pictures stay there"), "{}", fewer.error);
+    assert_eq!(names(&singles).len(), 3);
     fs::write(singles.join("00001.png"), "mine").expect("room");
     fails(line, at.path(), &["00001.png", "--overwrite"]);
     fs::remove_file(singles.join("00001.png")).expect("it was written");

@@ -4,7 +4,10 @@ use super::{
     Dataset,
     images::{Picture, Pictures, check_size, is_picture},
 };
-use crate::error::{DataError, FileError, Unexpected};
+use crate::{
+    error::{DataError, FileError, Unexpected},
+    files::MODEL_INDEX,
+};
 use std::{
     collections::BTreeMap,
     fmt, io,
@@ -77,9 +80,8 @@ fn listed(names: &[String]) -> String {
     names[..names.len().min(NAMED)].join(", ") + rest
 }
 
-/// How a folder of a model is known, and the picture of samples beside it.
-const MODEL: &str = "model_index.json";
-const SAMPLES: &str = "samples.png";
+/// The pictures of samples beside a model, and their folder.
+const SAMPLES: [&str; 2] = ["samples.png", "samples"];
 
 /// Pictures and folders in a folder, in the order of their names. A model's folder and its picture of
 /// samples are left out: a run may be written into the folder of its own data.
@@ -89,23 +91,23 @@ fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], Data
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
     let mut paths = paths.map_err(failed)?;
     paths.sort();
-    let beside_a_model = folder.join(MODEL).exists();
+    let beside_a_model = folder.join(MODEL_INDEX).exists();
     let (mut pictures, mut folders) = (Vec::new(), Vec::new());
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
         if name.starts_with('.') || name == "__MACOSX" {
             left_out.add("hidden", &path);
+        } else if beside_a_model && SAMPLES.contains(&&*name) {
+            left_out.add("samples of a model", &path);
         } else if path.is_dir() {
             match ending {
                 Some(ending) if ENDINGS.contains(&ending.as_str()) => {
                     left_out.add("folders", &path)
                 }
-                _ if path.join(MODEL).exists() => left_out.add("folders of a model", &path),
+                _ if path.join(MODEL_INDEX).exists() => left_out.add("folders of a model", &path),
                 _ => folders.push(path),
             }
-        } else if beside_a_model && name == SAMPLES {
-            left_out.add("pictures of samples", &path);
         } else {
             match is_picture(&path) {
                 Ok(true) => pictures.push(path),
@@ -118,6 +120,16 @@ fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], Data
         }
     }
     Ok([pictures, folders])
+}
+
+/// Warns of pictures beside idx files, which are read alone.
+pub(super) fn warn_beside_idx(folder: &Path) -> Result<(), DataError> {
+    let [pictures, _] = list(folder, &mut LeftOut::default())?;
+    if let Some(first) = pictures.first() {
+        let (count, folder, first) = (pictures.len(), folder.display(), first.display());
+        log::warn!("{folder}: left out: {count} pictures beside the idx files, as {first}");
+    }
+    Ok(())
 }
 
 /// The pictures of a folder, each with the number of its class, and the classes' names.

@@ -44,12 +44,20 @@ impl Dataset {
         size: Option<usize>,
         max_pixels: u64,
     ) -> Result<Self, DataError> {
+        if source.is_file() && !is_digits(source) {
+            let expected =
+                "a folder: of pictures, of a folder of them for each class, or of idx files";
+            let (path, expected, found) = (source.into(), expected.into(), "a file".into());
+            return Err(DataError::Format { path, expected, found });
+        }
         let dataset = if is_digits(source) {
             if source.is_dir() {
                 log::warn!("digits: the embedded digits; ./digits would be the folder");
             }
             digits()
         } else if let Some(dataset) = idx::open(source)? {
+            #[cfg(feature = "pictures")]
+            folder::warn_beside_idx(source)?;
             dataset
         } else {
             return Self::from_pictures(source, size, max_pixels);

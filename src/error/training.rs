@@ -42,7 +42,10 @@ pub enum TrainingError {
     /// Labels that a class-conditional model has no row for, or none at all.
     #[error(
         "the model has {expected} classes, the data {}",
-        found.map_or("no labels".to_owned(), |found| format!("labels up to {}", found - 1))
+        found.map_or(
+            "no labels: a folder for each class would give them".to_owned(),
+            |found| format!("labels up to {}", found - 1)
+        )
     )]
     Classes {
         /// Rows of the model's table, without that of the null label.

@@ -44,7 +44,13 @@ pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
     check_index(&path, &text)?;
     let config = places::part(&folder, UNET);
     let unet = UNet::new(UNetConfig::read(&config)?)?;
-    let scheduler = SchedulerConfig::read(&places::part(&folder, SCHEDULER))?;
+    let scheduler = places::part(&folder, SCHEDULER);
+    if !scheduler.exists() {
+        let expected = "the file of that name beside the model: the noise that it was trained with";
+        let key = "scheduler_config.json";
+        return Err(TrainingError::pipeline(&scheduler, key, expected, "none").into());
+    }
+    let scheduler = SchedulerConfig::read(&scheduler)?;
     if let Err(what) = channels(&unet, &scheduler) {
         return Err(TrainingError::Pipeline { path: config, what }.into());
     }

@@ -11,14 +11,14 @@ pub use generations::RunFolder;
 pub(crate) use generations::{Generation, System};
 pub(crate) use index::channels;
 pub use index::{check_index, read_model};
-use places::{INDEX, WEIGHTS};
+use places::WEIGHTS;
 pub(crate) use places::{SCHEDULER, UNET};
 
 use crate::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
     error::{Error, FileError, TrainingError},
-    files,
+    files::{self, MODEL_INDEX},
     models::unet2d::{UNet, UNetConfig},
     nn::{Model, Weights},
     weights::{self, NonFinite, Precision, write_file},
@@ -66,7 +66,7 @@ pub(crate) fn files(
         (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, Precision::F32)?),
         (UNET, unet.to_json().into()),
         (SCHEDULER, scheduler.to_json().into()),
-        (INDEX, format!("{index:#}\n").into()),
+        (MODEL_INDEX, format!("{index:#}\n").into()),
     ])
 }
 

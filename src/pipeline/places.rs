@@ -1,14 +1,16 @@
 //! Where a pipeline's files lie: in the subfolders `unet/` and `scheduler/`, or beside
 //! `model_index.json`, as in folders of 2022 that diffusers still opens.
 use super::generations::RunFolder;
-use crate::error::{Error, TrainingError};
+use crate::{
+    error::{Error, TrainingError},
+    files::MODEL_INDEX,
+};
 use std::path::{Path, PathBuf};
 
 /// The files, by their paths below the folder.
 pub(crate) const UNET: &str = "unet/config.json";
 pub(crate) const SCHEDULER: &str = "scheduler/scheduler_config.json";
 pub(super) const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
-pub(super) const INDEX: &str = "model_index.json";
 
 /// The weights' name without the ending.
 const STEM: &str = "diffusion_pytorch_model";
@@ -23,7 +25,7 @@ pub(super) fn part(folder: &RunFolder, name: &str) -> PathBuf {
 
 /// The index. Where a model's own folder is given, the error says which folder is meant.
 pub(super) fn index(folder: &RunFolder) -> Result<PathBuf, TrainingError> {
-    let path = folder.path(INDEX);
+    let path = folder.path(MODEL_INDEX);
     if !path.exists() && path.with_file_name("config.json").exists() {
         let found = "config.json of a model alone: give the folder above, or put the model into its \
                      subfolder unet/";

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 Examples:
   ddim config --size 64 --channels 3 --out config.json
   ddim config --size 64 --channels 3 --classes 4 --small --out config.json
-  ddim train --data photos --config config.json --size 64 --out run")]
+  ddim train --data photos --config config.json --out run")]
 pub struct Config {
     /// Height and width of the images in pixels
     #[arg(long, value_name = "N", value_parser = at_least_one)]

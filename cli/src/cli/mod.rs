@@ -54,7 +54,7 @@ impl Cli {
     }
 
     /// Numbers below 0 are values, so that an argument which takes none says what it takes.
-    fn parser() -> clap::Command {
+    pub fn parser() -> clap::Command {
         let signed = |argument: Arg| {
             let takes = argument.get_action().takes_values();
             argument.allow_negative_numbers(takes)
@@ -143,6 +143,18 @@ pub enum Command {
     Measure(Measure),
     /// Check this device and driver against references computed in 64 bits
     Verify(Verify),
+    /// Write man pages and completions of shells
+    #[cfg(feature = "packaging")]
+    Packaging(Packaging),
+}
+
+/// Write man pages and completions of shells.
+#[cfg(feature = "packaging")]
+#[derive(Args)]
+pub struct Packaging {
+    /// Folder to write to
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 impl Command {

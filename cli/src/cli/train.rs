@@ -91,7 +91,8 @@ pub struct Train {
     /// where it has a null label, --label-drop is 0.1 unless given
     #[arg(long, value_name = "DIR", conflicts_with_all = ["resume", "config", "prediction", "schedule"])]
     pub init: Option<PathBuf>,
-    /// Crop every image to its centre and resize it to N x N pixels
+    /// Crop every image to its centre and resize it to N x N pixels [default: sample_size of --config or
+    /// --init, else as they are]
     #[arg(long, value_name = "N")]
     pub size: Option<usize>,
     /// Largest picture of --data that is read, in pixels [default: 67108864]

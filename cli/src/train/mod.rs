@@ -13,7 +13,7 @@ use crate::{
     files,
     lock::Lock,
     presets,
-    progress::Progress,
+    progress::{Progress, counted},
     training,
 };
 use begin::Training;
@@ -163,11 +163,15 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         return fine_tune(gpu, arguments, folder, source);
     }
     let mut notes = Notes::new(arguments, source);
-    let data = notes.open_data()?;
+    let given = arguments.config.as_deref().map(UNetConfig::read).transpose()?;
+    let sides = given.as_ref().and_then(|config| config.sample_size).map(SampleSize::sides);
+    notes.size = notes.size.or(sides.filter(|(height, width)| height == width).map(|of| of.0));
+    let channels = given.as_ref().map_or(0, |config| config.in_channels);
+    let data = notes.open_data()?.with_channels(channels);
     let preset = presets::of([data.height(), data.width(), data.channels()]);
     notes.steps = arguments.steps.unwrap_or(preset.steps);
     let options = arguments.options(preset.options);
-    let config = config(arguments, preset.unet, &data)?;
+    let config = config(arguments, given, preset.unet, &data)?;
     let learned = config.out_channels == 2 * config.in_channels;
     let scheduler = SchedulerConfig {
         prediction_type: arguments.prediction.unwrap_or_default(),
@@ -180,27 +184,34 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     Ok(Run::new(trainer, notes, data))
 }
 
-/// The U-Net that the arguments name, or else `usual`, for these images.
+/// The U-Net that is `given`, or else the `usual` one, for these images.
 fn config(
     arguments: &cli::Train,
+    given: Option<UNetConfig>,
     usual: UNetConfig,
     data: &Dataset,
 ) -> Result<UNetConfig, Failure> {
-    let mut config = match &arguments.config {
+    let mut config = match given {
         None if arguments.loss.unwrap_or_default() == Loss::Simple => usual,
         None => UNetConfig { out_channels: 2 * usual.in_channels, ..usual },
-        Some(file) => UNetConfig {
+        Some(config) => UNetConfig {
             sample_size: Some(SampleSize::Sides([data.height(), data.width()])),
-            ..UNetConfig::read(file)?
+            ..config
         },
     };
+    let dropped = arguments.label_drop.is_some_and(|share| share > 0.0);
     if arguments.conditional {
         let Some(classes) = data.classes() else {
-            return Err(Failure::Usage("--conditional: the images have no labels".into()));
+            let text = "--conditional: the images have no labels: a folder for each class would give \
+                        them";
+            return Err(Failure::Usage(text.into()));
         };
         // The null label is the last one.
-        let dropped = arguments.label_drop.is_some_and(|share| share > 0.0);
         config.num_class_embeds = Some(classes + usize::from(dropped));
+    } else if dropped && config.num_class_embeds.is_none() {
+        return Err(Failure::Usage(
+            "--label-drop: the model has no classes: add --conditional".into(),
+        ));
     }
     Ok(config)
 }
@@ -218,7 +229,8 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     files::write(&out.join("samples.png"), picture)?;
     let loss =
         training::recent(&run.losses).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
-    say!("{path}: {steps} steps{loss}; samples.png shows {count} new images");
+    let steps = counted(steps, "step");
+    say!("{path}: {steps}{loss}; samples.png shows {count} new images");
     say!("more of them: ddim sample --model {path} --out new.png");
     Ok(())
 }

@@ -1,7 +1,13 @@
 //! A run: its trainer, its images, and what its checkpoint keeps beside the library's settings.
 use crate::{
-    cli, console::say, devices::describe, failure::Failure, paths, plan::summary,
-    progress::thousands, training,
+    cli,
+    console::say,
+    devices::describe,
+    failure::Failure,
+    paths,
+    plan::summary,
+    progress::{counted, thousands},
+    training,
 };
 use ddim::{
     data::{Dataset, is_digits},
@@ -153,13 +159,13 @@ impl Run {
         let Self { trainer, data, notes, .. } = self;
         say!("{}", describe(gpu));
         let (height, width, channels) = (data.height(), data.width(), data.channels());
-        let count = thousands(data.len() as u64);
+        let count = counted(data.len() as u64, "image");
         let classes = match &self.class_names[..] {
             [] => String::new(),
             names if names.len() > LISTED => format!(", {} classes", names.len()),
             names => format!(", classes {}", names.join(", ")),
         };
-        say!("data   {}: {count} images of {height}x{width}x{channels}{classes}", data.name());
+        say!("data   {}: {count} of {height}x{width}x{channels}{classes}", data.name());
         let config = trainer.model().config();
         let parameters = thousands(trainer.arenas().elements() as u64);
         say!("model  {parameters} parameters, channels {:?}", config.block_out_channels);
