@@ -51,6 +51,11 @@ const STRIP_EVERY: usize = 5;
 /// Digits sampled at a time.
 const BATCH: usize = 200;
 
+/// Steps after which the whole time is foretold, and the share of a training step that an evaluation of
+/// the network takes, image for image.
+const FORECAST: u64 = 10;
+const EVALUATION: f64 = 0.25;
+
 /// How much a pixel is enlarged.
 const SCALE: usize = 8;
 
@@ -136,7 +141,18 @@ fn train(
     let mut progress = Progress::new("training", 0, steps, "steps");
     let never = AtomicBool::new(false);
     let began = Instant::now();
-    training::train(&mut trainer, digits, (steps, false), &mut losses, &mut progress, &never)?;
+    for until in [FORECAST.min(steps), steps] {
+        training::train(&mut trainer, digits, (until, false), &mut losses, &mut progress, &never)?;
+        if until == FORECAST
+            && let Some(rate) = progress.rate()
+        {
+            let evaluations = u64::from(arguments.samples) * SAMPLING_STEPS as u64;
+            let sampling = EVALUATION * evaluations as f64 / batch as f64;
+            let left = ((steps - FORECAST) as f64 + sampling) / rate;
+            let all = clock(began.elapsed().as_secs_f64() + left);
+            progress.line(&format!("about {all} in all: the first {FORECAST} steps tell"));
+        }
+    }
     let seconds = began.elapsed().as_secs_f64();
     drop(progress);
     let (rate, taken) = (steps as f64 / seconds, clock(seconds));
