@@ -3,6 +3,7 @@ use crate::{
     check,
     cli::{self, Device},
     console::say,
+    denoising::{Moment, moments},
     devices::describe,
     failure::Failure,
     files,
@@ -10,8 +11,10 @@ use crate::{
     plan::summary,
     plot, presets,
     progress::{Progress, clock, thousands},
-    report::{self, Distances, Numbers, Pictures},
+    report::{self, Chart, Distances, Numbers, Pictures},
     sampling::{strips, watched},
+    shell,
+    smoothing::smoothed,
     train, training,
 };
 use ddim::{
@@ -44,9 +47,9 @@ const SAMPLING_STEPS: usize = 50;
 /// Digits in the picture of samples.
 const SHOWN: usize = 64;
 
-/// Digits in the picture of denoising, and sampling steps between its columns.
+/// Digits in the picture of denoising, and its columns.
 const STRIPS: usize = 8;
-const STRIP_EVERY: usize = 5;
+const COLUMNS: usize = 11;
 
 /// Digits sampled at a time.
 const BATCH: usize = 200;
@@ -92,20 +95,23 @@ pub fn run(device: &Device, arguments: &cli::Demo) -> Result<(), Failure> {
         samples,
         plan: summary(trainer.plan()),
         plan_hash: format!("{:016x}", trainer.plan().hash()),
-        loss: training::recent(losses).unwrap_or(f32::NAN),
+        loss: smoothed(&losses.steps).unwrap_or(f32::NAN),
         training_seconds: *training_seconds,
         steps_per_second: steps as f64 / training_seconds,
         sampling_seconds,
         seconds: start.elapsed().as_secs_f64(),
         frechet_distance: distances(&digits, &sampled, arguments.seed)?,
     };
-    write(folder, &numbers, &pictures(&digits, &sampled, losses)?)?;
+    write(folder, &pipeline, &numbers, &pictures(&digits, &sampled, losses)?)?;
     say!("Frechet distance to the real digits, over their pixels");
     for (what, distance) in numbers.frechet_distance.rows() {
         say!("  {distance:7.3}  {what}");
     }
     let (path, taken) = (folder.join("report.html"), clock(numbers.seconds));
     say!("{} shows it all; {taken} altogether", path.display());
+    for (what, line) in shell::next(&pipeline, steps) {
+        say!("{what}:\n  {line}");
+    }
     Ok(())
 }
 
@@ -156,7 +162,7 @@ fn train(
     let seconds = began.elapsed().as_secs_f64();
     drop(progress);
     let (rate, taken) = (steps as f64 / seconds, clock(seconds));
-    let loss = training::recent(&losses).unwrap_or(f32::NAN);
+    let loss = smoothed(&losses.steps).unwrap_or(f32::NAN);
     say!("trained {steps} steps in {taken} ({rate:.1} a second), loss {loss:.4}");
     let notes = json!({
         DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
@@ -172,23 +178,30 @@ fn pictures(digits: &Dataset, sampled: &Sampled, losses: &Losses) -> Result<Pict
     let shape = [SIDE, SIDE, 1];
     let some =
         |images: &[f32]| Picture::grid(&images[..SHOWN * SIDE * SIDE], shape, 8, SCALE)?.png();
-    let denoising = strips(&sampled.moments, STRIPS, SIDE * SIDE);
+    let denoising = strips(&sampled.stages, STRIPS, SIDE * SIDE);
     Ok(Pictures {
         samples: some(&sampled.images)?,
         real: some(&digits.images())?,
         denoising: Picture::grid(&denoising, shape, sampled.moments.len(), SCALE)?.png()?,
-        loss: plot::losses(losses)?,
+        moments: sampled.moments.clone(),
+        loss: Chart::new(|form| plot::losses(losses, form))?,
     })
 }
 
 /// Writes the files, first that by which the others are known.
-fn write(folder: &Path, numbers: &Numbers, pictures: &Pictures) -> Result<(), Failure> {
-    let (json, page) = (numbers.json(), report::page(numbers, pictures));
+fn write(
+    folder: &Path,
+    pipeline: &Path,
+    numbers: &Numbers,
+    pictures: &Pictures,
+) -> Result<(), Failure> {
+    let next = shell::next_from_anywhere(pipeline, numbers.steps);
+    let (json, page) = (numbers.json(), report::page(numbers, pictures, &next));
     let contents: [&[u8]; 5] = [
         json.as_bytes(),
         &pictures.samples,
         &pictures.denoising,
-        pictures.loss.as_bytes(),
+        pictures.loss.wide.as_bytes(),
         page.as_bytes(),
     ];
     for (name, bytes) in WRITTEN.into_iter().zip(contents) {
@@ -223,7 +236,8 @@ fn refuse_foreign(folder: &Path, pipeline: &Path) -> Result<(), Failure> {
 struct Sampled {
     images: Vec<f32>,
     noise: Vec<f32>,
-    moments: Vec<Vec<f32>>,
+    moments: Vec<Moment>,
+    stages: Vec<Vec<f32>>,
 }
 
 fn sample(gpu: &Gpu, model: &Pipeline, count: usize, seed: u64) -> Result<Sampled, Failure> {
@@ -234,15 +248,16 @@ fn sample(gpu: &Gpu, model: &Pipeline, count: usize, seed: u64) -> Result<Sample
     };
     let mut sampling = request.open(gpu, model)?;
     let noise = sampling.noise()?;
-    let mut moments = Vec::new();
-    let stops: Vec<usize> = (0..=SAMPLING_STEPS).step_by(STRIP_EVERY).collect();
+    let mut stages = Vec::new();
+    let moments = moments(table, &model.scheduler.schedule()?, COLUMNS);
+    let stops: Vec<usize> = moments.iter().map(|moment| moment.steps).collect();
     let images = watched(&mut sampling, &stops, |sampler, reached| {
         if reached.first == 0 {
-            moments.push(sampler.images()?);
+            stages.push(sampler.images()?);
         }
         Ok(())
     })?;
-    Ok(Sampled { images, noise, moments })
+    Ok(Sampled { images, noise, moments, stages })
 }
 
 fn distances(digits: &Dataset, sampled: &Sampled, seed: u64) -> Result<Distances, Failure> {

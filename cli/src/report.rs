@@ -1,5 +1,11 @@
 //! The demo's report: one page that needs nothing beside it, and the same numbers for programs.
-use crate::progress::{clock, thousands};
+use crate::{
+    denoising::Moment,
+    failure::Failure,
+    plot::{self, Form},
+    progress::{clock, thousands},
+    shell::Next,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ddim::training::TrainingOptions;
 use serde::Serialize;
@@ -67,14 +73,41 @@ pub struct Pictures {
     pub samples: Vec<u8>,
     /// PNG of as many real digits.
     pub real: Vec<u8>,
-    /// PNG of x_t from noise to image, a row an image.
+    /// PNG of x_t from noise to image, a row an image, a column a moment.
     pub denoising: Vec<u8>,
-    /// SVG of the loss.
-    pub loss: String,
+    /// The moments.
+    pub moments: Vec<Moment>,
+    /// Chart of the loss.
+    pub loss: Chart,
 }
 
-/// The page.
-pub fn page(numbers: &Numbers, pictures: &Pictures) -> String {
+/// A chart as SVG in two forms.
+pub struct Chart {
+    /// For a file, and a page on a desk.
+    pub wide: String,
+    /// For a page on a phone.
+    pub narrow: String,
+}
+
+impl Chart {
+    /// Both forms of a chart.
+    pub fn new(plot: impl Fn(&Form) -> Result<String, Failure>) -> Result<Self, Failure> {
+        Ok(Self { wide: plot(&plot::WIDE)?, narrow: plot(&plot::NARROW)? })
+    }
+
+    /// The form that fits the page.
+    pub fn picture(&self, what: &str) -> String {
+        let [wide, narrow] =
+            [&self.wide, &self.narrow].map(|svg| data_uri("image/svg+xml", svg.as_bytes()));
+        format!(
+            "<picture><source media=\"(max-width: 640px)\" srcset=\"{narrow}\">\
+             <img src=\"{wide}\" alt=\"{what}\"></picture>"
+        )
+    }
+}
+
+/// The page, with the commands that come next.
+pub fn page(numbers: &Numbers, pictures: &Pictures, next: &Next) -> String {
     let options = &numbers.options;
     let clip = options.clip.map_or("none".to_owned(), |norm| norm.to_string());
     let settings = [
@@ -102,13 +135,14 @@ pub fn page(numbers: &Numbers, pictures: &Pictures) -> String {
     let holes = [
         ("distance", format!("{:.2}", numbers.frechet_distance.samples)),
         ("count", thousands(numbers.samples as u64)),
-        ("bars", numbers.frechet_distance.rows().map(bar).concat()),
+        ("bars", bars(&numbers.frechet_distance.rows())),
         ("figures", figures.iter().map(|(name, value)| figure(name, value)).collect()),
         ("settings", settings.iter().map(|(name, value)| row(name, [escape(value)])).collect()),
         ("samples", data_uri("image/png", &pictures.samples)),
         ("real", data_uri("image/png", &pictures.real)),
-        ("denoising", data_uri("image/png", &pictures.denoising)),
-        ("loss", data_uri("image/svg+xml", pictures.loss.as_bytes())),
+        ("denoising", denoising(pictures)),
+        ("loss", pictures.loss.picture("Loss of every training step")),
+        ("next", next.iter().map(command).collect()),
     ];
     fill(TEMPLATE, &holes)
 }
@@ -130,12 +164,48 @@ pub fn figure(name: &str, value: &str) -> String {
     format!("<div><b>{}</b><span>{}</span></div>", escape(value), escape(name))
 }
 
-/// A distance as a bar, on a logarithmic scale from 0.03 to 30.
-fn bar((name, distance): (&'static str, f64)) -> String {
-    let share = ((distance / 0.03).log10() / 3.0).clamp(0.01, 1.0) * 100.0;
+/// The picture of denoising, with the timestep of each column under it.
+fn denoising(pictures: &Pictures) -> String {
+    let label = |moment: &Moment| match moment.timestep {
+        Some(timestep) => format!("<li>{timestep}</li>"),
+        None => "<li>x<sub>0</sub></li>".to_owned(),
+    };
     format!(
-        "<div class=\"bar\"><span>{name}</span><i style=\"width:{share:.1}%\"></i>\
-         <b>{distance:.3}</b></div>"
+        "<img class=\"pixels\" src=\"{}\" alt=\"Eight digits emerging from noise\">\
+         <ol class=\"under\">{}</ol>",
+        data_uri("image/png", &pictures.denoising),
+        pictures.moments.iter().map(label).collect::<String>(),
+    )
+}
+
+/// What a command does, and its line.
+fn command((what, line): &(&str, String)) -> String {
+    format!("<h3>{}</h3><pre>{}</pre>", escape(what), escape(line))
+}
+
+/// Distances as bars over a logarithmic scale of whole decades.
+fn bars(rows: &[(&str, f64)]) -> String {
+    let known = || rows.iter().map(|row| row.1).filter(|distance| *distance > 0.0);
+    let least = known().fold(1.0, f64::min).log10().floor();
+    let decades = known().fold(1.0, f64::max).log10().ceil().max(least + 1.0) - least;
+    let bar = |(name, distance): &(&str, f64)| {
+        let share = (distance.max(f64::MIN_POSITIVE).log10() - least) / decades;
+        let share = share.clamp(0.005, 1.0) * 100.0;
+        format!(
+            "<div class=\"bar\"><span>{name}</span><div class=\"track\">\
+             <i style=\"width:{share:.1}%\"></i></div><b>{distance:.3}</b></div>"
+        )
+    };
+    let mark = |decade: i32| {
+        let (at, number) =
+            (100.0 * f64::from(decade) / decades, 10f64.powf(least + f64::from(decade)));
+        format!("<em style=\"left:{at:.1}%\">{}</em>", (number * 1e9).round() / 1e9)
+    };
+    format!(
+        "<div style=\"--decades:{decades}\">{}\
+         <div class=\"bar scale\"><span></span><div>{}</div></div></div>",
+        rows.iter().map(bar).collect::<String>(),
+        (0..=decades as i32).map(mark).collect::<String>(),
     )
 }
 
@@ -144,7 +214,8 @@ pub fn data_uri(kind: &str, bytes: &[u8]) -> String {
     format!("data:{kind};base64,{}", STANDARD.encode(bytes))
 }
 
-/// Text that is no markup.
+/// Text that is no markup, and no hole.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;").replace('{', "&#123;")
 }

@@ -1,5 +1,5 @@
 //! Training with a progress bar, and what is kept of it.
-use crate::{failure::Failure, files, plot, progress::Progress};
+use crate::{failure::Failure, files, plot, progress::Progress, smoothing::smoothed};
 use ddim::{
     data::Dataset,
     pipeline::{CLASS_NAMES, RunFolder, class_names_json},
@@ -12,20 +12,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Steps over which the shown loss is averaged.
-const RECENT: usize = 50;
-
 /// The file of the losses, below the run's folder; its largest size in bytes, which is that of some
 /// thirty million steps.
 const LOSSES: &str = "training/loss.csv";
 const LARGEST: u64 = 1 << 30;
-
-/// The mean of the last losses.
-pub fn recent(losses: &Losses) -> Option<f32> {
-    let last = &losses.steps[losses.steps.len().saturating_sub(RECENT)..];
-    let sum: f32 = last.iter().map(|metrics| metrics.loss).sum();
-    (!last.is_empty()).then(|| sum / last.len() as f32)
-}
 
 /// Saves a run with its losses and the names of its classes, if it has any, as parts of the
 /// checkpoint.
@@ -37,7 +27,7 @@ pub fn save(
     class_names: &[String],
 ) -> Result<(), Failure> {
     let (text, chart, names) =
-        (losses.to_csv(), plot::losses(losses)?, class_names_json(class_names));
+        (losses.to_csv(), plot::losses(losses, &plot::WIDE)?, class_names_json(class_names));
     let mut beside = vec![(LOSSES, text.as_bytes()), ("training/loss.svg", chart.as_bytes())];
     if !class_names.is_empty() {
         beside.push((CLASS_NAMES, names.as_bytes()));
@@ -64,7 +54,7 @@ pub fn train(
 ) -> Result<(), Failure> {
     trainer.train(data, until, flip, |metrics| {
         losses.steps.extend(metrics);
-        if let (Some(last), Some(loss)) = (metrics.last(), recent(losses)) {
+        if let (Some(last), Some(loss)) = (metrics.last(), smoothed(&losses.steps)) {
             progress.update(last.step, &format!("loss {loss:.4}"));
         }
         if stop.load(Ordering::Relaxed) {

@@ -146,7 +146,7 @@ fn ctrl_c_ends_with_a_checkpoint() {
     let at = with_config();
     let line = TRAIN.replace("--steps 50", "--steps 100000").replace("--save-every 20", "");
     let line = line.replace("{}", at.path().to_str().expect("a plain name"));
-    let out = at.path().join("run");
+    let out = at.path().join("what's$left");
     let mut child = command::ddim(line.split_whitespace())
         .arg("--out")
         .arg(&out)
@@ -170,14 +170,16 @@ fn ctrl_c_ends_with_a_checkpoint() {
     let (steps, rest) = rest.split_once(';').expect("a number");
     let steps: u64 = steps.parse().expect("a number");
     assert!((1..100_000).contains(&steps), "{text}");
-    assert!(rest.contains("go on with: ddim train --resume --out "), "{text}");
+    let (_, line) = rest.split_once("go on with: ").expect("a command line");
+    assert!(line.contains("ddim train --resume --out "), "{text}");
     assert!(names(&out).contains(&"training/state.safetensors".to_owned()));
 
     let more = steps + 1;
-    let said = succeeds(&format!("train --resume --out {{}}/run --steps {more}"), at.path());
+    let line = format!("{} --steps {more}", line.lines().next().expect("a line"));
+    let said = command::pasted(&line, at.path());
     assert!(said.contains(&format!("steps {more} to {more}")), "{said}");
     assert_eq!(
-        run("sample --model {}/run --count 1 --steps 2 --out {}/one.png", at.path()).status,
+        run("sample --model {}/what's$left --count 1 --steps 2 --out {}/one.png", at.path()).status,
         Some(0)
     );
 }

@@ -6,6 +6,7 @@ use crate::{
     lock::Lock,
     presets::Preset,
     progress::{Progress, clock, thousands},
+    smoothing::smoothed,
     training,
 };
 use ddim::{
@@ -15,7 +16,7 @@ use ddim::{
     gpu::Gpu,
     models::unet2d::UNet,
     pipeline::{Pipeline, RunFolder},
-    training::{Settings, Trainer, TrainingOptions, steps_trained},
+    training::{Losses, Settings, Trainer, TrainingOptions, steps_trained},
 };
 use flate2::Crc;
 use serde_json::{Value as Json, json};
@@ -97,10 +98,11 @@ impl Source {
         Ok((pipeline, provenance(folder)?))
     }
 
-    /// The chart of the training's losses, if there is one.
-    pub fn losses(&self) -> Option<String> {
+    /// The losses of the training, if it left any.
+    pub fn losses(&self) -> Option<Losses> {
         let (Self::Taken(folder) | Self::Trained { folder, .. }) = self;
-        files::read_text(&RunFolder::open(folder).ok()?.path("training/loss.svg")).ok()
+        let losses = training::read_losses(&RunFolder::open(folder).ok()?, u64::MAX).ok()?;
+        (!losses.steps.is_empty()).then_some(losses)
     }
 }
 
@@ -136,7 +138,7 @@ fn train(gpu: &Gpu, data: &Dataset, folder: &Path, preset: &Preset) -> Result<()
         training::save(&losses, &mut trainer, folder, json!({"seconds": seconds}), &[])?;
     }
     drop(progress);
-    let loss = training::recent(&losses).unwrap_or(f32::NAN);
+    let loss = smoothed(&losses.steps).unwrap_or(f32::NAN);
     let (steps, taken) = (thousands(total), clock(seconds));
     say!("trained {steps} steps in {taken}, loss {loss:.4}");
     Ok(())

@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     files, plot,
     progress::{clock, thousands},
-    report::{self, data_uri, escape, fill, row},
+    report::{self, Chart, data_uri, escape, fill, row},
 };
 use ddim::files::read;
 use std::path::Path;
@@ -56,10 +56,13 @@ impl Page<'_> {
         };
         let setting = |(name, value): &(String, String)| row(name, [escape(value)]);
         let (said, times) = times(record)?;
-        let losses = self.source.losses().map_or(String::new(), |svg| {
-            let chart = image("image/svg+xml", svg.as_bytes(), "losses");
-            format!("<section><h2>Training</h2>{chart}</section>")
-        });
+        let losses = match self.source.losses() {
+            None => String::new(),
+            Some(losses) => {
+                let chart = Chart::new(|form| plot::losses(&losses, form))?.picture("losses");
+                format!("<section><h2>Training</h2>{chart}</section>")
+            }
+        };
         let steps: Vec<String> = sizes.consistency.iter().map(usize::to_string).collect();
         let mut holes = vec![
             ("trained", escape(&self.trained())),
@@ -82,7 +85,7 @@ impl Page<'_> {
         for figure in Figure::ALL {
             let file = figure.file();
             let picture = match read(&self.folder.join(file), LARGEST_PICTURE) {
-                Ok(bytes) => image("image/png", &bytes, file),
+                Ok(bytes) => image(&bytes, file.trim_end_matches(".png")),
                 Err(_) => NOTHING.to_owned(),
             };
             holes.push((file.trim_end_matches(".png"), picture));
@@ -156,8 +159,8 @@ fn times(record: &Record) -> Result<(String, String), Failure> {
         line.r_squared,
         1e3 * line.slope / timing::IMAGES as f64,
     );
-    let svg = plot::times(&points, (line.offset, line.slope), timing::IMAGES)?;
-    Ok((said, image("image/svg+xml", svg.as_bytes(), "times")))
+    let plot = |form: &_| plot::times(&points, (line.offset, line.slope), timing::IMAGES, form);
+    Ok((said, Chart::new(plot)?.picture("times")))
 }
 
 fn header(steps: impl Iterator<Item = usize>) -> String {
@@ -173,7 +176,6 @@ fn percent(share: Option<f64>) -> String {
     share.map_or(NOTHING.to_owned(), |share| format!("{:.1}%", 100.0 * share))
 }
 
-fn image(kind: &str, bytes: &[u8], what: &str) -> String {
-    let pixels = if kind == "image/png" { " class=\"pixels\"" } else { "" };
-    format!("<img{pixels} src=\"{}\" alt=\"{what}\">", data_uri(kind, bytes))
+fn image(png: &[u8], what: &str) -> String {
+    format!("<img class=\"pixels\" src=\"{}\" alt=\"{what}\">", data_uri("image/png", png))
 }

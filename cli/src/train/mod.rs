@@ -14,6 +14,8 @@ use crate::{
     lock::Lock,
     presets,
     progress::{Progress, counted},
+    shell,
+    smoothing::smoothed,
     training,
 };
 use begin::Training;
@@ -218,9 +220,9 @@ fn config(
 
 fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), Failure> {
     let steps = run.trainer.steps();
-    let path = out.display();
+    let (path, ddim, word) = (out.display(), shell::program(), shell::path(out));
     if stop.load(Ordering::Relaxed) {
-        say!("stopped after step {steps}; go on with: ddim train --resume --out {path}");
+        say!("stopped after step {steps}; go on with: {ddim} train --resume --out {word}");
         return Ok(());
     }
     let model = run.pipeline()?;
@@ -228,9 +230,9 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     let (picture, count) = samples::picture(&run, &model)?;
     files::write(&out.join("samples.png"), picture)?;
     let loss =
-        training::recent(&run.losses).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
+        smoothed(&run.losses.steps).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
     let steps = counted(steps, "step");
     say!("{path}: {steps}{loss}; samples.png shows {count} new images");
-    say!("more of them: ddim sample --model {path} --out new.png");
+    say!("more of them: {ddim} sample --model {word} --out new.png");
     Ok(())
 }

@@ -72,6 +72,16 @@ pub fn fails_with(ran: &Ran, parts: &[&str]) {
     }
 }
 
+/// Runs a line as a shell does that stands in `folder`.
+#[cfg(unix)]
+pub fn pasted(line: &str, folder: &Path) -> String {
+    let mut shell = Command::new("sh");
+    plain(&mut shell);
+    let ran = Ran::from(shell.args(["-c", line]).current_dir(folder).output().expect("a shell"));
+    assert_eq!((ran.status, ran.error.as_str()), (Some(0), ""), "{line}: {}", ran.out);
+    ran.out
+}
+
 pub fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder for the test")
 }
