@@ -24,7 +24,7 @@ pub struct Form {
 }
 
 /// For a file, and a page on a desk.
-pub const WIDE: Form = Form { width: 860, height: 400, font: 15, labels: 10, points: 1200 };
+pub const WIDE: Form = Form { width: 860, height: 400, font: 15, labels: 8, points: 1200 };
 
 /// For a page on a phone.
 pub const NARROW: Form = Form { width: 360, height: 300, font: 17, labels: 5, points: 400 };
@@ -38,7 +38,7 @@ const WARM: RGBColor = RGBColor(196, 80, 24);
 /// What the colors become on a dark page.
 const DARK_STYLE: &str = "<style>@media (prefers-color-scheme: dark) {
 [fill=\"#FFFFFF\"] { fill: #18212b } [fill=\"#1B2733\"] { fill: #e4eaf0 } [stroke=\"#1B2733\"] { stroke: #e4eaf0 }
-[stroke=\"#96B2CC\"] { stroke: #486684 } [stroke=\"#14528C\"] { stroke: #74b4ee } [stroke=\"#C45018\"] { stroke: #f29766 }
+[stroke=\"#96B2CC\"] { stroke: #6286a9 } [stroke=\"#14528C\"] { stroke: #74b4ee } [stroke=\"#C45018\"] { stroke: #f29766 }
 [fill=\"#C45018\"] { fill: #f29766 }
 }</style>
 ";

@@ -185,7 +185,8 @@ fn command((what, line): &(&str, String)) -> String {
 
 /// Distances as bars over a logarithmic scale of whole decades.
 fn bars(rows: &[(&str, f64)]) -> String {
-    let known = || rows.iter().map(|row| row.1).filter(|distance| *distance > 0.0);
+    let known =
+        || rows.iter().map(|row| row.1).filter(|distance| *distance > 0.0 && distance.is_finite());
     let least = known().fold(1.0, f64::min).log10().floor();
     let decades = known().fold(1.0, f64::max).log10().ceil().max(least + 1.0) - least;
     let bar = |(name, distance): &(&str, f64)| {
@@ -218,4 +219,60 @@ pub fn data_uri(kind: &str, bytes: &[u8]) -> String {
 pub fn escape(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;").replace('{', "&#123;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The luminance of a color of the style, in the first or the second of its themes.
+    fn luminance(name: &str, theme: usize) -> f64 {
+        let hex = STYLE.split(&format!("--{name}: #")).nth(1 + theme).expect("a color");
+        let number = u32::from_str_radix(&hex[..6], 16).expect("six digits");
+        let linear = |shift: u32| {
+            let share = f64::from(number >> shift & 255) / 255.0;
+            if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(16) + 0.7152 * linear(8) + 0.0722 * linear(0)
+    }
+
+    #[test]
+    fn colors_stand_out_from_their_ground_in_both_themes() {
+        // WCAG 2, level AA: 4.5 for text, 3 for bars.
+        let pairs = [
+            ("ink", "paper", 4.5),
+            ("ink", "ground", 4.5),
+            ("soft", "paper", 4.5),
+            ("soft", "ground", 4.5),
+            ("accent", "paper", 3.0),
+            ("muted", "paper", 3.0),
+        ];
+        for (name, ground, least) in pairs {
+            for theme in [0, 1] {
+                let [one, other] = [name, ground].map(|name| luminance(name, theme) + 0.05);
+                let contrast = one.max(other) / one.min(other);
+                assert!(contrast >= least, "{name} on {ground}, theme {theme}: {contrast}");
+            }
+        }
+    }
+
+    #[test]
+    fn bars_have_a_scale_of_whole_decades_that_holds_them() {
+        let bars = bars(&[("a", 0.05), ("b", 500.0)]);
+        for text in ["0.0%\">0.01<", "100.0%\">1000<", "width:14.0%", "width:94.0%", "--decades:5"]
+        {
+            assert!(bars.contains(text), "{text}: {bars}");
+        }
+        // No number, and none that a logarithm has.
+        for distance in [f64::NAN, f64::INFINITY, 0.0, -1e-9, 1.0] {
+            let bars = super::bars(&[("a", distance)]);
+            assert!(bars.contains("--decades:1\""), "{bars}");
+        }
+    }
+
+    #[test]
+    fn text_fills_no_hole() {
+        let page = fill("{{a}}{{b}}", &[("a", escape("<{{b}}>")), ("b", "x".into())]);
+        assert_eq!(page, "&lt;&#123;&#123;b}}&gt;x");
+    }
 }
