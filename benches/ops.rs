@@ -1,18 +1,20 @@
 //! Every kernel at the shapes of real models, each by every family; fusions with and without;
-//! whole steps. Times are the device's own where it has timestamps; after each stands its share of
-//! the ceiling that applies, measured in the same run.
+//! whole steps. Times are the device's own where it has timestamps; after each stands the median
+//! with its spread, and its share of the ceiling that applies, measured in the same run.
 //!
 //! ```sh
-//! cargo bench                                       # all
-//! cargo bench -- conv2d/                            # one group
-//! cargo bench -- 'conv2d/.* 8x32x32x128 .*/tiled'   # a regular expression
+//! cargo bench                                       # the chosen set of support/set.rs, minutes
+//! cargo bench -- .                                  # all, hours
+//! cargo bench -- conv2d/                            # one op
+//! cargo bench -- 'conv2d/tiled cifar10-b8 32x32 '   # a regular expression
+//! cargo bench -- --list .                           # the names
 //! ```
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ddim::{
     Error,
     bench_cases::{self, BenchCase, BenchModel, BenchStep, Variant},
     gpu::{Bottleneck, Gpu, GpuOptions, Roofline},
-    ops, passes,
+    passes,
     plan::{Cost, Plan},
 };
 use filter::Filter;
@@ -23,12 +25,10 @@ use std::{cell::OnceCell, process};
 mod filter;
 #[path = "support/gpu_time.rs"]
 mod gpu_time;
-
-/// Images at a time of the CIFAR-10 U-Net.
-const BATCHES: [usize; 3] = [1, 8, 64];
-
-/// Images at a time of the digits model: those of the demo.
-const DIGITS: usize = 64;
+#[path = "support/names.rs"]
+mod names;
+#[path = "support/set.rs"]
+mod set;
 
 fn main() -> Result<(), Error> {
     let gpu = Gpu::new(&GpuOptions::default()).unwrap_or_else(|error| {
@@ -36,44 +36,25 @@ fn main() -> Result<(), Error> {
         process::exit(1)
     });
     println!("{} ({} {})", gpu.info().name, gpu.info().driver, gpu.info().driver_info);
+    let kernels = set::kernels(gpu.target())?;
     let mut bench = Bench {
         criterion: gpu_time::config().configure_from_args(),
-        filter: Filter::from_arguments(),
+        filter: Filter::from_arguments(set::chosen(&kernels, gpu.target())),
         roofline: OnceCell::new(),
         left_out: Vec::new(),
         gpu,
     };
-    for case in kernels(&bench.gpu)? {
-        bench.case(&case)?;
+    for case in &kernels {
+        bench.case(case)?;
     }
-    for batch in BATCHES {
-        bench.steps(&BenchModel::cifar10()?, batch)?;
+    for (model, batch) in set::models()? {
+        bench.steps(&model, batch)?;
     }
-    bench.steps(&BenchModel::digits()?, DIGITS)?;
     bench.criterion.final_summary();
     if !bench.left_out.is_empty() {
         println!("left out:\n{}", bench.left_out.join("\n"));
     }
     Ok(())
-}
-
-/// All that is timed but whole steps.
-fn kernels(gpu: &Gpu) -> Result<Vec<BenchCase>, Error> {
-    let (cases, target) = (ops::cases(), gpu.target());
-    let mut all = Vec::new();
-    for batch in BATCHES {
-        all.extend(BenchModel::cifar10()?.bench_cases(batch, target, &cases)?);
-    }
-    all.extend(bench_cases::stable_diffusion(&cases)?);
-    all.extend(BenchModel::digits()?.bench_cases(DIGITS, target, &cases)?);
-    all.extend(bench_cases::products(&[512, 1024, 4096], &cases)?);
-    for extents in [[8, 32, 128], [1, 64, 320], [64, 8, 32]] {
-        all.extend(bench_cases::fusions(extents)?);
-    }
-    let mut all = bench_cases::distinct(all);
-    // Criterion takes a group in one piece.
-    all.sort_by(|a, b| a.group.cmp(&b.group));
-    Ok(all)
 }
 
 struct Bench {
@@ -89,9 +70,9 @@ impl Bench {
     fn case(&mut self, case: &BenchCase) -> Result<(), Error> {
         // The names of families come with their plans, which need no device.
         let variants = case.variants(self.gpu.target());
-        let several = variants.len() > 1;
-        for Variant { name, plan } in variants {
-            let name = if several { format!("{}/{name}", case.name) } else { case.name.clone() };
+        let families: Vec<&str> = variants.iter().map(|variant| variant.name.as_str()).collect();
+        let names = set::names(case, &families);
+        for (Variant { plan, .. }, name) in variants.into_iter().zip(names) {
             let gpu = self.gpu.clone();
             self.time(&case.group, &name, case.cost, || {
                 Ok(Timed::new(case.executor(&gpu, plan?)?, 1, Box::new(|_| Ok(()))))
@@ -158,8 +139,10 @@ impl Bench {
         let mut benches = self.criterion.benchmark_group(group);
         benches.throughput(case).bench_function(id, |bencher| timed.iterate(bencher));
         benches.finish();
-        if let Some(time) = timed.fastest() {
-            let share = 100.0 * roofline.share(cost, time);
+        if let Some(times) = timed.spread() {
+            let share = 100.0 * roofline.share(cost, times[1]);
+            let [least, median, most] = times.map(|time| 1e3 * time.as_secs_f64());
+            println!("{:24}median: {median:.4} ms, {least:.4} to {most:.4}", "");
             println!("{:24}bound:  {share:.1}% of the rate of {bound}\n", "");
         }
         Ok(())

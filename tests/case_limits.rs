@@ -81,7 +81,7 @@ fn monstrous_numbers_fail_their_case_alone() {
     let index = json!({"cases": entries}).to_string();
     fs::write(at.path().join("index.json"), index).expect("room");
     let mut wrong = Vec::new();
-    let hear = |name: &str, outcome: &Outcome| {
+    let hear = |name: &str, outcome: &Outcome, _: usize| {
         let title = &titles[name];
         // No padding is a number that a case may have.
         let sound = title.ends_with("pad_left_right_top_bottom = 0");

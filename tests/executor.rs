@@ -3,16 +3,19 @@
 use ddim::{
     Error,
     error::{GpuError, LoweringError},
-    gpu::{Clock, Executor, Gpu, GpuOptions},
+    gpu::{Clock, Executor, Gpu, GpuOptions, Profile, Timing},
     graph::Graph,
-    ops::{Add, Op, Silu},
+    ops::{Add, Conv2d, Op, Silu},
     passes,
-    plan::Target,
+    plan::{Cost, DeviceProfile, Dispatch, Scope, Target},
     value::{TensorType, Value},
     wgpu,
 };
 use square::Square;
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 mod square;
 mod support;
@@ -304,10 +307,78 @@ fn every_launch_is_timed() {
     executor.run(1).unwrap();
     let profile = executor.profile(3).unwrap();
     assert_eq!(profile.timings.len(), executor.plan().dispatches().count());
-    assert!(profile.timings.iter().all(|timing| !timing.time.is_zero()), "{profile}");
+    let timed = |timing: &Timing| timing.times.len() == 3 && !timing.times[2].is_zero();
+    assert!(profile.timings.iter().all(timed), "{profile}");
+    // No layer made them; the last keeps the state.
+    let scopes: Vec<&str> = profile.timings.iter().map(|timing| timing.scope.as_str()).collect();
+    assert_eq!(scopes, ["(step)", "(step)", "update"]);
     let kernels = profile.kernels();
     assert!(kernels.windows(2).all(|pair| pair[0].time >= pair[1].time), "{profile}");
     assert_eq!(kernels.iter().map(|kernel| kernel.calls).sum::<usize>(), profile.timings.len());
     let (few, many) = (executor.time(1).unwrap(), executor.time(40).unwrap());
     assert!(few < many, "{few:?}, {many:?}");
+}
+
+#[test]
+fn a_profile_has_medians_and_the_runs_beside_them() {
+    let timing = |kernel: &str, milliseconds: [u64; 5]| Timing {
+        scope: Scope::new("mid_block"),
+        kernel: kernel.to_owned(),
+        times: milliseconds.map(Duration::from_millis).into(),
+        cost: Cost::default(),
+        work: Cost { flops: 0, bytes: 6_000_000 },
+    };
+    let timings = vec![
+        timing("winograd.output narrow=0", [3, 3, 2, 3, 7]),
+        timing("winograd.output narrow=1", [2, 3, 3, 3, 5]),
+        timing("silu.forward", [1, 1, 1, 1, 1]),
+    ];
+    let profile = Profile { clock: Clock::Host, timings };
+    let entries = profile.entry_points();
+    let [output, silu] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((output.name.as_str(), output.calls), ("winograd.output", 2));
+    assert_eq!(output.time, Duration::from_millis(6));
+    // Of a run, not of a launch.
+    assert_eq!(output.range, [5, 12].map(Duration::from_millis));
+    assert_eq!(silu.range, [1, 1].map(Duration::from_millis));
+    assert_eq!(profile.total().range, [6, 13].map(Duration::from_millis));
+    let table = profile.table(&entries, "kernel", None);
+    let row: Vec<&str> = table.lines().nth(1).expect("a row").split_whitespace().collect();
+    // 12 MB in 6 ms; no operations to speak of.
+    assert_eq!(row, ["2", "6.000", "5.000", "12.000", "85.7%", "-", "2.0", "winograd.output"]);
+}
+
+#[test]
+fn each_launch_of_an_equation_has_its_own_work() {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[8, 32, 32, 128]));
+    let weight = graph.input(TensorType::f32(&[3, 3, 128, 128]));
+    let y = graph.push(Conv2d { stride: 1, padding: [1; 4] }, &[x, weight]).unwrap();
+    let z = graph.push(Silu, &[y]).unwrap();
+    graph.outputs.push(z);
+    let profile = DeviceProfile::SOFTWARE;
+    let target = Target { subgroup: Some(8), int64: true, profile, ..Target::default() };
+    let plan = passes::compile(&graph, &target).unwrap();
+    let bytes = graph.type_of(y).bytes();
+    let (mut written, mut silu) = (0, 0);
+    for dispatch in plan.dispatches() {
+        let kernel = format!("{}.{}", dispatch.kernel.shader, dispatch.kernel.entry);
+        let work = dispatch.work;
+        match kernel.as_str() {
+            "winograd.output" => {
+                assert_eq!(work.flops, 0);
+                written += work.bytes;
+            }
+            "silu.forward" => {
+                assert_eq!((work, work.bytes), (dispatch.cost, 2 * bytes));
+                silu += 1;
+            }
+            _ => assert!(work.bytes > 0 && work.flops == dispatch.cost.flops, "{kernel}: {work:?}"),
+        }
+    }
+    assert_eq!(silu, 1);
+    // Tiles of 2x4 pixels from 4x6 sums each, three reads for a write, in chunks of the batch.
+    assert_eq!(written, 4 * bytes);
+    let flops = |of: fn(&Dispatch) -> u64| plan.dispatches().map(of).sum::<u64>();
+    assert_eq!(flops(|dispatch| dispatch.work.flops), flops(|dispatch| dispatch.cost.flops));
 }

@@ -17,8 +17,13 @@ mod support;
 fn run(gpu: &Gpu, folder: &Path, groups: &[&str]) -> (Vec<(String, Outcome)>, Summary) {
     let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
     let mut outcomes = Vec::new();
-    let on_result = |name: &str, outcome: &Outcome| outcomes.push((name.into(), outcome.clone()));
+    let mut of = 0;
+    let on_result = |name: &str, outcome: &Outcome, total: usize| {
+        outcomes.push((name.into(), outcome.clone()));
+        of = total;
+    };
     let summary = reference_cases(gpu, folder, &groups, on_result).expect("a folder of cases");
+    assert_eq!(outcomes.len(), of);
     (outcomes, summary)
 }
 
@@ -121,9 +126,11 @@ fn damaged_cases_fail_by_name_and_leave_the_others_alone() {
 fn a_group_that_is_not_there_is_an_error() {
     let Some(gpu) = support::gpu() else { return };
     let asked = ["ops".to_owned(), "opps".to_owned()];
-    let error = reference_cases(&gpu, &folder("cases"), &asked, |_, _| {}).expect_err("no group");
+    let error =
+        reference_cases(&gpu, &folder("cases"), &asked, |_, _, _| {}).expect_err("no group");
     assert!(matches!(&error, Error::Cases(CasesError::Group { asked, .. }) if asked == "opps"));
     assert!(error.to_string().contains("lists no group opps, only ldm, ops, "), "{error}");
-    let error = reference_cases(&gpu, Path::new("no/such"), &[], |_, _| {}).expect_err("no folder");
+    let error =
+        reference_cases(&gpu, Path::new("no/such"), &[], |_, _, _| {}).expect_err("no folder");
     assert!(error.to_string().contains("no/such"), "{error}");
 }

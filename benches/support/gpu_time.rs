@@ -5,10 +5,10 @@ use criterion::{
     measurement::{Measurement, ValueFormatter},
 };
 use ddim::gpu::Executor;
-use std::{
-    cell::{Cell, RefCell},
-    time::Duration,
-};
+use std::{cell::RefCell, time::Duration};
+
+/// Samples of a bench.
+const SAMPLES: usize = 10;
 
 /// Times launches on the device.
 pub struct GpuTime;
@@ -17,7 +17,7 @@ pub struct GpuTime;
 pub fn config() -> Criterion<GpuTime> {
     Criterion::default()
         .with_measurement(GpuTime)
-        .sample_size(10)
+        .sample_size(SAMPLES)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
 }
@@ -31,13 +31,14 @@ pub struct Timed {
     runs: usize,
     /// Back to the beginning, before each sample.
     restart: Restart,
-    fastest: Cell<Option<Duration>>,
+    /// Of each sample, those of the warm-up too.
+    times: RefCell<Vec<Duration>>,
 }
 
 impl Timed {
     /// Ready to be measured.
     pub fn new(executor: Executor, runs: usize, restart: Restart) -> Self {
-        Self { executor: executor.into(), runs, restart, fastest: Cell::new(None) }
+        Self { executor: executor.into(), runs, restart, times: RefCell::default() }
     }
 
     /// Measures.
@@ -47,15 +48,17 @@ impl Timed {
             (self.restart)(&mut executor).expect("the device works");
             let runs = times as usize * self.runs;
             let time = executor.time(runs).expect("the device works");
-            let each = time.div_f64(times as f64);
-            self.fastest.set(self.fastest.get().map(|known| known.min(each)).or(Some(each)));
+            self.times.borrow_mut().push(time.div_f64(times as f64));
             time
         });
     }
 
-    /// The shortest time so far.
-    pub fn fastest(&self) -> Option<Duration> {
-        self.fastest.get()
+    /// The shortest, the median and the longest of the last ten samples: criterion warms up first.
+    pub fn spread(&self) -> Option<[Duration; 3]> {
+        let times = self.times.borrow();
+        let mut last = times[times.len().saturating_sub(SAMPLES)..].to_vec();
+        last.sort();
+        Some([*last.first()?, last[last.len() / 2], *last.last()?])
     }
 }
 

@@ -35,14 +35,16 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let first = compiling.elapsed();
     let roofline = Roofline::measure(&gpu)?;
     // Steps before and after the profile: other work on the machine slows them alike.
-    let (mut host, mut elapsed) = (Duration::ZERO, Duration::ZERO);
+    let (mut host, mut each) = (Duration::ZERO, Vec::new());
     let mut steps = |executor: &mut Executor| -> Result<(), Failure> {
-        // The thread's own time: submitting may block until the driver has room.
-        let (encoding, stepping) = (ThreadTime::now(), Instant::now());
-        executor.run(arguments.runs)?;
-        host += encoding.elapsed();
-        executor.wait()?;
-        elapsed += stepping.elapsed();
+        for _ in 0..arguments.runs {
+            // The thread's own time: submitting may block until the driver has room.
+            let (encoding, stepping) = (ThreadTime::now(), Instant::now());
+            executor.run(1)?;
+            host += encoding.elapsed();
+            executor.wait()?;
+            each.push(stepping.elapsed());
+        }
         Ok(())
     };
     let before = executor.stats().dispatches;
@@ -58,12 +60,18 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
         roofline.bytes_per_second / 1e9,
     );
     say!("first run, with compilation: {:.2} s", first.as_secs_f64());
-    let each = 1e6 * host.as_secs_f64() / launches.max(1) as f64;
-    say!("host: {each:.2} us for each of {launches} launches");
-    let step = elapsed.as_secs_f64() / (2 * arguments.runs) as f64;
-    let ratio = step / profile.total().as_secs_f64();
-    say!("a step: {:.2} ms, {ratio:.2} times the sum of its kernels\n", 1e3 * step);
-    let tables = [(profile.scopes(), "part of the model"), (profile.kernels(), "kernel")];
+    let launch = 1e6 * host.as_secs_f64() / launches.max(1) as f64;
+    say!("host: {launch:.2} us for each of {launches} launches");
+    each.sort();
+    let [fastest, median, slowest] = [0, each.len() / 2, each.len() - 1].map(|n| each[n]);
+    let ratio = median.as_secs_f64() / profile.total().time.as_secs_f64();
+    let [fastest, median, slowest] = [fastest, median, slowest].map(|t| 1e3 * t.as_secs_f64());
+    say!(
+        "a step: {median:.2} ms ({fastest:.2} to {slowest:.2} in {} runs), {ratio:.2} times the sum \
+         of its kernels\n",
+        each.len(),
+    );
+    let tables = [(profile.scopes(), "part of the model"), (profile.entry_points(), "kernel")];
     for (groups, name) in tables {
         say!("{}\n", profile.table(&groups, name, Some(&roofline)));
     }

@@ -20,6 +20,8 @@ fn verdict(out: &str) -> (Vec<&str>, &str) {
     let last = lines.pop().expect("a last line");
     // The first describes the device.
     lines.remove(0);
+    // A slow machine says how far it is.
+    lines.retain(|line| !line.starts_with("checking "));
     (lines, last)
 }
 
@@ -29,7 +31,7 @@ fn verify_says_how_each_case_ended() {
         return;
     }
     let cases = copies(&CASES);
-    let out = succeeds("verify --cases {}", cases.path());
+    let out = succeeds("verify --verbose --cases {}", cases.path());
     let (lines, last) = verdict(&out);
     let expected = [
         "skipped ldm/ldm_vae_b2: kind autoencoder_kl",
@@ -40,7 +42,11 @@ fn verify_says_how_each_case_ended() {
     assert_eq!(lines, expected);
     assert_eq!(last, "3 passed, 0 failed, 1 skipped");
 
-    let out = succeeds("verify --cases {} --group schedules", cases.path());
+    // Without, what did not fail has no line.
+    let out = succeeds("verify --cases {}", cases.path());
+    assert_eq!(verdict(&out), (vec![], last));
+
+    let out = succeeds("verify -v --cases {} --group schedules", cases.path());
     assert_eq!(
         verdict(&out),
         (vec!["passed schedules/timesteps"], "1 passed, 0 failed, 0 skipped")
@@ -62,7 +68,8 @@ fn verify_fails_if_a_case_does() {
     let (lines, last) = verdict(&ran.out);
     assert_eq!(last, "2 passed, 1 failed, 1 skipped");
     // As in `failed ops/silu: y 3.1e-4 > 6.9e-6`.
-    let said = lines[1].strip_prefix("failed ops/silu: y ").expect(lines[1]);
+    let [line] = lines[..] else { panic!("more than the one that failed: {lines:?}") };
+    let said = line.strip_prefix("failed ops/silu: y ").expect(line);
     let (error, allowed) = said.split_once(" > ").expect(said);
     assert_eq!(error, "3.1e-4");
     let atol = copied::tolerance(cases.path(), SILU, "y");
@@ -137,11 +144,22 @@ fn profile_tells_where_the_time_goes() {
     assert_eq!(tables.len(), 2, "{out}");
     for table in tables {
         let rows = table.lines().skip(1).take_while(|row| row.contains('%'));
-        let share = |row: &str| -> f64 {
-            let column = row.split_whitespace().nth(2).expect("a share");
-            column.trim_end_matches('%').parse().expect("a number")
-        };
-        let sum: f64 = rows.map(share).sum();
+        let mut sum = 0.0;
+        for row in rows {
+            let columns: Vec<&str> = row.split_whitespace().collect();
+            // Launches, median, fastest, slowest, share, rates, bound and a name.
+            let [_, median, fastest, slowest, share, flops, bytes, _, name, ..] = columns[..]
+            else {
+                panic!("a column is empty in {row}")
+            };
+            let number = |text: &str| text.trim_end_matches('%').parse::<f64>().expect(row);
+            sum += number(share);
+            let in_order = number(fastest) <= number(median) && number(median) <= number(slowest);
+            assert!(in_order, "{row}");
+            assert!(flops == "-" || number(flops) >= 0.0, "{row}");
+            // Every kernel moves bytes.
+            assert!(name.starts_with("(step)") || number(bytes) >= 0.0, "{row}");
+        }
         // Each row is rounded to a tenth of a percent.
         assert!((95.0..105.0).contains(&sum), "{sum}% in {table}");
     }

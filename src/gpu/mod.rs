@@ -12,6 +12,7 @@ mod roofline;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;
+mod timestamps;
 mod transfer;
 
 pub use device::{AdapterReport, Gpu, GpuOptions, adapters};

@@ -1,19 +1,7 @@
-//! Where the time goes: GPU time per kernel launch, by timestamp queries. Above 300 lines, for the
-//! table and the trace are printed here too.
-use super::{Executor, Gpu, Roofline};
-use crate::{
-    error::Error,
-    plan::{Cost, Scope},
-};
-use std::{
-    collections::HashMap,
-    fmt,
-    ops::Range,
-    time::{Duration, Instant},
-};
-
-/// Timestamps that one query set may hold (WebGPU's limit).
-const MAX_QUERIES: usize = 4096;
+//! Where the time goes: the times of launches, gathered and printed.
+use super::Roofline;
+use crate::plan::{Cost, Scope};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// What launches are timed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,49 +14,61 @@ pub enum Clock {
     Host,
 }
 
-impl Clock {
-    fn of(gpu: &Gpu) -> Self {
-        let features = gpu.device().features();
-        if features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) {
-            Self::InsidePass
-        } else if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
-            Self::PassEach
-        } else {
-            Self::Host
-        }
-    }
-}
-
-/// Time of one launch.
+/// Times of one launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
-    /// Where in the model.
+    /// Where in the model; the section in parentheses, `(step)`, where no layer made the launch.
     pub scope: Scope,
     /// The kernel's printed form.
     pub kernel: String,
-    /// Mean over the runs.
-    pub time: Duration,
-    /// Arithmetic and least traffic.
+    /// One for each run.
+    pub times: Vec<Duration>,
+    /// Share of its equation's arithmetic and least traffic.
     pub cost: Cost,
+    /// What the launch itself does.
+    pub work: Cost,
+}
+
+impl Timing {
+    /// The kernel's shader and entry point.
+    fn entry_point(&self) -> &str {
+        self.kernel.split(' ').next().unwrap_or_default()
+    }
 }
 
 /// Time of launches that have something in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupTime {
-    /// What they have in common: the kernel's printed form, or a part of the model.
+    /// What they have in common: the kernel's printed form, its entry point, or a part of the model.
     pub name: String,
     /// Launches in one run of the plan.
     pub calls: usize,
-    /// Together, in one run of the plan.
+    /// Together, in one run of the plan: the median of the runs.
     pub time: Duration,
+    /// Together, in the fastest and in the slowest run.
+    pub range: [Duration; 2],
     /// Together.
     pub cost: Cost,
 }
 
+impl GroupTime {
+    fn of(name: &str, timings: &[&Timing], cost: impl Fn(&Timing) -> Cost) -> Self {
+        let runs = timings.iter().map(|timing| timing.times.len()).min().unwrap_or(0);
+        let run = |run: usize| timings.iter().map(|timing| timing.times[run]).sum();
+        let mut times: Vec<Duration> = (0..runs).map(run).collect();
+        times.sort();
+        let at = |index: usize| times.get(index).copied().unwrap_or_default();
+        let (time, range) = (at(runs / 2), [at(0), at(runs.saturating_sub(1))]);
+        let mut sum = Cost::default();
+        timings.iter().for_each(|timing| sum += cost(timing));
+        Self { name: name.to_owned(), calls: timings.len(), time, range, cost: sum }
+    }
+}
+
 /// GPU time of a plan, launch by launch. Prints a table of its kernels, the slowest first.
 ///
-/// An equation that takes several launches has charged its cost to one of them, so rates of
-/// scopes are right and those of kernels that share an equation are not.
+/// Parts of the model have the cost of their equations, kernels the work of their launches
+/// ([`Dispatch::work`](crate::plan::Dispatch::work)).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// How it was measured.
@@ -79,69 +79,87 @@ pub struct Profile {
 
 impl Profile {
     /// Time of one run of the plan.
-    pub fn total(&self) -> Duration {
-        self.timings.iter().map(|timing| timing.time).sum()
+    pub fn total(&self) -> GroupTime {
+        GroupTime::of("total", &self.timings.iter().collect::<Vec<_>>(), |timing| timing.cost)
     }
 
     /// Launches gathered by kernel, the slowest first.
     pub fn kernels(&self) -> Vec<GroupTime> {
-        self.grouped(|timing| timing.kernel.clone())
+        self.grouped(|timing| timing.kernel.clone(), |timing| timing.work)
+    }
+
+    /// Launches gathered by the kernel's shader and entry point, `winograd.output`, the slowest
+    /// first.
+    pub fn entry_points(&self) -> Vec<GroupTime> {
+        let entry = |timing: &Timing| timing.entry_point().to_owned();
+        self.grouped(entry, |timing| timing.work)
     }
 
     /// Launches gathered by the first two parts of their scope, the slowest first; a prime marks
     /// backward.
     pub fn scopes(&self) -> Vec<GroupTime> {
-        self.grouped(|timing| {
+        let part = |timing: &Timing| {
             let (path, prime) = match timing.scope.as_str().strip_suffix('\'') {
                 Some(path) => (path, "'"),
                 None => (timing.scope.as_str(), ""),
             };
             let parts: Vec<&str> = path.split('/').take(2).collect();
             parts.join("/") + prime
-        })
+        };
+        self.grouped(part, |timing| timing.cost)
     }
 
-    fn grouped(&self, name: impl Fn(&Timing) -> String) -> Vec<GroupTime> {
-        let mut groups: HashMap<String, GroupTime> = HashMap::new();
+    fn grouped(
+        &self,
+        name: impl Fn(&Timing) -> String,
+        cost: impl Fn(&Timing) -> Cost,
+    ) -> Vec<GroupTime> {
+        let mut members: BTreeMap<String, Vec<&Timing>> = BTreeMap::new();
         for timing in &self.timings {
-            let sum = groups.entry(name(timing)).or_insert_with_key(|name| GroupTime {
-                name: name.clone(),
-                calls: 0,
-                time: Duration::ZERO,
-                cost: Cost::default(),
-            });
-            sum.calls += 1;
-            sum.time += timing.time;
-            sum.cost += timing.cost;
+            members.entry(name(timing)).or_default().push(timing);
         }
-        let mut groups: Vec<_> = groups.into_values().collect();
-        groups.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.name.cmp(&b.name)));
+        let group = |(name, timings): (&String, &Vec<&Timing>)| GroupTime::of(name, timings, &cost);
+        let mut groups: Vec<_> = members.iter().map(group).collect();
+        // Stable: equal ones stay in the order of their names.
+        groups.sort_by_key(|group| std::cmp::Reverse(group.time));
         groups
     }
 
-    /// A table of these groups: launches, time, share of all time, rates and, given what the
-    /// device does at most, the share of the bound that applies.
+    /// A table of these groups: launches, median, fastest and slowest run, share of all time, rates
+    /// and, given what the device does at most, the share of the bound that applies. A dash stands
+    /// where there is nothing to count.
     pub fn table(&self, groups: &[GroupTime], title: &str, roofline: Option<&Roofline>) -> String {
-        let total = self.total().as_secs_f64();
+        let total: f64 = groups.iter().map(|group| group.time.as_secs_f64()).sum();
+        let times = |group: &GroupTime| {
+            let [least, most] = group.range;
+            let [time, least, most] = [group.time, least, most].map(|t| 1e3 * t.as_secs_f64());
+            format!("{:5} {time:9.3} {least:8.3} {most:8.3}", group.calls)
+        };
+        let dash = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
         let heading = if roofline.is_some() { "  bound" } else { "" };
-        let mut table = format!("calls         ms  share  GFLOP/s     GB/s{heading}  {title}\n");
-        for GroupTime { name, calls, time, cost } in groups {
+        let mut table =
+            format!("calls median ms  fastest  slowest  share GFLOP/s    GB/s{heading}  {title}\n");
+        for group in groups {
+            let GroupTime { name, time, cost, .. } = group;
             let seconds = time.as_secs_f64().max(1e-9);
-            let (milliseconds, share) = (1e3 * seconds, 100.0 * seconds / total.max(1e-9));
-            let rate = |amount: u64| amount as f64 / seconds / 1e9;
+            let share = 100.0 * seconds / total.max(1e-9);
+            let rate = |amount: u64| {
+                dash((amount > 0).then(|| format!("{:.1}", amount as f64 / seconds / 1e9)))
+            };
             let (flops, bytes) = (rate(cost.flops), rate(cost.bytes));
-            let bound = roofline.map(|roofline| 100.0 * roofline.share(*cost, *time));
-            let bound = bound.map(|bound| format!(" {bound:5.1}%")).unwrap_or_default();
-            table += &format!(
-                "{calls:5} {milliseconds:10.3} {share:5.1}% {flops:8.2} {bytes:8.2}{bound}  {name}\n"
-            );
+            let bound = roofline.map(|roofline| {
+                let known = *cost != Cost::default();
+                dash(known.then(|| format!("{:.1}%", 100.0 * roofline.share(*cost, *time))))
+            });
+            let bound = bound.map(|bound| format!(" {bound:>6}")).unwrap_or_default();
+            let times = times(group);
+            table += &format!("{times} {share:5.1}% {flops:>7} {bytes:>7}{bound}  {name}\n");
         }
-        let (launches, clock) = (self.timings.len(), self.clock);
-        table + &format!("{launches:5} {:10.3}  total ({clock:?})", 1e3 * total)
+        table + &format!("{} total ({:?})", times(&self.total()), self.clock)
     }
 
-    /// The launches, one after another, as a trace that Chrome and Perfetto open: two tracks, the
-    /// kernels and the parts of the model.
+    /// The launches, one after another, as a trace that Chrome and Perfetto open, medians of the
+    /// runs: two tracks, the kernels and the parts of the model.
     pub fn trace(&self) -> String {
         let mut events = Vec::new();
         let (mut start, mut open): (f64, Option<(&str, f64)>) = (0.0, None);
@@ -151,10 +169,10 @@ impl Profile {
                 "ts": start, "dur": end - start, "args": { "scope": scope },
             })
         };
-        for Timing { scope, kernel, time, .. } in &self.timings {
+        for timing in &self.timings {
+            let (scope, time) = (&timing.scope, GroupTime::of("", &[timing], |_| timing.work).time);
             let end = start + 1e6 * time.as_secs_f64();
-            let name = kernel.split(' ').next().unwrap_or_default();
-            events.push(event(name, 1, start, end, scope.as_str()));
+            events.push(event(timing.entry_point(), 1, start, end, scope.as_str()));
             if let Some((before, since)) = open.filter(|(before, _)| *before != scope.as_str()) {
                 events.push(event(before, 2, since, start, before));
                 open = None;
@@ -172,176 +190,5 @@ impl Profile {
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.table(&self.kernels(), "kernel", None))
-    }
-}
-
-impl Executor {
-    /// Runs the plan `times` times and times every launch. Waits.
-    ///
-    /// # Errors
-    /// If the device refuses the work or is lost.
-    pub fn profile(&mut self, times: usize) -> Result<Profile, Error> {
-        let clock = Clock::of(&self.gpu);
-        let run = self.run.clone();
-        let launches = run.len();
-        let most = match clock {
-            Clock::InsidePass => MAX_QUERIES - 1,
-            Clock::PassEach => MAX_QUERIES / 2,
-            Clock::Host => 1,
-        };
-        self.make_ready()?;
-        self.wait()?;
-        let mut sums = vec![Duration::ZERO; launches];
-        let (mut first, total) = (0, times * launches);
-        while first < total {
-            let end = self.cut(&run, first, total).min(first + most);
-            for (launch, time) in (first..end).zip(self.measure(clock, &run, first..end)?) {
-                sums[launch % launches] += time;
-            }
-            first = end;
-        }
-        let timings = self.plan.dispatches().zip(sums).map(|(dispatch, sum)| Timing {
-            scope: dispatch.scope.clone(),
-            kernel: dispatch.kernel.to_string(),
-            time: sum / u32::try_from(times).unwrap_or(u32::MAX).max(1),
-            cost: dispatch.cost,
-        });
-        Ok(Profile { clock, timings: timings.collect() })
-    }
-
-    /// Runs the plan `times` times and returns the time from the first launch's begin to the last
-    /// one's end: by the device's clock where it has timestamps, by the host's otherwise. Waits.
-    ///
-    /// # Errors
-    /// If the device refuses the work or is lost.
-    pub fn time(&mut self, times: usize) -> Result<Duration, Error> {
-        let run = self.run.clone();
-        let total = times * run.len();
-        self.make_ready()?;
-        self.wait()?;
-        if total == 0 || Clock::of(&self.gpu) == Clock::Host {
-            let start = Instant::now();
-            self.run(times)?;
-            self.wait()?;
-            return Ok(start.elapsed());
-        }
-        let queries = Queries::new(&self.gpu, 2)?;
-        let mut first = 0;
-        while first < total {
-            let end = self.cut(&run, first, total);
-            let (begins, ends) = (first == 0, end == total);
-            self.submit(&run, first..end, |encoder, steps| {
-                let mut pass = queries.pass(encoder, begins.then_some(0), ends.then_some(1));
-                steps.iter().for_each(|step| step.record(&mut pass));
-                drop(pass);
-                if ends {
-                    queries.resolve(encoder);
-                }
-            })?;
-            first = end;
-        }
-        let stamps = self.stamps(&queries)?;
-        Ok(stamps[1].saturating_sub(stamps[0]))
-    }
-
-    /// The times of launches by a clock: those of one pass, of a pass each, or of a submit.
-    fn measure(
-        &mut self,
-        clock: Clock,
-        run: &[usize],
-        numbers: Range<usize>,
-    ) -> Result<Vec<Duration>, Error> {
-        let count = numbers.len();
-        let queries = match clock {
-            Clock::InsidePass => Some(Queries::new(&self.gpu, count + 1)?),
-            Clock::PassEach => Some(Queries::new(&self.gpu, 2 * count)?),
-            Clock::Host => None,
-        };
-        let start = Instant::now();
-        self.submit(run, numbers, |encoder, steps| {
-            match &queries {
-                Some(queries) if clock == Clock::PassEach => {
-                    for (step, index) in steps.iter().zip((0..).step_by(2)) {
-                        step.record(&mut queries.pass(encoder, Some(index), Some(index + 1)));
-                    }
-                }
-                queries => {
-                    let mut pass = encoder.begin_compute_pass(&Default::default());
-                    let stamp = |pass: &mut wgpu::ComputePass, index| {
-                        queries.iter().for_each(|of| pass.write_timestamp(&of.set, index));
-                    };
-                    stamp(&mut pass, 0);
-                    for (step, index) in steps.iter().zip(1..) {
-                        step.record(&mut pass);
-                        stamp(&mut pass, index);
-                    }
-                }
-            }
-            queries.iter().for_each(|queries| queries.resolve(encoder));
-        })?;
-        let Some(queries) = queries else {
-            self.wait()?;
-            return Ok(vec![start.elapsed()]);
-        };
-        let (stamps, apart) =
-            (self.stamps(&queries)?, if clock == Clock::PassEach { 2 } else { 1 });
-        let pairs = stamps.windows(2).step_by(apart);
-        Ok(pairs.map(|pair| pair[1].saturating_sub(pair[0])).collect())
-    }
-
-    /// Resolved timestamps, since the device's zero.
-    fn stamps(&mut self, queries: &Queries) -> Result<Vec<Duration>, Error> {
-        let bytes = self.download(&[(&queries.resolved, 0, queries.resolved.size())])?;
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
-        let period = f64::from(self.gpu.queue().get_timestamp_period());
-        let since = |tick: u64| Duration::from_nanos((tick as f64 * period) as u64);
-        Ok(ticks.into_iter().map(since).collect())
-    }
-}
-
-/// A query set and the buffer that it is resolved to.
-struct Queries {
-    set: wgpu::QuerySet,
-    resolved: wgpu::Buffer,
-}
-
-impl Queries {
-    fn new(gpu: &Gpu, count: usize) -> Result<Self, Error> {
-        let size = (count * size_of::<u64>()) as u64;
-        Ok(gpu.guard("preparing timestamps", size, || Self {
-            set: gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("timestamps"),
-                ty: wgpu::QueryType::Timestamp,
-                count: count as u32,
-            }),
-            resolved: gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("timestamps"),
-                size,
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            }),
-        })?)
-    }
-
-    /// A pass that writes its begin and its end to these queries.
-    fn pass<'a>(
-        &self,
-        encoder: &'a mut wgpu::CommandEncoder,
-        begin: Option<u32>,
-        end: Option<u32>,
-    ) -> wgpu::ComputePass<'a> {
-        let writes = wgpu::ComputePassTimestampWrites {
-            query_set: &self.set,
-            beginning_of_pass_write_index: begin,
-            end_of_pass_write_index: end,
-        };
-        encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: None,
-            timestamp_writes: (begin.or(end).is_some()).then_some(writes),
-        })
-    }
-
-    fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
-        encoder.resolve_query_set(&self.set, 0..self.set.count(), &self.resolved, 0);
     }
 }

@@ -119,6 +119,13 @@ impl<'a> Lowering<'a> {
                 main.cost.flops = cost.flops;
             }
         }
+        let alone = own.len() == 1 && cost.bytes > 0;
+        for dispatch in own {
+            let bound = dispatch.bindings.iter().filter_map(|binding| binding.value);
+            let bytes = bound.map(|value| self.types[value.index()].bytes()).sum();
+            let bytes = if dispatch.work.bytes > 0 { dispatch.work.bytes } else { bytes };
+            dispatch.work = if alone { cost } else { Cost { bytes, ..dispatch.cost } };
+        }
         Ok(())
     }
 

@@ -187,8 +187,12 @@ pub struct Dispatch {
     pub workgroups: [u32; 3],
     /// Where in the model.
     pub scope: Scope,
-    /// Share of the equation's cost.
+    /// Share of the equation's cost: of its launches one has it.
     pub cost: Cost,
+    /// What this launch does: the operations that it was charged with, and bytes. If it is the
+    /// equation's only launch, its cost. Else the bytes that its op states, which does where a launch
+    /// takes a part of a large tensor, or those of the tensors that it binds, each once.
+    pub work: Cost,
     /// Whether it may be compiled without run-time checks: see `gpu/pipelines.rs`.
     pub(crate) trusted: bool,
     /// The most iterations of all loops of one invocation together, nested ones multiplied, as the
@@ -226,6 +230,7 @@ impl Dispatch {
             workgroups: [1, 1, 1],
             scope: Scope::default(),
             cost: Cost::default(),
+            work: Cost::default(),
             trusted: false,
             iterations: 0,
             zeroes_pads: false,

@@ -11,7 +11,8 @@ use crate::{
 use std::{collections::BTreeSet, path::Path};
 
 /// Runs every reference case below `folder` on the device: the cases that its `index.json` lists,
-/// of `groups` alone unless that is empty. `on_result` is given each, as `ops/NAME`, when it is done.
+/// of `groups` alone unless that is empty. `on_result` is given each, as `ops/NAME`, when it is done,
+/// and how many there are in all.
 ///
 /// A case that is damaged or cannot run has failed, with the error as its text.
 ///
@@ -21,27 +22,26 @@ pub fn reference_cases(
     gpu: &Gpu,
     folder: &Path,
     groups: &[String],
-    mut on_result: impl FnMut(&str, &Outcome),
+    mut on_result: impl FnMut(&str, &Outcome, usize),
 ) -> Result<Summary, Error> {
     let path = folder.join("index.json");
-    let Index { cases } = parse(&path, &read_text(&path)?)?;
+    let Index { mut cases } = parse(&path, &read_text(&path)?)?;
     if let Some(asked) = groups.iter().find(|&group| cases.iter().all(|case| case.group != *group))
     {
         let present: BTreeSet<String> = cases.into_iter().map(|case| case.group).collect();
         let (asked, present) = (asked.clone(), present.into_iter().collect());
         return Err(CasesError::Group { path, asked, present }.into());
     }
+    cases.retain(|case| groups.is_empty() || groups.contains(&case.group));
+    let total = cases.len();
     let mut summary = Summary::default();
     for Entry { group, name } in cases {
-        if !groups.is_empty() && !groups.contains(&group) {
-            continue;
-        }
         let outcome = match Case::read(folder, &group, &name).and_then(|case| run(gpu, &case)) {
             Ok(outcome) => outcome,
             Err(error @ Error::Gpu(GpuError::Lost { .. })) => return Err(error),
             Err(error) => Outcome::Failed(error.to_string()),
         };
-        on_result(&format!("{group}/{name}"), &outcome);
+        on_result(&format!("{group}/{name}"), &outcome, total);
         summary.count(&outcome);
     }
     Ok(summary)

@@ -93,11 +93,18 @@ impl fmt::Display for Summary {
 }
 
 /// Checks every op's own table of cases, those that may store f16 once more so, and the small ones
-/// with numbers that are not finite; `on_result` is given each by its title when it is done.
+/// with numbers that are not finite; `on_result` is given each by its title when it is done, and
+/// how many there are in all.
 ///
 /// # Errors
 /// If the device is lost.
-pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result<Summary, Error> {
+pub fn op_tables(
+    gpu: &Gpu,
+    mut on_result: impl FnMut(&str, &Outcome, usize),
+) -> Result<Summary, Error> {
+    let tables: Vec<Case> = crate::ops::cases().into_iter().flat_map(Case::storages).collect();
+    let special = special_cases(crate::ops::cases());
+    let total = tables.len() + special.len();
     let mut summary = Summary::default();
     let mut report = |title: &str, case: &Case, checked: &dyn Fn() -> Result<(), CaseError>| {
         let outcome = if case.stores_half() && !gpu.target().f16 {
@@ -111,16 +118,14 @@ pub fn op_tables(gpu: &Gpu, mut on_result: impl FnMut(&str, &Outcome)) -> Result
                 Err(error) => Outcome::Failed(error.to_string()),
             }
         };
-        on_result(title, &outcome);
+        on_result(title, &outcome, total);
         summary.count(&outcome);
         Ok(())
     };
-    for case in crate::ops::cases() {
-        for case in case.storages() {
-            report(&case.title(), &case, &|| check_case(gpu, &case))?;
-        }
+    for case in tables {
+        report(&case.title(), &case, &|| check_case(gpu, &case))?;
     }
-    for case in special_cases(crate::ops::cases()) {
+    for case in special {
         let title = format!("{} (NaN and infinities)", case.title());
         report(&title, &case, &|| check_special(gpu, &case, &DefaultHeuristic))?;
     }

@@ -45,10 +45,13 @@ pub struct Step {
 /// Time every kernel of a model on this device.
 ///
 /// Prints the device's ceilings (multiply-adds in registers, a copy in memory), and the time of a
-/// step by kernel and by part of the model: milliseconds, share, rates, and the share of the
-/// ceiling that applies. An equation that takes several launches has charged its cost to one of
-/// them. A convolution counts the operations of the direct sum: minimal filtering, which does a
-/// third of them, may pass the ceiling. The weights are as before training: times do not depend on them.
+/// step by part of the model and by kernel: the median of the runs, the fastest and the slowest,
+/// share, rates, and the share of the ceiling that applies. A part counts the operations and the
+/// least traffic of its equations; a kernel its own operations (`-`: none to speak of) and the
+/// bytes of the tensors that it binds. A convolution counts the operations of the direct sum:
+/// minimal filtering, which does a third of them, may pass the ceiling. A part in parentheses is
+/// what no layer computes: the sampler, the loss, the optimizer. The weights are as before
+/// training: times do not depend on them.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -58,8 +61,8 @@ Examples:
 pub struct Profile {
     #[command(flatten)]
     pub step: Step,
-    /// Runs that are averaged, after one that compiles
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
+    /// Runs that are timed, after one that compiles
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = at_least_one)]
     pub runs: usize,
     /// Write the launches as a trace in Chrome's format
     #[arg(long, value_name = "FILE")]
@@ -122,16 +125,20 @@ pub enum Stage {
 ///
 /// Without --cases, every op's own table of cases runs and is held against the reference in the
 /// program: about a minute. With --cases, the reference cases in that folder, which PyTorch and
-/// diffusers made. Each element has its own tolerance. The status is 1 if a case failed.
+/// diffusers made. Each element has its own tolerance. Cases that failed have a line each, and the
+/// last line counts. The status is 1 if a case failed.
 #[derive(Args)]
 pub struct Verify {
+    /// Every case on a line, those that passed or were skipped too
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Folder of reference cases (tests/cases of the repository)
     #[arg(long, value_name = "DIR")]
     pub cases: Option<PathBuf>,
     /// Only these groups of them, like `ops,unet`
     #[arg(long, value_name = "GROUPS", value_delimiter = ',', requires = "cases")]
     pub group: Vec<String>,
-    /// Random operations, gradients and small graphs for so long, those that fail on a line each
+    /// Random operations, gradients and small graphs for so long
     #[arg(long, value_name = "MINUTES", conflicts_with = "cases", value_parser = minutes)]
     pub random: Option<f64>,
     /// Which sequence of random cases

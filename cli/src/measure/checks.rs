@@ -83,7 +83,7 @@ pub fn reference(run: &Run) -> Result<(), Failure> {
     let folders: &[&str] = if run.rehearse { &FOLDERS[1..] } else { &FOLDERS };
     for folder in folders.iter().map(Path::new) {
         let mut said = Ok(());
-        reference_cases(&run.gpu, folder, &[], |name, outcome| {
+        reference_cases(&run.gpu, folder, &[], |name, outcome, _| {
             match outcome {
                 Outcome::Passed => sheet.facts.passed += 1,
                 Outcome::Skipped(_) => sheet.facts.skipped += 1,

@@ -65,7 +65,7 @@ fn time(
 
 fn profile(name: &str, executor: &mut Executor, runs: usize) -> Result<Profiled, Failure> {
     let profile = executor.profile(runs)?;
-    let total = profile.total();
+    let total = profile.total().time;
     let kernels = profile.kernels().into_iter().filter(|kernel| kernel.time * 100 >= total);
     let kernels = kernels.map(|kernel| {
         let (seconds, cost) = (kernel.time.as_secs_f64(), kernel.cost);

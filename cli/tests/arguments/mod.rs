@@ -35,7 +35,7 @@ const FLAGS: [(&str, &str); 13] = [
     ("plan", "config batch train size summary"),
     ("profile", "config batch train size runs trace overwrite"),
     ("measure", "out overwrite rehearse"),
-    ("verify", "cases group random seed number"),
+    ("verify", "verbose cases group random seed number"),
 ];
 
 #[test]

@@ -110,6 +110,19 @@ fn images_at_a_time(
     Some(extents.batch.div_ceil(chunks))
 }
 
+/// Bytes of a launch that takes a share, so many images of so many, of tensors that it binds whole,
+/// and all of its scratch.
+fn moved(
+    lowering: &Lowering,
+    whole: &[Option<Value>],
+    [images, of]: [usize; 2],
+    scratch: Value,
+) -> u64 {
+    let bytes = |value: Value| lowering.type_of(value).bytes();
+    let whole: u64 = whole.iter().flatten().map(|value| bytes(*value)).sum();
+    whole * images as u64 / of as u64 + bytes(scratch)
+}
+
 /// `y` of a convolution, fused or not, where its tensors fit a binding.
 pub(super) fn offer(
     lowering: &mut Lowering,
@@ -147,18 +160,22 @@ pub(super) fn offer(
     for first in (0..extents.batch).step_by(images) {
         let batch = images.min(extents.batch - first);
         let params = winograd::Params { batch: batch as u32, first: first as u32, ..base };
-        let [_, down, across] = tile.count(extents);
+        let (share, [_, down, across]) = ([batch, extents.batch], tile.count(extents));
         let rows = batch * down * across;
         let input = winograd::Input { x0, x1, affine, spread: spread_x };
         let in_channels4 = base.in_channels4 as usize;
-        dispatches.push(input.dispatch(params, overrides, grid(rows * in_channels4)));
+        let mut input = input.dispatch(params, overrides, grid(rows * in_channels4));
+        input.work.bytes = moved(lowering, &[Some(x0), x1, affine], share, spread_x);
+        dispatches.push(input);
         product.rows = rows;
         let mut multiply = product.dispatch(lanes, depth, &multiplied);
         multiply.cost.flops = extents.flops() * batch as u64 / extents.batch as u64;
         dispatches.push(multiply);
         let squares = batch * down.div_ceil(2) * across;
         let output = winograd::Output { products: sums, bias, embedding, residual, y, moments };
-        dispatches.push(output.dispatch(params, plain, grid(squares * out_channels4)));
+        let mut output = output.dispatch(params, plain, grid(squares * out_channels4));
+        output.work.bytes = moved(lowering, &[embedding, residual, Some(y), moments], share, sums);
+        dispatches.push(output);
     }
     let filtering = winograd::Filters { weight: operands.weight, spread: filters };
     let invocations = in_channels * out_channels4;
