@@ -57,7 +57,7 @@ const BATCH: usize = 200;
 /// Steps after which the whole time is foretold, and the share of a training step that an evaluation of
 /// the network takes, image for image.
 const FORECAST: u64 = 10;
-const EVALUATION: f64 = 0.25;
+const EVALUATION: f64 = 0.3;
 
 /// How much a pixel is enlarged.
 const SCALE: usize = 8;

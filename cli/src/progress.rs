@@ -76,12 +76,9 @@ impl Progress {
         }
     }
 
-    /// Says a line above the bar.
+    /// Says a line above the bars, on standard output as all lines.
     pub fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => say!("{text}"),
-        }
+        BARS.suspend(|| say!("{text}"));
     }
 
     /// Units per second since the first piece; `None` before there are any.

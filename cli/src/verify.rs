@@ -1,7 +1,7 @@
 //! `ddim verify`: is this device to be trusted?
 use crate::{
     cli::{self, Device},
-    console::{printable, say},
+    console::say,
     devices::describe,
     failure::Failure,
     progress::Progress,
@@ -54,7 +54,7 @@ impl Shown {
     fn case(&mut self, name: &str, outcome: &Outcome, begin: impl FnOnce() -> Progress, done: u64) {
         let progress = self.progress.get_or_insert_with(begin);
         if self.all || matches!(outcome, Outcome::Failed(_)) {
-            progress.line(&printable(&outcome.line(name)));
+            progress.line(&outcome.line(name));
         }
         progress.update(done, "");
     }
