@@ -77,10 +77,11 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
         let channel = (written4 - written_tap * in_channels4) * 4u;
         let first_row = slot_rows + written_tap * params.in_channels + channel;
         let rows = select(0u, min(params.in_channels - channel, 4u), written4 < rows4);
-        for (var q = 0u; q < rows; q++) {
+        // The bounds are constant: with `rows` for one, NVIDIA's compiler keeps the sums in memory.
+        for (var q = 0u; q < 4u; q++) {
             for (var j = 0u; j < 2u; j++) {
                 let written_column = group.x * WIDTH4 + j * 8u + tile_column;
-                if written_column < params.out_channels4 {
+                if q < rows && written_column < params.out_channels4 {
                     dweight[(first_row + q) * params.out_channels4 + written_column] = sum[(h * 4u + q) * 2u + j];
                 }
             }
