@@ -4,7 +4,7 @@ use ddim::{
     graph::Graph,
     ops::{self, Conv2d, Conv2dWeightGradient, Linear, Op},
     passes,
-    plan::{DeviceKind, DeviceProfile, Family, OpClass, Plan, TABLE, Target},
+    plan::{DeviceProfile, Family, OpClass, Plan, TABLE, Target},
     value::TensorType,
 };
 use std::collections::BTreeSet;
@@ -28,18 +28,19 @@ fn plan(op: impl Into<Op>, operands: [&[usize]; 2], target: &Target) -> Plan {
 
 #[test]
 fn every_family_of_the_table_is_offered_and_every_offer_is_in_it() {
-    let mut offered = BTreeSet::new();
-    for case in ops::cases() {
-        let graph = case.graph().expect("the op takes its own cases");
-        for family in families(&graph, &software()) {
-            let plan = family.plan.expect("it fits");
-            offered.extend(plan.choices.clone().into_keys().map(|(_, family)| family));
+    let gpu = Target { subgroup: Some(8), f16: true, ..Target::default() };
+    for target in [software(), gpu] {
+        let mut offered = BTreeSet::new();
+        for case in ops::cases() {
+            let graph = case.graph().expect("the op takes its own cases");
+            for family in families(&graph, &target) {
+                let plan = family.plan.expect("it fits");
+                offered.extend(plan.choices.clone().into_keys().map(|(_, family)| family));
+            }
         }
-    }
-    for on in [DeviceKind::Software, DeviceKind::Gpu] {
-        let rules = TABLE.iter().filter(|rule| rule.on == on);
+        let rules = TABLE.iter().filter(|rule| rule.on == target.profile.kind);
         let named: BTreeSet<Family> = rules.flat_map(|rule| rule.families).copied().collect();
-        assert_eq!(named, offered);
+        assert_eq!(named, offered, "{}", target.profile.kind);
     }
 }
 

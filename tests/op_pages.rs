@@ -148,7 +148,7 @@ fn targets() -> [Target; 3] {
     };
     [
         target(None, DeviceProfile::default()),
-        target(Some(32), DeviceProfile::default()),
+        target(Some(16), DeviceProfile::default()),
         target(Some(8), DeviceProfile::SOFTWARE),
     ]
 }

@@ -143,7 +143,7 @@ fn the_noop_device_makes_every_pipeline() {
 
 /// Without subgroups, and with each size that the crate uses, on CPUs and GPUs.
 fn targets() -> Vec<Target> {
-    let subgroups = [None, Some(4), Some(8), Some(16), Some(32)];
+    let subgroups = [None, Some(4), Some(8), Some(16)];
     let targets = subgroups.into_iter().flat_map(|subgroup| {
         [DeviceProfile::default(), DeviceProfile::SOFTWARE].map(|profile| {
             let int64 = profile.is_software();

@@ -66,7 +66,7 @@ pub fn run(device: &Device) -> Result<(), Failure> {
             if report.target.profile.is_software() { " (runs on the CPU)" } else { "" };
         let subgroup = match report.target.subgroup {
             Some(size) => format!("yes, of {size} invocations"),
-            None => "no: their size is not fixed, or not 4 to 32".to_owned(),
+            None => "no: their size is not fixed, or not 4 to 16".to_owned(),
         };
         let rows = [
             ("kind", format!("{kind}{of_software}, {}", info.backend)),

@@ -76,7 +76,7 @@ fn optional_features() -> wgpu::Features {
 
 fn target(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Target {
     let fixed = info.subgroup_min_size == info.subgroup_max_size;
-    let broadcast = (4..=32).contains(&info.subgroup_min_size);
+    let broadcast = (4..=16).contains(&info.subgroup_min_size);
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let software = info.device_type == wgpu::DeviceType::Cpu;
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);

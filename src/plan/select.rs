@@ -146,7 +146,7 @@ pub const TABLE: &[Rule] = &[
     SOFTWARE,
     Rule {
         on: DeviceKind::Gpu,
-        families: &[Tiled, Tree, Subgroup, Serial, WinogradNarrow, Winograd, Window, Wide],
+        families: &[Tiled, Tree, Subgroup, Serial, WinogradNarrow, Winograd],
         ..SOFTWARE
     },
 ];

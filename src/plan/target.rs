@@ -5,8 +5,8 @@ use crate::value::Value;
 /// What lowering must know of a device: plain data, so that plans are made without one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// The subgroup's size where it is fixed and within 4 to 32; kernels that broadcast through
-    /// it are offered only then.
+    /// The subgroup's size where it is fixed and within 4 to 16; kernels that broadcast through
+    /// it are offered only then. With 32 lanes their sums do not fit the registers of a GPU.
     pub subgroup: Option<u32>,
     /// What kernels are chosen by.
     pub profile: DeviceProfile,

@@ -25,7 +25,9 @@ pub(super) fn offer(
     operands: &Operands,
 ) -> Option<Candidate> {
     let fits = extents.kernel[1] == TAPS && extents.stride == 1 && extents.spread == 1;
-    let lanes = lowering.target().subgroup.filter(|_| fits)?;
+    // The windows fill more registers than a GPU has.
+    let target = lowering.target();
+    let lanes = target.subgroup.filter(|_| fits && target.profile.is_software())?;
     let columns4 = (extents.out_channels.div_ceil(4) as u32).min(COLUMNS4);
     let overrides = conv2d_window::Overrides { lanes, columns4 };
     let side = |pixels: usize| pixels.div_ceil(SIDE);
