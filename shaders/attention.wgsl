@@ -1,12 +1,15 @@
 // Attention: y = softmax(scale * q k^T) v, each head on its own channels.  Vaswani et al. 2017, eq. 1.
 // Online softmax (Milakov and Gimelshein 2018, algorithm 3), so that no tokens x tokens tensor exists; what stays for
 // the backward pass is log_sum_exp = maximum + log(sum of exp(score - maximum)) of each row.
-// Tiling: a workgroup of 8 x 8 lanes owns 8 * ROWS queries of one head; keys pass by 32 at a time. A lane scores ROWS
-// queries against four keys, then owns ROWS x COLUMNS vec4s of y. A head begins at a vec4.
+// Tiling: a workgroup of 64 lanes, LANES of them along a head, owns 64 / LANES * ROWS queries of it; keys pass by
+// 4 * LANES at a time. A lane scores ROWS queries against four keys, then owns ROWS x COLUMNS vec4s of y. A head begins
+// at a vec4.
+// tile: LANES = 8
 // tile: ROWS = 4
 // tile: COLUMNS = 2
 // import: attention
-// iterations: forward = keys.div_ceil(32) * (head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }) + 4
+// iterations: block = head4 + LANES + 3 + if ROWS * COLUMNS > 8 { 5 * LANES + 1 } else { 0 }
+// iterations: forward = keys.div_ceil(4 * LANES) * block + 4
 
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;
@@ -15,9 +18,8 @@
 // [batch, heads, queries].
 @group(0) @binding(5) var<storage, read_write> log_sum_exp: array<f32>;
 
-const LANES = 8u;
 const KEYS = 4u * LANES;
-const TILE_ROWS = LANES * ROWS;
+const TILE_ROWS = 64u / LANES * ROWS;
 // One more than the vec4s of a row, so that rows begin in different banks.
 const PITCH = LANES + 1u;
 const LOWEST = -3.0e38;

@@ -2,16 +2,17 @@
 //   p  = exp(scale * q k^T - log_sum_exp)        delta = rowsum(dy * y)
 //   ds = scale * p * (dy v^T - delta)
 //   dq = ds k      dk = ds^T q      dv = p^T dy
-// Tiling: as in the forward pass a workgroup of 8 x 8 lanes owns 8 * ROWS rows of one head (queries for dq, keys for dk
-// and dv) while the other tokens pass by 32 at a time; a lane makes ROWS x 4 weights and owns ROWS x COLUMNS vec4s of
-// each gradient. A head begins at a vec4.
+// Tiling: as in the forward pass a workgroup of 64 lanes owns 64 / LANES * ROWS rows of one head (queries for dq, keys for
+// dk and dv) while the other tokens pass by 4 * LANES at a time; a lane makes ROWS x 4 weights and owns ROWS x COLUMNS
+// vec4s of each gradient. A head begins at a vec4.
+// tile: LANES = 8
 // tile: ROWS = 4
 // tile: COLUMNS = 2
 // import: attention, invocation
 // iterations: row_sums = head4 + 1
-// iterations: block = head4 + 11 + if ROWS * COLUMNS > 8 { 41 } else { 0 }
-// iterations: query = keys.div_ceil(32) * block + 4
-// iterations: key_value = queries.div_ceil(32) * block + 4
+// iterations: block = head4 + LANES + 3 + if ROWS * COLUMNS > 8 { 5 * LANES + 1 } else { 0 }
+// iterations: query = keys.div_ceil(4 * LANES) * block + 4
+// iterations: key_value = queries.div_ceil(4 * LANES) * block + 4
 
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;
@@ -28,9 +29,8 @@
 
 override WORKGROUP: u32 = 64u;
 
-const LANES = 8u;
 const BLOCK = 4u * LANES;
-const TILE_ROWS = LANES * ROWS;
+const TILE_ROWS = 64u / LANES * ROWS;
 // One more than the vec4s of a row, so that rows begin in different banks.
 const PITCH = LANES + 1u;
 

@@ -1,22 +1,26 @@
 // Convolution in both directions, as conv2d_subgroup.wgsl has it (the same sum and bindings), for devices
 // without a small subgroup of fixed size.
-// Tiling: 64 invocations compute 64 pixels of a phase by 64 channels, 8 pixels by 2 vec4 each; 16 channels of x and of
-// weight at a time stand in workgroup memory (8 KiB).
+// Tiling: 64 invocations compute ROWS pixels of a phase by 64 channels, an eighth of the pixels by 2 vec4 each; 16 channels
+// of x and of weight at a time stand in workgroup memory (8 KiB at most).
+// tile: ROWS = 64 Pixels of a workgroup; 32 where an invocation has few registers.
 // import: convolution
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
 // iterations: forward = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down + 24
 
-const ROWS = 64u;
+const LANES = 64u;
+const PIXELS = ROWS / 8u;
+// Invocations that fetch channels of one pixel.
+const SHARED = LANES / ROWS;
 const COLUMNS4 = 16u;
 const DEPTH4 = 4u;
 const NOWHERE = 0xffffffffu;
 
 var<workgroup> x_tile: array<vec4<f32>, DEPTH4 * ROWS>;
-var<workgroup> weight_tile: array<vec4<f32>, DEPTH4 * 4u * COLUMNS4>;
+var<workgroup> weight_tile: array<vec4<f32>, DEPTH4 * LANES>;
 var<workgroup> places: array<u32, ROWS>;
 
-@compute @workgroup_size(ROWS)
+@compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -29,8 +33,9 @@ fn forward(
     let phase_x = phase - phase_y * params.spread;
     let lattice_height = (params.out_height + params.spread - 1u) / params.spread;
 
-    // Every invocation fetches one pixel's channels.
-    let pixel = (group.z * groups.y + group.y) * ROWS + own;
+    // Every invocation fetches channels of one pixel.
+    let fetch_pixel = own % ROWS;
+    let pixel = (group.z * groups.y + group.y) * ROWS + fetch_pixel;
     let row = pixel / params.lattice_width;
     let n = row / lattice_height;
     let lattice_x = pixel - row * params.lattice_width;
@@ -38,7 +43,9 @@ fn forward(
     let oy = lattice_y * params.spread + phase_y;
     let ox = lattice_x * params.spread + phase_x;
     let exists = n < params.batch && oy < params.out_height && ox < params.out_width;
-    places[own] = select(NOWHERE, (n * params.out_height + oy) * params.out_width + ox, exists);
+    if own < ROWS {
+        places[own] = select(NOWHERE, (n * params.out_height + oy) * params.out_width + ox, exists);
+    }
     let source_y = select(-0x1000000, i32(lattice_y * params.stride), exists);
     let source_x = i32(lattice_x * params.stride);
 
@@ -55,7 +62,7 @@ fn forward(
 
     let tile_row = own / 8u;
     let tile_column = own % 8u;
-    var sum: array<vec4<f32>, 16>;
+    var sum: array<vec4<f32>, 2u * PIXELS>;
     var offset_y = first_y;
     for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
         var offset_x = first_x;
@@ -68,23 +75,26 @@ fn forward(
             for (var k = 0u; k < in_channels4; k += DEPTH4) {
                 // The tiles of the step before are still being read.
                 workgroupBarrier();
-                for (var d = 0u; d < DEPTH4; d++) {
+                for (var i = 0u; i < DEPTH4 / SHARED; i++) {
+                    let d = i * SHARED + own / ROWS;
                     let fetched = widen_activation(x[base + min(k + d, in_channels4 - 1u)]);
-                    x_tile[d * ROWS + own] = select(vec4<f32>(), fetched, inside && k + d < in_channels4);
+                    x_tile[d * ROWS + fetch_pixel] = select(vec4<f32>(), fetched, inside && k + d < in_channels4);
+                }
+                for (var d = 0u; d < DEPTH4; d++) {
                     // Where x is zero, at pad lanes and past the last channel, any weight of this tap will do.
                     let channel = min((k + d) * 4u + fetch_row, params.in_channels - 1u);
-                    weight_tile[d * ROWS + own] = widen_weight(weight[(tap + channel) * params.out_channels4 + fetch_column]);
+                    weight_tile[d * LANES + own] = widen_weight(weight[(tap + channel) * params.out_channels4 + fetch_column]);
                 }
                 workgroupBarrier();
                 for (var d = 0u; d < DEPTH4; d++) {
-                    var a: array<vec4<f32>, 8>;
-                    for (var i = 0u; i < 8u; i++) {
+                    var a: array<vec4<f32>, PIXELS>;
+                    for (var i = 0u; i < PIXELS; i++) {
                         a[i] = x_tile[d * ROWS + i * 8u + tile_row];
                     }
                     for (var q = 0u; q < 4u; q++) {
                         let b0 = weight_tile[(d * 4u + q) * COLUMNS4 + tile_column];
                         let b1 = weight_tile[(d * 4u + q) * COLUMNS4 + 8u + tile_column];
-                        for (var i = 0u; i < 8u; i++) {
+                        for (var i = 0u; i < PIXELS; i++) {
                             sum[i * 2u] = fma(vec4<f32>(a[i][q]), b0, sum[i * 2u]);
                             sum[i * 2u + 1u] = fma(vec4<f32>(a[i][q]), b1, sum[i * 2u + 1u]);
                         }
@@ -100,7 +110,7 @@ fn forward(
         let column = first_column + j * 8u + tile_column;
         if column < params.out_channels4 {
             let addend = bias_of(column);
-            for (var i = 0u; i < 8u; i++) {
+            for (var i = 0u; i < PIXELS; i++) {
                 let place = places[i * 8u + tile_row];
                 if place != NOWHERE {
                     let value = finish(sum[i * 2u + j] + addend, place, column);

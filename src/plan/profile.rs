@@ -39,6 +39,15 @@ impl DeviceProfile {
     pub const SOFTWARE: Self =
         Self { kind: DeviceKind::Software, vendor: 0, subgroups: [0, 0], cores: None };
 
+    /// Registers of 32 bits that an invocation's tiles may fill. An invocation has 255 on NVIDIA and
+    /// 256 on AMD, of which the compiler needs some; on a software driver the stack is as good.
+    /// Elsewhere it has 128 (Apple), 192 (Adreno), or as many as the subgroup's size leaves (Intel).
+    pub fn registers(&self) -> u32 {
+        const NVIDIA: u32 = 0x10de;
+        const AMD: u32 = 0x1002;
+        if self.is_software() || [NVIDIA, AMD].contains(&self.vendor) { 240 } else { 128 }
+    }
+
     /// Whether kernels run on a CPU.
     pub fn is_software(&self) -> bool {
         self.kind == DeviceKind::Software

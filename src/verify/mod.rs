@@ -22,7 +22,7 @@ use crate::{
     graph::Graph,
     ops::{Case, Operator},
     passes,
-    plan::{DefaultHeuristic, KernelSelector},
+    plan::{DefaultHeuristic, KernelSelector, Target},
     reference::Tensor,
     value::{ElementType, TensorType, Value},
 };
@@ -141,7 +141,7 @@ const SENTINEL: u64 = 256;
 /// # Errors
 /// The first difference, or why the case could not run.
 pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
-    Expected::new(case)?.check(gpu, &DefaultHeuristic)
+    Expected::new(case)?.check(gpu, gpu.target(), &DefaultHeuristic)
 }
 
 /// A case and what it should give: the reference runs once, however many kernels are held to it.
@@ -164,14 +164,19 @@ impl<'a> Expected<'a> {
         Ok(Self { case, graph, tensors, wanted })
     }
 
-    /// Runs the case on the device with this choice between kernel families, its buffers poisoned with
-    /// NaN beforehand, and compares as [`check_case`] does.
+    /// Runs the case on the device, planned for `target` with this choice between kernel families, its
+    /// buffers poisoned with NaN beforehand, and compares as [`check_case`] does.
     ///
     /// # Errors
     /// As [`check_case`].
-    pub fn check(&self, gpu: &Gpu, selector: &dyn KernelSelector) -> Result<(), CaseError> {
+    pub fn check(
+        &self,
+        gpu: &Gpu,
+        target: &Target,
+        selector: &dyn KernelSelector,
+    ) -> Result<(), CaseError> {
         let Self { case, graph, tensors, wanted } = self;
-        let mut plan = passes::compile_with(graph, gpu.target(), selector)?;
+        let mut plan = passes::compile_with(graph, target, selector)?;
         for buffer in &mut plan.0.buffers {
             buffer.bytes += SENTINEL;
         }

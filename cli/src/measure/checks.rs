@@ -30,7 +30,7 @@ pub fn ops(run: &Run) -> Result<(), Failure> {
         for family in families(&case.graph()?, run.gpu.target()) {
             let plan = family.plan?;
             let kernels: BTreeSet<String> = plan.dispatches().map(kernel).collect();
-            match expected.check(&run.gpu, &family.choice) {
+            match expected.check(&run.gpu, run.gpu.target(), &family.choice) {
                 Ok(()) => {
                     sheet.facts.passed += 1;
                     sound.extend(kernels);

@@ -1,5 +1,5 @@
 //! The gradients: Dao et al. 2022, algorithm 4.
-use super::{Extents, Heads, TILED_LANES, Tile, dot, rows};
+use super::{Extents, Heads, Tile, dot, rows};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -112,8 +112,10 @@ fn candidates(
     let params = extents.params(false);
     let mut candidates = vec![{
         let tile = |sums| {
-            let Tile { rows, columns } = Tile::tiled(extents, sums);
-            (TILED_LANES * rows, tiled::Overrides { rows, columns, ..Default::default() })
+            let tile = Tile::tiled(extents, sums, &lowering.target().profile);
+            let Tile { lanes, rows, columns } = tile;
+            let overrides = tiled::Overrides { lanes, rows, columns, ..Default::default() };
+            (tile.workgroup_rows(), overrides)
         };
         let [(query_rows, query_tile), (key_rows, key_tile)] = [tile(1), tile(2)];
         let query = tiled::Query { q, k, v, dy, log_sum_exp, delta, dq };
@@ -125,7 +127,7 @@ fn candidates(
         Candidate::new(Family::Tiled, dispatches)
     }];
     if let Some(lanes) = lowering.target().subgroup
-        && let Some(Tile { rows, columns }) = Tile::subgroup_backward(extents, lanes)
+        && let Some(Tile { rows, columns, .. }) = Tile::subgroup_backward(extents, lanes)
     {
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);

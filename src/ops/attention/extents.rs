@@ -2,7 +2,7 @@
 use crate::{
     error::ShapeError,
     ops::kit::{Check, pixel_tile::Images},
-    plan::{MAX_WORKGROUPS, OpClass, Problem, fold},
+    plan::{DeviceProfile, MAX_WORKGROUPS, OpClass, Problem, fold},
     shaders::attention,
     value::{Shape, TensorType},
 };
@@ -121,41 +121,47 @@ impl Extents {
     }
 }
 
-/// What a lane of a kernel computes, `lanes` of them side by side along a head.
+/// What a lane of a kernel computes.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
+    /// Lanes side by side along a head.
+    pub lanes: u32,
     /// Rows of scores and sums.
     pub rows: u32,
     /// `vec4`s of a head.
     pub columns: u32,
 }
 
-/// Lanes along a head, and rows of lanes, in a workgroup of the tiled kernels.
-pub(super) const TILED_LANES: u32 = 8;
-
 impl Tile {
-    fn columns(extents: &Extents, lanes: u32) -> u32 {
-        (extents.head4() as u32).div_ceil(lanes)
+    fn new(extents: &Extents, lanes: u32, rows: u32) -> Self {
+        Self { lanes, rows, columns: (extents.head4() as u32).div_ceil(lanes) }
     }
 
-    /// For the tiled kernels: 32 vec4s of `accumulators` tensors' sums in registers.
-    pub fn tiled(extents: &Extents, accumulators: u32) -> Self {
-        let columns = Self::columns(extents, TILED_LANES);
-        let most = 32 / (columns * accumulators);
-        let rows = if most >= 4 { 4 } else { most.next_power_of_two().max(1) };
-        Self { rows, columns }
+    /// For the tiled kernels, the first whose sums of `accumulators` tensors fit the device's
+    /// registers. Beside the sums a row takes 12 and all else 64 at most, as `compilers/run` shows.
+    pub fn tiled(extents: &Extents, accumulators: u32, profile: &DeviceProfile) -> Self {
+        let of = |lanes| [4, 2, 1].map(|rows| Self::new(extents, lanes, rows));
+        let fits = |Self { rows, columns, .. }: &Self| {
+            4 * rows * columns * accumulators + 12 * rows + 64 <= profile.registers()
+        };
+        // The last fits the largest head on every device.
+        let last = Self::new(extents, 32, 1);
+        [8, 16, 32].into_iter().flat_map(of).find(fits).unwrap_or(last)
+    }
+
+    /// Rows of a workgroup of the tiled kernels, which has 64 lanes.
+    pub fn workgroup_rows(&self) -> u32 {
+        64 / self.lanes * self.rows
     }
 
     /// For the subgroup kernels, whose rows are a multiple of the `lanes`: `most_rows` at most, and
     /// `most_unrolled` products of vec4s in a block of tokens. None for heads so large that a
     /// driver, which unrolls these loops, would compile for minutes.
     fn subgroup(extents: &Extents, lanes: u32, most_rows: u32, most_unrolled: u32) -> Option<Self> {
-        let columns = Self::columns(extents, lanes);
-        let fits = |rows: &u32| {
+        let fits = |Self { rows, columns, .. }: &Self| {
             lanes * rows <= most_rows && 4 * lanes * lanes * rows * columns <= most_unrolled
         };
-        let rows = [4, 2, 1].into_iter().find(fits)?;
-        Some(Self { rows, columns })
+        [4, 2, 1].map(|rows| Self::new(extents, lanes, rows)).into_iter().find(fits)
     }
 
     /// For the forward kernel.

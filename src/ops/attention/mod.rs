@@ -18,7 +18,7 @@ mod random;
 
 pub use backward::AttentionBackward;
 pub(super) use cases::cases;
-use extents::{Extents, TILED_LANES, Tile};
+use extents::{Extents, Tile};
 use heads::Heads;
 pub use joint::JointAttention;
 pub(super) use random::random;
@@ -154,13 +154,14 @@ fn candidates(
     [y, log_sum_exp]: [Value; 2],
 ) -> Vec<Candidate> {
     let queries = extents.queries;
-    let Tile { rows, columns } = Tile::tiled(extents, 1);
+    let tile = Tile::tiled(extents, 1, &lowering.target().profile);
+    let Tile { lanes, rows, columns } = tile;
     let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
-    let grid = extents.grid(queries, TILED_LANES * rows);
-    let dispatches = vec![kernel.dispatch(params, tiled::Overrides { rows, columns }, grid)];
+    let grid = extents.grid(queries, tile.workgroup_rows());
+    let dispatches = vec![kernel.dispatch(params, tiled::Overrides { lanes, rows, columns }, grid)];
     let mut candidates = vec![Candidate::new(Family::Tiled, dispatches)];
     if let Some(lanes) = lowering.target().subgroup
-        && let Some(Tile { rows, columns }) = Tile::subgroup_forward(extents, lanes)
+        && let Some(Tile { rows, columns, .. }) = Tile::subgroup_forward(extents, lanes)
     {
         let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };

@@ -85,7 +85,7 @@ fn check_alone(
     selector: &dyn KernelSelector,
     seed: u64,
 ) -> Result<(), CaseError> {
-    let result = expected.check(gpu, selector);
+    let result = expected.check(gpu, gpu.target(), selector);
     let floats = |of: &TensorType| of.element != ElementType::U32;
     match result {
         Err(CaseError::Mismatch(Mismatch::Element { .. }))

@@ -10,8 +10,8 @@ use crate::{
     shaders::{conv2d_subgroup, conv2d_tiled, shared::convolution::Params},
 };
 
-/// Rows and columns of vec4s that a workgroup of the tiled kernel computes.
-const TILE: [u32; 2] = [64, 16];
+/// Columns of vec4s that a workgroup of the tiled kernel computes.
+const COLUMNS4: u32 = 16;
 
 /// Parameters, and the grid of workgroups that compute `rows` pixels by `columns4` vec4s each.
 pub(super) fn params(
@@ -56,10 +56,12 @@ pub(super) fn tiled(
     extents: &Extents,
     operands: &Operands,
 ) -> Option<Candidate> {
-    let (params, grid) = params(lowering, extents, operands, TILE);
+    // An invocation of 64 rows keeps 64 sums and 32 numbers of x, and needs some for addresses.
+    let rows = if lowering.target().profile.registers() < 160 { 32 } else { 64 };
+    let (params, grid) = params(lowering, extents, operands, [rows, COLUMNS4]);
     let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
     let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
-    let overrides = conv2d_tiled::Overrides::default();
+    let overrides = conv2d_tiled::Overrides { rows };
     Some(Candidate::new(family, vec![kernel.dispatch(params, overrides, grid)]))
 }
 
