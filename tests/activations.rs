@@ -1,4 +1,5 @@
 //! GELU over all of f32: WGSL has no erf, and a polynomial is only as good as where it was tried.
+use common::support;
 use ddim::{
     gpu::Executor,
     graph::Graph,
@@ -8,7 +9,7 @@ use ddim::{
     value::TensorType,
 };
 
-mod support;
+mod common;
 
 /// The error that is promised, or a rounding of the result where that is more.
 const ERROR: f64 = 1e-6;

@@ -1,5 +1,6 @@
 //! Manifests of reference cases with numbers that nothing can have: each is one failed case, and
 //! the program goes on.
+use common::support;
 use ddim::verify::{Outcome, reference_cases};
 use serde_json::{Value as Json, json};
 use std::{
@@ -8,7 +9,7 @@ use std::{
     path::Path,
 };
 
-mod support;
+mod common;
 
 /// Numbers that decide how much is computed; the others may be ignored.
 const SIZES: [&str; 11] = [

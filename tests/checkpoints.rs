@@ -1,4 +1,5 @@
 //! A checkpoint is read as a stranger's file: whatever is wrong with it is named.
+use common::{support, tiny};
 use ddim::{
     gpu::Gpu,
     pipeline::RunFolder,
@@ -7,8 +8,7 @@ use ddim::{
 };
 use std::{fs, path::Path};
 
-mod support;
-mod tiny;
+mod common;
 
 const STATE: &str = "training/state.safetensors";
 const SETTINGS: &str = "training/settings.json";

@@ -1,4 +1,5 @@
 //! The classifier learns, keeps what it learned in a file, and says it of any number of images.
+use common::support;
 use ddim::{
     Error,
     classifier::{Checkpoints, Classifier, likeliest},
@@ -8,7 +9,7 @@ use ddim::{
     training::TrainingOptions,
 };
 
-mod support;
+mod common;
 
 const NETWORK: ConvClassifier = ConvClassifier { size: [8, 8, 1], classes: 10 };
 

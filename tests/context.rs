@@ -1,4 +1,5 @@
 //! A model with cross attention to a context: sampling, guidance and training.
+use common::support;
 use ddim::{
     Error,
     data::{Batch, digits},
@@ -10,7 +11,7 @@ use ddim::{
     value::{TensorType, Value},
 };
 
-mod support;
+mod common;
 
 /// Tokens of a context and channels of each.
 const TOKENS: usize = 3;

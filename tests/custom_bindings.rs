@@ -1,6 +1,7 @@
 //! What a caller's own dispatch may bind, and what becomes of the pad lanes that it writes. Above
 //! 300 lines, for one op and its shaders serve all of it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use common::support;
 use ddim::{
     Error,
     error::{GpuError, LoweringError, ShapeError},
@@ -16,10 +17,11 @@ use ddim::{
 use example::{Softplus, SoftplusBackward};
 use std::{cell::Cell, fmt};
 
+mod common;
+
 #[allow(dead_code, reason = "the example runs by itself")]
 #[path = "../examples/custom_op.rs"]
 mod example;
-mod support;
 
 /// An op whose results are like its operands, lowered by a function.
 #[derive(Debug)]

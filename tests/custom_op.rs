@@ -1,5 +1,6 @@
 //! An operation of another crate: run and differentiated, and every way to get its shader wrong.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use common::{square::Square, support};
 use ddim::{
     Error,
     error::GpuError,
@@ -11,10 +12,8 @@ use ddim::{
     reference::{Environment, Tensor, evaluate},
     value::{TensorType, Value},
 };
-use square::Square;
 
-mod square;
-mod support;
+mod common;
 
 #[test]
 fn an_op_of_ones_own_runs_forward_and_backward() {

@@ -2,6 +2,7 @@
 //! command line.
 use std::ops::ControlFlow;
 
+use common::{support, tiny};
 use ddim::{
     Error,
     data::{Dataset, Split, digits},
@@ -15,8 +16,7 @@ use ddim::{
     value::Value,
 };
 
-mod support;
-mod tiny;
+mod common;
 
 /// Sees a grey image in everything.
 struct Grey;

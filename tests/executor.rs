@@ -1,5 +1,6 @@
 //! The executor: replay without waiting, transfers, what it refuses and how, time on the device.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use common::{square::Square, support};
 use ddim::{
     Error,
     error::{GpuError, LoweringError},
@@ -11,14 +12,12 @@ use ddim::{
     value::{TensorType, Value},
     wgpu,
 };
-use square::Square;
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-mod square;
-mod support;
+mod common;
 
 /// `silu(x) + x`, with `x` the state that the next run starts from.
 fn recurrence(shape: &[usize]) -> (Graph, Value, Value) {

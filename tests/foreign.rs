@@ -1,6 +1,7 @@
 //! What belongs to someone else: values of another graph, plans for another device, this crate's
 //! kernels in the hands of another crate's op, buffers that a caller writes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use common::support;
 use ddim::{
     Error,
     error::{GpuError, GraphError, ShapeError},
@@ -15,7 +16,7 @@ use ddim::{
 };
 use std::fmt;
 
-mod support;
+mod common;
 
 fn of() -> TensorType {
     TensorType::f32(&[2, 3])

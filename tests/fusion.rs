@@ -1,4 +1,5 @@
 //! A fused graph computes what the graph before it did: by the reference, and on the device.
+use common::support;
 use ddim::{
     bench_cases,
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
@@ -13,7 +14,7 @@ use ddim::{
     value::{ElementType, Value},
 };
 
-mod support;
+mod common;
 
 /// Concatenations, upsampling, attention, and images whose moments are squares and runs.
 const CONFIG: &str = r#"{"sample_size": 8, "layers_per_block": 1, "block_out_channels": [8, 16],

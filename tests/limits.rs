@@ -1,6 +1,7 @@
 //! What operations are given that does not fit them: other element types, attributes and extents
 //! at their limits and past them, indices past a table. Each is refused by type or computed right.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use common::support;
 use ddim::{
     Error,
     error::{GraphError, LoweringError},
@@ -18,8 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod common;
+
 mod attributes;
-mod support;
 
 /// What is longer would be work on tensors that the op should have refused.
 const LONGEST: Duration = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::collections::HashMap;
 
+use common::support;
 use ddim::{
     Error,
     error::GpuError,
@@ -15,7 +16,7 @@ use ddim::{
     value::{TensorType, Value},
 };
 
-mod support;
+mod common;
 
 const CHANNELS: usize = 16;
 

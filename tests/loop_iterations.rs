@@ -1,5 +1,6 @@
 //! The iterations that kernels state, held against what a driver counts, and what lowering makes
 //! of shapes that need more than a driver gives.
+use common::support;
 use ddim::{
     Error,
     bench_cases::families,
@@ -14,7 +15,7 @@ use ddim::{
 };
 use std::{collections::HashMap, sync::Mutex, thread};
 
-mod support;
+mod common;
 
 /// Turns of the loop that uses up what a driver has left: more than it gives.
 const PROBED: u32 = 70_000;

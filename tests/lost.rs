@@ -1,5 +1,6 @@
 //! A device that goes away at any moment: every call says that it is lost, and none hangs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use common::support;
 use ddim::{
     Error,
     error::GpuError,
@@ -12,7 +13,7 @@ use ddim::{
 };
 use std::{thread, time::Duration};
 
-mod support;
+mod common;
 
 /// Some dispatches of a recurrence, which take about as long as it takes to submit them.
 fn recurrence(gpu: &Gpu) -> (Plan, [Value; 3]) {

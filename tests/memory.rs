@@ -2,6 +2,7 @@
 //! really gives.
 use std::{collections::HashMap, path::Path};
 
+use common::support;
 use ddim::{
     data::Batch,
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
@@ -14,7 +15,7 @@ use ddim::{
     value::TensorType,
 };
 
-mod support;
+mod common;
 
 const GIB: u64 = 1 << 30;
 

@@ -1,4 +1,5 @@
 //! Numbers that are not finite end a run with the step and what was bad, and with no images.
+use common::support;
 use ddim::{
     Error,
     diffusion::{
@@ -20,7 +21,7 @@ use ddim::{
     value::Value,
 };
 
-mod support;
+mod common;
 
 const SHAPE: [usize; 4] = [2, 6, 6, 1];
 const ELEMENTS: usize = 2 * 6 * 6;

@@ -1,4 +1,5 @@
 //! Every op on the device against its f64 reference, in every storage type.
+use common::support;
 use ddim::{
     bench_cases::{FamilyPlan, families},
     gpu::Gpu,
@@ -8,7 +9,7 @@ use ddim::{
 };
 use std::collections::HashSet;
 
-mod support;
+mod common;
 
 fn failures(cases: &[Case], check: impl Fn(&Case) -> Result<(), String>) -> String {
     let failed = cases

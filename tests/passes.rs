@@ -1,4 +1,5 @@
 //! Passes keep what a graph computes, and their results are held as text.
+use common::support;
 use ddim::{
     Error,
     error::ShapeError,
@@ -14,7 +15,7 @@ use ddim::{
 };
 use std::{collections::HashMap, fs, path::Path};
 
-mod support;
+mod common;
 
 /// A graph of about thirty equations, some of them the same, some that nobody reads. Its weights
 /// are parts of an arena, and so are three of its results, one of them twice.

@@ -1,12 +1,13 @@
 //! A pipeline folder is judged as a whole: what this crate would draw wrong, it refuses by name. Above
 //! 300 lines, for each refusal has its folder.
+use common::tiny;
 use ddim::{
     diffusion::schedule::{BetaSchedule, SchedulerConfig},
     pipeline::read_model,
 };
 use std::fs;
 
-mod tiny;
+mod common;
 
 /// diffusers' classes whose betas are DDPM's, and first and last beta where the config has none.
 const BETAS: [(&str, f64, f64); 21] = [

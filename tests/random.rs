@@ -1,5 +1,6 @@
 //! Random numbers on the device: the published words, and pictures that do not depend on how a
 //! batch is split.
+use common::support;
 use ddim::{
     Error,
     error::ShapeError,
@@ -13,7 +14,7 @@ use ddim::{
 };
 use std::fmt;
 
-mod support;
+mod common;
 
 /// The generator alone, under test as an op of one's own: counters and keys to words.
 #[derive(Debug)]

@@ -1,7 +1,10 @@
 //! The reference cases on the device, through the library's own check of them.
 use std::{fs, path::Path};
 
-use copied::{change_last, change_manifest, change_tensors, copies, folder, list, tolerance};
+use common::copied::{
+    change_last, change_manifest, change_tensors, copies, folder, list, tolerance,
+};
+use common::{copied, support};
 use ddim::{
     Error,
     error::CasesError,
@@ -10,8 +13,7 @@ use ddim::{
 };
 use serde_json::{Value, json};
 
-mod copied;
-mod support;
+mod common;
 
 /// The outcomes by name, in the order of the list.
 fn run(gpu: &Gpu, folder: &Path, groups: &[&str]) -> (Vec<(String, Outcome)>, Summary) {

@@ -1,4 +1,5 @@
 //! The ceilings of a device are measured, and kernels stay below them.
+use common::support;
 use ddim::{
     bench_cases,
     gpu::{Bottleneck, Overhead, Roofline, with_checks},
@@ -7,7 +8,7 @@ use ddim::{
 };
 use std::time::Duration;
 
-mod support;
+mod common;
 
 #[test]
 fn ceilings_are_measured() {

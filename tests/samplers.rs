@@ -1,5 +1,6 @@
 //! Samplers on the device: any network that is a graph, closures, guidance, and what an image
 //! depends on.
+use common::support;
 use ddim::{
     Error,
     diffusion::{
@@ -17,7 +18,7 @@ use ddim::{
     value::{Shape, TensorType, Value},
 };
 
-mod support;
+mod common;
 
 /// A model that is not ours: the prediction is a part of x, moved by a row of a table of labels.
 struct Linear {

@@ -1,11 +1,12 @@
 //! Schedules, timestep lists and step tables against the reference cases, with no GPU.
-mod case;
 
-use case::Case;
+use common::case::Case;
 use ddim::{
     diffusion::schedule::{BetaSchedule, PredictionType, Schedule, SchedulerConfig, Spacing},
     error::ScheduleError,
 };
+
+mod common;
 
 fn assert_matches(case: &Case, output: &str, got: &[f64]) {
     if let Err(message) = case.compare(output, got) {

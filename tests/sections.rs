@@ -1,6 +1,7 @@
 //! Sections of a plan: run one by one they compute what a run computes, and between two of them a
 //! caller may read and change what they share.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+use common::support;
 use ddim::{
     Error,
     error::{GpuError, GraphError},
@@ -15,7 +16,7 @@ use ddim::{
     value::{TensorType, Value},
 };
 
-mod support;
+mod common;
 
 fn executor(gpu: &Gpu, graph: &Graph) -> Executor {
     let mut executor = Executor::new(gpu, passes::compile(graph, gpu.target()).unwrap()).unwrap();

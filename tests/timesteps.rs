@@ -1,4 +1,5 @@
 //! Ways of drawing the timesteps of a batch.
+use common::support;
 use ddim::{
     gpu::Executor,
     graph::Graph,
@@ -7,7 +8,7 @@ use ddim::{
     reference::Tensor,
 };
 
-mod support;
+mod common;
 
 /// Of the importance sampling.
 const TIMESTEPS: usize = 20;

@@ -2,6 +2,7 @@
 //! the host waits for nothing inside.
 use std::ops::ControlFlow;
 
+use common::{support, tiny};
 use ddim::{
     Error,
     data::{Batch, Batches, Dataset},
@@ -11,8 +12,7 @@ use ddim::{
     training::{Metrics, Trainer, TrainingGraph, Validation},
 };
 
-mod support;
-mod tiny;
+mod common;
 
 fn batch(data: &Dataset, step: u64) -> Batch {
     Batches::new(data, tiny::options().batch, 1, false).batch(step)

@@ -2,6 +2,7 @@
 //! fit.
 use std::ops::ControlFlow;
 
+use common::{support, tiny};
 use ddim::{
     Error,
     data::{Batch, Dataset},
@@ -10,8 +11,7 @@ use ddim::{
     training::{Trainer, Validation},
 };
 
-mod support;
-mod tiny;
+mod common;
 
 /// Images of 8x8 grey pixels, a label each.
 fn images(count: usize, pixel: impl Fn(usize) -> u8) -> Dataset {

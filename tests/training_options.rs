@@ -2,6 +2,7 @@
 //! labels.
 use std::ops::ControlFlow;
 
+use common::{support, tiny};
 use ddim::{
     Error,
     data::{Batches, Dataset, digits},
@@ -17,8 +18,7 @@ use ddim::{
     value::TensorType,
 };
 
-mod support;
-mod tiny;
+mod common;
 
 /// Few enough timesteps for each to be drawn ten times within a test.
 const TIMESTEPS: usize = 20;

@@ -1,5 +1,6 @@
 //! Fifty steps of sampling as one plan, over more elements than one grid axis of small
 //! workgroups, against the reference on every element.
+use common::support;
 use ddim::{
     gpu::Executor,
     graph::Graph,
@@ -9,7 +10,7 @@ use ddim::{
     value::{TensorType, Value},
 };
 
-mod support;
+mod common;
 
 const STEPS: usize = 50;
 

@@ -1,13 +1,14 @@
 //! Configurations of U-Nets: read, checked, written back, with no GPU.
-mod case;
 
-use case::Case;
+use common::case::Case;
 use ddim::{
     error::ConfigError,
     models::unet2d::{
         ClassEmbedding, DownBlock, MidBlock, SampleSize, TimeScaleShift, UNetConfig, UpBlock,
     },
 };
+
+mod common;
 
 #[test]
 fn the_cases_models_are_read() {

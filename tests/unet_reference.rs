@@ -1,10 +1,9 @@
 //! The U-Net's graph, its loss and all its gradients, evaluated on the CPU in f64, against the
 //! reference cases: what is left between these and the device is the kernels.
-mod case;
 
 use std::path::Path;
 
-use case::Case;
+use common::case::Case;
 use ddim::{
     graph::Graph,
     models::unet2d::{UNet, UNetConfig},
@@ -15,6 +14,8 @@ use ddim::{
     value::{Shape, TensorType},
     weights::{self, Layout},
 };
+
+mod common;
 
 /// From `[batch, channels, height, width]` to channels innermost.
 fn channels_last(data: &[f64], [batch, channels, height, width]: [usize; 4]) -> Tensor {

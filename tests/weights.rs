@@ -1,10 +1,9 @@
 //! Reading and writing weights, with no GPU.
-mod case;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use case::Case;
+use common::case::Case;
 use ddim::error::WeightsError;
 use ddim::nn::{Initial, ParameterSpec};
 use ddim::value::{Shape, TensorType};
@@ -13,6 +12,8 @@ use ddim::weights::{
     write_tensors,
 };
 use safetensors::{Dtype, tensor::TensorView};
+
+mod common;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder for the test")

@@ -5,9 +5,9 @@ use std::{fs, path::Path};
 use command::{files, folder, names, run, succeeds};
 
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 /// Fifty steps of the tiny model, its config written beside.

@@ -9,9 +9,9 @@ use std::{
 use command::{Ran, ddim, fails, fails_with, folder, names, plain, succeeds};
 
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 /// A folder with a pipeline in `model`.

@@ -1,8 +1,8 @@
 //! `ddim evaluate`: what it prints and writes.
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 #[test]

@@ -12,9 +12,9 @@ use std::{
 };
 
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 /// Views and pointer are renamed by the first, what comes after the last checkpoint by the second.

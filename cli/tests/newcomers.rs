@@ -1,8 +1,8 @@
 //! What a newcomer does first: folders of classes, a configuration, fine-tuning, single images.
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 use command::{fails, folder, names, succeeds};

@@ -1,9 +1,9 @@
 //! What `ddim demo` leaves: a page that needs nothing beside it, and commands that run as printed.
 #![cfg(unix)]
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 use command::{Ran, folder, pasted};

@@ -1,8 +1,8 @@
 //! Models and noise that are not finite: the commands name them and write nothing.
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 use command::{fails, names};

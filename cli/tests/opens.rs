@@ -1,6 +1,6 @@
 //! Other people's folders and configurations: which open, and what is said of those that do not.
 mod command;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 use command::{Ran, fails, folder, run, succeeds};

@@ -6,9 +6,9 @@ use command::{Ran, fails_with, folder, names, plain};
 use std::{fs, path::Path, process::Command};
 
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 /// Runs a line of a shell in `at`, where `ddim` is the command.

@@ -5,9 +5,9 @@ use command::{fails, files, folder, succeeds};
 use std::{fs, path::Path};
 
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 const TRAIN: &str = "train --data digits --config {}/config.json --batch 2 --steps 2";

@@ -1,8 +1,8 @@
 //! Commands refuse a folder, or data, that do not suit the model.
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 use command::{fails, folder, succeeds};

@@ -6,9 +6,9 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 /// Six steps of the tiny model in the folder `run`.

@@ -1,8 +1,8 @@
 //! The commands that draw: every sampler by its name, strips, animations, encoding and back.
 mod command;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 use command::{fails, succeeds};

@@ -4,11 +4,11 @@ use command::{ddim, fails, folder, run, succeeds};
 use copied::{Named, change_last, copies};
 
 mod command;
-#[path = "../../tests/copied/mod.rs"]
+#[path = "../../tests/common/copied.rs"]
 mod copied;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/common/support.rs"]
 mod support;
-#[path = "../../tests/tiny/mod.rs"]
+#[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
 const SILU: Named = ("ops", "silu");

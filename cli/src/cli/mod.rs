@@ -29,7 +29,7 @@ use std::path::PathBuf;
     arg_required_else_help = true,
     after_help = "\
 Examples:
-  ddim demo                                  train on handwritten digits, sample new ones: a few minutes
+  ddim demo                                  train on handwritten digits, sample new ones
   ddim train --data photos --size 32 --out run
   ddim sample --model run --count 16 --out new.png
   ddim devices                               what there is to compute on

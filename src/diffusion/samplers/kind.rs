@@ -94,17 +94,17 @@ type MakeTable = fn(&Run) -> Result<Table, ScheduleError>;
 const SAMPLERS: &[Entry] = {
     use SamplerKind::*;
     &[
-        (Ddim, "ddim", "Song, Meng, Ermon 2021, with --eta", true, |run| {
+        (Ddim, "ddim", "Song, Meng, Ermon 2021, with --eta; 20 to 100 steps", true, |run| {
             run.ddim(run.eta, false, run.rule)
         }),
-        (Ddpm, "ddpm", "Ancestral: Ho, Jain, Abbeel 2020", false, |run| {
+        (Ddpm, "ddpm", "Ancestral: Ho, Jain, Abbeel 2020; all timesteps", false, |run| {
             run.ddpm(run.scheduler.variance_type)
         }),
         (
             SigmaHat,
             "sigma-hat",
             "The larger noise of DDIM's appendix D.3; with clipping, the released code's \
-                ddpm_noisy",
+                ddpm_noisy; all timesteps",
             false,
             |run| match run.prediction.clip {
                 Some(_) => run.ddpm(Variance::FixedLarge),
@@ -114,43 +114,67 @@ const SAMPLERS: &[Entry] = {
         (
             ProbabilityFlow,
             "probability-flow",
-            "The flow by Euler's method, in the variables of DDIM's equation 14",
+            "The flow by Euler's method, in the variables of DDIM's equation 14; 50 to 100 steps",
             true,
             |run| probability_flow_table(&run.schedule, &run.timesteps, &run.prediction),
         ),
-        (Heun, "heun", "The same by Heun's method: two evaluations a step", true, |run| {
-            heun_table(&run.schedule, &run.timesteps, &run.prediction)
-        }),
-        (DpmSolver, "dpm-solver++", "DPM-Solver++ (2M): Lu et al. 2022", true, |run| {
-            dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction)
-        }),
+        (
+            Heun,
+            "heun",
+            "The same by Heun's method, two evaluations a step but in the last; 18 to 40 steps",
+            true,
+            |run| heun_table(&run.schedule, &run.timesteps, &run.prediction),
+        ),
+        (
+            DpmSolver,
+            "dpm-solver++",
+            "DPM-Solver++ (2M): Lu et al. 2022; 15 to 25 steps",
+            true,
+            |run| dpm_solver_table(&run.schedule, &run.timesteps, &run.prediction),
+        ),
         (
             VpSde,
             "vp-sde",
-            "The reverse variance-preserving process: Song et al. 2021",
+            "The reverse variance-preserving process: Song et al. 2021; 1,000 steps",
             false,
             |run| run.continuous(false),
         ),
-        (VpFlow, "vp-flow", "Its probability flow", true, |run| run.continuous(true)),
-        (VeSde, "ve-sde", "The reverse variance-exploding process", false, |run| {
-            variance_exploding_table(&run.levels()?, &run.prediction)
-        }),
+        (
+            VpFlow,
+            "vp-flow",
+            "Its probability flow by Euler's method; 100 steps or more",
+            true,
+            |run| run.continuous(true),
+        ),
+        (
+            VeSde,
+            "ve-sde",
+            "The reverse variance-exploding process: Song et al. 2021; 1,000 steps",
+            false,
+            |run| variance_exploding_table(&run.levels()?, &run.prediction),
+        ),
         (
             PredictorCorrector,
             "predictor-corrector",
-            "The same with a step of Langevin dynamics at each level",
+            "The same with a step of Langevin dynamics at each level: two evaluations a step",
             false,
             |run| {
                 let (levels, prediction) = (run.levels()?, &run.prediction);
                 predictor_corrector_table(&levels, CORRECTORS, CORRECTOR_SNR, prediction)
             },
         ),
-        (Langevin, "langevin", "Annealed Langevin dynamics: Song, Ermon 2019", false, |run| {
-            let levels = run.levels()?;
-            let last = levels.last().map_or(1.0, |level| level.sigma_over_alpha());
-            let size = LANGEVIN_SIZE * last * last;
-            annealed_langevin_table(&levels, LANGEVIN_STEPS, size, &run.prediction)
-        }),
+        (
+            Langevin,
+            "langevin",
+            "Annealed Langevin dynamics: Song, Ermon 2019; ten evaluations a step",
+            false,
+            |run| {
+                let levels = run.levels()?;
+                let last = levels.last().map_or(1.0, |level| level.sigma_over_alpha());
+                let size = LANGEVIN_SIZE * last * last;
+                annealed_langevin_table(&levels, LANGEVIN_STEPS, size, &run.prediction)
+            },
+        ),
     ]
 };
 

@@ -1,0 +1,7 @@
+//! What tests share.
+#![allow(dead_code, reason = "each test uses a part of it")]
+pub mod case;
+pub mod copied;
+pub mod square;
+pub mod support;
+pub mod tiny;
