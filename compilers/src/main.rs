@@ -3,6 +3,7 @@
 //!
 //! compilers check CHIP
 //! compilers write CHIP FOLDER
+//! compilers hlsl FOLDER
 use chip::Chip;
 use driver::Driver;
 use error::Error;
@@ -16,6 +17,7 @@ mod chip;
 mod driver;
 mod error;
 mod figures;
+mod hlsl;
 mod kernels;
 mod plans;
 mod results;
@@ -41,6 +43,7 @@ fn run(arguments: &[String]) -> Result<bool, Error> {
     };
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (chip, folder) = match words[..] {
+        ["hlsl", folder] => return write_hlsl(Path::new(folder)).map(|()| true),
         ["check", chip] => (chip, None),
         ["write", chip, folder] => (chip, Some(Path::new(folder))),
         _ => return Err(usage()),
@@ -66,6 +69,14 @@ fn run(arguments: &[String]) -> Result<bool, Error> {
         start.elapsed().as_secs_f64()
     );
     Ok(faulty.is_empty())
+}
+
+/// Writes each text as `NAME.hlsl`.
+fn write_hlsl(folder: &Path) -> Result<(), Error> {
+    for (name, text) in hlsl::texts()? {
+        fs::write(folder.join(format!("{name}.hlsl")), text)?;
+    }
+    Ok(())
 }
 
 /// Compiles every kernel for the chip.

@@ -2,27 +2,40 @@
 use crate::error::Error;
 use ddim::plan::Kernel;
 use naga::{
-    ShaderStage,
+    Module, ShaderStage,
     back::{pipeline_constants::process_overrides, spv},
     proc::{BoundsCheckPolicies, BoundsCheckPolicy::Unchecked},
-    valid::{Capabilities, ValidationFlags, Validator},
+    valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
 };
 
-/// The kernel's SPIR-V.
+/// The kernel's module, its overrides made constants.
 ///
 /// # Errors
 /// If naga refuses the text: the library's build script accepted it.
-pub fn spirv(kernel: &Kernel) -> Result<Vec<u32>, Error> {
-    let refused = |message: String| Error::Naga { kernel: kernel.to_string(), message };
+pub fn resolved(kernel: &Kernel) -> Result<(Module, ModuleInfo), Error> {
     let module = naga::front::wgsl::parse_str(&kernel.wgsl());
-    let module = module.map_err(|error| refused(error.to_string()))?;
+    let module = module.map_err(|error| refused(kernel, error))?;
     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
-    let info = validator.validate(&module).map_err(|error| refused(error.to_string()))?;
+    let info = validator.validate(&module).map_err(|error| refused(kernel, error))?;
     let constants =
         kernel.overrides.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
     let entry = Some((ShaderStage::Compute, &*kernel.entry));
     let (module, info) = process_overrides(&module, &info, entry, &constants)
-        .map_err(|error| refused(error.to_string()))?;
+        .map_err(|error| refused(kernel, error))?;
+    Ok((module.into_owned(), info.into_owned()))
+}
+
+/// Why naga does not take a kernel.
+pub fn refused(kernel: &Kernel, error: impl std::fmt::Display) -> Error {
+    Error::Naga { kernel: kernel.to_string(), message: error.to_string() }
+}
+
+/// The kernel's SPIR-V.
+///
+/// # Errors
+/// As [`resolved`].
+pub fn spirv(kernel: &Kernel) -> Result<Vec<u32>, Error> {
+    let (module, info) = resolved(kernel)?;
     let options = spv::Options {
         lang_version: (1, 6),
         capabilities: None,
@@ -43,5 +56,5 @@ pub fn spirv(kernel: &Kernel) -> Result<Vec<u32>, Error> {
         entry_point: kernel.entry.to_string(),
     };
     spv::write_vec(&module, &info, &options, Some(&pipeline))
-        .map_err(|error| refused(error.to_string()))
+        .map_err(|error| refused(kernel, error))
 }
