@@ -154,7 +154,10 @@ fn every_element_type_is_read() {
     let bytes = safetensors::serialize(views, None::<HashMap<String, String>>).expect("bytes");
     write_file(&path, &bytes).expect("room");
     let error = read_tensors(&path).expect_err("booleans are no weights").to_string();
-    assert!(error.contains("flags: expected F16, BF16, F32, F64 or I64, found BOOL"), "{error}");
+    assert!(
+        error.contains("flags: expected F16, BF16, F32, F64, I32 or I64, found BOOL"),
+        "{error}"
+    );
 }
 
 #[test]

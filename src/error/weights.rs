@@ -12,16 +12,18 @@ pub enum WeightsError {
     /// The file could not be written; one of that name from before is untouched.
     #[error("writing {0}")]
     Write(#[source] FileError),
-    /// Not a safetensors file, or a damaged or truncated one.
-    #[error("{}: not a whole safetensors file: {source}", path.display())]
+    /// Not a file of a format that is read, or a damaged or truncated one.
+    #[error("{}: not a whole {format} file: {source}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
+        /// The format that it seems to have.
+        format: &'static str,
         /// What is wrong with it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Elements of a type that is not read.
-    #[error("{}: {tensor}: expected F16, BF16, F32, F64 or I64, found {found}", path.display())]
+    #[error("{}: {tensor}: expected F16, BF16, F32, F64, I32 or I64, found {found}", path.display())]
     Element {
         /// The file.
         path: PathBuf,

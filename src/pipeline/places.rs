@@ -42,7 +42,7 @@ pub(super) fn index(folder: &RunFolder) -> Result<PathBuf, TrainingError> {
 /// alone.
 ///
 /// # Errors
-/// If there are several variants and no other weights, parts of a file, or PyTorch's pickles alone.
+/// If there are several variants and no other weights, or parts of a file.
 pub(super) fn weights(folder: &RunFolder) -> Result<PathBuf, Error> {
     let own = folder.path(WEIGHTS);
     if own.exists() {
@@ -59,17 +59,14 @@ pub(super) fn weights(folder: &RunFolder) -> Result<PathBuf, Error> {
     others.sort();
     let variants: Vec<&String> =
         others.iter().filter(|name| name.ends_with(".safetensors")).collect();
-    let found = match (&variants[..], &others[..]) {
-        ([one], _) if !one.contains("-of-") => return Ok(usual.with_file_name(one)),
+    let pickles: Vec<&String> = others.iter().filter(|name| name.ends_with(".bin")).collect();
+    match (&variants[..], &pickles[..]) {
+        ([one], _) | ([], [one]) if !one.contains("-of-") => Ok(usual.with_file_name(one)),
         // The reader's own error names what is missing.
-        ([], []) => return Ok(usual),
-        ([], _) => format!(
-            "{}, PyTorch's pickle, which is not read yet: UNet2DModel.from_pretrained(..)\
-             .save_pretrained(..) of diffusers writes safetensors",
-            others.join(", ")
-        ),
-        _ => others.join(", "),
-    };
-    Err(TrainingError::pipeline(&usual, "file", "the weights in one safetensors file", found)
-        .into())
+        ([], []) => Ok(usual),
+        _ => {
+            let found = others.join(", ");
+            Err(TrainingError::pipeline(&usual, "file", "the weights in one file", found).into())
+        }
+    }
 }

@@ -1,22 +1,31 @@
 //! File formats of tensors.
 //!
 //! To add one: a file here that implements [`TensorFile`], and a line in [`open`].
+mod pickle;
 mod safetensors;
+mod source;
 mod tensor;
+mod torch;
+mod views;
 
 pub use safetensors::{tensor_bytes, write_tensors};
 pub use tensor::{Numbers, Precision, Stored, TensorFile};
 
-use crate::error::WeightsError;
+use crate::{
+    error::{FileError, WeightsError},
+    files,
+};
 use safetensors::Safetensors;
+use source::Source;
 use std::path::Path;
+use torch::Torch;
 
 /// Opens a file of any known format.
 ///
 /// # Errors
 /// If the file cannot be read, or is damaged or truncated.
 pub fn open(path: &Path) -> Result<Box<dyn TensorFile>, WeightsError> {
-    Ok(Box::new(Safetensors::open(path)?))
+    of(path, Source::Disk(files::open(path).map_err(FileError::at(path))?))
 }
 
 /// As [`open`], from the bytes of a file; `path` is for the errors alone.
@@ -28,13 +37,26 @@ pub fn of_bytes<'a>(
     path: &Path,
     bytes: &'a [u8],
 ) -> Result<Box<dyn TensorFile + 'a>, WeightsError> {
-    Ok(Box::new(Safetensors::of(path, bytes)?))
+    of(path, Source::Memory(bytes))
+}
+
+/// The format is told by the first bytes, whatever the file is called.
+fn of<'a>(path: &Path, source: Source<'a>) -> Result<Box<dyn TensorFile + 'a>, WeightsError> {
+    let first = source.first().map_err(FileError::at(path))?;
+    if first.starts_with(b"PK\x03\x04") {
+        return Ok(Box::new(Torch::zip(path, source)?));
+    }
+    // A pickle begins with its protocol; an older one with the magic number as text.
+    if first.starts_with(b"\x80") && first.get(2) == Some(&0x8a) {
+        return Ok(Box::new(Torch::legacy(path, source)?));
+    }
+    Ok(Box::new(Safetensors::read_header(path, source)?))
 }
 
 /// Reads every tensor of a file.
 ///
 /// # Errors
-/// As [`open`], or if a tensor holds elements of another type than F16, BF16, F32, F64 and I64.
+/// As [`open`], or if a tensor holds elements of another type than F16, BF16, F32, F64, I32 and I64.
 pub fn read_tensors(path: &Path) -> Result<Vec<Stored>, WeightsError> {
     all(&*open(path)?)
 }

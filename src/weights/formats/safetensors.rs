@@ -1,23 +1,22 @@
 //! The safetensors format: a JSON header of names, types and byte ranges, then little-endian numbers.
 use std::{
-    borrow::Cow,
     collections::HashMap,
-    fs::File,
-    io::{self, ErrorKind, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
-use half::{bf16, f16};
+use half::f16;
 use safetensors::{
     Dtype, SafeTensorError,
     tensor::{Metadata, TensorInfo, TensorView},
 };
 use serde::Deserialize;
 
-use super::tensor::{Numbers, Precision, TensorFile};
+use super::{
+    source::Source,
+    tensor::{Numbers, Precision, TensorFile, numbers},
+};
 use crate::{
     error::{FileError, WeightsError},
-    files,
     weights::write_file,
 };
 
@@ -28,7 +27,7 @@ const LARGEST_HEADER: u64 = 1 << 20;
 const LENGTH: u64 = 8;
 
 fn format_error(path: &Path, error: SafeTensorError) -> WeightsError {
-    WeightsError::Format { path: path.into(), source: error.into() }
+    WeightsError::Format { path: path.into(), format: "safetensors", source: error.into() }
 }
 
 /// The header as JSON.
@@ -52,37 +51,6 @@ impl Header {
     }
 }
 
-/// Where the bytes of a file come from.
-enum Source<'a> {
-    Memory(&'a [u8]),
-    Disk(File),
-}
-
-impl Source<'_> {
-    fn length(&self) -> io::Result<u64> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.len() as u64),
-            Self::Disk(file) => Ok(file.metadata()?.len()),
-        }
-    }
-
-    /// The bytes `from..to`, which lie within the length.
-    fn range(&self, from: u64, to: u64) -> io::Result<Cow<'_, [u8]>> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes[from as usize..to as usize].into()),
-            Self::Disk(file) => {
-                let (mut file, mut bytes) = (file, Vec::new());
-                bytes.try_reserve_exact(usize::try_from(to - from).unwrap_or(usize::MAX))?;
-                file.seek(SeekFrom::Start(from))?;
-                if file.take(to - from).read_to_end(&mut bytes)? as u64 != to - from {
-                    return Err(ErrorKind::UnexpectedEof.into());
-                }
-                Ok(bytes.into())
-            }
-        }
-    }
-}
-
 /// A file whose header was read. A tensor's bytes are read when it is asked for.
 pub(super) struct Safetensors<'a> {
     path: PathBuf,
@@ -93,18 +61,8 @@ pub(super) struct Safetensors<'a> {
 }
 
 impl<'a> Safetensors<'a> {
-    /// Opens a file.
-    pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let file = files::open(path).map_err(FileError::at(path))?;
-        Self::read(path, Source::Disk(file))
-    }
-
-    /// A file's bytes; `path` is for the errors alone.
-    pub fn of(path: &Path, bytes: &'a [u8]) -> Result<Self, WeightsError> {
-        Self::read(path, Source::Memory(bytes))
-    }
-
-    fn read(path: &Path, source: Source<'a>) -> Result<Self, WeightsError> {
+    /// Reads the header; `path` is for the errors alone.
+    pub fn read_header(path: &Path, source: Source<'a>) -> Result<Self, WeightsError> {
         let refuse = |error| format_error(path, error);
         let failed = FileError::at(path);
         let length = source.length().map_err(&failed)?;
@@ -114,7 +72,8 @@ impl<'a> Safetensors<'a> {
         let first = source.range(0, LENGTH).map_err(&failed)?;
         if first.starts_with(b"version ") {
             let text = "a pointer of Git LFS stands for the file: run git lfs pull";
-            return Err(WeightsError::Format { path: path.into(), source: text.into() });
+            let (path, format) = (path.into(), "safetensors");
+            return Err(WeightsError::Format { path, format, source: text.into() });
         }
         let header = first.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if header > LARGEST_HEADER {
@@ -151,23 +110,6 @@ impl TensorFile for Safetensors<'_> {
             found: format!("{dtype:?}"),
         })
     }
-}
-
-/// The elements of a tensor from its bytes, if its type is one that is read.
-fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Numbers> {
-    /// One array per element; the format has checked their number.
-    fn each<const BYTES: usize, T>(bytes: &[u8], number: fn([u8; BYTES]) -> T) -> Vec<T> {
-        let (elements, _) = bytes.as_chunks::<BYTES>();
-        elements.iter().copied().map(number).collect()
-    }
-    Some(match dtype {
-        Dtype::F16 => Numbers::F32(each(bytes, |bytes| f16::from_le_bytes(bytes).to_f32())),
-        Dtype::BF16 => Numbers::F32(each(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32())),
-        Dtype::F32 => Numbers::F32(each(bytes, f32::from_le_bytes)),
-        Dtype::F64 => Numbers::F64(each(bytes, f64::from_le_bytes)),
-        Dtype::I64 => Numbers::I64(each(bytes, i64::from_le_bytes)),
-        _ => return None,
-    })
 }
 
 /// Writes tensors (name, shape, row-major elements) as one safetensors file, whole or not at all.

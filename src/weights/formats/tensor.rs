@@ -1,5 +1,7 @@
 //! Tensors in files, whatever the format.
 use crate::error::WeightsError;
+use half::{bf16, f16};
+use safetensors::Dtype;
 
 /// A file of named tensors, of which each is read when it is asked for.
 pub trait TensorFile {
@@ -20,7 +22,7 @@ pub enum Numbers {
     F32(Vec<f32>),
     /// From F64.
     F64(Vec<f64>),
-    /// From I64.
+    /// From I32 and I64.
     I64(Vec<i64>),
 }
 
@@ -63,4 +65,22 @@ pub enum Precision {
     F32,
     /// 16 bits: half the size, 11 significant bits.
     F16,
+}
+
+/// The elements of a tensor from its bytes, if its type is one that is read.
+pub(super) fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Numbers> {
+    /// One array per element; the format has checked their number.
+    fn each<const BYTES: usize, T>(bytes: &[u8], number: fn([u8; BYTES]) -> T) -> Vec<T> {
+        let (elements, _) = bytes.as_chunks::<BYTES>();
+        elements.iter().copied().map(number).collect()
+    }
+    Some(match dtype {
+        Dtype::F16 => Numbers::F32(each(bytes, |bytes| f16::from_le_bytes(bytes).to_f32())),
+        Dtype::BF16 => Numbers::F32(each(bytes, |bytes| bf16::from_le_bytes(bytes).to_f32())),
+        Dtype::F32 => Numbers::F32(each(bytes, f32::from_le_bytes)),
+        Dtype::F64 => Numbers::F64(each(bytes, f64::from_le_bytes)),
+        Dtype::I32 => Numbers::I64(each(bytes, |bytes| i32::from_le_bytes(bytes).into())),
+        Dtype::I64 => Numbers::I64(each(bytes, i64::from_le_bytes)),
+        _ => return None,
+    })
 }
