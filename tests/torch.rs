@@ -66,6 +66,41 @@ fn a_file_cut_anywhere_is_an_error() {
     }
 }
 
+/// The older form with this pickle in the place of the objects.
+fn of_pickle(pickle: &[u8]) -> Vec<u8> {
+    let mut file = legacy(6, &[1.0; 6]);
+    let first = b"\x80\x02}X\x01\0\0\0wc";
+    let from = file.windows(first.len()).position(|part| part == first).expect("the objects");
+    let last = b"NtRs.";
+    let to = file.windows(last.len()).position(|part| part == last).expect("their end");
+    file.splice(from..to + last.len(), pickle.iter().copied());
+    file
+}
+
+#[test]
+fn small_pickles_of_large_objects_are_refused() {
+    // A list of 1,000 pairs, remembered, of which 10,000 dicts are to be made.
+    let mut copies = b"\x80\x02]q\x00(".to_vec();
+    copies.extend(b"K\x00K\x00\x86".repeat(1000));
+    copies.extend(b"e0ccollections\nOrderedDict\nq\x01(");
+    copies.extend(b"h\x01h\x00\x85R".repeat(10_000));
+    copies.extend(b"l.");
+    // A list of 1,000 lists, each a list of the same 1,000 numbers, below a name of 60 kB.
+    let mut names = b"\x80\x02}X\x60\xea\0\0".to_vec();
+    names.extend([b'n'; 60_000]);
+    names.extend(b"](](");
+    names.extend(b"K\x00".repeat(1000));
+    names.extend(b"eq\x00");
+    names.extend(b"h\x00".repeat(1000));
+    names.extend(b"es.");
+    for (pickle, part) in [(copies, "items of dicts"), (names, "names of tensors")] {
+        let file = of_pickle(&pickle);
+        let opened = weights::of_bytes(Path::new("old.ckpt"), &file);
+        let error = opened.map(|_| ()).expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 /// The older form: five pickles in a row, then for each storage its length and numbers.
 fn legacy(count: u64, numbers: &[f32]) -> Vec<u8> {
     let mut file = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();

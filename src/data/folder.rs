@@ -83,7 +83,7 @@ fn listed(names: &[String]) -> String {
 /// The pictures of samples beside a model, and their folder.
 const SAMPLES: [&str; 2] = ["samples.png", "samples"];
 
-/// Pictures and folders in a folder, in the order of their names. A model's folder and its picture of
+/// Pictures and folders in a folder, in the order of their names. A model's folder and its pictures of
 /// samples are left out: a run may be written into the folder of its own data.
 fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], DataError> {
     let failed = FileError::at(folder);

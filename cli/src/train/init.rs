@@ -36,8 +36,7 @@ pub fn fine_tune(
     let mut notes = Notes::new(arguments, source);
     notes.init = Some(absolute(folder).display().to_string());
     // Pictures of any size become those that the model was made for.
-    let sides = pipeline.unet.config().sample_size.map(SampleSize::sides);
-    notes.size = notes.size.or(sides.filter(|(height, width)| height == width).map(|of| of.0));
+    notes.size_as(pipeline.unet.config().sample_size);
     let data = notes.open_data()?.with_classes(&pipeline.class_names)?;
     let data = data.with_channels(pipeline.unet.channels());
     if pipeline.classes().is_some() && data.labels().is_none() {

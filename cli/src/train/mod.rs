@@ -166,8 +166,7 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     }
     let mut notes = Notes::new(arguments, source);
     let given = arguments.config.as_deref().map(UNetConfig::read).transpose()?;
-    let sides = given.as_ref().and_then(|config| config.sample_size).map(SampleSize::sides);
-    notes.size = notes.size.or(sides.filter(|(height, width)| height == width).map(|of| of.0));
+    notes.size_as(given.as_ref().and_then(|config| config.sample_size));
     let channels = given.as_ref().map_or(0, |config| config.in_channels);
     let data = notes.open_data()?.with_channels(channels);
     let preset = presets::of([data.height(), data.width(), data.channels()]);

@@ -63,6 +63,7 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
 /// What a checkpoint trains.
 fn of_checkpoint(folder: &RunFolder) -> Result<Training, Failure> {
     let config = UNetConfig::read(&folder.path("unet/config.json"))?;
+    // A run writes its size; for the message alone.
     let size = config.sample_size.map_or((1, 1), SampleSize::sides).into();
     let scheduler = SchedulerConfig::read(&folder.path("scheduler/scheduler_config.json"))?;
     Ok(Training { unet: UNet::new(config)?, scheduler, size })

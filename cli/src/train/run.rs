@@ -13,6 +13,7 @@ use ddim::{
     data::{Dataset, is_digits},
     files::MAX_PIXELS,
     gpu::Gpu,
+    models::unet2d::SampleSize,
     nn::Model,
     pipeline::Pipeline,
     training::{Losses, Trainer, TrainingOptions},
@@ -67,6 +68,12 @@ impl Notes {
 
     pub fn to_json(&self) -> Json {
         serde_json::to_value(self).expect("text, numbers and flags are JSON")
+    }
+
+    /// Takes the side of a model's square images, unless the user gave one.
+    pub fn size_as(&mut self, model: Option<SampleSize>) {
+        let sides = model.map(SampleSize::sides).filter(|(height, width)| height == width);
+        self.size = self.size.or(sides.map(|(side, _)| side));
     }
 
     /// The first step after `done` that saves, samples or is the last.

@@ -90,6 +90,7 @@ impl Pickle {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: Vec::new(),
+            copied: 0,
         }
         .run()
     }
@@ -119,6 +120,8 @@ struct Machine<'a> {
     /// Lengths of the stack where marks were set.
     marks: Vec<usize>,
     memo: Vec<Option<Id>>,
+    /// Items that calls have copied: a few bytes of a file may ask for a long list again and again.
+    copied: usize,
 }
 
 type Done<T = ()> = Result<T, PickleError>;
@@ -260,6 +263,10 @@ impl Machine<'_> {
                     return Err(self.expected("a function and its arguments"));
                 };
                 let made = self.made(name, arguments)?;
+                if let Object::Dict(pairs) = &made {
+                    self.copied += pairs.len();
+                    self.limit("items of dicts", self.copied, MOST_OBJECTS)?;
+                }
                 self.push(made)
             }
         }

@@ -16,6 +16,8 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// Containers within containers that names are taken from.
 const DEEPEST: usize = 8;
+/// Bytes of all names together.
+const LONGEST_NAMES: usize = 16 << 20;
 /// Bytes of the longest pickle.
 const LONGEST_PICKLE: u64 = 64 << 20;
 /// The lower 64 bits of the integer that a legacy file begins with, and its protocol.
@@ -39,8 +41,8 @@ enum TorchError {
     Order { found: String },
     #[error("it holds no tensors")]
     Empty,
-    #[error("more than {0} names of tensors")]
-    Names(usize),
+    #[error("more names of tensors than objects, or longer ones than a model has")]
+    Names,
     #[error("{tensor}: it reaches past its storage of {elements} elements")]
     Reach { tensor: String, elements: u64 },
     #[error("{tensor}: storage {key} has {found} bytes, expected {expected}")]
@@ -114,7 +116,7 @@ impl<'a> Torch<'a> {
             }
             let system = next()?;
             let pickle = next()?;
-            let keys = next()?;
+            let (keys, tensors) = (next()?, named(&pickle)?);
             if entry(&system, "little_endian") == Some(&Object::Bool(false)) {
                 return Err(TorchError::Order { found: "big".into() });
             }
@@ -147,7 +149,7 @@ impl<'a> Torch<'a> {
                 storages.insert(key.clone(), (start, size));
                 reader.seek(SeekFrom::Start(start + size))?;
             }
-            Ok((named(&pickle)?, storages))
+            Ok((tensors, storages))
         };
         let read = read();
         Self::checked(path, source, read)
@@ -207,12 +209,18 @@ impl TensorFile for Torch<'_> {
 fn named(pickle: &Pickle) -> Result<BTreeMap<String, View>, TorchError> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![(String::new(), pickle.root(), 0)];
-    let mut seen = 0;
+    let (mut seen, mut letters) = (0, 0);
     while let Some((name, object, depth)) = waiting.pop() {
-        seen += 1;
-        // A container may stand in many others, or in itself.
-        if seen > pickle.objects().len() {
-            return Err(TorchError::Names(pickle.objects().len()));
+        // A container may stand in many others, or in itself, and a long name before many.
+        let inside = match object {
+            Object::List(items) => items.len(),
+            Object::Dict(pairs) => pairs.len(),
+            _ => 0,
+        };
+        seen += 1 + inside;
+        letters += (name.len() + 1) * inside;
+        if seen > 2 * pickle.objects().len() || letters > LONGEST_NAMES {
+            return Err(TorchError::Names);
         }
         let inner =
             |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}/{key}") };
