@@ -24,6 +24,7 @@ use std::path::PathBuf;
 /// DX12 device.
 #[derive(Parser)]
 #[command(
+    name = "ddim",
     version,
     propagate_version = true,
     arg_required_else_help = true,
