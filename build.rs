@@ -14,6 +14,8 @@ mod prelude;
 mod reflect;
 #[path = "build/shader.rs"]
 mod shader;
+#[path = "build/workgroup.rs"]
+mod workgroup;
 
 use std::{env, fs, path::Path, path::PathBuf, process::ExitCode};
 

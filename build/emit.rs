@@ -195,12 +195,13 @@ pub fn dispatch(self, params: Params, overrides: Overrides, workgroups: [u32; 3]
 let constants = overrides.constants(&[{presence}]);
 let bindings = vec![\n{bound}];
 {members}{}let params = bytemuck::bytes_of(&params);
-Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params, bindings, workgroups){}
+Dispatch::new({shader:?}, SOURCE, {name:?}, constants, overrides.tiles(), params, bindings, workgroups).sized({}){}
 }}
 {}}}
 ",
         doc(&about),
         entry.iterations.as_ref().map_or(String::new(), |text| iterations(of, text)),
+        entry.invocations,
         if entry.iterations.is_some() { ".iterating(iterations)" } else { "" },
         over.unwrap_or_default(),
     )

@@ -4,6 +4,7 @@ use crate::assemble::Assembled;
 use crate::check::Checked;
 use crate::iterations::Iterations;
 use crate::shader::{Binding, Entry, Member, Override, Params, Presence, Shader, Struct};
+use crate::workgroup;
 use naga::{
     AddressSpace, ArraySize, Expression, GlobalVariable, Handle, Literal, Module, Scalar,
     ScalarKind, StorageAccess, Type, TypeInner, VectorSize, valid,
@@ -24,12 +25,17 @@ pub fn reflect(assembled: Assembled) -> Result<Shader, String> {
     let (params, block) = plain.params(shared).map_err(located)?;
     let variants = [&plain.module, &activation.module, &weight.module];
     let iterations = Iterations::of(&assembled.text).map_err(located)?;
-    let entries = plain.entries(params, variants, &iterations).map_err(located)?;
+    let overrides = plain.overrides(&assembled.text).map_err(located)?;
+    let mut entries = plain.entries(params, variants, &iterations).map_err(located)?;
+    for entry in &mut entries {
+        let size = workgroup::invocations(&assembled, &overrides, &entry.name);
+        entry.invocations = size.map_err(located)?;
+    }
     Ok(Shader {
         head: assembled.head(),
         params: block,
         structs: plain.structs(&assembled).map_err(located)?,
-        overrides: plain.overrides(&assembled.text).map_err(located)?,
+        overrides,
         entries,
         name: assembled.name,
         source: assembled.text,
@@ -221,7 +227,8 @@ impl Checked {
             bindings.sort_by_key(|binding| binding.binding);
             let doc = text(docs.and_then(|docs| docs.entry_points.get(&index)));
             let iterations = iterations.of_entry(&self.module, index)?;
-            entries.push(Entry { name: point.name.clone(), doc, bindings, iterations });
+            let (name, invocations) = (point.name.clone(), String::new());
+            entries.push(Entry { name, doc, bindings, iterations, invocations });
         }
         if let Some((_, name)) = self.globals().find(|(handle, _)| unused.contains(handle)) {
             return Err(format!("no entry point uses `{name}`"));

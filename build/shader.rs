@@ -59,6 +59,8 @@ pub struct Entry {
     pub bindings: Vec<Binding>,
     /// The most iterations of all loops of one invocation, as Rust computes them; none without loops.
     pub iterations: Option<String>,
+    /// The invocations of a workgroup, as Rust computes them.
+    pub invocations: String,
 }
 
 /// How a kernel knows whether an optional operand is there.

@@ -14,17 +14,22 @@ use ddim::{
     nn::Arenas,
     passes,
     pipeline::read_model,
-    plan::{Plan, TABLE, Target},
+    plan::{DEVICES, DeviceProfile, Plan, TABLE, Target},
     training::{Given, Optimizer, TrainingGraph, TrainingOptions},
     value::Value,
 };
+use std::time::Duration;
 
 /// Rows of a sampling table: any number gives the same plan but for the table's bytes.
 const STEPS: usize = 50;
 
 impl Device {
-    /// The target to plan for and its name: the adapter's, or WebGPU's floor where there is none.
-    fn target(&self) -> Result<(Target, String), Failure> {
+    /// The target to plan for and its name: the GPU's of that name, or the adapter's, or WebGPU's floor
+    /// where there is none.
+    fn target(&self, device: Option<&str>) -> Result<(Target, String), Failure> {
+        if let Some(device) = device {
+            return named(device);
+        }
         let mut found = pollster::block_on(adapters(&self.options())).into_iter();
         match (found.find(|report| self.names(report)), &self.adapter) {
             (Some(report), _) => Ok((report.target, report.info.name)),
@@ -37,6 +42,50 @@ impl Device {
             })),
         }
     }
+}
+
+/// A GPU that need not be here.
+fn named(device: &str) -> Result<(Target, String), Failure> {
+    match DeviceProfile::named(device) {
+        Some(profile) => {
+            Ok((Target::of(profile), format!("{device}, by its figures: it need not be here")))
+        }
+        None => {
+            let known: Vec<&str> = DEVICES.iter().map(|(name, _)| *name).collect();
+            let known = known.join(", ");
+            Err(Failure::Usage(format!("--device {device}: no figures of it; there are {known}")))
+        }
+    }
+}
+
+/// Costs of a launch, microseconds, beside the profile's own.
+const LAUNCHES: [u64; 2] = [2, 25];
+
+/// How long a run takes by the model, in a line; none of a device whose rates are not known.
+fn predicted(plan: &Plan) -> Option<String> {
+    let (total, rates) = (plan.predict()?, plan.target.profile.rates?);
+    let ms = |launch| 1e3 * total.time(launch).as_secs_f64();
+    let [few, many] = LAUNCHES.map(|us| ms(Duration::from_micros(us)));
+    Some(format!(
+        "predicted         {:.3} ms: {:.3} of work, {} launches of {} us; {few:.3} ms at {} us a launch, {many:.3} at {}",
+        ms(rates.launch),
+        ms(Duration::ZERO),
+        total.launches,
+        rates.launch.as_micros(),
+        LAUNCHES[0],
+        LAUNCHES[1],
+    ))
+}
+
+/// How long each launch of a run takes by the model, its own cost left out.
+fn launches(plan: &Plan) -> Option<String> {
+    let mut lines = "Predicted, ms of each launch beside its cost\n".to_owned();
+    for launch in plan.dispatches() {
+        let ms = 1e3 * plan.target.profile.predict(launch)?.work.as_secs_f64();
+        let ([x, y, z], kernel, scope) = (launch.workgroups, &launch.kernel, launch.scope.as_str());
+        lines += &format!("{ms:9.4}  {kernel} {x}x{y}x{z}   // {scope}\n");
+    }
+    Some(lines)
 }
 
 /// Memory, work and launches of a plan, in a line.
@@ -100,7 +149,7 @@ impl cli::Step {
 
 /// Prints graph and plan.
 pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
-    let (target, adapter) = device.target()?;
+    let (target, adapter) = device.target(arguments.device.as_deref())?;
     let ModelStep { title, graph, .. } = arguments.step.build(&target)?;
     let plan = passes::compile(&graph, &target)?;
     say!("{title}\nfor {adapter}");
@@ -112,6 +161,12 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
             say!("{rule}");
         }
         say!("\nDispatches\n{plan}");
+    }
+    if let (Some(launches), false) = (launches(&plan), arguments.summary) {
+        say!("\n{launches}");
+    }
+    if let Some(predicted) = predicted(&plan) {
+        say!("{predicted}");
     }
     Ok(())
 }

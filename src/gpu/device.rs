@@ -3,7 +3,7 @@
 use super::cache::Pipelines;
 use crate::{
     error::GpuError,
-    plan::{DeviceKind, DeviceProfile, Target},
+    plan::{DeviceProfile, Target},
 };
 use std::{
     fmt,
@@ -80,11 +80,17 @@ fn target(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
     let subgroups = features.contains(wgpu::Features::SUBGROUP);
     let software = info.device_type == wgpu::DeviceType::Cpu;
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    let known = if software {
+        DeviceProfile { cores: Some(cores()), ..DeviceProfile::SOFTWARE }
+    } else {
+        let of_vendor = || DeviceProfile::of_vendor(info.vendor);
+        DeviceProfile::named(&info.name).unwrap_or_else(of_vendor)
+    };
     let profile = DeviceProfile {
-        kind: if software { DeviceKind::Software } else { DeviceKind::Gpu },
         vendor: info.vendor,
         subgroups: [info.subgroup_min_size, info.subgroup_max_size],
-        cores: software.then(cores),
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        ..known
     };
     Target {
         subgroup: (subgroups && fixed && broadcast).then_some(info.subgroup_min_size),

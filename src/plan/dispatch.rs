@@ -193,6 +193,11 @@ pub struct Dispatch {
     /// equation's only launch, its cost. Else the bytes that its op states, which does where a launch
     /// takes a part of a large tensor, or those of the tensors that it binds, each once.
     pub work: Cost,
+    /// Floating-point operations that its workgroups go through, those past the edges of a tensor
+    /// included, where its family says so; else 0.
+    pub executed: u64,
+    /// Invocations of a workgroup; 0 of a caller's own WGSL, which is not read for it.
+    pub invocations: u32,
     /// Whether it may be compiled without run-time checks: see `gpu/pipelines.rs`.
     pub(crate) trusted: bool,
     /// The most iterations of all loops of one invocation together, nested ones multiplied, as the
@@ -231,6 +236,8 @@ impl Dispatch {
             scope: Scope::default(),
             cost: Cost::default(),
             work: Cost::default(),
+            executed: 0,
+            invocations: 0,
             trusted: false,
             iterations: 0,
             zeroes_pads: false,
@@ -256,6 +263,11 @@ impl Dispatch {
         let (shader, source, entry) = ("custom".into(), source.into(), entry.into());
         let (overrides, tiles, elements) = (Vec::new(), Vec::new(), Elements::default());
         Self::of(Kernel { shader, source, entry, overrides, tiles, elements })
+    }
+
+    /// Sets the invocations of a workgroup; the generated code of `shaders` calls this.
+    pub(crate) fn sized(self, invocations: u32) -> Self {
+        Self { invocations, ..self }
     }
 
     /// Sets the most iterations of an invocation; the generated code of `shaders` calls this.

@@ -3,19 +3,23 @@
 use crate::value::{GraphId, TensorType, Value};
 use std::{collections::HashSet, fmt, ops::Deref};
 
+mod devices;
 mod dispatch;
 mod family;
+mod predict;
 mod profile;
 mod section;
 mod select;
 mod target;
 
+pub use devices::{DEPENDENT_LAUNCH, DEVICES};
 pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_ITERATIONS, MAX_WORKGROUPS, Scope,
     Storage, fold,
 };
 pub use family::Family;
-pub use profile::{DeviceKind, DeviceProfile};
+pub use predict::PredictedTime;
+pub use profile::{DeviceKind, DeviceProfile, Rates};
 pub use section::{Section, StagedPart, Trigger};
 pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem, Rule, TABLE};
 pub use target::{Candidate, Packed, Target};

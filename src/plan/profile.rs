@@ -1,5 +1,5 @@
 //! What is known of a device beyond its limits and features.
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Where kernels run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,9 +20,20 @@ impl fmt::Display for DeviceKind {
     }
 }
 
+/// Rates of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rates {
+    /// Multiply-adds in f32 a second, of all cores together.
+    pub multiply_adds: u64,
+    /// Bytes a second between memory and cores.
+    pub bytes: u64,
+    /// What a launch costs that waits for the one before it.
+    pub launch: Duration,
+}
+
 /// What kernels are chosen by, beyond limits and features. It steers speed alone: a plan runs on
 /// every device that has what it needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceProfile {
     /// Where kernels run.
     pub kind: DeviceKind,
@@ -30,22 +41,50 @@ pub struct DeviceProfile {
     pub vendor: u32,
     /// Least and greatest size of a subgroup; 0 if it is not known.
     pub subgroups: [u32; 2],
-    /// Processors of a software driver; none if it is not known.
+    /// What a workgroup runs on, and how many there are: multiprocessors (NVIDIA), compute units
+    /// (AMD), Xe-cores, GPU cores; processors of a software driver. None if it is not known.
     pub cores: Option<usize>,
+    /// Multiply-adds in f32 that a core starts in a cycle; 0 if it is not known.
+    pub lanes: u32,
+    /// Registers of 32 bits that a core has; 0 if it is not known.
+    pub core_registers: u32,
+    /// Bytes of workgroup memory that a workgroup may have.
+    pub workgroup_bytes: u32,
+    /// Rates, where they are known.
+    pub rates: Option<Rates>,
+}
+
+impl Default for DeviceProfile {
+    fn default() -> Self {
+        Self::GPU
+    }
 }
 
 impl DeviceProfile {
+    /// A GPU of which nothing else is known.
+    pub const GPU: Self = Self {
+        kind: DeviceKind::Gpu,
+        vendor: 0,
+        subgroups: [0, 0],
+        cores: None,
+        lanes: 0,
+        core_registers: 0,
+        workgroup_bytes: 16 << 10,
+        rates: None,
+    };
+
     /// A software driver of which nothing else is known.
-    pub const SOFTWARE: Self =
-        Self { kind: DeviceKind::Software, vendor: 0, subgroups: [0, 0], cores: None };
+    pub const SOFTWARE: Self = Self { kind: DeviceKind::Software, ..Self::GPU };
+
+    pub(super) const NVIDIA: u32 = 0x10de;
+    pub(super) const AMD: u32 = 0x1002;
 
     /// Registers of 32 bits that an invocation's tiles may fill. An invocation has 255 on NVIDIA and
     /// 256 on AMD, of which the compiler needs some; on a software driver the stack is as good.
     /// Elsewhere it has 128 (Apple), 192 (Adreno), or as many as the subgroup's size leaves (Intel).
     pub fn registers(&self) -> u32 {
-        const NVIDIA: u32 = 0x10de;
-        const AMD: u32 = 0x1002;
-        if self.is_software() || [NVIDIA, AMD].contains(&self.vendor) { 240 } else { 128 }
+        let many = self.is_software() || [Self::NVIDIA, Self::AMD].contains(&self.vendor);
+        if many { 240 } else { 128 }
     }
 
     /// Whether kernels run on a CPU.

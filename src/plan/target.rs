@@ -34,6 +34,15 @@ impl Default for Target {
     }
 }
 
+impl Target {
+    /// A device that is not here, with what its drivers usually offer: f16, 64-bit integers, bindings
+    /// of 2 GiB, subgroups too large for kernels that broadcast through them.
+    pub fn of(profile: DeviceProfile) -> Self {
+        let max_binding = (2 << 30) - 4;
+        Self { profile, f16: true, int64: true, max_binding, ..Self::default() }
+    }
+}
+
 /// One way of computing an equation: a complete list of dispatches.
 #[derive(Clone, Debug)]
 pub struct Candidate {

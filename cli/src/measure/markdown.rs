@@ -73,11 +73,12 @@ fn stage(timed: &Timed, ceilings: &Ceilings) -> String {
     let Timed { stage, sheet } = timed;
     let mut part = format!("\n## {stage}\n\n");
     if !sheet.rows.is_empty() {
-        part += "| what | way | ms | spread | GFLOP/s | GB/s | of its bound |\n";
-        part += "|---|---|---:|---:|---:|---:|---:|\n";
+        part += "| what | way | ms | predicted | spread | GFLOP/s | GB/s | of its bound |\n";
+        part += "|---|---|---:|---:|---:|---:|---:|---:|\n";
     }
     for row in &sheet.rows {
         let Row { name, way, seconds, spread, .. } = row;
+        let predicted = row.predicted.map(|time| format!("{:.4}", 1e3 * time)).unwrap_or_default();
         let rate = |amount: u64| match amount as f64 / seconds / 1e9 {
             0.0 => String::new(),
             rate => format!("{rate:.1}"),
@@ -85,7 +86,7 @@ fn stage(timed: &Timed, ceilings: &Ceilings) -> String {
         let share = percent(share(row.cost(), *seconds, ceilings));
         let [short, long] = spread.map(|time| 1e3 * time);
         part += &format!(
-            "| {name} | {way}{} | {:.4} | {short:.4} to {long:.4} | {} | {} | {} |\n",
+            "| {name} | {way}{} | {:.4} | {predicted} | {short:.4} to {long:.4} | {} | {} | {} |\n",
             if row.chosen { " *" } else { "" },
             1e3 * seconds,
             rate(row.flops),

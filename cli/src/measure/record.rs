@@ -26,6 +26,9 @@ pub struct Row {
     pub seconds: f64,
     /// Shortest and longest.
     pub spread: [f64; 2],
+    /// What the model of a GPU says of the device, if its rates are known.
+    #[serde(default)]
+    pub predicted: Option<f64>,
     /// Arithmetic of one run.
     #[serde(default)]
     pub flops: u64,
@@ -47,9 +50,13 @@ impl Row {
     /// A row without times.
     pub fn of(name: &str, way: &str, plan: &Plan, cost: Cost) -> Self {
         let workgroups = |d: &Dispatch| d.workgroups.iter().map(|&n| u64::from(n)).product();
+        let launch = plan.target.profile.rates.map(|rates| rates.launch);
+        let predicted =
+            plan.predict().zip(launch).map(|(predicted, launch)| predicted.time(launch));
         Self {
             name: name.to_owned(),
             way: way.to_owned(),
+            predicted: predicted.map(|time| time.as_secs_f64()),
             flops: cost.flops,
             bytes: cost.bytes,
             launches: plan.dispatches().count(),

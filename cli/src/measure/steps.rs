@@ -53,7 +53,8 @@ fn time(
         return Err(Failure::Usage(reason));
     }
     let row = Row { chosen: true, ..Row::of(title, "ddim", &plan, cost) };
-    let row = Row { launches: row.launches * runs, ..row };
+    let predicted = row.predicted.map(|seconds| seconds * runs as f64);
+    let row = Row { launches: row.launches * runs, predicted, ..row };
     let mut executor = step.executor(&run.gpu, plan)?;
     let row = run.repeats.host(&mut executor, runs, row, |executor| step.restart(executor))?;
     if stage == Stage::Ddim {

@@ -62,7 +62,19 @@ pub(super) fn tiled(
     let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
     let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
     let overrides = conv2d_tiled::Overrides { rows };
-    Some(Candidate::new(family, vec![kernel.dispatch(params, overrides, grid)]))
+    let mut dispatch = kernel.dispatch(params, overrides, grid);
+    dispatch.executed = executed(extents, grid, [rows, 4 * COLUMNS4]);
+    Some(Candidate::new(family, vec![dispatch]))
+}
+
+/// Operations of a grid of workgroups that go through all rows and columns of their tiles, 16 channels of
+/// `x` at a time.
+fn executed(extents: &Extents, grid: [u32; 3], [rows, columns]: [u32; 2]) -> u64 {
+    let workgroups: u64 = grid.iter().map(|&n| u64::from(n)).product();
+    let products = extents.taps() * extents.in_channels.next_multiple_of(16);
+    // A phase meets its own taps alone.
+    let products = products as u64 / (extents.spread * extents.spread) as u64;
+    2 * workgroups * u64::from(rows * columns) * products
 }
 
 /// Where subgroups have a known size and no product of matrices gives the same sums without

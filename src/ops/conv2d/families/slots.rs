@@ -31,7 +31,10 @@ pub(super) fn tiled(
     let Operands { x0: x, weight: dy, .. } = *operands;
     let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
     let overrides = conv2d_weight_gradient_tiled::Overrides::default();
-    let sums = kernel.dispatch(split.params, overrides, split.grid);
+    let mut sums = kernel.dispatch(split.params, overrides, split.grid);
+    let workgroups: u64 = split.grid.iter().map(|&n| u64::from(n)).product();
+    let products = (4 * TILE4).pow(2) * split.params.slot_pixels.next_multiple_of(16) as usize;
+    sums.executed = 2 * workgroups * products as u64;
     Some(split.candidate(lowering, family, sums, operands.y))
 }
 

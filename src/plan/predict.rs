@@ -1,0 +1,87 @@
+//! A model of a GPU: how long a launch takes, from its work, bytes and grid. Of the CIFAR-10 U-Net's sampling step at
+//! batch 1 on an H100 it says 7.8 ms, before kernels were fitted to a device's cores.
+use super::{DeviceProfile, Dispatch, Plan};
+use std::time::Duration;
+
+/// Share of a core's rate at which subgroups run that have a scheduler each to themselves: of 1,024
+/// multiply-adds in 1,199 instructions (`compilers/results/nvidia-ada.md`, `conv2d_tiled`, a step of 16
+/// channels), after which the step waits for a load from the L2 cache, about 260 cycles, and twice for
+/// workgroup memory, about 29 (Luo et al. 2024, "Benchmarking and Dissecting the Nvidia Hopper GPU
+/// Architecture via Microbenchmarking", latencies of an H100).
+const ALONE: f64 = 1024.0 / (1199.0 + 260.0 + 2.0 * 29.0);
+
+/// The share where other subgroups run meanwhile: the multiply-adds of the same block.
+const FULL: f64 = 1024.0 / 1199.0;
+
+/// Subgroups for each scheduler from which on a core runs at [`FULL`]: a dependent multiply-add starts four
+/// cycles after the one before it (Jia et al. 2018, "Dissecting the NVIDIA Volta GPU Architecture via
+/// Microbenchmarking"). On NVIDIA's multiprocessor of 4 schedulers that is 16 warps.
+const HIDING: f64 = 4.0;
+
+/// Registers of an invocation that holds a tile of sums: 120 on NVIDIA, 132 on RDNA 3
+/// (`compilers/results`, `conv2d_tiled`).
+const TILE_REGISTERS: u32 = 128;
+
+/// Invocations of a workgroup of a caller's own WGSL, which is not read for it.
+const CUSTOM_INVOCATIONS: u32 = 64;
+
+/// How long work takes by the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PredictedTime {
+    /// Computing, or moving bytes where that takes longer, of one launch after another.
+    pub work: Duration,
+    /// Launches.
+    pub launches: u32,
+}
+
+impl PredictedTime {
+    /// All of it, at this cost of a launch.
+    pub fn time(self, launch: Duration) -> Duration {
+        self.work + self.launches * launch
+    }
+}
+
+impl DeviceProfile {
+    /// How long a launch takes; none if the device's rates are not known.
+    ///
+    /// The core with most workgroups decides: a grid of one takes as long as a grid of one for each
+    /// core. A core with few subgroups does not reach its rate, for they wait and no other runs meanwhile.
+    /// A core without a workgroup moves no bytes.
+    pub fn predict(&self, launch: &Dispatch) -> Option<PredictedTime> {
+        let (rates, cores) = (self.rates?, self.cores? as f64);
+        let workgroups: f64 = launch.workgroups.iter().map(|&n| f64::from(n)).product();
+        let invocations = match launch.invocations {
+            0 => CUSTOM_INVOCATIONS,
+            known => known,
+        };
+        let own = (workgroups / cores).ceil();
+        let resident = f64::from(self.core_registers / TILE_REGISTERS);
+        let resident = (own * f64::from(invocations)).min(resident);
+        let rate = rates.multiply_adds as f64 / cores * share(resident / f64::from(self.lanes));
+        let multiply_adds = launch.executed.max(launch.work.flops) as f64 / 2.0;
+        let computing = multiply_adds * own / workgroups / rate;
+        let moving =
+            launch.work.bytes as f64 / (rates.bytes as f64 * (workgroups / cores).min(1.0));
+        let work = Duration::from_secs_f64(computing.max(moving));
+        Some(PredictedTime { work, launches: 1 })
+    }
+}
+
+/// Share of its rate that a core reaches with so many invocations for each lane.
+fn share(per_lane: f64) -> f64 {
+    let more = ((per_lane - 1.0) / (HIDING - 1.0)).clamp(0.0, 1.0);
+    per_lane.min(1.0) * ALONE + more * (FULL - ALONE)
+}
+
+impl Plan {
+    /// How long a run takes on its device; none if the device's rates are not known.
+    pub fn predict(&self) -> Option<PredictedTime> {
+        let mut total = PredictedTime::default();
+        for launch in self.dispatches() {
+            let one = self.target.profile.predict(launch)?;
+            total.work += one.work;
+            total.launches += one.launches;
+        }
+        Some(total)
+    }
+}

@@ -1,0 +1,144 @@
+//! The model of a GPU: what decides how long a launch takes, and the GPUs known by name.
+use ddim::{
+    bench_cases::BenchModel,
+    graph::Graph,
+    ops::{Conv2d, Silu},
+    passes,
+    plan::{DEVICES, DeviceProfile, Dispatch, Plan, Target},
+    value::TensorType,
+};
+use std::time::Duration;
+
+fn h100() -> DeviceProfile {
+    DeviceProfile::named("H100").expect("a card of the table")
+}
+
+/// A launch of the tiled convolution over a square image, the only one of its plan.
+fn convolution(side: usize) -> Dispatch {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[1, side, side, 64]));
+    let weight = graph.input(TensorType::f32(&[3, 3, 64, 64]));
+    let conv = Conv2d { stride: 1, padding: [1; 4] };
+    graph.outputs = graph.push_all(conv, &[x, weight]).expect("operands of the op");
+    // No cores are known: nothing of the launch is fitted to them.
+    let target = Target { profile: DeviceProfile::of_vendor(0), ..Target::default() };
+    let plan = passes::compile(&graph, &target).expect("it fits");
+    let mut launches = plan.dispatches();
+    launches.next().expect("one launch").clone()
+}
+
+fn work(launch: &Dispatch) -> f64 {
+    h100().predict(launch).expect("rates are known").work.as_secs_f64()
+}
+
+/// The same launch with another grid of workgroups that do as much each.
+fn over(launch: &Dispatch, workgroups: u32) -> Dispatch {
+    let before = u64::from(launch.workgroups.iter().product::<u32>());
+    let grow = |n: u64| n / before * u64::from(workgroups);
+    let mut other = launch.clone().workgroups([workgroups, 1, 1]);
+    other.executed = grow(launch.executed);
+    other.work.flops = grow(launch.work.flops);
+    other.work.bytes = grow(launch.work.bytes);
+    other
+}
+
+#[test]
+fn idle_cores_do_not_help() {
+    let launch = convolution(32);
+    assert_eq!(launch.invocations, 64);
+    let one = over(&launch, 1);
+    let [alone, all, both, more] = [1, 132, 264, 265].map(|n| work(&over(&one, n)));
+    // Durations are whole nanoseconds.
+    assert!((alone - all).abs() < 2e-9, "{alone} {all}");
+    // Two workgroups of two warps have four schedulers; a third waits for them at times.
+    assert!((alone - both).abs() < 2e-9, "{alone} {both}");
+    assert!(more > 1.3 * both, "{more} {both}");
+    // From sixteen warps, eight workgroups, on a core works at its full rate.
+    let [full, twice] = [8, 16].map(|n| work(&over(&one, 132 * n)));
+    assert!((twice / full - 2.0).abs() < 1e-3, "{full} {twice}");
+    assert!(full < 0.5 * 8.0 * alone, "{full} {alone}");
+}
+
+#[test]
+fn pixels_past_the_edge_of_a_tile_are_computed_too() {
+    // 4x4 pixels are a quarter of a tile of 64, or half of one of 32.
+    let [small, large] = [4, 8].map(convolution);
+    assert!(small.executed > small.work.flops);
+    assert_eq!(large.executed, large.work.flops);
+}
+
+#[test]
+fn a_tiny_launch_costs_what_a_launch_costs() {
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[64, 64]));
+    graph.outputs = graph.push_all(Silu, &[x]).expect("operands of the op");
+    let plan = passes::compile(&graph, &Target::of(h100())).expect("it fits");
+    let predicted = plan.predict().expect("rates are known");
+    let launch = h100().rates.expect("they are known").launch;
+    assert_eq!(predicted.launches, 1);
+    assert!(predicted.work < launch / 10, "{predicted:?}");
+    assert_eq!(predicted.time(Duration::ZERO) + launch, predicted.time(launch));
+}
+
+#[test]
+fn bytes_bound_what_computes_little() {
+    let copy = |elements: usize| {
+        let mut graph = Graph::new();
+        let x = graph.input(TensorType::f32(&[elements / 64, 64]));
+        graph.outputs = graph.push_all(Silu, &[x]).expect("operands of the op");
+        passes::compile(&graph, &Target::of(h100())).expect("it fits")
+    };
+    let seconds = |plan: Plan| plan.predict().expect("rates are known").work.as_secs_f64();
+    let elements = 64 << 20;
+    let rate = h100().rates.expect("they are known").bytes as f64;
+    let least = 8.0 * elements as f64 / rate;
+    let found = seconds(copy(elements));
+    assert!((found / least - 1.0).abs() < 1e-3, "{found} {least}");
+}
+
+#[test]
+fn adapters_are_found_by_their_words() {
+    for (adapter, name) in [
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA A100-SXM4-80GB", "A100 80GB"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("AMD Radeon RX 7900 XTX (RADV NAVI31)", "RX 7900 XTX"),
+        ("Intel(R) Arc(TM) A770 Graphics (DG2)", "Arc A770"),
+        ("Apple M2 Max", "M2 Max"),
+        ("Turnip Adreno (TM) 740", "Adreno 740"),
+    ] {
+        let known = DEVICES.iter().find(|(known, _)| *known == name);
+        let (_, profile) = known.expect("the table has it");
+        assert_eq!(DeviceProfile::named(adapter), Some(*profile), "{adapter}");
+    }
+    for other in
+        ["NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 3090 Ti", "llvmpipe", ""]
+    {
+        assert_eq!(DeviceProfile::named(other), None, "{other}");
+    }
+}
+
+#[test]
+fn every_name_of_the_table_is_its_own() {
+    for (name, profile) in DEVICES {
+        assert_eq!(DeviceProfile::named(name), Some(*profile), "{name}");
+        let DeviceProfile { cores, core_registers, lanes, rates, .. } = *profile;
+        assert!(cores.is_some_and(|cores| cores > 0), "{name}");
+        // What rates go with.
+        assert!(rates.is_none() || core_registers > 0 && lanes > 0, "{name}");
+        if let (Some(rates), Some(cores)) = (rates, cores) {
+            // A clock between 0.9 and 3 GHz: a slip of a digit is none.
+            let clock = rates.multiply_adds as f64 / cores as f64 / f64::from(lanes) / 1e9;
+            assert!((0.9..3.0).contains(&clock), "{name}: {clock} GHz");
+        }
+    }
+}
+
+#[test]
+fn a_device_of_unknown_rates_has_no_prediction() {
+    let target = Target::default();
+    let step = BenchModel::digits().and_then(|model| model.sampling(1, &target)).expect("it fits");
+    let plan = passes::compile(&step.graph, &target).expect("it fits");
+    assert_eq!(plan.predict(), None);
+}
