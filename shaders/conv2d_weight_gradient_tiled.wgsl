@@ -1,9 +1,18 @@
 // Weight gradient of a convolution, as conv2d_weight_gradient_subgroup.wgsl has it (the same sum, slots and
 // bindings), for devices without a small subgroup of fixed size.
 // Tiling: 64 invocations compute 16 vec4 of rows by 64 columns, 8 rows by 2 vec4 each; 16 pixels of x and of dy at a
-// time stand in workgroup memory (8 KiB).
-// import: weight_gradient
+// time stand in workgroup memory (8 KiB). The first workgroups of a column sum dy too: the gradient of a bias.
+// import: weight_gradient, tiled_input
 // iterations: forward = slot_pixels.div_ceil(16) * (27 + 4 * 4u128.div_ceil(out_width.max(1))) + 24
+
+// The rest of a concatenation.
+@group(0) @binding(4) var<storage, read> x1: array<activation4>;
+// [slots, out_channels]
+@group(0) @binding(5) var<storage, read_write> dbias: array<vec4<f32>>;
+
+override HAS_X1: bool = false;
+override HAS_DBIAS: bool = false;
+override JOINED: bool = HAS_X1;
 
 const WIDTH4 = 16u;
 const DEPTH = 16u;
@@ -11,6 +20,10 @@ const FETCHED = DEPTH / 4u;
 
 var<workgroup> x_tile: array<vec4<f32>, DEPTH * WIDTH4>;
 var<workgroup> dy_tile: array<vec4<f32>, DEPTH * WIDTH4>;
+
+fn second_at(place: u32) -> vec4<f32> {
+    return widen_activation(x1[place]);
+}
 
 @compute @workgroup_size(64)
 fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
@@ -34,8 +47,9 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
     var pixel = first + own / WIDTH4;
     var ox = pixel % params.out_width;
     var oy = pixel / params.out_width % params.out_height;
-    var image = pixel / params.out_width / params.out_height * params.in_height;
+    var image = pixel / params.out_width / params.out_height;
     var sum: array<vec4<f32>, 16>;
+    var bias = vec4<f32>();
     for (var start = first; start < end; start += DEPTH) {
         // The tiles of the step before are still being read.
         workgroupBarrier();
@@ -43,16 +57,21 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
             let iy = i32(oy * params.stride) + offset_y;
             let ix = i32(ox * params.stride) + offset_x;
             let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width) && pixel < end;
-            let source = select(0u, (image + u32(iy)) * params.in_width + u32(ix), inside);
-            x_tile[p * 64u + own] = select(vec4<f32>(), widen_activation(x[source * in_channels4 + c4]), inside);
-            dy_tile[p * 64u + own] = widen_activation(dy[min(pixel, end - 1u) * params.out_channels4 + column]);
+            let line = image * (params.in_height >> params.upsample) + (u32(iy) >> params.upsample);
+            let source = select(0u, line * (params.in_width >> params.upsample) + (u32(ix) >> params.upsample), inside);
+            x_tile[p * 64u + own] = select(vec4<f32>(), input_at(source, select(0u, image, inside), c4), inside);
+            let gradient = widen_activation(dy[min(pixel, end - 1u) * params.out_channels4 + column]);
+            dy_tile[p * 64u + own] = gradient;
+            if HAS_DBIAS {
+                bias += select(vec4<f32>(), gradient, pixel < end);
+            }
             pixel += 4u;
             ox += 4u;
             while ox >= params.out_width {
                 ox -= params.out_width;
                 let next_image = oy + 1u == params.out_height;
                 oy = select(oy + 1u, 0u, next_image);
-                image = select(image, image + params.in_height, next_image);
+                image = select(image, image + 1u, next_image);
             }
         }
         workgroupBarrier();
@@ -85,6 +104,16 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
                     dweight[(first_row + q) * params.out_channels4 + written_column] = sum[(h * 4u + q) * 2u + j];
                 }
             }
+        }
+    }
+    if HAS_DBIAS {
+        workgroupBarrier();
+        dy_tile[own] = bias;
+        workgroupBarrier();
+        let written_column = group.x * WIDTH4 + own;
+        if group.y == 0u && own < WIDTH4 && written_column < params.out_channels4 {
+            let halves = mat2x4<f32>(dy_tile[own] + dy_tile[own + 16u], dy_tile[own + 32u] + dy_tile[own + 48u]);
+            dbias[group.z * params.out_channels4 + written_column] = halves[0] + halves[1];
         }
     }
 }

@@ -47,12 +47,14 @@ struct Params {
 @group(0) @binding(7) var<storage, read> coefficients: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> coefficients_out: array<f32>;
 @group(0) @binding(8) var<storage, read_write> dx: array<activation4>;
+@group(0) @binding(9) var<storage, read> residual: array<activation4>;
 @group(0) @binding(8) var<storage, read_write> dweight: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read_write> dbias: array<vec4<f32>>;
 
 override WORKGROUP: u32 = 64u;
 /// Whether SiLU follows, and dy is the gradient of what comes out of that.
 override SILU: bool = false;
+override HAS_RESIDUAL: bool = false;
 
 // (mean, rstd) of the groups of four channels; pad lanes get the last channel's.
 struct Statistics {
@@ -184,6 +186,10 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     for (var i = tile.first; i < tile.end; i += params.channels4) {
         let from_mean = widen_activation(x[i]) - mean;
         let gradient = gradient_at(i, from_mean, scale, shift);
-        dx[i] = narrow_activation(fma(scale, gradient, -fma(slope, from_mean, offset)));
+        var value = fma(scale, gradient, -fma(slope, from_mean, offset));
+        if HAS_RESIDUAL {
+            value += widen_activation(residual[i]);
+        }
+        dx[i] = narrow_activation(value);
     }
 }

@@ -47,7 +47,7 @@ fn every_family_of_the_table_is_offered_and_every_offer_is_in_it() {
 #[test]
 fn the_first_line_that_applies_decides() {
     let conv = Conv2d { stride: 1, padding: [1; 4] };
-    let gradient = Conv2dWeightGradient { stride: 1, padding: [1; 4], kernel: [3; 2] };
+    let gradient = Conv2dWeightGradient { stride: 1, padding: [1; 4], kernel: [3; 2], bias: false };
     let large = [&[1, 16, 16, 32][..], &[3, 3, 32, 32]];
     let small = [&[1, 8, 8, 32][..], &[3, 3, 32, 32]];
     let chosen = |plan: Plan| plan.choices.clone().into_keys().collect::<Vec<_>>();

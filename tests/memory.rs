@@ -1,9 +1,14 @@
 //! What a plan says of memory: little more than must be alive at once, and what the device then
 //! really gives.
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use common::support;
 use ddim::{
+    Error,
+    bench_cases::{BenchModel, BenchStep},
     data::Batch,
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     graph::Graph,
@@ -184,8 +189,31 @@ fn the_cifar_10_forward_takes_few_launches_and_pipelines() {
     for target in [lavapipe, software(8), software(4), Target::default()] {
         let plan = forward(&target);
         let (launches, pipelines) = (plan.dispatches().count(), plan.pipelines());
-        // The tiled kernels leave moments and some concatenations to launches of their own.
-        let most = if target.profile.is_software() { 250 } else { 260 };
-        assert!(launches <= most && pipelines <= 24, "{target:?}: {}", plan.totals());
+        assert!(launches <= 250 && pipelines <= 24, "{target:?}: {}", plan.totals());
+    }
+}
+
+#[test]
+fn steps_of_the_cifar_10_model_take_few_launches_on_a_gpu() {
+    let (target, model) = (Target::default(), BenchModel::cifar10().expect("part of the crate"));
+    let launches = |step: Result<BenchStep, Error>| {
+        let graph = step.expect("it fits").graph;
+        let plan = passes::compile(&graph, &target).expect("it fits");
+        let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+        for launch in plan.dispatches() {
+            let kernel = &launch.kernel;
+            *kinds.entry(format!("{}.{}", kernel.shader, kernel.entry)).or_default() += 1;
+        }
+        (plan.dispatches().count(), kinds)
+    };
+    let of = |batch| launches(model.sampling(batch, &target));
+    for (name, (found, kinds), most) in [
+        ("training, batch 4", launches(model.training(4, &target)), 776),
+        ("sampling, batch 1", of(1), 144),
+        ("sampling, batch 8", of(8), 167),
+        ("sampling, batch 64", of(64), 188),
+    ] {
+        println!("{name}: {found} {kinds:?}");
+        assert!(found <= most, "{name}: {found} launches, at most {most} are expected: {kinds:?}");
     }
 }

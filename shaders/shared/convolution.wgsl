@@ -10,12 +10,18 @@ struct Params {
     in_width: u32,
     /// Channels of `x`: rows of one tap of `weight`.
     in_channels: u32,
+    /// Of a concatenation: vec4s of its channels that `x` holds; the others are in `residual`. Else 0.
+    split4: u32,
+    /// Halvings from the image that the convolution sees to what `x` holds: 1 reads every pixel four times.
+    upsample: u32,
     /// Rows of an image of `y`.
     out_height: u32,
     /// Pixels in a row of `y`.
     out_width: u32,
     /// Channels of `y`, in vec4.
     out_channels4: u32,
+    /// Channels of `y`: rows of one tap of a turned `weight`.
+    out_channels: u32,
     /// Rows of taps.
     kernel_height: u32,
     /// Taps in a row.
@@ -72,7 +78,7 @@ fn finish(sum: vec4<f32>, pixel: u32, column: u32) -> vec4<f32> {
         let image = pixel / (params.out_height * params.out_width);
         value += widen_activation(embedding[image * params.embedding_pitch4 + params.embedding_first4 + column]);
     }
-    if params.has_residual != 0u {
+    if params.has_residual != 0u && params.split4 == 0u {
         value += widen_activation(residual[pixel * params.out_channels4 + column]);
     }
     if params.silu != 0u {

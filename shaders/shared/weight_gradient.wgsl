@@ -4,8 +4,12 @@ struct Params {
     in_height: u32,
     /// Pixels in a row of `x`.
     in_width: u32,
-    /// Channels of `x`.
+    /// Channels of the input.
     in_channels: u32,
+    /// Of a concatenation: vec4s of its channels that `x` holds. Else 0.
+    split4: u32,
+    /// Halvings from the image that the convolution sees to what `x` holds: 1 reads every pixel four times.
+    upsample: u32,
     /// Rows of an image of `dy`.
     out_height: u32,
     /// Pixels in a row of `dy`.

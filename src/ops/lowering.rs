@@ -5,7 +5,7 @@ use crate::{
     graph::{Equation, Graph},
     plan::{
         Candidate, Choices, Cost, Dispatch, Elements, KernelSelector, MAX_ITERATIONS,
-        MAX_WORKGROUPS, Problem, Scope, Storage, Target,
+        MAX_WORKGROUPS, Packed, Problem, Scope, Storage, Target,
     },
     value::{ElementType, GraphId, TensorType, Value},
 };
@@ -189,6 +189,11 @@ impl<'a> Lowering<'a> {
         place
     }
 
+    /// Whether nothing made this form yet; from now on it is made.
+    pub(super) fn is_first(&mut self, packed: &Packed) -> bool {
+        self.made.insert(packed.form)
+    }
+
     /// Appends the candidate that the plan's [`KernelSelector`] prefers for `op`, of those whose loops are
     /// short enough.
     ///
@@ -215,7 +220,7 @@ impl<'a> Lowering<'a> {
         let chosen = candidates.swap_remove(index);
         *self.choices.entry((problem.class, chosen.family)).or_default() += 1;
         for packed in chosen.packed {
-            if self.made.insert(packed.form) {
+            if self.is_first(&packed) {
                 self.fold_constants(&[packed.of], &[packed.form], |lowering| {
                     lowering.push(packed.dispatch)
                 })?;

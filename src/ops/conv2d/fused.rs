@@ -214,6 +214,7 @@ impl Operator for FusedConv2dWeightGradient {
         let types: Vec<TensorType> = read.iter().map(|v| lowering.type_of(*v)).collect();
         let extents = self.gradient.extents(self.load.infer(&types)?, lowering.type_of(dy));
         let base = Operands::new(read[0], extents.in_channels, dy, equation.outputs[0]);
+        let base = Operands { dbias: equation.outputs.get(1).copied(), ..base };
         let operands = self.load.operands(lowering, read, base);
         lower::weight_gradient(lowering, &self.to_string(), &extents, &operands)
     }
@@ -267,9 +268,9 @@ pub(super) fn cases() -> Vec<Case> {
             if load.prologue != Prologue::Identity {
                 inputs.push(Input::normal(TensorType::f32(&[batch, 3, channels])));
             }
-            let gradient = Conv2dWeightGradient { stride, padding, kernel: [kernel; 2] };
-            let mut given = inputs.clone();
-            given.push(Input::normal(y));
+            let (kernels, bias) = ([kernel; 2], parts[0]);
+            let gradient = Conv2dWeightGradient { stride, padding, kernel: kernels, bias };
+            let given = [&inputs[..], &[Input::normal(y)]].concat();
             let gradient =
                 Case::new(FusedConv2dWeightGradient { gradient, load }, given).terms(y.rows());
             let [bias, embedding, residual, moments] = parts;

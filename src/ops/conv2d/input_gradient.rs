@@ -3,7 +3,7 @@ use super::{Extents, Form, attributes, extents, lower};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, Special, check, operands},
+    ops::{Add, Lowering, Operator, Special, check, operands},
     plan::Cost,
     reference::Tensor,
     value::TensorType,
@@ -14,7 +14,7 @@ use std::fmt;
 /// `y = i stride + ky - top` and `x = j stride + kx - left`.
 ///
 /// Operands `dy [batch, out_height, out_width, out]` and `weight [kernel_height, kernel_width, in,
-/// out]`; `dx [batch, height, width, in]` has the storage of `dy`.
+/// out]`, \[`residual` as `dx`, which is added\]; `dx [batch, height, width, in]` has the storage of `dy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dInputGradient {
     /// Of the forward op.
@@ -25,13 +25,16 @@ pub struct Conv2dInputGradient {
     pub height: usize,
     /// Width of `dx`.
     pub width: usize,
+    /// Whether a residual is added: another gradient of `x`.
+    pub residual: bool,
 }
 
 impl fmt::Display for Conv2dInputGradient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (attributes, Self { height, width, .. }) =
             (attributes(self.stride, self.padding), self);
-        write!(f, "conv2d_input_gradient{{{attributes} height={height} width={width}}}")
+        let residual = if self.residual { " residual" } else { "" };
+        write!(f, "conv2d_input_gradient{{{attributes} height={height} width={width}{residual}}}")
     }
 }
 
@@ -49,7 +52,8 @@ impl Conv2dInputGradient {
 impl Operator for Conv2dInputGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "conv2d_input_gradient";
-        let [dy, weight] = operands(op, inputs)?;
+        let (given, residual) = Add::residual(inputs, self.residual);
+        let [dy, weight] = operands(op, given)?;
         Form::IMAGES.check(op, "dy", dy, inputs)?;
         Form::TAPS.check(op, "weight", weight, inputs)?;
         let (image, kernel) = ([self.height, self.width], [weight.shape[0], weight.shape[1]]);
@@ -57,7 +61,9 @@ impl Operator for Conv2dInputGradient {
             extents::output(op, image, kernel, self.stride, self.padding, inputs)?;
         let expected = dy.with_shape(&[dy.shape[0], height, width, weight.shape[3]]);
         check(op, "dy", dy, expected, inputs)?;
-        Ok(vec![self.dx(dy, weight)])
+        let dx = self.dx(dy, weight);
+        residual.map(|&residual| Add.infer(&[dx, residual])).transpose()?;
+        Ok(vec![dx])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -66,18 +72,23 @@ impl Operator for Conv2dInputGradient {
         let extents = self.extents(of(dy), of(weight));
         let mut dx = Tensor::zeros(self.dx(of(dy), of(weight)).shape);
         extents.for_each_product(|own, w, out| dx.data[own] += dy.data[out] * weight.data[w]);
-        vec![dx]
+        match Add::residual(inputs, self.residual).1 {
+            Some(residual) => Add.reference(&[&dx, residual]),
+            None => vec![dx],
+        }
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = self.extents(lowering.type_of(dy), lowering.type_of(weight));
-        lower::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
+        let residual = Add::residual(&equation.inputs, self.residual).1.copied();
+        lower::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx], residual)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let [dy, weight] = [inputs[0], inputs[1]];
-        let bytes = dy.bytes() + weight.bytes() + self.dx(dy, weight).bytes();
+        let given: u64 = inputs.iter().map(TensorType::bytes).sum();
+        let bytes = given + self.dx(dy, weight).bytes();
         Cost { flops: self.extents(dy, weight).flops(), bytes }
     }
 

@@ -8,8 +8,7 @@ use crate::{
     error::Error,
     ops::{Lowering, SliceChannels, layout::concat::rows_of},
     plan::{OpClass, Problem},
-    shaders::conv2d_turn_weight,
-    value::{TensorType, Value},
+    value::Value,
 };
 
 /// Lowers a convolution, or a linear layer as one of a single tap.
@@ -29,18 +28,10 @@ pub(in crate::ops) fn input_gradient(
     op: &str,
     extents: &Extents,
     [dy, weight, dx]: [Value; 3],
+    residual: Option<Value>,
 ) -> Result<(), Error> {
-    let Extents { in_channels, out_channels, .. } = *extents;
-    let turned = TensorType::f32(&[extents.taps(), out_channels, in_channels]);
-    let turned = lowering.scratch(turned.with_element(lowering.type_of(weight).element));
-    let params = conv2d_turn_weight::Params {
-        taps: extents.taps() as u32,
-        in_channels: in_channels as u32,
-        out_channels: out_channels as u32,
-    };
-    let blocks = extents.taps() * out_channels.div_ceil(4) * in_channels.div_ceil(4);
-    lowering.push(conv2d_turn_weight::Forward { weight, turned }.over(params, blocks))?;
-    let operands = Operands::new(dy, out_channels, turned, dx);
+    let base = Operands::new(dy, extents.out_channels, weight, dx);
+    let operands = Operands { turned: true, residual, ..base };
     convolve(lowering, op, OpClass::InputGradient, &extents.turned(), &operands)
 }
 
@@ -98,7 +89,9 @@ fn in_parts(
     longest: usize,
 ) -> Result<(), Error> {
     let (before, dense) = operands.dense(lowering)?;
-    before.into_iter().try_for_each(|dispatch| lowering.push(dispatch))?;
+    let (form, dense) = dense.straight(lowering, extents);
+    let form = form.filter(|form| lowering.is_first(form)).map(|form| form.dispatch);
+    before.into_iter().chain(form).try_for_each(|dispatch| lowering.push(dispatch))?;
     let mut part = Operands { activated: false, moments: None, ..dense };
     for start in (0..extents.in_channels).step_by(longest) {
         let count = longest.min(extents.in_channels - start);

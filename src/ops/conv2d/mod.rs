@@ -114,16 +114,19 @@ impl Operator for Conv2d {
         if backward.needs(0) {
             let of = backward.type_of(x);
             let (height, width) = (of.shape[1], of.shape[2]);
-            let gradient = Conv2dInputGradient { stride, padding, height, width };
+            let gradient = Conv2dInputGradient { stride, padding, height, width, residual: false };
             gradients[0] = Some(backward.push(gradient, &[dy, weight])?);
         }
+        let bias = equation.inputs.len() == 3 && backward.needs(2);
         if backward.needs(1) {
             let of = backward.type_of(weight);
             let kernel = [of.shape[0], of.shape[1]];
-            let gradient = Conv2dWeightGradient { stride, padding, kernel };
-            gradients[1] = Some(backward.push(gradient, &[x, dy])?);
-        }
-        if equation.inputs.len() == 3 && backward.needs(2) {
+            let gradient = Conv2dWeightGradient { stride, padding, kernel, bias };
+            let made = backward.push_all(gradient, &[x, dy])?;
+            for (gradient, made) in gradients[1..].iter_mut().zip(made) {
+                *gradient = Some(made);
+            }
+        } else if bias {
             gradients[2] = Some(backward.push(SumRows, &[dy])?);
         }
         Ok(gradients)
@@ -182,16 +185,24 @@ pub(super) fn cases() -> Vec<Case> {
                 .map(Input::normal);
         let (height, width) = (extents.in_height, extents.in_width);
         let taps = kernel_height * kernel_width;
-        let input_gradient = Conv2dInputGradient { stride, padding, height, width };
-        let weight_gradient = Conv2dWeightGradient { stride, padding, kernel };
+        let input_gradient =
+            |residual| Conv2dInputGradient { stride, padding, height, width, residual };
+        let weight_gradient = |bias| Conv2dWeightGradient { stride, padding, kernel, bias };
         let conv = Conv2d { stride, padding };
         cases.extend([
             Case::new(conv, vec![x.clone(), weight.clone(), bias])
                 .terms(taps * extents.in_channels + 1)
                 .half(&[0, 1]),
             Case::new(conv, vec![x.clone(), weight.clone()]).terms(taps * extents.in_channels),
-            Case::new(input_gradient, vec![dy.clone(), weight]).terms(taps * outputs).half(&[0, 1]),
-            Case::new(weight_gradient, vec![x, dy]).terms(extents.pixels()).half(&[0, 1]),
+            Case::new(input_gradient(false), vec![dy.clone(), weight.clone()])
+                .terms(taps * outputs)
+                .half(&[0, 1]),
+            Case::new(input_gradient(true), vec![dy.clone(), weight, x.clone()])
+                .terms(taps * outputs + 1),
+            Case::new(weight_gradient(false), vec![x.clone(), dy.clone()])
+                .terms(extents.pixels())
+                .half(&[0, 1]),
+            Case::new(weight_gradient(true), vec![x, dy]).terms(extents.pixels()),
         ]);
     }
     cases.extend(fused::cases());

@@ -1,10 +1,11 @@
 //! What the kernels of convolutions and linear layers read and write, and what runs around them.
-use super::families::Part;
+use super::{Extents, families::Part};
 use crate::{
     error::Error,
-    ops::{ApplyAffine, Concat, GroupMoments, Lowering, UpsampleNearest},
-    plan::Dispatch,
-    value::Value,
+    ops::{ApplyAffine, Concat, GroupMoments, Lowering, SumRows, UpsampleNearest},
+    plan::{Dispatch, Packed},
+    shaders::conv2d_turn_weight,
+    value::{TensorType, Value},
 };
 
 /// What a convolution or linear layer reads and writes, fused or not; and a gradient of weights,
@@ -25,6 +26,8 @@ pub(in crate::ops) struct Operands {
     pub upsample: bool,
     /// Taps of matrices; `dy` of a gradient of weights.
     pub weight: Value,
+    /// Whether `weight` is that of the other direction, to be transposed and turned.
+    pub turned: bool,
     /// Added to every pixel.
     pub bias: Option<Value>,
     /// Channels of it are added to every pixel of an image, `[batch, channels]`.
@@ -39,6 +42,8 @@ pub(in crate::ops) struct Operands {
     pub activated: bool,
     /// Its moments.
     pub moments: Option<Value>,
+    /// Of a gradient of weights: the output that is the gradient of the bias, the sum of `dy`.
+    pub dbias: Option<Value>,
 }
 
 impl Operands {
@@ -52,6 +57,7 @@ impl Operands {
             silu: false,
             upsample: false,
             weight,
+            turned: false,
             bias: None,
             embedding: None,
             embedding_first4: 0,
@@ -59,6 +65,7 @@ impl Operands {
             y,
             activated: false,
             moments: None,
+            dbias: None,
         }
     }
 
@@ -98,16 +105,49 @@ impl Operands {
         Ok(lowering.captured(|lowering| GroupMoments.compute(lowering, self.y, moments))?.0)
     }
 
+    /// What computes the gradient of the bias, where a kernel does not along the way.
+    pub(super) fn bias_gradient(&self, lowering: &mut Lowering) -> Result<Vec<Dispatch>, Error> {
+        let Some(dbias) = self.dbias else { return Ok(Vec::new()) };
+        Ok(lowering.captured(|lowering| SumRows.compute(lowering, self.weight, dbias))?.0)
+    }
+
+    /// The same operands with the weight of this direction, and the form that it then is.
+    pub(super) fn straight(
+        &self,
+        lowering: &mut Lowering,
+        extents: &Extents,
+    ) -> (Option<Packed>, Self) {
+        if !self.turned {
+            return (None, *self);
+        }
+        let Extents { in_channels, out_channels, .. } = *extents;
+        let of = TensorType::f32(&[extents.taps(), in_channels, out_channels]);
+        let of = of.with_element(lowering.type_of(self.weight).element);
+        let form = lowering.packed(self.weight, "turned", of);
+        let params = conv2d_turn_weight::Params {
+            taps: extents.taps() as u32,
+            in_channels: out_channels as u32,
+            out_channels: in_channels as u32,
+        };
+        let blocks = extents.taps() * out_channels.div_ceil(4) * in_channels.div_ceil(4);
+        let kernel = conv2d_turn_weight::Forward { weight: self.weight, turned: form };
+        let dispatch = kernel.over(params, blocks);
+        let packed = Packed { of: self.weight, form, dispatch };
+        (Some(packed), Self { weight: form, turned: false, ..*self })
+    }
+
     /// Whether fusion put this around the convolution.
     pub(super) fn has(&self, part: Part) -> bool {
         match part {
             Part::Concat => self.x1.is_some(),
             Part::Affine => self.affine.is_some(),
             Part::Upsample => self.upsample,
+            Part::Turned => self.turned,
             Part::Embedding => self.embedding.is_some(),
             Part::Residual => self.residual.is_some(),
             Part::Activation => self.activated,
             Part::Moments => self.moments.is_some(),
+            Part::BiasGradient => self.dbias.is_some(),
         }
     }
 }

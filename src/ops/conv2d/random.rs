@@ -47,11 +47,14 @@ fn plain(dice: &mut Dice) -> Case {
             Case::new(conv, operands).terms(taps * inputs + 1).half(&[0, 1])
         }
         1 => {
-            let op = Conv2dInputGradient { stride, padding, height, width };
-            Case::new(op, vec![dy, weight]).terms(taps * outputs).half(&[0, 1])
+            let residual = dice.flip();
+            let op = Conv2dInputGradient { stride, padding, height, width, residual };
+            let half: &[usize] = if residual { &[0, 1, 2] } else { &[0, 1] };
+            let operands = [dy, weight].into_iter().chain(residual.then_some(x)).collect();
+            Case::new(op, operands).terms(taps * outputs + 1).half(half)
         }
         _ => {
-            let op = Conv2dWeightGradient { stride, padding, kernel };
+            let op = Conv2dWeightGradient { stride, padding, kernel, bias: dice.flip() };
             Case::new(op, vec![x, dy]).terms(pixels).half(&[0, 1])
         }
     }
@@ -82,7 +85,7 @@ fn fused(dice: &mut Dice) -> Case {
         (load.prologue != Prologue::Identity).then(|| TensorType::f32(&[batch, 3, channels])),
     );
     if dice.flip() {
-        let gradient = Conv2dWeightGradient { stride, padding, kernel };
+        let gradient = Conv2dWeightGradient { stride, padding, kernel, bias: dice.flip() };
         types.push(y);
         let inputs = types.into_iter().map(Input::normal).collect();
         return Case::new(FusedConv2dWeightGradient { gradient, load }, inputs).terms(4 * y.rows());

@@ -3,7 +3,7 @@ use super::{Extents, Form, Operands, attributes, extents, lower};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, Special, check, operands},
+    ops::{Lowering, Operator, Special, SumRows, check, operands},
     plan::Cost,
     reference::Tensor,
     value::TensorType,
@@ -14,7 +14,8 @@ use std::fmt;
 /// dy[n, i, j, o]` over the pixels `n, i, j` of `dy` whose source exists.
 ///
 /// Operands `x [batch, height, width, in]` and `dy [batch, out_height, out_width, out]` of one
-/// storage; `dweight [kernel_height, kernel_width, in, out]` is f32.
+/// storage; `dweight [kernel_height, kernel_width, in, out]` is f32, and so is \[`dbias [out]`, the sum of
+/// `dy`\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dWeightGradient {
     /// Of the forward op.
@@ -23,12 +24,15 @@ pub struct Conv2dWeightGradient {
     pub padding: [usize; 4],
     /// Height and width of the kernel.
     pub kernel: [usize; 2],
+    /// Whether the gradient of a bias is computed too.
+    pub bias: bool,
 }
 
 impl fmt::Display for Conv2dWeightGradient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (attributes, [height, width]) = (attributes(self.stride, self.padding), self.kernel);
-        write!(f, "conv2d_weight_gradient{{{attributes} kernel={height},{width}}}")
+        let bias = if self.bias { " bias" } else { "" };
+        write!(f, "conv2d_weight_gradient{{{attributes} kernel={height},{width}{bias}}}")
     }
 }
 
@@ -54,7 +58,8 @@ impl Operator for Conv2dWeightGradient {
             extents::output(op, image, self.kernel, self.stride, self.padding, inputs)?;
         let expected = x.with_shape(&[x.shape[0], height, width, dy.shape.last()]);
         check(op, "dy", dy, expected, inputs)?;
-        Ok(vec![self.dweight(x, dy)])
+        let dbias = self.bias.then(|| TensorType::f32(&[dy.shape.last()]));
+        Ok([self.dweight(x, dy)].into_iter().chain(dbias).collect())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -63,13 +68,15 @@ impl Operator for Conv2dWeightGradient {
         let extents = self.extents(of(x), of(dy));
         let mut dweight = Tensor::zeros(self.dweight(of(x), of(dy)).shape);
         extents.for_each_product(|own, w, out| dweight.data[w] += x.data[own] * dy.data[out]);
-        vec![dweight]
+        let dbias = self.bias.then(|| SumRows.reference(&[dy]));
+        [dweight].into_iter().chain(dbias.into_iter().flatten()).collect()
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = self.extents(lowering.type_of(x), lowering.type_of(dy));
-        let operands = Operands::new(x, extents.in_channels, dy, dweight);
+        let base = Operands::new(x, extents.in_channels, dy, dweight);
+        let operands = Operands { dbias: equation.outputs.get(1).copied(), ..base };
         lower::weight_gradient(lowering, &self.to_string(), &extents, &operands)
     }
 

@@ -7,6 +7,16 @@ pub struct Add;
 
 display!("add", Add);
 
+impl Add {
+    /// The operands of an op that adds its last one to its result if it has a residual, and that.
+    pub(in crate::ops) fn residual<T>(inputs: &[T], has: bool) -> (&[T], Option<&T>) {
+        match inputs.split_last() {
+            Some((residual, given)) if has => (given, Some(residual)),
+            _ => (inputs, None),
+        }
+    }
+}
+
 impl Elementwise for Add {
     const OPERANDS: &'static [&'static str] = &["a", "b"];
     const FLOPS: u64 = 1;

@@ -27,8 +27,23 @@ pub(in crate::ops) fn fold(
         return None;
     }
     let elements4 = lowering.type_of(y).vectors();
-    let params = shader::Params { slots: slots as u32, elements4: elements4 as u32 };
+    let (slots, elements4) = (slots as u32, elements4 as u32);
+    let params = shader::Params { slots, elements4, ..Default::default() };
     let overrides = shader::Overrides::default();
-    let grid = fold_grid(elements4.div_ceil(overrides.workgroup as usize));
+    let grid = fold_grid(elements4.div_ceil(overrides.workgroup) as usize);
     Some(shader::Forward { partial, total: y }.dispatch(params, overrides, grid))
+}
+
+/// Adds the slots of two partial results into theirs, as many of each, in one launch; nothing to do
+/// for one slot.
+pub(in crate::ops) fn fold_both(
+    lowering: &Lowering,
+    slots: usize,
+    [partial, total]: [Value; 2],
+    [other_partial, other_total]: [Value; 2],
+) -> Option<Dispatch> {
+    let [elements4, other4] = [total, other_total].map(|y| lowering.type_of(y).vectors() as u32);
+    let params = shader::Params { slots: slots as u32, elements4, other4 };
+    let kernel = shader::Both { partial, total, other_partial, other_total };
+    (slots > 1).then(|| kernel.over(params, (elements4 + other4) as usize))
 }

@@ -4,8 +4,8 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Add, Backward, Case, Dice, Gradients, Input, Lowering, Operator, Silu, Special, SumRows,
-        check,
+        Add, Backward, Case, Dice, Gradients, GroupMoments, Input, Lowering, Operator, Silu,
+        Special, SumRows, check,
         conv2d::{Extents, Form, Operands, lower},
         display, operands,
     },
@@ -23,7 +23,8 @@ use std::fmt;
 pub struct Linear;
 
 /// `y = activation(linear(x, weight, bias) + residual)`: fusion makes it of [`Linear`] and what
-/// follows it. Operands `x`, `weight`, \[`bias`\], \[`residual` as `y`\], as the fields say.
+/// follows it. Operands `x`, `weight`, \[`bias`\], \[`residual` as `y`\], as the fields say. Outputs `y` and
+/// \[`moments`, as [`GroupMoments`]\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FusedLinear {
     /// Whether there is a bias.
@@ -32,31 +33,41 @@ pub struct FusedLinear {
     pub residual: bool,
     /// Whether SiLU follows.
     pub silu: bool,
+    /// Whether the moments of `y` are computed too.
+    pub moments: bool,
 }
 
-/// `dx[.., c] = sum over o of dy[.., o] weight[c, o]`; operands `dy`, `weight`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LinearInputGradient;
+/// `dx[.., c] = sum over o of dy[.., o] weight[c, o]`; operands `dy`, `weight`, \[`residual` as `dx`,
+/// which is added\].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LinearInputGradient {
+    /// Whether a residual is added: another gradient of `x`.
+    pub residual: bool,
+}
 
-/// `dweight[c, o]`, the sum of `x[.., c] dy[.., o]` over all rows, in f32; operands `x`, `dy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LinearWeightGradient;
+/// `dweight[c, o]`, the sum of `x[.., c] dy[.., o]` over all rows, in f32; operands `x`, `dy`. Outputs
+/// `dweight`, \[`dbias [out]`, the sum of `dy`, in f32\].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LinearWeightGradient {
+    /// Whether the gradient of a bias is computed too.
+    pub bias: bool,
+}
 
 display!("linear", Linear);
 
 impl fmt::Display for FusedLinear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bias, residual, silu } = *self;
-        let parts = [(bias, "bias"), (residual, "residual"), (silu, "silu")];
+        let Self { bias, residual, silu, moments } = *self;
+        let parts = [(bias, "bias"), (residual, "residual"), (silu, "silu"), (moments, "moments")];
         let named: Vec<_> =
             parts.iter().filter(|(there, _)| *there).map(|(_, name)| *name).collect();
         write!(f, "fused_linear{{{}}}", named.join(" "))
     }
 }
 
-display!("linear_input_gradient", LinearInputGradient);
+display!("linear_input_gradient", LinearInputGradient { residual });
 
-display!("linear_weight_gradient", LinearWeightGradient);
+display!("linear_weight_gradient", LinearWeightGradient { bias });
 
 /// `rows` with `last` as innermost extent.
 fn with_last(rows: TensorType, last: usize) -> TensorType {
@@ -111,12 +122,16 @@ impl Operator for Linear {
         let dy = backward.dy();
         let (x, weight) = (equation.inputs[0], equation.inputs[1]);
         if backward.needs(0) {
-            gradients[0] = Some(backward.push(LinearInputGradient, &[dy, weight])?);
+            let gradient = LinearInputGradient::default();
+            gradients[0] = Some(backward.push(gradient, &[dy, weight])?);
         }
+        let bias = equation.inputs.len() == 3 && backward.needs(2);
         if backward.needs(1) {
-            gradients[1] = Some(backward.push(LinearWeightGradient, &[x, dy])?);
-        }
-        if equation.inputs.len() == 3 && backward.needs(2) {
+            let made = backward.push_all(LinearWeightGradient { bias }, &[x, dy])?;
+            for (gradient, made) in gradients[1..].iter_mut().zip(made) {
+                *gradient = Some(made);
+            }
+        } else if bias {
             gradients[2] = Some(backward.push(SumRows, &[dy])?);
         }
         Ok(gradients)
@@ -144,53 +159,56 @@ impl Operator for Linear {
     }
 }
 
-impl FusedLinear {
-    /// The operands of the linear layer, and the residual.
-    fn split<'a, T>(&self, inputs: &'a [T]) -> (&'a [T], Option<&'a T>) {
-        match inputs.split_last() {
-            Some((residual, linear)) if self.residual => (linear, Some(residual)),
-            _ => (inputs, None),
-        }
-    }
-}
-
 impl Operator for FusedLinear {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let wanted = 2 + usize::from(self.bias) + usize::from(self.residual);
         if inputs.len() != wanted {
             return Err(ShapeError::count("fused_linear", wanted, inputs));
         }
-        let (linear, residual) = self.split(inputs);
+        let (linear, residual) = Add::residual(inputs, self.residual);
         let y = Linear.infer(linear)?[0];
         if let Some(&residual) = residual {
             Add.infer(&[y, residual])?;
         }
-        Ok(vec![y])
+        let moments = self.moments.then(|| GroupMoments.infer(&[y])).transpose()?;
+        Ok([y].into_iter().chain(moments.into_iter().flatten()).collect())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (linear, residual) = self.split(inputs);
+        let (linear, residual) = Add::residual(inputs, self.residual);
         let mut y = Linear.reference(linear);
         if let Some(residual) = residual {
             y = Add.reference(&[&y[0], residual]);
         }
-        if self.silu { Silu.reference(&[&y[0]]) } else { y }
+        if self.silu {
+            y = Silu.reference(&[&y[0]]);
+        }
+        let moments = self.moments.then(|| GroupMoments.reference(&[&y[0]]));
+        y.into_iter().chain(moments.into_iter().flatten()).collect()
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let (linear, residual) = self.split(&equation.inputs);
+        let (linear, residual) = Add::residual(&equation.inputs, self.residual);
         let (x, weight, y) = (linear[0], linear[1], equation.outputs[0]);
-        let extents = product(lowering.type_of(x).rows(), lowering.type_of(weight).shape);
+        let [of_x, of_weight] = [x, weight].map(|value| lowering.type_of(value));
+        // Squares of pixels are those of an image.
+        let extents = match of_x.shape.len() {
+            4 => Extents::new(of_x, [1, 1], of_weight.shape[1], 1, [0; 4]),
+            _ => product(of_x.rows(), of_weight.shape),
+        };
         let (bias, residual) = (linear.get(2).copied(), residual.copied());
+        let moments = equation.outputs.get(1).copied();
         let base = Operands::new(x, extents.in_channels, weight, y);
-        let operands = Operands { bias, residual, activated: self.silu, ..base };
+        let operands = Operands { bias, residual, activated: self.silu, moments, ..base };
         lower::forward(lowering, &self.to_string(), &extents, &operands)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        let (linear, residual) = self.split(inputs);
+        let (linear, residual) = Add::residual(inputs, self.residual);
         let mut cost = Linear.cost(linear);
         cost.bytes += residual.map_or(0, TensorType::bytes);
+        let moments = self.infer(inputs).ok().and_then(|outputs| outputs.get(1).copied());
+        cost.bytes += moments.map_or(0, |of| of.bytes());
         cost
     }
 
@@ -203,7 +221,8 @@ impl Operator for FusedLinear {
 impl Operator for LinearInputGradient {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let op = "linear_input_gradient";
-        let [dy, weight] = operands(op, inputs)?;
+        let (given, residual) = Add::residual(inputs, self.residual);
+        let [dy, weight] = operands(op, given)?;
         Form::ROWS.check(op, "dy", dy, inputs)?;
         Form::MATRIX.check(op, "weight", weight, inputs)?;
         let (expected, found) = (weight.shape[1], dy.shape.last());
@@ -211,7 +230,9 @@ impl Operator for LinearInputGradient {
             let message = format!("weight has {expected} output channels, dy has {found}");
             return Err(ShapeError::conflict(op, message, inputs));
         }
-        Ok(vec![with_last(dy, weight.shape[0])])
+        let dx = with_last(dy, weight.shape[0]);
+        residual.map(|&residual| Add.infer(&[dx, residual])).transpose()?;
+        Ok(vec![dx])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -219,18 +240,22 @@ impl Operator for LinearInputGradient {
         let mut dx = Tensor::zeros(with_last(TensorType::f32(&dy.shape), weight.shape[0]).shape);
         let product = product(dy.shape.rows(), weight.shape);
         product.for_each_product(|own, w, out| dx.data[own] += dy.data[out] * weight.data[w]);
-        vec![dx]
+        match Add::residual(inputs, self.residual).1 {
+            Some(residual) => Add.reference(&[&dx, residual]),
+            None => vec![dx],
+        }
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (dy, weight, dx) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = product(lowering.type_of(dy).rows(), lowering.type_of(weight).shape);
-        lower::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx])
+        let residual = Add::residual(&equation.inputs, self.residual).1.copied();
+        lower::input_gradient(lowering, &self.to_string(), &extents, [dy, weight, dx], residual)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let [dy, weight] = [inputs[0], inputs[1]];
-        let tensors = [dy, weight, with_last(dy, weight.shape[0])];
+        let tensors = [inputs, &[with_last(dy, weight.shape[0])]].concat();
         product_cost(dy.rows(), weight.shape, &tensors)
     }
 
@@ -248,7 +273,9 @@ impl Operator for LinearWeightGradient {
         Form::ROWS.check(op, "dy", dy, inputs)?;
         let expected = with_last(x, dy.shape.last());
         check(op, "dy", dy, expected, inputs)?;
-        Ok(vec![TensorType::f32(&[x.shape.last(), dy.shape.last()])])
+        let dweight = TensorType::f32(&[x.shape.last(), dy.shape.last()]);
+        let dbias = self.bias.then(|| TensorType::f32(&[dy.shape.last()]));
+        Ok([dweight].into_iter().chain(dbias).collect())
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -256,13 +283,15 @@ impl Operator for LinearWeightGradient {
         let mut dweight = Tensor::zeros(TensorType::f32(&[x.shape.last(), dy.shape.last()]).shape);
         let product = product(x.shape.rows(), dweight.shape);
         product.for_each_product(|own, w, out| dweight.data[w] += x.data[own] * dy.data[out]);
-        vec![dweight]
+        let dbias = self.bias.then(|| SumRows.reference(&[dy]));
+        [dweight].into_iter().chain(dbias.into_iter().flatten()).collect()
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let (x, dy, dweight) = (equation.inputs[0], equation.inputs[1], equation.outputs[0]);
         let extents = product(lowering.type_of(x).rows(), lowering.type_of(dweight).shape);
-        let operands = Operands::new(x, extents.in_channels, dy, dweight);
+        let base = Operands::new(x, extents.in_channels, dy, dweight);
+        let operands = Operands { dbias: equation.outputs.get(1).copied(), ..base };
         lower::weight_gradient(lowering, &self.to_string(), &extents, &operands)
     }
 
@@ -308,19 +337,40 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
                 .half(&[0, 1]),
             Case::new(Linear, vec![x.clone(), weight.clone()]).terms(channels),
             Case::new(
-                FusedLinear { bias: true, residual: true, silu: false },
+                FusedLinear { bias: true, residual: true, silu: false, moments: false },
                 vec![x.clone(), weight.clone(), bias.clone(), dy.clone()],
             )
             .terms(channels + 2)
             .half(&[0, 1, 3]),
             Case::new(
-                FusedLinear { bias: true, residual: false, silu: true },
+                FusedLinear { bias: true, residual: false, silu: true, moments: false },
                 vec![x.clone(), weight.clone(), bias.clone()],
             )
             .terms(channels + 1),
-            Case::new(LinearInputGradient, vec![dy.clone(), weight]).terms(outputs).half(&[0, 1]),
-            Case::new(LinearWeightGradient, vec![x, dy]).terms(count).half(&[0, 1]),
+            Case::new(LinearInputGradient { residual: false }, vec![dy.clone(), weight.clone()])
+                .terms(outputs)
+                .half(&[0, 1]),
+            Case::new(LinearInputGradient { residual: true }, vec![dy.clone(), weight, x.clone()])
+                .terms(outputs + 1),
+            Case::new(LinearWeightGradient { bias: false }, vec![x.clone(), dy.clone()])
+                .terms(count)
+                .half(&[0, 1]),
+            Case::new(LinearWeightGradient { bias: true }, vec![x, dy]).terms(count),
         ]);
+    }
+    for (rows, channels, outputs, note) in [
+        (&[2, 8, 12][..], 20, 36, "moments of squares"),
+        (&[3, 4, 4], 6, 5, "moments of squares, images within a tile"),
+        (&[2, 5, 7], 12, 10, "moments of runs"),
+        (&[3, 20], 8, 8, "moments of tokens"),
+    ] {
+        let of = |last| TensorType::f32(&[rows, &[last][..]].concat());
+        let weight = TensorType::f32(&[channels, outputs]);
+        let operands = [of(channels), weight, TensorType::f32(&[outputs]), of(outputs)];
+        let op = FusedLinear { bias: true, residual: true, silu: false, moments: true };
+        let case = Case::new(op, operands.map(Input::normal).into());
+        // The squares of the moments.
+        cases.push(case.name(note).terms(4 * (channels + 2)));
     }
     cases
 }
@@ -342,7 +392,7 @@ pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
         }
         1 => {
             let [has_bias, residual, silu] = [(); 3].map(|()| dice.flip());
-            let op = FusedLinear { bias: has_bias, residual, silu };
+            let op = FusedLinear { bias: has_bias, residual, silu, moments: false };
             let mut operands = vec![x, weight];
             operands.extend(has_bias.then_some(bias));
             operands.extend(residual.then_some(dy));
@@ -353,7 +403,15 @@ pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
             };
             Case::new(op, operands).terms(channels + 2).half(half)
         }
-        2 => Case::new(LinearInputGradient, vec![dy, weight]).terms(outputs).half(&[0, 1]),
-        _ => Case::new(LinearWeightGradient, vec![x, dy]).terms(count).half(&[0, 1]),
+        2 => {
+            let residual = dice.flip();
+            let operands = [dy, weight].into_iter().chain(residual.then_some(x)).collect();
+            let half: &[usize] = if residual { &[0, 1, 2] } else { &[0, 1] };
+            Case::new(LinearInputGradient { residual }, operands).terms(outputs + 1).half(half)
+        }
+        _ => {
+            let op = LinearWeightGradient { bias: dice.flip() };
+            Case::new(op, vec![x, dy]).terms(count).half(&[0, 1])
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     plan::Cost,
     reference::Tensor,
     shaders::sum_rows as shader,
-    value::TensorType,
+    value::{TensorType, Value},
 };
 
 /// `y[c]`, the sum of `x[.., c]` over all other axes; `y` is f32 whatever the storage of `x`.
@@ -24,6 +24,36 @@ pub(in crate::ops) fn slot_rows(rows: usize) -> usize {
 }
 
 display!("sum_rows", SumRows);
+
+impl SumRows {
+    /// Appends what sums the rows of `x` into `y`.
+    ///
+    /// # Errors
+    /// As [`Lowering::push`].
+    pub(in crate::ops) fn compute(
+        self,
+        lowering: &mut Lowering,
+        x: Value,
+        y: Value,
+    ) -> Result<(), Error> {
+        let of = lowering.type_of(x);
+        let slot_rows = slot_rows(of.rows());
+        let slots = of.rows().div_ceil(slot_rows);
+        let total = fold_slots::slots(lowering, slots, y);
+        let params = shader::Params {
+            rows: of.rows() as u32,
+            channels4: (of.pitch() / 4) as u32,
+            slot_rows: slot_rows as u32,
+        };
+        let overrides = shader::Overrides::default();
+        let grid = [params.channels4.div_ceil(overrides.columns), slots as u32, 1];
+        lowering.push(shader::Forward { x, total }.dispatch(params, overrides, grid))?;
+        if let Some(fold) = fold_slots::fold(lowering, slots, total, y) {
+            lowering.push(fold)?;
+        }
+        Ok(())
+    }
+}
 
 impl Operator for SumRows {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -43,23 +73,7 @@ impl Operator for SumRows {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let (x, y) = (equation.inputs[0], equation.outputs[0]);
-        let of = lowering.type_of(x);
-        let slot_rows = slot_rows(of.rows());
-        let slots = of.rows().div_ceil(slot_rows);
-        let total = fold_slots::slots(lowering, slots, y);
-        let params = shader::Params {
-            rows: of.rows() as u32,
-            channels4: (of.pitch() / 4) as u32,
-            slot_rows: slot_rows as u32,
-        };
-        let overrides = shader::Overrides::default();
-        let grid = [params.channels4.div_ceil(overrides.columns), slots as u32, 1];
-        lowering.push(shader::Forward { x, total }.dispatch(params, overrides, grid))?;
-        if let Some(fold) = fold_slots::fold(lowering, slots, total, y) {
-            lowering.push(fold)?;
-        }
-        Ok(())
+        self.compute(lowering, equation.inputs[0], equation.outputs[0])
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

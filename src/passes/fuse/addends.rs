@@ -1,12 +1,15 @@
-//! What convolutions and linear layers write their output through.
+//! What convolutions, linear layers and gradients write their output through.
 use super::rewrite::{Uses, fused, linear, push, rewrite};
 use crate::{
     error::Error,
     graph::{Equation, Graph},
-    ops::{Add, AddEmbedding, FusedConv2d, FusedLinear, Op, Silu},
+    ops::{
+        Add, AddEmbedding, Conv2dInputGradient, FusedConv2d, FusedLinear, GroupNormBackward,
+        LinearInputGradient, Op, Silu,
+    },
     value::Value,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// An embedding or a residual into the convolution, a residual into the linear layer before it.
 pub(super) fn addends(graph: &Graph) -> Result<Graph, Error> {
@@ -77,7 +80,56 @@ pub(super) fn activations(graph: &Graph) -> Result<Graph, Error> {
     Ok(result)
 }
 
-/// The moments of what a convolution makes, computed where it is made.
+/// A gradient that adds another one to its result, if it does not yet.
+fn with_residual(op: &Op) -> Option<Op> {
+    match *op {
+        Op::Conv2dInputGradient(op) if !op.residual => {
+            Some(Conv2dInputGradient { residual: true, ..op }.into())
+        }
+        Op::LinearInputGradient(op) if !op.residual => {
+            Some(LinearInputGradient { residual: true }.into())
+        }
+        Op::GroupNormBackward(op) if !op.residual => {
+            Some(GroupNormBackward { residual: true, ..op }.into())
+        }
+        _ => None,
+    }
+}
+
+/// The gradients of what has several readers, added up where the last of them is computed.
+pub(super) fn gradients(graph: &Graph) -> Result<Graph, Error> {
+    let uses = Uses::of(graph);
+    // Of a sum, what it adds; of a gradient that only the sum reads and that then adds the rest, the
+    // sum and the rest.
+    let mut sums: HashMap<Value, [Value; 2]> = HashMap::new();
+    let mut absorbed: HashSet<Value> = HashSet::new();
+    for equation in &graph.equations {
+        let (Op::Add(Add), &[a, b]) = (&equation.op, &equation.inputs[..]) else { continue };
+        let made = |value: Value| uses.makers.get(&value);
+        // The later one, when the other is there.
+        let [first, last] = if made(a) > made(b) { [b, a] } else { [a, b] };
+        let sole = uses.reader(graph, last).is_some();
+        let maker = uses.maker(graph, last).filter(|maker| maker.outputs[0] == last && sole);
+        if maker.is_some_and(|maker| with_residual(&maker.op).is_some()) {
+            sums.insert(last, [equation.outputs[0], first]);
+            absorbed.insert(equation.outputs[0]);
+        }
+    }
+    rewrite(graph, |result, equation| {
+        if absorbed.contains(&equation.outputs[0]) {
+            return Ok(true);
+        }
+        let Some(&[sum, rest]) = sums.get(&equation.outputs[0]) else { return Ok(false) };
+        let Some(op) = with_residual(&equation.op) else { return Ok(false) };
+        let mut outputs = equation.outputs.clone();
+        outputs[0] = sum;
+        let inputs = [&equation.inputs[..], &[rest]].concat();
+        push(result, op, &inputs, equation, &outputs)?;
+        Ok(true)
+    })
+}
+
+/// The moments of what a convolution or linear layer makes, computed where it is made.
 pub(super) fn moments(graph: &Graph) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
     let measured = |equation: &Equation| {
@@ -93,12 +145,14 @@ pub(super) fn moments(graph: &Graph) -> Result<Graph, Error> {
         if matches!(equation.op, Op::GroupMoments(_)) {
             return Ok(computed.contains(&equation.outputs[0]));
         }
-        let (Some(conv), Some(moments)) = (fused(equation), measured(equation)) else {
-            return Ok(false);
+        let Some(moments) = measured(equation) else { return Ok(false) };
+        let op: Op = match (fused(equation), linear(equation)) {
+            (Some(conv), _) => FusedConv2d { moments: true, ..conv }.into(),
+            (None, Some(linear)) => FusedLinear { moments: true, ..linear }.into(),
+            (None, None) => return Ok(false),
         };
         computed.insert(moments);
-        let outputs = [equation.outputs[0], moments];
-        push(result, FusedConv2d { moments: true, ..conv }, &equation.inputs, equation, &outputs)?;
+        push(result, op, &equation.inputs, equation, &[equation.outputs[0], moments])?;
         Ok(true)
     })
 }

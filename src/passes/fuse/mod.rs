@@ -11,7 +11,7 @@ mod projections;
 mod rewrite;
 mod trajectory;
 
-use addends::{activations, addends, moments};
+use addends::{activations, addends, gradients, moments};
 use attention::attention;
 use loads::{concatenations, prologues, upsampling};
 use norms::norms;
@@ -22,12 +22,13 @@ use trajectory::trajectory;
 type Step = fn(&Graph) -> Result<Graph, Error>;
 
 /// What has to be done in this order.
-pub(super) const STEPS: [Step; 10] = [
+pub(super) const STEPS: [Step; 11] = [
     norms,
     upsampling,
     prologues,
     concatenations,
     addends,
+    gradients,
     projections,
     attention,
     activations,

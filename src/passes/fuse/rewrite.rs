@@ -127,7 +127,7 @@ pub(super) fn linear(equation: &Equation) -> Option<FusedLinear> {
     match equation.op {
         Op::Linear(Linear) => {
             let bias = equation.inputs.len() == 3;
-            Some(FusedLinear { bias, residual: false, silu: false })
+            Some(FusedLinear { bias, residual: false, silu: false, moments: false })
         }
         Op::FusedLinear(fused) => Some(fused),
         _ => None,

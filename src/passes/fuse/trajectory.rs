@@ -53,7 +53,7 @@ pub(super) fn trajectory(graph: &Graph) -> Result<Graph, Error> {
 fn row_wise(equation: &Equation, constants: &HashSet<Value>) -> Option<Value> {
     let alone = match &equation.op {
         Op::TimestepEmbedding(_) | Op::Linear(_) | Op::Silu(_) => true,
-        Op::FusedLinear(fused) => !fused.residual,
+        Op::FusedLinear(fused) => !fused.residual && !fused.moments,
         _ => false,
     };
     let (&x, others) = equation.inputs.split_first()?;

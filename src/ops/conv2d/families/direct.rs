@@ -32,6 +32,7 @@ pub(super) fn params(
         out_height: extents.out_height as u32,
         out_width: extents.out_width as u32,
         out_channels4,
+        out_channels: extents.out_channels as u32,
         kernel_height: extents.kernel[0] as u32,
         kernel_width: extents.kernel[1] as u32,
         stride: extents.stride as u32,
@@ -49,6 +50,30 @@ pub(super) fn params(
     (params, [column_groups * (spread * spread) as u32, y, z])
 }
 
+/// Products above which the arithmetic of a norm and its SiLU, repeated for each tap and each group of
+/// columns, costs a GPU more than a launch that makes the normalized tensor.
+const MOST_REPEATED: u64 = 1 << 30;
+
+/// For every device, reading its input in place.
+pub(super) fn fused(
+    lowering: &mut Lowering,
+    family: Family,
+    extents: &Extents,
+    operands: &Operands,
+) -> Option<Candidate> {
+    // Eight buffers are WebGPU's limit: the second part of a concatenation has the residual's place.
+    let fits = operands.x1.is_none() || operands.residual.is_none();
+    (fits && reads_in_place(extents, operands))
+        .then(|| tiled(lowering, family, extents, operands))?
+}
+
+/// Whether there is something that a GPU had better read in place.
+pub(super) fn reads_in_place(extents: &Extents, operands: &Operands) -> bool {
+    let Operands { x1, affine, upsample, .. } = *operands;
+    let pays = affine.is_none() || extents.flops() <= MOST_REPEATED;
+    pays && (x1.is_some() || affine.is_some() || upsample)
+}
+
 /// For every device.
 pub(super) fn tiled(
     lowering: &mut Lowering,
@@ -59,9 +84,14 @@ pub(super) fn tiled(
     // An invocation of 64 rows keeps 64 sums and 32 numbers of x, and needs some for addresses.
     let rows = if lowering.target().profile.registers() < 160 { 32 } else { 64 };
     let (params, grid) = params(lowering, extents, operands, [rows, COLUMNS4]);
-    let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
-    let kernel = conv2d_tiled::Forward { x, weight, bias, embedding, residual, y };
-    let overrides = conv2d_tiled::Overrides { rows };
+    let Operands { x0, x1, affine, weight, bias, embedding, residual, y, moments, .. } = *operands;
+    let split4 = if x1.is_some() { operands.split4 as u32 } else { 0 };
+    let params = Params { split4, upsample: operands.upsample.into(), ..params };
+    let residual = x1.or(residual);
+    let kernel =
+        conv2d_tiled::Forward { x: x0, weight, bias, embedding, residual, y, moments, affine };
+    let (silu, joined, turned) = (operands.silu, x1.is_some(), operands.turned);
+    let overrides = conv2d_tiled::Overrides { rows, silu, joined, turned };
     let mut dispatch = kernel.dispatch(params, overrides, grid);
     dispatch.executed = executed(extents, grid, [rows, 4 * COLUMNS4]);
     Some(Candidate::new(family, vec![dispatch]))

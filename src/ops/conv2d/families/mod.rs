@@ -7,7 +7,9 @@ use crate::{
     plan::{Candidate, Family},
     value::ElementType,
 };
-use Part::{Activation, Affine, Concat, Embedding, Moments, Residual, Upsample};
+use Part::{
+    Activation, Affine, BiasGradient, Concat, Embedding, Moments, Residual, Turned, Upsample,
+};
 
 mod direct;
 mod product;
@@ -24,6 +26,8 @@ pub(super) enum Part {
     Affine,
     /// Every pixel of the input stands for 2x2.
     Upsample,
+    /// The weight is that of the other direction.
+    Turned,
     /// Channels that are added to every pixel of an image.
     Embedding,
     /// A tensor that is added to the output.
@@ -32,6 +36,8 @@ pub(super) enum Part {
     Activation,
     /// Moments of squares of 4x4 pixels of the output.
     Moments,
+    /// Beside the gradient of a weight, that of the bias.
+    BiasGradient,
 }
 
 /// Kernels for these extents and operands; none where the family does not apply.
@@ -42,7 +48,12 @@ pub(super) type Member = (Family, &'static [Part], Offer);
 
 /// The families that convolve, in either direction.
 pub(super) const CONVOLUTIONS: &[Member] = &[
-    (Family::Tiled, &[Embedding, Residual, Activation], direct::tiled),
+    (
+        Family::Tiled,
+        &[Concat, Affine, Upsample, Turned, Embedding, Residual, Activation, Moments],
+        direct::fused,
+    ),
+    (Family::Tiled, &[Turned, Embedding, Residual, Activation, Moments], direct::tiled),
     (Family::Subgroup, &[Embedding, Residual, Activation, Moments], direct::subgroup),
     (Family::Window, &[Embedding, Residual, Activation, Moments], window::offer),
     (Family::Subgroup, &[Concat, Residual, Activation], product::offer),
@@ -53,15 +64,17 @@ pub(super) const CONVOLUTIONS: &[Member] = &[
 
 /// The families that compute gradients of weights.
 pub(super) const WEIGHT_GRADIENTS: &[Member] = &[
-    (Family::Tiled, &[], slots::tiled),
+    (Family::Tiled, &[Concat, Affine, Upsample, BiasGradient], slots::fused),
+    (Family::Tiled, &[BiasGradient], slots::tiled),
     (Family::Subgroup, &[], slots::subgroup),
     (Family::Wide, &[], slots::wide),
     (Family::Winograd, &[Concat, Affine, Upsample], winograd::weight_gradient),
 ];
 
 /// The candidates of all `families` that apply. An input that a family does not read in place is
-/// made dense before its kernels, and moments that it does not write are computed after them; a
-/// family that does not absorb another part of the output is no candidate.
+/// made dense before its kernels, a weight is turned; moments and the gradient of a bias that it does
+/// not write are computed after them; a family that does not absorb another part of the output is no
+/// candidate.
 pub(super) fn candidates(
     lowering: &mut Lowering,
     families: &[Member],
@@ -69,18 +82,30 @@ pub(super) fn candidates(
     operands: &Operands,
 ) -> Result<Vec<Candidate>, Error> {
     let (before, dense) = operands.dense(lowering)?;
-    let after = operands.moments_of_output(lowering)?;
+    let moments = operands.moments_of_output(lowering)?;
+    let bias_gradient = operands.bias_gradient(lowering)?;
     let squares = Tiles::of(extents.y(ElementType::F32)).are_squares();
     let mut candidates = Vec::new();
     for &(family, absorbed, offer) in families {
         let takes = |part| absorbed.contains(&part) || !operands.has(part);
-        let in_place = [Concat, Affine, Upsample].into_iter().all(takes);
-        let moments = operands.moments.filter(|_| squares && takes(Moments));
-        let own = Operands { moments, ..if in_place { *operands } else { dense } };
-        if ![Embedding, Residual, Activation].into_iter().all(takes) {
+        // Of a family's lines the first one that offers kernels counts.
+        let offered = candidates.iter().any(|known: &Candidate| known.family == family);
+        if offered || ![Embedding, Residual, Activation].into_iter().all(takes) {
             continue;
         }
+        let in_place = [Concat, Affine, Upsample].into_iter().all(takes);
+        let own = if in_place { *operands } else { dense };
+        let (turned, own) = match takes(Turned) {
+            true => (None, own),
+            false => own.straight(lowering, extents),
+        };
+        let own = Operands {
+            moments: operands.moments.filter(|_| squares && takes(Moments)),
+            dbias: operands.dbias.filter(|_| takes(BiasGradient)),
+            ..own
+        };
         let Some(mut candidate) = offer(lowering, family, extents, &own) else { continue };
+        candidate.packed.splice(0..0, turned);
         let launches = &mut candidate.dispatches;
         // The first launch is the costliest, unless some say themselves what they compute.
         if launches.iter().all(|launch| launch.cost.flops == 0) {
@@ -89,8 +114,11 @@ pub(super) fn candidates(
         if !in_place {
             launches.splice(0..0, before.iter().cloned());
         }
-        if moments.is_none() {
-            launches.extend_from_slice(&after);
+        if own.moments.is_none() {
+            launches.extend_from_slice(&moments);
+        }
+        if own.dbias.is_none() {
+            launches.extend_from_slice(&bias_gradient);
         }
         candidates.push(candidate);
     }

@@ -1,6 +1,7 @@
 //! Weight gradients as sums over all pixels, cut into slots that are added in order:
 //! `shaders/conv2d_weight_gradient_{tiled,subgroup}.wgsl`, and `outer_wide.wgsl`, which loads two
 //! numbers at a time. Of their operands `weight` is `dy` and `y` is `dweight`.
+use super::direct;
 use crate::{
     ops::{
         Lowering,
@@ -18,6 +19,17 @@ use crate::{
 /// vec4s of rows, and of columns, that a workgroup of the tiled kernel computes.
 const TILE4: usize = 16;
 
+/// For every device, reading its input in place.
+pub(super) fn fused(
+    lowering: &mut Lowering,
+    family: Family,
+    extents: &Extents,
+    operands: &Operands,
+) -> Option<Candidate> {
+    let reads = direct::reads_in_place(extents, operands);
+    reads.then(|| tiled(lowering, family, extents, operands))?
+}
+
 /// For every device.
 pub(super) fn tiled(
     lowering: &mut Lowering,
@@ -28,14 +40,24 @@ pub(super) fn tiled(
     // Rows of few pixels take more iterations to walk.
     let longest = if extents.out_width < 4 { LONGEST_SLOT / 4 } else { LONGEST_SLOT / 2 };
     let split = Split::new(lowering, extents, [TILE4; 2], longest, operands.y);
-    let Operands { x0: x, weight: dy, .. } = *operands;
-    let kernel = conv2d_weight_gradient_tiled::Forward { x, dy, dweight: split.partial };
-    let overrides = conv2d_weight_gradient_tiled::Overrides::default();
-    let mut sums = kernel.dispatch(split.params, overrides, split.grid);
+    let Operands { x0: x, x1, affine, weight: dy, dbias, .. } = *operands;
+    let split4 = if x1.is_some() { operands.split4 as u32 } else { 0 };
+    let params = Params { split4, upsample: operands.upsample.into(), ..split.params };
+    let partial = dbias.map(|dbias| fold_slots::slots(lowering, split.slots, dbias));
+    let dweight = split.partial;
+    let kernel =
+        conv2d_weight_gradient_tiled::Forward { x, x1, affine, dy, dweight, dbias: partial };
+    let overrides = conv2d_weight_gradient_tiled::Overrides { silu: operands.silu };
+    let mut sums = kernel.dispatch(params, overrides, split.grid);
     let workgroups: u64 = split.grid.iter().map(|&n| u64::from(n)).product();
     let products = (4 * TILE4).pow(2) * split.params.slot_pixels.next_multiple_of(16) as usize;
     sums.executed = 2 * workgroups * products as u64;
-    Some(split.candidate(lowering, family, sums, operands.y))
+    let (Some(partial), Some(dbias)) = (partial, dbias) else {
+        return Some(split.candidate(lowering, family, sums, operands.y));
+    };
+    let (weights, bias) = ([dweight, operands.y], [partial, dbias]);
+    let fold = fold_slots::fold_both(lowering, split.slots, weights, bias);
+    Some(Candidate::new(family, [sums].into_iter().chain(fold).collect()))
 }
 
 /// Where subgroups have a known size.
@@ -112,6 +134,7 @@ pub(super) fn params(extents: &Extents, slot_pixels: usize) -> Params {
         left: extents.left as u32,
         pixels: extents.pixels() as u32,
         slot_pixels: slot_pixels as u32,
+        ..Default::default()
     }
 }
 

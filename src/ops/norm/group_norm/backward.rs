@@ -1,7 +1,7 @@
 //! Gradients of group normalization, and of SiLU after it.
 use super::{check_groups, fold_lanes, parameters, statistics_type};
 use crate::{
-    ops::{SiluBackward, kit::pixel_tile::Images, prelude::*},
+    ops::{Add, SiluBackward, kit::pixel_tile::Images, prelude::*},
     shaders::group_norm_backward as shader,
 };
 
@@ -16,6 +16,7 @@ use crate::{
 /// | `weight` | `[channels]`, f32 |
 /// | `bias`, if `silu` | `[channels]`, f32 |
 /// | `dy` | as `x` |
+/// | `residual`, if there is one | as `x`; added to `dx` |
 /// | outputs `dx`, `dweight`, `dbias` | as `x`, `weight`, `weight` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupNormBackward {
@@ -23,18 +24,24 @@ pub struct GroupNormBackward {
     pub groups: usize,
     /// Whether `dy` is the gradient of SiLU of the normalized tensor, whose slope is recomputed.
     pub silu: bool,
+    /// Whether a residual is added: another gradient of `x`.
+    pub residual: bool,
 }
 
-display!("group_norm_backward", GroupNormBackward { groups, silu });
+display!("group_norm_backward", GroupNormBackward { groups, silu, residual });
 
 impl GroupNormBackward {
-    /// `x`, `statistics`, `weight`, `dy`; `bias`, if there should be one.
-    fn split<T: Copy>(&self, inputs: &[T]) -> Option<([T; 4], Option<T>)> {
-        match *inputs {
+    /// `x`, `statistics`, `weight`, `dy`; `bias` and `residual`, if there should be any.
+    fn split<T: Copy>(&self, inputs: &[T]) -> Option<([T; 4], [Option<T>; 2])> {
+        let (given, residual) = Add::residual(inputs, self.residual);
+        let residual = residual.copied();
+        match *given {
             [x, statistics, weight, bias, dy] if self.silu => {
-                Some(([x, statistics, weight, dy], Some(bias)))
+                Some(([x, statistics, weight, dy], [Some(bias), residual]))
             }
-            [x, statistics, weight, dy] if !self.silu => Some(([x, statistics, weight, dy], None)),
+            [x, statistics, weight, dy] if !self.silu => {
+                Some(([x, statistics, weight, dy], [None, residual]))
+            }
             _ => None,
         }
     }
@@ -43,19 +50,20 @@ impl GroupNormBackward {
 impl Operator for GroupNormBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
-        let Some(([x, statistics, weight, dy], bias)) = self.split(inputs) else {
-            return Err(check.count(if self.silu { 5 } else { 4 }));
+        let Some(([x, statistics, weight, dy], [bias, residual])) = self.split(inputs) else {
+            return Err(check.count(4 + usize::from(self.silu) + usize::from(self.residual)));
         };
         let images = Images::of(check, "x", x)?;
         let parameters = [("weight", weight), ("bias", bias.unwrap_or(weight))];
         check_groups(check, images.channels, self.groups, &parameters)?;
         check.is("statistics", statistics, statistics_type(images.batch, self.groups))?;
         check.is("dy", dy, x)?;
+        residual.map_or(Ok(()), |residual| check.is("residual", residual, x))?;
         Ok(vec![x, weight, weight])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let ([x, statistics, weight, dy], bias) =
+        let ([x, statistics, weight, dy], [bias, residual]) =
             self.split(inputs).expect("operands fit, as infer found");
         let (batch, channels) = (x.shape[0], x.shape.last());
         let (image, size) = (x.data.len() / batch, channels / self.groups);
@@ -89,11 +97,14 @@ impl Operator for GroupNormBackward {
                 }
             }
         }
+        if let Some(residual) = residual {
+            dx = Add.reference(&[&dx, residual]).swap_remove(0);
+        }
         vec![dx, dweight, dbias]
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let ([x, statistics, weight, dy], bias) =
+        let ([x, statistics, weight, dy], [bias, residual]) =
             self.split(&equation.inputs).expect("operands fit, as infer found");
         // Without SiLU no result depends on the bias.
         let bias = bias.unwrap_or(weight);
@@ -133,7 +144,7 @@ impl Operator for GroupNormBackward {
 
         let strip = params(images.strip(lowering.target()));
         let grid = images.grid_of(strip.tiles as usize, map.workgroup);
-        let apply = shader::Apply { x, dy, coefficients, dx };
+        let apply = shader::Apply { x, dy, coefficients, dx, residual };
         Ok(lowering.push(apply.dispatch(strip, map, grid))?)
     }
 
@@ -148,21 +159,27 @@ impl Operator for GroupNormBackward {
     }
 }
 
-fn case(silu: bool, x: TensorType, groups: usize) -> Case {
+fn case([silu, residual]: [bool; 2], x: TensorType, groups: usize) -> Case {
     let [weight, bias] = parameters(x.shape.last());
     let statistics = Input::uniform(statistics_type(x.shape[0], groups), 0.5, 1.5);
     let mut inputs = vec![Input::normal(x), statistics, weight];
     inputs.extend(silu.then_some(bias));
     inputs.push(Input::normal(x));
-    let half: &[usize] = if silu { &[0, 4] } else { &[0, 3] };
+    inputs.extend(residual.then(|| Input::normal(x)));
+    let half: &[usize] = match [silu, residual] {
+        [true, true] => &[0, 4, 5],
+        [true, false] => &[0, 4],
+        [false, true] => &[0, 3, 4],
+        [false, false] => &[0, 3],
+    };
     // The parameters' gradients sum over all images.
     let terms = (x.shape.elements() / x.shape[0] / groups).max(x.rows());
-    Case::new(GroupNormBackward { groups, silu }, inputs).half(half).terms(terms)
+    Case::new(GroupNormBackward { groups, silu, residual }, inputs).half(half).terms(terms)
 }
 
 pub(super) fn cases() -> Vec<Case> {
     let both = |shape: &[usize], groups, note: &str| {
-        [false, true].map(|silu| case(silu, TensorType::f32(shape), groups).name(note))
+        [false, true].map(|silu| case([silu, false], TensorType::f32(shape), groups).name(note))
     };
     [
         both(&[2, 4, 4, 5], 1, "odd channels"),
@@ -172,12 +189,14 @@ pub(super) fn cases() -> Vec<Case> {
         both(&[4, 16, 16, 32], 8, ""),
         both(&[1, 1024, 1536, 1], 1, "a large image"),
         both(&[65_537, 2, 8], 1, "more images than an axis of a grid"),
+        [false, true]
+            .map(|silu| case([silu, true], TensorType::f32(&[2, 5, 7, 10]), 2).name("residual")),
     ]
     .concat()
 }
 
 pub(super) fn random(dice: &mut Dice) -> Case {
-    let (x, silu) = (dice.spatial(), dice.flip());
+    let (x, parts) = (dice.spatial(), [dice.flip(), dice.flip()]);
     let groups = dice.divisor(x.shape.last());
-    case(silu, x, groups)
+    case(parts, x, groups)
 }

@@ -101,7 +101,7 @@ impl Operator for GroupNorm {
             return Ok(vec![None; 3]);
         };
         let [x, weight, statistics] = [equation.inputs[0], equation.inputs[1], equation.outputs[1]];
-        let op = GroupNormBackward { groups: self.groups, silu: false };
+        let op = GroupNormBackward { groups: self.groups, silu: false, residual: false };
         let gradients = backward.push_all(op, &[x, statistics, weight, dy])?;
         Ok(gradients.into_iter().map(Some).collect())
     }
