@@ -1,12 +1,13 @@
 // From x_t and the network's output to the next x, in place: every sampler is a table of coefficients for this step.
 //   x0 = clamp(image_x x + image_output output, -clip, clip)
-//   x' = next_x0 x0 + next_output output + next_x x + memory memory + sigma noise
-//   memory' = kept_x0 x0 + kept_output output + kept_x x
+//   x' = next_x0 x0 + next_output output + next_x x + sum_k recalled_k m_k + sigma noise
+//   m_slot' = kept_x0 x0 + kept_output output + kept_x x + sum_k carried_k m_k
+// The memories m_k lie one after another in `memory`.
 // DDIM: Song et al. 2021, eq. 12.  DDPM: Ho et al. 2020, eq. 7.  The coefficients come from `row`, the noise from a counter.
 // Where something is not finite, the key remembers the first such step and what it was.
 // One invocation per vec4.
 // import: random, mask, predicted, finite, image_vector, coefficients
-// iterations: forward = 16
+// iterations: forward = 16 + memories
 
 struct Params {
     /// Images.
@@ -21,6 +22,8 @@ struct Params {
     stream: u32,
     /// vec4s of a pixel of `output`, which may have more channels.
     output_channels4: u32,
+    /// Memories.
+    memories: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -91,16 +94,24 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
     var result = row[0].next_x0 * x0 + weight * direction + row[0].next_x * current;
     if HAS_MEMORY {
-        let recalled = row[0].memory;
-        // What an earlier run left there counts for nothing.
-        if recalled != 0.0 {
-            let before = memory[index];
-            bad |= select(0u, BAD_MEMORY, any(not_finite(before)));
-            result += recalled * before;
+        let recalled = vec4<f32>(row[0].recalled_0, row[0].recalled_1, row[0].recalled_2, row[0].recalled_3);
+        let carried = vec4<f32>(row[0].carried_0, row[0].carried_1, row[0].carried_2, row[0].carried_3);
+        let whole = params.batch * params.vectors;
+        var after = row[0].kept_x0 * x0 + row[0].kept_output * direction + row[0].kept_x * current;
+        for (var slot = 0u; slot < params.memories; slot++) {
+            // What an earlier run left there counts for nothing; a weight that is NaN is unequal to 0 only so.
+            if !(recalled[slot] == 0.0 && carried[slot] == 0.0) {
+                let before = memory[slot * whole + index];
+                bad |= select(0u, BAD_MEMORY, any(not_finite(before)));
+                result += recalled[slot] * before;
+                after += carried[slot] * before;
+            }
         }
-        let after = row[0].kept_x0 * x0 + row[0].kept_output * direction + row[0].kept_x * current;
-        bad |= select(0u, BAD_RESULT, any(not_finite(after)));
-        memory[index] = after;
+        let slot = row[0].slot;
+        if slot >= 0.0 && slot < f32(params.memories) {
+            bad |= select(0u, BAD_RESULT, any(not_finite(after)));
+            memory[u32(slot) * whole + index] = after;
+        }
     }
     if sigma != 0.0 {
         if HAS_NOISE {

@@ -54,7 +54,7 @@ fn the_divergences_of_a_grey_image_telescope() {
     let data = tiny::few_digits();
     let schedule = Schedule::linear(100, 1e-3, 0.2);
     let options = VlbOptions {
-        output: Prediction { kind: PredictionType::Sample, clip: None, threshold: None },
+        output: Prediction { kind: PredictionType::Sample, ..Prediction::default() },
         variance: Variance::FixedSmall,
         half_bin: data.half_bin(),
     };

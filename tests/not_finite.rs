@@ -5,13 +5,14 @@ use ddim::{
     diffusion::{
         ClosureSampler, Evaluation, Sampler,
         samplers::{
-            DdimOptions, EncodeRule, Step, Table, annealed_langevin_table, ddim_table, ddpm_table,
-            dpm_solver_table, encode_table, heun_table, predictor_corrector_table,
-            probability_flow_table, schedule_levels, variance_exploding_table,
+            Churn, DdimOptions, DpmSolver, EncodeRule, Step, StepSum, Table,
+            annealed_langevin_table, ddim_table, ddpm_table, dpm_multistep_table, encode_table,
+            heun_table, predictor_corrector_table, probability_flow_table, schedule_levels,
+            variance_exploding_table,
         },
         schedule::{
-            Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepWeights, Threshold,
-            Variance,
+            Level, Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepWeights,
+            Threshold, Variance,
         },
     },
     error::{FoundIn, NotFinite, ScheduleError},
@@ -76,6 +77,20 @@ fn found(sampler: &mut ClosureSampler) -> (usize, usize, FoundIn) {
     }
 }
 
+/// Heun's method along timesteps of a schedule.
+fn heun(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
+    let mut levels = schedule_levels(schedule, list)?;
+    levels.push(Level::CLEAN);
+    heun_table(&levels, output, &Churn::NONE, |_| 0.0)
+}
+
+/// DPM-Solver++ (2M) along timesteps of a schedule.
+fn dpm(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
+    let levels = list.iter().map(|&timestep| Level::of(schedule, timestep));
+    let levels: Vec<Level> = levels.chain([Ok(Level::CLEAN)]).collect::<Result<_, _>>()?;
+    dpm_multistep_table(&levels, output, &DpmSolver::default())
+}
+
 /// A table of every sampler for a model that predicts noise; with how many channels its output has.
 fn tables() -> Vec<(&'static str, Table, usize)> {
     let schedule = SchedulerConfig::default().schedule().expect("a schedule");
@@ -102,8 +117,8 @@ fn tables() -> Vec<(&'static str, Table, usize)> {
             probability_flow_table(&schedule, &list, &output).expect("a table"),
             1,
         ),
-        ("heun", heun_table(&schedule, &list, &output).expect("a table"), 1),
-        ("dpm-solver++", dpm_solver_table(&schedule, &list, &clipped).expect("a table"), 1),
+        ("heun", heun(&schedule, &list, &output).expect("a table"), 1),
+        ("dpm-solver++", dpm(&schedule, &list, &clipped).expect("a table"), 1),
         ("ve", variance_exploding_table(&levels, &output).expect("a table"), 1),
         ("langevin", annealed_langevin_table(&levels, 1, 1e-5, &output).expect("a table"), 1),
         (
@@ -149,10 +164,10 @@ fn starts_and_results_that_are_not_finite_are_named() {
         assert_eq!(found(&mut sampler).2, FoundIn::Sample, "{name}");
     }
     let of_x = |x| StepWeights { x, ..StepWeights::default() };
-    let stays = Step { next: of_x(1.0), ..Step::default() };
-    let grows = Step { next: of_x(1e30), ..stays };
-    let keeps = Step { kept: of_x(1e30), ..stays };
-    let uses = Step { memory: 1.0, ..stays };
+    let stays = Step { next: of_x(1.0).into(), ..Step::default() };
+    let grows = Step { next: of_x(1e30).into(), ..stays };
+    let keeps = Step { kept: Some((1, of_x(1e30).into())), ..stays };
+    let uses = Step { next: StepSum { memory: [0.0, 1.0, 0.0, 0.0], ..stays.next }, ..stays };
     for (steps, at) in [(vec![stays, grows, stays], 2), (vec![keeps, uses], 1)] {
         let table = Table::new(steps, &Prediction::default());
         let mut sampler = ClosureSampler::new(&gpu, SHAPE, 1, &table, 3).expect("a small network");
@@ -191,7 +206,7 @@ fn a_level_without_signal_is_refused_or_drawn_from() {
         let output = Prediction { kind: prediction, ..Prediction::default() };
         for refused in [
             probability_flow_table(&schedule, &list, &output),
-            heun_table(&schedule, &list, &output),
+            heun(&schedule, &list, &output),
             schedule_levels(&schedule, &list)
                 .and_then(|levels| variance_exploding_table(&levels, &output)),
         ] {
@@ -201,14 +216,15 @@ fn a_level_without_signal_is_refused_or_drawn_from() {
         for table in [
             ddim_table(&schedule, &list, &output, &options),
             ddpm_table(&schedule, &list, &output, Variance::FixedSmall),
-            dpm_solver_table(&schedule, &list, &output),
+            dpm(&schedule, &list, &output),
         ] {
             let table = table.expect("a limit");
             run(&gpu, &table, 1, 0, 0.0).images().expect("finite numbers");
         }
     }
     // A table that somebody made otherwise is refused before it runs.
-    let step = Step { next: StepWeights { x: 1e39, ..StepWeights::default() }, ..Step::default() };
+    let next = StepWeights { x: 1e39, ..StepWeights::default() }.into();
+    let step = Step { next, ..Step::default() };
     let table = Table::new(vec![Step::default(), step], &Prediction::default());
     let refused = ClosureSampler::new(&gpu, SHAPE, 1, &table, 3).err();
     let expected = |error: &Error| {

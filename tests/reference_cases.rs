@@ -53,6 +53,20 @@ fn every_further_setting_of_the_u_net_passes() {
     assert_eq!(summary, Summary { passed: 4, ..Summary::default() }, "{outcomes:?}");
 }
 
+/// diffusers' schedulers: those of tests/cases_more, and more options of theirs by
+/// scripts/scheduler-cases.
+#[test]
+fn every_scheduler_of_diffusers_passes() {
+    let Some(gpu) = support::gpu() else { return };
+    for (name, passed) in [("cases_more", 13), ("cases_schedulers", 42)] {
+        let (outcomes, summary) = run(&gpu, &folder(name), &[]);
+        for (name, outcome) in outcomes.iter().filter(|(_, of)| *of != Outcome::Passed) {
+            println!("{}", outcome.line(name));
+        }
+        assert_eq!(summary, Summary { passed, ..Summary::default() }, "{name}");
+    }
+}
+
 fn only(gpu: &Gpu, folder: &Path) -> Outcome {
     let (mut outcomes, _) = run(gpu, folder, &[]);
     assert_eq!(outcomes.len(), 1);

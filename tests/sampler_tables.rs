@@ -3,10 +3,10 @@
 use ddim::{
     diffusion::{
         samplers::{
-            DdimOptions, EncodeRule, SamplerKind, SamplerOptions, Step, Table, VariancePreserving,
-            annealed_langevin_table, ddim_table, ddpm_table, dpm_solver_table, encode_table,
-            heun_table, predictor_corrector_table, probability_flow_table, schedule_levels,
-            variance_exploding_table,
+            Churn, DdimOptions, DpmSolver, EncodeRule, SamplerKind, SamplerOptions, Step, StepSum,
+            Table, VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table,
+            dpm_multistep_table, encode_table, heun_table, predictor_corrector_table,
+            probability_flow_table, schedule_levels, variance_exploding_table,
         },
         schedule::{
             Level, Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepRule,
@@ -30,6 +30,7 @@ fn best(output: &Prediction, level: &Level) -> (f64, f64) {
     match output.kind {
         PredictionType::Epsilon => epsilon,
         PredictionType::Sample => image,
+        PredictionType::Flow => (epsilon.0 - image.0, epsilon.1 - image.1),
         PredictionType::VPrediction => {
             (alpha * epsilon.0 - sigma * image.0, alpha * epsilon.1 - sigma * image.1)
         }
@@ -43,30 +44,47 @@ fn lead(table: &Table, output: &Prediction, levels: &[Level], start: (f64, f64))
     struct Line {
         slope: f64,
         shift: f64,
-        /// Variance of the noise in x, in memory, and what they share.
-        variance: [f64; 3],
+        /// Variance of the noise.
+        variance: f64,
     }
-    let (mut x, mut memory) = (Line { slope: 1.0, ..Line::default() }, (0.0, 0.0));
+    let mut x = Line { slope: 1.0, ..Line::default() };
+    // Memories are lines of the start too: samplers that use them add no noise here.
+    let mut memory = [(0.0, 0.0); 4];
     for (step, level) in table.steps.iter().zip(levels) {
         let Step { image, next, kept, .. } = *step;
         let (slope, zero) = best(output, level);
         let x0 = (image.x + image.output * slope, image.output * zero);
-        let of = |weights: ddim::diffusion::schedule::StepWeights| {
-            let gain = weights.x0 * x0.0 + weights.output * slope + weights.x;
-            (gain, weights.x0 * x0.1 + weights.output * zero)
+        let gain = |sum: &StepSum| sum.now.x0 * x0.0 + sum.now.output * slope + sum.now.x;
+        let of = |sum: &StepSum| {
+            let (gain, add) = (gain(sum), sum.now.x0 * x0.1 + sum.now.output * zero);
+            let recalled = sum.memory.iter().zip(memory);
+            let own = (gain * x.slope, gain * x.shift + add);
+            recalled.fold(own, |all, (weight, of)| (all.0 + weight * of.0, all.1 + weight * of.1))
         };
-        let (gain, add) = of(next);
-        let (kept_gain, kept_add) = of(kept);
-        // Memory is used by samplers without noise alone: it is a line of the start too.
-        assert!(step.memory == 0.0 || x.variance[0] == 0.0);
-        let (before, remembered) = (x, memory);
-        memory = (kept_gain * before.slope, kept_gain * before.shift + kept_add);
-        x.slope = gain * before.slope + step.memory * remembered.0;
-        x.shift = gain * before.shift + add + step.memory * remembered.1;
-        x.variance[0] = gain * gain * before.variance[0] + step.sigma * step.sigma;
+        assert!(next.memory == [0.0; 4] || x.variance == 0.0);
+        let (line, kept_line) = (of(&next), kept.map(|(slot, sum)| (slot, of(&sum))));
+        x.variance = gain(&next).powi(2) * x.variance + step.sigma * step.sigma;
+        (x.slope, x.shift) = line;
+        if let Some((slot, line)) = kept_line {
+            memory[slot] = line;
+        }
     }
-    let variance = (x.slope * start.1).powi(2) + x.variance[0];
+    let variance = (x.slope * start.1).powi(2) + x.variance;
     (x.slope * start.0 + x.shift, variance.sqrt())
+}
+
+/// Heun's method along timesteps of a schedule.
+fn heun(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
+    let mut levels = schedule_levels(schedule, list)?;
+    levels.push(Level::CLEAN);
+    heun_table(&levels, output, &Churn::NONE, |_| 0.0)
+}
+
+/// DPM-Solver++ (2M) along timesteps of a schedule.
+fn dpm(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
+    let levels = list.iter().map(|&timestep| Level::of(schedule, timestep));
+    let levels: Vec<Level> = levels.chain([Ok(Level::CLEAN)]).collect::<Result<_, _>>()?;
+    dpm_multistep_table(&levels, output, &DpmSolver::default())
 }
 
 fn schedule() -> Schedule {
@@ -96,8 +114,8 @@ fn every_sampler_reaches_the_distribution_of_the_data() {
         ("ddim, eta 1", ddim_table(&schedule, &list, &output, &ddim(1.0)), 0.026),
         ("ddpm", ddpm_table(&schedule, &list, &output, Variance::FixedSmall), 0.026),
         ("flow", probability_flow_table(&schedule, &list, &output), 0.075),
-        ("heun", heun_table(&schedule, &list, &output), 0.0015),
-        ("dpm-solver++", dpm_solver_table(&schedule, &list, &output), 0.0024),
+        ("heun", heun(&schedule, &list, &output), 0.0015),
+        ("dpm-solver++", dpm(&schedule, &list, &output), 0.0024),
         ("ve-sde", variance_exploding_table(&levels, &output), 0.013),
     ];
     for (name, table, allowed) in tables {
@@ -148,8 +166,8 @@ fn the_prediction_changes_nothing() {
         [
             ddim_table(&schedule, &list, &output, &eta),
             ddpm_table(&schedule, &list, &output, Variance::FixedLarge),
-            heun_table(&schedule, &list, &output),
-            dpm_solver_table(&schedule, &list, &output),
+            heun(&schedule, &list, &output),
+            dpm(&schedule, &list, &output),
             probability_flow_table(&schedule, &list, &output),
             variance_exploding_table(&levels, &output),
         ]
@@ -159,7 +177,7 @@ fn the_prediction_changes_nothing() {
         })
     };
     let epsilon = run(PredictionType::Epsilon);
-    for other in [PredictionType::Sample, PredictionType::VPrediction] {
+    for other in [PredictionType::Sample, PredictionType::VPrediction, PredictionType::Flow] {
         for (index, (a, b)) in epsilon.iter().zip(run(other)).enumerate() {
             let error = (a.0 - b.0).abs().max((a.1 - b.1).abs());
             assert!(error < 1e-10, "table {index}, {other}: {a:?} and {b:?}");
@@ -175,20 +193,90 @@ fn heun_and_the_multistep_solver_are_of_second_order() {
         lead(&table, &output, &asked(&schedule, &table), (0.4, 1.0))
     };
     // The last step, from timestep 0 to the image, is the same for all counts.
-    let exact = reference(heun_table(&schedule, &timesteps(1000), &output));
+    let exact = reference(heun(&schedule, &timesteps(1000), &output));
     type Make = fn(&Schedule, &[usize], &Prediction) -> Result<Table, ScheduleError>;
     let ddim: Make =
         |schedule, list, output| ddim_table(schedule, list, output, &DdimOptions::default());
     for (name, make, least, most) in [
         ("ddim", ddim, 1.5, 3.0),
-        ("heun", heun_table as Make, 3.0, 8.0),
-        ("dpm-solver++", dpm_solver_table as Make, 3.0, 8.0),
+        ("heun", heun as Make, 3.0, 8.0),
+        ("dpm-solver++", dpm as Make, 3.0, 8.0),
     ] {
         let error =
             |count| (reference(make(&schedule, &timesteps(count), &output)).1 - exact.1).abs();
         let ratio = error(25) / error(50);
         assert!((least..most).contains(&ratio), "{name}: {ratio}, {} {}", error(25), error(50));
     }
+}
+
+/// EDM's table is algorithm 2 of Karras et al. (2022), written out, for the same noise.
+#[test]
+fn the_stochastic_sampler_is_algorithm_2() {
+    let churn = Churn { amount: 12.0, range: [0.05, 30.0], noise: 1.01 };
+    let text = r#"{"_class_name": "EDMEulerScheduler", "sigma_data": 0.6}"#;
+    let scheduler = SchedulerConfig::parse(text).expect("a scheduler");
+    let steps = 9;
+    let options =
+        SamplerOptions { steps: Some(steps), churn: Some(churn), ..SamplerOptions::default() };
+    let table = SamplerKind::Edm.table(&scheduler, &options).expect("a table");
+    assert_eq!(table.steps.len(), 2 * steps - 1);
+    let network = |x: f64, noise: f64| 0.4 * x - (x + noise).sin();
+    let unit = 0.6_f64;
+    let denoised = |x: f64, sigma: f64| {
+        let length = sigma.hypot(unit);
+        let output = network(x / length, 0.25 * sigma.ln());
+        (unit / length).powi(2) * x + sigma * unit / length * output
+    };
+    let sigma = |index: usize| {
+        let root = |sigma: f64| sigma.powf(1.0 / 7.0);
+        let share = index as f64 / (steps - 1) as f64;
+        (root(80.0) + share * (root(0.002) - root(80.0))).powi(7)
+    };
+    let drawn = |index: usize| (1.7 * index as f64).cos();
+    let mut x = 80.0 * 0.3;
+    let mut own = None;
+    let mut rows = table.steps.iter();
+    for index in 0..steps {
+        let now = sigma(index);
+        let next = if index + 1 < steps { sigma(index + 1) } else { 0.0 };
+        let within = (0.05..=30.0).contains(&now);
+        let gamma = if within { (12.0 / steps as f64).min(2_f64.sqrt() - 1.0) } else { 0.0 };
+        let hat = now * (1.0 + gamma);
+        x += (hat * hat - now * now).sqrt() * 1.01 * drawn(index);
+        // The table begins after the first noise, and adds the others at the ends of steps.
+        let u = own.get_or_insert(x / hat.hypot(unit));
+        assert!((*u * hat.hypot(unit) - x).abs() < 1e-9 * x.abs().max(1.0), "step {index}");
+        let slope = (x - denoised(x, hat)) / hat;
+        let ahead = x + (next - hat) * slope;
+        let kept = follow(rows.next().expect("a row"), u, 0.0, network, drawn(index + 1));
+        if next == 0.0 {
+            x = ahead;
+            assert!((*u - x).abs() < 1e-9, "the image: {u} for {x}");
+            break;
+        }
+        let slope = 0.5 * (slope + (ahead - denoised(ahead, next)) / next);
+        x += (next - hat) * slope;
+        follow(rows.next().expect("a row"), u, kept, network, drawn(index + 1));
+    }
+    assert!(rows.next().is_none());
+}
+
+/// Takes a step of `x` in f64 and returns what it keeps.
+fn follow(
+    step: &Step,
+    x: &mut f64,
+    memory: f64,
+    network: impl Fn(f64, f64) -> f64,
+    noise: f64,
+) -> f64 {
+    let output = network(*x, step.timestep);
+    let x0 = step.image.x * *x + step.image.output * output;
+    let of = |sum: &StepSum| {
+        sum.now.x0 * x0 + sum.now.output * output + sum.now.x * *x + sum.memory[0] * memory
+    };
+    let (next, kept) = (of(&step.next), step.kept.map_or(0.0, |(_, sum)| of(&sum)));
+    *x = next + step.sigma * noise;
+    kept
 }
 
 #[test]
@@ -257,7 +345,7 @@ fn faults_are_named() {
     assert!(error.contains("timesteps: expected at most 10 after 10, found 20"), "{error}");
     let error = said(ddim_table(&schedule, &[1000], &output, &options));
     assert!(error.contains("timestep: expected below 1000, found 1000"), "{error}");
-    let error = said(heun_table(&schedule, &[], &output));
+    let error = said(heun(&schedule, &[], &output));
     assert!(error.contains("timesteps: expected 1 or more, found 0"), "{error}");
     let levels = schedule_levels(&schedule, &[999, 500]).expect("signal everywhere");
     let error = said(predictor_corrector_table(&levels, 1, 0.0, &output));
@@ -279,7 +367,7 @@ fn faults_are_named() {
 fn every_sampler_says_whether_it_draws_noise() {
     let scheduler = SchedulerConfig::default();
     let options = SamplerOptions { steps: Some(7), ..SamplerOptions::default() };
-    assert!(SamplerKind::all().count() >= 11);
+    assert!(SamplerKind::all().count() >= 20);
     for kind in SamplerKind::all() {
         assert_eq!(kind.name().parse::<SamplerKind>().expect("its own name"), kind);
         let table = kind.table(&scheduler, &options).expect("a table");
@@ -288,6 +376,6 @@ fn every_sampler_says_whether_it_draws_noise() {
         assert_eq!(still, kind.is_deterministic(0.0), "{kind}");
         assert!(!kind.is_deterministic(0.5));
     }
-    let error = "euler".parse::<SamplerKind>().expect_err("no such sampler").to_string();
-    assert!(error.contains("langevin, found euler"), "{error}");
+    let error = "eule".parse::<SamplerKind>().expect_err("no such sampler").to_string();
+    assert!(error.contains("plms, lcm, found eule"), "{error}");
 }

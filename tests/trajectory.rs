@@ -32,7 +32,7 @@ fn table() -> Vec<f64> {
         let (signal, noise) = (now.sqrt(), (1.0 - now).sqrt());
         table.extend([t as f64, 1.0 / signal, -noise / signal, 1.0]);
         table.extend([next.sqrt(), direction, 0.0, sigma]);
-        table.extend([0.0; 8]);
+        table.extend([0.0; SamplingRow::COLUMNS - 8]);
     }
     table.iter().map(|&x| f64::from(x as f32)).collect()
 }

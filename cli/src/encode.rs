@@ -27,14 +27,14 @@ const PAIRS: usize = 16;
 
 /// Samples points between pairs of noise.
 pub fn interpolate(device: &Device, arguments: &cli::Interpolate) -> Result<(), Failure> {
-    if !arguments.trajectory.is_deterministic() {
-        let text = "points between two samples need a sampler without noise: ddim with eta 0, \
-                    probability-flow, heun, dpm-solver++ or vp-flow";
-        return Err(Failure::Usage(text.into()));
-    }
     let gpu = device.open()?;
     let pipeline = arguments.model.read()?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
+    if table.adds_noise() {
+        let text = "points between two samples need a sampler without noise: ddim with eta 0, euler, \
+                    heun, dpm-solver++, unipc, ...";
+        return Err(Failure::Usage(text.into()));
+    }
     let size = arguments.model.sides(&pipeline, None)?;
     let (columns, scale) = (arguments.columns, comfortable_scale(size[0], size[1]));
     let count = arguments.rows.saturating_mul(columns);

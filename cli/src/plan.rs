@@ -7,7 +7,11 @@ use crate::{
     progress::thousands,
 };
 use ddim::{
-    diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
+    diffusion::{
+        SamplingGraph, SamplingOptions,
+        samplers::{SamplerKind, SamplerOptions},
+        schedule::SchedulerConfig,
+    },
     gpu::adapters,
     graph::Graph,
     models::unet2d::{UNet, UNetConfig},
@@ -136,7 +140,10 @@ impl cli::Step {
             let Optimizer { arenas, state: [weights, ..], .. } = step.optimizer;
             ("training step", step.graph, arenas, weights)
         } else {
-            let table = scheduler.ddim(STEPS.min(scheduler.num_train_timesteps), 0.0)?;
+            let steps = Some(STEPS.min(scheduler.num_train_timesteps));
+            let options = SamplerOptions { steps, ..SamplerOptions::default() };
+            let table =
+                SamplerKind::usual(&scheduler).unwrap_or_default().table(&scheduler, &options)?;
             let (size, options) = ([batch, height, width], SamplingOptions::default());
             let step = SamplingGraph::new(target, &unet, size, &table, &options)?;
             ("sampling step", step.graph, step.model.arenas, step.model.inputs)

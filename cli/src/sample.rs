@@ -1,7 +1,7 @@
 //! `ddim sample`: images from a model.
 use crate::{
     cli::{self, Device},
-    console::say,
+    console::{complain, is_quiet, say},
     devices::describe,
     exports,
     failure::Failure,
@@ -48,9 +48,8 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let grid = Grid { count, size, columns: columns(count), scale };
     prepare(arguments, grid, table.steps.len())?;
     say!("{}", describe(&gpu));
-    let (sampler, evaluations) = (arguments.trajectory.sampler, table.steps.len());
-    let evaluations_each = counted(evaluations as u64, "evaluation");
-    say!("{sampler}: {evaluations_each} of the network for each image");
+    let evaluations = table.steps.len();
+    describe_run(arguments, &pipeline, evaluations)?;
     let request = SamplingRequest {
         batch: arguments.batch,
         class,
@@ -83,6 +82,22 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let (steps, path) = (counted(evaluations as u64, "step"), listed(&written));
     let (count, taken) = (counted(count as u64, "image"), clock(start.elapsed().as_secs_f64()));
     say!("{path}: {count} of {height}x{width}, {steps}, {taken} in all");
+    Ok(())
+}
+
+/// Says how the images are sampled; the scheduler on standard error, for whoever meant another.
+fn describe_run(
+    arguments: &cli::Sample,
+    pipeline: &Pipeline,
+    evaluations: usize,
+) -> Result<(), Failure> {
+    let sampler = arguments.trajectory.sampler(&pipeline.scheduler)?;
+    if !is_quiet() {
+        let class = &pipeline.scheduler.class_name;
+        complain(format_args!("scheduler {class}: sampler {sampler}"));
+    }
+    let evaluations = counted(evaluations as u64, "evaluation");
+    say!("{sampler}: {evaluations} of the network for each image");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use crate::{
 use ddim::{
     diffusion::{
         Guidance,
-        samplers::{SamplerKind, SamplerOptions, Table},
+        samplers::{Churn, SamplerKind, SamplerOptions, Table},
         schedule::SchedulerConfig,
     },
     nn::Model,
@@ -18,14 +18,27 @@ use std::path::Path;
 const NO_CLASSES: &str = "the model has no classes: ddim train --conditional makes one that has";
 
 impl Trajectory {
+    /// The sampler: the one that is named, or else that of a model's scheduler.
+    pub fn sampler(&self, scheduler: &SchedulerConfig) -> Result<SamplerKind, Failure> {
+        let usual = || SamplerKind::usual(scheduler);
+        self.sampler.map_or_else(usual, Ok).map_err(|error| {
+            Failure::Usage(format!("{error}: choose another by --sampler (ddim sample --list)"))
+        })
+    }
+
     /// The run that these arguments describe, with the schedule of a model.
     pub fn table(&self, scheduler: &SchedulerConfig) -> Result<Table, Failure> {
-        if self.eta != 0.0 && self.sampler != SamplerKind::Ddim {
+        let sampler = self.sampler(scheduler)?;
+        if self.eta != 0.0 && sampler != SamplerKind::Ddim {
             return Err(Failure::Usage("--eta is of the sampler ddim".into()));
+        }
+        let churns = [SamplerKind::Euler, SamplerKind::Heun, SamplerKind::Edm];
+        if self.churn.is_some() && !churns.contains(&sampler) {
+            return Err(Failure::Usage("--churn is of the samplers euler, heun and edm".into()));
         }
         let listed =
             self.spacing.is_some() || self.timestep_list.is_some() || self.respacing.is_some();
-        if listed && !self.sampler.takes_timesteps() {
+        if listed && !sampler.takes_timesteps() {
             let text = "the samplers vp-sde and vp-flow spread their own times: give --steps alone";
             return Err(Failure::Usage(text.into()));
         }
@@ -36,13 +49,24 @@ impl Trajectory {
             timesteps: self.timestep_list.clone(),
             respacing: self.respacing.clone(),
             unclipped: self.no_clip_sample,
+            sigmas: self.sigmas,
+            churn: self.churn(sampler)?,
         };
-        Ok(self.sampler.table(scheduler, &options)?)
+        Ok(sampler.table(scheduler, &options)?)
     }
 
-    /// Whether the same start always gives the same image.
-    pub fn is_deterministic(&self) -> bool {
-        self.sampler.is_deterministic(self.eta)
+    /// The churn that is asked for, the rest of it as the sampler has it.
+    fn churn(&self, sampler: SamplerKind) -> Result<Option<Churn>, Failure> {
+        let usual = if sampler == SamplerKind::Edm { Churn::IMAGENET } else { Churn::NONE };
+        let Some(amount) = self.churn else { return Ok(None) };
+        let range = match self.churn_range.as_deref() {
+            None => usual.range,
+            Some(&[least, most]) => [least, most],
+            Some(_) => {
+                return Err(Failure::Usage("--churn-range takes two sigmas: MIN,MAX".into()));
+            }
+        };
+        Ok(Some(Churn { amount, range, noise: self.churn_noise.unwrap_or(usual.noise) }))
     }
 }
 

@@ -5,7 +5,7 @@ mod support;
 #[path = "../../tests/common/tiny.rs"]
 mod tiny;
 
-use command::{fails, succeeds};
+use command::{fails, run, succeeds};
 use ddim::weights::read_tensors;
 use std::{fs, path::Path};
 
@@ -43,13 +43,24 @@ fn every_sampler_draws_by_its_name() {
         "ve-sde",
         "predictor-corrector",
         "langevin",
+        "euler",
+        "euler-ancestral",
+        "edm",
+        "dpm-solver++-sde",
+        "dpm-solver++-single",
+        "unipc",
+        "pndm",
+        "plms",
+        "lcm",
     ] {
         let line = format!(
             "sample --model {{}}/model --sampler {name} --steps 4 --count 2 --out {{}}/{name}.png"
         );
         let said = succeeds(&line, at.path());
         let steps = match name {
-            "heun" => 7,
+            "heun" | "edm" => 7,
+            "pndm" => 13,
+            "plms" => 5,
             "predictor-corrector" => 8,
             "langevin" => 40,
             _ => 4,
@@ -59,7 +70,45 @@ fn every_sampler_draws_by_its_name() {
     }
     pictures.sort();
     pictures.dedup();
-    assert_eq!(pictures.len(), 11, "each sampler goes its own way");
+    assert_eq!(pictures.len(), 20, "each sampler goes its own way");
+    let listed = succeeds("sample --list", at.path());
+    assert_eq!(listed.lines().count(), 20, "{listed}");
+    assert!(listed.contains("unipc") && listed.contains("FlowMatchEulerDiscreteScheduler"));
+}
+
+/// The scheduler of a model decides how it is sampled, and is named on standard error.
+#[test]
+fn the_sampler_is_that_of_the_scheduler() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_model();
+    let path = at.path().join("model/scheduler/scheduler_config.json");
+    let line = "sample --model {}/model --steps 4 --count 1 --out {}/x.png";
+    let scheduler = |rest: &str| run(&format!("{line} {rest}"), at.path()).scheduler;
+    assert_eq!(scheduler("").as_deref(), Some("scheduler DDPMScheduler: sampler ddim"));
+    assert_eq!(scheduler("--quiet"), None);
+    for (config, kind) in [
+        (r#"{"_class_name": "EulerDiscreteScheduler"}"#, "euler"),
+        (r#"{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}"#, "euler"),
+        (r#"{"_class_name": "EDMEulerScheduler"}"#, "euler"),
+        (r#"{"_class_name": "UniPCMultistepScheduler", "use_karras_sigmas": true}"#, "unipc"),
+        (r#"{"_class_name": "PNDMScheduler"}"#, "pndm"),
+        (r#"{"_class_name": "PNDMScheduler", "skip_prk_steps": true}"#, "plms"),
+    ] {
+        fs::write(&path, config).expect("room");
+        let said = scheduler("").expect(config);
+        assert!(said.ends_with(&format!(": sampler {kind}")), "{config}: {said}");
+    }
+    // What no sampler here means is refused by name, unless the user names another.
+    fs::write(&path, r#"{"_class_name": "LMSDiscreteScheduler"}"#).expect("room");
+    fails(line, at.path(), &["LMSDiscreteScheduler", "--sampler"]);
+    assert_eq!(
+        scheduler("--sampler ddim").as_deref(),
+        Some("scheduler LMSDiscreteScheduler: sampler ddim"),
+    );
+    fs::write(&path, r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).expect("room");
+    fails(&format!("{line} --sampler ddim"), at.path(), &["a scheduler with betas", "FlowMatch"]);
 }
 
 #[test]
@@ -145,6 +194,7 @@ fn what_does_not_go_together_is_said() {
         ("--guidance-scale 2", ["guidance", "no classes", ""]),
         ("--guidance-rescale 0.5", ["--guidance-rescale", "--guidance-scale", ""]),
         ("--sampler heun --eta 1", ["--eta", "ddim", ""]),
+        ("--sampler ddim --churn 1", ["--churn", "euler, heun and edm", ""]),
         ("--sampler vp-sde --spacing quad", ["vp-sde", "--steps alone", ""]),
     ] {
         if support::gpu().is_some() {

@@ -1,7 +1,7 @@
-// One step of a sampler: a row of its table.
+// One step of a sampler: a row of its table. m_k are the memories of earlier steps, of which a step may write one.
 //   x0 = clamp(image_x x + image_output output, -clip, clip)
-//   x' = next_x0 x0 + next_output output + next_x x + memory memory + sigma noise
-//   memory' = kept_x0 x0 + kept_output output + kept_x x
+//   x' = next_x0 x0 + next_output output + next_x x + sum_k recalled_k m_k + sigma noise
+//   m_slot' = kept_x0 x0 + kept_output output + kept_x x + sum_k carried_k m_k
 
 struct Coefficients {
     /// What the network is told.
@@ -26,14 +26,30 @@ struct Coefficients {
     kept_output: f32,
     /// Weight of the sample in what this step keeps.
     kept_x: f32,
-    /// Weight in the next sample of what an earlier step kept.
-    memory: f32,
+    /// The memory in which that is kept, counted from 0; below 0 for none.
+    slot: f32,
     /// With learned variances: the least logarithm of a factor of the deviation.
     least_log_deviation: f32,
     /// And the largest.
     largest_log_deviation: f32,
     /// 1 if the output's weight is multiplied by each image's size, and the deviation by its root; else 0.
     adaptive: f32,
-    /// Zero: a row is four vec4s.
+    /// Zero: a row is whole vec4s.
     zero: f32,
+    /// Weight of the first memory in the next sample.
+    recalled_0: f32,
+    /// Of the second.
+    recalled_1: f32,
+    /// Of the third.
+    recalled_2: f32,
+    /// Of the fourth.
+    recalled_3: f32,
+    /// Weight of the first memory in what this step keeps.
+    carried_0: f32,
+    /// Of the second.
+    carried_1: f32,
+    /// Of the third.
+    carried_2: f32,
+    /// Of the fourth.
+    carried_3: f32,
 }

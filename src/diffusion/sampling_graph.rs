@@ -26,7 +26,7 @@ pub struct SamplingGraph {
     pub graph: Graph,
     /// `x_t f32[batch, height, width, channels]`, updated where it lies.
     pub x: Value,
-    /// `f32[steps, 16]`: a [`Table`]'s rows; a constant, as weights are.
+    /// `f32[steps, 24]`: a [`Table`]'s rows; a constant, as weights are.
     pub table: Value,
     /// Seed, step and first image, and the first step in which something was not finite: a
     /// [`Counter`].
@@ -70,7 +70,9 @@ impl SamplingGraph {
             return Err(Error::Labels { expected, found: None });
         }
         let noise = options.given_noise.then(|| graph.input(image));
-        let memory = table.has_memory().then(|| graph.input(image));
+        let memories = table.memories();
+        let kept = image.with_extent(0, batch * memories.max(1));
+        let memory = (memories > 0).then(|| graph.input(kept));
 
         let began = graph.push_all(SamplingRow { batch: predicted }, &[counter, rows])?;
         let [key, row, timesteps, _] = began[..] else {
@@ -139,7 +141,7 @@ fn update(
     });
     let step = SamplingStep {
         stream,
-        memory: memory.is_some(),
+        memories: table.memories(),
         given_noise,
         bounded: bound.is_some(),
         sized: size.is_some(),

@@ -7,16 +7,23 @@ mod classes;
 mod config;
 mod kinds;
 mod level;
+mod parse;
 mod respacing;
+mod sigmas;
+mod solver;
 mod timesteps;
 mod vlb;
 
+pub use classes::Process;
 pub use config::SchedulerConfig;
 pub use kinds::{BetaSchedule, PredictionType, Variance};
 pub use level::{Level, Prediction, StepWeights, Threshold};
 pub use respacing::Respacing;
-pub(crate) use timesteps::check_order;
+pub use sigmas::SigmaSpacing;
+pub(crate) use sigmas::SigmaTable;
+pub use solver::{DpmAlgorithm, FinalSigma, SolverConfig, SolverType};
 pub use timesteps::{Spacing, StepRule, given_timesteps};
+pub(crate) use timesteps::{check_order, trailing};
 pub use vlb::vlb_levels;
 
 use crate::error::ScheduleError;
@@ -178,7 +185,7 @@ impl Schedule {
 
 /// `count` numbers from `start` to `end`, both included, computed as NumPy's `linspace` does:
 /// exact integers follow from some of them.
-fn evenly_spaced(start: f64, end: f64, count: usize) -> impl Iterator<Item = f64> {
+pub(crate) fn evenly_spaced(start: f64, end: f64, count: usize) -> impl Iterator<Item = f64> {
     let last = count.saturating_sub(1);
     let step = if last == 0 { 0.0 } else { (end - start) / last as f64 };
     (0..count).map(

@@ -86,6 +86,7 @@ mod sampling {
     pub(super) mod guidance;
     pub(super) mod row;
     pub(super) mod step;
+    mod step_reference;
 }
 
 operations! {

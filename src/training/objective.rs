@@ -145,6 +145,12 @@ impl<'a> Objective<'a> {
                 let rows = self.tables.add(graph, of, rows);
                 graph.push(AddNoise, &[noisy.noise, noisy.drawn.timesteps, rows, noisy.x0])?
             }
+            PredictionType::Flow => {
+                let rows = [1.0, -1.0].repeat(self.schedule.timesteps());
+                let of = TensorType::f32(&[self.schedule.timesteps(), 2]);
+                let rows = self.tables.add(graph, of, rows);
+                graph.push(AddNoise, &[noisy.noise, noisy.drawn.timesteps, rows, noisy.x0])?
+            }
         };
         Ok([prediction, target])
     }
@@ -196,7 +202,7 @@ impl<'a> Objective<'a> {
     ) -> Result<Value, Error> {
         let timesteps = self.schedule.timesteps();
         let predicted =
-            Prediction { kind: self.scheduler.prediction_type, clip: None, threshold: None };
+            Prediction { kind: self.scheduler.prediction_type, ..Prediction::default() };
         let rows = self.schedule.vlb_rows(&predicted, self.scheduler.variance_type)?;
         let of = TensorType::f32(&[timesteps, VariationalBound::COLUMNS]);
         let rows = self.tables.add(graph, of, rows);
@@ -223,6 +229,7 @@ impl<'a> Objective<'a> {
                 PredictionType::Epsilon => (gamma / snr).min(1.0),
                 PredictionType::Sample => snr.min(gamma),
                 PredictionType::VPrediction => snr.min(gamma) / (snr + 1.0),
+                PredictionType::Flow => snr.min(gamma) / (snr.sqrt() + 1.0).powi(2),
             };
             weight as f32
         };
@@ -238,7 +245,8 @@ fn reduction(options: &TrainingOptions) -> Reduction {
 mod tests {
     use super::*;
 
-    /// An error of epsilon is `snr` times one of the image, an error of v `snr + 1` times.
+    /// A squared error of epsilon is `snr` times one of the image, one of v `snr + 1` times, one of the
+    /// velocity `(sqrt(snr) + 1)^2` times.
     #[test]
     fn every_prediction_weighs_the_error_of_the_image_alike() {
         let weights = |prediction_type, gamma| {
@@ -249,10 +257,13 @@ mod tests {
             let alphas = schedule.alphas_cumprod().to_vec();
             alphas.into_iter().map(|alpha| alpha / (1.0 - alpha)).zip(weights).collect::<Vec<_>>()
         };
-        let types = [PredictionType::Epsilon, PredictionType::Sample, PredictionType::VPrediction];
-        for (prediction, of_image) in
-            types.into_iter().zip([(|snr| snr) as fn(f64) -> f64, |_| 1.0, |snr| snr + 1.0])
-        {
+        type OfImage = fn(f64) -> f64;
+        for (prediction, of_image) in [
+            (PredictionType::Epsilon, (|snr| snr) as OfImage),
+            (PredictionType::Sample, |_| 1.0),
+            (PredictionType::VPrediction, |snr| snr + 1.0),
+            (PredictionType::Flow, |snr: f64| (snr.sqrt() + 1.0).powi(2)),
+        ] {
             for (snr, weight) in weights(prediction, Some(5.0)) {
                 let (got, want) = (f64::from(weight) * of_image(snr), snr.min(5.0));
                 assert!(

@@ -62,6 +62,7 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "timesteps" => schedules::timesteps(case),
         "vlb" => vlb::run(gpu, case),
         "ddim" | "ddpm" | "ddim_paper" => samplers::run(gpu, case),
+        "diffusers_scheduler" => samplers::scheduler(gpu, case),
         "ddim_inversion" => samplers::inversion(gpu, case),
         "ddim_inverse_scheduler" => samplers::inverse_scheduler(gpu, case),
         "probability_flow" => samplers::probability_flow(gpu, case),

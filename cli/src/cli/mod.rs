@@ -18,7 +18,7 @@ pub use train::{Demo, Train};
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::{path::PathBuf, process};
 
 /// Diffusion U-Nets in hand-written WGSL: train, sample and check them on any Vulkan, Metal or
 /// DX12 device.
@@ -51,7 +51,13 @@ pub struct Cli {
 impl Cli {
     /// The arguments of this process; ends it where they are wrong, or ask for help.
     pub fn of_arguments() -> Self {
-        Self::from_arg_matches(&Self::parser().get_matches()).unwrap_or_else(|error| error.exit())
+        let matches = Self::parser().get_matches();
+        // A list needs no model, which sampling does.
+        if matches.subcommand_matches("sample").is_some_and(|sample| sample.get_flag("list")) {
+            sampling::list();
+            process::exit(0);
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
     /// Numbers below 0 are values, so that an argument which takes none says what it takes.

@@ -1,12 +1,13 @@
 //! Arguments of the commands that sample.
 use super::{Model, Overwrite, PictureFile, at_least_one, not_negative, number};
+use crate::console::say;
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use ddim::diffusion::{
     samplers::SamplerKind,
-    schedule::{Respacing, Spacing},
+    schedule::{Respacing, SigmaSpacing, Spacing},
 };
 use std::path::PathBuf;
 
@@ -19,13 +20,25 @@ fn sampler() -> impl TypedValueParser<Value = SamplerKind> {
     PossibleValuesParser::new(SamplerKind::all().map(value)).try_map(|name| name.parse())
 }
 
+/// Prints all samplers, a line each, with what they need and the schedulers of diffusers that mean them.
+pub fn list() {
+    let width = SamplerKind::all().map(|kind| kind.name().len()).max().unwrap_or_default();
+    for kind in SamplerKind::all() {
+        let classes = match kind.classes() {
+            [] => String::new(),
+            classes => format!("; {}", classes.join(", ")),
+        };
+        say!("{:width$}  {}; needs {}{classes}", kind.name(), kind.about(), kind.needs());
+    }
+}
+
 /// How to go from noise to image.
 #[derive(Args)]
 pub struct Trajectory {
-    /// The sampler
-    #[arg(long, default_value_t, value_parser = sampler())]
-    pub sampler: SamplerKind,
-    /// Sampling steps [default: 50, of ddpm all]
+    /// The sampler [default: that of the model's scheduler; of DDPMScheduler ddim]
+    #[arg(long, value_parser = sampler())]
+    pub sampler: Option<SamplerKind>,
+    /// Sampling steps [default: 50, of ddpm all, of lcm 4]
     #[arg(long, value_name = "S", value_parser = at_least_one)]
     pub steps: Option<usize>,
     /// Noise that DDIM adds in every step: 0 is deterministic, 1 as much as DDPM
@@ -37,6 +50,20 @@ pub struct Trajectory {
     /// Timesteps of your own, like 999,500,0
     #[arg(long, alias = "timesteps", value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["steps", "spacing"])]
     pub timestep_list: Option<Vec<usize>>,
+    /// How the sigmas are spread, of the samplers that step along these: karras, exponential, beta or lu
+    /// [default: the model's]
+    #[arg(long, value_name = "NAME")]
+    pub sigmas: Option<SigmaSpacing>,
+    /// Noise that euler, heun and edm add and take out again, in all: S_churn of Karras et al. 2022
+    /// [default: 0, of edm 40]
+    #[arg(long, value_name = "S", value_parser = not_negative)]
+    pub churn: Option<f64>,
+    /// The sigmas from and up to which they do: S_tmin,S_tmax [default: all, of edm 0.05,50]
+    #[arg(long, value_name = "MIN,MAX", value_delimiter = ',', num_args = 1, requires = "churn")]
+    pub churn_range: Option<Vec<f64>>,
+    /// Deviation of that noise: S_noise [default: 1, of edm 1.003]
+    #[arg(long, value_name = "S", value_parser = not_negative, requires = "churn")]
+    pub churn_noise: Option<f64>,
     /// Leave the predicted image as it is [default: clip it if the model's scheduler does]
     #[arg(long, alias = "no-clip")]
     pub no_clip_sample: bool,
@@ -74,6 +101,7 @@ Examples:
   ddim sample --model run --steps 250 --eta 1 --out new.png   noisier, closer to DDPM
   ddim sample --model run --sampler ddpm --out new.png        all 1,000 steps of DDPM
   ddim sample --model run --sampler dpm-solver++ --steps 15 --out new.png
+  ddim sample --list                                          the samplers, a line each
   ddim sample --model run --class 7 --guidance-scale 3 --out sevens.png
   ddim sample --model run --class cat --out cats.png          a class by the name of its folder
   ddim sample --model run --count 1000 --each singles         singles/00000.png, 00001.png, ...
@@ -83,6 +111,9 @@ Examples:
 
 Writes one PNG with all images in a grid, small ones enlarged, or the images one by one, or both.")]
 pub struct Sample {
+    /// List the samplers and what they need, and nothing else
+    #[arg(long, exclusive = true)]
+    pub list: bool,
     #[command(flatten)]
     pub model: Model,
     /// The picture of all images to write

@@ -2,13 +2,14 @@
 use super::run::Run;
 use crate::{failure::Failure, files, progress::Progress, sampling::sample};
 use ddim::{
+    diffusion::samplers::{SamplerKind, SamplerOptions},
     pictures::{Picture, columns, comfortable_scale},
     pipeline::Pipeline,
     sampling::SamplingRequest,
 };
 use std::path::Path;
 
-/// Steps of DDIM, if the model was trained on as many.
+/// Steps of the scheduler's sampler, if the model was trained on as many.
 const STEPS: usize = 50;
 
 /// Pixels of an image up to which a picture has 64 of them; of larger ones it has 16.
@@ -17,7 +18,9 @@ const SMALL: usize = 16 * 16;
 /// A PNG of images that a model of the run samples, always from the same noise, and their number.
 pub fn picture(run: &Run, model: &Pipeline) -> Result<(Vec<u8>, usize), Failure> {
     let (data, trainer) = (&run.data, &run.trainer);
-    let table = model.scheduler.ddim(STEPS.min(model.scheduler.num_train_timesteps), 0.0)?;
+    let steps = Some(STEPS.min(model.scheduler.num_train_timesteps));
+    let options = SamplerOptions { steps, ..SamplerOptions::default() };
+    let table = SamplerKind::usual(&model.scheduler)?.table(&model.scheduler, &options)?;
     let shape @ [height, width, _] = [data.height(), data.width(), data.channels()];
     let count = if height * width <= SMALL { 64 } else { 16 };
     let request = SamplingRequest::new(&table, [height, width], count, trainer.options().seed);

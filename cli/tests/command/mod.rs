@@ -15,6 +15,8 @@ pub struct Ran {
     pub status: Option<i32>,
     pub out: String,
     pub error: String,
+    /// The line of a command that samples: which scheduler, which sampler.
+    pub scheduler: Option<String>,
 }
 
 impl From<Output> for Ran {
@@ -22,7 +24,10 @@ impl From<Output> for Ran {
         let text = |bytes| String::from_utf8(bytes).expect("text is UTF-8");
         let (out, error) = (text(output.stdout), text(output.stderr));
         assert!(!out.contains("panicked") && !error.contains("panicked"), "{out}\n{error}");
-        Self { status: output.status.code(), out, error }
+        let (named, error): (Vec<&str>, Vec<&str>) =
+            error.split_inclusive('\n').partition(|line| line.starts_with("scheduler "));
+        let scheduler = named.first().map(|line| line.trim_end().to_owned());
+        Self { status: output.status.code(), out, error: error.concat(), scheduler }
     }
 }
 

@@ -68,7 +68,7 @@ pub fn ddim_table(
         };
         let image = StepWeights { x0: to.alpha, ..StepWeights::default() };
         Ok(Step {
-            next: image.plus(noise.times(direction)),
+            next: image.plus(noise.times(direction)).into(),
             sigma: match (sigma_hat, timestep) {
                 (false, _) => sigma,
                 (true, 0) => 0.0,
@@ -127,7 +127,7 @@ pub fn encode_table(
         let x = StepWeights { x: 1.0 / left.alpha, ..StepWeights::default() };
         let image = x.plus(noise.times(-left.sigma_over_alpha()));
         let next = StepWeights { x0: reached.alpha, ..noise.times(reached.sigma) };
-        steps.push(Step { timestep: asked.timestep, image, next, ..Step::default() });
+        steps.push(Step { timestep: asked.timestep, image, next: next.into(), ..Step::default() });
         left = reached;
     }
     Ok(Table::new(steps, prediction))

@@ -42,7 +42,7 @@ pub fn ddpm_table(
             x: (alpha / before).sqrt() * (1.0 - before) / (1.0 - alpha),
         };
         steps.push(Step {
-            next,
+            next: next.into(),
             sigma: if timestep == 0 { 0.0 } else { sigma },
             log_deviations,
             ..Step::at(&from, prediction)?

@@ -1,23 +1,40 @@
 //! Samplers: each makes a [`Table`] of coefficients, which one kernel follows.
 //!
 //! To add one: a function that makes its table, a variant of [`SamplerKind`] and its row in
-//! the table `SAMPLERS`.
+//! the table `SAMPLERS` of `registry.rs`.
 mod ddim;
 mod ddpm;
+mod dpm_single;
+mod dpm_solver;
+mod euler;
 mod flow;
 mod kind;
+mod lcm;
+mod levels;
+mod names;
+mod pndm;
+mod registry;
+mod run;
 mod sde;
 mod table;
+mod tables;
+mod unipc;
 
 pub use ddim::{DdimOptions, EncodeRule, ddim_table, encode_table};
 pub use ddpm::ddpm_table;
-pub use flow::{dpm_solver_table, heun_table, probability_flow_table};
+pub use dpm_single::dpm_singlestep_table;
+pub use dpm_solver::{DpmSolver, dpm_multistep_table};
+pub use euler::{Churn, euler_ancestral_table, euler_table, heun_table};
+pub use flow::probability_flow_table;
 pub use kind::{SamplerKind, SamplerOptions};
+pub use lcm::{lcm_table, lcm_timesteps};
+pub use pndm::pndm_table;
 pub use sde::{
     VariancePreserving, annealed_langevin_table, predictor_corrector_table, schedule_levels,
     variance_exploding_table,
 };
-pub use table::{Step, Table};
+pub use table::{Step, StepSum, Table};
+pub use unipc::{UniPc, unipc_table};
 
 use super::schedule::SchedulerConfig;
 use crate::error::ScheduleError;

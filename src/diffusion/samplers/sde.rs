@@ -61,7 +61,7 @@ impl VariancePreserving {
             let score = prediction.noise(&level).times(-weight * width * beta / level.sigma);
             let last = denoise && index + 1 == steps;
             let sigma = if flow || last { 0.0 } else { (beta * width).sqrt() };
-            Ok(Step { next: x.plus(score), sigma, ..Step::at(&level, prediction)? })
+            Ok(Step { next: x.plus(score).into(), sigma, ..Step::at(&level, prediction)? })
         };
         let steps = self.times(steps).enumerate().map(step);
         Ok(Table::new(steps.collect::<Result<_, ScheduleError>>()?, prediction))
@@ -111,7 +111,7 @@ fn reverse_diffusion(
     let score = prediction.noise(from).times(-lost / from.sigma_over_alpha());
     let next = StepWeights::unscaled(from).plus(score).times(to.alpha);
     let sigma = if to.sigma == 0.0 { 0.0 } else { to.alpha * lost.max(0.0).sqrt() };
-    Ok(Step { next, sigma, ..Step::at(from, prediction)? })
+    Ok(Step { next: next.into(), sigma, ..Step::at(from, prediction)? })
 }
 
 /// A step of Langevin dynamics at a level: `u' = u - size / 2 epsilon / sigma + sqrt(size) noise`
@@ -124,7 +124,7 @@ fn langevin(
 ) -> Result<Step, ScheduleError> {
     let score = prediction.noise(at).times(-0.5 * size / at.sigma_over_alpha());
     let next = StepWeights::unscaled(at).plus(score).times(to.alpha);
-    Ok(Step { next, sigma: to.alpha * size.sqrt(), ..Step::at(at, prediction)? })
+    Ok(Step { next: next.into(), sigma: to.alpha * size.sqrt(), ..Step::at(at, prediction)? })
 }
 
 /// The run of these steps along `levels`, which begins with noise alone.

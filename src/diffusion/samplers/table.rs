@@ -3,15 +3,72 @@
 use crate::{
     diffusion::schedule::{Level, Prediction, StepWeights, Threshold},
     error::ScheduleError,
+    ops::SamplingStep,
     shaders::shared::coefficients::Coefficients,
 };
+
+/// Tensors that steps may keep for later ones.
+const MEMORIES: usize = SamplingStep::MOST_MEMORIES;
+
+/// Weights of what a step adds up: what it has at hand, and what earlier steps kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepSum {
+    /// Of image, output and sample.
+    pub now: StepWeights,
+    /// Of the tensors that earlier steps kept.
+    pub memory: [f64; MEMORIES],
+}
+
+impl StepSum {
+    /// One memory.
+    pub(super) fn memory(slot: usize) -> Self {
+        let mut sum = Self::default();
+        sum.memory[slot] = 1.0;
+        sum
+    }
+
+    /// The predicted image.
+    pub(super) fn image() -> Self {
+        StepWeights { x0: 1.0, ..StepWeights::default() }.into()
+    }
+
+    /// The network's output.
+    pub(super) fn output() -> Self {
+        StepWeights { output: 1.0, ..StepWeights::default() }.into()
+    }
+
+    /// The sample.
+    pub(super) fn sample() -> Self {
+        StepWeights { x: 1.0, ..StepWeights::default() }.into()
+    }
+
+    /// All of them times `factor`; times 0 nothing is left, not even of an infinite weight.
+    pub(super) fn times(self, factor: f64) -> Self {
+        if factor == 0.0 {
+            return Self::default();
+        }
+        Self { now: self.now.times(factor), memory: self.memory.map(|weight| weight * factor) }
+    }
+
+    /// The sums of both.
+    pub(super) fn plus(self, other: Self) -> Self {
+        let memory = std::array::from_fn(|slot| self.memory[slot] + other.memory[slot]);
+        Self { now: self.now.plus(other.now), memory }
+    }
+}
+
+impl From<StepWeights> for StepSum {
+    fn from(now: StepWeights) -> Self {
+        Self { now, ..Self::default() }
+    }
+}
 
 /// One evaluation of the network, and the update of the sample that follows:
 ///
 /// ```text
 /// x0 = clip(image.x x + image.output output)
-/// x' = next.x0 x0 + next.output output + next.x x + memory memory + sigma noise
-/// memory' = kept.x0 x0 + kept.output output + kept.x x
+/// x' = next + sigma noise, next = now.x0 x0 + now.output output + now.x x + sum_k memory_k m_k
+/// m_slot' = kept, a sum of the same terms
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Step {
@@ -20,11 +77,9 @@ pub struct Step {
     /// The predicted image.
     pub image: StepWeights,
     /// The next sample.
-    pub next: StepWeights,
-    /// Weight of what an earlier step kept, in the next sample.
-    pub memory: f64,
-    /// The tensor that this step keeps for later ones.
-    pub kept: StepWeights,
+    pub next: StepSum,
+    /// The tensor that this step keeps for later ones, if any, and its place among these.
+    pub kept: Option<(usize, StepSum)>,
     /// Deviation of the new noise.
     pub sigma: f64,
     /// With learned variances: the least and the largest logarithm of a factor of `sigma`, between
@@ -50,7 +105,7 @@ impl Step {
     pub fn apply(&self, clip: Option<f64>, x: f64, output: f64, noise: f64) -> (f64, f64) {
         let x0 = self.image.x * x + self.image.output * output;
         let x0 = clip.map_or(x0, |range| x0.clamp(-range, range));
-        let StepWeights { x0: of_x0, output: of_output, x: of_x } = self.next;
+        let StepWeights { x0: of_x0, output: of_output, x: of_x } = self.next.now;
         (x0, of_x0 * x0 + of_output * output + of_x * x + self.sigma * noise)
     }
 }
@@ -81,9 +136,15 @@ impl Table {
         Self { steps, clip: clip.filter(|_| threshold.is_none()), threshold, start: 1.0 }
     }
 
-    /// Whether a step uses a tensor that an earlier one kept.
-    pub fn has_memory(&self) -> bool {
-        self.steps.iter().any(|step| step.memory != 0.0)
+    /// How many tensors steps keep for later ones.
+    pub fn memories(&self) -> usize {
+        let kept = self.steps.iter().filter_map(|step| step.kept);
+        kept.map(|(slot, _)| slot + 1).max().unwrap_or(0)
+    }
+
+    /// Whether a step adds noise.
+    pub fn adds_noise(&self) -> bool {
+        self.steps.iter().any(|step| step.sigma != 0.0)
     }
 
     /// Whether a step is adaptive.
@@ -104,31 +165,42 @@ impl Table {
         })
     }
 
-    /// The table as [`SamplingStep`](crate::ops::SamplingStep) reads it, `[steps, 16]`.
+    /// The table as [`SamplingStep`](crate::ops::SamplingStep) reads it, `[steps, 24]`.
     pub fn rows(&self) -> Vec<f32> {
         let most = f64::from(f32::MAX);
         let clip = self.clip.map_or(most, |clip| clip.min(most));
         let row = |step: &Step| {
-            let Step { timestep, image, next, memory, kept, sigma, log_deviations, adaptive } =
-                *step;
+            let Step { timestep, image, next, kept, sigma, log_deviations, adaptive } = *step;
+            let (slot, kept) =
+                kept.map_or((-1.0, StepSum::default()), |(slot, kept)| (slot as f64, kept));
+            let [recalled_0, recalled_1, recalled_2, recalled_3] = next.memory;
+            let [carried_0, carried_1, carried_2, carried_3] = kept.memory;
             let [least_log_deviation, largest_log_deviation] = log_deviations;
             let row = Coefficients {
                 timestep,
                 image_x: image.x,
                 image_output: image.output,
                 clip,
-                next_x0: next.x0,
-                next_output: next.output,
-                next_x: next.x,
+                next_x0: next.now.x0,
+                next_output: next.now.output,
+                next_x: next.now.x,
                 sigma,
-                kept_x0: kept.x0,
-                kept_output: kept.output,
-                kept_x: kept.x,
-                memory,
+                kept_x0: kept.now.x0,
+                kept_output: kept.now.output,
+                kept_x: kept.now.x,
+                slot,
                 least_log_deviation,
                 largest_log_deviation,
                 adaptive: f64::from(u8::from(adaptive)),
                 zero: 0.0,
+                recalled_0,
+                recalled_1,
+                recalled_2,
+                recalled_3,
+                carried_0,
+                carried_1,
+                carried_2,
+                carried_3,
             };
             row.write()
         };

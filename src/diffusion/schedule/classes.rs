@@ -1,13 +1,29 @@
-//! diffusers' scheduler classes whose betas mean the same as this crate's.
+//! diffusers' scheduler classes: the process that each belongs to, and its defaults.
 //!
-//! `x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`, and the network is asked at timestep t: then
-//! every sampler of this crate may sample the model, whichever its class in diffusers. Other
-//! processes (flow matching, EDM, variance exploding, consistency models, discrete ones) have no
-//! such betas, or others under the same names: sampling their models would give wrong images.
+//! Classes of betas mean `x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`, and the network is asked
+//! at timestep t: then every sampler of betas may sample the model, whichever its class in diffusers.
+//! Other processes (variance exploding, consistency models, discrete ones) have no such betas, or
+//! others under the same names: sampling their models would give wrong images.
 use crate::error::ScheduleError;
-use serde::{Deserialize, de::IgnoredAny};
 
-use super::{BetaSchedule, PredictionType};
+/// The forward process of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Process {
+    /// A schedule of betas.
+    Betas,
+    /// `x = (1 - sigma) x0 + sigma noise`: Lipman et al., *Flow Matching for Generative Modeling*
+    /// (2023), and Liu et al., *Flow Straight and Fast* (2023).
+    Flow,
+    /// `x = x0 + sigma noise` with preconditioning: Karras et al. (2022).
+    Edm,
+}
+
+/// The classes of flow matching and of EDM.
+const FLOW: &str = "FlowMatchEulerDiscreteScheduler";
+const EDM: [&str; 2] = ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"];
+
+/// The class of latent consistency models: betas of latent diffusion.
+pub(super) const CONSISTENCY: &str = "LCMScheduler";
 
 /// The classes, apart from [`LATENT`], that read a missing beta as DDPM's: 1e-4 to 0.02, linear.
 const OF_DDPM: [&str; 16] = [
@@ -30,15 +46,61 @@ const OF_DDPM: [&str; 16] = [
 ];
 
 /// The classes that read it as latent diffusion's: 0.00085 to 0.012, but linear.
-const LATENT: [&str; 4] = [
+pub(super) const LATENT: [&str; 4] = [
     "DPMSolverSDEScheduler",
     "HeunDiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "KDPM2DiscreteScheduler",
 ];
 
+/// The classes that spread timesteps from 0 to the last one unless told otherwise; others lead.
+pub(super) const LINSPACE: [&str; 13] = [
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "SASolverScheduler",
+    "UniPCMultistepScheduler",
+];
+
+/// The classes that clip the predicted image unless told otherwise.
+pub(super) const CLIPS: [&str; 7] = [
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "DDPMParallelScheduler",
+    "DDIMParallelScheduler",
+    "DDIMInverseScheduler",
+    "RePaintScheduler",
+    COSINE,
+];
+
+/// The classes that clip it if told so.
+pub(super) const MAY_CLIP: [&str; 2] = ["HeunDiscreteScheduler", CONSISTENCY];
+
+/// The classes that know a threshold.
+pub(super) const MAY_THRESHOLD: [&str; 11] = [
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "DDPMParallelScheduler",
+    "DDIMParallelScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "DPMSolverSinglestepScheduler",
+    "SASolverScheduler",
+    "UniPCMultistepScheduler",
+    CONSISTENCY,
+];
+
 /// The class whose betas are the cosine schedule's, named or not.
-const COSINE: &str = "UnCLIPScheduler";
+pub(super) const COSINE: &str = "UnCLIPScheduler";
 
 /// The keys that diffusers writes for these classes. Those that [`SchedulerConfig`] and [`Rest`] do not
 /// read steer the class's own way of sampling, or were read in 2022 alone.
@@ -52,67 +114,25 @@ pub(super) const KEYS: &str = "\
     base_shift max_shift base_image_seq_len max_image_seq_len shift_terminal predictor_order \
     corrector_order predictor_corrector_mode tau_func predict_x0 solver_p disable_corrector \
     interpolation_type sigma_min sigma_max timestep_type eta noise_sampler_seed predict_epsilon \
-    timestep_values tensor_format";
+    timestep_values tensor_format shift invert_sigmas stochastic_sampling sigma_data sigma_schedule \
+    rho original_inference_steps timestep_scaling";
 
-/// Refuses a class of another process, or one that is not known.
-pub(super) fn check(class: &str) -> Result<(), ScheduleError> {
-    if class == COSINE || OF_DDPM.contains(&class) || LATENT.contains(&class) {
-        return Ok(());
+/// The process of a class.
+///
+/// # Errors
+/// If it is another process, or the class is not known.
+pub(super) fn process(class: &str) -> Result<Process, ScheduleError> {
+    match class {
+        FLOW => return Ok(Process::Flow),
+        COSINE | CONSISTENCY => return Ok(Process::Betas),
+        _ if EDM.contains(&class) => return Ok(Process::Edm),
+        _ if OF_DDPM.contains(&class) || LATENT.contains(&class) => return Ok(Process::Betas),
+        _ => {}
     }
-    let expected = "a scheduler whose betas are those of DDPM (DDPMScheduler, DDIMScheduler, \
-                    PNDMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, ...)";
+    let expected = format!(
+        "a scheduler whose betas are those of DDPM (DDPMScheduler, DDIMScheduler, PNDMScheduler, \
+         DPMSolverMultistepScheduler, EulerDiscreteScheduler, ...), {FLOW}, {} or {CONSISTENCY}",
+        EDM.join(", ")
+    );
     Err(ScheduleError::value("_class_name", expected, class))
-}
-
-/// Keys of a config beside its settings: which betas are there, and what turns a class of betas into
-/// another process.
-#[derive(Deserialize)]
-pub(super) struct Rest {
-    beta_start: Option<IgnoredAny>,
-    beta_end: Option<IgnoredAny>,
-    beta_schedule: Option<IgnoredAny>,
-    #[serde(default)]
-    use_flow_sigmas: Option<bool>,
-    #[serde(default)]
-    timestep_type: Option<String>,
-    /// What the prediction is, by the key of 2022.
-    #[serde(default)]
-    predict_epsilon: Option<bool>,
-    prediction_type: Option<IgnoredAny>,
-}
-
-impl Rest {
-    /// What the model predicts, where the key of 2022 alone says it.
-    pub fn prediction_of_2022(&self) -> Option<PredictionType> {
-        let image = self.predict_epsilon == Some(false) && self.prediction_type.is_none();
-        image.then_some(PredictionType::Sample)
-    }
-
-    /// Gives the betas that are not there the defaults of a class.
-    pub fn complete(&self, class: &str, ends: [&mut f64; 2], schedule: &mut BetaSchedule) {
-        if LATENT.contains(&class) {
-            let given = [self.beta_start, self.beta_end];
-            for ((end, given), default) in ends.into_iter().zip(given).zip([0.00085, 0.012]) {
-                if given.is_none() {
-                    *end = default;
-                }
-            }
-        }
-        if class == COSINE && self.beta_schedule.is_none() {
-            *schedule = BetaSchedule::Cosine;
-        }
-    }
-
-    /// Refuses a process that does not follow betas.
-    pub fn check(&self) -> Result<(), ScheduleError> {
-        if self.use_flow_sigmas == Some(true) {
-            return Err(ScheduleError::value("use_flow_sigmas", false, true));
-        }
-        match &self.timestep_type {
-            Some(found) if found != "discrete" => {
-                Err(ScheduleError::value("timestep_type", "discrete", found))
-            }
-            _ => Ok(()),
-        }
-    }
 }

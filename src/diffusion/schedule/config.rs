@@ -1,21 +1,15 @@
 //! diffusers' `scheduler_config.json`.
-use std::path::Path;
-
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value as Json;
 
 use super::{
-    BetaSchedule, Prediction, PredictionType, Schedule, Spacing, Threshold, Variance,
-    classes::{self, Rest},
+    BetaSchedule, Prediction, PredictionType, Process, Schedule, SolverConfig, Spacing, Threshold,
+    Variance, classes,
 };
-use crate::{
-    error::{FileError, ScheduleError, Unexpected},
-    files::{parse_config, parse_object, read_json, warn_of_unknown},
-};
+use crate::error::{ScheduleError, Unexpected};
 
-/// The settings of a noise schedule and its sampler, as diffusers' DDPM and DDIM schedulers keep
-/// them. A missing key means diffusers' default. Of other schedulers the betas and what the model
-/// predicts are read, their own ways of sampling ignored, and those whose process has no such betas
-/// are refused.
+/// The settings of a noise schedule and its sampler, as diffusers' schedulers keep them. A missing key
+/// means the default of the class. Classes of other processes are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SchedulerConfig {
@@ -60,6 +54,9 @@ pub struct SchedulerConfig {
     /// Is the level after DDIM's last step the clean image, or timestep 0?
     #[serde(skip_serializing_if = "is_true")]
     pub set_alpha_to_one: bool,
+    /// The settings of other classes' ways of sampling.
+    #[serde(skip)]
+    pub solver: SolverConfig,
 }
 
 impl Default for SchedulerConfig {
@@ -83,64 +80,49 @@ impl Default for SchedulerConfig {
             steps_offset: 0,
             rescale_betas_zero_snr: false,
             set_alpha_to_one: true,
+            solver: SolverConfig::default(),
         }
     }
 }
 
 impl SchedulerConfig {
-    /// Reads a `scheduler_config.json`; warns of keys that no scheduler of diffusers has.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or as [`SchedulerConfig::parse`]; both name the file.
-    pub fn read(path: &Path) -> Result<Self, ScheduleError> {
-        let text = read_json(path).map_err(FileError::at(path))?;
-        let (config, keys) = Self::with_keys(&text)
-            .map_err(|source| ScheduleError::File { path: path.into(), source: source.into() })?;
-        warn_of_unknown(path, &keys, &classes::KEYS.split(' ').collect::<Vec<_>>());
-        Ok(config)
-    }
-
-    /// Reads the text of a `scheduler_config.json`.
-    ///
-    /// # Errors
-    /// If it is not JSON, a value has the wrong type or is out of its range, or a setting is not
-    /// supported; the error names the key.
-    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
-        Ok(Self::with_keys(text)?.0)
-    }
-
-    /// The configuration of a text, and the keys that stand there.
-    fn with_keys(text: &str) -> Result<(Self, Vec<String>), ScheduleError> {
-        let (mut config, keys): (Self, _) = parse_config(text, &[])?;
-        classes::check(&config.class_name)?;
-        let rest: Rest = parse_object(text)?;
-        rest.check()?;
-        let Self { class_name, beta_start, beta_end, beta_schedule, .. } = &mut config;
-        rest.complete(class_name, [beta_start, beta_end], beta_schedule);
-        config.prediction_type = rest.prediction_of_2022().unwrap_or(config.prediction_type);
-        // An infinite range clips nothing, and no image reaches an infinite threshold.
-        if config.clip_sample_range == f64::INFINITY {
-            (config.clip_sample, config.clip_sample_range) = (false, 1.0);
-        }
-        config.sample_max_value = config.sample_max_value.min(f32::MAX.into());
-        config.check()?;
-        Ok((config, keys))
-    }
-
     /// Refuses a class of diffusers whose process is not that of these settings, and unknown ones.
     ///
     /// # Errors
     /// If it is one; the error names it.
     pub fn check_class(class: &str) -> Result<(), ScheduleError> {
-        classes::check(class)
+        classes::process(class).map(|_| ())
+    }
+
+    /// The process that the model belongs to.
+    pub fn process(&self) -> Process {
+        match classes::process(&self.class_name) {
+            Ok(Process::Betas) if self.solver.use_flow_sigmas => Process::Flow,
+            Ok(process) => process,
+            // Only a caller's own name: what is read is known.
+            Err(_) => Process::Betas,
+        }
     }
 
     /// The text of a `scheduler_config.json`.
     pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("plain fields with string keys are JSON") + "\n"
+        let json = |value: Result<Json, serde_json::Error>| match value {
+            Ok(Json::Object(keys)) => keys,
+            _ => unreachable!("plain fields with string keys are an object"),
+        };
+        let mut keys = json(serde_json::to_value(self));
+        if matches!(classes::process(&self.class_name), Ok(Process::Flow | Process::Edm)) {
+            let general = ["_class_name", "_diffusers_version", "num_train_timesteps"];
+            let edm = self.process() == Process::Edm;
+            keys.retain(|key, _| general.contains(&&key[..]) || edm && key == "prediction_type");
+        }
+        let usual = json(serde_json::to_value(SolverConfig::default()));
+        let own = json(serde_json::to_value(&self.solver));
+        keys.extend(own.into_iter().filter(|(key, value)| usual.get(key) != Some(value)));
+        format!("{:#}\n", Json::Object(keys))
     }
 
-    fn check(&self) -> Result<(), ScheduleError> {
+    pub(super) fn check(&self) -> Result<(), ScheduleError> {
         let count = self.num_train_timesteps;
         let fewest = if self.rescale_betas_zero_snr { 2 } else { 1 };
         ScheduleError::check("num_train_timesteps", [fewest, Schedule::MAX_TIMESTEPS], count)?;
@@ -158,7 +140,7 @@ impl SchedulerConfig {
         Unexpected::check(fits, "dynamic_thresholding_ratio", "0 to 1", ratio)?;
         let most = self.sample_max_value;
         Unexpected::check(most >= 1.0, "sample_max_value", "1 or above", most)?;
-        Ok(())
+        self.solver.check()
     }
 
     /// The schedule that these settings describe.
@@ -167,6 +149,10 @@ impl SchedulerConfig {
     /// If a setting is out of its range.
     pub fn schedule(&self) -> Result<Schedule, ScheduleError> {
         self.check()?;
+        if self.process() != Process::Betas {
+            let expected = "a scheduler with betas";
+            return Err(ScheduleError::value("_class_name", expected, &self.class_name));
+        }
         let (count, start, end) = (self.num_train_timesteps, self.beta_start, self.beta_end);
         let schedule = match (&self.trained_betas, self.beta_schedule) {
             (Some(betas), _) => Schedule::from_betas(betas.clone())?,
@@ -197,7 +183,8 @@ impl SchedulerConfig {
     pub fn prediction(&self) -> Prediction {
         let (ratio, limit) = (self.dynamic_thresholding_ratio, self.sample_max_value);
         let threshold = self.thresholding.then_some(Threshold { ratio, limit });
-        Prediction { kind: self.prediction_type, clip: self.clip(), threshold }
+        let sigma_data = (self.process() == Process::Edm).then_some(self.solver.sigma_data);
+        Prediction { kind: self.prediction_type, clip: self.clip(), threshold, sigma_data }
     }
 
     /// `alphas_cumprod` after the last step of DDIM, or before the first of its encoding.

@@ -79,12 +79,16 @@ pub enum PredictionType {
     #[default]
     Epsilon,
     /// The image.
-    #[serde(alias = "x0")]
+    #[serde(alias = "x0", alias = "original_sample")]
     Sample,
     /// `v = sqrt(a) noise - sqrt(1 - a) x_0`: Salimans and Ho, *Progressive Distillation for Fast
     /// Sampling of Diffusion Models* (2022).
     #[serde(alias = "v")]
     VPrediction,
+    /// The velocity `noise - x_0` of flow matching: Lipman et al., *Flow Matching for Generative
+    /// Modeling* (2023).
+    #[serde(rename = "flow_prediction", alias = "flow")]
+    Flow,
 }
 
 impl fmt::Display for PredictionType {
@@ -93,6 +97,7 @@ impl fmt::Display for PredictionType {
             Self::Epsilon => "epsilon",
             Self::Sample => "sample",
             Self::VPrediction => "v_prediction",
+            Self::Flow => "flow_prediction",
         })
     }
 }

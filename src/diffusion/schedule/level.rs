@@ -27,6 +27,18 @@ impl Level {
         Self { timestep, alpha: 1.0, sigma }
     }
 
+    /// The level `x = x0 + sigma epsilon`, scaled to variance 1 where the image has `unit^2`: what the
+    /// networks of sigmas see.
+    pub fn scaled(timestep: f64, sigma: f64, unit: f64) -> Self {
+        let alpha = 1.0 / sigma.hypot(unit);
+        Self { timestep, alpha, sigma: sigma * alpha }
+    }
+
+    /// The level of flow matching, `x = (1 - sigma) x0 + sigma epsilon`.
+    pub fn flow(timestep: f64, sigma: f64) -> Self {
+        Self { timestep, alpha: 1.0 - sigma, sigma }
+    }
+
     /// The level of a timestep.
     ///
     /// # Errors
@@ -102,6 +114,9 @@ pub struct Prediction {
     pub clip: Option<f64>,
     /// Its dynamic thresholding, if there is any.
     pub threshold: Option<Threshold>,
+    /// Deviation of the images, where the network has EDM's preconditioning: the image is
+    /// `c_skip x + c_out output` then, with the other sign of `c_out` for a network of v.
+    pub sigma_data: Option<f64>,
 }
 
 impl Prediction {
@@ -110,12 +125,25 @@ impl Prediction {
         Self { clip: None, threshold: None, ..self }
     }
 
+    /// The sign of EDM's `c_out`.
+    fn sign(&self) -> f64 {
+        if self.kind == PredictionType::VPrediction { -1.0 } else { 1.0 }
+    }
+
     /// The predicted image at this level, of `x` and the output.
     ///
     /// # Errors
     /// If the output is the noise and nothing else is left of the image.
     pub fn image(&self, level: &Level) -> Result<StepWeights, ScheduleError> {
         let Level { timestep, alpha, sigma } = *level;
+        if let Some(unit) = self.sigma_data {
+            // With x / sqrt(sigma^2 + unit^2) for x: c_skip is unit^2 alpha, c_out sigma unit.
+            return Ok(StepWeights {
+                x0: 0.0,
+                output: self.sign() * sigma * unit,
+                x: unit * unit * alpha,
+            });
+        }
         match self.kind {
             PredictionType::Epsilon if alpha == 0.0 => {
                 Err(ScheduleError::NoSignal { timestep: timestep as usize })
@@ -125,18 +153,27 @@ impl Prediction {
             }
             PredictionType::Sample => Ok(StepWeights { x0: 0.0, output: 1.0, x: 0.0 }),
             PredictionType::VPrediction => Ok(StepWeights { x0: 0.0, output: -sigma, x: alpha }),
+            PredictionType::Flow => {
+                Ok(StepWeights { x0: 0.0, output: -sigma, x: 1.0 }.times(1.0 / (alpha + sigma)))
+            }
         }
     }
 
     /// The predicted noise at this level, of `x` and the output.
     pub fn noise(&self, level: &Level) -> StepWeights {
         let Level { alpha, sigma, .. } = *level;
+        if let Some(unit) = self.sigma_data {
+            return StepWeights { x0: 0.0, output: -self.sign() * alpha * unit, x: sigma };
+        }
         match self.kind {
             PredictionType::Epsilon => StepWeights { x0: 0.0, output: 1.0, x: 0.0 },
             PredictionType::Sample => {
                 StepWeights { x0: 0.0, output: -alpha / sigma, x: 1.0 / sigma }
             }
             PredictionType::VPrediction => StepWeights { x0: 0.0, output: alpha, x: sigma },
+            PredictionType::Flow => {
+                StepWeights { x0: 0.0, output: alpha, x: 1.0 }.times(1.0 / (alpha + sigma))
+            }
         }
     }
 }

@@ -104,7 +104,7 @@ impl Spacing {
                 let entry = |i: u128| (train * i * i / (count * count)).max(i) - 1;
                 (1..=count).map(|i| entry(i) as usize).collect()
             }
-            Self::Trailing => return Ok(trailing(train, count)),
+            Self::Trailing => return Ok(trailing(train, train, count)),
         };
         Ok(ascending.into_iter().rev().collect())
     }
@@ -127,10 +127,10 @@ pub(crate) fn check_order(timesteps: &[usize]) -> Result<(), ScheduleError> {
     }
 }
 
-/// `round(arange(T, 0, -T/n)) - 1` with the roundings of NumPy's `arange`, whose step is the
+/// `round(arange(first, 0, -T/n)) - 1` with the roundings of NumPy's `arange`, whose step is the
 /// difference of its first two entries.
-fn trailing(train: usize, count: usize) -> Vec<usize> {
-    let (start, ratio) = (train as f64, train as f64 / count as f64);
+pub(crate) fn trailing(first: usize, train: usize, count: usize) -> Vec<usize> {
+    let (start, ratio) = (first as f64, train as f64 / count as f64);
     let step = start - (start - ratio);
     (0..(start / ratio).ceil() as usize)
         .map(|index| (start - index as f64 * step).round_ties_even() as usize)

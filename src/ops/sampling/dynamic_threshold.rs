@@ -10,7 +10,7 @@ use crate::{
 
 /// `bound f32[batch]`: of each image the quantile `ratio` of the magnitudes that its row of a
 /// sampling table predicts, between 1 and `limit`. Operands `x f32[batch, .., channels]`, `output`
-/// and `row f32[16]`, as [`SamplingStep`](crate::ops::SamplingStep) reads them. The bound of an image
+/// and `row f32[24]`, as [`SamplingStep`](crate::ops::SamplingStep) reads them. The bound of an image
 /// with a magnitude that is NaN is NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DynamicThreshold {

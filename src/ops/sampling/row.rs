@@ -5,8 +5,8 @@ use crate::{
 };
 use bytemuck::Zeroable;
 
-/// Begins a sampling step: from `counter u32[8]` and `table f32[steps, 16]`, `key u32[8]` (the
-/// counter's copy), `row f32[16]` (the table's row of this step, as
+/// Begins a sampling step: from `counter u32[8]` and `table f32[steps, 24]`, `key u32[8]` (the
+/// counter's copy), `row f32[24]` (the table's row of this step, as
 /// [`SamplingStep`](crate::ops::SamplingStep) reads it), `timesteps f32[batch]`, all its first number, and
 /// `steps u32[batch]`, all the row's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,7 +15,7 @@ pub struct SamplingRow {
     pub batch: usize,
 }
 
-/// `timesteps f32[steps]` of all rows of `table f32[steps, 16]`: its first column.
+/// `timesteps f32[steps]` of all rows of `table f32[steps, 24]`: its first column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllTimesteps;
 
@@ -128,6 +128,7 @@ pub(super) fn random_row(dice: &mut Dice) -> Input {
         timestep: dice.below(1000) as f64,
         clip: dice.pick([0.7, 1.0, 1e30]),
         sigma: dice.pick([0.0, 0.3]),
+        slot: dice.pick([-1.0, 0.0, 1.0, 2.0]),
         adaptive: dice.pick([0.0, 1.0]),
         zero: 0.0,
         ..Coefficients::read(&numbers)

@@ -4,9 +4,11 @@ use crate::{
     ops::{
         kit::random::Images,
         prelude::*,
-        sampling::row::{check_output, random_row, row_input},
+        sampling::{
+            row::{SamplingRow, check_output, random_row, row_input},
+            step_reference::reference,
+        },
     },
-    reference::clamp,
     shaders::{sampling_step as shader, shared::coefficients::Coefficients},
 };
 use std::fmt;
@@ -15,15 +17,16 @@ use std::fmt;
 ///
 /// ```text
 /// x0 = clamp(u x + v output, -clip, clip)
-/// x' = a x0 + b output + c x + m memory + sigma noise
-/// memory' = d x0 + e output + f x
+/// x' = a x0 + b output + c x + sum_k m_k memory_k + sigma noise
+/// memory_slot' = d x0 + e output + f x + sum_k n_k memory_k
 /// ```
 ///
-/// Operands: `x`, `output`, `row f32[16] = (timestep, u, v, clip), (a, b, c, sigma), (d, e, f, m),
-/// (low, high, adaptive, 0)`, `key u32[8]`, and those that the fields name, in their order.
+/// Operands: `x`, `output`, `row f32[24] = (timestep, u, v, clip), (a, b, c, sigma), (d, e, f, slot),
+/// (low, high, adaptive, 0), (m_0, .., m_3), (n_0, .., n_3)`, `key u32[8]`, and those that the fields
+/// name, in their order. A slot below 0 keeps nothing.
 /// Outputs: `x'`, `key'`, and `memory'` if there is one.
 ///
-/// A number that is not finite in `x`, `output`, a `memory` that counts (`m` is not 0), `x'` or
+/// A number that is not finite in `x`, `output`, a `memory_k` whose weights are not 0, `x'` or
 /// `memory'` makes the step the `bad_step` of the key, unless it has one, a [`Counter`], and its
 /// part one of the `bad_parts`. Clamping leaves NaN as it is.
 ///
@@ -34,8 +37,9 @@ use std::fmt;
 pub struct SamplingStep {
     /// Which of the sampler's random streams.
     pub stream: u32,
-    /// Whether there is `memory`, of the type of `x`: what a step keeps for the next.
-    pub memory: bool,
+    /// How many tensors steps keep for later ones, at most 4: `memory` has the type of `x` with so
+    /// many times its first extent.
+    pub memories: usize,
     /// Whether the noise is an operand of the type of `x`; otherwise the kernel draws it.
     pub given_noise: bool,
     /// Whether there is a `bound f32[batch]` for `x0`, which is then divided by it.
@@ -46,6 +50,9 @@ pub struct SamplingStep {
 }
 
 impl SamplingStep {
+    /// The most tensors that steps can keep.
+    pub const MOST_MEMORIES: usize = 4;
+
     /// Bit of [`Counter::bad_parts`]: `x`, as the step found it.
     pub const BAD_SAMPLE: u32 = 1;
     /// Bit of [`Counter::bad_parts`]: the network's output.
@@ -57,12 +64,12 @@ impl SamplingStep {
 
     /// A step that draws its noise and has nothing else.
     pub fn new(stream: u32) -> Self {
-        Self { stream, memory: false, given_noise: false, bounded: false, sized: false }
+        Self { stream, memories: 0, given_noise: false, bounded: false, sized: false }
     }
 
     fn parts<T: Copy>(&self, inputs: &[T]) -> Result<Parts<T>, usize> {
         let mut rest = inputs.iter().copied().skip(4);
-        let flags = [self.memory, self.given_noise, self.bounded, self.sized];
+        let flags = [self.memories > 0, self.given_noise, self.bounded, self.sized];
         let wanted = 4 + flags.map(usize::from).iter().sum::<usize>();
         if inputs.len() != wanted {
             return Err(wanted);
@@ -74,22 +81,20 @@ impl SamplingStep {
 }
 
 /// The operands after the first four.
-struct Parts<T> {
-    memory: Option<T>,
-    noise: Option<T>,
-    bound: Option<T>,
-    size: Option<T>,
+pub(super) struct Parts<T> {
+    pub memory: Option<T>,
+    pub noise: Option<T>,
+    pub bound: Option<T>,
+    pub size: Option<T>,
 }
 
 impl fmt::Display for SamplingStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sampling_step{{stream={}", self.stream)?;
-        let parts = [
-            (self.memory, "memory"),
-            (self.given_noise, "noise"),
-            (self.bounded, "bound"),
-            (self.sized, "size"),
-        ];
+        if self.memories > 0 {
+            write!(f, " memories={}", self.memories)?;
+        }
+        let parts = [(self.given_noise, "noise"), (self.bounded, "bound"), (self.sized, "size")];
         for (_, name) in parts.into_iter().filter(|(there, _)| *there) {
             write!(f, " {name}")?;
         }
@@ -105,8 +110,11 @@ impl Operator for SamplingStep {
         check_output(check, x, output, row)?;
         check.key(key)?;
         let each = TensorType::f32(&x.shape[..1]);
+        let fits = self.memories <= Self::MOST_MEMORIES;
+        check.that(fits, "memories", format!("at most {}", Self::MOST_MEMORIES), self.memories)?;
+        let memory = x.with_extent(0, x.shape[0] * self.memories.max(1));
         for (name, found, expected) in [
-            ("memory", parts.memory, x),
+            ("memory", parts.memory, memory),
             ("noise", parts.noise, x),
             ("bound", parts.bound, each),
             ("size", parts.size, each),
@@ -118,63 +126,7 @@ impl Operator for SamplingStep {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let Ok(parts) = self.parts(inputs) else { unreachable!("as many operands as infer found") };
-        let (x, output) = (inputs[0], inputs[1]);
-        let row = Coefficients::read(&inputs[2].data);
-        let (channels, width) = (x.shape.last(), output.shape.last());
-        let mut key = Counter::read(inputs[3]);
-        let noise = match parts.noise {
-            Some(noise) => noise.clone(),
-            None => key.normals(x.shape, self.stream),
-        };
-        let mut bad_parts = 0;
-        let mut check = |part: u32, number: f64| {
-            bad_parts |= if number.is_finite() { 0 } else { part };
-        };
-        let image = x.data.len() / x.shape[0];
-        let (mut next, mut kept) = (x.clone(), x.clone());
-        for (i, &current) in x.data.iter().enumerate() {
-            let place = i / channels * width + i % channels;
-            let predicted = output.data[place];
-            check(Self::BAD_SAMPLE, current);
-            check(Self::BAD_OUTPUT, predicted);
-            let mut deviation = row.sigma;
-            if width > channels {
-                check(Self::BAD_OUTPUT, output.data[place + channels]);
-                let share = 0.5 * output.data[place + channels] + 0.5;
-                deviation *= (row.least_log_deviation
-                    + share * (row.largest_log_deviation - row.least_log_deviation))
-                    .exp();
-            }
-            let mut x0 = row.image_x * current + row.image_output * predicted;
-            if let Some(bound) = parts.bound {
-                let limit = bound.data[i / image];
-                x0 = clamp(x0, limit) / limit;
-            }
-            x0 = clamp(x0, row.clip);
-            let size =
-                parts.size.filter(|_| row.adaptive != 0.0).map_or(1.0, |s| s.data[i / image]);
-            let memory = parts.memory.filter(|_| row.memory != 0.0).map_or(0.0, |memory| {
-                check(Self::BAD_MEMORY, memory.data[i]);
-                row.memory * memory.data[i]
-            });
-            let drawn =
-                if row.sigma == 0.0 { 0.0 } else { deviation * size.sqrt() * noise.data[i] };
-            next.data[i] = row.next_x0 * x0
-                + row.next_output * size * predicted
-                + row.next_x * current
-                + memory
-                + drawn;
-            kept.data[i] = row.kept_x0 * x0 + row.kept_output * predicted + row.kept_x * current;
-            check(Self::BAD_RESULT, next.data[i]);
-            if self.memory {
-                check(Self::BAD_RESULT, kept.data[i]);
-            }
-        }
-        if bad_parts != 0 && key.bad_step.is_none_or(|step| step == key.step) {
-            key.bad_step = Some(key.step);
-            key.bad_parts |= bad_parts;
-        }
-        [next, key.tensor()].into_iter().chain(self.memory.then_some(kept)).collect()
+        reference(self, inputs, parts)
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -194,6 +146,7 @@ impl Operator for SamplingStep {
             channels4,
             stream: self.stream,
             output_channels4: wide.pitch() as u32 / 4,
+            memories: self.memories as u32,
         };
         let kernel = shader::Forward {
             row: equation.inputs[2],
@@ -213,7 +166,7 @@ impl Operator for SamplingStep {
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
-        if self.memory { &[(0, 0), (1, 3), (2, 4)] } else { &[(0, 0), (1, 3)] }
+        if self.memories > 0 { &[(0, 0), (1, 3), (2, 4)] } else { &[(0, 0), (1, 3)] }
     }
 }
 
@@ -231,11 +184,13 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             kept_x0: 0.3,
             kept_output: -0.2,
             kept_x: 0.9,
-            memory: 0.5,
+            slot: 0.0,
             least_log_deviation: -0.8,
             largest_log_deviation: 0.4,
             adaptive,
-            zero: 0.0,
+            recalled_0: 0.5,
+            carried_2: -0.4,
+            ..Coefficients::read(&[0.0; SamplingRow::COLUMNS])
         })
     };
     let drawn = SamplingStep::new(1);
@@ -250,10 +205,11 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         let operands = |row| more(x, row, &[]);
         let like = Input::normal(x);
         let given = SamplingStep { given_noise: true, ..drawn };
-        let memory = SamplingStep { memory: true, ..drawn };
+        let memory = SamplingStep { memories: 1, ..drawn };
+        let kept = Input::normal(x.with_extent(0, 3 * x.shape[0]));
         let sized = SamplingStep { sized: true, ..drawn };
         let full =
-            SamplingStep { memory: true, given_noise: true, bounded: true, sized: true, ..drawn };
+            SamplingStep { memories: 3, given_noise: true, bounded: true, sized: true, ..drawn };
         let ancestral = row(1e30, 0.4, 0.3, 0.0);
         all.extend([
             Case::new(drawn, operands(row(1.0, 0.0, 0.0, 0.0))).terms(4).half(&[1]).name("eta 0"),
@@ -266,7 +222,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             Case::new(memory, more(x, ancestral, &[&like])).terms(5).half(&[1]),
             Case::new(sized, more(x, row(1.0, 1.0, 0.3, 1.0), &[&each])).terms(5).name("adaptive"),
             Case::new(sized, more(x, row(1.0, 1.0, 0.3, 0.0), &[&each])).terms(5).name("fixed"),
-            Case::new(full, more(x, row(0.7, 0.2, 0.3, 1.0), &[&like, &like, &each, &each]))
+            Case::new(full, more(x, row(0.7, 0.2, 0.3, 1.0), &[&kept, &like, &each, &each]))
                 .terms(6)
                 .half(&[1]),
         ]);
@@ -275,13 +231,15 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
 }
 
 pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
-    let [memory, given_noise, bounded, sized] = [(); 4].map(|()| dice.flip());
-    let op = SamplingStep { stream: 1, memory, given_noise, bounded, sized };
+    let [given_noise, bounded, sized] = [(); 3].map(|()| dice.flip());
+    let memories = dice.below(SamplingStep::MOST_MEMORIES + 1);
+    let op = SamplingStep { stream: 1, memories, given_noise, bounded, sized };
     let x = dice.image();
     let output = if dice.flip() { x.with_last(2 * x.shape.last()) } else { x };
     let (like, each) = (Input::normal(x), Input::uniform(TensorType::f32(&x.shape[..1]), 0.5, 2.0));
     let mut operands = vec![like.clone(), Input::normal(output), random_row(dice), dice.key()];
-    let more = [(memory, &like), (given_noise, &like), (bounded, &each), (sized, &each)];
+    let kept = Input::normal(x.with_extent(0, x.shape[0] * memories.max(1)));
+    let more = [(memories > 0, &kept), (given_noise, &like), (bounded, &each), (sized, &each)];
     operands.extend(more.into_iter().filter(|(there, _)| *there).map(|(_, of)| of.clone()));
     Case::new(op, operands).terms(16).half(&[1])
 }

@@ -1,7 +1,9 @@
 //! Cases of sampling, every step by the fused kernel on the device, with the case's noise.
+mod diffusers;
 mod guidance;
 mod trajectory;
 
+pub(super) use diffusers::scheduler;
 pub(super) use guidance::{guidance, interpolation};
 
 use super::{

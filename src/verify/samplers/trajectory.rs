@@ -37,7 +37,7 @@ impl Toy {
     }
 
     /// The prediction for one element, in this parametrisation.
-    fn output(&self, prediction: PredictionType, level: &Level, x: f64, element: usize) -> f64 {
+    fn output(&self, prediction: &Prediction, level: &Level, x: f64, element: usize) -> f64 {
         let Level { alpha, sigma, .. } = *level;
         let epsilon = self.noise(level, x, element);
         let image = || match self {
@@ -48,10 +48,13 @@ impl Toy {
             }
             Self::Sin => (x - sigma * epsilon) / alpha,
         };
-        match prediction {
+        match prediction.kind {
+            // Under EDM's preconditioning this is no noise, but any function will do.
             PredictionType::Epsilon => epsilon,
+            _ if prediction.sigma_data.is_some() => epsilon,
             PredictionType::Sample => image(),
             PredictionType::VPrediction => alpha * epsilon - sigma * image(),
+            PredictionType::Flow => epsilon - image(),
         }
     }
 }
@@ -59,7 +62,7 @@ impl Toy {
 /// The network of a case.
 pub enum Predictor {
     /// A made-up one, asked at one level a step; `wide` if it has variances: the sine of x.
-    Toy { toy: Toy, prediction: PredictionType, levels: Vec<Level>, wide: bool },
+    Toy { toy: Toy, prediction: Prediction, levels: Vec<Level>, wide: bool },
     /// The case's U-Net.
     UNet,
 }
@@ -77,14 +80,14 @@ impl Predictor {
             Some("sin") => Toy::Sin,
             _ => Toy::Gauss(case.dense("mu", Axes::Image)?.1),
         };
-        Ok(Self::Toy { toy, prediction: output.kind, levels, wide })
+        Ok(Self::Toy { toy, prediction: *output, levels, wide })
     }
 
     /// The analytic prediction from `x` in a step.
     fn predict(&self, step: usize, x: &[f32], channels: usize) -> Option<Vec<f32>> {
         let Self::Toy { toy, prediction, levels, wide } = self else { return None };
         let predict = |(element, &x): (usize, &f32)| {
-            toy.output(*prediction, &levels[step], f64::from(x), element) as f32
+            toy.output(prediction, &levels[step], f64::from(x), element) as f32
         };
         let output: Vec<f32> = x.iter().enumerate().map(predict).collect();
         if !wide {
@@ -166,8 +169,8 @@ pub fn follow(
     let (elsewhere, none) = (Elsewhere { channels, out_channels }, Weights::default());
     // The step kernel again, told to stop at the predicted image.
     let only_image = |step: &Step| Step {
-        next: StepWeights { x0: 1.0, ..StepWeights::default() },
-        memory: 0.0,
+        next: StepWeights { x0: 1.0, ..StepWeights::default() }.into(),
+        kept: None,
         sigma: 0.0,
         adaptive: false,
         ..*step
