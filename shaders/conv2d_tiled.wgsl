@@ -153,6 +153,8 @@ fn forward(
         offset_y += 1;
     }
 
+    // A phase without a tap met no barrier between the writes of `places` and their reads.
+    workgroupBarrier();
     for (var j = 0u; j < 2u; j++) {
         let column = first_column + j * 8u + tile_column;
         if column < params.out_channels4 {
