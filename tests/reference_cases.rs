@@ -58,13 +58,22 @@ fn every_further_setting_of_the_u_net_passes() {
 #[test]
 fn every_scheduler_of_diffusers_passes() {
     let Some(gpu) = support::gpu() else { return };
-    for (name, passed) in [("cases_more", 13), ("cases_schedulers", 42)] {
-        let (outcomes, summary) = run(&gpu, &folder(name), &[]);
+    let samplers: &[&str] = &["samplers"];
+    for (name, groups, passed) in [("cases_more", samplers, 13), ("cases_schedulers", &[], 42)] {
+        let (outcomes, summary) = run(&gpu, &folder(name), groups);
         for (name, outcome) in outcomes.iter().filter(|(_, of)| *of != Outcome::Passed) {
             println!("{}", outcome.line(name));
         }
         assert_eq!(summary, Summary { passed, ..Summary::default() }, "{name}");
     }
+}
+
+#[test]
+fn files_of_other_projects_open_and_compute_what_they_did() {
+    let Some(gpu) = support::gpu() else { return };
+    let groups = ["checkpoints", "hostile"];
+    let (outcomes, summary) = run(&gpu, &folder("cases_more"), &groups);
+    assert_eq!(summary, Summary { passed: 17, ..Summary::default() }, "{outcomes:?}");
 }
 
 fn only(gpu: &Gpu, folder: &Path) -> Outcome {

@@ -1,5 +1,5 @@
 //! PyTorch's files: they give the same weights as the same tensors in other files, and nothing in them
-//! is executed. `tests/hostile` holds what one may meet, written by PyTorch 2.15.0.
+//! is executed. `tests/cases_more/hostile` holds what one may meet, written by PyTorch 2.15.0.
 use ddim::{
     error::WeightsError,
     models::unet2d::{UNet, UNetConfig},
@@ -9,7 +9,7 @@ use ddim::{
 use std::path::{Path, PathBuf};
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases_more/hostile").join(name)
 }
 
 fn file(name: &str) -> PathBuf {
@@ -34,6 +34,7 @@ fn views_of_storages_are_the_tensors_that_they_show() {
 #[test]
 fn damaged_and_malicious_files_are_refused_by_the_name_of_what_is_wrong() {
     for (name, part) in [
+        ("zip_bomb", "data/0"),
         ("os_system", "posix.system"),
         ("short_storage", "conv_out.weight"),
         ("truncated", "not a whole PyTorch file"),

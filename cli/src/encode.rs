@@ -92,7 +92,7 @@ impl Encoding {
         let pipeline = arguments.model.read()?;
         let data = Dataset::open(&arguments.data, None)?.with_classes(&pipeline.class_names)?;
         let data = data.with_channels(pipeline.unet.channels());
-        pipeline.check_data(&arguments.model.folder, &data)?;
+        pipeline.check_data(&arguments.model.path, &data)?;
         let shape = [data.height(), data.width(), data.channels()];
         let (scheduler, count) = (&pipeline.scheduler, arguments.count.min(data.len()));
         let (whole, offset) = (scheduler.num_train_timesteps, scheduler.steps_offset);

@@ -27,7 +27,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
         None => Dataset::open(&arguments.data, None)?,
     };
     let data = data.with_classes(&pipeline.class_names)?.with_channels(pipeline.unet.channels());
-    pipeline.check_data(&arguments.model.folder, &data)?;
+    pipeline.check_data(&arguments.model.path, &data)?;
     check(&data, arguments)?;
     let schedule = pipeline.scheduler.schedule()?;
     let levels = arguments.timestep_count.unwrap_or(schedule.timesteps());

@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod configure;
 mod console;
+mod convert;
 mod demo;
 mod denoising;
 mod devices;
@@ -77,6 +78,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
         Command::Config(arguments) => configure::run(arguments),
+        Command::Inspect(arguments) => convert::tell(arguments),
+        Command::Convert(arguments) => convert::run(arguments),
         Command::Sample(arguments) => sample::run(&cli.device, arguments),
         Command::Interpolate(arguments) => encode::interpolate(&cli.device, arguments),
         Command::Encode(arguments) => encode::encode(&cli.device, arguments),

@@ -31,7 +31,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let gpu = device.open()?;
     let pipeline = arguments.model.read()?;
     let table = arguments.trajectory.table(&pipeline.scheduler)?;
-    let folder = &arguments.model.folder;
+    let folder = &arguments.model.path;
     let guidance = arguments.guided.guidance(&pipeline, folder)?;
     let class = arguments.guided.class(&pipeline)?;
     let latents = match &arguments.latents {

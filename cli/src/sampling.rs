@@ -4,7 +4,7 @@ use ddim::{
     diffusion::{Sampler, SamplingGraph, SamplingOptions},
     gpu::Gpu,
     pictures::Grid,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, open_with},
     sampling::{Reached, Sampling, SamplingRequest},
     weights::NonFinite,
 };
@@ -13,7 +13,7 @@ impl cli::Model {
     /// Opens the pipeline.
     pub fn read(&self) -> Result<Pipeline, Failure> {
         let non_finite = if self.allow_non_finite { NonFinite::Allow } else { NonFinite::Refuse };
-        Ok(Pipeline::read_with(&self.folder, non_finite)?)
+        Ok(open_with(&self.path, &self.beside.opening(non_finite))?)
     }
 
     /// Height and width of the images of the model, unless the user says otherwise.
@@ -22,8 +22,8 @@ impl cli::Model {
             (Some(size), _) => Ok([size; 2]),
             (None, Some(size)) => Ok(size.sides().into()),
             (None, None) => {
-                let folder = self.folder.display();
-                let text = format!("{folder}: the model names no sample_size: give --size");
+                let path = self.path.display();
+                let text = format!("{path}: the model names no sample_size: give --size");
                 Err(Failure::Usage(text))
             }
         }

@@ -8,7 +8,7 @@ mod tiny;
 use command::{fails, folder, names, succeeds};
 use ddim::{
     models::unet2d::{UNet, UNetConfig},
-    pipeline::Pipeline,
+    pipeline,
 };
 use image::{GrayImage, Luma};
 use std::{fs, path::Path};
@@ -55,12 +55,12 @@ fn classes_go_by_their_names_from_folders_to_samples() {
     let resume = "train --resume --out {}/run --steps 2";
     fs::remove_dir_all(at.path().join("pets/cat")).expect("the cats");
     succeeds(resume, at.path());
-    assert_eq!(Pipeline::read(&at.path().join("run")).expect("a run").class_names, ["cat", "dog"]);
+    assert_eq!(pipeline::open(&at.path().join("run")).expect("a run").class_names, ["cat", "dog"]);
     let tune = "train --init {}/run --data {}/pets/dog --steps 1 --batch 2 --out {}/tuned";
     fails(tune, at.path(), &["--init has classes", "labelled images"]);
     succeeds(&tune.replace("pets/dog", "pets"), at.path());
     assert_eq!(
-        Pipeline::read(&at.path().join("tuned")).expect("a run").class_names,
+        pipeline::open(&at.path().join("tuned")).expect("a run").class_names,
         ["cat", "dog"]
     );
     pictures(&at.path().join("pets/bird"), &["d.png"]);
@@ -183,8 +183,8 @@ fn a_pipeline_is_tuned_to_images_of_its_owner() {
     let train = "train --init {}/model --data {}/photos --batch 2 --steps 1 --lr 1e-9 --out {}/run";
     succeeds(train, at.path());
     let (before, after) = (
-        Pipeline::read(&model).expect("a model"),
-        Pipeline::read(&at.path().join("run")).expect("a run"),
+        pipeline::open(&model).expect("a model"),
+        pipeline::open(&at.path().join("run")).expect("a run"),
     );
     assert_eq!(before.unet.config().block_out_channels, after.unet.config().block_out_channels);
     for ((name, before), (same, after)) in before.weights.iter().zip(after.weights.iter()) {

@@ -101,20 +101,52 @@ fn folders_without_subfolders_and_lone_variants_open() {
     fs::remove_dir(model.join("unet")).expect("it is empty");
     fs::remove_dir(model.join("scheduler")).expect("it is empty");
     assert_eq!(succeeds(PLAN, at.path()), plan);
-    let opened = ddim::pipeline::Pipeline::read(&model).expect("a whole pipeline");
+    let opened = ddim::pipeline::open(&model).expect("a whole pipeline");
     assert_eq!(opened.weights, tiny::untrained(&opened.unet));
 
     let weights = model.join("diffusion_pytorch_model.fp16.safetensors");
     let other = model.join("diffusion_pytorch_model.non_ema.safetensors");
     fs::copy(&weights, &other).expect("room");
-    let error = ddim::pipeline::Pipeline::read(&model).expect_err("two").to_string();
+    let error = ddim::pipeline::open(&model).expect_err("two").to_string();
     assert!(error.contains("fp16") && error.contains("non_ema"), "{error}");
     fs::remove_file(other).expect("it was written");
     fs::rename(weights, model.join("diffusion_pytorch_model.bin")).expect("it is there");
     // Formats are told by content.
-    assert_eq!(ddim::pipeline::Pipeline::read(&model).expect("one file").weights, opened.weights);
+    assert_eq!(ddim::pipeline::open(&model).expect("one file").weights, opened.weights);
     fs::remove_file(model.join("model_index.json")).expect("it was written");
     fails(PLAN, at.path(), &["model_index.json", "config.json of a model alone"]);
+}
+
+#[test]
+fn another_projects_file_is_told_and_becomes_a_folder() {
+    let at = folder();
+    let model = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/cases_more/checkpoints/improved_diffusion/ema_0.9999_000100.pt"
+    );
+    let told = succeeds(&format!("inspect {model}"), at.path());
+    for part in [
+        "format         PyTorch zip",
+        "dialect        improved-diffusion",
+        "the file does not hold image_size",
+        "input_blocks.0.0.weight [32, 3, 3, 3]",
+    ] {
+        assert!(told.contains(part), "{told} lacks {part}");
+    }
+    let convert = format!("convert {model} {{}}/model --dtype f16");
+    fails(&convert, at.path(), &["num_heads", "--flags", "num_channels 32"]);
+    let flags = "MODEL_FLAGS=\"--image_size 8 --num_channels 32 --num_res_blocks 1 --learn_sigma True \
+                 --use_scale_shift_norm False --attention_resolutions 8 --channel_mult 1\"";
+    fs::write(at.path().join("flags"), flags).expect("room");
+    succeeds(&format!("{convert} --flags {{}}/flags"), at.path());
+    succeeds(PLAN, at.path());
+    let told = succeeds("inspect {}/model", at.path());
+    assert!(told.contains("dialect        diffusers") && told.contains("learned_range"), "{told}");
+    fails(&format!("{convert} --flags {{}}/flags"), at.path(), &["is there"]);
+    let misspelt = flags.replace("num_res_blocks 1", "num_res_blocks 2");
+    fs::write(at.path().join("flags"), misspelt).expect("room");
+    let parts = ["input_blocks.2.0.in_layers.0.weight", "no such tensor"];
+    fails(&format!("{convert} --flags {{}}/flags --overwrite"), at.path(), &parts);
 }
 
 #[test]

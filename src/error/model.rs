@@ -36,4 +36,28 @@ pub enum ConfigError {
         /// Columns of the image.
         width: usize,
     },
+    /// A file of weights without its configuration, and none was given.
+    #[error(
+        "{}: {dialect}: the file does not hold {missing}; its shapes tell {told}: give the rest by \
+         --flags FILE",
+        path.display()
+    )]
+    NotGiven {
+        /// The file.
+        path: PathBuf,
+        /// Whose names its tensors have.
+        dialect: String,
+        /// The settings that no shape tells.
+        missing: String,
+        /// What the shapes tell.
+        told: String,
+    },
+    /// A model whose configuration this crate reads, and which it does not run.
+    #[error("{}: {what}", path.display())]
+    NotRun {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
 }

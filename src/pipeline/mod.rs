@@ -1,16 +1,26 @@
 //! Pipelines: folders of a model, its noise schedule and weights, as diffusers writes them.
 mod classes;
+mod convert;
+mod foreign;
 mod generations;
 mod index;
+mod inspect;
+mod open;
 mod places;
 
 pub use classes::{CLASS_NAMES, class_names_json, parse_class_names};
+pub use convert::convert;
+pub use foreign::Dialect;
+pub(crate) use foreign::StableDiffusion;
 #[doc(hidden)]
 pub use generations::Pointer;
 pub use generations::RunFolder;
 pub(crate) use generations::{Generation, System};
 pub(crate) use index::channels;
 pub use index::{check_index, read_model};
+pub use inspect::{Inspection, inspect};
+pub(crate) use open::Network;
+pub use open::{Opening, open, open_with};
 use places::WEIGHTS;
 pub(crate) use places::{SCHEDULER, UNET};
 
@@ -21,7 +31,7 @@ use crate::{
     files::{self, MODEL_INDEX},
     models::unet2d::{UNet, UNetConfig},
     nn::{Model, Weights},
-    weights::{self, NonFinite, Precision, write_file},
+    weights::{self, Precision, write_file},
 };
 use serde_json::{Map, Value as Json, json};
 use std::path::Path;
@@ -39,7 +49,18 @@ pub fn write(
     scheduler: &SchedulerConfig,
     weights: &Weights,
 ) -> Result<(), Error> {
-    for (name, bytes) in files(folder, unet, scheduler, weights)? {
+    write_as(folder, unet, scheduler, weights, Precision::F32)
+}
+
+/// As [`write()`], the weights rounded to a precision.
+fn write_as(
+    folder: &Path,
+    unet: &UNetConfig,
+    scheduler: &SchedulerConfig,
+    weights: &Weights,
+    precision: Precision,
+) -> Result<(), Error> {
+    for (name, bytes) in files(folder, unet, scheduler, weights, precision)? {
         let path = folder.join(name);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(FileError::at(parent))?;
@@ -55,6 +76,7 @@ pub(crate) fn files(
     unet: &UNetConfig,
     scheduler: &SchedulerConfig,
     weights: &Weights,
+    precision: Precision,
 ) -> Result<[(&'static str, Vec<u8>); 4], Error> {
     let index = json!({
         "_class_name": "DDPMPipeline",
@@ -63,7 +85,7 @@ pub(crate) fn files(
         "unet": ["diffusers", "UNet2DModel"],
     });
     Ok([
-        (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, Precision::F32)?),
+        (WEIGHTS, weights::to_bytes(&folder.join(WEIGHTS), weights, precision)?),
         (UNET, unet.to_json().into()),
         (SCHEDULER, scheduler.to_json().into()),
         (MODEL_INDEX, format!("{index:#}\n").into()),
@@ -113,28 +135,16 @@ pub fn class_names(folder: &RunFolder) -> Result<Vec<String>, Error> {
 }
 
 impl Pipeline {
-    /// Reads a folder that diffusers or [`Trainer::save`](crate::training::Trainer::save) wrote, with
-    /// subfolders or, as in 2022, without. A variant of the weights (fp16) is read where it is alone.
-    ///
-    /// # Errors
-    /// If a file is missing, damaged, does not fit the others, or holds weights that are not
-    /// finite; the error names it.
-    pub fn read(folder: &Path) -> Result<Self, Error> {
-        Self::read_with(folder, NonFinite::Refuse)
-    }
-
-    /// As [`Pipeline::read`]; `non_finite` says what to do with weights that are not finite.
-    ///
-    /// # Errors
-    /// As [`Pipeline::read`].
-    pub fn read_with(folder: &Path, non_finite: NonFinite) -> Result<Self, Error> {
-        let (unet, scheduler) = read_model(folder)?;
-        let folder = RunFolder::open(folder)?;
-        let weights =
-            weights::read_with(&places::weights(&folder)?, &unet.parameters()?, non_finite)?;
+    /// The pipeline in a folder, with what a run of this crate left beside it.
+    fn of_folder(
+        folder: &RunFolder,
+        unet: UNet,
+        scheduler: SchedulerConfig,
+        weights: Weights,
+    ) -> Result<Self, Error> {
         let dropped = label_drop(&folder.path(SETTINGS))?;
         let null_label = unet.null_label().filter(|_| dropped > 0.0);
-        let class_names = class_names(&folder)?;
+        let class_names = class_names(folder)?;
         let opened = Self { unet, scheduler, weights, null_label, class_names };
         let (rows, named) = (opened.classes().unwrap_or_default(), opened.class_names.len());
         if named > rows {

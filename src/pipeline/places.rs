@@ -5,7 +5,10 @@ use crate::{
     error::{Error, TrainingError},
     files::MODEL_INDEX,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// The files, by their paths below the folder.
 pub(crate) const UNET: &str = "unet/config.json";
@@ -38,35 +41,65 @@ pub(super) fn index(folder: &RunFolder) -> Result<PathBuf, TrainingError> {
     Ok(path)
 }
 
-/// The weights beside the U-Net's configuration. A variant (`.fp16.safetensors`) counts where it is
-/// alone.
+/// The file of the weights beside the U-Net's configuration, or the index of its shards: safetensors before
+/// `.bin`, without a variant first. A variant (`.fp16.safetensors`) counts where it is asked for or alone.
 ///
 /// # Errors
-/// If there are several variants and no other weights, or parts of a file.
-pub(super) fn weights(folder: &RunFolder) -> Result<PathBuf, Error> {
-    let own = folder.path(WEIGHTS);
-    if own.exists() {
-        return Ok(own);
-    }
-    let usual = part(folder, UNET).with_file_name(format!("{STEM}.safetensors"));
-    if usual.exists() {
-        return Ok(usual);
+/// If there are several variants and no other weights, or not the one that is asked for.
+pub(super) fn weights(folder: &RunFolder, variant: Option<&str>) -> Result<PathBuf, Error> {
+    let usual = match folder.path(WEIGHTS) {
+        own if own.exists() => own,
+        _ => part(folder, UNET).with_file_name(format!("{STEM}.safetensors")),
+    };
+    let find = |variant: &str| {
+        candidates(variant)
+            .map(|name| usual.with_file_name(name))
+            .into_iter()
+            .find(|of| of.exists())
+    };
+    if let Some(found) = variant.map_or_else(|| find(""), |variant| find(&format!(".{variant}"))) {
+        return Ok(found);
     }
     let names = usual.parent().and_then(|folder| std::fs::read_dir(folder).ok());
     let names =
         names.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut others: Vec<String> = names.filter(|name| name.starts_with(STEM)).collect();
-    others.sort();
-    let variants: Vec<&String> =
-        others.iter().filter(|name| name.ends_with(".safetensors")).collect();
-    let pickles: Vec<&String> = others.iter().filter(|name| name.ends_with(".bin")).collect();
-    match (&variants[..], &pickles[..]) {
-        ([one], _) | ([], [one]) if !one.contains("-of-") => Ok(usual.with_file_name(one)),
+    let others: BTreeSet<String> = names.filter(|name| name.starts_with(STEM)).collect();
+    let variants: BTreeSet<&str> = others.iter().filter_map(|name| variant_of(name)).collect();
+    let only = variants.first().filter(|_| variants.len() == 1 && variant.is_none());
+    match only.and_then(|only| find(&format!(".{only}"))) {
+        Some(found) => Ok(found),
         // The reader's own error names what is missing.
-        ([], []) => Ok(usual),
-        _ => {
-            let found = others.join(", ");
-            Err(TrainingError::pipeline(&usual, "file", "the weights in one file", found).into())
+        None if others.is_empty() => Ok(usual),
+        None => {
+            let expected = variant.map_or_else(
+                || "weights without a variant, or one variant alone".into(),
+                |variant| format!("the variant {variant}"),
+            );
+            let others: Vec<&str> = others.iter().map(|name| &name[..]).collect();
+            let variants: Vec<&str> = variants.into_iter().collect();
+            let found = match &variants[..] {
+                [] => others.join(", "),
+                _ => format!("the variants {} ({})", variants.join(", "), others.join(", ")),
+            };
+            Err(TrainingError::pipeline(&usual, "file", expected, found).into())
         }
     }
+}
+
+/// The names of a variant's weights, the ones to take first; `.fp16` is a variant.
+fn candidates(variant: &str) -> [String; 4] {
+    [
+        format!("{STEM}{variant}.safetensors"),
+        format!("{STEM}.safetensors.index{variant}.json"),
+        format!("{STEM}{variant}.bin"),
+        format!("{STEM}.bin.index{variant}.json"),
+    ]
+}
+
+/// The variant that a file is of.
+fn variant_of(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix(STEM)?.strip_prefix('.')?;
+    let index = rest.split_once(".index.").and_then(|(_, rest)| rest.strip_suffix(".json"));
+    let file = || rest.strip_suffix(".safetensors").or_else(|| rest.strip_suffix(".bin"));
+    index.or_else(file).filter(|name| !name.contains("-of-"))
 }

@@ -8,6 +8,7 @@ use crate::{
     models::unet2d::{UNet, UNetConfig},
     ops::Counter,
     pipeline::{self, Generation, RunFolder, SCHEDULER, SETTINGS, System, UNET},
+    weights::Precision,
 };
 use serde_json::Value as Json;
 use std::path::Path;
@@ -60,7 +61,7 @@ impl Trainer {
     ) -> Result<(), Error> {
         let state = self.state()?;
         let (config, average) = (self.model.config(), &state.parts[3]);
-        let pipeline = pipeline::files(folder, config, &self.scheduler, average)?;
+        let pipeline = pipeline::files(folder, config, &self.scheduler, average, Precision::F32)?;
         let pipeline = pipeline.iter().map(|(name, bytes)| (*name, &bytes[..]));
         let files: Vec<_> = pipeline.chain(beside.iter().copied()).collect();
         self.checkpoint(folder, &state, notes, &files)

@@ -111,6 +111,11 @@ impl<'a> CaseGraph<'a> {
         value
     }
 
+    /// What to write to an input that the graph has already.
+    pub fn contents(&mut self, value: Value, data: Vec<f32>) {
+        self.inputs.push((value, data));
+    }
+
     /// Makes `value` the result of this name.
     pub fn output(&mut self, name: &str, value: Value, axes: Axes) {
         self.graph.outputs.push(value);

@@ -2,6 +2,8 @@
 use super::{
     Outcome, Summary,
     case_files::{Case, Entry, Index, parse, read_text},
+    checkpoints,
+    listed_files::{Files, Listed},
     models, ops, samplers, schedules, vlb,
 };
 use crate::{
@@ -11,7 +13,8 @@ use crate::{
 use std::{collections::BTreeSet, path::Path};
 
 /// Runs every reference case below `folder` on the device: the cases that its `index.json` lists,
-/// of `groups` alone unless that is empty. `on_result` is given each, as `ops/NAME`, when it is done,
+/// of `groups` alone unless that is empty, and the files to open that `GROUP/index.json` lists, as
+/// `GROUP/index/NAME`. `on_result` is given each, as `ops/NAME`, when it is done,
 /// and how many there are in all.
 ///
 /// A case that is damaged or cannot run has failed, with the error as its text.
@@ -33,7 +36,8 @@ pub fn reference_cases(
         return Err(CasesError::Group { path, asked, present }.into());
     }
     cases.retain(|case| groups.is_empty() || groups.contains(&case.group));
-    let total = cases.len();
+    let listed = listed(folder, &cases)?;
+    let total = cases.len() + listed.len();
     let mut summary = Summary::default();
     for Entry { group, name } in cases {
         let outcome = match Case::read(folder, &group, &name).and_then(|case| run(gpu, &case)) {
@@ -44,7 +48,26 @@ pub fn reference_cases(
         on_result(&format!("{group}/{name}"), &outcome, total);
         summary.count(&outcome);
     }
+    for (group, file) in listed {
+        let outcome = file.run(folder);
+        on_result(&format!("{group}/index/{}", file.name), &outcome, total);
+        summary.count(&outcome);
+    }
     Ok(summary)
+}
+
+/// The files to open of each group that has a list of its own, `GROUP/index.json`.
+fn listed(folder: &Path, cases: &[Entry]) -> Result<Vec<(String, Listed)>, Error> {
+    let groups: BTreeSet<&str> = cases.iter().map(|case| &case.group[..]).collect();
+    let mut listed = Vec::new();
+    for group in groups {
+        let path = folder.join(group).join("index.json");
+        if path.exists() {
+            let Files { files } = parse(&path, &read_text(&path)?)?;
+            listed.extend(files.into_iter().map(|file| (group.to_owned(), file)));
+        }
+    }
+    Ok(listed)
 }
 
 fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
@@ -68,6 +91,7 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "probability_flow" => samplers::probability_flow(gpu, case),
         "vpsde" => samplers::vpsde(gpu, case),
         "annealed_langevin" => samplers::annealed_langevin(gpu, case),
+        "checkpoint" => return checkpoints::run(gpu, case),
         "slerp" => samplers::interpolation(case),
         "classifier_free_guidance" => samplers::guidance(gpu, case),
         kind => return Ok(Outcome::Skipped(format!("kind {kind}"))),

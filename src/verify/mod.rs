@@ -3,9 +3,13 @@
 mod case_files;
 mod case_graph;
 mod cases;
+mod checkpoints;
+mod latent_files;
+mod listed_files;
 mod models;
 mod ops;
 mod random;
+mod refusal;
 mod samplers;
 mod schedules;
 mod special;

@@ -4,7 +4,7 @@ mod dialects;
 mod formats;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::{
@@ -12,7 +12,9 @@ use crate::{
     nn::{Parameter, ParameterSpec, Weights},
 };
 
-pub use dialects::{Layout, canonical_name};
+pub(crate) use dialects::Origin;
+pub use dialects::{Adm, Heads, Layout, Names, canonical_name};
+pub(crate) use formats::Below;
 pub use formats::{
     Numbers, Precision, Stored, TensorFile, of_bytes, open, parse_tensors, read_tensors,
     tensor_bytes, write_tensors,
@@ -50,28 +52,55 @@ pub fn read_with(
     expected: &[ParameterSpec],
     non_finite: NonFinite,
 ) -> Result<Weights, WeightsError> {
-    let file = open(path)?;
+    read_named(path, &*open(path)?, expected, &Names::Diffusers, non_finite)
+}
+
+/// As [`read_with`], of an open file whose names are those of another project.
+pub(crate) fn read_named(
+    path: &Path,
+    file: &dyn TensorFile,
+    expected: &[ParameterSpec],
+    names: &Names,
+    non_finite: NonFinite,
+) -> Result<Weights, WeightsError> {
     let mut found = BTreeMap::new();
     for (stored, shape) in file.tensors() {
-        let name = canonical_name(&stored);
+        let name = names.key(&stored);
         if found.insert(name.clone(), (stored, shape)).is_some() {
             return Err(WeightsError::Twice { path: path.into(), tensor: name });
         }
     }
     let mut weights = Weights::default();
+    let mut used = BTreeSet::new();
     for ParameterSpec { name, of, .. } in expected {
         let shape = of.shape;
         let layout = Layout::of(name, &shape);
-        let (path, expected) = (path.into(), layout.stored_shape(&shape));
-        let Some((tensor, found)) = found.remove(name) else {
-            return Err(WeightsError::Missing { path, tensor: name.clone(), expected });
+        let Origin { tensor, third } = names.origin(name, shape.last());
+        let (path, mut expected) = (path.into(), layout.stored_shape(&shape));
+        let rows = expected[0];
+        let Some((stored, found)) = found.get(&tensor) else {
+            expected[0] *= if third.is_some() { 3 } else { 1 };
+            return Err(WeightsError::Missing { path, tensor, expected });
         };
-        if !layout.accepts(&shape, &found) {
+        let mut own = found.clone();
+        if third.is_some() && own.first() == Some(&(3 * rows)) {
+            own[0] = rows;
+        }
+        if !layout.accepts(&shape, &own) || (third.is_some() && own == *found) {
+            expected[0] *= if third.is_some() { 3 } else { 1 };
+            let (tensor, found) = (stored.clone(), found.clone());
             return Err(WeightsError::Shape { path, tensor, expected, found });
         }
-        weights.insert(name, shape, layout.read(&shape, file.read(&tensor)?.into_f32()));
+        let mut numbers = file.read(stored)?.into_f32();
+        if let Some(third) = third {
+            let width = numbers.len() / (3 * rows);
+            let row = |row| &numbers[third.row(row, rows) * width..][..width];
+            numbers = (0..rows).flat_map(row).copied().collect();
+        }
+        weights.insert(name, shape, layout.read(&shape, numbers));
+        used.insert(tensor);
     }
-    if let Some((tensor, found)) = found.into_values().next() {
+    if let Some((_, (tensor, found))) = found.into_iter().find(|(name, _)| !used.contains(name)) {
         return Err(WeightsError::Unknown { path: path.into(), tensor, found });
     }
     match non_finite {

@@ -1,5 +1,6 @@
 //! Arguments, and the help that teaches them. Names of earlier versions are hidden aliases.
 mod config;
+mod convert;
 mod evaluate;
 mod experiments;
 mod inspect;
@@ -10,6 +11,7 @@ mod tests;
 mod train;
 
 pub use config::Config;
+pub use convert::{Convert, Inspect};
 pub use evaluate::Evaluate;
 pub use experiments::Experiments;
 pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
@@ -17,6 +19,7 @@ pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Tr
 pub use train::{Demo, Train};
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use ddim::{pipeline::Opening, weights::NonFinite};
 use serde::de::DeserializeOwned;
 use std::{path::PathBuf, process};
 
@@ -91,12 +94,34 @@ pub struct PictureFile {
     pub max_pixels: u64,
 }
 
+/// What is said of a model beside its path.
+#[derive(Args)]
+pub struct Beside {
+    /// Settings of a model whose file does not hold them: the flags of its command line, its yml, or a
+    /// config.json
+    #[arg(long, value_name = "FILE")]
+    pub flags: Option<PathBuf>,
+    /// The variant of a folder's weights, such as fp16
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+}
+
+impl Beside {
+    /// As the library takes it.
+    pub fn opening(&self, non_finite: NonFinite) -> Opening {
+        Opening { flags: self.flags.clone(), variant: self.variant.clone(), non_finite }
+    }
+}
+
 /// The model to use.
 #[derive(Args)]
 pub struct Model {
-    /// Folder of a pipeline: of `ddim train`, `ddim demo` or diffusers (UNet2DModel)
-    #[arg(long = "model", value_name = "DIR")]
-    pub folder: PathBuf,
+    /// A model: a folder of `ddim train`, `ddim demo` or diffusers (UNet2DModel), or a file of DDIM's release,
+    /// improved-diffusion or guided-diffusion with its --flags
+    #[arg(long = "model", value_name = "PATH")]
+    pub path: PathBuf,
+    #[command(flatten)]
+    pub beside: Beside,
     /// Take a model with weights that are infinite or NaN
     #[arg(long)]
     pub allow_non_finite: bool,
@@ -128,6 +153,10 @@ pub enum Command {
     Train(Train),
     /// Write the configuration of a U-Net, to edit and to train
     Config(Config),
+    /// Tell what a file or folder of weights is
+    Inspect(Inspect),
+    /// Write a model that opens here as a folder of diffusers
+    Convert(Convert),
     /// Sample images from a trained model
     Sample(Sample),
     /// Sample what lies between two samples
@@ -168,7 +197,7 @@ impl Command {
     /// Whether it writes files: then these, not its messages, are what it is run for.
     pub fn writes_files(&self) -> bool {
         match self {
-            Self::Devices | Self::Plan(_) | Self::Verify(_) => false,
+            Self::Devices | Self::Inspect(_) | Self::Plan(_) | Self::Verify(_) => false,
             Self::Config(arguments) => arguments.out.is_some(),
             Self::Evaluate(arguments) => arguments.out.is_some(),
             Self::Profile(arguments) => arguments.trace.is_some(),

@@ -1,5 +1,5 @@
 //! Arguments of the commands that train.
-use super::{Overwrite, at_least_one, below_one, named, not_negative, positive};
+use super::{Beside, Overwrite, at_least_one, below_one, named, not_negative, positive};
 use clap::Args;
 use ddim::{
     diffusion::schedule::{BetaSchedule, PredictionType},
@@ -91,6 +91,8 @@ pub struct Train {
     /// where it has a null label, --label-drop is 0.1 unless given
     #[arg(long, value_name = "DIR", conflicts_with_all = ["resume", "config", "prediction", "schedule"])]
     pub init: Option<PathBuf>,
+    #[command(flatten)]
+    pub beside: Beside,
     /// Crop every image to its centre and resize it to N x N pixels [default: sample_size of --config or
     /// --init, else as they are]
     #[arg(long, value_name = "N")]

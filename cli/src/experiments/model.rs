@@ -15,7 +15,7 @@ use ddim::{
     files,
     gpu::Gpu,
     models::unet2d::UNet,
-    pipeline::{Pipeline, RunFolder},
+    pipeline::{self, Pipeline, RunFolder},
     training::{Losses, Settings, Trainer, TrainingOptions, steps_trained},
 };
 use flate2::Crc;
@@ -93,7 +93,7 @@ impl Source {
                 folder
             }
         };
-        let pipeline = Pipeline::read(folder)?;
+        let pipeline = pipeline::open(folder)?;
         pipeline.check_data(folder, data)?;
         Ok((pipeline, provenance(folder)?))
     }

@@ -9,8 +9,9 @@ use ddim::{
     gpu::Gpu,
     models::unet2d::{SampleSize, UNet, UNetConfig},
     nn::Model,
-    pipeline::Pipeline,
+    pipeline::open_with,
     training::TrainingOptions,
+    weights::NonFinite,
 };
 use std::path::Path;
 
@@ -27,7 +28,7 @@ pub fn fine_tune(
     folder: &Path,
     source: &Path,
 ) -> Result<Run, Failure> {
-    let pipeline = Pipeline::read(folder)?;
+    let pipeline = open_with(folder, &arguments.beside.opening(NonFinite::Refuse))?;
     if arguments.conditional && pipeline.classes().is_none() {
         let text =
             "--conditional: the model of --init has no classes: train a new one, without --init";

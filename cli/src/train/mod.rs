@@ -164,6 +164,10 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     if let Some(folder) = &arguments.init {
         return fine_tune(gpu, arguments, folder, source);
     }
+    if arguments.beside.flags.is_some() || arguments.beside.variant.is_some() {
+        let text = "--flags, --variant: they are said of the model of --init";
+        return Err(Failure::Usage(text.into()));
+    }
     let mut notes = Notes::new(arguments, source);
     let given = arguments.config.as_deref().map(UNetConfig::read).transpose()?;
     notes.size_as(given.as_ref().and_then(|config| config.sample_size));

@@ -10,7 +10,7 @@ use ddim::{
     gpu::Gpu,
     models::unet2d::{SampleSize, UNet, UNetConfig},
     nn::Model,
-    pipeline::{Pipeline, RunFolder, class_names},
+    pipeline::{self, RunFolder, class_names},
     training::{Settings, Trainer},
 };
 use std::path::Path;
@@ -130,7 +130,7 @@ pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> R
         let mut trainer =
             Training { unet, scheduler, size }.begin(gpu, trainer.options().clone())?;
         if let Some(folder) = init {
-            trainer.load(&Pipeline::read(&folder)?.weights)?;
+            trainer.load(&pipeline::open(&folder)?.weights)?;
         }
         Run { class_names, ..Run::new(trainer, notes, data) }.save(out)?;
     }

@@ -13,6 +13,10 @@ use crate::{
 /// Keys whose `null` means none, and not the default.
 const NULLABLE: [&str; 2] = ["mid_block_type", "attention_head_dim"];
 
+/// Keys that diffusers does not have: they are written where they are set.
+const BEYOND_DIFFUSERS: [&str; 3] =
+    ["num_attention_heads", "conv_in_channels", "time_proj_channels"];
+
 /// A level of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DownBlock {
@@ -22,6 +26,9 @@ pub enum DownBlock {
     /// Residual blocks, an attention after each.
     #[serde(rename = "AttnDownBlock2D", alias = "UNetResAttnDownBlock2D")]
     Attention,
+    /// Residual blocks, the last of which halves the image.
+    #[serde(rename = "ResnetDownsampleBlock2D")]
+    Resnet,
 }
 
 /// A level of the decoder.
@@ -33,6 +40,9 @@ pub enum UpBlock {
     /// Residual blocks, an attention after each.
     #[serde(rename = "AttnUpBlock2D", alias = "UNetResAttnUpBlock2D")]
     Attention,
+    /// Residual blocks, the last of which doubles the image.
+    #[serde(rename = "ResnetUpsampleBlock2D")]
+    Resnet,
 }
 
 /// The middle of the U-Net.
@@ -43,7 +53,7 @@ pub enum MidBlock {
     UNetMidBlock2D,
 }
 
-/// Resampling of levels with attention; the other levels use a convolution.
+/// Resampling of levels with attention; of the others, the block's type says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resampling {
@@ -165,6 +175,17 @@ pub struct UNetConfig {
     pub act_fn: Activation,
     /// Channels of an attention head; one head of all channels if absent.
     pub attention_head_dim: Option<usize>,
+    /// Heads of every attention, whatever its width: ADM's models of more than one width have it,
+    /// diffusers' `UNet2DModel` has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_attention_heads: Option<usize>,
+    /// Outputs of the first convolution, if not those of the finest level: diffusers has no such key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conv_in_channels: Option<usize>,
+    /// Sines and cosines of the time embedding, if not as many as the finest level has channels:
+    /// diffusers has no such key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_proj_channels: Option<usize>,
     /// Groups of every group norm.
     pub norm_num_groups: usize,
     /// Groups of the middle attention's norm, if other; see [`UNetConfig::middle_norm_groups`].
@@ -209,6 +230,9 @@ impl Default for UNetConfig {
             dropout: 0.0,
             act_fn: Activation::Silu,
             attention_head_dim: Some(8),
+            num_attention_heads: None,
+            conv_in_channels: None,
+            time_proj_channels: None,
             norm_num_groups: 32,
             attn_norm_num_groups: None,
             norm_eps: 1e-5,
@@ -235,8 +259,9 @@ impl UNetConfig {
             files::parse_config(&text, &NULLABLE).map_err(|error| of_file(error.into()))?;
         let known = serde_json::to_value(Self::default());
         let known = known.expect("plain fields with string keys are JSON");
-        let known: Vec<&str> =
+        let mut known: Vec<&str> =
             known.as_object().into_iter().flat_map(|of| of.keys()).map(|key| &key[..]).collect();
+        known.extend(BEYOND_DIFFUSERS);
         files::warn_of_unknown(path, &keys, &known);
         if !keys.iter().any(|key| key == "block_out_channels") {
             log::warn!(

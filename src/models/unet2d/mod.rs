@@ -64,6 +64,8 @@ impl UNet {
         let mut skips = vec![h];
         for (level, (&block, &width)) in config.down_block_types.iter().zip(channels).enumerate() {
             let attention = block == DownBlock::Attention;
+            let whole_block = block == DownBlock::Resnet
+                || attention && config.downsample_type == Resampling::Resnet;
             let last = level + 1 == channels.len();
             layers.scope(&format!("down_blocks.{level}"), |layers| {
                 for layer in 0..config.layers_per_block {
@@ -74,7 +76,7 @@ impl UNet {
                     return Ok::<_, Error>(());
                 }
                 h = layers.scope("downsamplers.0", |layers| {
-                    if attention && config.downsample_type == Resampling::Resnet {
+                    if whole_block {
                         return blocks.resnet(layers, h, width, 1.0, Resample::Down);
                     }
                     // Zero on the right and at the bottom, or on all four sides.
@@ -142,6 +144,8 @@ impl UNet {
         let reversed = channels.iter().rev();
         for (level, (&block, &width)) in config.up_block_types.iter().zip(reversed).enumerate() {
             let attention = block == UpBlock::Attention;
+            let whole_block =
+                block == UpBlock::Resnet || attention && config.upsample_type == Resampling::Resnet;
             let last = level + 1 == channels.len();
             h = layers.scope(&format!("up_blocks.{level}"), |layers| {
                 for layer in 0..=config.layers_per_block {
@@ -153,7 +157,7 @@ impl UNet {
                     return Ok(h);
                 }
                 layers.scope("upsamplers.0", |layers| {
-                    if attention && config.upsample_type == Resampling::Resnet {
+                    if whole_block {
                         return blocks.resnet(layers, h, width, 1.0, Resample::Up);
                     }
                     let h = resample(layers, h, Resample::Up)?;
@@ -170,7 +174,7 @@ impl UNet {
         let of_x = layers.graph.type_of(inputs.x);
         let width = config.time_width();
         let sinusoid = TimestepEmbedding {
-            width: config.block_out_channels[0],
+            width: config.time_proj(),
             flip_sin_to_cos: config.flip_sin_to_cos,
             freq_shift: (config.freq_shift as f64).into(),
             max_period: 10_000.0.into(),
@@ -242,7 +246,8 @@ impl Model for UNet {
         let embedding = self.embedding(layers, inputs)?;
         // Each residual block takes silu(embedding): computed once.
         let blocks = Blocks { config, embedding: layers.silu(embedding)? };
-        let h = layers.conv2d("conv_in", x, config.block_out_channels[0], 3, SAME)?;
+        let first = config.conv_in_channels.unwrap_or(config.block_out_channels[0]);
+        let h = layers.conv2d("conv_in", x, first, 3, SAME)?;
         let skips = self.encoder(layers, blocks, h)?;
         let h = *skips.last().expect("the first convolution is one of them");
         let h = self.middle(layers, blocks, h)?;

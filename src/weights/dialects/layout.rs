@@ -38,7 +38,8 @@ impl Layout {
     /// May a tensor of the file's shape `stored` be read as a parameter of `shape`?
     pub fn accepts(self, shape: &Shape, stored: &[usize]) -> bool {
         let expected = self.stored_shape(shape);
-        let pointwise = self == Self::Linear && stored.len() == 4 && stored[2..] == [1, 1];
+        let pointwise = self == Self::Linear && stored.len() > 2;
+        let pointwise = pointwise && stored[2..].iter().all(|extent| *extent == 1);
         expected == if pointwise { &stored[..2] } else { stored }
     }
 

@@ -1,13 +1,17 @@
 //! File formats of tensors.
 //!
 //! To add one: a file here that implements [`TensorFile`], and a line in [`open`].
+mod below;
+mod named;
 mod pickle;
 mod safetensors;
+mod shards;
 mod source;
 mod tensor;
 mod torch;
 mod views;
 
+pub(crate) use below::Below;
 pub use safetensors::{tensor_bytes, write_tensors};
 pub use tensor::{Numbers, Precision, Stored, TensorFile};
 
@@ -16,15 +20,27 @@ use crate::{
     files,
 };
 use safetensors::Safetensors;
+use shards::Shards;
 use source::Source;
 use std::path::Path;
 use torch::Torch;
 
-/// Opens a file of any known format.
+/// Opens a file of any known format, or the index of several.
 ///
 /// # Errors
 /// If the file cannot be read, or is damaged or truncated.
 pub fn open(path: &Path) -> Result<Box<dyn TensorFile>, WeightsError> {
+    let source = Source::Disk(files::open(path).map_err(FileError::at(path))?);
+    let first = source.first().map_err(FileError::at(path))?;
+    // The length of a safetensors header has zeros in its upper bytes, which no text has.
+    if first.starts_with(b"{") && !first.contains(&0) {
+        return Ok(Box::new(Shards::open(path, alone)?));
+    }
+    of(path, source)
+}
+
+/// Opens a file that is no index.
+fn alone(path: &Path) -> Result<Box<dyn TensorFile>, WeightsError> {
     of(path, Source::Disk(files::open(path).map_err(FileError::at(path))?))
 }
 

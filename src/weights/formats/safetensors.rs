@@ -1,15 +1,15 @@
 //! The safetensors format: a JSON header of names, types and byte ranges, then little-endian numbers.
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
-use half::f16;
+use half::{bf16, f16};
 use safetensors::{
     Dtype, SafeTensorError,
     tensor::{Metadata, TensorInfo, TensorView},
 };
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
     source::Source,
@@ -23,6 +23,9 @@ use crate::{
 /// Bytes of the longest header that is read: a number of two letters may take 64 bytes of memory.
 const LARGEST_HEADER: u64 = 1 << 20;
 
+/// The entry of a header that is no tensor: texts by names.
+const METADATA: &str = "__metadata__";
+
 /// Bytes of the header's length, which the file begins with.
 const LENGTH: u64 = 8;
 
@@ -30,25 +33,23 @@ fn format_error(path: &Path, error: SafeTensorError) -> WeightsError {
     WeightsError::Format { path: path.into(), format: "safetensors", source: error.into() }
 }
 
-/// The header as JSON.
-#[derive(Deserialize)]
-struct Header {
-    #[serde(rename = "__metadata__")]
-    metadata: Option<HashMap<String, String>>,
-    #[serde(flatten)]
-    tensors: HashMap<String, TensorInfo>,
-}
-
-impl Header {
-    /// The tensors in the order of their bytes, which have to follow each other without a gap.
-    fn parse(json: &[u8]) -> Result<Metadata, SafeTensorError> {
-        let text = std::str::from_utf8(json).map_err(SafeTensorError::InvalidHeader)?;
-        let Self { metadata, tensors } =
-            serde_json::from_str(text).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
-        let mut tensors: Vec<_> = tensors.into_iter().collect();
-        tensors.sort_by_key(|(_, info)| info.data_offsets);
-        Metadata::new(metadata, tensors)
+/// The tensors of a header in the order of their bytes, which have to follow each other without a gap.
+fn parse(json: &[u8]) -> Result<Metadata, SafeTensorError> {
+    let refuse = SafeTensorError::InvalidHeaderDeserialization;
+    let text = std::str::from_utf8(json).map_err(SafeTensorError::InvalidHeader)?;
+    // Values as they stand: read at once, a list of numbers would take fifty times its text.
+    let entries: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(refuse)?;
+    let mut tensors = Vec::new();
+    for (name, value) in entries {
+        if name == METADATA {
+            let _: HashMap<String, String> = serde_json::from_str(value.get()).map_err(refuse)?;
+            continue;
+        }
+        let info: TensorInfo = serde_json::from_str(value.get()).map_err(refuse)?;
+        tensors.push((name, info));
     }
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    Metadata::new(None, tensors)
 }
 
 /// A file whose header was read. A tensor's bytes are read when it is asked for.
@@ -83,7 +84,7 @@ impl<'a> Safetensors<'a> {
         if start > length {
             return Err(refuse(SafeTensorError::InvalidHeaderLength));
         }
-        let header = Header::parse(&source.range(LENGTH, start).map_err(&failed)?);
+        let header = parse(&source.range(LENGTH, start).map_err(&failed)?);
         let header = header.map_err(refuse)?;
         if start.checked_add(header.data_len() as u64) != Some(length) {
             return Err(refuse(SafeTensorError::MetadataIncompleteBuffer));
@@ -93,6 +94,10 @@ impl<'a> Safetensors<'a> {
 }
 
 impl TensorFile for Safetensors<'_> {
+    fn format(&self) -> String {
+        "safetensors".into()
+    }
+
     fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let shape = |name: &String| Some(self.header.info(name)?.shape.clone());
         let names = self.header.offset_keys().into_iter();
@@ -155,12 +160,16 @@ pub fn tensor_bytes<'a>(
                 }
                 numbers.iter().flat_map(|number| f16::from_f32(*number).to_le_bytes()).collect()
             }
+            Precision::Bf16 => {
+                numbers.iter().flat_map(|number| bf16::from_f32(*number).to_le_bytes()).collect()
+            }
         };
         packed.push((name, shape.to_vec(), bytes));
     }
     let dtype = match precision {
         Precision::F32 => Dtype::F32,
         Precision::F16 => Dtype::F16,
+        Precision::Bf16 => Dtype::BF16,
     };
     let refuse = |error| format_error(path, error);
     let views: Vec<_> = packed

@@ -1,4 +1,4 @@
-//! The bytes of a file, on disk or in memory.
+//! The bytes of a file, on disk or in memory. Each read says from where: no reader moves another.
 use std::{
     borrow::Cow,
     fs::File,
@@ -20,15 +20,20 @@ impl Source<'_> {
         }
     }
 
-    /// The bytes `from..to`, which lie within the length.
+    /// The bytes `from..to`: an error where the file is shorter.
     pub fn range(&self, from: u64, to: u64) -> io::Result<Cow<'_, [u8]>> {
         match self {
-            Self::Memory(bytes) => Ok(bytes[from as usize..to as usize].into()),
+            Self::Memory(bytes) => {
+                let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+                let bytes = range.and_then(|(from, to)| bytes.get(from..to));
+                Ok(bytes.ok_or(ErrorKind::UnexpectedEof)?.into())
+            }
             Self::Disk(file) => {
-                let (mut file, mut bytes) = (file, Vec::new());
+                let mut bytes = Vec::new();
                 bytes.try_reserve_exact(usize::try_from(to - from).unwrap_or(usize::MAX))?;
-                file.seek(SeekFrom::Start(from))?;
-                if file.take(to - from).read_to_end(&mut bytes)? as u64 != to - from {
+                (Positioned { file, at: from }).take(to - from).read_to_end(&mut bytes)?;
+                // A file may shrink while it is read.
+                if bytes.len() as u64 != to - from {
                     return Err(ErrorKind::UnexpectedEof.into());
                 }
                 Ok(bytes.into())
@@ -47,7 +52,7 @@ impl Source<'_> {
     pub fn reader(&self) -> Box<dyn ReadSeek + '_> {
         match self {
             Self::Memory(bytes) => Box::new(Cursor::new(*bytes)),
-            Self::Disk(file) => Box::new(BufReader::new(file)),
+            Self::Disk(file) => Box::new(BufReader::new(Positioned { file, at: 0 })),
         }
     }
 }
@@ -56,3 +61,32 @@ impl Source<'_> {
 pub(super) trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek> ReadSeek for T {}
+
+/// A reader with a place of its own.
+struct Positioned<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for Positioned<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(self.file, bytes, self.at)?;
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(self.file, bytes, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Positioned<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (from, by) = match to {
+            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::End(by) => (self.file.metadata()?.len(), by),
+            SeekFrom::Current(by) => (self.at, by),
+        };
+        self.at = from.checked_add_signed(by).ok_or(ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

@@ -5,6 +5,9 @@ use safetensors::Dtype;
 
 /// A file of named tensors, of which each is read when it is asked for.
 pub trait TensorFile {
+    /// The format, in words.
+    fn format(&self) -> String;
+
     /// Names and extents.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
@@ -65,6 +68,8 @@ pub enum Precision {
     F32,
     /// 16 bits: half the size, 11 significant bits.
     F16,
+    /// 16 bits, 8 of them significant, with the range of f32.
+    Bf16,
 }
 
 /// The elements of a tensor from its bytes, if its type is one that is read.

@@ -1,6 +1,7 @@
 //! PyTorch's files. Today's is a zip: a pickle of the objects, `data.pkl`, and a record `data/KEY` for each storage,
 //! never compressed. The older one is five pickles in a row, then the storages. A tensor is a view of a storage.
 use super::{
+    named::{NamesError, named},
     pickle::{Object, Pickle, PickleError, Storage, View},
     source::Source,
     tensor::{Numbers, TensorFile, numbers},
@@ -11,13 +12,10 @@ use std::{
     collections::{BTreeMap, HashMap},
     io::{BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use zip::{CompressionMethod, ZipArchive};
 
-/// Containers within containers that names are taken from.
-const DEEPEST: usize = 8;
-/// Bytes of all names together.
-const LONGEST_NAMES: usize = 16 << 20;
 /// Bytes of the longest pickle.
 const LONGEST_PICKLE: u64 = 64 << 20;
 /// The lower 64 bits of the integer that a legacy file begins with, and its protocol.
@@ -35,14 +33,14 @@ enum TorchError {
     Read(#[from] std::io::Error),
     #[error("record {name}: it is compressed, which PyTorch's are never")]
     Compressed { name: String },
+    #[error("record {name}: it ends after the file")]
+    Outside { name: String },
     #[error("it has no record {name}")]
     NoRecord { name: String },
     #[error("its numbers are {found}-endian, expected little-endian")]
     Order { found: String },
-    #[error("it holds no tensors")]
-    Empty,
-    #[error("more names of tensors than objects, or longer ones than a model has")]
-    Names,
+    #[error(transparent)]
+    Names(#[from] NamesError),
     #[error("{tensor}: it reaches past its storage of {elements} elements")]
     Reach { tensor: String, elements: u64 },
     #[error("{tensor}: storage {key} has {found} bytes, expected {expected}")]
@@ -59,8 +57,9 @@ type Storages = HashMap<String, (u64, u64)>;
 pub(super) struct Torch<'a> {
     path: PathBuf,
     source: Source<'a>,
-    tensors: BTreeMap<String, View>,
+    tensors: BTreeMap<String, Arc<View>>,
     storages: Storages,
+    format: &'static str,
 }
 
 impl<'a> Torch<'a> {
@@ -68,7 +67,7 @@ impl<'a> Torch<'a> {
     pub fn zip(path: &Path, source: Source<'a>) -> Result<Self, WeightsError> {
         let read = || {
             let mut zip = ZipArchive::new(source.reader())?;
-            let mut records = HashMap::new();
+            let (mut records, length) = (HashMap::new(), source.length()?);
             for index in 0..zip.len() {
                 let record = zip.by_index_raw(index)?;
                 // One top folder, named after the file.
@@ -85,6 +84,9 @@ impl<'a> Torch<'a> {
                 if let Some(key) = name.strip_prefix("data/") {
                     let start = zip.by_index_raw(index)?.data_start();
                     let start = start.ok_or_else(|| TorchError::NoRecord { name: name.clone() })?;
+                    if start.checked_add(size).is_none_or(|end| end > length) {
+                        return Err(TorchError::Outside { name: name.clone() });
+                    }
                     storages.insert(key.to_owned(), (start, size));
                 }
             }
@@ -103,7 +105,7 @@ impl<'a> Torch<'a> {
             Ok((named(&pickle)?, storages))
         };
         let read = read();
-        Self::checked(path, source, read)
+        Self::checked(path, source, "PyTorch zip", read)
     }
 
     /// Reads the pickles of a legacy file.
@@ -146,19 +148,20 @@ impl<'a> Torch<'a> {
                 let size =
                     size.filter(|&size| start.checked_add(size).is_some_and(|end| end <= length));
                 let size = size.ok_or(TorchError::Legacy("as many numbers as the file says"))?;
-                storages.insert(key.clone(), (start, size));
+                storages.insert(key.to_string(), (start, size));
                 reader.seek(SeekFrom::Start(start + size))?;
             }
             Ok((tensors, storages))
         };
         let read = read();
-        Self::checked(path, source, read)
+        Self::checked(path, source, "PyTorch legacy", read)
     }
 
     fn checked(
         path: &Path,
         source: Source<'a>,
-        read: Result<(BTreeMap<String, View>, Storages), TorchError>,
+        format: &'static str,
+        read: Result<(BTreeMap<String, Arc<View>>, Storages), TorchError>,
     ) -> Result<Self, WeightsError> {
         let checked = read.and_then(|(tensors, storages)| {
             for (name, view) in &tensors {
@@ -167,7 +170,9 @@ impl<'a> Torch<'a> {
             Ok((tensors, storages))
         });
         match checked {
-            Ok((tensors, storages)) => Ok(Self { path: path.into(), source, tensors, storages }),
+            Ok((tensors, storages)) => {
+                Ok(Self { path: path.into(), source, tensors, storages, format })
+            }
             Err(error) => Err(WeightsError::Format {
                 path: path.into(),
                 format: "PyTorch",
@@ -178,6 +183,10 @@ impl<'a> Torch<'a> {
 }
 
 impl TensorFile for Torch<'_> {
+    fn format(&self) -> String {
+        self.format.into()
+    }
+
     fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let shape = |view: &View| view.shape.iter().map(|&extent| extent as usize).collect();
         self.tensors.iter().map(|(name, view)| (name.clone(), shape(view))).collect()
@@ -193,11 +202,14 @@ impl TensorFile for Torch<'_> {
             });
         };
         let class = &view.storage.class;
-        let wrong =
-            || WeightsError::Element { path: path(), tensor: name.into(), found: class.clone() };
+        let wrong = || WeightsError::Element {
+            path: path(),
+            tensor: name.into(),
+            found: class.to_string(),
+        };
         let of = element(class).ok_or_else(wrong)?;
         let size = size_of_element(of).ok_or_else(wrong)?;
-        let (start, _) = self.storages[&view.storage.key];
+        let (start, _) = self.storages[&*view.storage.key];
         let from = start + view.offset * size;
         let bytes = self.source.range(from, from + reach(view).unwrap_or(0) * size);
         let bytes = bytes.map_err(FileError::at(&self.path))?;
@@ -205,71 +217,26 @@ impl TensorFile for Torch<'_> {
     }
 }
 
-/// The tensors of a pickle by name.
-fn named(pickle: &Pickle) -> Result<BTreeMap<String, View>, TorchError> {
-    let mut found = BTreeMap::new();
-    let mut waiting = vec![(String::new(), pickle.root(), 0)];
-    let (mut seen, mut letters) = (0, 0);
-    while let Some((name, object, depth)) = waiting.pop() {
-        // A container may stand in many others, or in itself, and a long name before many.
-        let inside = match object {
-            Object::List(items) => items.len(),
-            Object::Dict(pairs) => pairs.len(),
-            _ => 0,
-        };
-        seen += 1 + inside;
-        letters += (name.len() + 1) * inside;
-        if seen > 2 * pickle.objects().len() || letters > LONGEST_NAMES {
-            return Err(TorchError::Names);
-        }
-        let inner =
-            |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}/{key}") };
-        match object {
-            Object::Tensor(view) => {
-                found.insert(name, (**view).clone());
-            }
-            Object::List(items) if depth < DEEPEST => {
-                let items = items.iter().enumerate().rev();
-                waiting.extend(items.map(|(number, &item)| {
-                    (inner(&number.to_string()), pickle.get(item), depth + 1)
-                }));
-            }
-            Object::Dict(pairs) if depth < DEEPEST => {
-                for &(key, value) in pairs.iter().rev() {
-                    let key = match pickle.get(key) {
-                        Object::Text(key) => inner(key),
-                        Object::Int(key) => inner(&key.to_string()),
-                        _ => continue,
-                    };
-                    waiting.push((key, pickle.get(value), depth + 1));
-                }
-            }
-            _ => {}
-        }
-    }
-    if found.is_empty() { Err(TorchError::Empty) } else { Ok(found) }
-}
-
 /// The value of a key of the dict that a pickle is.
 fn entry<'a>(pickle: &'a Pickle, key: &str) -> Option<&'a Object> {
     let Object::Dict(pairs) = pickle.root() else { return None };
     let found = pairs
         .iter()
-        .find(|(name, _)| matches!(pickle.get(*name), Object::Text(name) if name == key));
+        .find(|(name, _)| matches!(pickle.get(*name), Object::Text(name) if &**name == key));
     found.map(|&(_, value)| pickle.get(value))
 }
 
 /// Whether a view lies within its storage, and the storage within its record. A view has at most as many elements as its
 /// storage, so reading it takes no more memory than the file.
 fn check(tensor: &str, view: &View, storages: &Storages) -> Result<(), TorchError> {
-    let Storage { key, elements, class } = &view.storage;
+    let Storage { key, elements, class } = &*view.storage;
     let tensor = || tensor.to_owned();
     let count = view.shape.iter().try_fold(1u64, |count, &extent| count.checked_mul(extent));
     let end = reach(view).and_then(|reach| reach.checked_add(view.offset));
     if end.is_none_or(|end| end > *elements) || count.is_none_or(|count| count > *elements) {
         return Err(TorchError::Reach { tensor: tensor(), elements: *elements });
     }
-    let Some(&(_, found)) = storages.get(key) else {
+    let Some(&(_, found)) = storages.get(&**key) else {
         return Err(TorchError::NoRecord { name: format!("data/{key}") });
     };
     let size = element(class).and_then(size_of_element).unwrap_or(1);
@@ -277,7 +244,7 @@ fn check(tensor: &str, view: &View, storages: &Storages) -> Result<(), TorchErro
         Some(expected) if expected <= found => Ok(()),
         expected => Err(TorchError::Storage {
             tensor: tensor(),
-            key: key.clone(),
+            key: key.to_string(),
             found,
             expected: expected.unwrap_or(u64::MAX),
         }),

@@ -4,7 +4,7 @@ use safetensors::Dtype;
 
 /// Element type of a storage.
 pub(super) fn element(class: &str) -> Option<Dtype> {
-    Some(match class {
+    Some(match class.strip_prefix("torch.")? {
         "FloatStorage" => Dtype::F32,
         "HalfStorage" => Dtype::F16,
         "BFloat16Storage" => Dtype::BF16,

@@ -24,7 +24,11 @@ impl UNetConfig {
         range("out_channels", self.out_channels, 1, MAX_CHANNELS, "channels")?;
         range("layers_per_block", self.layers_per_block, 1, 1000, "layers")?;
         range("downsample_padding", self.downsample_padding, 0, 1, "zeros")?;
-        let frequencies = self.block_out_channels[0] / 2;
+        if let Some(channels) = self.conv_in_channels {
+            range("conv_in_channels", channels, 1, MAX_CHANNELS, "channels")?;
+        }
+        range("time_proj_channels", self.time_proj(), 1, MAX_CHANNELS, "channels")?;
+        let frequencies = self.time_proj() / 2;
         if frequencies > 0 {
             range("freq_shift", self.freq_shift, 0, frequencies - 1, "frequencies")?;
         }
@@ -57,6 +61,9 @@ impl UNetConfig {
         for &channels in &self.block_out_channels {
             divides("norm_num_groups", self.norm_num_groups, channels)?;
         }
+        if let Some(channels) = self.conv_in_channels {
+            divides("norm_num_groups", self.norm_num_groups, channels)?;
+        }
         match self.attn_norm_num_groups {
             Some(groups) => Ok(divides("attn_norm_num_groups", groups, self.deepest_channels())?),
             None => Ok(()),
@@ -65,8 +72,10 @@ impl UNetConfig {
 
     /// Heads share the channels of every level that has attention.
     fn check_heads(&self) -> Result<(), ConfigError> {
-        let Some(width) = self.attention_head_dim else {
-            return Ok(());
+        let (key, number) = match (self.num_attention_heads, self.attention_head_dim) {
+            (Some(heads), _) => ("num_attention_heads", heads),
+            (None, Some(width)) => ("attention_head_dim", width),
+            (None, None) => return Ok(()),
         };
         let encoder = self.down_block_types.iter().map(|block| *block == DownBlock::Attention);
         let decoder = self.up_block_types.iter().rev().map(|block| *block == UpBlock::Attention);
@@ -75,8 +84,8 @@ impl UNetConfig {
         let middle = self.has_middle_attention().then(|| self.deepest_channels());
         for channels in with_attention.map(|(channels, _)| *channels).chain(middle) {
             let what = format!("a divisor of {channels}, the channels of an attention");
-            let fits = width > 0 && channels.is_multiple_of(width);
-            Unexpected::check(fits, "attention_head_dim", what, width)?;
+            let fits = number > 0 && channels.is_multiple_of(number);
+            Unexpected::check(fits, key, what, number)?;
         }
         Ok(())
     }
@@ -95,6 +104,13 @@ impl UNetConfig {
         Err(ConfigError::Image { levels, multiple, height, width })
     }
 
+    /// Whether a setting is made that diffusers does not have.
+    pub fn beyond_diffusers(&self) -> bool {
+        [self.num_attention_heads, self.conv_in_channels, self.time_proj_channels]
+            .iter()
+            .any(Option::is_some)
+    }
+
     /// Number of resolutions.
     pub fn levels(&self) -> usize {
         self.block_out_channels.len()
@@ -107,13 +123,19 @@ impl UNetConfig {
 
     /// Width of the time embedding.
     pub fn time_width(&self) -> usize {
+        self.time_embedding_dim.unwrap_or(4 * self.time_proj())
+    }
+
+    /// Sines and cosines of the time embedding.
+    pub fn time_proj(&self) -> usize {
         let first = self.block_out_channels.first().copied().unwrap_or_default();
-        self.time_embedding_dim.unwrap_or(4 * first)
+        self.time_proj_channels.unwrap_or(first)
     }
 
     /// Heads of an attention over `channels`.
     pub fn heads(&self, channels: usize) -> usize {
-        self.attention_head_dim.map_or(1, |width| channels / width.max(1))
+        let by_width = || self.attention_head_dim.map_or(1, |width| channels / width.max(1));
+        self.num_attention_heads.unwrap_or_else(by_width)
     }
 
     /// Has the middle an attention?

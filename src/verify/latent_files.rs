@@ -1,0 +1,95 @@
+//! Cases of Stable Diffusion's files: they open, and their configuration is told.
+use super::{Outcome, refusal::Checkpoint};
+use crate::{
+    error::{Error, WeightsError},
+    pipeline::{Dialect, StableDiffusion},
+    weights::{self, Numbers, TensorFile},
+};
+use std::path::Path;
+
+/// Whether the file of a whole Stable Diffusion opens, and its configuration is told.
+pub(super) fn run(path: &Path, config: &Checkpoint) -> Result<Outcome, Error> {
+    let file = weights::open(path)?;
+    let (dialect, place) = Dialect::of_file(path, &*file)?;
+    if dialect != Dialect::StableDiffusion {
+        return Ok(Outcome::Failed(format!("found {dialect}")));
+    }
+    let found = StableDiffusion::of(&*file, place, config.ldm.as_ref())?;
+    found.check(path, &*file, place)?;
+    // The same from the shapes alone, but for what no shape tells.
+    let told = StableDiffusion::of(&*file, place, None)?;
+    told.check(path, &*file, place)?;
+    let same = told.unet == found.unet && told.vae == found.vae;
+    let mut wrong = vec![(!same).then(|| "the shapes tell another model".to_owned())];
+    let parts = [
+        (&config.unet, Some(found.unet_json())),
+        (&config.vae, config.vae.as_ref().and(found.vae_json())),
+    ];
+    for (wanted, told) in parts {
+        for (key, wanted) in wanted.iter().flatten() {
+            let Some(told) = &told else {
+                wrong.push(Some("no autoencoder is told".into()));
+                continue;
+            };
+            // Of what follows from neither file nor yml nothing is told.
+            let Some(told) = told.get(key) else { continue };
+            wrong.push((told != wanted).then(|| format!("{key}: {told}, expected {wanted}")));
+        }
+    }
+    for refusal in &config.must_refuse {
+        wrong.push(match refusal.change.as_str() {
+            Some("block_out_channels doubled") => {
+                let mut changed = found.clone();
+                changed.unet.widths.iter_mut().for_each(|width| *width *= 2);
+                refusal.difference(changed.check(path, &*file, place).map_err(Error::from))
+            }
+            Some(change)
+                if change.starts_with("a tensor of ") && change.ends_with(" is removed") =>
+            {
+                let part = &change["a tensor of ".len()..change.len() - " is removed".len()];
+                without_each(path, &*file, &format!("{place}{part}."))?
+            }
+            _ => Some(format!("unknown change {}", refusal.change)),
+        });
+    }
+    Ok(Outcome::of(wrong))
+}
+
+/// A file without one of its tensors.
+struct Without<'a> {
+    file: &'a dyn TensorFile,
+    tensor: &'a str,
+}
+
+impl TensorFile for Without<'_> {
+    fn format(&self) -> String {
+        self.file.format()
+    }
+
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        self.file.tensors().into_iter().filter(|(name, _)| name != self.tensor).collect()
+    }
+
+    fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
+        self.file.read(name)
+    }
+}
+
+/// Removes each tensor below `part` in turn: the error has to name it.
+fn without_each(path: &Path, file: &dyn TensorFile, part: &str) -> Result<Option<String>, Error> {
+    for (name, _) in file.tensors() {
+        let Some(inside) = name.strip_prefix(part) else { continue };
+        let rest = Without { file, tensor: &name };
+        let opened = Dialect::of_file(path, &rest).map_err(Error::from).and_then(|(_, place)| {
+            Ok(StableDiffusion::of(&rest, place, None)?.check(path, &rest, place)?)
+        });
+        match opened {
+            Ok(()) => return Ok(Some(format!("without {name} it loads"))),
+            Err(error) if !error.to_string().contains(inside) => {
+                return Ok(Some(format!("without {name}: {:?}", error.to_string())));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
