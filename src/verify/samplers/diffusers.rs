@@ -82,7 +82,7 @@ pub(in crate::verify) fn scheduler(gpu: &Gpu, case: &Case) -> Result<Results, Er
         .collect();
     // Heun's method has a sample after each whole step.
     let last = samples.len() - 1;
-    let whole = |place: &usize| kind != SamplerKind::Heun || place % 2 == 0 || *place == last;
+    let whole = |place: &usize| kind != SamplerKind::Heun || place.is_multiple_of(2) || *place == last;
     let kept: Vec<&Vec<f32>> = (0..=last).filter(whole).map(|place| &samples[place]).collect();
     Ok([("xs".to_owned(), stored(&shape, kept))].into())
 }
