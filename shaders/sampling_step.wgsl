@@ -6,7 +6,7 @@
 // DDIM: Song et al. 2021, eq. 12.  DDPM: Ho et al. 2020, eq. 7.  The coefficients come from `row`, the noise from a counter.
 // Where something is not finite, the key remembers the first such step and what it was.
 // One invocation per vec4.
-// import: random, mask, predicted, finite, image_vector, coefficients
+// import: bad_step, random, mask, predicted, finite, image_vector, coefficients
 // iterations: forward = 16 + memories
 
 struct Params {
@@ -43,22 +43,6 @@ override HAS_BOUND: bool = false;
 override HAS_SIZE: bool = false;
 override IS_WIDE: bool = false;
 override WORKGROUP: u32 = 64u;
-
-// What was bad, as the host reads it.
-const BAD_SAMPLE: u32 = 1u;
-const BAD_OUTPUT: u32 = 2u;
-const BAD_MEMORY: u32 = 4u;
-const BAD_RESULT: u32 = 8u;
-
-/// All who report in a step store the same step, whoever comes first.
-fn report(bad: u32) {
-    let step = atomicLoad(&key[2]) + 1u;
-    let first = atomicLoad(&key[4]);
-    if first == 0u || first == step {
-        atomicStore(&key[4], step);
-        atomicOr(&key[5], bad);
-    }
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

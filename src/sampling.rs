@@ -1,6 +1,8 @@
 //! Images of a pipeline: any number of them, in batches that fit the device.
 use crate::{
-    diffusion::{Guidance, Sampler, SamplingGraph, SamplingOptions, samplers::Table},
+    diffusion::{
+        ClassifierGuidance, Guidance, Sampler, SamplingGraph, SamplingOptions, samplers::Table,
+    },
     error::{Error, GpuError, LoweringError},
     gpu::Gpu,
     nn::Model,
@@ -32,6 +34,8 @@ pub struct SamplingRequest<'a> {
     pub labels: Option<&'a [u32]>,
     /// Guidance by the class.
     pub guidance: Option<Guidance>,
+    /// Guidance by a classifier, to the class of each image.
+    pub classifier: Option<ClassifierGuidance<'a>>,
     /// Where to start, `[count, height, width, channels]`, instead of noise.
     pub start: Option<&'a [f32]>,
 }
@@ -50,8 +54,15 @@ pub struct Reached {
 impl<'a> SamplingRequest<'a> {
     /// `count` images from noise.
     pub fn new(table: &'a Table, size: [usize; 2], count: usize, seed: u64) -> Self {
-        let (batch, class, labels, guidance, start) = (None, None, None, None, None);
-        Self { table, size, count, seed, batch, class, labels, guidance, start }
+        let (batch, class, labels) = (None, None, None);
+        let (guidance, classifier, start) = (None, None, None);
+        Self { table, size, count, seed, batch, class, labels, guidance, classifier, start }
+    }
+
+    /// What a sampling step has besides its table.
+    pub fn options(&self) -> SamplingOptions<'a> {
+        let (guidance, classifier) = (self.guidance, self.classifier);
+        SamplingOptions { guidance, classifier, ..SamplingOptions::default() }
     }
 
     /// Prepares a sampler. Unless the request names a batch, it is halved until its plan takes at
@@ -84,17 +95,33 @@ impl<'a> SamplingRequest<'a> {
         pipeline: &Pipeline,
         batch: usize,
     ) -> Result<Option<Sampler>, Error> {
-        let Self { table, size: [height, width], guidance, seed, .. } = *self;
+        let Self { table, size: [height, width], seed, .. } = *self;
         let (target, Pipeline { unet, weights, .. }) = (gpu.target(), pipeline);
-        let size = [batch, height, width];
+        let (size, options) = ([batch, height, width], self.options());
         if self.batch.is_none() && batch > 1 {
-            let options = SamplingOptions { given_noise: false, guidance };
             let graph = SamplingGraph::new(target, unet, size, table, &options)?;
             if graph.plan(target)?.peak_bytes() > COMFORTABLE_BYTES {
                 return Ok(None);
             }
         }
-        Sampler::new(gpu, unet, weights, size, table, guidance, seed).map(Some)
+        Sampler::with(gpu, unet, weights, size, table, &options, seed).map(Some)
+    }
+
+    /// Labels of the images `first..first + count`: of the model's classes if it has any, else of those that
+    /// a classifier guides to.
+    fn labels_of(
+        &self,
+        pipeline: &Pipeline,
+        first: usize,
+        count: usize,
+    ) -> Result<Option<Vec<u32>>, Error> {
+        match self.classifier {
+            Some(guidance) if pipeline.unet.label_type(count).is_none() => {
+                in_turn(guidance.classifier.out_channels() as u32, self.class, first, count)
+                    .map(Some)
+            }
+            _ => class_labels(pipeline, first, count, self.class, self.guidance),
+        }
     }
 }
 
@@ -182,7 +209,7 @@ impl Sampling<'_> {
         let Self { request, pipeline, sampler, batch } = self;
         let labels = match request.labels {
             Some(given) => Some(filled(given, first, *batch, 1)),
-            None => class_labels(pipeline, first, *batch, request.class, request.guidance)?,
+            None => request.labels_of(pipeline, first, *batch)?,
         };
         if let Some(labels) = labels {
             sampler.set_labels(&labels)?;
@@ -222,9 +249,19 @@ pub fn class_labels(
     };
     let null_label = guidance.map(|guidance| guidance.null_label).or(pipeline.null_label);
     let classes = null_label.unwrap_or(rows);
+    in_turn(classes, class, first, count).map(Some)
+}
+
+/// Labels of images `first..first + count`: `class`, or all `classes` in turn.
+fn in_turn(
+    classes: u32,
+    class: Option<u32>,
+    first: usize,
+    count: usize,
+) -> Result<Vec<u32>, Error> {
     if let Some(found) = class.filter(|class| *class >= classes) {
         return Err(Error::Class { found, classes });
     }
     let label = |image: usize| class.unwrap_or(image as u32 % classes);
-    Ok(Some((first..first + count).map(label).collect()))
+    Ok((first..first + count).map(label).collect())
 }

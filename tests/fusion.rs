@@ -28,7 +28,7 @@ fn model() -> UNet {
 fn sampling(size: usize) -> Graph {
     let (target, size) = (Target::default(), [2, size, size]);
     let table = SchedulerConfig::default().ddim(3, 1.0).expect("a table");
-    let options = SamplingOptions { given_noise: true, guidance: None };
+    let options = SamplingOptions { given_noise: true, ..SamplingOptions::default() };
     SamplingGraph::new(&target, &model(), size, &table, &options).expect("a step").graph
 }
 

@@ -76,6 +76,13 @@ fn files_of_other_projects_open_and_compute_what_they_did() {
     assert_eq!(summary, Summary { passed: 17, ..Summary::default() }, "{outcomes:?}");
 }
 
+#[test]
+fn classifiers_of_noisy_images_and_what_they_guide_pass() {
+    let Some(gpu) = support::gpu() else { return };
+    let (outcomes, summary) = run(&gpu, &folder("cases_more"), &["guidance"]);
+    assert_eq!(summary, Summary { passed: 5, ..Summary::default() }, "{outcomes:?}");
+}
+
 fn only(gpu: &Gpu, folder: &Path) -> Outcome {
     let (mut outcomes, _) = run(gpu, folder, &[]);
     assert_eq!(outcomes.len(), 1);

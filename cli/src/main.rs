@@ -33,6 +33,7 @@ mod sampling;
 mod shell;
 mod smoothing;
 mod train;
+mod train_classifier;
 mod training;
 mod trajectory;
 mod verify;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
+        Command::TrainClassifier(arguments) => train_classifier::run(&cli.device, arguments),
         Command::Config(arguments) => configure::run(arguments),
         Command::Inspect(arguments) => convert::tell(arguments),
         Command::Convert(arguments) => convert::run(arguments),

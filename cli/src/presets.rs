@@ -1,6 +1,9 @@
 //! Models and settings that suit a set of images, where the user names none.
 use ddim::{
-    models::unet2d::{DownBlock, SampleSize, UNetConfig, UpBlock},
+    models::{
+        classifier_unet::ClassifierConfig,
+        unet2d::{DownBlock, SampleSize, UNetConfig, UpBlock},
+    },
     training::TrainingOptions,
 };
 
@@ -93,6 +96,22 @@ pub fn of(shape: [usize; 3]) -> Preset {
     }
 }
 
+/// The classifier of noisy images that suits square images of this shape.
+pub fn classifier(shape @ [side, _, channels]: [usize; 3], classes: usize) -> ClassifierConfig {
+    let multiples = &["1", "2", "2", "2", "2"][..levels(shape, 5)];
+    ClassifierConfig {
+        image_size: side,
+        in_channels: channels,
+        num_classes: classes,
+        classifier_width: 32,
+        classifier_depth: 1,
+        classifier_attention_resolutions: (side >> (multiples.len() - 1)).to_string(),
+        channel_mult: multiples.join(","),
+        num_head_channels: 32,
+        ..ClassifierConfig::default()
+    }
+}
+
 fn options(learning_rate: f64, ema_decay: f64) -> TrainingOptions {
     TrainingOptions { learning_rate, ema_decay, ..Default::default() }
 }
@@ -124,7 +143,7 @@ fn unet([height, width, channels]: [usize; 3], widths: &[usize], layers: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ddim::models::unet2d::UNet;
+    use ddim::models::{classifier_unet::ClassifierUNet, unet2d::UNet};
 
     #[test]
     fn every_size_has_a_model() {
@@ -135,6 +154,13 @@ mod tests {
             for unet in [of(shape).unet, small(shape), cifar(shape)] {
                 UNet::new(unet).expect("a model for every size");
             }
+        }
+    }
+
+    #[test]
+    fn every_square_has_a_classifier() {
+        for shape in [[8, 8, 1], [28, 28, 1], [32, 32, 3], [64, 64, 4], [7, 7, 1]] {
+            ClassifierUNet::new(classifier(shape, 10)).expect("a classifier for every square");
         }
     }
 

@@ -30,10 +30,8 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
     let pipeline = arguments.model.read()?;
-    let table = arguments.trajectory.table(&pipeline.scheduler)?;
     let folder = &arguments.model.path;
     let guidance = arguments.guided.guidance(&pipeline, folder)?;
-    let class = arguments.guided.class(&pipeline)?;
     let latents = match &arguments.latents {
         Some(file) => Some(Latents::read(file, &pipeline, arguments)?),
         None => None,
@@ -42,6 +40,9 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
         Some(latents) => latents.size,
         None => arguments.model.sides(&pipeline, arguments.size)?,
     };
+    let classifier = arguments.guided.read_classifier(&pipeline, size)?;
+    let class = arguments.guided.class(&pipeline, classifier.as_ref())?;
+    let table = arguments.trajectory.guided_table(&pipeline.scheduler, classifier.is_some())?;
     pipeline.unet.config().check_image(size[0], size[1])?;
     let count = latents.as_ref().map_or(arguments.count, |latents| latents.count);
     let scale = arguments.scale.unwrap_or(comfortable_scale(size[0], size[1]));
@@ -55,12 +56,12 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
         class,
         labels: latents.as_ref().and_then(|latents| latents.labels.as_deref()),
         guidance,
+        classifier: classifier.as_ref().map(|of| arguments.guided.by(of)),
         start: latents.as_ref().map(|latents| &latents.x[..]),
         ..SamplingRequest::new(&table, size, count, arguments.seed)
     };
     let images = sample(&gpu, &pipeline, request)?;
-    let [height, width] = size;
-    let shape = [height, width, pipeline.unet.config().in_channels];
+    let shape @ [height, width, _] = [size[0], size[1], pipeline.unet.config().in_channels];
     let mut written = exports::write(arguments, &images, shape)?;
     if let Some(out) = &arguments.out {
         files::write(out, Picture::grid(&images, shape, grid.columns, scale)?.png()?)?;

@@ -1,7 +1,7 @@
 //! What the commands that sample share: opening a model, a progress bar, moments on the way.
 use crate::{cli, failure::Failure, files, memory, progress::Progress};
 use ddim::{
-    diffusion::{Sampler, SamplingGraph, SamplingOptions},
+    diffusion::{Sampler, SamplingGraph},
     gpu::Gpu,
     pictures::Grid,
     pipeline::{Pipeline, open_with},
@@ -53,12 +53,11 @@ pub fn open<'a>(
     pipeline: &'a Pipeline,
     request: SamplingRequest<'a>,
 ) -> Result<Sampling<'a>, Failure> {
-    let SamplingRequest { size: size @ [height, width], table, guidance, .. } = request;
+    let SamplingRequest { size: size @ [height, width], table, .. } = request;
     let batch = request.batch.unwrap_or(1).min(request.count);
     request.open(gpu, pipeline).map_err(|error| {
         memory::advise(error, batch, size, |batch| {
-            let (target, options) =
-                (gpu.target(), SamplingOptions { given_noise: false, guidance });
+            let (target, options) = (gpu.target(), request.options());
             let size = [batch, height, width];
             let graph = SamplingGraph::new(target, &pipeline.unet, size, table, &options);
             graph.is_ok_and(|graph| graph.plan(target).is_ok())

@@ -2,6 +2,7 @@
 use crate::{failure::Failure, files, plot, progress::Progress, smoothing::smoothed};
 use ddim::{
     data::Dataset,
+    nn::Model,
     pipeline::{CLASS_NAMES, RunFolder, class_names_json},
     training::{Losses, Trainer},
 };
@@ -26,13 +27,22 @@ pub fn save(
     notes: Json,
     class_names: &[String],
 ) -> Result<(), Failure> {
-    let (text, chart, names) =
-        (losses.to_csv(), plot::losses(losses, &plot::WIDE)?, class_names_json(class_names));
-    let mut beside = vec![(LOSSES, text.as_bytes()), ("training/loss.svg", chart.as_bytes())];
-    if !class_names.is_empty() {
-        beside.push((CLASS_NAMES, names.as_bytes()));
-    }
+    let beside = beside(losses, class_names)?;
+    let beside: Vec<_> = beside.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
     Ok(trainer.save_with(folder, notes, &beside)?)
+}
+
+/// The losses and the names of the classes as files of a checkpoint.
+pub fn beside(
+    losses: &Losses,
+    class_names: &[String],
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let chart = plot::losses(losses, &plot::WIDE)?;
+    let mut files = vec![(LOSSES, losses.to_csv()), ("training/loss.svg", chart)];
+    if !class_names.is_empty() {
+        files.push((CLASS_NAMES, class_names_json(class_names)));
+    }
+    Ok(files)
 }
 
 /// What `save` wrote, as far as `step`. A run of the library alone has no such file, and begins its
@@ -44,8 +54,8 @@ pub fn read_losses(folder: &RunFolder, step: u64) -> Result<Losses, Failure> {
 }
 
 /// Trains until `until` steps are done in all, or `stop` is set.
-pub fn train(
-    trainer: &mut Trainer,
+pub fn train<M: Model>(
+    trainer: &mut Trainer<M>,
     data: &Dataset,
     (until, flip): (u64, bool),
     losses: &mut Losses,

@@ -5,12 +5,12 @@ use crate::{
 };
 use ddim::{
     diffusion::{
-        Guidance,
+        ClassifierGuidance, Guidance,
         samplers::{Churn, SamplerKind, SamplerOptions, Table},
         schedule::SchedulerConfig,
     },
     nn::Model,
-    pipeline::Pipeline,
+    pipeline::{NoisyClassifier, Pipeline},
 };
 use std::path::Path;
 
@@ -28,6 +28,15 @@ impl Trajectory {
 
     /// The run that these arguments describe, with the schedule of a model.
     pub fn table(&self, scheduler: &SchedulerConfig) -> Result<Table, Failure> {
+        self.guided_table(scheduler, false)
+    }
+
+    /// The same, where perhaps a `classifier` guides.
+    pub fn guided_table(
+        &self,
+        scheduler: &SchedulerConfig,
+        classifier: bool,
+    ) -> Result<Table, Failure> {
         let sampler = self.sampler(scheduler)?;
         if self.eta != 0.0 && sampler != SamplerKind::Ddim {
             return Err(Failure::Usage("--eta is of the sampler ddim".into()));
@@ -51,8 +60,14 @@ impl Trajectory {
             unclipped: self.no_clip_sample,
             sigmas: self.sigmas,
             churn: self.churn(sampler)?,
+            classifier,
         };
-        Ok(sampler.table(scheduler, &options)?)
+        let table = sampler.table(scheduler, &options)?;
+        if classifier && !table.takes_classifier() {
+            let text = format!("--classifier: expected --sampler ddim or ddpm, found {sampler}");
+            return Err(Failure::Usage(text));
+        }
+        Ok(table)
     }
 
     /// The churn that is asked for, the rest of it as the sampler has it.
@@ -71,15 +86,27 @@ impl Trajectory {
 }
 
 impl Guided {
-    /// The class that is asked for: by its name, else by its number.
-    pub fn class(&self, pipeline: &Pipeline) -> Result<Option<u32>, Failure> {
+    /// The class that is asked for: by its name, else by its number. A model without classes has those of
+    /// the classifier.
+    pub fn class(
+        &self,
+        pipeline: &Pipeline,
+        classifier: Option<&NoisyClassifier>,
+    ) -> Result<Option<u32>, Failure> {
         let Some(asked) = &self.class else { return Ok(None) };
-        if pipeline.unet.label_type(1).is_none() {
-            return Err(Failure::Usage(format!("--class: {NO_CLASSES}")));
-        }
-        let (names, number) = (&pipeline.class_names, asked.parse().ok());
+        let takes_labels = pipeline.unet.label_type(1).is_some();
+        let (who, names, classes) = match classifier {
+            Some(of) if !takes_labels => {
+                ("classifier", &of.class_names, Some(of.network.config().num_classes))
+            }
+            None if !takes_labels => {
+                return Err(Failure::Usage(format!("--class: {NO_CLASSES}")));
+            }
+            _ => ("model", &pipeline.class_names, pipeline.classes()),
+        };
+        let number = asked.parse().ok();
         let named = names.iter().position(|name| name == asked).map(|label| label as u32);
-        let Some(classes) = pipeline.classes() else {
+        let Some(classes) = classes else {
             // Labels of another kind, which the library refuses.
             return Ok(number.or(Some(0)));
         };
@@ -88,7 +115,35 @@ impl Guided {
             (_, []) => format!("{classes} classes, counted from 0"),
             (_, names) => format!("the classes {}, counted from 0", names.join(", ")),
         };
-        Err(Failure::Usage(format!("--class {asked}: the model has {known}")))
+        Err(Failure::Usage(format!("--class {asked}: the {who} has {known}")))
+    }
+
+    /// Guidance by a classifier.
+    pub fn by<'a>(&self, classifier: &'a NoisyClassifier) -> ClassifierGuidance<'a> {
+        let NoisyClassifier { network, weights, .. } = classifier;
+        ClassifierGuidance { classifier: network, weights, scale: self.classifier_scale }
+    }
+
+    /// Opens the classifier that guides, if there is one, for images of `[height, width]` of the model.
+    pub fn read_classifier(
+        &self,
+        pipeline: &Pipeline,
+        [height, width]: [usize; 2],
+    ) -> Result<Option<NoisyClassifier>, Failure> {
+        let Some(path) = &self.classifier else { return Ok(None) };
+        let read = NoisyClassifier::read(path, self.classifier_flags.as_deref())?;
+        let refuse =
+            |text: String| Failure::Usage(format!("--classifier {}: {text}", path.display()));
+        let shape = [height, width, pipeline.unet.channels()];
+        read.network.config().check_images(&shape).map_err(|error| refuse(error.to_string()))?;
+        let betas = |of: &SchedulerConfig| of.schedule().map(|schedule| schedule.betas().to_vec());
+        if let Some(own) = &read.scheduler
+            && betas(own)? != betas(&pipeline.scheduler)?
+        {
+            let text = "it was trained on another noise schedule than the model's";
+            return Err(refuse(text.into()));
+        }
+        Ok(Some(read))
     }
 
     /// Guidance of the model in `folder`, which must have a label that stands for none.

@@ -2,6 +2,7 @@
 //   x0 = clamp(image_x x + image_output output, -clip, clip)
 //   x' = next_x0 x0 + next_output output + next_x x + sum_k recalled_k m_k + sigma noise
 //   m_slot' = kept_x0 x0 + kept_output output + kept_x x + sum_k carried_k m_k
+//   x'' = x' + gradient g   with a classifier's gradient g
 
 struct Coefficients {
     /// What the network is told.
@@ -34,8 +35,8 @@ struct Coefficients {
     largest_log_deviation: f32,
     /// 1 if the output's weight is multiplied by each image's size, and the deviation by its root; else 0.
     adaptive: f32,
-    /// Zero: a row is whole vec4s.
-    zero: f32,
+    /// Weight in the next sample of the gradient of a classifier: see `classifier_shift`.
+    gradient: f32,
     /// Weight of the first memory in the next sample.
     recalled_0: f32,
     /// Of the second.

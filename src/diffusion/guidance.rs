@@ -1,5 +1,13 @@
-//! Classifier-free guidance: Ho and Salimans 2022.
-use crate::{error::Error, graph::Graph, ops::Guide, value::Value};
+//! Guidance: without a classifier, Ho and Salimans 2022; by one, Dhariwal and Nichol 2021.
+use crate::{
+    error::Error,
+    graph::Graph,
+    nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
+    ops::{Constant, Guide, SamplingRow, SoftmaxCrossEntropy},
+    passes,
+    plan::Target,
+    value::{TensorType, Value},
+};
 
 /// Classifier-free guidance: each image is predicted twice in one batch, without and with its
 /// label.
@@ -34,5 +42,52 @@ impl Guidance {
     ) -> Result<Value, Error> {
         let Self { scale, rescale, .. } = *self;
         graph.push(Guide { scale: scale.into(), rescale: rescale.into(), channels }, &[predictions])
+    }
+}
+
+/// Classifier guidance: Dhariwal and Nichol, *Diffusion Models Beat GANs on Image Synthesis* (2021),
+/// algorithms 1 and 2, of tables that give the gradient a weight.
+#[derive(Clone, Copy)]
+pub struct ClassifierGuidance<'a> {
+    /// Predicts logits `[batch, classes]` of noisy images at their timesteps.
+    pub classifier: &'a dyn Model,
+    /// Its weights.
+    pub weights: &'a Weights,
+    /// `s`: 1 samples from the joint distribution, more prefers what the classifier is sure of.
+    pub scale: f64,
+}
+
+/// A classifier in the graph of a sampling step.
+pub struct GuidingClassifier {
+    /// `u32[batch]`: the class that each image is led to.
+    pub labels: Value,
+    /// `s grad log p(label | x_t)`, of the type of `x_t`.
+    pub gradient: Value,
+    /// The network.
+    pub model: FrozenModel,
+}
+
+impl ClassifierGuidance<'_> {
+    /// Appends the gradient at the images `x`, at the timestep that the counter finds in the table.
+    pub(super) fn gradient(
+        &self,
+        graph: &mut Graph,
+        target: &Target,
+        [x, counter, table]: [Value; 3],
+    ) -> Result<GuidingClassifier, Error> {
+        let batch = graph.type_of(x).shape[0];
+        let labels = graph.input(TensorType::u32(&[batch]));
+        let timesteps = graph.push_all(SamplingRow { batch }, &[counter, table])?[2];
+        let inputs = ModelInputs { x, timesteps, condition: Condition::default() };
+        let model = FrozenModel::new(graph, self.classifier, &inputs, target.max_binding)?;
+        // The loss is the mean of -log p(label | x_t) over the batch, of which each image has its own term.
+        let loss = graph.push(SoftmaxCrossEntropy, &[model.prediction, labels])?;
+        let number = -self.scale * batch as f64;
+        let of = graph.type_of(loss);
+        let seed = graph.push(Constant { of, number: number.into() }, &[])?;
+        let gradient = passes::gradient(graph, loss, seed, &[x])?[0];
+        let zero = Constant { of: graph.type_of(x), number: 0.0.into() };
+        let gradient = gradient.map_or_else(|| graph.push(zero, &[]), Ok)?;
+        Ok(GuidingClassifier { labels, gradient, model })
     }
 }

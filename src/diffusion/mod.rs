@@ -10,7 +10,7 @@ pub mod schedule;
 mod vlb;
 
 pub use closure::{ClosureSampler, Evaluation};
-pub use guidance::Guidance;
+pub use guidance::{ClassifierGuidance, Guidance, GuidingClassifier};
 pub use interpolate::{angle_between, slerp};
 pub use sampler::Sampler;
 pub use sampling_graph::{SamplingGraph, SamplingOptions};

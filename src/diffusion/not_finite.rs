@@ -29,6 +29,7 @@ impl NotFinite {
             (SamplingStep::BAD_SAMPLE, FoundIn::Sample),
             (SamplingStep::BAD_OUTPUT, FoundIn::Output),
             (SamplingStep::BAD_MEMORY, FoundIn::Memory),
+            (SamplingStep::BAD_GRADIENT, FoundIn::Gradient),
         ];
         let first = order.into_iter().find(|(part, _)| counter.bad_parts & part != 0);
         let found_in = first.map_or(FoundIn::Result, |(_, found_in)| found_in);

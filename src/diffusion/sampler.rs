@@ -29,6 +29,8 @@ pub struct Sampler {
     condition: Condition,
     classes: Option<u32>,
     guidance: Option<Guidance>,
+    /// The labels that a classifier guides to, and how many classes it has.
+    guided: Option<(Value, u32)>,
     image: TensorType,
     steps: usize,
     seed: u64,
@@ -51,9 +53,29 @@ impl Sampler {
         guidance: Option<Guidance>,
         seed: u64,
     ) -> Result<Self, Error> {
-        let options = SamplingOptions { given_noise: false, guidance };
+        let options = SamplingOptions { guidance, ..SamplingOptions::default() };
+        Self::with(gpu, model, weights, size, table, &options, seed)
+    }
+
+    /// As [`Sampler::new`], with any guidance; the noise is drawn.
+    ///
+    /// # Errors
+    /// As [`Sampler::new`], or if the table gives no weight to the gradient of a classifier.
+    pub fn with(
+        gpu: &Gpu,
+        model: &dyn Model,
+        weights: &Weights,
+        size: [usize; 3],
+        table: &Table,
+        options: &SamplingOptions,
+        seed: u64,
+    ) -> Result<Self, Error> {
+        let options = SamplingOptions { given_noise: false, ..*options };
+        let guidance = options.guidance;
         let step = SamplingGraph::new(gpu.target(), model, size, table, &options)?;
-        let executor = step.executor(gpu, table, weights)?;
+        let executor = step.executor(gpu, table, weights, &options)?;
+        let guided = step.classifier.as_ref().zip(options.classifier);
+        let guided = guided.map(|(of, by)| (of.labels, by.classifier.out_channels() as u32));
         let SamplingGraph { graph, x, output, counter, condition, .. } = step;
         let image = graph.type_of(x);
         let classes = model.classes().map(|classes| classes as u32);
@@ -82,6 +104,7 @@ impl Sampler {
             condition,
             classes,
             guidance,
+            guided,
             image,
             steps,
             seed,
@@ -98,22 +121,29 @@ impl Sampler {
         &self.executor
     }
 
-    /// Sets the class labels of the next batches, one an image.
+    /// Sets the class labels of the next batches, one an image: of the network if it takes any, and of
+    /// the classifier that guides.
     ///
     /// # Errors
-    /// If the network takes none, or another number of them, or has not so many classes.
+    /// If neither takes any, or another number of them, or has not so many classes.
     pub fn set_labels(&mut self, labels: &[u32]) -> Result<(), Error> {
-        let Some(value) = self.condition.labels else {
+        let own = self.condition.labels;
+        if own.is_none() && self.guided.is_none() {
             return Err(Error::Labels {
                 expected: None,
                 found: Some(TensorType::u32(&[labels.len().max(1)])),
             });
-        };
-        if let Some(classes) = self.classes
-            && let Some(&found) = labels.iter().find(|label| **label >= classes)
-        {
-            return Err(Error::Class { found, classes });
         }
+        let known = [self.classes, self.guided.map(|(_, classes)| classes)];
+        for classes in known.into_iter().flatten() {
+            if let Some(&found) = labels.iter().find(|label| **label >= classes) {
+                return Err(Error::Class { found, classes });
+            }
+        }
+        if let Some((value, _)) = self.guided {
+            self.executor.write_u32(value, labels)?;
+        }
+        let Some(value) = own else { return Ok(()) };
         let nothing = self.guidance.map(|guidance| vec![guidance.null_label; labels.len()]);
         let all: Vec<u32> = nothing.into_iter().flatten().chain(labels.iter().copied()).collect();
         self.executor.write_u32(value, &all)

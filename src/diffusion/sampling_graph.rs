@@ -1,23 +1,32 @@
 //! One step of sampling as a graph, whatever the sampler and the network.
-use super::{guidance::Guidance, samplers::Table, streams};
+use super::{
+    guidance::{ClassifierGuidance, Guidance, GuidingClassifier},
+    samplers::Table,
+    streams,
+};
 use crate::{
-    error::Error,
+    error::{Error, ScheduleError},
     gpu::{Executor, Gpu},
     graph::Graph,
     nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
-    ops::{Advance, CorrectorSize, Counter, DynamicThreshold, SamplingRow, SamplingStep, Twice},
+    ops::{
+        Advance, ClassifierShift, CorrectorSize, Counter, DynamicThreshold, SamplingRow,
+        SamplingStep, Twice,
+    },
     passes,
     plan::{Plan, Target},
     value::{TensorType, Value},
 };
 
 /// Options of a sampling step beside its table.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SamplingOptions {
+#[derive(Clone, Copy, Default)]
+pub struct SamplingOptions<'a> {
     /// Whether the noise of a step is an input; otherwise the kernel draws it.
     pub given_noise: bool,
     /// Guidance, for a network with labels or context.
     pub guidance: Option<Guidance>,
+    /// A classifier that guides, where the table gives its gradient a weight.
+    pub classifier: Option<ClassifierGuidance<'a>>,
 }
 
 /// A sampling run as a graph, and the values that a caller writes and reads.
@@ -40,6 +49,8 @@ pub struct SamplingGraph {
     pub output: Value,
     /// The model in it.
     pub model: FrozenModel,
+    /// The classifier in it, if one guides.
+    pub classifier: Option<GuidingClassifier>,
 }
 
 impl SamplingGraph {
@@ -47,8 +58,8 @@ impl SamplingGraph {
     /// number of rows and what they use are compiled in.
     ///
     /// # Errors
-    /// If the network cannot be built at this size, or has neither labels nor context to be guided by, or as
-    /// [`Table::check`].
+    /// If the network or the classifier cannot be built at this size, or the network has neither labels nor
+    /// context to be guided by, or the table no weight for a classifier, or as [`Table::check`].
     pub fn new(
         target: &Target,
         model: &dyn Model,
@@ -57,6 +68,10 @@ impl SamplingGraph {
         options: &SamplingOptions,
     ) -> Result<Self, Error> {
         table.check()?;
+        if options.classifier.is_some() && !table.takes_classifier() {
+            let expected = "one with weights of a classifier's gradient";
+            return Err(ScheduleError::value("table", expected, "one without").into());
+        }
         let mut graph = Graph::new();
         let channels = model.channels();
         let image = TensorType::f32(&[batch, height, width, channels]);
@@ -88,7 +103,14 @@ impl SamplingGraph {
         if let Some(guidance) = options.guidance {
             output = guidance.apply(&mut graph, output, channels)?;
         }
-        let next = update(&mut graph, table, [x, output, row, key], memory, noise)?;
+        let classifier =
+            options.classifier.map(|of| of.gradient(&mut graph, target, [x, counter, rows]));
+        let classifier = classifier.transpose()?;
+        let mut next = update(&mut graph, table, [x, output, row, key], memory, noise)?;
+        if let Some(GuidingClassifier { gradient, .. }) = classifier {
+            let operands = [next[0], gradient, output, row, next[1]];
+            next[..2].copy_from_slice(&graph.push_all(ClassifierShift, &operands)?);
+        }
         graph.update(x, next[0]);
         if let Some(memory) = memory {
             graph.update(memory, next[2]);
@@ -96,7 +118,7 @@ impl SamplingGraph {
         let advanced = graph.push(Advance { guarded: false }, &[counter, next[1]])?;
         graph.update(counter, advanced);
         graph.outputs.push(output);
-        Ok(Self { graph, x, table: rows, counter, condition, noise, output, model })
+        Ok(Self { graph, x, table: rows, counter, condition, noise, output, model, classifier })
     }
 
     /// The plan of one step.
@@ -107,14 +129,25 @@ impl SamplingGraph {
         passes::compile(&self.graph, target)
     }
 
-    /// An executor of the plan, with weights and table in place.
+    /// An executor of the plan, with table, weights and those of the options' classifier in place.
     ///
     /// # Errors
     /// If the plan does not fit the device, or the weights not the model.
-    pub fn executor(&self, gpu: &Gpu, table: &Table, weights: &Weights) -> Result<Executor, Error> {
+    pub fn executor(
+        &self,
+        gpu: &Gpu,
+        table: &Table,
+        weights: &Weights,
+        options: &SamplingOptions,
+    ) -> Result<Executor, Error> {
         let mut executor = Executor::new(gpu, self.plan(gpu.target())?)?;
         for (value, contents) in self.model.contents(weights)? {
             executor.write(value, &contents)?;
+        }
+        if let Some((of, guidance)) = self.classifier.as_ref().zip(options.classifier) {
+            for (value, contents) in of.model.contents(guidance.weights)? {
+                executor.write(value, &contents)?;
+            }
         }
         executor.write(self.table, &table.rows())?;
         Ok(executor)

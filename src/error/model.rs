@@ -22,6 +22,12 @@ pub enum ConfigError {
     /// Values that do not fit their range or each other.
     #[error("U-Net config: {0}")]
     Value(#[from] Unexpected),
+    /// The same of a classifier's flags.
+    #[error("classifier config: {0}")]
+    ClassifierJson(#[source] JsonError),
+    /// The same of a classifier's flags.
+    #[error("classifier config: {0}")]
+    Classifier(#[source] Unexpected),
     /// An image that the levels cannot halve often enough.
     #[error(
         "{levels} levels: expected height and width in multiples of {multiple}, found {height}x{width}"

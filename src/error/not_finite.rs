@@ -39,6 +39,9 @@ pub enum FoundIn {
     /// What an earlier step kept.
     #[error("what an earlier step kept")]
     Memory,
+    /// The gradient of a classifier that guides.
+    #[error("the classifier's gradient")]
+    Gradient,
     /// What the step computed of finite numbers.
     #[error("the result")]
     Result,

@@ -58,12 +58,13 @@ pub trait Model {
         None
     }
 
-    /// Number of classes, if labels index a table of them.
+    /// Number of classes, if labels are their numbers: rows of a table, or what a classifier tells.
     fn classes(&self) -> Option<usize> {
         None
     }
 
-    /// Appends the model and returns its prediction, `[batch, height, width, out_channels]`.
+    /// Appends the model and returns its prediction, `[batch, height, width, out_channels]`; that of a
+    /// classifier is `[batch, out_channels]`.
     ///
     /// # Errors
     /// If the inputs do not fit it, or a parameter is missing.

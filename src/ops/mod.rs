@@ -27,6 +27,7 @@ pub(crate) use random_cases::Dice;
 pub use random_cases::random_case;
 
 mod attention;
+mod attention_pool;
 mod conv2d;
 mod matmul;
 mod norm;
@@ -41,6 +42,7 @@ mod elementwise {
     pub(super) mod geglu;
     pub(super) mod gelu;
     pub(super) mod modulate;
+    pub(super) mod relu;
     pub(super) mod scale;
     pub(super) mod silu;
     pub(super) mod timestep_embedding;
@@ -81,6 +83,7 @@ mod random {
 
 /// What a step of a sampler does besides the network.
 mod sampling {
+    pub(super) mod classifier_shift;
     pub(super) mod corrector_size;
     pub(super) mod dynamic_threshold;
     pub(super) mod guidance;
@@ -91,6 +94,7 @@ mod sampling {
 
 operations! {
     [attention] { Attention, AttentionBackward, JointAttention }
+    [attention_pool] { PoolTokens, PoolTokensBackward, SumImages, FirstToken, FirstTokenBackward }
     [conv2d] { Conv2d, Conv2dInputGradient, Conv2dWeightGradient, FusedConv2d, FusedConv2dWeightGradient }
     [elementwise::add] { Add }
     [elementwise::add_embedding] { AddEmbedding, SumPixels }
@@ -99,6 +103,7 @@ operations! {
     [elementwise::geglu] { Geglu, GegluBackward }
     [elementwise::gelu] { Gelu, GeluBackward }
     [elementwise::modulate] { Modulate, ModulateBackward }
+    [elementwise::relu] { Relu, ReluBackward }
     [elementwise::scale] { Scale }
     [elementwise::silu] { Silu, SiluBackward }
     [elementwise::timestep_embedding] { TimestepEmbedding }
@@ -124,6 +129,7 @@ operations! {
     [random::dropout] { Dropout }
     [random::importance] { TimestepProbabilities, DrawImportant, Remember }
     [resample] { UpsampleNearest, UpsampleNearestBackward, AveragePool, AveragePoolBackward }
+    [sampling::classifier_shift] { ClassifierShift }
     [sampling::corrector_size] { CorrectorSize }
     [sampling::dynamic_threshold] { DynamicThreshold }
     [sampling::guidance] { Twice, Guide }

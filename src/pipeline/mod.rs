@@ -1,5 +1,6 @@
 //! Pipelines: folders of a model, its noise schedule and weights, as diffusers writes them.
 mod classes;
+mod classifier;
 mod convert;
 mod foreign;
 mod generations;
@@ -9,6 +10,8 @@ mod open;
 mod places;
 
 pub use classes::{CLASS_NAMES, class_names_json, parse_class_names};
+pub(crate) use classifier::{CLASSIFIER, classifier_files};
+pub use classifier::{NoisyClassifier, read_classifier};
 pub use convert::convert;
 pub use foreign::Dialect;
 pub(crate) use foreign::StableDiffusion;

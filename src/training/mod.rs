@@ -1,6 +1,7 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
 mod checkpoint;
 mod losses;
+mod noisy_classifier;
 mod objective;
 mod optimizer;
 mod options;

@@ -140,7 +140,7 @@ impl TrainingOptions {
     }
 
     /// Checks each number against its range.
-    fn check_ranges(&self) -> Result<(), TrainingError> {
+    pub(super) fn check_ranges(&self) -> Result<(), TrainingError> {
         let above = |number: f64| (positive(number), "above 0", number);
         let not_negative =
             |number: f64| (number.is_finite() && number >= 0.0, "0 or above", number);

@@ -116,7 +116,7 @@ impl TrainingGraph {
 }
 
 /// Images with noise at a timestep each: `x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise`.
-fn noisy(
+pub(super) fn noisy(
     graph: &mut Graph,
     objective: &Objective,
     [x0, levels, key]: [Value; 3],

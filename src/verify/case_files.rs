@@ -110,7 +110,12 @@ impl Case {
     /// The folder of its weights.
     pub fn model(&self) -> Result<PathBuf, Error> {
         let model = self.manifest.model.as_ref();
-        Ok(self.folder.join(model.ok_or_else(|| self.refuse("no model is named"))?))
+        Ok(self.file(model.ok_or_else(|| self.refuse("no model is named"))?))
+    }
+
+    /// A file of the folder of cases.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
     }
 
     /// Does it hold this tensor?

@@ -2,7 +2,7 @@
 use super::{
     Outcome, Summary,
     case_files::{Case, Entry, Index, parse, read_text},
-    checkpoints,
+    checkpoints, classifier,
     listed_files::{Files, Listed},
     models, ops, samplers, schedules, vlb,
 };
@@ -84,6 +84,7 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "schedule" => schedules::schedule(case),
         "timesteps" => schedules::timesteps(case),
         "vlb" => vlb::run(gpu, case),
+        "classifier" => classifier::run(gpu, case),
         "ddim" | "ddpm" | "ddim_paper" => samplers::run(gpu, case),
         "diffusers_scheduler" => samplers::scheduler(gpu, case),
         "ddim_inversion" => samplers::inversion(gpu, case),
@@ -94,6 +95,7 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "checkpoint" => return checkpoints::run(gpu, case),
         "slerp" => samplers::interpolation(case),
         "classifier_free_guidance" => samplers::guidance(gpu, case),
+        "classifier_guidance" => samplers::classifier_guidance(gpu, case),
         kind => return Ok(Outcome::Skipped(format!("kind {kind}"))),
     };
     case.compare(&results?)

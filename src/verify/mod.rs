@@ -4,6 +4,7 @@ mod case_files;
 mod case_graph;
 mod cases;
 mod checkpoints;
+mod classifier;
 mod latent_files;
 mod listed_files;
 mod models;

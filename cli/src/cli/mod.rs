@@ -9,6 +9,7 @@ mod sampling;
 #[path = "../../tests/arguments/mod.rs"]
 mod tests;
 mod train;
+mod train_classifier;
 
 pub use config::Config;
 pub use convert::{Convert, Inspect};
@@ -17,6 +18,7 @@ pub use experiments::Experiments;
 pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
 pub use train::{Demo, Train};
+pub use train_classifier::TrainClassifier;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ddim::{pipeline::Opening, weights::NonFinite};
@@ -151,6 +153,8 @@ pub enum Command {
     Demo(Demo),
     /// Train a U-Net on images of your own
     Train(Train),
+    /// Train a classifier of noisy images, which then guides samples to a class
+    TrainClassifier(TrainClassifier),
     /// Write the configuration of a U-Net, to edit and to train
     Config(Config),
     /// Tell what a file or folder of weights is

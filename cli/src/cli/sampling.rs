@@ -75,8 +75,8 @@ pub struct Trajectory {
 /// Guidance by the class.
 #[derive(Args)]
 pub struct Guided {
-    /// Sample this class only, by its name or number, with a class-conditional model [default: all in
-    /// turn]
+    /// Sample this class only, by its name or number, with a class-conditional model or a classifier
+    /// [default: all in turn]
     #[arg(long, value_name = "CLASS")]
     pub class: Option<String>,
     /// Guidance u + S (c - u), as in diffusers: 1 is none
@@ -88,6 +88,16 @@ pub struct Guided {
     /// Share of the guided prediction with the deviation of the plain one: Lin et al. 2023
     #[arg(long, value_name = "PHI", default_value_t = 0.0, value_parser = share)]
     pub guidance_rescale: f64,
+    /// Guide any model to the class by a classifier of noisy images: the folder of `ddim train-classifier`,
+    /// or a file of guided-diffusion with its flags. The sampler is ddim or ddpm
+    #[arg(long, value_name = "PATH")]
+    pub classifier: Option<PathBuf>,
+    /// Scale of the classifier's gradient
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = not_negative, requires = "classifier")]
+    pub classifier_scale: f64,
+    /// Flags of a classifier's file, a JSON object [default: config.json beside it]
+    #[arg(long, value_name = "FILE.json", requires = "classifier")]
+    pub classifier_flags: Option<PathBuf>,
 }
 
 /// Sample images from a trained model.
@@ -104,6 +114,7 @@ Examples:
   ddim sample --list                                          the samplers, a line each
   ddim sample --model run --class 7 --guidance-scale 3 --out sevens.png
   ddim sample --model run --class cat --out cats.png          a class by the name of its folder
+  ddim sample --model run --classifier judge --class 7 --classifier-scale 4 --out sevens.png
   ddim sample --model run --count 1000 --each singles         singles/00000.png, 00001.png, ...
   ddim sample --model run --count 50000 --npz samples.npz     for tools that measure FID
   ddim sample --model run --strip way.png --animation way-moving.png --out new.png

@@ -30,7 +30,8 @@ use ddim::{
 };
 use init::fine_tune;
 use resume::{leave, resume};
-use run::{Notes, Run};
+use run::Run;
+pub use run::{Notes, absolute};
 use std::{
     path::Path,
     process,
@@ -145,7 +146,7 @@ fn validate(validation: &mut Validation, run: &mut Run, of: &Progress) -> Result
 }
 
 /// Sets a flag at the first ctrl-c; the second ends the program.
-fn listen() -> Result<Arc<AtomicBool>, Failure> {
+pub fn listen() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {

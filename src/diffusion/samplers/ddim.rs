@@ -19,6 +19,9 @@ pub struct DdimOptions {
     pub sigma_hat: bool,
     /// Whether the noise is derived again from the clipped image: `use_clipped_model_output`.
     pub rederive_noise: bool,
+    /// Whether a classifier guides, which needs the noise derived again: Dhariwal and Nichol 2021,
+    /// algorithm 2.
+    pub classifier: bool,
 }
 
 impl Default for DdimOptions {
@@ -29,12 +32,16 @@ impl Default for DdimOptions {
             final_alpha: 1.0,
             sigma_hat: false,
             rederive_noise: false,
+            classifier: false,
         }
     }
 }
 
 /// DDIM, equations 12 and 16, along `timesteps`, noisiest first:
 /// `x' = sqrt(a') x0 + sqrt(1 - a' - sigma^2) epsilon + sigma noise`.
+///
+/// A classifier with the gradient `g` of `log p(y | x)` shifts the noise to `epsilon - sqrt(1 - a) g`, and
+/// with it the image to `x0 + (1 - a) / sqrt(a) g`, which is not clipped again.
 ///
 /// # Errors
 /// If eta is negative or no number, `timesteps` rise or pass the schedule, or one has no signal
@@ -45,7 +52,7 @@ pub fn ddim_table(
     prediction: &Prediction,
     options: &DdimOptions,
 ) -> Result<Table, ScheduleError> {
-    let DdimOptions { eta, rule, final_alpha, sigma_hat, rederive_noise } = *options;
+    let DdimOptions { eta, rule, final_alpha, sigma_hat, rederive_noise, classifier } = *options;
     Unexpected::check(eta >= 0.0 && eta.is_finite(), "eta", "0 or above", eta)?;
     check_order(timesteps)?;
     let stride = schedule.timesteps() / timesteps.len().max(1);
@@ -62,7 +69,7 @@ pub fn ddim_table(
         let lost = 1.0 - from.alpha_bar() / to.alpha_bar();
         let sigma = eta * to.sigma / from.sigma * lost.max(0.0).sqrt();
         let direction = (to.sigma * to.sigma - sigma * sigma).max(0.0).sqrt();
-        let noise = match rederive_noise {
+        let noise = match rederive_noise || classifier {
             true => StepWeights { x0: -from.alpha / from.sigma, output: 0.0, x: 1.0 / from.sigma },
             false => prediction.noise(&from),
         };
@@ -73,6 +80,10 @@ pub fn ddim_table(
                 (false, _) => sigma,
                 (true, 0) => 0.0,
                 (true, _) => lost.sqrt(),
+            },
+            gradient: match classifier {
+                true => to.alpha * from.sigma * from.sigma / from.alpha - direction * from.sigma,
+                false => 0.0,
             },
             ..Step::at(&from, prediction)?
         })

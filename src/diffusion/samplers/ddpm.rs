@@ -11,6 +11,10 @@ use crate::{
 /// With [`Variance::LearnedRange`] the network has twice the channels of its images, the second
 /// half between -1 and 1: Nichol and Dhariwal (2021), equation 15.
 ///
+/// A classifier shifts the mean by the variance times its gradient: Dhariwal and Nichol (2021),
+/// algorithm 1. As in their code, also in the last step, where the variance that the posterior does not
+/// have is that of the step before; [`Variance::FixedSmall`] has none.
+///
 /// # Errors
 /// If `timesteps` rise or pass the schedule, or one has no signal left for a network that predicts
 /// noise.
@@ -22,6 +26,7 @@ pub fn ddpm_table(
 ) -> Result<Table, ScheduleError> {
     check_order(timesteps)?;
     let mut steps = Vec::with_capacity(timesteps.len());
+    let mut earlier = 0.0;
     for (index, &timestep) in timesteps.iter().enumerate() {
         let from = Level::of(schedule, timestep)?;
         let to = match timesteps.get(index + 1) {
@@ -30,12 +35,18 @@ pub fn ddpm_table(
         };
         let (alpha, before) = (from.alpha_bar(), to.alpha_bar());
         let beta = 1.0 - alpha / before;
-        let small = (beta * (1.0 - before) / (1.0 - alpha)).max(1e-20);
-        let (sigma, log_deviations) = match variance {
-            Variance::FixedSmall => (small.sqrt(), [0.0; 2]),
-            Variance::FixedLarge => (beta.sqrt(), [0.0; 2]),
-            Variance::LearnedRange => (1.0, [0.5 * small.ln(), 0.5 * beta.max(1e-20).ln()]),
+        let posterior = beta * (1.0 - before) / (1.0 - alpha);
+        let last = index + 1 == timesteps.len();
+        let not_zero = |variance: f64| variance.max(1e-20);
+        let lent = if last { earlier } else { posterior };
+        let (sigma, log_deviations, gradient) = match variance {
+            Variance::FixedSmall => (not_zero(posterior).sqrt(), [0.0; 2], posterior),
+            Variance::FixedLarge => (beta.sqrt(), [0.0; 2], if last { earlier } else { beta }),
+            Variance::LearnedRange => {
+                (1.0, [lent, beta].map(|variance| 0.5 * not_zero(variance).ln()), 1.0)
+            }
         };
+        earlier = posterior;
         let next = StepWeights {
             x0: before.sqrt() * beta / (1.0 - alpha),
             output: 0.0,
@@ -45,6 +56,7 @@ pub fn ddpm_table(
             next: next.into(),
             sigma: if timestep == 0 { 0.0 } else { sigma },
             log_deviations,
+            gradient,
             ..Step::at(&from, prediction)?
         });
     }

@@ -69,4 +69,6 @@ pub struct SamplerOptions {
     /// Noise that Euler's and Heun's methods add and take out again; `None` is none, of
     /// [`SamplerKind::Edm`] that of [`Churn::IMAGENET`].
     pub churn: Option<Churn>,
+    /// A classifier guides, where [`Table::takes_classifier`] then says so.
+    pub classifier: bool,
 }

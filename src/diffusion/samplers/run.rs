@@ -26,6 +26,7 @@ pub(super) struct Run<'a> {
     pub rule: StepRule,
     pub eta: f64,
     pub churn: Option<Churn>,
+    pub classifier: bool,
 }
 
 impl<'a> Run<'a> {
@@ -64,7 +65,7 @@ impl<'a> Run<'a> {
         }
         let betas = scheduler.process() == Process::Betas;
         let schedule = if betas { Some(scheduler.schedule()?) } else { None };
-        let SamplerOptions { eta, churn, sigmas, .. } = *options;
+        let SamplerOptions { eta, churn, sigmas, classifier, .. } = *options;
         Ok(Self {
             scheduler,
             schedule,
@@ -77,6 +78,7 @@ impl<'a> Run<'a> {
             rule,
             eta,
             churn,
+            classifier,
         })
     }
 

@@ -88,6 +88,9 @@ pub struct Step {
     /// Whether the weight of the output is multiplied by `|noise|^2 / |output|^2` of each image,
     /// and `sigma` by the root of that.
     pub adaptive: bool,
+    /// Weight of a classifier's gradient at `x`, added to the next sample where a classifier guides; with
+    /// learned variances it is that of a deviation of 1.
+    pub gradient: f64,
 }
 
 impl Step {
@@ -147,6 +150,11 @@ impl Table {
         self.steps.iter().any(|step| step.sigma != 0.0)
     }
 
+    /// Whether a step has a weight for a classifier's gradient.
+    pub fn takes_classifier(&self) -> bool {
+        self.steps.iter().any(|step| step.gradient != 0.0)
+    }
+
     /// Whether a step is adaptive.
     pub fn is_adaptive(&self) -> bool {
         self.steps.iter().any(|step| step.adaptive)
@@ -170,7 +178,8 @@ impl Table {
         let most = f64::from(f32::MAX);
         let clip = self.clip.map_or(most, |clip| clip.min(most));
         let row = |step: &Step| {
-            let Step { timestep, image, next, kept, sigma, log_deviations, adaptive } = *step;
+            let Step { timestep, image, next, kept, sigma, log_deviations, adaptive, gradient } =
+                *step;
             let (slot, kept) =
                 kept.map_or((-1.0, StepSum::default()), |(slot, kept)| (slot as f64, kept));
             let [recalled_0, recalled_1, recalled_2, recalled_3] = next.memory;
@@ -192,7 +201,7 @@ impl Table {
                 least_log_deviation,
                 largest_log_deviation,
                 adaptive: f64::from(u8::from(adaptive)),
-                zero: 0.0,
+                gradient,
                 recalled_0,
                 recalled_1,
                 recalled_2,

@@ -17,7 +17,9 @@ const END: f64 = 1e-3;
 impl Run<'_> {
     pub fn ddim(&self, eta: f64, sigma_hat: bool, rule: StepRule) -> Result<Table, ScheduleError> {
         let final_alpha = self.scheduler.final_alpha()?;
-        let options = DdimOptions { eta, rule, final_alpha, sigma_hat, ..DdimOptions::default() };
+        let classifier = self.classifier;
+        let options =
+            DdimOptions { eta, rule, final_alpha, sigma_hat, classifier, ..DdimOptions::default() };
         ddim_table(self.betas()?, &self.timesteps, &self.prediction, &options)
     }
 

@@ -22,6 +22,16 @@ pub struct UNet {
     config: UNetConfig,
 }
 
+/// What the first half of a U-Net computes.
+pub(super) struct Encoded<'a> {
+    /// Its blocks.
+    pub blocks: Blocks<'a>,
+    /// What each block of the encoder leaves: the skip connections.
+    pub skips: Vec<Value>,
+    /// What the middle leaves.
+    pub h: Value,
+}
+
 impl UNet {
     /// The U-Net of this configuration.
     ///
@@ -50,6 +60,31 @@ impl UNet {
     pub fn parameters(&self) -> Result<Vec<ParameterSpec>, Error> {
         let side = 1 << (self.config.levels() - 1);
         nn::parameters(self, [1, side, side])
+    }
+
+    /// The first half: embedding, encoder and middle.
+    pub(super) fn encode(
+        &self,
+        layers: &mut Layers,
+        inputs: &ModelInputs,
+    ) -> Result<Encoded<'_>, Error> {
+        let config = &self.config;
+        let mut x = inputs.x;
+        if let [_, height, width, _] = layers.graph.type_of(x).shape[..] {
+            config.check_image(height, width)?;
+        }
+        if config.center_input_sample {
+            x = layers.push(Scale { scale: 2.0.into(), shift: (-1.0).into() }, &[x])?;
+        }
+        let embedding = self.embedding(layers, inputs)?;
+        // Each residual block takes silu(embedding): computed once.
+        let blocks = Blocks { config, embedding: layers.silu(embedding)? };
+        let first = config.conv_in_channels.unwrap_or(config.block_out_channels[0]);
+        let h = layers.conv2d("conv_in", x, first, 3, SAME)?;
+        let skips = self.encoder(layers, blocks, h)?;
+        let h = *skips.last().expect("the first convolution is one of them");
+        let h = self.middle(layers, blocks, h)?;
+        Ok(Encoded { blocks, skips, h })
     }
 
     /// The skip connections of the encoder, the last of them its result.
@@ -236,21 +271,7 @@ impl Model for UNet {
 
     fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
         let config = &self.config;
-        let mut x = inputs.x;
-        if let [_, height, width, _] = layers.graph.type_of(x).shape[..] {
-            config.check_image(height, width)?;
-        }
-        if config.center_input_sample {
-            x = layers.push(Scale { scale: 2.0.into(), shift: (-1.0).into() }, &[x])?;
-        }
-        let embedding = self.embedding(layers, inputs)?;
-        // Each residual block takes silu(embedding): computed once.
-        let blocks = Blocks { config, embedding: layers.silu(embedding)? };
-        let first = config.conv_in_channels.unwrap_or(config.block_out_channels[0]);
-        let h = layers.conv2d("conv_in", x, first, 3, SAME)?;
-        let skips = self.encoder(layers, blocks, h)?;
-        let h = *skips.last().expect("the first convolution is one of them");
-        let h = self.middle(layers, blocks, h)?;
+        let Encoded { blocks, skips, h } = self.encode(layers, inputs)?;
         let h = self.decoder(layers, blocks, h, skips)?;
         let h = layers.group_norm("conv_norm_out", h, config.norm_num_groups, config.norm_eps)?;
         let h = layers.silu(h)?;

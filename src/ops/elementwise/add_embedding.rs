@@ -1,12 +1,16 @@
 //! One vector per image, added to every pixel: Ho et al. 2020, appendix B.
-use crate::{ops::prelude::*, shaders::add_embedding as shader};
+use crate::{
+    ops::{Constant, prelude::*},
+    shaders::add_embedding as shader,
+};
 
 /// `y[b, .., c] = x[b, .., c] + embedding[b, c]`; operands `x [batch, .., channels]` and
 /// `embedding [batch, channels]` of one storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddEmbedding;
 
-/// `y[b, c]`, the sum of `x[b, .., c]` over the pixels: the gradient of an added embedding.
+/// `y[b, c]`, the sum of `x[b, .., c]` over the pixels: the gradient of an added embedding,
+/// and a mean but for a factor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SumPixels;
 
@@ -81,6 +85,12 @@ impl Operator for SumPixels {
             y.data[i / image * channels + i % channels] += x;
         }
         vec![y]
+    }
+
+    fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
+        let (dy, of) = (backward.dy(), backward.type_of(equation.inputs[0]));
+        let zero = backward.push(Constant { of, number: 0.0.into() }, &[])?;
+        Ok(vec![Some(backward.push(AddEmbedding, &[zero, dy])?)])
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {

@@ -48,7 +48,7 @@ fn channels4(of: TensorType) -> u32 {
 }
 
 /// The dispatch of either entry point, given what makes it from parameters, overrides and grid.
-fn dispatch(
+pub(in crate::ops) fn dispatch(
     start: usize,
     x0: Option<TensorType>,
     x1: TensorType,

@@ -130,7 +130,6 @@ pub(super) fn random_row(dice: &mut Dice) -> Input {
         sigma: dice.pick([0.0, 0.3]),
         slot: dice.pick([-1.0, 0.0, 1.0, 2.0]),
         adaptive: dice.pick([0.0, 1.0]),
-        zero: 0.0,
         ..Coefficients::read(&numbers)
     })
 }

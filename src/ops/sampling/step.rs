@@ -22,7 +22,7 @@ use std::fmt;
 /// ```
 ///
 /// Operands: `x`, `output`, `row f32[24] = (timestep, u, v, clip), (a, b, c, sigma), (d, e, f, slot),
-/// (low, high, adaptive, 0), (m_0, .., m_3), (n_0, .., n_3)`, `key u32[8]`, and those that the fields
+/// (low, high, adaptive, g), (m_0, .., m_3), (n_0, .., n_3)`, `key u32[8]`, and those that the fields
 /// name, in their order. A slot below 0 keeps nothing.
 /// Outputs: `x'`, `key'`, and `memory'` if there is one.
 ///
@@ -61,6 +61,9 @@ impl SamplingStep {
     pub const BAD_MEMORY: u32 = 4;
     /// Bit of [`Counter::bad_parts`]: `x'` or `memory'`.
     pub const BAD_RESULT: u32 = 8;
+    /// Bit of [`Counter::bad_parts`]: the gradient of a
+    /// [`ClassifierShift`](crate::ops::ClassifierShift).
+    pub const BAD_GRADIENT: u32 = 16;
 
     /// A step that draws its noise and has nothing else.
     pub fn new(stream: u32) -> Self {

@@ -1,8 +1,10 @@
 //! Cases of sampling, every step by the fused kernel on the device, with the case's noise.
+mod classifier;
 mod diffusers;
 mod guidance;
 mod trajectory;
 
+pub(super) use classifier::run as classifier_guidance;
 pub(super) use diffusers::scheduler;
 pub(super) use guidance::{guidance, interpolation};
 

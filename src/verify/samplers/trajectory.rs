@@ -118,10 +118,10 @@ impl Stepper {
         table: &Table,
         given_noise: bool,
     ) -> Result<Self, Error> {
-        let options = SamplingOptions { given_noise, guidance: None };
+        let options = SamplingOptions { given_noise, ..SamplingOptions::default() };
         let size = [shape[0], shape[1], shape[2]];
         let graph = SamplingGraph::new(gpu.target(), model, size, table, &options)?;
-        let mut executor = graph.executor(gpu, table, weights)?;
+        let mut executor = graph.executor(gpu, table, weights, &options)?;
         executor.write_u32(graph.counter, &Counter::default().words())?;
         let SamplingGraph { x, output, noise, .. } = graph;
         Ok(Self { executor, x, output, noise })
