@@ -351,14 +351,20 @@ fn huge_counts_are_refused_by_name_before_anything_is_made_of_them() {
         }
         refused("steps", steps(process.table(huge, &output, false, false)));
         refused("correctors", steps(predictor_corrector_table(&levels, huge, 0.16, &output)));
-        refused("steps a level", steps(annealed_langevin_table(&levels, huge, 0.1, &output)));
+        refused(
+            "steps a level",
+            steps(annealed_langevin_table(&levels, huge, 0.1, false, &output)),
+        );
     }
     // The limits themselves are taken.
     let most = Table::MAX_STEPS;
     assert_eq!(steps(process.table(most, &output, true, false)).ok(), Some(most));
     let table = predictor_corrector_table(&levels, most / 2 - 1, 0.16, &output);
     assert_eq!(steps(table).ok(), Some(most));
-    assert_eq!(steps(annealed_langevin_table(&levels, most / 2, 0.1, &output)).ok(), Some(most));
+    assert_eq!(
+        steps(annealed_langevin_table(&levels, most / 2, 0.1, false, &output)).ok(),
+        Some(most)
+    );
     let all = Schedule::MAX_TIMESTEPS;
     assert_eq!(Spacing::Leading.timesteps(all, all, 0).map(|list| list.len()).ok(), Some(all));
 }

@@ -120,7 +120,11 @@ fn tables() -> Vec<(&'static str, Table, usize)> {
         ("heun", heun(&schedule, &list, &output).expect("a table"), 1),
         ("dpm-solver++", dpm(&schedule, &list, &clipped).expect("a table"), 1),
         ("ve", variance_exploding_table(&levels, &output).expect("a table"), 1),
-        ("langevin", annealed_langevin_table(&levels, 1, 1e-5, &output).expect("a table"), 1),
+        (
+            "langevin",
+            annealed_langevin_table(&levels, 1, 1e-5, false, &output).expect("a table"),
+            1,
+        ),
         (
             "predictor and corrector",
             predictor_corrector_table(&levels, 1, 0.16, &output).expect("a table"),

@@ -35,7 +35,7 @@ const BETAS: [(&str, f64, f64); 21] = [
 ];
 
 /// Its other classes (0.42), and names that it never had.
-const OTHERS: [&str; 32] = [
+const OTHERS: [&str; 31] = [
     "AmusedScheduler",
     "BlockRefinementScheduler",
     "CMStochasticIterativeScheduler",
@@ -58,7 +58,6 @@ const OTHERS: [&str; 32] = [
     "PiflowScheduler",
     "RFD4ProteinaScheduler",
     "SCMScheduler",
-    "ScoreSdeVeScheduler",
     "ScoreSdeVpScheduler",
     "TCDScheduler",
     "VQDiffusionScheduler",

@@ -53,13 +53,13 @@ fn every_further_setting_of_the_u_net_passes() {
     assert_eq!(summary, Summary { passed: 4, ..Summary::default() }, "{outcomes:?}");
 }
 
-/// diffusers' schedulers: those of tests/cases_more, and more options of theirs by
-/// scripts/scheduler-cases.
+/// Schedulers of diffusers and further objectives of training, those of tests/cases_more; and more
+/// options of schedulers by scripts/scheduler-cases.
 #[test]
-fn every_scheduler_of_diffusers_passes() {
+fn every_scheduler_and_objective_passes() {
     let Some(gpu) = support::gpu() else { return };
-    let samplers: &[&str] = &["samplers"];
-    for (name, groups, passed) in [("cases_more", samplers, 13), ("cases_schedulers", &[], 42)] {
+    let own: &[&str] = &["samplers", "ncsn", "train_more"];
+    for (name, groups, passed) in [("cases_more", own, 32), ("cases_schedulers", &[], 42)] {
         let (outcomes, summary) = run(&gpu, &folder(name), groups);
         for (name, outcome) in outcomes.iter().filter(|(_, of)| *of != Outcome::Passed) {
             println!("{}", outcome.line(name));

@@ -30,6 +30,8 @@ fn best(output: &Prediction, level: &Level) -> (f64, f64) {
     match output.kind {
         PredictionType::Epsilon => epsilon,
         PredictionType::Sample => image,
+        PredictionType::Score => (-epsilon.0 / sigma, -epsilon.1 / sigma),
+        PredictionType::ScaledScore => (-epsilon.0, -epsilon.1),
         PredictionType::Flow => (epsilon.0 - image.0, epsilon.1 - image.1),
         PredictionType::VPrediction => {
             (alpha * epsilon.0 - sigma * image.0, alpha * epsilon.1 - sigma * image.1)
@@ -140,7 +142,7 @@ fn langevin_dynamics_settle_at_the_level() {
     // At one level the chain forgets its start and has the level's own distribution.
     let output = Prediction::default();
     let level = Level::variance_exploding(0.0, 0.4);
-    let table = annealed_langevin_table(&[level], 2000, 0.01, &output).expect("a table");
+    let table = annealed_langevin_table(&[level], 2000, 0.01, false, &output).expect("a table");
     let levels = vec![level; 2000];
     let (mean, deviation) = lead(&table, &output, &levels, (5.0, 3.0));
     let expected = DEVIATION.hypot(0.4);
@@ -177,7 +179,13 @@ fn the_prediction_changes_nothing() {
         })
     };
     let epsilon = run(PredictionType::Epsilon);
-    for other in [PredictionType::Sample, PredictionType::VPrediction, PredictionType::Flow] {
+    for other in [
+        PredictionType::Sample,
+        PredictionType::VPrediction,
+        PredictionType::Flow,
+        PredictionType::Score,
+        PredictionType::ScaledScore,
+    ] {
         for (index, (a, b)) in epsilon.iter().zip(run(other)).enumerate() {
             let error = (a.0 - b.0).abs().max((a.1 - b.1).abs());
             assert!(error < 1e-10, "table {index}, {other}: {a:?} and {b:?}");
@@ -353,7 +361,7 @@ fn faults_are_named() {
     let v = Prediction { kind: PredictionType::VPrediction, ..output };
     let error = said(predictor_corrector_table(&levels, 1, 0.16, &v));
     assert!(error.contains("epsilon") && error.contains("v_prediction"), "{error}");
-    let error = said(annealed_langevin_table(&levels, 1, -1.0, &output));
+    let error = said(annealed_langevin_table(&levels, 1, -1.0, false, &output));
     assert!(error.contains("epsilon: expected above 0, found -1"), "{error}");
     let zero = schedule.with_zero_terminal_snr();
     assert!(matches!(

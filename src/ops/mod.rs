@@ -53,6 +53,7 @@ mod layout {
     pub(super) mod arena;
     pub(super) mod concat;
     pub(super) mod gather_rows;
+    pub(super) mod look_up;
 }
 
 /// Losses and their gradients.
@@ -110,6 +111,7 @@ operations! {
     [layout::arena] { View, Pack }
     [layout::concat] { Concat, SliceChannels, PadChannels }
     [layout::gather_rows] { GatherRows, GatherRowsBackward }
+    [layout::look_up] { LookUp }
     [loss::image_squared_error] { ImageSquaredError, ImageSquaredErrorBackward }
     [loss::mean_loss] { MeanLoss, MeanLossBackward }
     [loss::mean_squared_error] { MeanSquaredError, MeanSquaredErrorBackward }

@@ -37,7 +37,7 @@ impl TrainingGraph {
     ) -> Result<Self, Error> {
         options.check_ranges()?;
         let schedule = scheduler.schedule()?;
-        let mut objective = Objective::new(scheduler, &schedule, options);
+        let mut objective = Objective::new(scheduler, Some(&schedule), options);
         let mut graph = Graph::new();
         let (batch, side) = (options.batch, model.config().image_size);
         let x0 = graph.input(TensorType::f32(&[batch, side, side, model.channels()]));

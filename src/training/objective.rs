@@ -1,16 +1,20 @@
 //! The training objective: noisy images, targets and losses.
-use super::options::{Loss, Timesteps, TrainingOptions};
+use super::{
+    levels::TrainingLevel,
+    options::{Loss, Timesteps, TrainingOptions},
+    snr::min_snr_weights,
+    tables::Tables,
+};
 use crate::{
     diffusion::{
         schedule::{Prediction, PredictionType, Schedule, SchedulerConfig, Variance},
         streams,
     },
     error::Error,
-    gpu::Executor,
     graph::Graph,
     ops::{
-        Add, AddNoise, DrawImportant, DrawTimesteps, ImageSquaredError, MeanLoss, MeanSquaredError,
-        Reduction, Scale, SliceChannels, TimestepProbabilities, VariationalBound,
+        Add, AddNoise, DrawImportant, DrawTimesteps, ImageSquaredError, LookUp, MeanLoss,
+        MeanSquaredError, Reduction, Scale, SliceChannels, TimestepProbabilities, VariationalBound,
     },
     value::{TensorType, Value},
 };
@@ -18,35 +22,9 @@ use crate::{
 /// Half of the distance between two bytes in images of -1 to 1.
 const HALF_BYTE: f64 = 1.0 / 255.0;
 
-/// Tables of numbers, written once before the first step.
-#[derive(Clone, Debug, Default)]
-pub struct Tables(Vec<(Value, Vec<f32>)>);
-
-impl Tables {
-    /// Adds an input of this type with these numbers.
-    pub(super) fn add(&mut self, graph: &mut Graph, of: TensorType, numbers: Vec<f32>) -> Value {
-        let value = graph.input(of);
-        self.0.push((value, numbers));
-        value
-    }
-
-    /// The inputs and their numbers.
-    pub fn iter(&self) -> impl Iterator<Item = (Value, &[f32])> {
-        self.0.iter().map(|(value, numbers)| (*value, &numbers[..]))
-    }
-
-    /// Writes all of them.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn write(&self, executor: &mut Executor) -> Result<(), Error> {
-        self.iter().try_for_each(|(value, numbers)| executor.write(value, numbers))
-    }
-}
-
 /// Timesteps of a batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Drawn {
+pub(crate) struct Drawn {
     /// `f32[batch]`.
     pub timesteps: Value,
     /// Importance weight of each image's loss, if that is not 1.
@@ -55,7 +33,7 @@ pub(super) struct Drawn {
 
 /// A noisy batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Noisy {
+pub(crate) struct Noisy {
     /// The images.
     pub x0: Value,
     /// Noise of their type.
@@ -68,7 +46,7 @@ pub(super) struct Noisy {
 
 /// The loss of a step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Losses {
+pub(crate) struct Losses {
     /// `f32[1]`.
     pub loss: Value,
     /// That of each image before its factor, where it is computed image by image.
@@ -76,10 +54,12 @@ pub(super) struct Losses {
 }
 
 /// Builds the parts of a loss for one schedule.
-pub(super) struct Objective<'a> {
+pub(crate) struct Objective<'a> {
     scheduler: &'a SchedulerConfig,
-    schedule: &'a Schedule,
+    schedule: Option<&'a Schedule>,
     options: &'a TrainingOptions,
+    /// The rows of an objective that has no betas.
+    rows: Vec<TrainingLevel>,
     /// What the parts read, to be written once.
     pub tables: Tables,
 }
@@ -87,10 +67,47 @@ pub(super) struct Objective<'a> {
 impl<'a> Objective<'a> {
     pub fn new(
         scheduler: &'a SchedulerConfig,
-        schedule: &'a Schedule,
+        schedule: Option<&'a Schedule>,
         options: &'a TrainingOptions,
     ) -> Self {
-        Self { scheduler, schedule, options, tables: Tables::default() }
+        Self::at(scheduler, schedule, options, &options.objective.noises())
+    }
+
+    /// The same at these levels of noise, where the objective has no betas.
+    pub fn at(
+        scheduler: &'a SchedulerConfig,
+        schedule: Option<&'a Schedule>,
+        options: &'a TrainingOptions,
+        noises: &[f64],
+    ) -> Self {
+        let level = |noise: &f64| options.objective.level(*noise, options.sum_loss);
+        let rows = noises.iter().map(level).collect();
+        Self { scheduler, schedule, options, rows, tables: Tables::default() }
+    }
+
+    /// Rows of the tables: timesteps, or levels.
+    pub fn count(&self) -> usize {
+        self.schedule.map_or(self.rows.len(), Schedule::timesteps)
+    }
+
+    /// A table of two numbers a row.
+    fn pairs(&mut self, graph: &mut Graph, pairs: Vec<f32>) -> Value {
+        self.tables.add(graph, TensorType::f32(&[pairs.len() / 2, 2]), pairs)
+    }
+
+    /// A column of the rows, as a table.
+    fn column(&mut self, graph: &mut Graph, number: fn(&TrainingLevel) -> f64) -> Value {
+        let column: Vec<f32> = self.rows.iter().map(|row| number(row) as f32).collect();
+        self.tables.add(graph, TensorType::f32(&[column.len()]), column)
+    }
+
+    /// What the network is told at the rows that are drawn.
+    pub fn told(&mut self, graph: &mut Graph, drawn: Value) -> Result<Value, Error> {
+        if self.schedule.is_some() {
+            return Ok(drawn);
+        }
+        let table = self.column(graph, |row| row.timestep);
+        graph.push(LookUp, &[drawn, table])
     }
 
     fn learned(&self) -> bool {
@@ -99,8 +116,13 @@ impl<'a> Objective<'a> {
 
     /// `f32[timesteps, 2]`, the weights of image and noise at each timestep, as a table.
     pub fn levels(&mut self, graph: &mut Graph) -> Value {
-        let of = TensorType::f32(&[self.schedule.timesteps(), 2]);
-        self.tables.add(graph, of, self.schedule.level_rows())
+        let rows = match self.schedule {
+            Some(schedule) => schedule.level_rows(),
+            None => {
+                self.rows.iter().flat_map(|row| row.shown.map(|weight| weight as f32)).collect()
+            }
+        };
+        self.pairs(graph, rows)
     }
 
     /// Draws a timestep for each image; `memory` is that of importance sampling.
@@ -116,7 +138,7 @@ impl<'a> Objective<'a> {
             let drawn = graph.push_all(DrawImportant { batch, stream }, &[key, probabilities])?;
             return Ok(Drawn { timesteps: drawn[0], factors: Some(drawn[1]) });
         }
-        let count = self.schedule.timesteps() as u32;
+        let count = self.count() as u32;
         let antithetic = self.options.timesteps == Timesteps::Antithetic;
         let draw = DrawTimesteps { batch, count, antithetic, stream };
         Ok(Drawn { timesteps: graph.push(draw, &[key])?, factors: None })
@@ -134,25 +156,38 @@ impl<'a> Objective<'a> {
             true => graph.push(SliceChannels { start: 0, count }, &[output])?,
             false => output,
         };
-        let target = match self.scheduler.prediction_type {
-            PredictionType::Epsilon => noisy.noise,
-            PredictionType::Sample => noisy.x0,
-            PredictionType::VPrediction => {
-                // v = sqrt(abar) noise - sqrt(1 - abar) x0: noising with the roles exchanged.
-                let mut rows = self.schedule.level_rows();
-                rows.iter_mut().skip(1).step_by(2).for_each(|deviation| *deviation = -*deviation);
-                let of = TensorType::f32(&[self.schedule.timesteps(), 2]);
-                let rows = self.tables.add(graph, of, rows);
-                graph.push(AddNoise, &[noisy.noise, noisy.drawn.timesteps, rows, noisy.x0])?
-            }
-            PredictionType::Flow => {
-                let rows = [1.0, -1.0].repeat(self.schedule.timesteps());
-                let of = TensorType::f32(&[self.schedule.timesteps(), 2]);
-                let rows = self.tables.add(graph, of, rows);
+        let target = match (self.schedule, self.scheduler.prediction_type) {
+            (Some(_), PredictionType::Epsilon) => noisy.noise,
+            (Some(_), PredictionType::Sample) => noisy.x0,
+            _ => {
+                // Noising with the roles exchanged.
+                let wanted = self.wanted();
+                let rows = self.pairs(graph, wanted);
                 graph.push(AddNoise, &[noisy.noise, noisy.drawn.timesteps, rows, noisy.x0])?
             }
         };
         Ok([prediction, target])
+    }
+
+    /// The weights of noise and image in what is wanted of the network, for each row.
+    fn wanted(&self) -> Vec<f32> {
+        let Some(schedule) = self.schedule else {
+            let pair = |row: &TrainingLevel| [row.wanted[1] as f32, row.wanted[0] as f32];
+            return self.rows.iter().flat_map(pair).collect();
+        };
+        let mut rows = schedule.level_rows();
+        for row in rows.chunks_exact_mut(2) {
+            let [alpha, sigma] = [row[0], row[1]];
+            row.copy_from_slice(&match self.scheduler.prediction_type {
+                PredictionType::Epsilon => [1.0, 0.0],
+                PredictionType::Sample => [0.0, 1.0],
+                PredictionType::VPrediction => [alpha, -sigma],
+                PredictionType::Flow => [1.0, -1.0],
+                PredictionType::Score => [-1.0 / sigma, 0.0],
+                PredictionType::ScaledScore => [-1.0, 0.0],
+            });
+        }
+        rows
     }
 
     /// The loss of an output.
@@ -163,7 +198,9 @@ impl<'a> Objective<'a> {
         output: Value,
     ) -> Result<Losses, Error> {
         let options = self.options;
-        let plain = options.loss == Loss::Simple && options.min_snr_gamma.is_none();
+        let plain = options.loss == Loss::Simple
+            && options.min_snr_gamma.is_none()
+            && self.schedule.is_some();
         if plain && noisy.drawn.factors.is_none() {
             let operands = self.compared(graph, noisy, output)?;
             let loss = graph.push(MeanSquaredError { reduction: reduction(options) }, &operands)?;
@@ -186,8 +223,17 @@ impl<'a> Objective<'a> {
     /// The squared error of each image.
     fn simple(&mut self, graph: &mut Graph, noisy: &Noisy, output: Value) -> Result<Value, Error> {
         let [prediction, target] = self.compared(graph, noisy, output)?;
-        let weights = self.weights(self.options.min_snr_gamma);
-        let weights = self.tables.add(graph, TensorType::f32(&[weights.len()]), weights);
+        let weights = match self.schedule {
+            Some(schedule) => {
+                let weights = min_snr_weights(
+                    schedule,
+                    self.scheduler.prediction_type,
+                    self.options.min_snr_gamma,
+                );
+                self.tables.add(graph, TensorType::f32(&[weights.len()]), weights)
+            }
+            None => self.column(graph, |row| row.weight),
+        };
         let error = ImageSquaredError { reduction: reduction(self.options) };
         graph.push(error, &[prediction, target, noisy.drawn.timesteps, weights])
     }
@@ -200,10 +246,13 @@ impl<'a> Objective<'a> {
         output: Value,
         lambda: Option<f64>,
     ) -> Result<Value, Error> {
-        let timesteps = self.schedule.timesteps();
+        let Some(schedule) = self.schedule else {
+            unreachable!("the options have no bound without betas")
+        };
+        let timesteps = schedule.timesteps();
         let predicted =
             Prediction { kind: self.scheduler.prediction_type, ..Prediction::default() };
-        let rows = self.schedule.vlb_rows(&predicted, self.scheduler.variance_type)?;
+        let rows = schedule.vlb_rows(&predicted, self.scheduler.variance_type)?;
         let of = TensorType::f32(&[timesteps, VariationalBound::COLUMNS]);
         let rows = self.tables.add(graph, of, rows);
         let op = VariationalBound {
@@ -218,60 +267,8 @@ impl<'a> Objective<'a> {
         let scale = (lambda.unwrap_or(1.0) * timesteps as f64).into();
         graph.push(Scale { scale, shift: 0.0.into() }, &[term])
     }
-
-    /// Weight of the squared error at each timestep.
-    fn weights(&self, min_snr_gamma: Option<f64>) -> Vec<f32> {
-        let weight = |&alpha: &f64| {
-            let Some(gamma) = min_snr_gamma else { return 1.0 };
-            let snr = alpha / (1.0 - alpha);
-            let weight = match self.scheduler.prediction_type {
-                // The limit where no signal is left, too.
-                PredictionType::Epsilon => (gamma / snr).min(1.0),
-                PredictionType::Sample => snr.min(gamma),
-                PredictionType::VPrediction => snr.min(gamma) / (snr + 1.0),
-                PredictionType::Flow => snr.min(gamma) / (snr.sqrt() + 1.0).powi(2),
-            };
-            weight as f32
-        };
-        self.schedule.alphas_cumprod().iter().map(weight).collect()
-    }
 }
 
 fn reduction(options: &TrainingOptions) -> Reduction {
     if options.sum_loss { Reduction::ImageSum } else { Reduction::Mean }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A squared error of epsilon is `snr` times one of the image, one of v `snr + 1` times, one of the
-    /// velocity `(sqrt(snr) + 1)^2` times.
-    #[test]
-    fn every_prediction_weighs_the_error_of_the_image_alike() {
-        let weights = |prediction_type, gamma| {
-            let scheduler = SchedulerConfig { prediction_type, ..SchedulerConfig::default() };
-            let schedule = scheduler.schedule().expect("the default schedule");
-            let options = TrainingOptions::default();
-            let weights = Objective::new(&scheduler, &schedule, &options).weights(gamma);
-            let alphas = schedule.alphas_cumprod().to_vec();
-            alphas.into_iter().map(|alpha| alpha / (1.0 - alpha)).zip(weights).collect::<Vec<_>>()
-        };
-        type OfImage = fn(f64) -> f64;
-        for (prediction, of_image) in [
-            (PredictionType::Epsilon, (|snr| snr) as OfImage),
-            (PredictionType::Sample, |_| 1.0),
-            (PredictionType::VPrediction, |snr| snr + 1.0),
-            (PredictionType::Flow, |snr: f64| (snr.sqrt() + 1.0).powi(2)),
-        ] {
-            for (snr, weight) in weights(prediction, Some(5.0)) {
-                let (got, want) = (f64::from(weight) * of_image(snr), snr.min(5.0));
-                assert!(
-                    (got - want).abs() < 1e-6 * want,
-                    "{prediction} at {snr}: {got} for {want}"
-                );
-            }
-            assert!(weights(prediction, None).iter().all(|(_, weight)| *weight == 1.0));
-        }
-    }
 }

@@ -1,4 +1,5 @@
 //! The numbers and choices that decide a training run.
+use super::objectives::TrainingObjective;
 use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
     error::{TrainingError, Unexpected},
@@ -66,6 +67,8 @@ pub struct TrainingOptions {
     pub ema_warmup: bool,
     /// Sum over each image instead of the mean over every element, in the simple loss.
     pub sum_loss: bool,
+    /// What the network is trained for.
+    pub objective: TrainingObjective,
     /// The loss.
     pub loss: Loss,
     /// Weight of the bound in [`Loss::Hybrid`].
@@ -99,6 +102,7 @@ impl Default for TrainingOptions {
             ema_decay: 0.9999,
             ema_warmup: true,
             sum_loss: false,
+            objective: TrainingObjective::Betas,
             loss: Loss::Simple,
             hybrid_lambda: 1e-3,
             min_snr_gamma: None,
@@ -124,6 +128,12 @@ impl TrainingOptions {
         scheduler: &SchedulerConfig,
     ) -> Result<(), TrainingError> {
         self.check_ranges()?;
+        self.objective.check()?;
+        let own = self.objective != TrainingObjective::Betas;
+        let plain = self.loss == Loss::Simple && self.min_snr_gamma.is_none();
+        let found = format!("{:?}", self.loss);
+        let expected = "simple, without min_snr_gamma, for an objective without betas";
+        Unexpected::check(plain || !own, "loss", expected, found)?;
         let expected = "0, for the model has no table of a class and the null label";
         let fits = self.label_drop <= 0.0 || model.classes() > Some(1);
         Unexpected::check(fits, "label_drop", expected, self.label_drop)?;
@@ -174,9 +184,10 @@ impl TrainingOptions {
     pub fn check_change(&self, before: &Self) -> Result<(), TrainingError> {
         const OBJECTIVE: &str = "the state is that of another objective";
         const SEED: &str = "the order of the data and the images held out follow from it";
-        let kept = |of: &Self| -> [(&'static str, String, &'static str); 7] {
+        let kept = |of: &Self| -> [(&'static str, String, &'static str); 8] {
             [
                 ("seed", of.seed.to_string(), SEED),
+                ("objective", format!("{:?}", of.objective), OBJECTIVE),
                 ("loss", format!("{:?}", of.loss), OBJECTIVE),
                 ("sum_loss", of.sum_loss.to_string(), OBJECTIVE),
                 ("hybrid_lambda", of.hybrid_lambda.to_string(), OBJECTIVE),

@@ -1,11 +1,16 @@
 //! A training step as a graph: algorithm 1 of Ho et al. 2020, with clipping, Adam and EMA.
 use super::{
-    objective::{Drawn, Noisy, Objective, Tables},
+    objective::{Drawn, Noisy, Objective},
+    objectives::TrainingObjective,
     optimizer::Optimizer,
     options::{Timesteps, TrainingOptions},
+    tables::Tables,
 };
 use crate::{
-    diffusion::{schedule::SchedulerConfig, streams},
+    diffusion::{
+        schedule::{Schedule, SchedulerConfig},
+        streams,
+    },
     error::Error,
     graph::Graph,
     nn::{self, Arenas, Condition, Layers, Model, ModelInputs},
@@ -26,7 +31,7 @@ pub enum Given {
 /// Timesteps and noise as inputs of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct GivenInputs {
-    /// `f32[batch]`.
+    /// `f32[batch]`: timesteps, or rows of an objective's levels.
     pub timesteps: Value,
     /// Noise of the images' type.
     pub noise: Value,
@@ -72,10 +77,26 @@ impl TrainingGraph {
         options: &TrainingOptions,
         given: Given,
     ) -> Result<Self, Error> {
+        Self::at(target, model, [height, width], scheduler, options, given, None)
+    }
+
+    /// The same, at `noises` where an objective has no betas.
+    pub(crate) fn at(
+        target: &Target,
+        model: &dyn Model,
+        [height, width]: [usize; 2],
+        scheduler: &SchedulerConfig,
+        options: &TrainingOptions,
+        given: Given,
+        noises: Option<&[f64]>,
+    ) -> Result<Self, Error> {
         options.check(model, scheduler)?;
-        let schedule = scheduler.schedule()?;
-        let timesteps = schedule.timesteps();
-        let mut objective = Objective::new(scheduler, &schedule, options);
+        let schedule = schedule_of(scheduler, options)?;
+        let mut objective = match noises {
+            Some(noises) => Objective::at(scheduler, schedule.as_ref(), options, noises),
+            None => Objective::new(scheduler, schedule.as_ref(), options),
+        };
+        let timesteps = objective.count();
         let mut graph = Graph::new();
         let batch = options.batch;
         let image = TensorType::f32(&[batch, height, width, model.channels()]);
@@ -101,7 +122,8 @@ impl TrainingGraph {
         let views = optimizer.parameters(&mut graph)?;
         let seen = Condition { labels: seen, ..condition };
         let timesteps = noisy.drawn.timesteps;
-        let inputs = ModelInputs { x: noisy.x, timesteps, condition: seen };
+        let told = objective.told(&mut graph, timesteps)?;
+        let inputs = ModelInputs { x: noisy.x, timesteps: told, condition: seen };
         let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
         let losses = objective.losses(&mut graph, &noisy, output)?;
         let (loss, tables) = (losses.loss, objective.tables);
@@ -112,6 +134,17 @@ impl TrainingGraph {
             graph.update(memory, next);
         }
         Ok(Self { graph, x0, condition, given, tables, optimizer, memory, loss })
+    }
+}
+
+/// The schedule of betas, unless the objective has none.
+pub(super) fn schedule_of(
+    scheduler: &SchedulerConfig,
+    options: &TrainingOptions,
+) -> Result<Option<Schedule>, Error> {
+    match options.objective {
+        TrainingObjective::Betas => Ok(Some(scheduler.schedule()?)),
+        _ => Ok(None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The loss on images that training never sees.
 use super::{
     objective::{Drawn, Noisy, Objective},
+    step::schedule_of,
     trainer::Trainer,
 };
 use crate::{
@@ -40,12 +41,13 @@ impl Validation {
     pub fn new<M: Model>(trainer: &Trainer<M>, data: Dataset) -> Result<Self, Error> {
         trainer.check_data(&data)?;
         let (model, gpu) = (trainer.model(), trainer.gpu());
-        let schedule = trainer.scheduler().schedule()?;
+        let schedule = schedule_of(trainer.scheduler(), trainer.options())?;
         let batch = trainer.options().batch.min(data.len());
-        let count = schedule.timesteps();
 
         let mut graph = Graph::new();
-        let mut objective = Objective::new(trainer.scheduler(), &schedule, trainer.options());
+        let mut objective =
+            Objective::new(trainer.scheduler(), schedule.as_ref(), trainer.options());
+        let count = objective.count();
         let (height, width) = (data.height(), data.width());
         let image = TensorType::f32(&[batch, height, width, data.channels()]);
         let x0 = graph.input(image);
@@ -61,7 +63,8 @@ impl Validation {
         let timesteps = graph.push(draw, &[counter])?;
         let noising = AddDrawnNoise { stream: streams::NOISE };
         let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;
-        let inputs = ModelInputs { x: made[0], timesteps, condition };
+        let told = objective.told(&mut graph, timesteps)?;
+        let inputs = ModelInputs { x: made[0], timesteps: told, condition };
         let network = FrozenModel::new(&mut graph, model, &inputs, gpu.target().max_binding)?;
         let drawn = Drawn { timesteps, factors: None };
         let noisy = Noisy { x0, noise: made[1], x: made[0], drawn };

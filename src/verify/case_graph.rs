@@ -6,6 +6,7 @@ use crate::{
     graph::Graph,
     ops::Constant,
     passes,
+    training::Tables,
     value::{ElementType, Shape, TensorType, Value},
     weights::Layout,
 };
@@ -114,6 +115,11 @@ impl<'a> CaseGraph<'a> {
     /// What to write to an input that the graph has already.
     pub fn contents(&mut self, value: Value, data: Vec<f32>) {
         self.inputs.push((value, data));
+    }
+
+    /// The tables of a loss, inputs of the graph already, with their numbers.
+    pub fn tables(&mut self, tables: &Tables) {
+        self.inputs.extend(tables.iter().map(|(value, numbers)| (value, numbers.to_vec())));
     }
 
     /// Makes `value` the result of this name.

@@ -4,7 +4,7 @@ use super::{
     case_files::{Case, Entry, Index, parse, read_text},
     checkpoints, classifier,
     listed_files::{Files, Listed},
-    models, ops, samplers, schedules, vlb,
+    models, objectives, ops, samplers, schedules, vlb,
 };
 use crate::{
     error::{CasesError, Error, GpuError},
@@ -81,6 +81,9 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "resnet_block" => models::resnet_block(gpu, case),
         "unet" => models::unet(gpu, case),
         "train" => return models::train(gpu, case),
+        "edm" | "flow_matching" | "min_snr" | "denoising_score_matching" => {
+            return objectives::run(gpu, case);
+        }
         "schedule" => schedules::schedule(case),
         "timesteps" => schedules::timesteps(case),
         "vlb" => vlb::run(gpu, case),

@@ -8,6 +8,7 @@ mod classifier;
 mod latent_files;
 mod listed_files;
 mod models;
+mod objectives;
 mod ops;
 mod random;
 mod refusal;

@@ -17,7 +17,7 @@ use crate::{
     nn::{Arenas, Condition, Layers, Model, ModelInputs, Views, Weights},
     ops::{Constant, MeanSquaredError, Reduction, Silu},
     passes,
-    training::{Given, Trainer, TrainingOptions},
+    training::{Given, Trainer, TrainingGraph, TrainingOptions},
     value::{ElementType, TensorType, Value},
     weights::{self, Layout},
 };
@@ -167,11 +167,20 @@ fn norm(elements: impl Iterator<Item = f64>) -> f64 {
     elements.map(|x| x * x).sum::<f64>().sqrt()
 }
 
+/// Adds weights and their digests to the results.
+fn add_weights(prefix: &str, weights: &Weights, results: &mut Results) {
+    for (name, data) in stored_order(weights) {
+        results.insert(format!("{prefix}_digest.{name}"), digest(&data));
+        results.insert(format!("{prefix}.{name}"), data);
+    }
+}
+
 /// Settings of a training case.
 #[derive(Deserialize)]
 struct Training {
     #[serde(flatten)]
     optimizer: OptimizerConfig,
+    #[serde(default)]
     loss: String,
     #[serde(default)]
     null_parameters: HashSet<String>,
@@ -207,8 +216,33 @@ impl Training {
     }
 }
 
-/// Steps of training on given batches, timesteps and noises, through the trainer.
+/// Timesteps of a training case, or the rows and levels of an objective that has no betas.
+pub(super) struct Drawn {
+    /// Of every image of every step.
+    pub rows: Vec<f64>,
+    /// The levels, if the objective leaves them open.
+    pub noises: Option<Vec<f64>>,
+}
+
+/// Kind `train`.
 pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
+    let config: Training = case.config()?;
+    // The settings' keys that a scheduler knows are the schedule's; it ignores the others.
+    let scheduler = SchedulerConfig::parse(&case.settings().to_string())?;
+    case.indices("t", scheduler.num_train_timesteps)?;
+    let options = TrainingOptions { sum_loss: config.loss == "sum", ..TrainingOptions::default() };
+    let drawn = Drawn { rows: case.tensor("t")?.numbers.to_f64(), noises: None };
+    trained(gpu, case, scheduler, options, drawn)
+}
+
+/// Steps of training on given batches, timesteps and noises, through the trainer.
+pub(super) fn trained(
+    gpu: &Gpu,
+    case: &Case,
+    scheduler: SchedulerConfig,
+    options: TrainingOptions,
+    drawn: Drawn,
+) -> Result<Outcome, Error> {
     let config: Training = case.config()?;
     let optimizer = &config.optimizer;
     let (unet, weights) = model(case)?;
@@ -217,7 +251,7 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     };
     let images = case.tensor("x0")?.numbers.clone().into_f32();
     let noise = case.tensor("noise")?.numbers.clone().into_f32();
-    let timesteps = case.tensor("t")?.numbers.clone().into_f32();
+    let timesteps: Vec<f32> = drawn.rows.iter().map(|&row| row as f32).collect();
     if steps != optimizer.steps || noise.len() != images.len() || timesteps.len() != steps * batch {
         return Err(case.refuse("x0, t and noise do not belong together, or to config.steps"));
     }
@@ -232,15 +266,13 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         clip: optimizer.grad_clip_norm,
         ema_decay: optimizer.ema_decay,
         ema_warmup: false,
-        sum_loss: config.loss == "sum",
         seed: 0,
-        ..TrainingOptions::default()
+        ..options
     };
-    // The settings' keys that a scheduler knows are the schedule's; it ignores the others.
-    let scheduler = SchedulerConfig::parse(&case.settings().to_string())?;
-    case.indices("t", scheduler.num_train_timesteps)?;
-    let given = Given::TimestepsAndNoise;
-    let mut trainer = Trainer::with(gpu, unet, scheduler, [height, width], options, given)?;
+    let (given, size) = (Given::TimestepsAndNoise, [height, width]);
+    let noises = drawn.noises.as_deref();
+    let graph = TrainingGraph::at(gpu.target(), &unet, size, &scheduler, &options, given, noises)?;
+    let mut trainer = Trainer::of_graph(gpu, unet, scheduler, size, options, graph)?;
     trainer.load(&weights)?;
     let given = trainer.graph().given.expect("asked for above");
     let shape = TensorType::f32(&[batch, height, width, channels]).shape;
@@ -257,12 +289,7 @@ pub(super) fn train(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     let mut results = Results::new();
     results.insert("loss".into(), metrics.iter().map(|m| m.loss.into()).collect());
     results.insert("grad_norm".into(), metrics.iter().map(|m| m.gradient_norm.into()).collect());
-    let found = [("final", trainer.raw_weights()?), ("ema", trainer.averaged_weights()?)];
-    for (prefix, weights) in &found {
-        for (name, data) in stored_order(weights) {
-            results.insert(format!("{prefix}_digest.{name}"), digest(&data));
-            results.insert(format!("{prefix}.{name}"), data);
-        }
-    }
+    add_weights("final", &trainer.raw_weights()?, &mut results);
+    add_weights("ema", &trainer.averaged_weights()?, &mut results);
     config.compare(case, &results, &weights)
 }

@@ -165,6 +165,7 @@ pub(super) struct OptimizerConfig {
     #[serde(default)]
     pub weight_decay: f64,
     pub grad_clip_norm: Option<f64>,
+    #[serde(default)]
     pub ema_decay: f64,
     pub steps: usize,
 }

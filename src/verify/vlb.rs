@@ -36,6 +36,8 @@ impl Gauss {
             let weights = match prediction {
                 PredictionType::Epsilon => epsilon,
                 PredictionType::Sample => image,
+                PredictionType::Score => epsilon.map(|weight| -weight / sigma),
+                PredictionType::ScaledScore => epsilon.map(|weight| -weight),
                 PredictionType::Flow => [0, 1].map(|i| epsilon[i] - image[i]),
                 PredictionType::VPrediction => {
                     [0, 1].map(|i| alpha * epsilon[i] - sigma * image[i])

@@ -1,9 +1,13 @@
 //! Arguments of the commands that train.
 use super::{Beside, Overwrite, at_least_one, below_one, named, not_negative, positive};
-use clap::Args;
+use crate::failure::Failure;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use ddim::{
     diffusion::schedule::{BetaSchedule, PredictionType},
-    training::{Loss, Timesteps, TrainingOptions},
+    training::{Loss, Timesteps, TrainingObjective, TrainingOptions},
 };
 use std::path::PathBuf;
 
@@ -51,6 +55,7 @@ Examples:
   ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
   ddim train --data photos --size 32 --flip --out run   a folder of pictures, cropped to their centres
   ddim train --data pets --size 32 --conditional --out run    pets/cat/*.jpg, pets/dog/*.png: two classes
+  ddim train --data digits --objective ncsn --out run         a score network, sampled by Langevin dynamics
   ddim train --init downloaded --data photos --out run        fine-tune somebody's pipeline
   ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
   ddim train --resume --out run --lr 1e-4               go on at another rate, as after a NaN
@@ -127,6 +132,13 @@ pub struct Train {
     /// Largest signal-to-noise ratio that counts in the simple loss (min-SNR weighting)
     #[arg(long, value_name = "GAMMA", value_parser = positive)]
     pub min_snr_gamma: Option<f64>,
+    /// What the network is trained for, in the place of --prediction along --schedule: edm, flow-matching,
+    /// ncsn, or a stochastic equation, ve-sde, vp-sde or sub-vp-sde; the scheduler follows from it
+    #[arg(long, value_name = "NAME", value_parser = objective(), conflicts_with_all = ["init", "prediction", "schedule", "loss", "min_snr_gamma"])]
+    pub objective: Option<TrainingObjective>,
+    /// Weight the errors of a stochastic equation so that their sum bounds the likelihood
+    #[arg(long, requires = "objective")]
+    pub likelihood_weighting: bool,
     /// How the timesteps of a batch are drawn: uniform, antithetic or importance [default: uniform]
     #[arg(long, alias = "timesteps", value_name = "NAME", value_parser = named::<Timesteps>)]
     pub timestep_sampling: Option<Timesteps>,
@@ -161,7 +173,30 @@ pub struct Train {
     pub sample_every: Option<u32>,
 }
 
+/// Reads an objective's name.
+fn objective() -> impl TypedValueParser<Value = TrainingObjective> {
+    let names = TrainingObjective::ALL.map(|(name, _)| name);
+    PossibleValuesParser::new(names).map(|name| {
+        let named = TrainingObjective::ALL.into_iter().find(|(known, _)| *known == name);
+        named.map(|(_, objective)| objective).unwrap_or_default()
+    })
+}
+
 impl Train {
+    /// The objective with its weights.
+    pub fn objective(&self) -> Result<Option<TrainingObjective>, Failure> {
+        match self.objective {
+            Some(objective) if self.likelihood_weighting => match objective.with_likelihood() {
+                Some(objective) => Ok(Some(objective)),
+                None => {
+                    let text = "--likelihood-weighting is of ve-sde, vp-sde and sub-vp-sde";
+                    Err(Failure::Usage(text.into()))
+                }
+            },
+            objective => Ok(objective),
+        }
+    }
+
     /// The options with those that the arguments name.
     pub fn options(&self, others: TrainingOptions) -> TrainingOptions {
         let decay_steps = self.decay_steps.map(|end| (end > 0).then_some(end));
@@ -174,6 +209,7 @@ impl Train {
             clip: clip.unwrap_or(others.clip),
             ema_decay: self.ema.unwrap_or(others.ema_decay),
             seed: self.seed.unwrap_or(others.seed),
+            objective: self.objective.unwrap_or(others.objective),
             loss: self.loss.unwrap_or(others.loss),
             min_snr_gamma: self.min_snr_gamma.or(others.min_snr_gamma),
             timesteps: self.timestep_sampling.unwrap_or(others.timesteps),

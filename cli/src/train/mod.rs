@@ -176,7 +176,9 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     let data = notes.open_data()?.with_channels(channels);
     let preset = presets::of([data.height(), data.width(), data.channels()]);
     notes.steps = arguments.steps.unwrap_or(preset.steps);
-    let options = arguments.options(preset.options);
+    let mut options = arguments.options(preset.options);
+    let objective = arguments.objective()?;
+    options.objective = objective.unwrap_or(options.objective);
     let config = config(arguments, given, preset.unet, &data)?;
     let learned = config.out_channels == 2 * config.in_channels;
     let scheduler = SchedulerConfig {
@@ -185,6 +187,7 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         beta_schedule: arguments.schedule.unwrap_or_default(),
         ..SchedulerConfig::default()
     };
+    let scheduler = options.objective.scheduler().unwrap_or(scheduler);
     let size = [data.height(), data.width()];
     let trainer = Training { unet: UNet::new(config)?, scheduler, size }.begin(gpu, options)?;
     Ok(Run::new(trainer, notes, data))

@@ -1,6 +1,6 @@
 //! The noise levels that a run passes, as diffusers' schedulers choose them: one for each evaluation
 //! of a first-order method, noisiest first, and at last the one that the last step ends at.
-use super::run::Run;
+use super::{VariancePreserving, run::Run};
 use crate::{
     diffusion::schedule::{
         BetaSchedule, FinalSigma, Level, Process, SchedulerConfig, SigmaSpacing, SigmaTable,
@@ -9,8 +9,14 @@ use crate::{
     error::ScheduleError,
 };
 
+/// End time of the continuous process: Song et al. 2021, appendix C.
+pub(super) const END: f64 = 1e-3;
+
 /// EDM's ends of sigma.
 const EDM_ENDS: [f64; 2] = [80.0, 0.002];
+
+/// Those of a score network: Song and Ermon 2020 for CIFAR-10.
+const SCORE_ENDS: [f64; 2] = [50.0, 0.01];
 
 /// How far below 1 the first sigma of UniPC's flow lies.
 const BELOW_ONE: f64 = 1e-6;
@@ -22,6 +28,13 @@ impl Run<'_> {
             Process::Betas => self.interpolated(),
             Process::Edm => self.edm(),
             Process::Flow => Ok((self.flow()?, 1.0)),
+            Process::SubVp => Ok((self.sub_preserving(), 1.0)),
+            Process::Exploding => {
+                let mut levels = self.exploding();
+                let start = levels.first().map_or(1.0, |level| level.sigma);
+                levels.push(Level::CLEAN);
+                Ok((levels, start))
+            }
         }
     }
 
@@ -32,7 +45,36 @@ impl Run<'_> {
             Process::Edm => Ok(self.edm()?.0),
             Process::Flow if self.scheduler.solver.use_flow_sigmas => self.solver_flow(rounding),
             Process::Flow => self.flow(),
+            // Nothing that needs these takes other processes.
+            Process::Exploding | Process::SubVp => Ok(self.sigma_levels()?.0),
         }
+    }
+
+    /// The levels of the sub-variance-preserving equation, and the clean image after them.
+    fn sub_preserving(&self) -> Vec<Level> {
+        let of = self.scheduler;
+        let count = of.num_train_timesteps as f64;
+        let (beta_min, beta_max) = (count * of.beta_start, count * of.beta_end);
+        let last_timestep = count - 1.0;
+        let process = VariancePreserving { beta_min, beta_max, end: END, last_timestep };
+        // The deviation is the variance of the preserving one.
+        let levels = process.times(self.steps).map(|time| process.level(time));
+        let levels = levels.map(|level| Level { sigma: level.sigma * level.sigma, ..level });
+        levels.chain([Level::CLEAN]).collect()
+    }
+
+    /// Geometric sigmas, of which a shorter run takes some, evenly by number.
+    pub(super) fn exploding(&self) -> Vec<Level> {
+        let scheduler = self.scheduler;
+        let [most, least] = self.ends(SCORE_ENDS);
+        let last = scheduler.num_train_timesteps.saturating_sub(1).max(1) as f64;
+        let numbers = evenly_spaced(0.0, last, self.steps).map(f64::round_ties_even);
+        let level = |number: f64| {
+            let sigma = most * (least / most).powf(number / last);
+            let told = if scheduler.tells_sigma() { sigma } else { number };
+            Level::variance_exploding(told, sigma)
+        };
+        numbers.map(level).collect()
     }
 
     /// The spacing of sigmas of this run.

@@ -1,13 +1,10 @@
 //! Samplers by name, and by the names of diffusers' schedulers.
 use super::{
     SamplerKind, SamplerOptions, Table,
-    registry::{Entry, Needs, SAMPLERS},
+    registry::{Entry, SAMPLERS},
     run::Run,
 };
-use crate::{
-    diffusion::schedule::{Process, SchedulerConfig},
-    error::ScheduleError,
-};
+use crate::{diffusion::schedule::SchedulerConfig, error::ScheduleError};
 use std::{fmt, str::FromStr};
 
 impl SamplerKind {
@@ -91,12 +88,7 @@ impl SamplerKind {
         options: &SamplerOptions,
     ) -> Result<Table, ScheduleError> {
         let Entry { needs, make, .. } = self.entry();
-        let fits = match scheduler.process() {
-            Process::Betas => true,
-            Process::Edm => *needs != Needs::Betas,
-            Process::Flow => *needs == Needs::Any,
-        };
-        if !fits {
+        if !needs.fits(scheduler.process()) {
             let expected = format!("{} for the sampler {self}", needs.text());
             return Err(ScheduleError::value("_class_name", expected, &scheduler.class_name));
         }

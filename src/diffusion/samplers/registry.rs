@@ -4,7 +4,7 @@ use super::{
     predictor_corrector_table, probability_flow_table, run::Run, variance_exploding_table,
 };
 use crate::{
-    diffusion::schedule::{DpmAlgorithm, StepRule, Variance},
+    diffusion::schedule::{DpmAlgorithm, Process, StepRule, Variance},
     error::ScheduleError,
 };
 
@@ -25,17 +25,34 @@ pub(super) enum Needs {
     Betas,
     /// That, or EDM's preconditioning.
     Sigmas,
-    /// One of these, or flow matching.
+    /// Betas, or exploding sigmas.
+    Levels,
+    /// Betas, EDM's preconditioning or flow matching.
     Any,
+    /// Nothing: any scheduler will do.
+    Nothing,
 }
 
 impl Needs {
+    /// Whether a process has it.
+    pub fn fits(self, process: Process) -> bool {
+        match process {
+            Process::Betas => true,
+            Process::Edm => matches!(self, Self::Sigmas | Self::Any | Self::Nothing),
+            Process::Flow => matches!(self, Self::Any | Self::Nothing),
+            Process::Exploding => matches!(self, Self::Levels | Self::Nothing),
+            Process::SubVp => self == Self::Nothing,
+        }
+    }
+
     /// The same in words.
     pub fn text(self) -> &'static str {
         match self {
             Self::Betas => "a scheduler with betas",
             Self::Sigmas => "a scheduler with betas or EDM's",
-            Self::Any => "any scheduler",
+            Self::Levels => "a scheduler with betas or a score network's",
+            Self::Any => "a scheduler with betas, EDM's or flow matching's",
+            Self::Nothing => "any scheduler",
         }
     }
 }
@@ -146,7 +163,9 @@ pub(super) const SAMPLERS: &[Entry] = {
             "The reverse variance-exploding process: Song et al. 2021; 1,000 steps",
             |run| variance_exploding_table(&run.levels()?, &run.prediction),
         )
-        .noisy(),
+        .noisy()
+        .needs(Needs::Levels)
+        .classes(&["ScoreSdeVeScheduler"]),
         entry(
             PredictorCorrector,
             "predictor-corrector",
@@ -156,7 +175,8 @@ pub(super) const SAMPLERS: &[Entry] = {
                 predictor_corrector_table(&levels, CORRECTORS, CORRECTOR_SNR, prediction)
             },
         )
-        .noisy(),
+        .noisy()
+        .needs(Needs::Levels),
         entry(
             Langevin,
             "langevin",
@@ -165,21 +185,25 @@ pub(super) const SAMPLERS: &[Entry] = {
                 let levels = run.levels()?;
                 let last = levels.last().map_or(1.0, |level| level.sigma_over_alpha());
                 let size = LANGEVIN_SIZE * last * last;
-                annealed_langevin_table(&levels, LANGEVIN_STEPS, size, &run.prediction)
+                let denoise = run.scheduler.process() == Process::Exploding;
+                annealed_langevin_table(&levels, LANGEVIN_STEPS, size, denoise, &run.prediction)
             },
         )
-        .noisy(),
+        .noisy()
+        .needs(Needs::Levels)
+        .classes(&["NCSNScheduler"]),
         entry(
             Euler,
             "euler",
             "Euler's method on sigmas, also EDM's and flow matching's; 20 to 50 steps",
             |run| run.euler(),
         )
-        .needs(Needs::Any)
+        .needs(Needs::Nothing)
         .classes(&[
             "EulerDiscreteScheduler",
             "EDMEulerScheduler",
             "FlowMatchEulerDiscreteScheduler",
+            "SubVpSdeScheduler",
         ]),
         entry(
             EulerAncestral,

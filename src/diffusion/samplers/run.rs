@@ -43,6 +43,8 @@ impl<'a> Run<'a> {
         let whole = scheduler.num_train_timesteps;
         let usual = match kind {
             SamplerKind::Ddpm => whole,
+            SamplerKind::Euler => STEPS.min(whole),
+            _ if scheduler.process() == Process::Exploding => whole,
             SamplerKind::Lcm => CONSISTENCY_STEPS,
             _ => STEPS.min(whole),
         };

@@ -162,7 +162,8 @@ pub fn predictor_corrector_table(
 ) -> Result<Table, ScheduleError> {
     Unexpected::check(snr > 0.0 && snr.is_finite(), "snr", "above 0", snr)?;
     // The kernel takes the norm of the output for that of the noise.
-    let (found, fits) = (prediction.kind, prediction.kind == PredictionType::Epsilon);
+    let noises = [PredictionType::Epsilon, PredictionType::ScaledScore];
+    let (found, fits) = (prediction.kind, noises.contains(&prediction.kind));
     Unexpected::check(fits, "prediction_type", "epsilon for a corrector", found)?;
     let most = (Table::MAX_STEPS / levels.len().max(1)).saturating_sub(1);
     ScheduleError::check("correctors", [0, most], correctors)?;
@@ -181,8 +182,9 @@ pub fn predictor_corrector_table(
 }
 
 /// Annealed Langevin dynamics, algorithm 1 of Song and Ermon (2019): `steps` at each of `levels`,
-/// noisiest first, of size `epsilon sigma^2 / sigma_last^2`. One level alone is plain Langevin
-/// dynamics.
+/// noisiest first, of size `epsilon sigma^2 / sigma_last^2`: twice ncsnv2's `step_lr`. One level alone is
+/// plain Langevin dynamics. With `denoise`, a last evaluation gives the predicted image,
+/// `x + sigma_last^2 score`: Jolicoeur-Martineau et al. (2020).
 ///
 /// # Errors
 /// As [`variance_exploding_table`]; if `epsilon` is not above 0, or there are no steps or more than
@@ -191,6 +193,7 @@ pub fn annealed_langevin_table(
     levels: &[Level],
     steps: usize,
     epsilon: f64,
+    denoise: bool,
     prediction: &Prediction,
 ) -> Result<Table, ScheduleError> {
     Unexpected::check(epsilon > 0.0 && epsilon.is_finite(), "epsilon", "above 0", epsilon)?;
@@ -201,12 +204,21 @@ pub fn annealed_langevin_table(
     let mut all = Vec::with_capacity(levels.len() * steps);
     for (index, at) in levels.iter().enumerate() {
         let size = epsilon * (at.sigma_over_alpha() / last.sigma_over_alpha()).powi(2);
-        let unscaled = Level { alpha: 1.0, ..*at };
-        let after = levels.get(index + 1).unwrap_or(&unscaled);
+        let end = Level { alpha: 1.0, ..*at };
+        let after = levels.get(index + 1).unwrap_or(&end);
         for step in 0..steps {
             let to = if step + 1 == steps { after } else { at };
             all.push(langevin(at, to, size, prediction)?);
         }
     }
+    if denoise {
+        let image = StepWeights { x0: 1.0, ..StepWeights::default() };
+        all.push(Step { next: image.into(), ..Step::at(&unscaled(last), prediction)? });
+    }
     Ok(run(levels, all, prediction))
+}
+
+/// A level in `x / alpha`.
+fn unscaled(level: &Level) -> Level {
+    Level { alpha: 1.0, sigma: level.sigma_over_alpha(), ..*level }
 }

@@ -1,8 +1,13 @@
 //! The tables of runs, by the settings of their schedulers.
 use super::{
     Churn, DdimOptions, DpmSolver, StepSum, Table, UniPc, VariancePreserving, ddim_table,
-    ddpm_table, dpm_multistep_table, dpm_singlestep_table, euler::churned_start, euler_table,
-    heun_table, lcm_table, levels::Rounding, pndm_table, run::Run, schedule_levels, unipc_table,
+    ddpm_table, dpm_multistep_table, dpm_singlestep_table,
+    euler::churned_start,
+    euler_table, heun_table, lcm_table,
+    levels::{END, Rounding},
+    pndm_table,
+    run::Run,
+    schedule_levels, unipc_table,
 };
 use crate::{
     diffusion::schedule::{
@@ -10,9 +15,6 @@ use crate::{
     },
     error::ScheduleError,
 };
-
-/// End time of the continuous process: Song et al. 2021, appendix C.
-const END: f64 = 1e-3;
 
 impl Run<'_> {
     pub fn ddim(&self, eta: f64, sigma_hat: bool, rule: StepRule) -> Result<Table, ScheduleError> {
@@ -28,14 +30,19 @@ impl Run<'_> {
     }
 
     pub fn levels(&self) -> Result<Vec<Level>, ScheduleError> {
-        schedule_levels(self.betas()?, &self.timesteps)
+        match self.scheduler.process() {
+            Process::Exploding => Ok(self.exploding()),
+            _ => schedule_levels(self.betas()?, &self.timesteps),
+        }
     }
 
     /// Euler's method, or flow matching that draws new noise in every step.
     pub fn euler(&self) -> Result<Table, ScheduleError> {
         let (levels, start) = self.sigma_levels()?;
-        let flow = self.scheduler.process() == Process::Flow;
-        let churn = self.churn.filter(|_| !flow).unwrap_or(Churn::NONE);
+        let process = self.scheduler.process();
+        let flow = process == Process::Flow;
+        let churns = matches!(process, Process::Betas | Process::Edm);
+        let churn = self.churn.filter(|_| churns).unwrap_or(Churn::NONE);
         let mut table = euler_table(&levels, &self.prediction, &churn)?;
         if flow && self.scheduler.solver.stochastic_sampling {
             // The image, and new noise in the place of the old.

@@ -16,7 +16,16 @@ pub enum Process {
     Flow,
     /// `x = x0 + sigma noise` with preconditioning: Karras et al. (2022).
     Edm,
+    /// The same without, at geometric sigmas: Song and Ermon (2019), Song et al. (2021).
+    Exploding,
+    /// The sub-variance-preserving equation of Song et al. (2021), appendix B.
+    SubVp,
 }
+
+/// The classes of score networks: this crate's, and one of diffusers' earlier versions.
+pub(super) const NCSN: &str = "NCSNScheduler";
+pub(super) const EXPLODING: &str = "ScoreSdeVeScheduler";
+const SUB_VP: &str = "SubVpSdeScheduler";
 
 /// The classes of flow matching and of EDM.
 const FLOW: &str = "FlowMatchEulerDiscreteScheduler";
@@ -115,7 +124,12 @@ pub(super) const KEYS: &str = "\
     corrector_order predictor_corrector_mode tau_func predict_x0 solver_p disable_corrector \
     interpolation_type sigma_min sigma_max timestep_type eta noise_sampler_seed predict_epsilon \
     timestep_values tensor_format shift invert_sigmas stochastic_sampling sigma_data sigma_schedule \
-    rho original_inference_steps timestep_scaling";
+    rho original_inference_steps timestep_scaling snr sampling_eps correct_steps";
+
+/// Whether a network of exploding sigmas is told sigma, not the number of its level.
+pub(super) fn tells_sigma(class: &str) -> bool {
+    class == EXPLODING
+}
 
 /// The process of a class.
 ///
@@ -124,6 +138,8 @@ pub(super) const KEYS: &str = "\
 pub(super) fn process(class: &str) -> Result<Process, ScheduleError> {
     match class {
         FLOW => return Ok(Process::Flow),
+        NCSN | EXPLODING => return Ok(Process::Exploding),
+        SUB_VP => return Ok(Process::SubVp),
         COSINE | CONSISTENCY => return Ok(Process::Betas),
         _ if EDM.contains(&class) => return Ok(Process::Edm),
         _ if OF_DDPM.contains(&class) || LATENT.contains(&class) => return Ok(Process::Betas),

@@ -104,6 +104,11 @@ impl SchedulerConfig {
         }
     }
 
+    /// Whether a network of exploding sigmas is told sigma, not the number of its level.
+    pub(crate) fn tells_sigma(&self) -> bool {
+        classes::tells_sigma(&self.class_name)
+    }
+
     /// The text of a `scheduler_config.json`.
     pub fn to_json(&self) -> String {
         let json = |value: Result<Json, serde_json::Error>| match value {
@@ -111,10 +116,15 @@ impl SchedulerConfig {
             _ => unreachable!("plain fields with string keys are an object"),
         };
         let mut keys = json(serde_json::to_value(self));
-        if matches!(classes::process(&self.class_name), Ok(Process::Flow | Process::Edm)) {
+        let own: &[&str] = match classes::process(&self.class_name) {
+            Ok(Process::Flow) => &[],
+            Ok(Process::Edm | Process::Exploding) => &["prediction_type"],
+            Ok(Process::SubVp) => &["prediction_type", "beta_start", "beta_end"],
+            Ok(Process::Betas) | Err(_) => &["*"],
+        };
+        if *own != ["*"] {
             let general = ["_class_name", "_diffusers_version", "num_train_timesteps"];
-            let edm = self.process() == Process::Edm;
-            keys.retain(|key, _| general.contains(&&key[..]) || edm && key == "prediction_type");
+            keys.retain(|key, _| general.contains(&&key[..]) || own.contains(&&key[..]));
         }
         let usual = json(serde_json::to_value(SolverConfig::default()));
         let own = json(serde_json::to_value(&self.solver));

@@ -89,6 +89,10 @@ pub enum PredictionType {
     /// Modeling* (2023).
     #[serde(rename = "flow_prediction", alias = "flow")]
     Flow,
+    /// The score, the gradient of the logarithm of the density: `-noise / sigma`.
+    Score,
+    /// The score times sigma: `-noise`.
+    ScaledScore,
 }
 
 impl fmt::Display for PredictionType {
@@ -98,6 +102,8 @@ impl fmt::Display for PredictionType {
             Self::Sample => "sample",
             Self::VPrediction => "v_prediction",
             Self::Flow => "flow_prediction",
+            Self::Score => "score",
+            Self::ScaledScore => "scaled_score",
         })
     }
 }

@@ -145,11 +145,19 @@ impl Prediction {
             });
         }
         match self.kind {
-            PredictionType::Epsilon if alpha == 0.0 => {
+            PredictionType::Epsilon | PredictionType::Score | PredictionType::ScaledScore
+                if alpha == 0.0 =>
+            {
                 Err(ScheduleError::NoSignal { timestep: timestep as usize })
             }
             PredictionType::Epsilon => {
                 Ok(StepWeights { x0: 0.0, output: -sigma / alpha, x: 1.0 / alpha })
+            }
+            PredictionType::Score => {
+                Ok(StepWeights { x0: 0.0, output: sigma * sigma / alpha, x: 1.0 / alpha })
+            }
+            PredictionType::ScaledScore => {
+                Ok(StepWeights { x0: 0.0, output: sigma / alpha, x: 1.0 / alpha })
             }
             PredictionType::Sample => Ok(StepWeights { x0: 0.0, output: 1.0, x: 0.0 }),
             PredictionType::VPrediction => Ok(StepWeights { x0: 0.0, output: -sigma, x: alpha }),
@@ -167,6 +175,8 @@ impl Prediction {
         }
         match self.kind {
             PredictionType::Epsilon => StepWeights { x0: 0.0, output: 1.0, x: 0.0 },
+            PredictionType::Score => StepWeights { x0: 0.0, output: -sigma, x: 0.0 },
+            PredictionType::ScaledScore => StepWeights { x0: 0.0, output: -1.0, x: 0.0 },
             PredictionType::Sample => {
                 StepWeights { x0: 0.0, output: -alpha / sigma, x: 1.0 / sigma }
             }

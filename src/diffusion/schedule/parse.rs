@@ -5,7 +5,10 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     BetaSchedule, PredictionType, Process, SchedulerConfig, Spacing,
-    classes::{self, CLIPS, CONSISTENCY, COSINE, LATENT, LINSPACE, MAY_CLIP, MAY_THRESHOLD},
+    classes::{
+        self, CLIPS, CONSISTENCY, COSINE, EXPLODING, LATENT, LINSPACE, MAY_CLIP, MAY_THRESHOLD,
+        NCSN,
+    },
 };
 use crate::{
     error::{FileError, ScheduleError},
@@ -107,8 +110,13 @@ impl Rest {
         if class == "PNDMScheduler" && self.set_alpha_to_one.is_none() {
             config.set_alpha_to_one = false;
         }
-        if config.process() == Process::Flow && self.prediction_type.is_none() {
-            config.prediction_type = PredictionType::Flow;
+        if self.prediction_type.is_none() {
+            config.prediction_type = match (config.process(), config.class_name.as_str()) {
+                (Process::Flow, _) => PredictionType::Flow,
+                (_, NCSN) => PredictionType::ScaledScore,
+                (_, EXPLODING) => PredictionType::Score,
+                _ => config.prediction_type,
+            };
         }
     }
 

@@ -82,7 +82,8 @@ pub(in crate::verify) fn scheduler(gpu: &Gpu, case: &Case) -> Result<Results, Er
         .collect();
     // Heun's method has a sample after each whole step.
     let last = samples.len() - 1;
-    let whole = |place: &usize| kind != SamplerKind::Heun || place.is_multiple_of(2) || *place == last;
+    let whole =
+        |place: &usize| kind != SamplerKind::Heun || place.is_multiple_of(2) || *place == last;
     let kept: Vec<&Vec<f32>> = (0..=last).filter(whole).map(|place| &samples[place]).collect();
     Ok([("xs".to_owned(), stored(&shape, kept))].into())
 }
@@ -101,7 +102,8 @@ fn asked(case: &Case, scheduler: &SchedulerConfig, table: &Table) -> Result<Vec<
         match scheduler.process() {
             Process::Betas => Level::scaled(timestep, sigma, 1.0),
             Process::Edm => Level::scaled(timestep, sigma, scheduler.solver.sigma_data),
-            Process::Flow => Level::flow(timestep, sigma),
+            Process::Flow | Process::SubVp => Level::flow(timestep, sigma),
+            Process::Exploding => Level::variance_exploding(timestep, sigma),
         }
     };
     Ok(table.steps.iter().zip(sigmas).map(level).collect())

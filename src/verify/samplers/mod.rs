@@ -2,11 +2,13 @@
 mod classifier;
 mod diffusers;
 mod guidance;
+mod langevin;
 mod trajectory;
 
 pub(super) use classifier::run as classifier_guidance;
 pub(super) use diffusers::scheduler;
 pub(super) use guidance::{guidance, interpolation};
+pub(super) use langevin::langevin;
 
 use super::{
     case_files::{Case, Results},
@@ -227,7 +229,8 @@ pub(super) fn annealed_langevin(gpu: &Gpu, case: &Case) -> Result<Results, Error
     let levels: Vec<Level> =
         numbered.map(|(index, &sigma)| Level::variance_exploding(index as f64, sigma)).collect();
     let output = Prediction::default();
-    let table = annealed_langevin_table(&levels, steps_per_sigma, case.setting("eps")?, &output)?;
+    let table =
+        annealed_langevin_table(&levels, steps_per_sigma, case.setting("eps")?, false, &output)?;
     let noise = noise(case, steps, shape.elements())?;
     let each = levels.iter().flat_map(|level| std::iter::repeat_n(*level, steps_per_sigma));
     let model = Predictor::of(case, &output, each.collect(), false)?;

@@ -55,6 +55,8 @@ impl Toy {
             PredictionType::Sample => image(),
             PredictionType::VPrediction => alpha * epsilon - sigma * image(),
             PredictionType::Flow => epsilon - image(),
+            PredictionType::Score => -epsilon / sigma,
+            PredictionType::ScaledScore => -epsilon,
         }
     }
 }
