@@ -13,7 +13,7 @@ use crate::{
 /// group's start with the i predictions made since.
 ///
 /// # Errors
-/// As [`dpm_multistep_table`], and for a stochastic solver of third order.
+/// As [`dpm_multistep_table`](super::dpm_multistep_table), and for a stochastic solver of third order.
 pub fn dpm_singlestep_table(
     levels: &[Level],
     prediction: &Prediction,

@@ -54,7 +54,7 @@ pub struct SamplerOptions {
     /// Steps; `None` is all timesteps for DDPM, 4 for latent consistency models and 50 for the
     /// others.
     pub steps: Option<usize>,
-    /// Noise that DDIM adds in every step: see [`DdimOptions`].
+    /// Noise that DDIM adds in every step: see [`DdimOptions`](super::DdimOptions).
     pub eta: f64,
     /// Spacing of the timesteps; `None` is the scheduler's.
     pub spacing: Option<Spacing>,
@@ -69,6 +69,6 @@ pub struct SamplerOptions {
     /// Noise that Euler's and Heun's methods add and take out again; `None` is none, of
     /// [`SamplerKind::Edm`] that of [`Churn::IMAGENET`].
     pub churn: Option<Churn>,
-    /// A classifier guides, where [`Table::takes_classifier`] then says so.
+    /// A classifier guides, where [`Table::takes_classifier`](super::Table::takes_classifier) then says so.
     pub classifier: bool,
 }
