@@ -1,7 +1,7 @@
 // Adds one vector per image to every pixel, and the gradient of that vector.  Ho et al. 2020, appendix B.
 //   y[b, p, c] = x[b, p, c] + embedding[b, c],   dembedding[b, c] = sum over p of dy[b, p, c]
 // Forward: one invocation per vec4 and ROWS pixels.  Backward: a workgroup sums COLUMNS vec4s over all pixels of an image.
-// Images lie along y, and along z too where one axis is too short.
+// Forward: images lie along y, and along z too where one axis is too short.  Backward: workgroups are folded into x and y.
 // tile: ROWS = 4
 // iterations: forward = ROWS + 1
 // iterations: backward = pixels.div_ceil(LANES) + 1 + halvings(LANES)
@@ -51,8 +51,10 @@ fn backward(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
-    let image = group_id.z * groups.y + group_id.y;
-    let channel4 = group_id.x * COLUMNS + local.x;
+    let column_groups = (params.channels4 + COLUMNS - 1u) / COLUMNS;
+    let slab = group_id.y * groups.x + group_id.x;
+    let image = slab / column_groups;
+    let channel4 = (slab - image * column_groups) * COLUMNS + local.x;
     let inside = channel4 < params.channels4 && image < params.batch;
     var sum = vec4<f32>();
     if inside {

@@ -96,7 +96,7 @@ fn faults_name_their_key() {
     for (text, expected) in [
         (r#"{"beta_end": "high"}"#, "beta_end: invalid type"),
         (r#"{"beta_schedule": "cubic"}"#, "beta_schedule: unknown variant `cubic`"),
-        (r#"{"prediction_type": "score"}"#, "prediction_type: unknown variant"),
+        (r#"{"prediction_type": "noise"}"#, "prediction_type: unknown variant `noise`"),
         (r#"{"num_train_timesteps": 0}"#, "num_train_timesteps: expected 1 to 1000000, found 0"),
         (r#"{"beta_start": -0.1}"#, "beta_start: expected between 0 and 1, found -0.1"),
         (r#"{"sample_max_value": 0.5}"#, "sample_max_value: expected 1 or above, found 0.5"),

@@ -172,7 +172,7 @@ impl Operator for SumImages {
         let channels4 = lowering.type_of(y).vectors() as u32;
         let params = add_embedding::Params { batch: 1, pixels: batch as u32, channels4 };
         let overrides = add_embedding::Overrides::default();
-        let grid = [channels4.div_ceil(overrides.columns), 1, 1];
+        let grid = fold(channels4.div_ceil(overrides.columns) as usize);
         let kernel = add_embedding::Backward { dy: x, dembedding: y };
         Ok(lowering.push(kernel.dispatch(params, overrides, grid))?)
     }

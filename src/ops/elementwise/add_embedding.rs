@@ -100,10 +100,9 @@ impl Operator for SumPixels {
         let usual = shader::Overrides::default();
         // Of large images, more lanes share the pixels.
         let shared = shader::Overrides { columns: 1, lanes: usual.columns * usual.lanes, ..usual };
-        let [y, z, _] = fold(x.shape[0]);
         Ok(lowering.push_first([usual, shared].map(|overrides| {
-            let grid = [params.channels4.div_ceil(overrides.columns), y, z];
-            kernel.dispatch(params, overrides, grid)
+            let column_groups = params.channels4.div_ceil(overrides.columns) as usize;
+            kernel.dispatch(params, overrides, fold(x.shape[0] * column_groups))
         }))?)
     }
 
