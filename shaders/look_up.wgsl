@@ -1,6 +1,7 @@
 // Numbers of a table by row: what a network is told at the noise levels of a batch.
 //   y[b] = table[min(rows[b], count - 1)]
 // One invocation per image.
+// import: invocation
 
 struct Params {
     /// Images.
@@ -18,7 +19,7 @@ override WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let image = id.y * groups.x * WORKGROUP + id.x;
+    let image = invocation(id, groups);
     // The vector is written whole, its pad lanes as zeros.
     if image >= (params.batch + 3u) / 4u * 4u {
         return;

@@ -1,18 +1,20 @@
 //! Numbers that are not finite end a run with the step and what was bad, and with no images.
-use common::support;
+use common::{
+    support,
+    tables::{dpm, heun},
+};
 use ddim::{
     Error,
     diffusion::{
         ClosureSampler, Evaluation, Sampler,
         samplers::{
-            Churn, DdimOptions, DpmSolver, EncodeRule, Step, StepSum, Table,
-            annealed_langevin_table, ddim_table, ddpm_table, dpm_multistep_table, encode_table,
-            heun_table, predictor_corrector_table, probability_flow_table, schedule_levels,
-            variance_exploding_table,
+            DdimOptions, EncodeRule, Step, StepSum, Table, annealed_langevin_table, ddim_table,
+            ddpm_table, encode_table, predictor_corrector_table, probability_flow_table,
+            schedule_levels, variance_exploding_table,
         },
         schedule::{
-            Level, Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepWeights,
-            Threshold, Variance,
+            Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepWeights, Threshold,
+            Variance,
         },
     },
     error::{FoundIn, NotFinite, ScheduleError},
@@ -75,20 +77,6 @@ fn found(sampler: &mut ClosureSampler) -> (usize, usize, FoundIn) {
         }
         other => panic!("expected numbers that are not finite, found {other:?}"),
     }
-}
-
-/// Heun's method along timesteps of a schedule.
-fn heun(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
-    let mut levels = schedule_levels(schedule, list)?;
-    levels.push(Level::CLEAN);
-    heun_table(&levels, output, &Churn::NONE, |_| 0.0)
-}
-
-/// DPM-Solver++ (2M) along timesteps of a schedule.
-fn dpm(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
-    let levels = list.iter().map(|&timestep| Level::of(schedule, timestep));
-    let levels: Vec<Level> = levels.chain([Ok(Level::CLEAN)]).collect::<Result<_, _>>()?;
-    dpm_multistep_table(&levels, output, &DpmSolver::default())
 }
 
 /// A table of every sampler for a model that predicts noise; with how many channels its output has.

@@ -1,12 +1,13 @@
 //! The tables of the samplers, in f64 and with no GPU: where they lead a distribution for which the
 //! best prediction is known, how they relate to each other, and what they refuse.
+use common::tables::{dpm, heun};
 use ddim::{
     diffusion::{
         samplers::{
-            Churn, DdimOptions, DpmSolver, EncodeRule, SamplerKind, SamplerOptions, Step, StepSum,
-            Table, VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table,
-            dpm_multistep_table, encode_table, heun_table, predictor_corrector_table,
-            probability_flow_table, schedule_levels, variance_exploding_table,
+            Churn, DdimOptions, EncodeRule, SamplerKind, SamplerOptions, Step, StepSum, Table,
+            VariancePreserving, annealed_langevin_table, ddim_table, ddpm_table, encode_table,
+            predictor_corrector_table, probability_flow_table, schedule_levels,
+            variance_exploding_table,
         },
         schedule::{
             Level, Prediction, PredictionType, Schedule, SchedulerConfig, Spacing, StepRule,
@@ -15,6 +16,8 @@ use ddim::{
     },
     error::ScheduleError,
 };
+
+mod common;
 
 /// Data: a normal distribution of this mean and deviation.
 const MEAN: f64 = 0.3;
@@ -73,20 +76,6 @@ fn lead(table: &Table, output: &Prediction, levels: &[Level], start: (f64, f64))
     }
     let variance = (x.slope * start.1).powi(2) + x.variance;
     (x.slope * start.0 + x.shift, variance.sqrt())
-}
-
-/// Heun's method along timesteps of a schedule.
-fn heun(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
-    let mut levels = schedule_levels(schedule, list)?;
-    levels.push(Level::CLEAN);
-    heun_table(&levels, output, &Churn::NONE, |_| 0.0)
-}
-
-/// DPM-Solver++ (2M) along timesteps of a schedule.
-fn dpm(schedule: &Schedule, list: &[usize], output: &Prediction) -> Result<Table, ScheduleError> {
-    let levels = list.iter().map(|&timestep| Level::of(schedule, timestep));
-    let levels: Vec<Level> = levels.chain([Ok(Level::CLEAN)]).collect::<Result<_, _>>()?;
-    dpm_multistep_table(&levels, output, &DpmSolver::default())
 }
 
 fn schedule() -> Schedule {

@@ -11,7 +11,7 @@ use crate::{
     progress::{Progress, counted, thousands},
     shell,
     smoothing::smoothed,
-    train::{Notes, absolute, listen},
+    train::{self, Notes, absolute, listen},
     training,
 };
 use ddim::{
@@ -41,11 +41,7 @@ pub fn run(device: &Device, arguments: &cli::TrainClassifier) -> Result<(), Fail
     let _lock = Lock::of(out)?;
     let folder = RunFolder::open(out)?;
     if !arguments.resume && !arguments.existing.overwrite {
-        if folder.holds_checkpoint() {
-            let text = "holds a run already: go on with it by --resume, or choose another folder";
-            return Err(Failure::file(out, text));
-        }
-        files::refuse_taken(out, &WRITTEN)?;
+        train::refuse_other_run(&folder, out, &WRITTEN)?;
     }
     let gpu = device.open()?;
     let mut run = match arguments.resume {

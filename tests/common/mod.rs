@@ -4,4 +4,5 @@ pub mod case;
 pub mod copied;
 pub mod square;
 pub mod support;
+pub mod tables;
 pub mod tiny;

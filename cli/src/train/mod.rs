@@ -51,11 +51,7 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let _lock = Lock::of(out)?;
     let folder = RunFolder::open(out)?;
     if !arguments.resume && !arguments.existing.overwrite {
-        if folder.holds_checkpoint() {
-            let text = "holds a run already: go on with it by --resume, or choose another folder";
-            return Err(Failure::file(out, text));
-        }
-        files::refuse_taken(out, &PIPELINE)?;
+        refuse_other_run(&folder, out, &PIPELINE)?;
     }
     let gpu = device.open()?;
     let mut run = match arguments.resume {
@@ -71,6 +67,15 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
         Ended::Well => finish(&gpu, run, out, &stop),
         Ended::NotFinite { bad, kept } => leave(&gpu, run, out, kept, &bad),
     }
+}
+
+/// Refuses a folder that holds a run, or something else where a new run writes.
+pub fn refuse_other_run(folder: &RunFolder, out: &Path, written: &[&str]) -> Result<(), Failure> {
+    if folder.holds_checkpoint() {
+        let text = "holds a run already: go on with it by --resume, or choose another folder";
+        return Err(Failure::file(out, text));
+    }
+    files::refuse_taken(out, written)
 }
 
 /// How training ended.

@@ -265,3 +265,12 @@ pub(super) const SAMPLERS: &[Entry] = {
         .classes(&["LCMScheduler"]),
     ]
 };
+
+/// [`SamplerKind`] numbers the rows.
+const _: () = {
+    let mut row = 0;
+    while row < SAMPLERS.len() {
+        assert!(SAMPLERS[row].kind as usize == row, "a row of SAMPLERS is out of order");
+        row += 1;
+    }
+};
