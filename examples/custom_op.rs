@@ -152,8 +152,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     executor.write(x, &xs)?;
     executor.write(wanted, &ys)?;
     let start = Weights::initial(&optimizer.arenas.specs, 7);
-    for (&arena, contents) in optimizer.state[0].iter().zip(optimizer.arenas.contents(&start)?) {
-        executor.write(arena, &contents)?;
+    for (&arena, pieces) in optimizer.state[0].iter().zip(optimizer.arenas.pieces(&start)?) {
+        executor.write_pieces(arena, pieces)?;
     }
     for step in [1, 100, 900] {
         executor.run(step)?;

@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             SamplerOptions { steps: Some(steps.parse()?), classifier: true, ..Default::default() };
         let table = kind.table(&pipeline.scheduler, &options)?;
         for scale in SCALES {
-            let guidance = ClassifierGuidance { classifier: &network, weights: &weights, scale };
+            let guidance = ClassifierGuidance { classifier: &network, weights: &*weights, scale };
             let request = SamplingRequest {
                 classifier: Some(guidance),
                 ..SamplingRequest::new(&table, [size[0], size[1]], count.parse()?, 0)

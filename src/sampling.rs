@@ -104,7 +104,7 @@ impl<'a> SamplingRequest<'a> {
                 return Ok(None);
             }
         }
-        Sampler::with(gpu, unet, weights, size, table, &options, seed).map(Some)
+        Sampler::with(gpu, unet, &**weights, size, table, &options, seed).map(Some)
     }
 
     /// Labels of the images `first..first + count`: of the model's classes if it has any, else of those that

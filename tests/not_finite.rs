@@ -19,7 +19,7 @@ use ddim::{
     },
     error::{FoundIn, NotFinite, ScheduleError},
     gpu::Gpu,
-    nn::{Layers, Model, ModelInputs},
+    nn::{Layers, Model, ModelInputs, Weights},
     ops::Scale,
     value::Value,
 };
@@ -175,7 +175,7 @@ fn starts_and_results_that_are_not_finite_are_named() {
 fn images_are_read_with_one_wait() {
     let Some(gpu) = support::gpu() else { return };
     let table = SchedulerConfig::default().ddim(5, 0.0).expect("five steps");
-    let mut sampler = Sampler::new(&gpu, &Tenth, &Default::default(), [2, 6, 6], &table, None, 0)
+    let mut sampler = Sampler::new(&gpu, &Tenth, &Weights::default(), [2, 6, 6], &table, None, 0)
         .expect("a small network");
     sampler.begin(0).expect("a device that is there");
     sampler.advance(5).expect("a device that is there");

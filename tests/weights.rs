@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use common::case::Case;
 use ddim::error::WeightsError;
-use ddim::nn::{Initial, ParameterSpec};
+use ddim::nn::{Initial, ParameterSource, ParameterSpec};
 use ddim::value::{Shape, TensorType};
 use ddim::weights::{
-    self, Layout, Numbers, Precision, canonical_name, read, read_tensors, write, write_file,
-    write_tensors,
+    self, FileWeights, Layout, NonFinite, Numbers, Precision, canonical_name, read, read_tensors,
+    write, write_file, write_tensors,
 };
 use safetensors::{Dtype, tensor::TensorView};
 
@@ -75,13 +75,32 @@ fn weights_survive_reading_and_writing() {
 }
 
 #[test]
+fn a_file_that_shrinks_after_it_was_opened_is_an_error_that_names_it() {
+    let folder = folder();
+    let path = folder.path().join("model.safetensors");
+    std::fs::copy(model("unet_8_16_gray"), &path).expect("room");
+    let expected = expected(&path);
+    let opened = FileWeights::open(&path, &expected, NonFinite::Refuse).expect("a whole file");
+    let last = opened.names().last().copied().expect("parameters").to_owned();
+    assert!(opened.elements(&last).is_ok());
+    // In place, as a download that begins again does.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("it is there");
+    file.set_len(file.metadata().expect("a file").len() / 2).expect("a shorter file");
+    let errors = expected.iter().filter_map(|spec| opened.elements(&spec.name).err());
+    let errors: Vec<String> = errors.map(|error| error.to_string()).collect();
+    assert!((1..expected.len()).contains(&errors.len()), "of the second half alone");
+    assert!(errors.iter().all(|error| error.contains("model.safetensors")), "{errors:?}");
+    assert!(opened.load().is_err());
+}
+
+#[test]
 fn layouts_put_every_element_in_its_place() {
     // Elements count up in the order of the file.
     let (output, input, height, width) = (5, 3, 2, 4);
     let shape = Shape::new(&[height, width, input, output]);
     let layout = Layout::of("conv_in.weight", &shape);
     let stored: Vec<f32> = (0..shape.elements()).map(|index| index as f32).collect();
-    let ours = layout.read(&shape, stored.clone());
+    let ours = layout.read(&shape, &stored);
     for (o, i, y, x) in [(0, 0, 0, 0), (4, 2, 1, 3), (1, 2, 0, 3), (3, 0, 1, 2)] {
         let there = ((o * input + i) * height + y) * width + x;
         assert_eq!(ours[((y * width + x) * input + i) * output + o], stored[there]);
@@ -92,7 +111,7 @@ fn layouts_put_every_element_in_its_place() {
     let shape = Shape::new(&[2, 3]);
     let linear = Layout::of("time_embedding.linear_1.weight", &shape);
     assert_eq!(
-        linear.read(&shape, vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+        linear.read(&shape, &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
         [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]
     );
     assert_eq!(Layout::of("class_embedding.weight", &shape), Layout::Same);

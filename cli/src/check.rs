@@ -33,8 +33,8 @@ pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Resu
     graph.outputs.push(y);
     let of_y = graph.type_of(y).shape;
     let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-    for (arena, contents) in network.contents(&model.weights)? {
-        executor.write(arena, &contents)?;
+    for (arena, pieces) in network.pieces(&*model.weights)? {
+        executor.write_pieces(arena, pieces)?;
     }
     let images: Vec<f32> = (0..batch).flat_map(|index| data.image(index % data.len())).collect();
     executor.write(x, &images)?;

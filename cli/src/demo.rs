@@ -29,7 +29,11 @@ use ddim::{
     training::{Losses, Trainer, TrainingOptions},
 };
 use serde_json::{Value as Json, json};
-use std::{path::Path, sync::atomic::AtomicBool, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 /// The note by which a demo knows a pipeline of its own; a run that goes on drops it.
 const DEMO: &str = "demo";
@@ -168,7 +172,7 @@ fn train(
         DEMO: true, "data": "digits", "size": null, "flip": false, "valid": null, "steps": arguments.steps,
     });
     training::save(&losses, &mut trainer, pipeline, notes, &[])?;
-    let weights = trainer.averaged_weights()?;
+    let weights = Arc::new(trainer.averaged_weights()?);
     let model = Pipeline { unet, scheduler, weights, null_label: None, class_names: Vec::new() };
     check::write(gpu, &model, digits, pipeline)?;
     Ok(Trained { trainer, losses, seconds, model })

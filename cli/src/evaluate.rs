@@ -41,7 +41,7 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     };
     let size = [arguments.batch.min(count), data.height(), data.width()];
     let seed = arguments.seed;
-    let (model, weights) = (&pipeline.unet, &pipeline.weights);
+    let (model, weights) = (&pipeline.unet, &*pipeline.weights);
     let mut evaluator = VlbEvaluator::new(&gpu, model, weights, size, &schedule, &options, seed)?;
     if let Some(folder) = &arguments.out {
         let names = ["bound.csv", "bound.svg"];

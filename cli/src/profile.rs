@@ -91,8 +91,8 @@ fn executor(
 ) -> Result<Executor, Failure> {
     let mut executor = Executor::new(gpu, passes::compile(graph, gpu.target())?)?;
     let initial = Weights::initial(&arenas.specs, 0);
-    for (&arena, contents) in weights.iter().zip(arenas.contents(&initial)?) {
-        executor.write(arena, &contents)?;
+    for (&arena, pieces) in weights.iter().zip(arenas.pieces(&initial)?) {
+        executor.write_pieces(arena, pieces)?;
     }
     // Images, tables and times: anything but zeros, which some processors compute faster.
     for (&value, seed) in graph.inputs.iter().zip(1..) {

@@ -121,7 +121,11 @@ impl Guided {
     /// Guidance by a classifier.
     pub fn by<'a>(&self, classifier: &'a NoisyClassifier) -> ClassifierGuidance<'a> {
         let NoisyClassifier { network, weights, .. } = classifier;
-        ClassifierGuidance { classifier: network, weights, scale: self.classifier_scale }
+        ClassifierGuidance {
+            classifier: network,
+            weights: &**weights,
+            scale: self.classifier_scale,
+        }
     }
 
     /// Opens the classifier that guides, if there is one, for images of `[height, width]` of the model.

@@ -6,6 +6,7 @@ mod support;
 mod tiny;
 
 use command::{fails, names, succeeds};
+use serde_json::{Map, Value};
 use std::{fs, path::Path};
 
 const TRAIN: &str = "train-classifier --data digits --batch 4 --steps 2 --out {}/judge";
@@ -92,9 +93,21 @@ fn what_does_not_guide_is_refused() {
     let weights = at.join("judge/classifier.safetensors");
     fs::copy(&weights, at.join("alone.safetensors")).expect("room");
     fails(&guided.replace("judge", "alone.safetensors"), at, &["config.json", "flags"]);
-    let flags = format!(
-        "{} --classifier-flags {{}}/judge/config.json",
-        guided.replace("judge", "alone.safetensors")
-    );
-    succeeds(&flags, at);
+    let flags =
+        format!("{} --overwrite --classifier-flags", guided.replace("judge", "alone.safetensors"));
+    succeeds(&format!("{flags} {{}}/judge/config.json"), at);
+    // The same as a command line.
+    let config = fs::read_to_string(at.join("judge/config.json")).expect("a configuration");
+    let config: Map<String, Value> = serde_json::from_str(&config).expect("JSON");
+    let mut line = String::from("CLASSIFIER_FLAGS=\"");
+    for (flag, value) in &config {
+        match value {
+            Value::Bool(true) => line += &format!("--{flag} True "),
+            Value::Bool(false) => line += &format!("--{flag} False "),
+            Value::String(text) => line += &format!("--{flag}={text} "),
+            other => line += &format!("--{flag} {other} "),
+        }
+    }
+    fs::write(at.join("flags.txt"), line + "\"\n").expect("room");
+    succeeds(&format!("{flags} {{}}/flags.txt"), at);
 }

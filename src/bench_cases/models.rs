@@ -113,7 +113,7 @@ impl BenchModel {
         let inputs = ModelInputs { x, timesteps, condition: Condition::default() };
         let model = FrozenModel::new(&mut graph, &self.unet, &inputs, target.max_binding)?;
         graph.outputs.push(model.prediction);
-        let weights = model.contents(&self.weights()?)?.collect();
+        let weights = model.contents(&self.weights()?)?;
         let images =
             vec![(x, numbers(Input::normal(graph.type_of(x)))), (timesteps, vec![500.0; batch])];
         Ok(BenchStep { graph, weights, images, counter: None })
@@ -130,7 +130,7 @@ impl BenchModel {
         let size = [batch, height, width];
         let SamplingGraph { graph, x, table, counter, model, .. } =
             SamplingGraph::new(target, &self.unet, size, &rows, &options)?;
-        let mut weights: Vec<_> = model.contents(&self.weights()?)?.collect();
+        let mut weights = model.contents(&self.weights()?)?;
         weights.push((table, rows.rows()));
         let images = vec![(x, numbers(Input::normal(graph.type_of(x))))];
         Ok(BenchStep { graph, weights, images, counter: Some(counter) })

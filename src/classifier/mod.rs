@@ -43,8 +43,8 @@ impl Classifier {
         let [features, logits] = network.build(&mut Layers::new(&mut graph, &views, None), x)?;
         graph.outputs = vec![features, logits];
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-        for (&arena, contents) in inputs.iter().zip(arenas.contents(&weights)?) {
-            executor.write(arena, &contents)?;
+        for (&arena, pieces) in inputs.iter().zip(arenas.pieces(&weights)?) {
+            executor.write_pieces(arena, pieces)?;
         }
         Ok(Self { network, weights, executor, x, features, logits })
     }

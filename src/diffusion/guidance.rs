@@ -2,7 +2,7 @@
 use crate::{
     error::Error,
     graph::Graph,
-    nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
+    nn::{Condition, FrozenModel, Model, ModelInputs, ParameterSource},
     ops::{Constant, Guide, SamplingRow, SoftmaxCrossEntropy},
     passes,
     plan::Target,
@@ -52,7 +52,7 @@ pub struct ClassifierGuidance<'a> {
     /// Predicts logits `[batch, classes]` of noisy images at their timesteps.
     pub classifier: &'a dyn Model,
     /// Its weights.
-    pub weights: &'a Weights,
+    pub weights: &'a dyn ParameterSource,
     /// `s`: 1 samples from the joint distribution, more prefers what the classifier is sure of.
     pub scale: f64,
 }

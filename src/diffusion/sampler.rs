@@ -9,7 +9,7 @@ use crate::{
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
     graph::Graph,
-    nn::{Condition, Model, Weights},
+    nn::{Condition, Model, ParameterSource},
     ops::{Counter, DrawNormal},
     passes,
     plan::Plan,
@@ -47,7 +47,7 @@ impl Sampler {
     pub fn new(
         gpu: &Gpu,
         model: &dyn Model,
-        weights: &Weights,
+        weights: &dyn ParameterSource,
         size: [usize; 3],
         table: &Table,
         guidance: Option<Guidance>,
@@ -64,7 +64,7 @@ impl Sampler {
     pub fn with(
         gpu: &Gpu,
         model: &dyn Model,
-        weights: &Weights,
+        weights: &dyn ParameterSource,
         size: [usize; 3],
         table: &Table,
         options: &SamplingOptions,

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, ScheduleError},
     gpu::{Executor, Gpu},
     graph::Graph,
-    nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
+    nn::{Condition, FrozenModel, Model, ModelInputs, ParameterSource},
     ops::{
         Advance, ClassifierShift, CorrectorSize, Counter, DynamicThreshold, SamplingRow,
         SamplingStep, Twice,
@@ -137,16 +137,16 @@ impl SamplingGraph {
         &self,
         gpu: &Gpu,
         table: &Table,
-        weights: &Weights,
+        weights: &dyn ParameterSource,
         options: &SamplingOptions,
     ) -> Result<Executor, Error> {
         let mut executor = Executor::new(gpu, self.plan(gpu.target())?)?;
-        for (value, contents) in self.model.contents(weights)? {
-            executor.write(value, &contents)?;
+        for (value, pieces) in self.model.pieces(weights)? {
+            executor.write_pieces(value, pieces)?;
         }
         if let Some((of, guidance)) = self.classifier.as_ref().zip(options.classifier) {
-            for (value, contents) in of.model.contents(guidance.weights)? {
-                executor.write(value, &contents)?;
+            for (value, pieces) in of.model.pieces(guidance.weights)? {
+                executor.write_pieces(value, pieces)?;
             }
         }
         executor.write(self.table, &table.rows())?;

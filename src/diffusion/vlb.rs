@@ -10,7 +10,7 @@ use crate::{
     data::Dataset,
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
-    nn::{Condition, Model, Weights},
+    nn::{Condition, Model, ParameterSource},
     ops::Counter,
     value::{TensorType, Value},
 };
@@ -53,7 +53,7 @@ impl VlbEvaluator {
     pub fn new(
         gpu: &Gpu,
         model: &dyn Model,
-        weights: &Weights,
+        weights: &dyn ParameterSource,
         size: [usize; 3],
         schedule: &Schedule,
         options: &VlbOptions,

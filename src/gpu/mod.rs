@@ -14,6 +14,7 @@ mod roofline;
 mod tests;
 mod timestamps;
 mod transfer;
+mod upload;
 
 pub use device::{AdapterReport, Gpu, GpuOptions, adapters};
 pub use executor::{Executor, Stats};

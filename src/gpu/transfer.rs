@@ -1,15 +1,11 @@
-//! Contents of tensors: dense slices of callers to padded rows on the device, and back. Above 300
-//! lines: both ways and the forms of elements.
-use super::Executor;
+//! Contents of tensors: dense slices of callers to padded rows on the device, and back.
+use super::{Executor, upload::Upload};
 use crate::{
     error::{Error, GpuError},
-    plan::{Contents, Placement, StagedPart, Trigger},
+    plan::{Contents, Placement},
     value::{ElementType, TensorType, Value},
 };
 use std::{borrow::Cow, fmt::Display};
-
-/// wgpu holds twice the bytes of an upload until it is polled.
-const MOST_STAGED: usize = 16 << 20;
 
 /// A tensor in device memory, its rows padded with zeros to a multiple of four elements.
 #[derive(Clone, Debug)]
@@ -31,6 +27,27 @@ impl Executor {
     pub fn write(&mut self, value: Value, dense: &[f32]) -> Result<(), Error> {
         let of = self.check(value, dense.len(), "f32")?;
         self.upload(value, &encode(of, dense))
+    }
+
+    /// As [`Executor::write`], of a flat f32 tensor such as an arena, in pieces that follow each other: a
+    /// piece is asked for when the one before it is sent.
+    ///
+    /// # Errors
+    /// As [`Executor::write`], or the first error among the pieces.
+    pub fn write_pieces<'p>(
+        &mut self,
+        value: Value,
+        pieces: impl IntoIterator<Item = Result<Cow<'p, [f32]>, Error>>,
+    ) -> Result<(), Error> {
+        let of = self.check_element(value, "f32")?;
+        if of != TensorType::f32(&[of.physical_elements()]) {
+            return Err(GpuError::Element { value, of, asked: "f32 without pads" }.into());
+        }
+        let mut upload = Upload::new(self, value)?;
+        for piece in pieces {
+            upload.push(self, bytemuck::cast_slice(&piece?))?;
+        }
+        upload.finish(self)
     }
 
     /// Writes a dense, row-major slice to a u32 tensor, in order with the runs.
@@ -89,28 +106,6 @@ impl Executor {
         Ok(DeviceTensor { buffer, offset: place.offset, of: self.plan.types[value.index()] })
     }
 
-    /// Marks an input, or a part of one, as written through the buffer of [`Executor::tensor`]. The
-    /// next run first computes again what depends on constants alone. Submit the work that writes
-    /// the buffer before that run.
-    ///
-    /// # Errors
-    /// If the value is no input, or has no place of its own.
-    pub fn written(&mut self, value: Value) -> Result<(), GpuError> {
-        let (input, _) = self.input_at(value)?;
-        self.mark_due(input);
-        Ok(())
-    }
-
-    /// The setup of this constant has to run again.
-    fn mark_due(&mut self, constant: Value) {
-        let sections = self.plan.sections.iter().enumerate().skip(self.plan.staged.len());
-        let due = sections.filter(|(_, section)| match &section.trigger {
-            Trigger::AfterWrite(constants) => constants.contains(&constant),
-            Trigger::EveryRun | Trigger::ByName => false,
-        });
-        self.due.extend(due.map(|(at, _)| at));
-    }
-
     /// Fills every buffer with NaN, so that a test sees what a kernel did not write.
     ///
     /// # Errors
@@ -161,68 +156,6 @@ impl Executor {
         let known = [inputs, outputs, shared].iter().any(|values| values.contains(&value));
         let placement = self.plan.placements.get(value.index()).copied().flatten();
         placement.filter(|_| known).ok_or(GpuError::NoContents { value, action })
-    }
-
-    /// The input that a caller may write at this value, and where: one itself, or a part of one.
-    fn input_at(&self, value: Value) -> Result<(Value, Placement), GpuError> {
-        self.plan.find(value).ok_or(GpuError::Foreign { value, action: "write" })?;
-        let place = |value: Value| self.plan.placements.get(value.index()).copied().flatten();
-        let (part, inputs) = (place(value), &self.plan.inputs);
-        let holder =
-            |input: &&Value| place(**input).map(|at| at.buffer) == part.map(|at| at.buffer);
-        let mut writable = inputs.iter().chain(&self.plan.shared);
-        let input = writable.find(|input| **input == value).or_else(|| inputs.iter().find(holder));
-        input.copied().zip(part).ok_or(GpuError::NoContents { value, action: "write" })
-    }
-
-    fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
-        let mut staged = false;
-        for section in 0..self.plan.staged.len() {
-            let StagedPart { input, part, offset } = self.plan.staged[section];
-            if value != input && value != part {
-                continue;
-            }
-            let first = if input == value { offset as usize } else { 0 };
-            let size = self.plan.types[part.index()].bytes() as usize;
-            self.upload_part(section, &bytes[first..first + size])?;
-            staged = true;
-        }
-        if !staged {
-            let place = self.input_at(value)?.1;
-            self.written(value)?;
-            self.send(place, bytes)?;
-        }
-        self.gpu.check_now()?;
-        Ok(())
-    }
-
-    /// Writes the staged part of this section, and packs it.
-    pub(super) fn upload_part(&mut self, section: usize, bytes: &[u8]) -> Result<(), Error> {
-        let StagedPart { input, part, .. } = self.plan.staged[section];
-        self.mark_due(input);
-        let place = self.plan.placements[part.index()];
-        self.send(place.ok_or(GpuError::NoContents { value: part, action: "write" })?, bytes)?;
-        self.submit_section(section)?;
-        self.due.remove(&section);
-        Ok(())
-    }
-
-    fn send(&mut self, place: Placement, bytes: &[u8]) -> Result<(), Error> {
-        let mut offset = place.offset;
-        // The pitch makes every f16 row a multiple of 8 bytes, so chunks stay 4-aligned.
-        for chunk in bytes.chunks(MOST_STAGED) {
-            self.gpu.guard("uploading", chunk.len() as u64, || {
-                self.gpu.queue().write_buffer(&self.buffers[place.buffer], offset, chunk);
-            })?;
-            offset += chunk.len() as u64;
-            self.staged += chunk.len();
-            if self.staged >= MOST_STAGED {
-                // Submitting and polling gives the staging memory back.
-                self.gpu.guard("uploading", 0, || self.gpu.queue().submit([]))?;
-                self.wait()?;
-            }
-        }
-        Ok(())
     }
 
     /// Waits, then returns the bytes of these values, one after another.

@@ -1,12 +1,15 @@
 //! Arenas: flat tensors in which the parameters of a model lie, one after another.
-use super::{Parameter, ParameterSpec, Weights};
+use super::{ParameterSource, ParameterSpec, Weights};
 use crate::{
     error::Error,
     graph::Graph,
     ops::{Constant, Pack, View},
     value::{TensorType, Value},
 };
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap, iter};
+
+/// What fills an arena: dense elements that follow each other.
+pub type Piece<'a> = Result<Cow<'a, [f32]>, Error>;
 
 /// Position of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,35 +99,46 @@ impl Arenas {
         self.specs.iter().map(|spec| spec.of.shape.elements()).sum()
     }
 
-    /// The contents of one arena after another.
+    /// What fills one arena after another, in pieces that follow each other. A parameter is read when
+    /// its piece is asked for.
     ///
     /// # Errors
     /// If a parameter is missing or has another shape.
-    pub fn contents<'a>(
+    pub fn pieces<'a>(
         &'a self,
-        weights: &'a Weights,
-    ) -> Result<impl Iterator<Item = Vec<f32>> + 'a, Error> {
-        let mut found = Vec::with_capacity(self.specs.len());
+        source: &'a dyn ParameterSource,
+    ) -> Result<impl Iterator<Item = impl Iterator<Item = Piece<'a>>>, Error> {
         for spec in &self.specs {
-            let fits = |p: &&Parameter| p.shape == spec.of.shape;
-            let Some(parameter) = weights.get(&spec.name).filter(fits) else {
+            if source.shape(&spec.name) != Some(spec.of.shape) {
                 let name = format!("{}: {}", spec.name, spec.of);
                 return Err(Error::MissingParameter { name });
-            };
-            found.push(parameter);
-        }
-        Ok(self.arenas.iter().enumerate().map(move |(arena, &elements)| {
-            let mut contents = vec![0.0; elements];
-            let parameters = self.specs.iter().zip(&self.places).zip(&found);
-            for ((spec, place), parameter) in parameters.filter(|((_, at), _)| at.arena == arena) {
-                let (columns, pitch) = (spec.of.shape.last(), spec.of.pitch());
-                let rows = contents[place.offset..].chunks_mut(pitch);
-                for (to, from) in rows.zip(parameter.data.chunks_exact(columns)) {
-                    to[..columns].copy_from_slice(from);
-                }
             }
-            contents
+        }
+        Ok((0..self.arenas.len()).map(move |arena| {
+            let specs = self.specs.iter().zip(&self.places);
+            let specs = specs.filter(move |(_, at)| at.arena == arena);
+            specs.flat_map(move |(spec, _)| {
+                let physical = spec.of.physical_elements();
+                let rest = physical.next_multiple_of(View::ALIGNMENT) - physical;
+                let elements = source.elements(&spec.name).map(|of| padded(&spec.of, of));
+                iter::once(elements).chain((rest > 0).then(|| Ok(vec![0.0; rest].into())))
+            })
         }))
+    }
+
+    /// The contents of one arena after another, each whole.
+    ///
+    /// # Errors
+    /// As [`Arenas::pieces`], or if a parameter cannot be read.
+    pub fn contents(&self, source: &dyn ParameterSource) -> Result<Vec<Vec<f32>>, Error> {
+        let arenas = self.pieces(source)?.map(|pieces| {
+            let mut contents = Vec::new();
+            for piece in pieces {
+                contents.extend_from_slice(&piece?);
+            }
+            Ok(contents)
+        });
+        arenas.collect()
     }
 
     /// The parameters in `contents`, those of one arena after another.
@@ -148,6 +162,19 @@ impl Arenas {
         }
         Ok(weights)
     }
+}
+
+/// The rows of a tensor, each padded to its pitch.
+fn padded<'a>(of: &TensorType, dense: Cow<'a, [f32]>) -> Cow<'a, [f32]> {
+    let (columns, pitch) = (of.shape.last(), of.pitch());
+    if columns == pitch {
+        return dense;
+    }
+    let mut padded = vec![0.0; of.physical_elements()];
+    for (to, from) in padded.chunks_exact_mut(pitch).zip(dense.chunks_exact(columns)) {
+        to[..columns].copy_from_slice(from);
+    }
+    padded.into()
 }
 
 /// The values that stand for a model's parameters in a graph, by name.

@@ -1,8 +1,8 @@
 //! Neural networks: layers, the parameters they ask for, and where these lie in a graph.
 //!
 //! A [`Model`] builds itself from [`Layers`]. Tracing it once finds its parameters
-//! ([`parameters`]); [`Arenas`] says where these lie on a device,
-//! and [`Weights`] holds their contents on the host.
+//! ([`parameters`]); [`Arenas`] says where these lie on a device.
+//! Their contents come from a [`ParameterSource`]: [`Weights`] holds them on the host.
 mod arena;
 mod layers;
 mod model;
@@ -11,8 +11,8 @@ mod parameters;
 mod tests;
 mod weights;
 
-pub use arena::{Arenas, Place, Views};
+pub use arena::{Arenas, Piece, Place, Views};
 pub use layers::{Layers, trace};
 pub use model::{Condition, FrozenModel, Model, ModelInputs, parameters};
 pub use parameters::{Initial, ParameterSpec};
-pub use weights::{Parameter, Weights};
+pub use weights::{Parameter, ParameterSource, Weights};

@@ -1,5 +1,5 @@
 //! Models: networks from noisy images to a prediction.
-use super::{Arenas, Layers, ParameterSpec, Views, Weights, trace};
+use super::{Arenas, Layers, ParameterSource, ParameterSpec, Piece, Views, trace};
 use crate::{
     error::Error,
     graph::Graph,
@@ -119,14 +119,22 @@ impl FrozenModel {
         Ok(Self { prediction, arenas, inputs: values, views })
     }
 
-    /// The graph's inputs that hold the parameters, and what to write to each.
+    /// The graph's inputs that hold the parameters, and what to write to each: see [`Arenas::pieces`].
     ///
     /// # Errors
     /// If a parameter is missing or has another shape.
-    pub fn contents<'a>(
+    pub fn pieces<'a>(
         &'a self,
-        weights: &'a Weights,
-    ) -> Result<impl Iterator<Item = (Value, Vec<f32>)> + 'a, Error> {
-        Ok(self.inputs.iter().copied().zip(self.arenas.contents(weights)?))
+        source: &'a dyn ParameterSource,
+    ) -> Result<impl Iterator<Item = (Value, impl Iterator<Item = Piece<'a>>)>, Error> {
+        Ok(self.inputs.iter().copied().zip(self.arenas.pieces(source)?))
+    }
+
+    /// The graph's inputs that hold the parameters, and what to write to each, whole.
+    ///
+    /// # Errors
+    /// As [`Arenas::contents`].
+    pub fn contents(&self, source: &dyn ParameterSource) -> Result<Vec<(Value, Vec<f32>)>, Error> {
+        Ok(self.inputs.iter().copied().zip(self.arenas.contents(source)?).collect())
     }
 }

@@ -45,7 +45,7 @@ fn arenas_give_back_the_weights_that_they_were_filled_with() {
     for (most, count) in [(1 << 20, 1), (2048, 2), (4, found.len())] {
         let arenas = Arenas::new(found.clone(), most);
         assert_eq!(arenas.arenas.len(), count, "at most {most} bytes");
-        let contents: Vec<_> = arenas.contents(&weights).expect("every parameter").collect();
+        let contents = arenas.contents(&weights).expect("every parameter");
         assert!(contents.iter().zip(&arenas.arenas).all(|(of, size)| of.len() == *size));
         let again = arenas.weights(contents.into_iter().map(Ok::<_, Error>));
         assert_eq!(again.expect("what was written"), weights);

@@ -1,7 +1,37 @@
-//! The parameters of a model on the host.
+//! The parameters of a model: where they come from, and how the host holds them.
 use super::ParameterSpec;
-use crate::value::Shape;
-use std::collections::BTreeMap;
+use crate::{error::Error, value::Shape};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+/// Where the parameters of a model come from: the host ([`Weights`]), or a file from which each is read
+/// when it is asked for.
+pub trait ParameterSource: fmt::Debug + Send + Sync {
+    /// The names, in their order.
+    fn names(&self) -> Vec<&str>;
+
+    /// The shape of the parameter of this name in this crate's layout, if there is one.
+    fn shape(&self, name: &str) -> Option<Shape>;
+
+    /// Its elements, row-major and dense.
+    ///
+    /// # Errors
+    /// If there is none of this name, or its file cannot be read.
+    fn elements(&self, name: &str) -> Result<Cow<'_, [f32]>, Error>;
+
+    /// All of them on the host.
+    ///
+    /// # Errors
+    /// As [`ParameterSource::elements`].
+    fn load(&self) -> Result<Weights, Error> {
+        let mut weights = Weights::default();
+        for name in self.names() {
+            if let Some(shape) = self.shape(name) {
+                weights.insert(name, shape, self.elements(name)?.into_owned());
+            }
+        }
+        Ok(weights)
+    }
+}
 
 /// One parameter in this crate's layout, dense (no pad lanes).
 #[derive(Clone, Debug, PartialEq)]
@@ -59,5 +89,20 @@ impl Weights {
     /// Number of elements of all parameters together.
     pub fn elements(&self) -> usize {
         self.0.values().map(|parameter| parameter.data.len()).sum()
+    }
+}
+
+impl ParameterSource for Weights {
+    fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Shape> {
+        Some(self.get(name)?.shape)
+    }
+
+    fn elements(&self, name: &str) -> Result<Cow<'_, [f32]>, Error> {
+        let missing = || Error::MissingParameter { name: name.into() };
+        Ok(Cow::Borrowed(&self.get(name).ok_or_else(missing)?.data))
     }
 }

@@ -1,13 +1,13 @@
 //! Classifiers of noisy images in files: those that are trained here, and guided-diffusion's.
-use super::{RunFolder, SCHEDULER, class_names};
+use super::{RunFolder, SCHEDULER, class_names, foreign::settings};
 use crate::{
     diffusion::schedule::SchedulerConfig,
-    error::{Error, TrainingError},
+    error::{ConfigError, Error, TrainingError},
     models::classifier_unet::{ClassifierConfig, ClassifierUNet},
-    nn::Weights,
-    weights::{self, Adm, Heads, Names, NonFinite, Precision},
+    nn::{ParameterSource, Weights},
+    weights::{self, Adm, FileWeights, Heads, Names, NonFinite, Precision, TensorFile},
 };
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// The files of a classifier that is trained here, by their paths below its folder.
 pub(crate) const CLASSIFIER: &str = "config.json";
@@ -19,7 +19,7 @@ pub struct NoisyClassifier {
     /// The network.
     pub network: ClassifierUNet,
     /// Its weights.
-    pub weights: Weights,
+    pub weights: Arc<dyn ParameterSource>,
     /// The noise that it was trained on, if it was trained here.
     pub scheduler: Option<SchedulerConfig>,
     /// The names of the classes by label, if it was trained here on folders of classes; else none.
@@ -29,7 +29,8 @@ pub struct NoisyClassifier {
 impl NoisyClassifier {
     /// Reads the folder that
     /// [`Trainer::save_classifier`](crate::training::Trainer::save_classifier) wrote, or a file of
-    /// guided-diffusion, whose flags lie beside it in a `config.json` or in the file `flags`.
+    /// guided-diffusion, whose flags lie beside it in a `config.json` or in the file `flags`, as JSON or
+    /// as a command line.
     ///
     /// # Errors
     /// If a file is missing, damaged, or does not fit the others; the error names it.
@@ -41,8 +42,9 @@ impl NoisyClassifier {
                                 classifier_width, ...) beside it, or a file of them";
                 return Err(TrainingError::pipeline(path, "flags", expected, "neither").into());
             }
-            let network = ClassifierUNet::new(ClassifierConfig::read(flags.unwrap_or(&beside))?)?;
-            let weights = read_classifier(&network, path)?;
+            let config = flags.map_or_else(|| ClassifierConfig::read(&beside), given)?;
+            let network = ClassifierUNet::new(config)?;
+            let weights = Arc::new(read_classifier(&network, path)?);
             return Ok(Self { network, weights, scheduler: None, class_names: Vec::new() });
         }
         let folder = RunFolder::open(path)?;
@@ -51,9 +53,9 @@ impl NoisyClassifier {
             let expected = format!("a classifier: {CLASSIFIER} and {WEIGHTS}");
             return Err(TrainingError::pipeline(path, "folder", expected, "no such files").into());
         }
-        let config = ClassifierConfig::read(flags.unwrap_or(&config))?;
+        let config = flags.map_or_else(|| ClassifierConfig::read(&config), given)?;
         let network = ClassifierUNet::new(config)?;
-        let weights = read_classifier(&network, &file)?;
+        let weights = Arc::new(read_classifier(&network, &file)?);
         let scheduler = folder.path(SCHEDULER);
         let scheduler =
             if scheduler.exists() { Some(SchedulerConfig::read(&scheduler)?) } else { None };
@@ -61,12 +63,25 @@ impl NoisyClassifier {
     }
 }
 
+/// The flags in a file: a `config.json`, or a command line of guided-diffusion.
+fn given(path: &Path) -> Result<ClassifierConfig, ConfigError> {
+    let mut flags = settings::read(path)?;
+    for list in ["classifier_attention_resolutions", "channel_mult"] {
+        // A list of one number looks like a number.
+        if let Some(value) = flags.get_mut(list).filter(|value| value.is_number()) {
+            *value = value.to_string().into();
+        }
+    }
+    ClassifierConfig::parse(&flags.to_string())
+        .map_err(|error| ConfigError::File { path: path.into(), source: error.into() })
+}
+
 /// The weights of a classifier in a file, by guided-diffusion's names or this crate's.
 ///
 /// # Errors
-/// As [`weights::read`].
-pub fn read_classifier(network: &ClassifierUNet, path: &Path) -> Result<Weights, Error> {
-    let file = weights::open(path)?;
+/// As [`FileWeights::open`].
+pub fn read_classifier(network: &ClassifierUNet, path: &Path) -> Result<FileWeights, Error> {
+    let file: Arc<dyn TensorFile> = weights::open(path)?.into();
     let theirs = file.tensors().iter().any(|(name, _)| name.starts_with("input_blocks."));
     let config = network.config();
     let names = match theirs {
@@ -78,7 +93,7 @@ pub fn read_classifier(network: &ClassifierUNet, path: &Path) -> Result<Weights,
         false => Names::Diffusers,
     };
     let expected = network.parameters()?;
-    Ok(weights::read_named(path, &*file, &expected, &names, NonFinite::Refuse)?)
+    Ok(FileWeights::of(path, file, "", &expected, &names, NonFinite::Refuse)?)
 }
 
 /// The files of a classifier by their paths below `folder`.

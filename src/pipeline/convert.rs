@@ -19,12 +19,12 @@ use std::path::Path;
 pub fn convert(path: &Path, out: &Path, how: &Opening, precision: Precision) -> Result<(), Error> {
     let given = how.flags.as_deref().map(settings::read).transpose()?;
     let network = Network::open(path, given.as_ref(), how.variant.as_deref())?;
-    let weights = network.weights(how.non_finite)?;
+    let weights = network.weights(how.non_finite)?.read()?;
     let unet = network.unet.config();
     if unet.beyond_diffusers() {
         log::warn!(
-            "{}: num_attention_heads, conv_in_channels and time_proj_channels are no settings of diffusers: \
-             this crate alone opens the folder",
+            "{}: num_attention_heads, conv_in_channels, time_proj_channels and a time_embedding_type of none are \
+             no settings of diffusers: this crate alone opens the folder",
             out.display()
         );
     }

@@ -33,11 +33,11 @@ use crate::{
     error::{Error, FileError, TrainingError},
     files::{self, MODEL_INDEX},
     models::unet2d::{UNet, UNetConfig},
-    nn::{Model, Weights},
+    nn::{Model, ParameterSource, Weights},
     weights::{self, Precision, write_file},
 };
 use serde_json::{Map, Value as Json, json};
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 /// Beside a pipeline that was trained here: how.
 pub(crate) const SETTINGS: &str = "training/settings.json";
@@ -103,7 +103,7 @@ pub struct Pipeline {
     /// Its noise schedule.
     pub scheduler: SchedulerConfig,
     /// Its weights.
-    pub weights: Weights,
+    pub weights: Arc<dyn ParameterSource>,
     /// The null label, if the model was trained here with dropped labels.
     pub null_label: Option<u32>,
     /// The names of the classes by label, if the model was trained here on folders of classes; else
@@ -143,7 +143,7 @@ impl Pipeline {
         folder: &RunFolder,
         unet: UNet,
         scheduler: SchedulerConfig,
-        weights: Weights,
+        weights: Arc<dyn ParameterSource>,
     ) -> Result<Self, Error> {
         let dropped = label_drop(&folder.path(SETTINGS))?;
         let null_label = unet.null_label().filter(|_| dropped > 0.0);

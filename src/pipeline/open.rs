@@ -10,11 +10,13 @@ use crate::{
     error::{ConfigError, Error, TrainingError},
     files::MODEL_INDEX,
     models::unet2d::{UNet, UNetConfig},
-    nn::Weights,
-    weights::{self, Below, Names, NonFinite, TensorFile},
+    weights::{self, Below, FileWeights, Names, NonFinite, TensorFile},
 };
 use serde_json::Value as Json;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// What is said of a model beside its path.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,8 @@ pub struct Opening {
 /// subfolders or, as in 2022, without; or a file of DDIM's release, of improved-diffusion or
 /// guided-diffusion, whose settings lie beside it ([`Opening::flags`]).
 ///
-/// Of a folder's weights safetensors come before `.bin`, and those without a variant first.
+/// Of a folder's weights safetensors come before `.bin`, and those without a variant first. Their file is
+/// looked through once and stays open; its numbers are read when they are written to a device.
 ///
 /// # Errors
 /// If a file is missing, damaged, does not fit the others, or holds weights that are not finite; the
@@ -51,11 +54,11 @@ pub fn open_with(path: &Path, how: &Opening) -> Result<Pipeline, Error> {
         let (unet, scheduler) = read_model(path)?;
         let folder = RunFolder::open(path)?;
         let file = places::weights(&folder, how.variant.as_deref())?;
-        let weights = weights::read_with(&file, &unet.parameters()?, how.non_finite)?;
-        return Pipeline::of_folder(&folder, unet, scheduler, weights);
+        let weights = FileWeights::open(&file, &unet.parameters()?, how.non_finite)?;
+        return Pipeline::of_folder(&folder, unet, scheduler, Arc::new(weights));
     }
     let network = Network::open(path, flags.as_ref(), how.variant.as_deref())?;
-    let weights = network.weights(how.non_finite)?;
+    let weights = Arc::new(network.weights(how.non_finite)?);
     let Some(scheduler) = network.scheduler else {
         let expected =
             "the pipeline's folder, whose scheduler says the noise that it was trained with";
@@ -70,7 +73,7 @@ pub(crate) struct Network {
     pub unet: UNet,
     pub scheduler: Option<SchedulerConfig>,
     path: PathBuf,
-    file: Box<dyn TensorFile>,
+    file: Arc<dyn TensorFile>,
     place: &'static str,
     names: Names,
 }
@@ -87,7 +90,7 @@ impl Network {
             None => Self::of_folder(&folder, path)?,
         };
         let path = places::weights(&folder, variant)?;
-        let file = weights::open(&path)?;
+        let file = weights::open(&path)?.into();
         Ok(Self { unet, scheduler, path, file, place: "", names: Names::Diffusers })
     }
 
@@ -104,7 +107,7 @@ impl Network {
     }
 
     fn of_file(path: &Path, given: Option<&Json>) -> Result<Self, Error> {
-        let file = weights::open(path)?;
+        let file: Arc<dyn TensorFile> = weights::open(path)?.into();
         let (dialect, place) = Dialect::of_file(path, &*file)?;
         if dialect == Dialect::StableDiffusion {
             let found = StableDiffusion::of(&*file, place, given)?;
@@ -129,11 +132,11 @@ impl Network {
         Ok(Self { unet, scheduler, path: path.into(), file, place, names })
     }
 
-    /// Reads the weights.
-    pub fn weights(&self, non_finite: NonFinite) -> Result<Weights, Error> {
-        let file = Below { file: &*self.file, prefix: self.place };
-        let expected = self.unet.parameters()?;
-        Ok(weights::read_named(&self.path, &file, &expected, &self.names, non_finite)?)
+    /// The weights, none of which is kept.
+    pub fn weights(&self, non_finite: NonFinite) -> Result<FileWeights, Error> {
+        let (file, expected) = (Arc::clone(&self.file), self.unet.parameters()?);
+        let Self { path, place, names, .. } = self;
+        Ok(FileWeights::of(path, file, place, &expected, names, non_finite)?)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, TrainingError},
     gpu::{Executor, Gpu},
     models::unet2d::UNet,
-    nn::{Arenas, Model, Weights},
+    nn::{Arenas, Model, ParameterSource, Weights},
     ops::Counter,
     passes,
     plan::Plan,
@@ -168,7 +168,7 @@ impl<M, S> Trainer<M, S> {
     ///
     /// # Errors
     /// If a parameter is missing or has another shape, or the device is lost.
-    pub fn load(&mut self, weights: &Weights) -> Result<(), Error> {
+    pub fn load(&mut self, weights: &dyn ParameterSource) -> Result<(), Error> {
         self.write_part(0, weights)?;
         self.write_part(3, weights)
     }
@@ -285,10 +285,14 @@ impl<M, S> Trainer<M, S> {
         arenas.weights(state[part].iter().map(|&arena| self.executor.read(arena)))
     }
 
-    pub(super) fn write_part(&mut self, part: usize, weights: &Weights) -> Result<(), Error> {
+    pub(super) fn write_part(
+        &mut self,
+        part: usize,
+        weights: &dyn ParameterSource,
+    ) -> Result<(), Error> {
         let Optimizer { arenas, state, .. } = &self.graph.optimizer;
-        for (&arena, contents) in state[part].iter().zip(arenas.contents(weights)?) {
-            self.executor.write(arena, &contents)?;
+        for (&arena, pieces) in state[part].iter().zip(arenas.pieces(weights)?) {
+            self.executor.write_pieces(arena, pieces)?;
         }
         Ok(())
     }

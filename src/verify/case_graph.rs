@@ -50,8 +50,8 @@ impl Axes {
     pub fn read(self, shape: &Shape, data: &[f32]) -> Vec<f32> {
         match (self, &shape[..]) {
             (Self::Image, &[_, height, width, channels]) => images(data, channels, height * width),
-            (Self::Linear, _) => Layout::Linear.read(shape, data.to_vec()),
-            (Self::Convolution, _) => Layout::Convolution.read(shape, data.to_vec()),
+            (Self::Linear, _) => Layout::Linear.read(shape, data),
+            (Self::Convolution, _) => Layout::Convolution.read(shape, data),
             _ => data.to_vec(),
         }
     }

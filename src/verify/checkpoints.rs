@@ -10,10 +10,10 @@ use crate::{
     error::Error,
     gpu::Gpu,
     models::unet2d::UNet,
-    nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
+    nn::{Condition, FrozenModel, Model, ModelInputs},
     pipeline::Network,
     value::ElementType,
-    weights::NonFinite,
+    weights::{FileWeights, NonFinite},
 };
 use serde_json::Value as Json;
 use std::{
@@ -126,7 +126,7 @@ fn copied(from: &Path, to: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// `y` of the model for the case's `x`, `t` and perhaps `class_labels`.
-fn forward(gpu: &Gpu, case: &Case, unet: &UNet, weights: &Weights) -> Result<Results, Error> {
+fn forward(gpu: &Gpu, case: &Case, unet: &UNet, weights: &FileWeights) -> Result<Results, Error> {
     let mut case_graph = CaseGraph::new(case);
     let x = case_graph.input("x", Axes::Image)?;
     let timesteps = case_graph.input("t", Axes::Same)?;

@@ -7,10 +7,11 @@ use crate::{
     error::Error,
     gpu::Gpu,
     models::classifier_unet::{ClassifierConfig, ClassifierUNet},
-    nn::{Condition, FrozenModel, ModelInputs, Weights},
+    nn::{Condition, FrozenModel, ModelInputs},
     ops::{Constant, SoftmaxCrossEntropy},
     pipeline::read_classifier,
     value::{ElementType, TensorType},
+    weights::FileWeights,
 };
 use std::path::Path;
 
@@ -18,7 +19,7 @@ use std::path::Path;
 pub(super) fn read(
     flags: &serde_json::Value,
     path: &Path,
-) -> Result<(ClassifierUNet, Weights), Error> {
+) -> Result<(ClassifierUNet, FileWeights), Error> {
     let network = ClassifierUNet::new(ClassifierConfig::parse(&flags.to_string())?)?;
     let weights = read_classifier(&network, path)?;
     Ok((network, weights))

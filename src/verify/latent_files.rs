@@ -5,7 +5,7 @@ use crate::{
     pipeline::{Dialect, StableDiffusion},
     weights::{self, Numbers, TensorFile},
 };
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 /// Whether the file of a whole Stable Diffusion opens, and its configuration is told.
 pub(super) fn run(path: &Path, config: &Checkpoint) -> Result<Outcome, Error> {
@@ -70,8 +70,8 @@ impl TensorFile for Without<'_> {
         self.file.tensors().into_iter().filter(|(name, _)| name != self.tensor).collect()
     }
 
-    fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
-        self.file.read(name)
+    fn read_rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Numbers, WeightsError> {
+        self.file.read_rows(name, rows)
     }
 }
 

@@ -114,6 +114,7 @@ pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     };
     let arenas: Vec<Value> = layout
         .contents(&weights)?
+        .into_iter()
         .map(|contents| case_graph.given(TensorType::f32(&[contents.len()]), contents))
         .collect();
     let views = layout.views(&mut case_graph.graph, &arenas)?;

@@ -254,8 +254,8 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let step = Step::new(&config, config.decoupled(case)?, elements)?;
     let mut executor = Executor::new(gpu, passes::compile(&step.graph, gpu.target())?)?;
     let write = |executor: &mut Executor, value, weights: &Weights| {
-        let mut contents = layout.contents(weights)?;
-        contents.try_for_each(|arena| executor.write(value, &arena))
+        let mut arenas = layout.pieces(weights)?;
+        arenas.try_for_each(|pieces| executor.write_pieces(value, pieces))
     };
     let [parameter, first, second, average] = step.state;
     write(&mut executor, parameter, &start)?;

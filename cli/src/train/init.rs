@@ -58,7 +58,7 @@ pub fn fine_tune(
     let config = UNetConfig { sample_size: Some(SampleSize::Sides(size)), ..config.clone() };
     let scheduler = as_ddpm(pipeline.scheduler);
     let mut trainer = Training { unet: UNet::new(config)?, scheduler, size }.begin(gpu, options)?;
-    trainer.load(&pipeline.weights)?;
+    trainer.load(&*pipeline.weights)?;
     let run = Run { init: Some(folder.into()), ..Run::new(trainer, notes, data) };
     Ok(match run.class_names.is_empty() {
         true => Run { class_names: pipeline.class_names, ..run },

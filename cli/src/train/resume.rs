@@ -130,7 +130,7 @@ pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> R
         let mut trainer =
             Training { unet, scheduler, size }.begin(gpu, trainer.options().clone())?;
         if let Some(folder) = init {
-            trainer.load(&pipeline::open(&folder)?.weights)?;
+            trainer.load(&*pipeline::open(&folder)?.weights)?;
         }
         Run { class_names, ..Run::new(trainer, notes, data) }.save(out)?;
     }

@@ -20,7 +20,10 @@ use ddim::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// What the checkpoint keeps beside the library's settings.
 #[derive(Serialize, Deserialize)]
@@ -133,7 +136,7 @@ impl Run {
 
     /// The model as it is now, with the moving average of the weights.
     pub fn pipeline(&mut self) -> Result<Pipeline, Failure> {
-        let weights = self.trainer.averaged_weights()?;
+        let weights = Arc::new(self.trainer.averaged_weights()?);
         let (unet, scheduler) = (self.trainer.model().clone(), self.trainer.scheduler().clone());
         let dropped = self.trainer.options().label_drop > 0.0;
         let null_label = unet.null_label().filter(|_| dropped);

@@ -26,8 +26,8 @@ fn planned(gpu: &Gpu, graph: &Graph, optimizer: &Optimizer) -> Result<Planned> {
     let notes = vec![format!("{} parameters, {gflop:.2} GFLOP a step", arenas.elements())];
     let mut executor = Executor::new(gpu, plan)?;
     let weights = models::weights(&arenas.specs);
-    for (&arena, contents) in optimizer.state[0].iter().zip(arenas.contents(&weights)?) {
-        executor.write(arena, &contents)?;
+    for (&arena, pieces) in optimizer.state[0].iter().zip(arenas.pieces(&weights)?) {
+        executor.write_pieces(arena, pieces)?;
     }
     let history = optimizer.history;
     let result = move |executor: &mut Executor| {

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     gpu::{Executor, Gpu},
     graph::Graph,
-    nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
+    nn::{Condition, FrozenModel, Model, ModelInputs, ParameterSource},
     ops::{AddNoise, AddNumberedNoise, Counter, VariationalBound},
     passes,
     plan::{Plan, Target},
@@ -123,12 +123,12 @@ impl VlbGraph {
         gpu: &Gpu,
         schedule: &Schedule,
         options: &VlbOptions,
-        weights: &Weights,
+        weights: &dyn ParameterSource,
     ) -> Result<Executor, Error> {
         let rows = schedule.vlb_rows(&options.output, options.variance)?;
         let mut executor = Executor::new(gpu, self.plan(gpu.target())?)?;
-        for (value, contents) in self.model.contents(weights)? {
-            executor.write(value, &contents)?;
+        for (value, pieces) in self.model.pieces(weights)? {
+            executor.write_pieces(value, pieces)?;
         }
         executor.write(self.coefficients, &schedule.level_rows())?;
         executor.write(self.table, &rows)?;

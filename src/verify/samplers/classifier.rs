@@ -9,7 +9,6 @@ use crate::{
     error::Error,
     gpu::{Executor, Gpu},
     models::unet2d::UNet,
-    nn::Weights,
     ops::Counter,
     pipeline::Network,
     value::Value,
@@ -18,7 +17,7 @@ use crate::{
         case_graph::Axes,
         classifier,
     },
-    weights::NonFinite,
+    weights::{FileWeights, NonFinite},
 };
 use serde::Deserialize;
 
@@ -79,7 +78,7 @@ struct Stepper {
 impl Stepper {
     fn new(
         gpu: &Gpu,
-        (unet, weights): &(UNet, Weights),
+        (unet, weights): &(UNet, FileWeights),
         size: [usize; 3],
         table: &Table,
         options: &SamplingOptions,

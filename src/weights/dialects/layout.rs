@@ -44,21 +44,39 @@ impl Layout {
     }
 
     /// The file's elements in this crate's order; `shape` is the shape here.
-    pub fn read(self, shape: &Shape, data: Vec<f32>) -> Vec<f32> {
-        match (self, &shape[..]) {
-            (Self::Linear, &[input, output]) => transposed(&data, output, input),
-            (Self::Convolution, &[height, width, input, output]) => {
-                let taps = height * width;
-                permuted(&data, [taps, input, output], [1, taps, input * taps])
+    pub fn read(self, shape: &Shape, data: &[f32]) -> Vec<f32> {
+        let mut own = vec![0.0; data.len()];
+        self.put(shape, 0, data, &mut own);
+        own
+    }
+
+    /// Puts rows of the file's tensor, from the row `first` on, where they belong among the elements
+    /// `own` in this crate's order; `shape` is the shape here.
+    pub fn put(self, shape: &Shape, first: usize, rows: &[f32], own: &mut [f32]) {
+        let (taps, inputs, outputs) = match (self, &shape[..]) {
+            (Self::Linear, &[inputs, outputs]) => (1, inputs, outputs),
+            (Self::Convolution, &[height, width, inputs, outputs]) => {
+                (height * width, inputs, outputs)
             }
-            _ => data,
+            _ => {
+                let width = own.len() / shape[0];
+                return own[first * width..][..rows.len()].copy_from_slice(rows);
+            }
+        };
+        let width = inputs * taps;
+        for input in 0..inputs {
+            for tap in 0..taps {
+                let to = &mut own[(tap * inputs + input) * outputs + first..];
+                let from = rows.chunks_exact(width).map(|row| row[input * taps + tap]);
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+            }
         }
     }
 
     /// This crate's elements in the file's order; `shape` is the shape here.
     pub fn write(self, shape: &Shape, data: &[f32]) -> Vec<f32> {
         match (self, &shape[..]) {
-            (Self::Linear, &[input, output]) => transposed(data, input, output),
+            (Self::Linear, &[input, output]) => permuted(data, [1, output, input], [0, 1, output]),
             (Self::Convolution, &[height, width, input, output]) => {
                 let (taps, elements) = (height * width, input * output);
                 permuted(data, [output, input, taps], [1, output, elements])
@@ -66,11 +84,6 @@ impl Layout {
             _ => data.to_vec(),
         }
     }
-}
-
-/// The transpose of a row-major `[rows, columns]` matrix.
-fn transposed(matrix: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    permuted(matrix, [1, columns, rows], [0, 1, columns])
 }
 
 /// The elements of `data` counted by `extents`, the last fastest, each as many steps apart in `data`

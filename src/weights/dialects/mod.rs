@@ -12,4 +12,4 @@ pub use adm::{Adm, Heads};
 pub use diffusers::canonical_name;
 pub use layout::Layout;
 pub use names::Names;
-pub(crate) use origin::Origin;
+pub(super) use origin::{Origin, Third};

@@ -1,6 +1,7 @@
 //! A part of a file: the tensors whose names begin alike.
 use super::tensor::{Numbers, TensorFile};
 use crate::error::WeightsError;
+use std::ops::Range;
 
 /// The tensors whose names begin with a prefix, by what follows it.
 pub(crate) struct Below<'a> {
@@ -21,7 +22,7 @@ impl TensorFile for Below<'_> {
         tensors.filter_map(below).collect()
     }
 
-    fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
-        self.file.read(&format!("{}{name}", self.prefix))
+    fn read_rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Numbers, WeightsError> {
+        self.file.read_rows(&format!("{}{name}", self.prefix), rows)
     }
 }

@@ -1,6 +1,7 @@
 //! The safetensors format: a JSON header of names, types and byte ranges, then little-endian numbers.
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -104,10 +105,14 @@ impl TensorFile for Safetensors<'_> {
         names.filter_map(|name| Some((shape(&name)?, name))).map(|(s, n)| (n, s)).collect()
     }
 
-    fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
+    fn read_rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Numbers, WeightsError> {
         let missing = || format_error(&self.path, SafeTensorError::TensorNotFound(name.into()));
-        let TensorInfo { dtype, data_offsets, .. } = self.header.info(name).ok_or_else(missing)?;
-        let [from, to] = [data_offsets.0, data_offsets.1].map(|at| self.start + at as u64);
+        let TensorInfo { dtype, shape, data_offsets: (first, end) } =
+            self.header.info(name).ok_or_else(missing)?;
+        let row = (end - first) / shape.first().map_or(1, |&rows| rows.max(1));
+        let of_rows = |rows: Range<usize>| (first + rows.start * row, first + rows.end * row);
+        let (first, end) = rows.map_or((*first, *end), of_rows);
+        let [from, to] = [first, end].map(|at| self.start + at as u64);
         let bytes = self.source.range(from, to).map_err(FileError::at(&self.path))?;
         numbers(*dtype, &bytes).ok_or_else(|| WeightsError::Element {
             path: self.path.clone(),

@@ -7,6 +7,7 @@ use crate::{
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Component, Path, PathBuf},
 };
 
@@ -78,11 +79,11 @@ impl TensorFile for Shards {
         self.tensors.iter().map(|(name, (_, shape))| (name.clone(), shape.clone())).collect()
     }
 
-    fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
+    fn read_rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Numbers, WeightsError> {
         let Some((number, _)) = self.tensors.get(name) else {
             let (path, tensor) = (self.path.clone(), name.into());
             return Err(WeightsError::Missing { path, tensor, expected: Vec::new() });
         };
-        self.files[*number].read(name)
+        self.files[*number].read_rows(name, rows)
     }
 }

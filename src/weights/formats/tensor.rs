@@ -2,20 +2,30 @@
 use crate::error::WeightsError;
 use half::{bf16, f16};
 use safetensors::Dtype;
+use std::ops::Range;
 
 /// A file of named tensors, of which each is read when it is asked for.
-pub trait TensorFile {
+pub trait TensorFile: Send + Sync {
     /// The format, in words.
     fn format(&self) -> String;
 
     /// Names and extents.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
+    /// Of the tensor of this name, the elements of some rows, which the first of its extents counts; of all
+    /// where none are named.
+    ///
+    /// # Errors
+    /// If there is no such tensor, or its elements are of a type that is not read.
+    fn read_rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Numbers, WeightsError>;
+
     /// The elements of the tensor of this name.
     ///
     /// # Errors
-    /// If there is none, or its elements are of a type that is not read.
-    fn read(&self, name: &str) -> Result<Numbers, WeightsError>;
+    /// As [`TensorFile::read_rows`].
+    fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
+        self.read_rows(name, None)
+    }
 }
 
 /// The elements of a stored tensor, 16-bit floats widened.

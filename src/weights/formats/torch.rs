@@ -11,6 +11,7 @@ use crate::error::{FileError, WeightsError};
 use std::{
     collections::{BTreeMap, HashMap},
     io::{BufReader, Read, Seek, SeekFrom},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -192,7 +193,7 @@ impl TensorFile for Torch<'_> {
         self.tensors.iter().map(|(name, view)| (name.clone(), shape(view))).collect()
     }
 
-    fn read(&self, name: &str) -> Result<Numbers, WeightsError> {
+    fn read_rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Numbers, WeightsError> {
         let path = || self.path.clone();
         let Some(view) = self.tensors.get(name) else {
             return Err(WeightsError::Missing {
@@ -210,10 +211,17 @@ impl TensorFile for Torch<'_> {
         let of = element(class).ok_or_else(wrong)?;
         let size = size_of_element(of).ok_or_else(wrong)?;
         let (start, _) = self.storages[&*view.storage.key];
+        let mut view = View::clone(view);
+        if let (Some(rows), [extent, ..], [stride, ..]) =
+            (rows, &mut view.shape[..], &view.strides[..])
+        {
+            *extent = rows.len() as u64;
+            view.offset += rows.start as u64 * stride;
+        }
         let from = start + view.offset * size;
-        let bytes = self.source.range(from, from + reach(view).unwrap_or(0) * size);
+        let bytes = self.source.range(from, from + reach(&view).unwrap_or(0) * size);
         let bytes = bytes.map_err(FileError::at(&self.path))?;
-        numbers(of, &gathered(view, &bytes, size as usize)).ok_or_else(wrong)
+        numbers(of, &gathered(&view, &bytes, size as usize)).ok_or_else(wrong)
     }
 }
 

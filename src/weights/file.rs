@@ -1,0 +1,194 @@
+//! The parameters of a model in an open file.
+use super::{
+    Below, Layout, Names, NonFinite, TensorFile,
+    dialects::{Origin, Third},
+    open,
+};
+use crate::{
+    error::{Error, WeightsError},
+    nn::{ParameterSource, ParameterSpec, Weights},
+    value::Shape,
+};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Elements that are read at once.
+const MOST_READ: usize = 1 << 18;
+
+/// The weights of a model in a file that stays open: a parameter is read when it is asked for, a few rows at
+/// a time, and is on the host once.
+pub struct FileWeights {
+    path: PathBuf,
+    file: Arc<dyn TensorFile>,
+    /// What the names of the tensors begin with.
+    prefix: &'static str,
+    places: BTreeMap<String, Place>,
+}
+
+/// Where a parameter lies in the file.
+struct Place {
+    /// Its shape here.
+    shape: Shape,
+    layout: Layout,
+    /// The tensor, by its name after the prefix.
+    tensor: String,
+    /// The rows that are its own.
+    rows: usize,
+    third: Option<Third>,
+}
+
+impl fmt::Debug for FileWeights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} parameters in {}", self.places.len(), self.path.display())
+    }
+}
+
+impl FileWeights {
+    /// Opens the weights of a model with these parameters.
+    ///
+    /// Names of 2022 (`query`, `key`, `value`, `proj_attn`) are read as today's, and a 1x1 convolution
+    /// where a linear layer is expected as that layer.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, does not hold exactly the expected tensors, or, unless they
+    /// are allowed, holds numbers that are not finite in f32.
+    pub fn open(
+        path: &Path,
+        expected: &[ParameterSpec],
+        non_finite: NonFinite,
+    ) -> Result<Self, WeightsError> {
+        Self::of(path, open(path)?.into(), "", expected, &Names::Diffusers, non_finite)
+    }
+
+    /// As [`FileWeights::open`], of an open file whose names are those of another project, after a prefix.
+    pub(crate) fn of(
+        path: &Path,
+        file: Arc<dyn TensorFile>,
+        prefix: &'static str,
+        expected: &[ParameterSpec],
+        names: &Names,
+        non_finite: NonFinite,
+    ) -> Result<Self, WeightsError> {
+        let places = places(path, &Below { file: &*file, prefix }, expected, names)?;
+        let weights = Self { path: path.into(), file, prefix, places };
+        match non_finite {
+            NonFinite::Refuse => weights.check_finite()?,
+            NonFinite::Allow => {}
+        }
+        Ok(weights)
+    }
+
+    /// All parameters on the host.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn read(&self) -> Result<Weights, WeightsError> {
+        let mut weights = Weights::default();
+        for (name, place) in &self.places {
+            weights.insert(name, place.shape, self.elements_at(place)?);
+        }
+        Ok(weights)
+    }
+
+    fn check_finite(&self) -> Result<(), WeightsError> {
+        let mut bad = Vec::new();
+        for (name, place) in &self.places {
+            let mut finite = true;
+            self.each(place, |_, rows| finite &= rows.iter().all(|number| number.is_finite()))?;
+            if !finite {
+                bad.push(name);
+            }
+        }
+        let Some(tensor) = bad.first() else { return Ok(()) };
+        let (path, tensor, tensors) = (self.path.clone(), tensor.to_string(), bad.len());
+        Err(WeightsError::NotFinite { path, tensor, tensors })
+    }
+
+    fn elements_at(&self, place: &Place) -> Result<Vec<f32>, WeightsError> {
+        let mut elements = vec![0.0; place.shape.elements()];
+        self.each(place, |row, rows| place.layout.put(&place.shape, row, rows, &mut elements))?;
+        Ok(elements)
+    }
+
+    /// Reads the rows of a parameter in the file's order; `hear` is given the number of the first and some
+    /// that follow it.
+    fn each(&self, place: &Place, mut hear: impl FnMut(usize, &[f32])) -> Result<(), WeightsError> {
+        let file = Below { file: &*self.file, prefix: self.prefix };
+        let most = (MOST_READ * place.rows / place.shape.elements()).max(1);
+        let stored = |row| place.third.map_or(row, |third| third.row(row, place.rows));
+        let mut row = 0;
+        while row < place.rows {
+            let first = stored(row);
+            let follows = |count: &usize| stored(row + count) == first + count;
+            let count = 1 + (1..most.min(place.rows - row)).take_while(follows).count();
+            let rows = file.read_rows(&place.tensor, Some(first..first + count))?;
+            hear(row, &rows.into_f32());
+            row += count;
+        }
+        Ok(())
+    }
+}
+
+impl ParameterSource for FileWeights {
+    fn names(&self) -> Vec<&str> {
+        self.places.keys().map(String::as_str).collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Shape> {
+        Some(self.places.get(name)?.shape)
+    }
+
+    fn elements(&self, name: &str) -> Result<Cow<'_, [f32]>, Error> {
+        let missing = || Error::MissingParameter { name: name.into() };
+        let place = self.places.get(name).ok_or_else(missing)?;
+        Ok(self.elements_at(place)?.into())
+    }
+}
+
+/// Where the expected parameters lie, if the file holds these and no other tensors.
+fn places(
+    path: &Path,
+    file: &dyn TensorFile,
+    expected: &[ParameterSpec],
+    names: &Names,
+) -> Result<BTreeMap<String, Place>, WeightsError> {
+    let mut found = BTreeMap::new();
+    for (stored, shape) in file.tensors() {
+        let name = names.key(&stored);
+        if found.insert(name.clone(), (stored, shape)).is_some() {
+            return Err(WeightsError::Twice { path: path.into(), tensor: name });
+        }
+    }
+    let (mut places, mut used) = (BTreeMap::new(), BTreeSet::new());
+    for ParameterSpec { name, of, .. } in expected {
+        let shape = of.shape;
+        let layout = Layout::of(name, &shape);
+        let Origin { tensor, third } = names.origin(name, shape.last());
+        let (path, mut expected) = (path.into(), layout.stored_shape(&shape));
+        let rows = expected[0];
+        let Some((stored, found)) = found.get(&tensor) else {
+            expected[0] *= if third.is_some() { 3 } else { 1 };
+            return Err(WeightsError::Missing { path, tensor, expected });
+        };
+        let mut own = found.clone();
+        if third.is_some() && own.first() == Some(&(3 * rows)) {
+            own[0] = rows;
+        }
+        if !layout.accepts(&shape, &own) || (third.is_some() && own == *found) {
+            expected[0] *= if third.is_some() { 3 } else { 1 };
+            let (tensor, found) = (stored.clone(), found.clone());
+            return Err(WeightsError::Shape { path, tensor, expected, found });
+        }
+        places.insert(name.clone(), Place { shape, layout, tensor: stored.clone(), rows, third });
+        used.insert(tensor);
+    }
+    if let Some((_, (tensor, found))) = found.into_iter().find(|(name, _)| !used.contains(name)) {
+        return Err(WeightsError::Unknown { path: path.into(), tensor, found });
+    }
+    Ok(places)
+}
