@@ -5,7 +5,7 @@ use ddim::{
     diffusion::{SamplingGraph, SamplingOptions, schedule::SchedulerConfig},
     gpu::Executor,
     graph::{Equation, Graph},
-    models::unet2d::{UNet, UNetConfig},
+    models::unet2d::{DownBlock, UNet, UNetConfig, UpBlock},
     ops::{Input, Op},
     passes,
     plan::Target,
@@ -175,4 +175,21 @@ fn a_fused_plan_computes_what_the_plain_one_does() {
             }
         }
     }
+}
+
+#[test]
+fn projections_that_together_are_more_than_a_device_binds_stay_apart() {
+    // 83 layers from 1280 to 320 channels: 136 MB in f32.
+    let config = UNetConfig {
+        block_out_channels: vec![320],
+        down_block_types: vec![DownBlock::Plain],
+        up_block_types: vec![UpBlock::Plain],
+        layers_per_block: 40,
+        ..UNetConfig::default()
+    };
+    let unet = UNet::new(config).expect("a model");
+    let (target, options) = (Target::default(), SamplingOptions::default());
+    let table = SchedulerConfig::default().ddim(3, 1.0).expect("a table");
+    let step = SamplingGraph::new(&target, &unet, [1, 8, 8], &table, &options).expect("a step");
+    step.plan(&target).expect("a plan that binds what the target can");
 }

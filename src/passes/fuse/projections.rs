@@ -4,6 +4,7 @@ use crate::{
     error::Error,
     graph::{Equation, Graph},
     ops::{Concat, FusedConv2d, Linear, Op},
+    plan::Target,
     value::Value,
 };
 use std::collections::HashMap;
@@ -33,7 +34,10 @@ pub(super) fn projections(graph: &Graph) -> Result<Graph, Error> {
     groups.retain(|_, group| {
         let first = uses.makers.get(&group[0].outputs[0]);
         let made = |value: &Value| uses.makers.get(value).is_none_or(|at| Some(at) < first);
-        group.len() > 1 && group.iter().all(|layer| layer.inputs[1..].iter().all(made))
+        // Side by side, many wide layers may be more than a device binds.
+        let bytes: u64 = group.iter().map(|layer| graph.type_of(layer.inputs[1]).bytes()).sum();
+        let fit = bytes <= Target::default().max_binding;
+        group.len() > 1 && fit && group.iter().all(|layer| layer.inputs[1..].iter().all(made))
     });
     // The joint result, and the first channel of a part of it.
     let mut parts: HashMap<Value, (Value, usize)> = HashMap::new();
