@@ -13,19 +13,23 @@ use ddim::{
     training::{Losses, Settings, State, TrainingOptions},
     value::{Shape, TensorType},
     verify::{parse_index, parse_manifest},
-    weights::{Precision, parse_tensors, tensor_bytes},
+    weights::{Precision, of_bytes, parse_tensors, tensor_bytes},
 };
 use row::Row;
 use std::{collections::HashMap, hint::black_box, io::Write, path::Path, sync::LazyLock};
 
+pub mod bounded;
 /// The command's own, which no library holds.
 #[path = "../../cli/src/experiments/row.rs"]
 mod row;
+mod torch;
 
 /// A format that is read from files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Safetensors,
+    TorchZip,
+    TorchLegacy,
     UNetConfig,
     SchedulerConfig,
     ModelIndex,
@@ -45,8 +49,10 @@ pub enum Format {
 }
 
 impl Format {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Safetensors,
+        Self::TorchZip,
+        Self::TorchLegacy,
         Self::UNetConfig,
         Self::SchedulerConfig,
         Self::ModelIndex,
@@ -68,6 +74,8 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
+            Self::TorchZip => "torch_zip",
+            Self::TorchLegacy => "torch_legacy",
             Self::UNetConfig => "unet_config",
             Self::SchedulerConfig => "scheduler_config",
             Self::ModelIndex => "model_index",
@@ -92,7 +100,7 @@ impl Format {
         let path = Path::new("file");
         let text = || std::str::from_utf8(bytes);
         match self {
-            Self::Safetensors => black_box(parse_tensors(path, bytes)).is_ok(),
+            Self::Safetensors | Self::TorchZip | Self::TorchLegacy => read_weights(path, bytes),
             Self::UNetConfig => text().is_ok_and(|text| black_box(UNetConfig::parse(text)).is_ok()),
             Self::SchedulerConfig => text().is_ok_and(|text| {
                 let config = black_box(SchedulerConfig::parse(text));
@@ -166,10 +174,17 @@ impl Format {
         }
     }
 
+    /// Is it a file of weights?
+    pub fn is_weights(self) -> bool {
+        matches!(self, Self::Safetensors | Self::TorchZip | Self::TorchLegacy)
+    }
+
     /// Whole files.
     pub fn seeds(self) -> Vec<Vec<u8>> {
         match self {
             Self::Safetensors => vec![tensors(&[("a", &[2, 3]), ("b.c", &[1])]), tensors(&[])],
+            Self::TorchZip => vec![torch::zip(&torch::OBJECTS), torch::zip(&torch::LIST)],
+            Self::TorchLegacy => vec![torch::legacy(&torch::OBJECTS), torch::legacy(&torch::LIST)],
             Self::UNetConfig => {
                 let class = UNetConfig { num_class_embeds: Some(10), ..UNetConfig::default() };
                 vec![UNetConfig::default().to_json().into(), class.to_json().into()]
@@ -244,7 +259,17 @@ impl Format {
                 change(&mut inside, random, false);
                 *bytes = packed(&inside);
             }
-            Self::IdxGz | Self::Idx | Self::Jpeg | Self::WebP => change(bytes, random, false),
+            // Half of the changes are made in the pickle, and the file around it made whole.
+            Self::TorchZip if random.one_of(2) => *bytes = torch::zip(&torch::changed(random)),
+            Self::TorchLegacy if random.one_of(2) => {
+                *bytes = torch::legacy(&torch::changed(random))
+            }
+            Self::TorchZip
+            | Self::TorchLegacy
+            | Self::IdxGz
+            | Self::Idx
+            | Self::Jpeg
+            | Self::WebP => change(bytes, random, false),
             Self::Png => {
                 change(bytes, random, false);
                 if random.one_of(2) {
@@ -289,13 +314,13 @@ impl Random {
         (self.draw() % count.max(1) as u64) as usize
     }
 
-    fn one_of(&mut self, count: usize) -> bool {
+    pub fn one_of(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 }
 
 /// One to four changes anywhere.
-fn change(bytes: &mut Vec<u8>, random: &mut Random, text: bool) {
+pub fn change(bytes: &mut Vec<u8>, random: &mut Random, text: bool) {
     const WORDS: [&str; 20] = [
         "-1",
         "0",
@@ -374,6 +399,19 @@ fn model() -> &'static ([ParameterSpec; 2], Shape) {
         (specs, TimestepProbabilities::memory(2).shape)
     });
     &MODEL
+}
+
+/// Reads every tensor whole, and its last row alone.
+fn read_weights(path: &Path, bytes: &[u8]) -> bool {
+    let Ok(file) = of_bytes(path, bytes) else { return false };
+    file.tensors().into_iter().all(|(name, shape)| {
+        let whole = black_box(file.read(&name)).is_ok();
+        if let Some(&rows @ 1..) = shape.first() {
+            let last = black_box(file.read_rows(&name, Some(rows - 1..rows)));
+            assert_eq!(last.is_ok(), whole, "{name}");
+        }
+        whole
+    })
 }
 
 /// A state with a tensor of another shape, name or number.

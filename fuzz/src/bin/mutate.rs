@@ -1,7 +1,13 @@
-//! `mutate --format NAME --tries N --seed K`: changed files of a format, one after the other. Every
-//! millionth try it says how far it is; a panic or a hang names the try by the last of these lines.
-use ddim_fuzz::mutation::{Format, Random};
+//! `mutate --format NAME --tries N --seed K`: changed files of a format, one after the other, each within its bounds.
+//! Every millionth try it says how far it is; a panic names the try, a hang comes after the last of these lines.
+use ddim_fuzz::mutation::{
+    Format, Random,
+    bounded::{Counting, read},
+};
 use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn main() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,7 +29,7 @@ fn main() -> Result<(), String> {
     for done in 1..=tries {
         let mut bytes = seeds[random.below(seeds.len())].clone();
         format.mutate(&mut bytes, &mut random);
-        refused += u64::from(!format.read(&bytes));
+        refused += u64::from(!read(format, &bytes, &format!("{name} {done}")));
         if done % 1_000_000 == 0 || done == tries {
             let seconds = start.elapsed().as_secs_f64();
             println!("{name}: {done} tries in {seconds:.1} s, {refused} refused");
