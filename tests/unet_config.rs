@@ -3,9 +3,15 @@
 use common::case::Case;
 use ddim::{
     error::ConfigError,
+    graph::Graph,
     models::unet2d::{
-        ClassEmbedding, DownBlock, MidBlock, SampleSize, TimeScaleShift, UNetConfig, UpBlock,
+        ClassEmbedding, DownBlock, MidBlock, SampleSize, TimeEmbedding, TimeScaleShift, UNet,
+        UNetConfig, UpBlock,
     },
+    nn::{Condition, FrozenModel, Model, ModelInputs, Weights},
+    ops::Input,
+    reference::{Environment, Tensor, evaluate},
+    value::TensorType,
 };
 
 mod common;
@@ -113,4 +119,41 @@ fn every_key_stands_on_the_page() {
         assert_eq!(page.matches(&format!("| `{key}` |")).count(), 1, "{key}");
     }
     assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), keys.len());
+}
+
+#[test]
+fn a_network_that_is_not_told_the_level_gives_the_same_at_all() {
+    let output = |time_embedding_type, timestep: f64| {
+        let config = UNetConfig {
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![4],
+            down_block_types: vec![DownBlock::Plain],
+            up_block_types: vec![UpBlock::Plain],
+            layers_per_block: 1,
+            norm_num_groups: 2,
+            attention_head_dim: Some(4),
+            time_embedding_type,
+            ..UNetConfig::default()
+        };
+        let again = UNetConfig::parse(&config.to_json()).expect("its own text");
+        assert_eq!(again, config);
+        let unet = UNet::new(config).expect("a consistent model");
+        let mut graph = Graph::new();
+        let x = graph.input(TensorType::f32(&[1, 4, 4, unet.channels()]));
+        let timesteps = graph.input(TensorType::f32(&[1]));
+        let inputs = ModelInputs { x, timesteps, condition: Condition::default() };
+        let model = FrozenModel::new(&mut graph, &unet, &inputs, 1 << 20).expect("a graph");
+        let weights = Weights::initial(&model.arenas.specs, 3);
+        let mut given = Environment::new();
+        given.insert(x, Input::normal(graph.type_of(x)).tensor(1));
+        given.insert(timesteps, Tensor::new(graph.type_of(timesteps).shape, vec![timestep]));
+        for (arena, contents) in model.contents(&weights).expect("all parameters") {
+            let data = contents.into_iter().map(f64::from).collect();
+            given.insert(arena, Tensor::new(graph.type_of(arena).shape, data));
+        }
+        evaluate(&graph, given).expect("every input is given")[&model.prediction].data.clone()
+    };
+    assert_eq!(output(TimeEmbedding::None, 3.0), output(TimeEmbedding::None, 500.0));
+    assert_ne!(output(TimeEmbedding::Positional, 3.0), output(TimeEmbedding::Positional, 500.0));
 }

@@ -6,7 +6,11 @@ mod support;
 mod tiny;
 
 use command::{fails, run, succeeds};
-use ddim::weights::read_tensors;
+use ddim::{
+    models::unet2d::{TimeEmbedding, UNetConfig},
+    training::TrainingObjective,
+    weights::read_tensors,
+};
 use std::{fs, path::Path};
 
 /// A folder with an untrained pipeline in `model`.
@@ -22,6 +26,37 @@ fn png(path: &Path) -> (u32, u32, usize) {
     let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     let frames = bytes.windows(4).filter(|window| window == b"fcTL").count();
     (word(16), word(20), frames.max(1))
+}
+
+#[test]
+fn every_objective_is_trained_and_sampled_as_it_was_trained() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = tempfile::tempdir().expect("a folder for the test");
+    let told = tiny::config(None);
+    fs::write(at.path().join("tiny.json"), told.to_json()).expect("room");
+    let config = UNetConfig { time_embedding_type: TimeEmbedding::None, ..told };
+    fs::write(at.path().join("untold.json"), config.to_json()).expect("room");
+    let objectives = TrainingObjective::ALL.map(|(name, objective)| (name, "tiny", objective));
+    // The network of ncsnv2 is not told the level.
+    let untold =
+        objectives.iter().find(|(name, ..)| *name == "ncsn").map(|of| (of.0, "untold", of.2));
+    for (name, config, objective) in objectives.into_iter().chain(untold) {
+        let class = objective.scheduler().expect("one of its own").class_name;
+        let train = format!(
+            "train --data digits --config {{}}/{config}.json --batch 4 --steps 2 --overwrite --objective {name} \
+             --out {{}}/{name}"
+        );
+        succeeds(&train, at.path());
+        let sample = format!(
+            "sample --model {{}}/{name} --steps 3 --count 2 --overwrite --out {{}}/new.png"
+        );
+        let sampled = run(&sample, at.path());
+        assert_eq!(sampled.status, Some(0), "{name}: {}", sampled.error);
+        let scheduler = sampled.scheduler.unwrap_or_default();
+        assert!(scheduler.starts_with(&format!("scheduler {class}: sampler ")), "{scheduler}");
+    }
 }
 
 #[test]

@@ -92,6 +92,9 @@ pub enum TimeEmbedding {
     /// Sines and cosines.
     #[default]
     Positional,
+    /// That of zero: the network is not told the level of noise, as ncsnv2's (Song and Ermon 2020). No setting
+    /// of diffusers.
+    None,
 }
 
 /// Class embedding other than a table.

@@ -11,7 +11,7 @@ pub use config::{
 use crate::{
     error::Error,
     nn::{self, Layers, Model, ModelInputs, ParameterSpec},
-    ops::{Add, Concat, Conv2d, Scale, TimestepEmbedding},
+    ops::{Add, Concat, Constant, Conv2d, Scale, TimestepEmbedding},
     value::{TensorType, Value},
 };
 use blocks::{Blocks, Resample, SAME, resample};
@@ -223,7 +223,14 @@ impl UNet {
                 layers.linear("linear_2", h, width)
             })
         };
-        let time = mlp(layers, "time_embedding", inputs.timesteps)?;
+        let told = match config.time_embedding_type {
+            TimeEmbedding::Positional => inputs.timesteps,
+            TimeEmbedding::None => {
+                let of = layers.graph.type_of(inputs.timesteps);
+                layers.push(Constant { of, number: 0.0.into() }, &[])?
+            }
+        };
+        let time = mlp(layers, "time_embedding", told)?;
         let labels = match (inputs.condition.labels, self.label_type(of_x.shape[0])) {
             (None, None) => return Ok(time),
             (Some(labels), Some(of)) if layers.graph.type_of(labels) == of => labels,

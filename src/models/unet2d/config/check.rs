@@ -1,5 +1,5 @@
 //! Which settings fit together, and what follows from them.
-use super::{DownBlock, MidBlock, TimeScaleShift, UNetConfig, UpBlock};
+use super::{DownBlock, MidBlock, TimeEmbedding, TimeScaleShift, UNetConfig, UpBlock};
 use crate::error::{ConfigError, Unexpected};
 
 /// Larger than any model, and small enough that no product of extents overflows.
@@ -106,9 +106,8 @@ impl UNetConfig {
 
     /// Whether a setting is made that diffusers does not have.
     pub fn beyond_diffusers(&self) -> bool {
-        [self.num_attention_heads, self.conv_in_channels, self.time_proj_channels]
-            .iter()
-            .any(Option::is_some)
+        let own = [self.num_attention_heads, self.conv_in_channels, self.time_proj_channels];
+        own.iter().any(Option::is_some) || self.time_embedding_type == TimeEmbedding::None
     }
 
     /// Number of resolutions.
