@@ -9,6 +9,7 @@ use ddim::{
         },
     },
     error::{ScheduleError, Unexpected},
+    training::{Diffusion, TrainingObjective},
 };
 
 /// Tables of one formula in f64 agree to a few roundings of their largest element.
@@ -367,4 +368,70 @@ fn huge_counts_are_refused_by_name_before_anything_is_made_of_them() {
     );
     let all = Schedule::MAX_TIMESTEPS;
     assert_eq!(Spacing::Leading.timesteps(all, all, 0).map(|list| list.len()).ok(), Some(all));
+}
+
+/// `dx = -beta/2 x dt + g dw`: the mean falls by `beta/2` of itself, the variance by `beta` of itself and
+/// grows by `g^2`. Integrated by Runge's and Kutta's method from time 0.
+fn moments(of: &TrainingObjective, beta: impl Fn(f64) -> f64, start: f64, end: f64) -> [f64; 2] {
+    const STEPS: usize = 20_000;
+    let slope = |time: f64, [mean, variance]: [f64; 2]| {
+        let g = of.diffusion(time).expect("an equation").g;
+        [-0.5 * beta(time) * mean, g * g - beta(time) * variance]
+    };
+    let (width, mut state) = (end / STEPS as f64, [1.0, start]);
+    for step in 0..STEPS {
+        let (time, half) = (step as f64 * width, 0.5 * width);
+        let moved = |by: f64, slope: [f64; 2]| [state[0] + by * slope[0], state[1] + by * slope[1]];
+        let first = slope(time, state);
+        let second = slope(time + half, moved(half, first));
+        let third = slope(time + half, moved(half, second));
+        let fourth = slope(time + width, moved(width, third));
+        state = std::array::from_fn(|i| {
+            state[i] + width / 6.0 * (first[i] + 2.0 * (second[i] + third[i]) + fourth[i])
+        });
+    }
+    state
+}
+
+#[test]
+fn stochastic_equations_have_the_moments_that_their_coefficients_give() {
+    let (least, most) = (0.1, 20.0);
+    let betas = |time: f64| least + time * (most - least);
+    let linear: &dyn Fn(f64) -> f64 = &betas;
+    let none: &dyn Fn(f64) -> f64 = &|_| 0.0;
+    for (name, of) in TrainingObjective::ALL {
+        let (beta, start) = match of {
+            TrainingObjective::VeSde { sigma_min, .. } => (none, sigma_min * sigma_min),
+            TrainingObjective::VpSde { .. } | TrainingObjective::SubVpSde { .. } => (linear, 0.0),
+            _ => continue,
+        };
+        for time in [0.05, 0.4, 1.0] {
+            let Diffusion { mean, deviation, g } = of.diffusion(time).expect("an equation");
+            let [wanted, variance] = moments(&of, beta, start, time);
+            // What Runge's and Kutta's steps leave is far below.
+            let close =
+                |got: f64, wanted: f64| (got - wanted).abs() <= 1e-9 * wanted.abs().max(1e-3);
+            assert!(close(mean, wanted), "{name} at {time}: {mean} for {wanted}");
+            assert!(close(deviation * deviation, variance), "{name} at {time}: {variance}");
+            // The squared error of the score has the weight of its variance, or g^2: in units of the noise 1, or
+            // g^2 over the variance. Where errors are summed, half of it.
+            for (summed, half) in [(false, 1.0), (true, 0.5)] {
+                for (of, weight) in
+                    [(of, 1.0), (of.with_likelihood().expect("one"), g * g / variance)]
+                {
+                    let level = of.level(time, summed);
+                    let unit = level.wanted[1].abs();
+                    let score = if name == "ve-sde" { 1.0 / deviation } else { 1.0 };
+                    assert!(
+                        close(unit, score) && level.wanted[0] == 0.0,
+                        "{name} at {time}: {unit}"
+                    );
+                    assert!(close(level.weight * unit * unit, half * weight), "{name} at {time}");
+                    assert!(level.shown == [mean, deviation], "{name} at {time}");
+                    let told = if name == "ve-sde" { deviation } else { 999.0 * time };
+                    assert!(close(level.timestep, told), "{name} at {time}: {}", level.timestep);
+                }
+            }
+        }
+    }
 }
