@@ -97,7 +97,7 @@ fn a_model_takes_little_of_the_host_and_no_weight_is_there_twice() {
     let large = std::env::var("LARGE").is_ok();
     // The largest tensor, the one that is on the host, is a twelfth of all here and a thirtieth there.
     let (unet, allowed) = match large {
-        true => (unet(&[320, 640, 1280, 1280], 3), 200 * MIB),
+        true => (unet(&[448, 768, 1280, 1280], 3), 200 * MIB),
         false => (unet(&[256, 512], 2), 100 * MIB),
     };
     let folder = tempfile::tempdir().expect("a folder for the test");
