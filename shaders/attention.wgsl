@@ -1,4 +1,5 @@
 // Attention: y = softmax(scale * q k^T) v, each head on its own channels.  Vaswani et al. 2017, eq. 1.
+// If CAUSAL, over the keys up to the query's own position.
 // Online softmax (Milakov and Gimelshein 2018, algorithm 3), so that no tokens x tokens tensor exists; what stays for
 // the backward pass is log_sum_exp = maximum + log(sum of exp(score - maximum)) of each row.
 // Tiling: a workgroup of 64 lanes, LANES of them along a head, owns 64 / LANES * ROWS queries of it; keys pass by
@@ -63,7 +64,8 @@ fn forward(
         maximum[r] = LOWEST;
     }
 
-    for (var block = 0u; block < params.keys; block += KEYS) {
+    let keys_end = keys_before(first_query + TILE_ROWS);
+    for (var block = 0u; block < keys_end; block += KEYS) {
         var score: array<vec4<f32>, ROWS>;
         for (var c = 0u; c < params.head4; c += DEPTH) {
             // The tiles of the step before are still being read.
@@ -100,9 +102,11 @@ fn forward(
                 }
             }
         }
-        let exists = vec4<u32>(block + column) + LANES * vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.keys);
+        let key = vec4<u32>(block + column) + LANES * vec4<u32>(0u, 1u, 2u, 3u);
+        let exists = key < vec4<u32>(params.keys);
         for (var r = 0u; r < ROWS; r++) {
-            score[r] = select(vec4<f32>(LOWEST), params.scale * score[r], exists);
+            let seen = exists & sees(first_query + r * GROUPS + row, key);
+            score[r] = select(vec4<f32>(LOWEST), params.scale * score[r], seen);
             let highest = max(max(score[r].x, score[r].y), max(score[r].z, score[r].w));
             partial[(r * GROUPS + row) * LANES + column] = highest;
         }

@@ -2,6 +2,7 @@
 //   p  = exp(scale * q k^T - log_sum_exp)        delta = rowsum(dy * y)
 //   ds = scale * p * (dy v^T - delta)
 //   dq = ds k      dk = ds^T q      dv = p^T dy
+// If CAUSAL, p is zero of the keys past the query's own position.
 // Tiling: as in the forward pass a workgroup of 64 lanes owns 64 / LANES * ROWS rows of one head (queries for dq, keys for
 // dk and dv) while the other tokens pass by 4 * LANES at a time; a lane makes ROWS x 4 weights and owns ROWS x COLUMNS
 // vec4s of each gradient. A head begins at a vec4.
@@ -83,7 +84,8 @@ fn query(
     }
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
 
-    for (var block = 0u; block < params.keys; block += BLOCK) {
+    let keys_end = keys_before(first_query + TILE_ROWS);
+    for (var block = 0u; block < keys_end; block += BLOCK) {
         var key: array<u32, 4>;
         for (var i = 0u; i < 4u; i++) {
             let token = min(block + 4u * column + i, params.keys - 1u);
@@ -99,11 +101,13 @@ fn query(
                 slope[r] += d * widen_activation(dy[query[r] + c]);
             }
         }
-        let exists = vec4<u32>(block + 4u * column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.keys);
+        let keys = vec4<u32>(block + 4u * column) + vec4<u32>(0u, 1u, 2u, 3u);
+        let exists = keys < vec4<u32>(params.keys);
         for (var r = 0u; r < ROWS; r++) {
             let weight = exp(params.scale * score[r] - row_log_sum[r]);
             let ds = params.scale * weight * (slope[r] - row_delta[r]);
-            slopes[(row + r) * PITCH + column] = select(vec4<f32>(), ds, exists);
+            let seen = exists & sees(first_query + row + r, keys);
+            slopes[(row + r) * PITCH + column] = select(vec4<f32>(), ds, seen);
         }
         workgroupBarrier();
 
@@ -157,7 +161,7 @@ fn key_value(
     var key_sum: array<vec4<f32>, ROWS * COLUMNS>;
     var value_sum: array<vec4<f32>, ROWS * COLUMNS>;
 
-    for (var block = 0u; block < params.queries; block += BLOCK) {
+    for (var block = first_query_of(first_key, BLOCK); block < params.queries; block += BLOCK) {
         var query: array<u32, 4>;
         var row_log_sum: vec4<f32>;
         var row_delta: vec4<f32>;
@@ -177,9 +181,11 @@ fn key_value(
                 slope[r] += d * widen_activation(v[key[r] + c]);
             }
         }
-        let exists = vec4<u32>(block + 4u * column) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.queries);
+        let queries = vec4<u32>(block + 4u * column) + vec4<u32>(0u, 1u, 2u, 3u);
+        let exists = queries < vec4<u32>(params.queries);
         for (var r = 0u; r < ROWS; r++) {
-            let weight = select(vec4<f32>(), exp(params.scale * score[r] - row_log_sum), exists);
+            let seen = exists & seen_by(first_key + row + r, queries);
+            let weight = select(vec4<f32>(), exp(params.scale * score[r] - row_log_sum), seen);
             weights[(row + r) * PITCH + column] = weight;
             slopes[(row + r) * PITCH + column] = params.scale * weight * (slope[r] - row_delta);
         }

@@ -1,19 +1,27 @@
-// Rows of a table by number (the class embedding), and the gradient of the table.
+// Rows of a table by number (the class embedding, tokens), and the gradient of the table.
 //   y[b] = table[labels[b]],   dtable[k] = sum of dy[b] over the b with labels[b] = k, in the order of b
 // One invocation per vec4 of y, or of a slot of dtable: each slot adds a run of labels, and `fold_slots` adds the slots in
-// order.  A label past the table reads its last row.
+// order.  A label past the whole table reads its last row; one outside the part that is bound gives zeros.
 // import: invocation
 // iterations: backward = slot_labels + 1
 
 struct Params {
     /// Labels.
     batch: u32,
-    /// Rows of the table.
+    /// Rows that are bound.
     classes: u32,
     /// vec4s of one row.
     width4: u32,
     /// backward: labels that a slot adds.
     slot_labels: u32,
+    /// Labels of the innermost axis.
+    tokens: u32,
+    /// And from one run of them to the next.
+    pitch: u32,
+    /// Number of the first row that is bound.
+    first: u32,
+    /// Number of the last row of the whole table.
+    last: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,15 +33,23 @@ struct Params {
 
 override WORKGROUP: u32 = 64u;
 
+// The bound row that a label names.
+fn row_of(label: u32) -> u32 {
+    let run = label / params.tokens;
+    return min(labels[run * params.pitch + label - run * params.tokens], params.last) - params.first;
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = invocation(id, groups);
-    let image = index / params.width4;
-    if image >= params.batch {
+    let label = index / params.width4;
+    if label >= params.batch {
         return;
     }
-    let row = min(labels[image], params.classes - 1u);
-    y[index] = narrow_activation(table[row * params.width4 + index - image * params.width4]);
+    let row = row_of(label);
+    let bound = row < params.classes;
+    let read = table[select(0u, row, bound) * params.width4 + index - label * params.width4];
+    y[index] = narrow_activation(select(vec4<f32>(), read, bound));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -49,9 +65,9 @@ fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let column4 = index - slot_row * params.width4;
     let end = min(first + params.slot_labels, params.batch);
     var sum = vec4<f32>();
-    for (var image = first; image < end; image++) {
-        if min(labels[image], params.classes - 1u) == row {
-            sum += widen_activation(dy[image * params.width4 + column4]);
+    for (var label = first; label < end; label++) {
+        if row_of(label) == row {
+            sum += widen_activation(dy[label * params.width4 + column4]);
         }
     }
     dtable[index] = sum;

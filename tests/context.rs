@@ -35,7 +35,7 @@ impl Model for CrossAttention {
         let q = layers.linear("to_q", inputs.x, 8)?;
         let k = layers.linear("to_k", context, 8)?;
         let v = layers.linear("to_v", context, 8)?;
-        let h = layers.push(Attention { heads: 2 }, &[q, k, v])?;
+        let h = layers.push(Attention::to_all(2), &[q, k, v])?;
         layers.linear("to_out", h, 1)
     }
 }

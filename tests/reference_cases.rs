@@ -77,6 +77,15 @@ fn files_of_other_projects_open_and_compute_what_they_did() {
 }
 
 #[test]
+fn text_encoders_and_their_tokenizer_pass() {
+    let Some(gpu) = support::gpu() else { return };
+    let (outcomes, summary) = run(&gpu, &folder("cases_latent"), &["text"]);
+    let skipped = usize::from(!cfg!(feature = "tokenizer"));
+    let expected = Summary { passed: 8 - skipped, skipped, ..Summary::default() };
+    assert_eq!(summary, expected, "{outcomes:?}");
+}
+
+#[test]
 fn classifiers_of_noisy_images_and_what_they_guide_pass() {
     let Some(gpu) = support::gpu() else { return };
     let (outcomes, summary) = run(&gpu, &folder("cases_more"), &["guidance"]);

@@ -89,7 +89,7 @@ fn attention(head: usize) -> Result<Graph, Error> {
     let mut graph = Graph::new();
     let tokens = TensorType::f32(&[1, 64, head]);
     let inputs = [0; 3].map(|_| graph.input(tokens));
-    let outputs = graph.push_all(Attention { heads: 1 }, &inputs)?;
+    let outputs = graph.push_all(Attention::to_all(1), &inputs)?;
     let dy = graph.input(tokens);
     let gradients = passes::gradient(&mut graph, outputs[0], dy, &inputs)?;
     graph.outputs = outputs.into_iter().chain(gradients.into_iter().flatten()).collect();

@@ -24,6 +24,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
+/// Whether a query sees the keys up to its own position alone.
+override CAUSAL: bool = false;
+
 /// The head of an image that a workgroup computes.
 struct Head {
     // Number among the heads of all images.
@@ -39,6 +42,26 @@ fn head_of(group: vec3<u32>, groups: vec3<u32>) -> Head {
     let index = min(group.z * groups.y + group.y, params.batch * params.heads - 1u);
     let image = index / params.heads;
     return Head(index, image, (index - image * params.heads) * params.head4);
+}
+
+/// The number of keys that the queries before `end` see.
+fn keys_before(end: u32) -> u32 {
+    return select(params.keys, min(params.keys, end), CAUSAL);
+}
+
+/// The first query that sees keys from `key` on, rounded down to a block of so many.
+fn first_query_of(key: u32, block: u32) -> u32 {
+    return select(0u, key / block * block, CAUSAL);
+}
+
+/// Which of four keys a query sees.
+fn sees(query: u32, keys: vec4<u32>) -> vec4<bool> {
+    return (keys <= vec4<u32>(query)) | vec4<bool>(!CAUSAL);
+}
+
+/// Which of four queries see a key.
+fn seen_by(key: u32, queries: vec4<u32>) -> vec4<bool> {
+    return (queries >= vec4<u32>(key)) | vec4<bool>(!CAUSAL);
 }
 
 /// Numbers of a head's rows in log_sum_exp and delta.

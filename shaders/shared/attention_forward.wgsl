@@ -36,7 +36,8 @@ fn forward(
         maximum[i] = LOWEST;
     }
 
-    for (var block = 0u; block < params.keys; block += KEYS) {
+    let keys_end = keys_before(first_query + ROWS);
+    for (var block = 0u; block < keys_end; block += KEYS) {
         var key: array<u32, 4>;
         for (var s = 0u; s < 4u; s++) {
             let token = min(block + s * LANES + lane, params.keys - 1u);
@@ -59,7 +60,8 @@ fn forward(
         let token = vec4<u32>(block + lane) + LANES * vec4<u32>(0u, 1u, 2u, 3u);
         let exists = token < vec4<u32>(params.keys);
         for (var i = 0u; i < ROWS; i++) {
-            let score = select(vec4<f32>(LOWEST), params.scale * weight[i], exists);
+            let seen = exists & sees(first_query + i, token);
+            let score = select(vec4<f32>(LOWEST), params.scale * weight[i], seen);
             let highest = max(max(score.x, score.y), max(score.z, score.w));
             let new_maximum = max(maximum[i], subgroupMax(highest));
             let factor = exp(maximum[i] - new_maximum);

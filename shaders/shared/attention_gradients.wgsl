@@ -40,7 +40,8 @@ fn query(
     }
     var sum: array<Unit, ROWS * COLUMNS>;
 
-    for (var block = 0u; block < params.keys; block += BLOCK) {
+    let keys_end = keys_before(first_row + ROWS);
+    for (var block = 0u; block < keys_end; block += BLOCK) {
         let token = tokens_of(block, lane);
         let key = (first_key + min(token, vec4<u32>(params.keys - 1u))) * pitch + head;
         var score: array<vec4<f32>, ROWS>;
@@ -65,7 +66,7 @@ fn query(
                 let at = r * LANES + i;
                 let weight = exp(params.scale * score[at] - subgroupShuffle(log_sum[r], i));
                 let ds = params.scale * weight * (slope[at] - subgroupShuffle(mean[r], i));
-                slope[at] = select(vec4<f32>(), ds, exists);
+                slope[at] = select(vec4<f32>(), ds, exists & sees(first_row + at, token));
             }
         }
 
@@ -122,7 +123,7 @@ fn key_value(
     var key_sum: array<Unit, ROWS * COLUMNS>;
     var value_sum: array<Unit, ROWS * COLUMNS>;
 
-    for (var block = 0u; block < params.queries; block += BLOCK) {
+    for (var block = first_query_of(first_row, BLOCK); block < params.queries; block += BLOCK) {
         let token = min(tokens_of(block, lane), vec4<u32>(params.queries - 1u));
         let query = (first_query + token) * pitch + head;
         let at = own.index * row_pitch() + token;
@@ -147,7 +148,8 @@ fn key_value(
 
         let exists = tokens_of(block, lane) < vec4<u32>(params.queries);
         for (var i = 0u; i < ROWS; i++) {
-            weight[i] = select(vec4<f32>(), exp(params.scale * weight[i] - log_sum), exists);
+            let seen = exists & seen_by(first_row + i, token);
+            weight[i] = select(vec4<f32>(), exp(params.scale * weight[i] - log_sum), seen);
             slope[i] = params.scale * weight[i] * (slope[i] - mean);
         }
 

@@ -160,7 +160,7 @@ impl Builder {
         let less = Scale { scale: (1.0 / self.channels as f64).into(), shift: 0.0.into() };
         let x = self.graph.push(less, &[x])?;
         let [q, k, v] = [self.linear(x)?, self.linear(x)?, self.linear(x)?];
-        Ok(vec![self.graph.push(Attention { heads: 1 }, &[q, k, v])?])
+        Ok(vec![self.graph.push(Attention::to_all(1), &[q, k, v])?])
     }
 
     fn trajectory(&mut self) -> Result<Vec<Value>, Error> {

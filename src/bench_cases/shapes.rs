@@ -94,7 +94,7 @@ fn transformers(add: &mut impl FnMut(Op, &[&[usize]]) -> Result<(), Error>) -> R
         for heads in [8, channels / 64] {
             for keys in [tokens, words] {
                 let (q, k) = ([1, tokens, channels], [1, keys, channels]);
-                add(Attention { heads }.into(), &[&q, &k, &k])?;
+                add(Attention::to_all(heads).into(), &[&q, &k, &k])?;
             }
         }
     }

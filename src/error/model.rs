@@ -28,6 +28,18 @@ pub enum ConfigError {
     /// The same of a classifier's flags.
     #[error("classifier config: {0}")]
     Classifier(#[source] Unexpected),
+    /// The same of a text encoder's configuration.
+    #[error("text encoder config: {0}")]
+    TextJson(#[source] JsonError),
+    /// The same of a text encoder's configuration.
+    #[error("text encoder config: {0}")]
+    Text(#[source] Unexpected),
+    /// A vocabulary that is not JSON, or a key holds what it may not.
+    #[error("tokenizer: {0}")]
+    TokenizerJson(#[source] JsonError),
+    /// A vocabulary that is not whole.
+    #[error("tokenizer: {0}")]
+    Tokenizer(#[source] Unexpected),
     /// An image that the levels cannot halve often enough.
     #[error(
         "{levels} levels: expected height and width in multiples of {multiple}, found {height}x{width}"

@@ -18,6 +18,21 @@ impl Unexpected {
         Self { name: name.into(), expected, found }
     }
 
+    /// An error unless `found` is `least..=most`, which count `unit`.
+    pub(crate) fn range(
+        name: &str,
+        found: usize,
+        least: usize,
+        most: usize,
+        unit: &str,
+    ) -> Result<(), Self> {
+        let expected = match least == most {
+            true => format!("{least} {unit}"),
+            false => format!("{least} to {most} {unit}"),
+        };
+        Self::check((least..=most).contains(&found), name, expected, found)
+    }
+
     /// An error unless the value fits.
     pub(crate) fn check(
         fits: bool,

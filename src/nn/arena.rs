@@ -187,6 +187,11 @@ impl Views {
         self.0.insert(name.into(), value);
     }
 
+    /// Adds the values of other parameters.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The value of a parameter of the layout that made these views.
     pub fn get(&self, name: &str) -> Option<Value> {
         self.0.get(name).copied()

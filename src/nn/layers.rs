@@ -3,9 +3,18 @@ use super::{Initial, ParameterSpec, Views};
 use crate::{
     error::Error,
     graph::Graph,
-    ops::{Attention, Conv2d, Dropout, GatherRows, GroupNorm, LayerNorm, Linear, Op, Silu},
+    ops::{
+        Add, Attention, Conv2d, Dropout, GatherRows, GroupNorm, LayerNorm, Linear, Op, Silu,
+        TablePart,
+    },
     value::{ElementType, TensorType, Value},
 };
+
+/// The parameters of an adapter of a layer, after the layer's name, as peft calls them (LoRA, Hu et al.
+/// 2021): the first matrix `[in, rank]`, of a convolution `[height, width, in, rank]`.
+pub const LORA_DOWN: &str = "lora_A.weight";
+/// The second matrix `[rank, out]`, of a convolution `[1, 1, rank, out]`, times the adapter's scale.
+pub const LORA_UP: &str = "lora_B.weight";
 
 /// Source of the values of parameters.
 enum Source<'a> {
@@ -20,6 +29,7 @@ enum Source<'a> {
 /// Names follow PyTorch: layer `conv` in scope `block.0` has `block.0.conv.weight` and
 /// `block.0.conv.bias`, whose first values are PyTorch's defaults. A layer fails if its operand does
 /// not fit the op, or with [`Error::MissingParameter`] if the model is built without its parameter.
+/// A linear layer or convolution of which there are [`LORA_DOWN`] and [`LORA_UP`] too adds their product.
 pub struct Layers<'a> {
     /// The graph that the layers are appended to.
     pub graph: &'a mut Graph,
@@ -100,14 +110,37 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Weight of `inputs` (kernel and channels) by `outputs`, and bias.
-    fn affine(&mut self, inputs: &[usize], outputs: usize) -> Result<[Value; 2], Error> {
+    /// Weight of `inputs` (kernel and channels) by `outputs`, and bias if there is one.
+    fn affine(
+        &mut self,
+        inputs: &[usize],
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Vec<Value>, Error> {
         let fan_in: usize = inputs.iter().product();
         let initial = Initial::Uniform((fan_in as f64).sqrt().recip());
-        Ok([
-            self.parameter("weight", &[inputs, &[outputs]].concat(), initial)?,
-            self.parameter("bias", &[outputs], initial)?,
-        ])
+        let mut values = vec![self.parameter("weight", &[inputs, &[outputs]].concat(), initial)?];
+        if bias {
+            values.push(self.parameter("bias", &[outputs], initial)?);
+        }
+        Ok(values)
+    }
+
+    /// `y`, and the low-rank product of `x` if the layer has an adapter, with the ops of its two matrices.
+    fn adapted(
+        &mut self,
+        x: Value,
+        y: Value,
+        down: impl Into<Op>,
+        up: impl Into<Op>,
+    ) -> Result<Value, Error> {
+        let Source::Given(views) = self.source else { return Ok(y) };
+        let scope = self.graph.scope().replace('/', ".");
+        let own = |name: &str| views.get(&format!("{scope}.{name}"));
+        let (Some(a), Some(b)) = (own(LORA_DOWN), own(LORA_UP)) else { return Ok(y) };
+        let h = self.push(down, &[x, a])?;
+        let h = self.push(up, &[h, b])?;
+        self.push(Add, &[y, h])
     }
 
     /// Convolution with a square kernel, to `outputs` channels.
@@ -121,16 +154,33 @@ impl<'a> Layers<'a> {
     ) -> Result<Value, Error> {
         self.scope(name, |layers| {
             let inputs = [kernel, kernel, layers.channels(x)];
-            let [weight, bias] = layers.affine(&inputs, outputs)?;
-            layers.push(op, &[x, weight, bias])
+            let parameters = layers.affine(&inputs, outputs, true)?;
+            let y = layers.push(op, &[&[x][..], &parameters].concat())?;
+            layers.adapted(x, y, op, Conv2d { stride: 1, padding: [0; 4] })
         })
     }
 
     /// Linear map of the innermost axis.
     pub fn linear(&mut self, name: &str, x: Value, outputs: usize) -> Result<Value, Error> {
+        self.product(name, x, outputs, true)
+    }
+
+    /// Linear map of the innermost axis without a bias.
+    pub fn projection(&mut self, name: &str, x: Value, outputs: usize) -> Result<Value, Error> {
+        self.product(name, x, outputs, false)
+    }
+
+    fn product(
+        &mut self,
+        name: &str,
+        x: Value,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Value, Error> {
         self.scope(name, |layers| {
-            let [weight, bias] = layers.affine(&[layers.channels(x)], outputs)?;
-            layers.push(Linear, &[x, weight, bias])
+            let parameters = layers.affine(&[layers.channels(x)], outputs, bias)?;
+            let y = layers.push(Linear, &[&[x][..], &parameters].concat())?;
+            layers.adapted(x, y, Linear, Linear)
         })
     }
 
@@ -160,7 +210,7 @@ impl<'a> Layers<'a> {
         self.norm(name, x, LayerNorm { eps: eps.into() })
     }
 
-    /// The rows of a table `[rows, width]` that `indices u32[batch]` name; normal at first.
+    /// The rows of a table `[rows, width]` that `indices u32[batch, ..]` name; normal at first.
     pub fn embedding(
         &mut self,
         name: &str,
@@ -168,9 +218,33 @@ impl<'a> Layers<'a> {
         rows: usize,
         width: usize,
     ) -> Result<Value, Error> {
-        let initial = Initial::Normal;
-        let table = self.parameter(&format!("{name}.weight"), &[rows, width], initial)?;
-        self.push(GatherRows { element: ElementType::F32 }, &[indices, table])
+        self.cut_embedding(name, indices, [rows, width], rows)
+    }
+
+    /// As [`Layers::embedding`], the table in parts of at most `most` rows, each a parameter of its own:
+    /// see [`ParameterSpec::part`].
+    pub fn cut_embedding(
+        &mut self,
+        name: &str,
+        indices: Value,
+        [rows, width]: [usize; 2],
+        most: usize,
+    ) -> Result<Value, Error> {
+        let name = format!("{name}.weight");
+        let mut sum = None;
+        for first in (0..rows).step_by(most.max(1)) {
+            let own = most.min(rows - first);
+            let part = (own < rows).then_some(TablePart { first, rows });
+            let name = part.map_or(name.clone(), |part| ParameterSpec::part_name(&name, part, own));
+            let table = self.parameter(&name, &[own, width], Initial::Normal)?;
+            let gather = GatherRows { element: ElementType::F32, part };
+            let found = self.push(gather, &[indices, table])?;
+            sum = Some(match sum {
+                Some(sum) => self.push(Add, &[sum, found])?,
+                None => found,
+            });
+        }
+        sum.ok_or_else(|| Error::MissingParameter { name })
     }
 
     /// `x sigmoid(x)`.
@@ -193,7 +267,7 @@ impl<'a> Layers<'a> {
         let q = self.linear("to_q", x, channels)?;
         let k = self.linear("to_k", x, channels)?;
         let v = self.linear("to_v", x, channels)?;
-        let h = self.push(Attention { heads }, &[q, k, v])?;
+        let h = self.push(Attention::to_all(heads), &[q, k, v])?;
         self.scope("to_out", |layers| layers.linear("0", h, channels))
     }
 }

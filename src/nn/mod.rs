@@ -12,7 +12,7 @@ mod tests;
 mod weights;
 
 pub use arena::{Arenas, Piece, Place, Views};
-pub use layers::{Layers, trace};
+pub use layers::{LORA_DOWN, LORA_UP, Layers, trace};
 pub use model::{Condition, FrozenModel, Model, ModelInputs, parameters};
 pub use parameters::{Initial, ParameterSpec};
 pub use weights::{Parameter, ParameterSource, Weights};

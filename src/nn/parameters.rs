@@ -1,5 +1,8 @@
 //! Parameters: names, types and first values.
-use crate::{ops::Input, value::TensorType};
+use crate::{
+    ops::{Input, TablePart},
+    value::TensorType,
+};
 
 /// Initial values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +28,21 @@ pub struct ParameterSpec {
 }
 
 impl ParameterSpec {
+    /// The name of so many rows of the table `name`.
+    pub(crate) fn part_name(name: &str, part: TablePart, own: usize) -> String {
+        let TablePart { first, rows } = part;
+        format!("{name}[{first}..{} of {rows}]", first + own)
+    }
+
+    /// The name of the table of which the parameter of this name is a part, and which part: tables are
+    /// cut where they are more than a device binds.
+    pub fn part(name: &str) -> Option<(&str, TablePart)> {
+        let (table, rest) = name.strip_suffix(']')?.split_once('[')?;
+        let (range, rows) = rest.split_once(" of ")?;
+        let first = range.split_once("..")?.0.parse().ok()?;
+        Some((table, TablePart { first, rows: rows.parse().ok()? }))
+    }
+
     /// First contents, dense; the same for the same `seed`.
     pub fn initialise(&self, seed: u64) -> Vec<f32> {
         let input = match self.initial {

@@ -20,6 +20,7 @@ pub use cases::{Case, Fill, Input};
 pub use conv2d::{Load, Prologue};
 pub use kit::random::Counter;
 pub(crate) use kit::random::philox;
+pub use layout::gather_rows::TablePart;
 pub use loss::mean_squared_error::Reduction;
 pub use lowering::Lowering;
 pub use operator::{Operator, Special};
@@ -42,6 +43,7 @@ mod elementwise {
     pub(super) mod geglu;
     pub(super) mod gelu;
     pub(super) mod modulate;
+    pub(super) mod quick_gelu;
     pub(super) mod relu;
     pub(super) mod scale;
     pub(super) mod silu;
@@ -104,6 +106,7 @@ operations! {
     [elementwise::geglu] { Geglu, GegluBackward }
     [elementwise::gelu] { Gelu, GeluBackward }
     [elementwise::modulate] { Modulate, ModulateBackward }
+    [elementwise::quick_gelu] { QuickGelu, QuickGeluBackward }
     [elementwise::relu] { Relu, ReluBackward }
     [elementwise::scale] { Scale }
     [elementwise::silu] { Silu, SiluBackward }

@@ -8,6 +8,7 @@ mod index;
 mod inspect;
 mod open;
 mod places;
+mod text_encoder;
 
 pub use classes::{CLASS_NAMES, class_names_json, parse_class_names};
 pub(crate) use classifier::{CLASSIFIER, classifier_files};
@@ -26,6 +27,7 @@ pub(crate) use open::Network;
 pub use open::{Opening, open, open_with};
 use places::WEIGHTS;
 pub(crate) use places::{SCHEDULER, UNET};
+pub use text_encoder::{TextPlace, read_text_encoder};
 
 use crate::{
     data::Dataset,

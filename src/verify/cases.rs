@@ -1,10 +1,12 @@
 //! Runs the reference cases of a folder.
+#[cfg(feature = "tokenizer")]
+use super::tokenizer;
 use super::{
     Outcome, Summary,
     case_files::{Case, Entry, Index, parse, read_text},
     checkpoints, classifier,
     listed_files::{Files, Listed},
-    models, objectives, ops, samplers, schedules, vlb,
+    models, objectives, ops, samplers, schedules, text_encoder, vlb,
 };
 use crate::{
     error::{CasesError, Error, GpuError},
@@ -96,6 +98,13 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "vpsde" => samplers::vpsde(gpu, case),
         "annealed_langevin" => samplers::annealed_langevin(gpu, case),
         "checkpoint" => return checkpoints::run(gpu, case),
+        #[cfg(feature = "tokenizer")]
+        "tokenizer" => return tokenizer::run(case),
+        #[cfg(not(feature = "tokenizer"))]
+        "tokenizer" => {
+            return Ok(Outcome::Skipped("built without the feature tokenizer".into()));
+        }
+        "text_encoder" => return text_encoder::run(gpu, case),
         "slerp" => samplers::interpolation(case),
         "classifier_free_guidance" => samplers::guidance(gpu, case),
         "classifier_guidance" => samplers::classifier_guidance(gpu, case),

@@ -56,9 +56,9 @@ pub(super) fn run(path: &Path, config: &Checkpoint) -> Result<Outcome, Error> {
 }
 
 /// A file without one of its tensors.
-struct Without<'a> {
-    file: &'a dyn TensorFile,
-    tensor: &'a str,
+pub(super) struct Without<'a> {
+    pub file: &'a dyn TensorFile,
+    pub tensor: &'a str,
 }
 
 impl TensorFile for Without<'_> {

@@ -8,6 +8,7 @@ mod classifier;
 mod latent_files;
 mod listed_files;
 mod models;
+mod networks;
 mod objectives;
 mod ops;
 mod random;
@@ -15,6 +16,9 @@ mod refusal;
 mod samplers;
 mod schedules;
 mod special;
+mod text_encoder;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
 mod vlb;
 
 pub use case_files::{parse_index, parse_manifest};

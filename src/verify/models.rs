@@ -3,6 +3,7 @@ use super::{
     Outcome,
     case_files::{Case, Results},
     case_graph::{Axes, CaseGraph},
+    networks::{Parameters, add_weights, norm, stored_order},
     ops::OptimizerConfig,
 };
 use crate::{
@@ -14,12 +15,11 @@ use crate::{
         UNet, UNetConfig,
         blocks::{Blocks, Resample},
     },
-    nn::{Arenas, Condition, Layers, Model, ModelInputs, Views, Weights},
+    nn::{Condition, Layers, Model, ModelInputs, Views, Weights},
     ops::{Constant, MeanSquaredError, Reduction, Silu},
-    passes,
     training::{Given, Trainer, TrainingGraph, TrainingOptions},
     value::{ElementType, TensorType, Value},
-    weights::{self, Layout},
+    weights,
 };
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
@@ -97,7 +97,6 @@ pub(super) fn model(case: &Case) -> Result<(UNet, Weights), Error> {
 
 pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let (unet, weights) = model(case)?;
-    let layout = Arenas::new(unet.parameters()?, gpu.target().max_binding);
     let mut case_graph = CaseGraph::new(case);
     let x = case_graph.input("x", Axes::Image)?;
     let target = case_graph.input("target", Axes::Image)?;
@@ -112,68 +111,19 @@ pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
         }
         None => None,
     };
-    let arenas: Vec<Value> = layout
-        .contents(&weights)?
-        .into_iter()
-        .map(|contents| case_graph.given(TensorType::f32(&[contents.len()]), contents))
-        .collect();
-    let views = layout.views(&mut case_graph.graph, &arenas)?;
+    let parameters = Parameters::new(gpu, &mut case_graph, unet.parameters()?, &weights)?;
     let condition = Condition { labels, context: None };
     let inputs = ModelInputs { x, timesteps, condition };
-    let y = unet.build(&mut Layers::new(&mut case_graph.graph, &views, None), &inputs)?;
+    let layers = &mut Layers::new(&mut case_graph.graph, &parameters.views, None);
+    let y = unet.build(layers, &inputs)?;
     let error = MeanSquaredError { reduction: Reduction::Mean };
     let loss = case_graph.graph.push(error, &[y, target])?;
     let one = Constant { of: case_graph.graph.type_of(loss), number: 1.0.into() };
     let seed = case_graph.graph.push(one, &[])?;
-    let mut wrt = vec![x];
-    wrt.extend(layout.specs.iter().filter_map(|spec| views.get(&spec.name)));
-    let gradients = passes::gradient(&mut case_graph.graph, loss, seed, &wrt)?;
-    let (gx, gradients) = gradients.split_first().expect("one for each of wrt, and x is there");
-    let gx = gx.ok_or_else(|| case.refuse("the model does not read x"))?;
     case_graph.output("y", y, Axes::Image);
     case_graph.output("loss", loss, Axes::Same);
-    case_graph.output("gx", gx, Axes::Image);
-    let packed = layout.pack(&mut case_graph.graph, gradients)?;
-    for (number, &arena) in packed.iter().enumerate() {
-        case_graph.output(&format!("arena {number}"), arena, Axes::Same);
-    }
-    let mut results = case_graph.run(gpu)?;
-    let packed = (0..packed.len()).map(|number| {
-        let arena = results.remove(&format!("arena {number}")).unwrap_or_default();
-        Ok::<_, Error>(arena.into_iter().map(|x| x as f32).collect())
-    });
-    for (name, gradient) in stored_order(&layout.weights(packed)?) {
-        results.insert(format!("grad_digest.{name}"), digest(&gradient));
-        results.insert(format!("grad.{name}"), gradient);
-    }
-    Ok(results)
-}
-
-/// Parameters as files hold them.
-fn stored_order(weights: &Weights) -> impl Iterator<Item = (&str, Vec<f64>)> {
-    weights.iter().map(|(name, parameter)| {
-        let layout = Layout::of(name, &parameter.shape);
-        let data = layout.write(&parameter.shape, &parameter.data);
-        (name, data.into_iter().map(f64::from).collect())
-    })
-}
-
-/// Digest of a large tensor: its norm, and its product with `sin(0.1 (i + 1))`.
-fn digest(tensor: &[f64]) -> Vec<f64> {
-    let product = |(i, x): (usize, &f64)| x * (0.1 * (i as f64 + 1.0)).sin();
-    vec![norm(tensor.iter().copied()), tensor.iter().enumerate().map(product).sum()]
-}
-
-fn norm(elements: impl Iterator<Item = f64>) -> f64 {
-    elements.map(|x| x * x).sum::<f64>().sqrt()
-}
-
-/// Adds weights and their digests to the results.
-fn add_weights(prefix: &str, weights: &Weights, results: &mut Results) {
-    for (name, data) in stored_order(weights) {
-        results.insert(format!("{prefix}_digest.{name}"), digest(&data));
-        results.insert(format!("{prefix}.{name}"), data);
-    }
+    parameters.gradients(&mut case_graph, [loss, seed], &[(x, "gx", Axes::Image)])?;
+    parameters.results(case_graph.run(gpu)?)
 }
 
 /// Settings of a training case.

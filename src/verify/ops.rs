@@ -88,7 +88,7 @@ fn op_of(case: &Case) -> Result<Single, Error> {
         "attention" => {
             let Heads { heads } = case.config()?;
             let operands = ["q", "k", "v"].map(|name| (name, Axes::Same));
-            (Attention { heads }.into(), Axes::Same, operands.into())
+            (Attention::to_all(heads).into(), Axes::Same, operands.into())
         }
         kind => return Err(case.refuse(format!("{kind} is no op"))),
     })

@@ -1,7 +1,7 @@
 //! The parameters of a model in an open file.
 use super::{
     Below, Layout, Names, NonFinite, TensorFile,
-    dialects::{Origin, Third},
+    dialects::{Origin, Rows},
     open,
 };
 use crate::{
@@ -39,7 +39,7 @@ struct Place {
     tensor: String,
     /// The rows that are its own.
     rows: usize,
-    third: Option<Third>,
+    found_in: Rows,
 }
 
 impl fmt::Debug for FileWeights {
@@ -95,6 +95,19 @@ impl FileWeights {
         Ok(weights)
     }
 
+    /// Checks that a file holds the expected tensors and no others, but for those that the names leave out.
+    ///
+    /// # Errors
+    /// If it does not; the error names the tensor.
+    pub(crate) fn check(
+        path: &Path,
+        file: &dyn TensorFile,
+        expected: &[ParameterSpec],
+        names: &Names,
+    ) -> Result<(), WeightsError> {
+        places(path, file, expected, names).map(drop)
+    }
+
     fn check_finite(&self) -> Result<(), WeightsError> {
         let mut bad = Vec::new();
         for (name, place) in &self.places {
@@ -120,7 +133,7 @@ impl FileWeights {
     fn each(&self, place: &Place, mut hear: impl FnMut(usize, &[f32])) -> Result<(), WeightsError> {
         let file = Below { file: &*self.file, prefix: self.prefix };
         let most = (MOST_READ * place.rows / place.shape.elements()).max(1);
-        let stored = |row| place.third.map_or(row, |third| third.row(row, place.rows));
+        let stored = |row| place.found_in.row(row, place.rows);
         let mut row = 0;
         while row < place.rows {
             let first = stored(row);
@@ -158,7 +171,7 @@ fn places(
     names: &Names,
 ) -> Result<BTreeMap<String, Place>, WeightsError> {
     let mut found = BTreeMap::new();
-    for (stored, shape) in file.tensors() {
+    for (stored, shape) in file.tensors().into_iter().filter(|(name, _)| !names.ignores(name)) {
         let name = names.key(&stored);
         if found.insert(name.clone(), (stored, shape)).is_some() {
             return Err(WeightsError::Twice { path: path.into(), tensor: name });
@@ -167,24 +180,28 @@ fn places(
     let (mut places, mut used) = (BTreeMap::new(), BTreeSet::new());
     for ParameterSpec { name, of, .. } in expected {
         let shape = of.shape;
-        let layout = Layout::of(name, &shape);
-        let Origin { tensor, third } = names.origin(name, shape.last());
+        let (table, part) = match ParameterSpec::part(name) {
+            Some((table, part)) => (table, Some(Rows::Part(part))),
+            None => (&name[..], None),
+        };
+        let Origin { tensor, rows: found_in, turned } = names.origin(table, shape.last());
+        let found_in = part.unwrap_or(found_in);
+        let layout = if turned { Layout::Same } else { Layout::of(name, &shape) };
         let (path, mut expected) = (path.into(), layout.stored_shape(&shape));
         let rows = expected[0];
+        expected[0] = found_in.of(rows);
         let Some((stored, found)) = found.get(&tensor) else {
-            expected[0] *= if third.is_some() { 3 } else { 1 };
             return Err(WeightsError::Missing { path, tensor, expected });
         };
         let mut own = found.clone();
-        if third.is_some() && own.first() == Some(&(3 * rows)) {
-            own[0] = rows;
-        }
-        if !layout.accepts(&shape, &own) || (third.is_some() && own == *found) {
-            expected[0] *= if third.is_some() { 3 } else { 1 };
+        let whole = own.first() == Some(&expected[0]);
+        own.iter_mut().take(1).for_each(|extent| *extent = rows);
+        if !whole || !layout.accepts(&shape, &own) {
             let (tensor, found) = (stored.clone(), found.clone());
             return Err(WeightsError::Shape { path, tensor, expected, found });
         }
-        places.insert(name.clone(), Place { shape, layout, tensor: stored.clone(), rows, third });
+        let place = Place { shape, layout, tensor: stored.clone(), rows, found_in };
+        places.insert(name.clone(), place);
         used.insert(tensor);
     }
     if let Some((_, (tensor, found))) = found.into_iter().find(|(name, _)| !used.contains(name)) {

@@ -3,6 +3,7 @@
 mod dialects;
 mod file;
 mod formats;
+mod lora;
 mod write;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ pub use formats::{
     Numbers, Precision, Stored, TensorFile, of_bytes, open, parse_tensors, read_tensors,
     tensor_bytes, write_tensors,
 };
+pub use lora::{Adapted, Lora, LowRank};
 pub use write::{remove_parts, write_file};
 
 /// Policy for weights that are infinite or NaN.

@@ -2,7 +2,7 @@
 use ddim::{
     ops::{
         Cast, Constant, Conv2d, Conv2dInputGradient, Conv2dWeightGradient, DrawNormal, FusedConv2d,
-        FusedConv2dWeightGradient, GatherRows, Load, Op, Prologue,
+        FusedConv2dWeightGradient, GatherRows, GatherRowsBackward, Load, Op, Prologue, TablePart,
     },
     value::{ElementType, TensorType},
 };
@@ -78,7 +78,6 @@ pub fn changed(op: &Op) -> Vec<Op> {
         Op::DrawTimesteps(op) => numbers!(op, all: batch, count, stream),
         Op::DrawImportant(op) => numbers!(op, all: batch, stream),
         Op::DropLabels(op) => numbers!(op, all: null, stream),
-        Op::GatherRowsBackward(op) => numbers!(op, all: classes),
         Op::GroupNorm(op) => numbers!(op, all: groups),
         Op::GroupNormBackward(op) => numbers!(op, all: groups),
         Op::GroupAffine(op) => numbers!(op, all: groups, pixels, tile_pixels),
@@ -142,7 +141,15 @@ pub fn changed(op: &Op) -> Vec<Op> {
             all.extend(of.map(|of| DrawNormal { of, ..*op }.into()));
         }
         Op::GatherRows(_) => {
-            all.push(GatherRows { element: ElementType::U32 }.into());
+            all.push(GatherRows::of(ElementType::U32).into());
+            for first in [1, usize::MAX] {
+                let part = Some(TablePart { first, rows: 1 });
+                all.push(GatherRows { element: ElementType::F32, part }.into());
+            }
+        }
+        Op::GatherRowsBackward(op) => {
+            let of = types(TensorType::f32(&op.table)).into_iter();
+            all.extend(of.map(|of| GatherRowsBackward { table: of.shape, ..*op }.into()));
         }
         Op::Cast(_) => all.push(Cast { to: ElementType::U32 }.into()),
         Op::Pack(op) => {

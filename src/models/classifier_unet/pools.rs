@@ -54,7 +54,7 @@ pub fn attention(
             layers.push(SliceChannels { start: part * channels, count: channels }, &[joint])
         };
         let [q, k, v] = [third(0)?, third(1)?, third(2)?];
-        let h = layers.push(Attention { heads: config.heads(channels) }, &[q, k, v])?;
+        let h = layers.push(Attention::to_all(config.heads(channels)), &[q, k, v])?;
         let h = layers.push(FirstToken, &[h])?;
         layers.linear("c_proj", h, classes)
     })

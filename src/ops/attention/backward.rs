@@ -1,9 +1,9 @@
 //! The gradients: Dao et al. 2022, algorithm 4.
-use super::{Extents, Heads, Tile, dot, rows};
+use super::{Attention, Extents, Heads, Tile, dot, named, rows};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, Special, display, operands},
+    ops::{Lowering, Operator, Special, operands},
     plan::{Candidate, Cost, Family, OpClass},
     reference::Tensor,
     shaders::{
@@ -12,6 +12,7 @@ use crate::{
     },
     value::{TensorType, Value},
 };
+use std::fmt;
 
 /// Gradients of [`Attention`](super::Attention): operands `q`, `k`, `v`, `y`, `log_sum_exp`,
 /// `dy`; outputs `dq`, `dk`, `dv`. With `p = exp(q k^T / sqrt(head size) - log_sum_exp)` and
@@ -20,9 +21,15 @@ use crate::{
 pub struct AttentionBackward {
     /// Number of heads.
     pub heads: usize,
+    /// Whether query `i` sees keys `0..=i` alone.
+    pub causal: bool,
 }
 
-display!("attention_backward", AttentionBackward { heads });
+impl fmt::Display for AttentionBackward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named("attention_backward", self.heads, self.causal, f)
+    }
+}
 
 impl Operator for AttentionBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -47,7 +54,8 @@ impl Operator for AttentionBackward {
         let size = extents.head_size;
         let [mut dq, mut dk, mut dv] =
             [Tensor::zeros(q.shape), Tensor::zeros(k.shape), Tensor::zeros(v.shape)];
-        for row in rows(q, k, self.heads) {
+        let Self { heads, causal } = *self;
+        for row in rows(q, k, Attention { heads, causal }) {
             let query = row.query..row.query + size;
             let delta = dot(&dy.data[query.clone()], &y.data[query.clone()]);
             for (&key, score) in row.keys.iter().zip(&row.scores) {
@@ -79,7 +87,7 @@ impl Operator for AttentionBackward {
         lowering.push(kernel.over(extents.params(false), vectors))?;
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
-        let candidates = candidates(lowering, &extents, operands, placed);
+        let candidates = candidates(lowering, &extents, self.causal, operands, placed);
         let problem = extents.problem(OpClass::AttentionBackward);
         lowering.choose(&self.to_string(), problem, candidates)?;
 
@@ -105,6 +113,7 @@ impl Operator for AttentionBackward {
 fn candidates(
     lowering: &Lowering,
     extents: &Extents,
+    causal: bool,
     [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
     [dq, dk, dv]: [Value; 3],
 ) -> Vec<Candidate> {
@@ -114,7 +123,7 @@ fn candidates(
         let tile = |sums| {
             let tile = Tile::tiled(extents, sums, &lowering.target().profile);
             let Tile { lanes, rows, columns } = tile;
-            let overrides = tiled::Overrides { lanes, rows, columns, ..Default::default() };
+            let overrides = tiled::Overrides { causal, lanes, rows, columns, ..Default::default() };
             (tile.workgroup_rows(), overrides)
         };
         let [(query_rows, query_tile), (key_rows, key_tile)] = [tile(1), tile(2)];
@@ -129,7 +138,7 @@ fn candidates(
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns, .. }) = Tile::subgroup_backward(extents, lanes)
     {
-        let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
+        let overrides = subgroup::Overrides { causal, lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);
         let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };
         let key_value = subgroup::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
@@ -142,7 +151,7 @@ fn candidates(
         let fits = rows == 1 && extents.head_size.is_multiple_of(8 * lanes as usize);
         if fits && lowering.in_pairs(&[q, k, v, dy, dq, dk, dv]) {
             let columns = columns / 2;
-            let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
+            let overrides = wide::Overrides { causal, lanes, rows_per_lane: rows, columns };
             let query = wide::Query { q, k, v, dy, log_sum_exp, delta, dq };
             let key_value = wide::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
             let dispatches = vec![

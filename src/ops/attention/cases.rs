@@ -9,6 +9,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     // (batch, queries, keys, heads, head size, deviation of q)
     let shapes = [
         (1, 1, 1, 1, 4, 1.0, "one token"),
+        (1, 77, 77, 2, 64, 1.0, "a prompt"),
         (1, 49, 49, 2, 6, 12.0, "logits of 12, heads meet inside a vec4"),
         (1, 64, 64, 4, 4, 1.0, "a head is one vec4"),
         (1, 65, 7, 2, 8, 1.0, "few keys"),
@@ -21,13 +22,16 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         (1, 33, 17, 2, 256, 1.0, "large heads"),
         (65_537, 1, 1, 1, 4, 1.0, "more images than an axis of a grid"),
     ];
+    // A mask is the same for all images.
+    let masked = shapes.iter().filter(|shape| shape.0 <= 2).map(|shape| (shape, true));
     let mut cases = Vec::new();
-    for (batch, queries, keys, heads, size, deviation, note) in shapes {
+    for (shape, causal) in shapes.iter().map(|shape| (shape, false)).chain(masked) {
+        let &(batch, queries, keys, heads, size, deviation, note) = shape;
         let q = TensorType::f32(&[batch, queries, heads * size]);
         let k = TensorType::f32(&[batch, keys, heads * size]);
         let log_sum_exp = TensorType::f32(&[batch, heads, queries]);
         let inputs = vec![Input::shifted(q, 0.0, deviation), Input::normal(k), Input::normal(k)];
-        let forward = Case::new(Attention { heads }, inputs.clone());
+        let forward = Case::new(Attention { heads, causal }, inputs.clone());
         // An error of a score is an error of the weight's exponent.
         let terms = (keys + size) * (1.0 + deviation * deviation) as usize;
         // Many workgroups take long enough in one storage.
@@ -45,15 +49,17 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
             Input::uniform(log_sum_exp, 2.0, 4.0),
             Input::normal(q),
         ];
-        let backward = Case::new(AttentionBackward { heads }, inputs);
+        let backward = Case::new(AttentionBackward { heads, causal }, inputs);
         let terms = queries.max(keys) + size;
         cases.push(backward.half(half[1]).terms(terms).name(note));
     }
     for (axes, heads, size) in [(&[2, 5, 7][..], 1, 8), (&[1, 40][..], 4, 40), (&[2, 20], 2, 64)] {
         let shape: Vec<usize> = axes.iter().copied().chain([3 * heads * size]).collect();
         let inputs = vec![Input::normal(TensorType::f32(&shape))];
-        let case = Case::new(JointAttention { heads }, inputs);
-        cases.push(case.half(&[0]).terms(2 * (40 + size)).name("one tensor"));
+        for causal in [false, true] {
+            let case = Case::new(JointAttention { heads, causal }, inputs.clone());
+            cases.push(case.half(&[0]).terms(2 * (40 + size)).name("one tensor"));
+        }
     }
     cases
 }

@@ -1,13 +1,14 @@
 //! Self-attention of queries, keys and values that one linear layer made.
-use super::{Attention, Extents, candidates};
+use super::{Attention, Extents, candidates, named};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, SliceChannels, Special, display, operands},
+    ops::{Lowering, Operator, SliceChannels, Special, operands},
     plan::{Cost, OpClass},
     reference::Tensor,
     value::{Shape, TensorType},
 };
+use std::fmt;
 
 /// [`Attention`] of one operand `[batch, .., 3 * channels]` that holds `q`, `k` and `v` side by
 /// side; the outputs are those of `Attention`. The channels are a multiple of 4, and so is the
@@ -16,9 +17,16 @@ use crate::{
 pub struct JointAttention {
     /// Number of heads; divides the channels.
     pub heads: usize,
+    /// Whether query `i` sees keys `0..=i` alone.
+    pub causal: bool,
 }
 
 impl JointAttention {
+    /// The attention of the three parts.
+    fn apart(&self) -> Attention {
+        Attention { heads: self.heads, causal: self.causal }
+    }
+
     /// Whether `Attention` of tensors like `q` has this form.
     pub fn takes(&self, q: TensorType) -> bool {
         let size = q.shape.last().checked_div(self.heads).unwrap_or_default();
@@ -36,7 +44,11 @@ impl JointAttention {
     }
 }
 
-display!("joint_attention", JointAttention { heads });
+impl fmt::Display for JointAttention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named("joint_attention", self.heads, self.causal, f)
+    }
+}
 
 impl Operator for JointAttention {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -47,7 +59,7 @@ impl Operator for JointAttention {
             return error(format!("takes q, k and v side by side, found {channels} channels"));
         }
         let q = Self::part(joint)?;
-        let outputs = Attention { heads: self.heads }.infer(&[q; 3])?;
+        let outputs = self.apart().infer(&[q; 3])?;
         if !self.takes(q) {
             let (channels, heads) = (q.shape.last(), self.heads);
             return error(format!("{channels} channels and {heads} heads are not whole vec4s"));
@@ -58,7 +70,7 @@ impl Operator for JointAttention {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let [q, k, v] =
             Self::parts(inputs[0].shape).map(|part| part.reference(inputs).swap_remove(0));
-        Attention { heads: self.heads }.reference(&[&q, &k, &v])
+        self.apart().reference(&[&q, &k, &v])
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
@@ -67,14 +79,14 @@ impl Operator for JointAttention {
         let extents = Extents::of(q, q, self.heads);
         let outputs = [equation.outputs[0], equation.outputs[1]];
         let params = extents.params(true);
-        let candidates = candidates(lowering, &extents, params, [joint; 3], outputs);
+        let candidates = candidates(lowering, &extents, self.causal, params, [joint; 3], outputs);
         let problem = extents.problem(OpClass::Attention);
         Ok(lowering.choose(&self.to_string(), problem, candidates)?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
         let q = Self::part(inputs[0]).unwrap_or(inputs[0]);
-        Attention { heads: self.heads }.cost(&[q; 3])
+        self.apart().cost(&[q; 3])
     }
 
     /// A row whose logits are all negative and infinite is as if they were the lowest finite ones.

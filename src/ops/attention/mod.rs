@@ -1,5 +1,5 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Gradients, Lowering, Operator, Special, display, operands};
+use super::{Backward, Gradients, Lowering, Operator, Special, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
@@ -8,6 +8,7 @@ use crate::{
     shaders::{attention as tiled, attention_subgroup as subgroup, attention_wide as wide},
     value::{TensorType, Value},
 };
+use std::fmt;
 
 mod backward;
 mod cases;
@@ -35,9 +36,27 @@ pub(super) use random::random;
 pub struct Attention {
     /// Number of heads; divides the channels.
     pub heads: usize,
+    /// Whether query `i` sees keys `0..=i` alone; otherwise it sees all.
+    pub causal: bool,
 }
 
-display!("attention", Attention { heads });
+impl Attention {
+    /// Attention of every query to every key.
+    pub fn to_all(heads: usize) -> Self {
+        Self { heads, causal: false }
+    }
+}
+
+impl fmt::Display for Attention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named("attention", self.heads, self.causal, f)
+    }
+}
+
+/// Prints an op of this file: a mask stands before its name.
+fn named(name: &str, heads: usize, causal: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}{name}{{heads={heads}}}", if causal { "causal_" } else { "" })
+}
 
 /// Scores and weights of one query of one head in f64, for the references.
 struct Row {
@@ -45,7 +64,7 @@ struct Row {
     query: usize,
     /// Position in `log_sum_exp`.
     statistic: usize,
-    /// First element of each key in `k`, `v` and their gradients.
+    /// First element in `k`, `v` and their gradients of each key that the query sees.
     keys: Vec<usize>,
     /// Scaled scores.
     scores: Vec<f64>,
@@ -55,7 +74,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn rows(q: &Tensor, k: &Tensor, heads: usize) -> Vec<Row> {
+fn rows(q: &Tensor, k: &Tensor, Attention { heads, causal }: Attention) -> Vec<Row> {
     let extents = Extents::of(q.shape, k.shape, heads);
     let (size, channels) = (extents.head_size, q.shape.last());
     let mut rows = Vec::new();
@@ -63,7 +82,8 @@ fn rows(q: &Tensor, k: &Tensor, heads: usize) -> Vec<Row> {
         for head in 0..heads {
             for token in 0..extents.queries {
                 let query = (image * extents.queries + token) * channels + head * size;
-                let keys: Vec<usize> = (0..extents.keys)
+                let seen = if causal { extents.keys.min(token + 1) } else { extents.keys };
+                let keys: Vec<usize> = (0..seen)
                     .map(|key| (image * extents.keys + key) * channels + head * size)
                     .collect();
                 let score = |&key: &usize| {
@@ -89,7 +109,7 @@ impl Operator for Attention {
         let extents = Extents::of(q.shape, k.shape, self.heads);
         let mut y = Tensor::zeros(q.shape);
         let mut log_sum_exp = Tensor::zeros(extents.log_sum_exp().shape);
-        for row in rows(q, k, self.heads) {
+        for row in rows(q, k, *self) {
             let maximum = row.scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
             let sum: f64 = row.scores.iter().map(|s| (s - maximum).exp()).sum();
             let normalizer = maximum + sum.ln();
@@ -113,7 +133,8 @@ impl Operator for Attention {
         let mut operands = equation.inputs.clone();
         operands.extend(&equation.outputs);
         operands.push(dy);
-        let gradients = backward.push_all(AttentionBackward { heads: self.heads }, &operands)?;
+        let Self { heads, causal } = *self;
+        let gradients = backward.push_all(AttentionBackward { heads, causal }, &operands)?;
         Ok(gradients.into_iter().map(Some).collect())
     }
 
@@ -125,8 +146,9 @@ impl Operator for Attention {
         let heads = Heads(extents);
         let apart = heads.separate(lowering, [q, k, v])?;
         let placed = heads.place(lowering, y);
-        let candidates =
-            candidates(lowering, &extents, extents.params(false), apart, [placed, log_sum_exp]);
+        let params = extents.params(false);
+        let outputs = [placed, log_sum_exp];
+        let candidates = candidates(lowering, &extents, self.causal, params, apart, outputs);
         let problem = extents.problem(OpClass::Attention);
         lowering.choose(&self.to_string(), problem, candidates)?;
         heads.join(lowering, placed, y)
@@ -149,6 +171,7 @@ impl Operator for Attention {
 fn candidates(
     lowering: &Lowering,
     extents: &Extents,
+    causal: bool,
     params: tiled::Params,
     [q, k, v]: [Value; 3],
     [y, log_sum_exp]: [Value; 2],
@@ -158,12 +181,13 @@ fn candidates(
     let Tile { lanes, rows, columns } = tile;
     let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
     let grid = extents.grid(queries, tile.workgroup_rows());
-    let dispatches = vec![kernel.dispatch(params, tiled::Overrides { lanes, rows, columns }, grid)];
+    let overrides = tiled::Overrides { causal, lanes, rows, columns };
+    let dispatches = vec![kernel.dispatch(params, overrides, grid)];
     let mut candidates = vec![Candidate::new(Family::Tiled, dispatches)];
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns, .. }) = Tile::subgroup_forward(extents, lanes)
     {
-        let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
+        let overrides = subgroup::Overrides { causal, lanes, rows_per_lane: rows, columns };
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
         let grid = extents.grid(queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
@@ -171,7 +195,7 @@ fn candidates(
         if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
         {
             let columns = columns / 2;
-            let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
+            let overrides = wide::Overrides { causal, lanes, rows_per_lane: rows, columns };
             let kernel = wide::Forward { q, k, v, y, log_sum_exp };
             let dispatches = vec![kernel.dispatch(params, overrides, grid)];
             candidates.push(Candidate::new(Family::Wide, dispatches));

@@ -10,9 +10,10 @@ pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
     let [batch, queries, keys] = dice.extents([3, 130, 130], Dice::PRODUCTS / 2 / heads / size);
     let of = |tokens, channels| TensorType::f32(&[batch, tokens, channels]);
     let [q, k] = [queries, keys].map(|tokens| of(tokens, heads * size));
+    let causal = dice.below(2) == 1;
     match dice.below(3) {
         // An error of a score is an error of the weight's exponent.
-        0 => Case::new(Attention { heads }, [q, k, k].map(Input::normal).into())
+        0 => Case::new(Attention { heads, causal }, [q, k, k].map(Input::normal).into())
             .half(&[0, 1, 2])
             .terms(2 * (keys + size)),
         1 => {
@@ -25,14 +26,15 @@ pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
                 Input::uniform(log_sum_exp, 2.0, 4.0),
                 Input::normal(q),
             ];
-            let case = Case::new(AttentionBackward { heads }, inputs).half(&[0, 1, 2, 3, 5]);
+            let case =
+                Case::new(AttentionBackward { heads, causal }, inputs).half(&[0, 1, 2, 3, 5]);
             case.terms(queries.max(keys) + size)
         }
         _ => {
             // What lowering reads in place: heads that begin at a vec4.
             let size = size.next_multiple_of(4);
             let joint = of(queries, 3 * heads * size);
-            let op = JointAttention { heads };
+            let op = JointAttention { heads, causal };
             debug_assert!(op.infer(&[joint]).is_ok());
             Case::new(op, vec![Input::normal(joint)]).half(&[0]).terms(2 * (queries + size))
         }

@@ -1,83 +1,144 @@
-//! Rows of a table by number: the class embedding.
+//! Rows of a table by number: classes and tokens.
 use crate::{
     ops::{kit::fold_slots, prelude::*},
     shaders::gather_rows as shader,
+    value::Shape,
 };
 
-/// `y[b] = table[labels[b]]`; operands `labels u32[batch]` and `table f32[classes, width]`.
-/// A label past the table reads its last row.
+/// `y[b] = table[labels[b]]`; operands `labels u32[batch, ..]` and `table f32[.., width]`, of which all
+/// axes but the last count rows. A label past the table reads its last row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GatherRows {
     /// Storage of the result.
     pub element: ElementType,
+    /// Where `table` is a part of the rows: which; labels of other rows give zeros.
+    pub part: Option<TablePart>,
 }
 
-/// `dtable f32[classes, width]`; operands `labels u32[batch]` and `dy [batch, width]`.
+/// `dtable f32`; operands `labels u32[batch, ..]` and `dy [batch, .., width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GatherRowsBackward {
-    /// Rows of the table.
-    pub classes: usize,
+    /// Extents of the table.
+    pub table: Shape,
+    /// As in [`GatherRows`].
+    pub part: Option<TablePart>,
+}
+
+/// Rows of a table that is cut because it is more than a device binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TablePart {
+    /// Number of the first row.
+    pub first: usize,
+    /// Rows of all parts together.
+    pub rows: usize,
 }
 
 display!("gather_rows", GatherRows { element });
 
-display!("gather_rows_backward", GatherRowsBackward { classes });
+display!("gather_rows_backward", GatherRowsBackward { table });
 
 /// Labels that a slot of the gradient adds: every driver's loops walk them to the end.
 const SLOT_LABELS: usize = 1 << 15;
 
-fn check_rows(check: Check, name: &str) -> Result<[TensorType; 2], ShapeError> {
-    let [labels, rows] = check.operands()?;
-    check.labels(labels)?;
-    if rows.shape.len() != 2 {
-        return Err(check.conflict(format!("{name} must have two axes, found {rows}")));
+impl GatherRows {
+    /// Rows of a whole table.
+    pub fn of(element: ElementType) -> Self {
+        Self { element, part: None }
     }
-    Ok([labels, rows])
+}
+
+impl TablePart {
+    /// This part, or all rows of `table`.
+    fn or_whole(part: Option<Self>, table: Shape) -> Self {
+        part.unwrap_or(Self { first: 0, rows: table.rows() })
+    }
+
+    fn check(check: Check, part: Option<Self>, table: Shape) -> Result<(), ShapeError> {
+        let Self { first, rows } = Self::or_whole(part, table);
+        let end = first.checked_add(table.rows());
+        let (inside, found) = (end.is_some_and(|end| end <= rows), table.rows());
+        check.that(inside, "table", format!("{first} and its rows within {rows}"), found)
+    }
+
+    /// The row of `table` that a label names, if it is one of this part.
+    fn row(part: Option<Self>, table: Shape, label: f64) -> Option<usize> {
+        let Self { first, rows } = Self::or_whole(part, table);
+        (label as usize).min(rows - 1).checked_sub(first).filter(|row| *row < table.rows())
+    }
+}
+
+fn check_labels(check: Check, labels: TensorType) -> Result<(), ShapeError> {
+    let holds = labels.element == ElementType::U32 && labels.shape.len() < Shape::MAX_RANK;
+    check.that(holds, "labels", "u32[batch, ..]", labels)
+}
+
+/// A row of so many floats for each label.
+fn rows_of(labels: TensorType, width: usize) -> TensorType {
+    TensorType::f32(&[&labels.shape[..], &[width]].concat())
+}
+
+fn params(
+    lowering: &Lowering,
+    labels: Value,
+    table: TensorType,
+    part: Option<TablePart>,
+) -> shader::Params {
+    let of = lowering.type_of(labels);
+    let TablePart { first, rows } = TablePart::or_whole(part, table.shape);
+    shader::Params {
+        batch: of.shape.elements() as u32,
+        classes: table.rows() as u32,
+        width4: table.pitch() as u32 / 4,
+        slot_labels: SLOT_LABELS as u32,
+        tokens: of.shape.last() as u32,
+        pitch: of.pitch() as u32,
+        first: first as u32,
+        last: (rows - 1) as u32,
+    }
 }
 
 impl Operator for GatherRows {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
-        let [labels, table] = check_rows(check, "table")?;
-        check.that(table.element == ElementType::F32, "table", "f32", table)?;
-        let y = TensorType::f32(&[labels.shape[0], table.shape[1]]).with_element(self.element);
+        let [labels, table] = check.operands()?;
+        check_labels(check, labels)?;
+        let holds = table.element == ElementType::F32 && table.shape.len() >= 2;
+        check.that(holds, "table", "f32[rows, .., width]", table)?;
+        TablePart::check(check, self.part, table.shape)?;
+        let y = rows_of(labels, table.shape.last()).with_element(self.element);
         check.floats("y", y)?;
         Ok(vec![y])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let [labels, table] = fitted(inputs);
-        let (classes, width) = (table.shape[0], table.shape[1]);
-        let row = |label: &f64| {
-            let first = (*label as usize).min(classes - 1) * width;
-            table.data[first..first + width].to_vec()
+        let width = table.shape.last();
+        let row = |label: &f64| match TablePart::row(self.part, table.shape, *label) {
+            Some(row) => table.data[row * width..][..width].to_vec(),
+            None => vec![0.0; width],
         };
-        let shape = TensorType::f32(&[labels.data.len(), width]).shape;
+        let shape = rows_of(TensorType::u32(&labels.shape), width).shape;
         vec![Tensor::new(shape, labels.data.iter().flat_map(row).collect())]
     }
 
     fn vjp(&self, backward: &mut Backward, equation: &Equation) -> Result<Gradients, Error> {
         let dy = backward.dy();
         let [labels, table] = [equation.inputs[0], equation.inputs[1]];
-        let op = GatherRowsBackward { classes: backward.type_of(table).shape[0] };
+        let table = backward.type_of(table).shape;
+        let op = GatherRowsBackward { table, part: self.part };
         Ok(vec![None, Some(backward.push(op, &[labels, dy])?)])
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [labels, table, y] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
         let of = lowering.type_of(y);
-        let params = shader::Params {
-            batch: of.rows() as u32,
-            classes: lowering.type_of(table).rows() as u32,
-            width4: of.pitch() as u32 / 4,
-            ..Default::default()
-        };
+        let params = params(lowering, labels, lowering.type_of(table), self.part);
         let kernel = shader::Forward { labels, table, y };
         Ok(lowering.push(kernel.over(params, of.vectors()))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        let y = TensorType::f32(&[inputs[0].shape[0], inputs[1].shape[1]]);
+        let y = rows_of(inputs[0], inputs[1].shape.last());
         elementwise_cost(0, &[inputs[0], y], &[y])
     }
 }
@@ -85,22 +146,21 @@ impl Operator for GatherRows {
 impl Operator for GatherRowsBackward {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
-        let [labels, dy] = check_rows(check, "dy")?;
+        let [labels, dy] = check.operands()?;
+        check_labels(check, labels)?;
         check.floats("dy", dy)?;
-        if dy.shape[0] != labels.shape[0] {
-            let message = format!("dy has {} rows, labels {}", dy.shape[0], labels.shape[0]);
-            return Err(check.conflict(message));
-        }
-        Ok(vec![TensorType::f32(&[self.classes, dy.shape[1]])])
+        check.is("dy", dy, rows_of(labels, self.table.last()).with_element(dy.element))?;
+        TablePart::check(check, self.part, self.table)?;
+        Ok(vec![TensorType::f32(&self.table)])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let [labels, dy] = fitted(inputs);
-        let width = dy.shape[1];
-        let mut dtable = Tensor::zeros(TensorType::f32(&[self.classes, width]).shape);
-        for (label, row) in labels.data.iter().zip(dy.data.chunks(width)) {
-            let first = (*label as usize).min(self.classes - 1) * width;
-            for (sum, dy) in dtable.data[first..].iter_mut().zip(row) {
+        let width = self.table.last();
+        let mut dtable = Tensor::zeros(self.table);
+        for (label, from) in labels.data.iter().zip(dy.data.chunks(width)) {
+            let Some(row) = TablePart::row(self.part, self.table, *label) else { continue };
+            for (sum, dy) in dtable.data[row * width..].iter_mut().zip(from) {
                 *sum += dy;
             }
         }
@@ -110,12 +170,7 @@ impl Operator for GatherRowsBackward {
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
         let [labels, dy, dtable] = [equation.inputs[0], equation.inputs[1], equation.outputs[0]];
         let of = lowering.type_of(dtable);
-        let params = shader::Params {
-            batch: lowering.type_of(dy).rows() as u32,
-            classes: self.classes as u32,
-            width4: of.pitch() as u32 / 4,
-            slot_labels: SLOT_LABELS as u32,
-        };
+        let params = params(lowering, labels, of, self.part);
         let slots = (params.batch as usize).div_ceil(SLOT_LABELS);
         let partial = fold_slots::slots(lowering, slots, dtable);
         let kernel = shader::Backward { labels, dy, dtable: partial };
@@ -125,26 +180,45 @@ impl Operator for GatherRowsBackward {
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        let dtable = TensorType::f32(&[self.classes, inputs[1].shape[1]]);
-        let bytes = inputs[0].bytes() + inputs[1].bytes() + dtable.bytes();
+        let bytes = inputs[0].bytes() + inputs[1].bytes() + TensorType::f32(&self.table).bytes();
         Cost { flops: inputs[1].shape.elements() as u64, bytes }
     }
 }
 
 /// Both directions; in f32 and f16 the result of the first.
-fn of(batch: usize, classes: usize, width: usize) -> [Case; 3] {
-    let labels = Input::below(TensorType::u32(&[batch]), classes as u32);
-    let [table, dy] = [classes, batch].map(|rows| Input::normal(TensorType::f32(&[rows, width])));
-    let gather = |element| Case::new(GatherRows { element }, vec![labels.clone(), table.clone()]);
-    let backward = Case::new(GatherRowsBackward { classes }, vec![labels.clone(), dy]);
-    [gather(ElementType::F32), gather(ElementType::F16), backward.terms(batch).half(&[1])]
+fn of(labels: &[usize], table: &[usize], part: Option<TablePart>) -> [Case; 3] {
+    let of = TensorType::f32(table);
+    let TablePart { rows, .. } = TablePart::or_whole(part, of.shape);
+    let labels = Input::below(TensorType::u32(labels), rows as u32);
+    let dy = Input::normal(rows_of(labels.of, of.shape.last()));
+    let terms = labels.of.shape.elements();
+    let gather =
+        |element| Case::new(GatherRows { element, part }, vec![labels.clone(), Input::normal(of)]);
+    let backward = GatherRowsBackward { table: of.shape, part };
+    let backward = Case::new(backward, vec![labels.clone(), dy]);
+    [gather(ElementType::F32), gather(ElementType::F16), backward.terms(terms).half(&[1])]
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    [of(5, 10, 12), of(1, 3, 5), of(33, 10, 130), of(70_000, 2, 3)].concat()
+    let part = |first, rows| Some(TablePart { first, rows });
+    [
+        of(&[5], &[10, 12], None),
+        of(&[1], &[3, 5], None),
+        of(&[33], &[10, 130], None),
+        of(&[70_000], &[2, 3], None),
+        of(&[2, 77], &[30, 20], None),
+        of(&[3], &[2, 7, 9], None),
+        of(&[2, 3, 5], &[4, 6], part(0, 9)),
+        of(&[3, 13], &[5, 6], part(4, 9)),
+    ]
+    .concat()
 }
 
 pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
-    let [batch, classes, width] = dice.extents([300, 300, 200], 10_000);
-    dice.one_of(of(batch, classes, width))
+    let [batch, rows, width] = dice.extents([300, 300, 200], 10_000);
+    let labels = if dice.below(2) == 0 { vec![batch] } else { vec![2, batch] };
+    let own = dice.extent(rows);
+    let part = TablePart { first: dice.below(rows - own + 1), rows };
+    let part = (dice.below(2) == 0).then_some(part);
+    dice.one_of(of(&labels, &[if part.is_some() { own } else { rows }, width], part))
 }

@@ -20,7 +20,7 @@ pub(super) fn attention(graph: &Graph) -> Result<Graph, Error> {
     let mut layers: HashMap<Value, [&Equation; 3]> = HashMap::new();
     let mut joined: HashSet<Value> = HashSet::new();
     for equation in &graph.equations {
-        let Op::Attention(Attention { heads }) = equation.op else { continue };
+        let Op::Attention(Attention { heads, causal }) = equation.op else { continue };
         let [q, k, v] = [equation.inputs[0], equation.inputs[1], equation.inputs[2]];
         let found = [q, k, v].map(|value| layer(graph, &uses, value));
         let [Some(a), Some(b), Some(c)] = found else { continue };
@@ -32,7 +32,7 @@ pub(super) fn attention(graph: &Graph) -> Result<Graph, Error> {
         let at = first.and_then(|value| uses.makers.get(&value));
         // Where the first of them stands, the operands of all have to be there.
         let ready = |value: &Value| uses.makers.get(value).is_none_or(|i| Some(i) < at);
-        let joins = JointAttention { heads }.takes(graph.type_of(q))
+        let joins = JointAttention { heads, causal }.takes(graph.type_of(q))
             && alike(b)
             && alike(c)
             && rest.all(|value| constants.contains(value) && ready(value));
@@ -61,9 +61,9 @@ pub(super) fn attention(graph: &Graph) -> Result<Graph, Error> {
         if joined.contains(&equation.outputs[0]) {
             return Ok(true);
         }
-        let Op::Attention(Attention { heads }) = equation.op else { return Ok(false) };
+        let Op::Attention(Attention { heads, causal }) = equation.op else { return Ok(false) };
         let Some(&joint) = results.get(&equation.inputs[0]) else { return Ok(false) };
-        push(result, JointAttention { heads }, &[joint], equation, &equation.outputs)?;
+        push(result, JointAttention { heads, causal }, &[joint], equation, &equation.outputs)?;
         Ok(true)
     })
 }

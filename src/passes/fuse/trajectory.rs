@@ -42,7 +42,7 @@ pub(super) fn trajectory(graph: &Graph) -> Result<Graph, Error> {
         let follows = |reader: &Equation| row_wise(reader, &constants) == Some(y);
         if !uses.readers(graph, y).is_some_and(|mut readers| readers.all(follows)) {
             let element = graph.type_of(y).element;
-            push(result, GatherRows { element }, &[step, rows], equation, &[y])?;
+            push(result, GatherRows::of(element), &[step, rows], equation, &[y])?;
         }
         Ok(true)
     })

@@ -128,7 +128,7 @@ impl Builder {
             self.linear(normed, channels)?,
         ];
         let heads = if channels.is_multiple_of(8) { 2 } else { 1 };
-        let y = self.graph.push(Attention { heads }, &[q, k, v])?;
+        let y = self.graph.push(Attention::to_all(heads), &[q, k, v])?;
         self.graph.push(Add, &[y, x])
     }
 }

@@ -1,5 +1,5 @@
 //! Names of improved-diffusion and guided-diffusion (`unet.py`): Dhariwal and Nichol 2021.
-use super::origin::{Origin, Position, Third, renamed};
+use super::origin::{Origin, Position, Rows, Third, renamed};
 
 const OUTSIDE: [(&str, &str); 6] = [
     ("conv_in", "input_blocks.0.0"),
@@ -56,8 +56,8 @@ impl Adm {
             Some(Heads::Count(heads)) => heads,
             Some(Heads::Channels(width)) => outputs / width.max(1),
         };
-        let third = part.map(|part| Third { part, heads });
-        Origin { tensor: self.stored_name(name), third }
+        let rows = part.map_or(Rows::All, |part| Rows::Third(Third { part, heads }));
+        Origin { rows, ..Origin::whole(self.stored_name(name)) }
     }
 
     fn stored_name(&self, name: &str) -> String {

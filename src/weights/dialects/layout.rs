@@ -19,7 +19,7 @@ impl Layout {
     pub fn of(name: &str, shape: &Shape) -> Self {
         match shape.len() {
             4 => Self::Convolution,
-            2 if name != "class_embedding.weight" => Self::Linear,
+            2 if !name.contains("_embedding.weight") => Self::Linear,
             _ => Self::Same,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! To add one: a file here with its names, and a variant of [`Names`].
 mod adm;
+mod clip;
 mod ddim;
 mod diffusers;
 mod layout;
@@ -12,4 +13,4 @@ pub use adm::{Adm, Heads};
 pub use diffusers::canonical_name;
 pub use layout::Layout;
 pub use names::Names;
-pub(super) use origin::{Origin, Third};
+pub(super) use origin::{Origin, Rows};

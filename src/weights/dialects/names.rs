@@ -1,5 +1,6 @@
-//! Naming schemes of a U-Net's parameters: each is a function from diffusers' names of today.
-use super::{adm::Adm, ddim, diffusers::canonical_name, origin::Origin};
+//! Naming schemes of parameters: each is a function from the names of today of diffusers, and of
+//! transformers for a text encoder.
+use super::{adm::Adm, clip, ddim, diffusers::canonical_name, origin::Origin};
 
 /// Whose names the tensors of a file have, with the numbers that these depend on.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,15 @@ pub enum Names {
     },
     /// improved-diffusion and guided-diffusion.
     Adm(Adm),
+    /// transformers' text encoders, with `text_model.` before the names or without.
+    ClipText,
+    /// OpenCLIP's text encoders.
+    OpenClip {
+        /// Layers that are run; the file may have one more.
+        layers: usize,
+        /// Whether the pooled text is projected.
+        projects: bool,
+    },
 }
 
 impl Names {
@@ -20,17 +30,27 @@ impl Names {
     pub(crate) fn key(&self, stored: &str) -> String {
         match self {
             Self::Diffusers => canonical_name(stored),
+            Self::ClipText => clip::key(stored),
             _ => stored.to_owned(),
         }
     }
 
     /// Where the parameter `name` of `outputs` channels lies.
     pub(crate) fn origin(&self, name: &str, outputs: usize) -> Origin {
-        let whole = |tensor| Origin { tensor, third: None };
         match self {
-            Self::Diffusers => whole(name.to_owned()),
-            Self::Ddim { levels } => whole(ddim::stored_name(name, *levels)),
+            Self::Diffusers | Self::ClipText => Origin::whole(name.to_owned()),
+            Self::Ddim { levels } => Origin::whole(ddim::stored_name(name, *levels)),
             Self::Adm(adm) => adm.origin(name, outputs),
+            Self::OpenClip { .. } => clip::origin(name),
+        }
+    }
+
+    /// Whether a stored tensor is no parameter and known not to be one.
+    pub(crate) fn ignores(&self, stored: &str) -> bool {
+        match *self {
+            Self::ClipText => clip::ignores(stored),
+            Self::OpenClip { layers, projects } => clip::open_ignores(stored, layers, projects),
+            Self::Diffusers | Self::Ddim { .. } | Self::Adm(_) => false,
         }
     }
 }

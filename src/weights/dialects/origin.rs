@@ -1,12 +1,53 @@
 //! Where parameters lie: in a U-Net by their names, in a file by a tensor's name and rows.
+use crate::ops::TablePart;
 
 /// Where a parameter lies in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// The tensor.
     pub tensor: String,
-    /// Of a tensor with the rows of q, k and v: which of them.
-    pub third: Option<Third>,
+    /// Which of its rows.
+    pub rows: Rows,
+    /// Whether a linear layer's weight lies `[in, out]` there, as it does here.
+    pub turned: bool,
+}
+
+impl Origin {
+    /// All of a tensor.
+    pub fn whole(tensor: String) -> Self {
+        Self { tensor, rows: Rows::All, turned: false }
+    }
+}
+
+/// Rows of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// All.
+    All,
+    /// Of a tensor with the rows of q, k and v those of one.
+    Third(Third),
+    /// A part of a table.
+    Part(TablePart),
+}
+
+impl Rows {
+    /// Rows of the tensor of which these are `rows`.
+    pub fn of(self, rows: usize) -> usize {
+        match self {
+            Self::All => rows,
+            Self::Third(_) => 3 * rows,
+            Self::Part(part) => part.rows,
+        }
+    }
+
+    /// The row of the tensor that is row `row` of these `rows`.
+    pub fn row(self, row: usize, rows: usize) -> usize {
+        match self {
+            Self::All => row,
+            Self::Third(third) => third.row(row, rows),
+            Self::Part(part) => part.first + row,
+        }
+    }
 }
 
 /// A third of the rows of a tensor: q, k or v, for each head together.

@@ -34,23 +34,26 @@ fn format_error(path: &Path, error: SafeTensorError) -> WeightsError {
     WeightsError::Format { path: path.into(), format: "safetensors", source: error.into() }
 }
 
-/// The tensors of a header in the order of their bytes, which have to follow each other without a gap.
+/// The texts of a header, and its tensors in the order of their bytes, which have to follow each other
+/// without a gap.
 fn parse(json: &[u8]) -> Result<Metadata, SafeTensorError> {
     let refuse = SafeTensorError::InvalidHeaderDeserialization;
     let text = std::str::from_utf8(json).map_err(SafeTensorError::InvalidHeader)?;
     // Values as they stand: read at once, a list of numbers would take fifty times its text.
     let entries: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(refuse)?;
-    let mut tensors = Vec::new();
+    let (mut tensors, mut texts) = (Vec::new(), None);
     for (name, value) in entries {
         if name == METADATA {
-            let _: HashMap<String, String> = serde_json::from_str(value.get()).map_err(refuse)?;
+            let found: HashMap<String, String> =
+                serde_json::from_str(value.get()).map_err(refuse)?;
+            texts = Some(found);
             continue;
         }
         let info: TensorInfo = serde_json::from_str(value.get()).map_err(refuse)?;
         tensors.push((name, info));
     }
     tensors.sort_by_key(|(_, info)| info.data_offsets);
-    Metadata::new(None, tensors)
+    Metadata::new(texts, tensors)
 }
 
 /// A file whose header was read. A tensor's bytes are read when it is asked for.
@@ -103,6 +106,10 @@ impl TensorFile for Safetensors<'_> {
         let shape = |name: &String| Some(self.header.info(name)?.shape.clone());
         let names = self.header.offset_keys().into_iter();
         names.filter_map(|name| Some((shape(&name)?, name))).map(|(s, n)| (n, s)).collect()
+    }
+
+    fn metadata(&self, key: &str) -> Option<String> {
+        self.header.metadata().as_ref()?.get(key).cloned()
     }
 
     fn read_rows(&self, name: &str, rows: Option<Range<usize>>) -> Result<Numbers, WeightsError> {

@@ -12,6 +12,12 @@ pub trait TensorFile: Send + Sync {
     /// Names and extents.
     fn tensors(&self) -> Vec<(String, Vec<usize>)>;
 
+    /// A text of the file's header by its key; only safetensors has any.
+    fn metadata(&self, key: &str) -> Option<String> {
+        let _ = key;
+        None
+    }
+
     /// Of the tensor of this name, the elements of some rows, which the first of its extents counts; of all
     /// where none are named.
     ///

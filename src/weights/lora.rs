@@ -1,0 +1,208 @@
+//! Low-rank adapters (LoRA): Hu et al. 2021. A file holds two matrices for each layer that it changes,
+//! and their product, times a scale, is added to the layer's weight.
+mod keys;
+
+use super::{Layout, TensorFile, open};
+use crate::{
+    error::WeightsError,
+    nn::{Initial, LORA_DOWN, LORA_UP, Parameter, ParameterSpec, Weights},
+    value::{Shape, TensorType},
+};
+pub use keys::Adapted;
+use keys::{Keys, Kind, Metadata};
+use std::{collections::BTreeMap, path::Path};
+
+/// The change of a layer: `x` adds `alpha / rank * up(down(x))` to the layer's output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LowRank {
+    /// `[in, rank]`, or `[height, width, in, rank]` of a convolution.
+    pub down: Parameter,
+    /// `[rank, out]`, or `[1, 1, rank, out]` of a convolution.
+    pub up: Parameter,
+    /// See there.
+    pub alpha: f64,
+}
+
+impl LowRank {
+    /// Columns of `down`, rows of `up`.
+    pub fn rank(&self) -> usize {
+        self.down.shape.last()
+    }
+}
+
+/// The adapters of a file by network and layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lora(BTreeMap<(Adapted, String), LowRank>);
+
+/// The tensors of one layer: names and shapes in the file.
+#[derive(Default)]
+struct Found {
+    down: Option<(String, Vec<usize>)>,
+    up: Option<(String, Vec<usize>)>,
+    alpha: Option<(String, Vec<usize>)>,
+}
+
+impl Lora {
+    /// Reads a file with the names of kohya's scripts, of diffusers of 2023, or of peft, for networks
+    /// with these parameters. Alpha is the layer's own, or the file's, or else the rank.
+    ///
+    /// # Errors
+    /// If the file cannot be read, a tensor belongs to no layer of the networks, a layer lacks one of its
+    /// two, or one has not the shape that the layer asks for; the error names the tensor.
+    pub fn read(
+        path: &Path,
+        networks: &[(Adapted, &[ParameterSpec])],
+    ) -> Result<Self, WeightsError> {
+        Self::of_file(path, &*open(path)?, networks)
+    }
+
+    /// As [`Lora::read`], of an open file; `path` is for the errors alone.
+    pub(crate) fn of_file(
+        path: &Path,
+        file: &dyn TensorFile,
+        networks: &[(Adapted, &[ParameterSpec])],
+    ) -> Result<Self, WeightsError> {
+        let keys = Keys::of(networks);
+        let metadata = Metadata::of(path, file)?;
+        let mut layers: BTreeMap<(Adapted, &str), (Shape, Found)> = BTreeMap::new();
+        for (tensor, shape) in file.tensors() {
+            let Some((kind, of, layer, weight)) = keys.find(&tensor) else {
+                return Err(WeightsError::Unknown { path: path.into(), tensor, found: shape });
+            };
+            let (_, found) = layers.entry((of, layer)).or_insert((weight, Found::default()));
+            let place = match kind {
+                Kind::Down => &mut found.down,
+                Kind::Up => &mut found.up,
+                Kind::Alpha => &mut found.alpha,
+            };
+            if place.is_some() {
+                return Err(WeightsError::Twice { path: path.into(), tensor });
+            }
+            *place = Some((tensor, shape));
+        }
+        let mut lora = Self::default();
+        for ((of, layer), (weight, found)) in layers {
+            let alpha = metadata.alpha(of, layer);
+            let low_rank = found.read(path, file, layer, weight, alpha)?;
+            lora.0.insert((of, layer.to_owned()), low_rank);
+        }
+        Ok(lora)
+    }
+
+    /// The layers of a network and their changes.
+    pub fn layers(&self, of: Adapted) -> impl Iterator<Item = (&str, &LowRank)> {
+        let own = self.0.iter().filter(move |((other, _), _)| *other == of);
+        own.map(|((_, layer), low_rank)| (&layer[..], low_rank))
+    }
+
+    /// The parameters that [`Layers`](crate::nn::Layers) adds to a network's layers, of several files with
+    /// a strength each: those of one layer side by side, their scales in the second matrix.
+    pub fn parameters(loras: &[(&Self, f64)], of: Adapted) -> (Vec<ParameterSpec>, Weights) {
+        let mut layers: BTreeMap<&str, Vec<(&LowRank, f64)>> = BTreeMap::new();
+        for (lora, strength) in loras {
+            for (layer, low_rank) in lora.layers(of) {
+                layers.entry(layer).or_default().push((low_rank, *strength));
+            }
+        }
+        let (mut specs, mut weights) = (Vec::new(), Weights::default());
+        for (layer, parts) in layers {
+            for (name, Parameter { shape, data }) in
+                [(LORA_DOWN, beside(&parts)), (LORA_UP, below(&parts))]
+            {
+                let name = format!("{layer}.{name}");
+                let of = TensorType::f32(&shape);
+                specs.push(ParameterSpec {
+                    name: name.clone(),
+                    of,
+                    initial: Initial::Constant(0.0),
+                });
+                weights.insert(&name, shape, data);
+            }
+        }
+        (specs, weights)
+    }
+}
+
+/// The first matrices, column by column.
+fn beside(parts: &[(&LowRank, f64)]) -> Parameter {
+    let shape = parts[0].0.down.shape;
+    let rank = parts.iter().map(|(part, _)| part.rank()).sum();
+    let row = |row: usize| {
+        let of = move |part: &LowRank| part.down.data[row * part.rank()..][..part.rank()].to_vec();
+        parts.iter().flat_map(move |(part, _)| of(part))
+    };
+    let data = (0..shape.rows()).flat_map(row).collect();
+    Parameter { shape: TensorType::f32(&shape).with_last(rank).shape, data }
+}
+
+/// The second matrices, row by row, each times its scale.
+fn below(parts: &[(&LowRank, f64)]) -> Parameter {
+    let shape = parts[0].0.up.shape;
+    let rank = parts.iter().map(|(part, _)| part.rank()).sum();
+    let scaled = |(part, strength): &(&LowRank, f64)| {
+        let scale = strength * part.alpha / part.rank() as f64;
+        let numbers = part.up.data.iter();
+        numbers.map(|number| (f64::from(*number) * scale) as f32).collect::<Vec<_>>()
+    };
+    let axis = shape.len() - 2;
+    let shape = TensorType::f32(&shape).with_extent(axis, rank).shape;
+    Parameter { shape, data: parts.iter().flat_map(scaled).collect() }
+}
+
+impl Found {
+    /// Reads the two matrices of a layer whose weight has this shape.
+    fn read(
+        self,
+        path: &Path,
+        file: &dyn TensorFile,
+        layer: &str,
+        weight: Shape,
+        alpha: Option<f64>,
+    ) -> Result<LowRank, WeightsError> {
+        let missing = |what: &str| WeightsError::Missing {
+            path: path.into(),
+            tensor: format!("{layer}: {what}"),
+            expected: Layout::of("", &weight).stored_shape(&weight),
+        };
+        let (up_name, up) = self.up.ok_or_else(|| missing("the matrix up"))?;
+        let (down_name, down) = self.down.ok_or_else(|| missing("the matrix down"))?;
+        let rank = up.get(1).copied().unwrap_or(0).max(1);
+        let of = TensorType::f32(&weight);
+        let up_shape = match weight.len() {
+            2 => vec![rank, of.shape.last()],
+            _ => vec![1, 1, rank, of.shape.last()],
+        };
+        let up = read(path, file, (up_name, up), Shape::new(&up_shape))?;
+        let down = read(path, file, (down_name, down), of.with_last(rank).shape)?;
+        let alpha = match self.alpha {
+            Some((tensor, shape)) => match file.read(&tensor)?.to_f64()[..] {
+                [alpha] if alpha.is_finite() => alpha,
+                _ => {
+                    let (path, expected) = (path.into(), Vec::new());
+                    return Err(WeightsError::Shape { path, tensor, expected, found: shape });
+                }
+            },
+            None => alpha.unwrap_or(rank as f64),
+        };
+        Ok(LowRank { down, up, alpha })
+    }
+}
+
+/// A tensor of the file as a parameter of this shape.
+fn read(
+    path: &Path,
+    file: &dyn TensorFile,
+    (tensor, found): (String, Vec<usize>),
+    shape: Shape,
+) -> Result<Parameter, WeightsError> {
+    let layout = Layout::of("", &shape);
+    if !layout.accepts(&shape, &found) {
+        let (path, expected) = (path.into(), layout.stored_shape(&shape));
+        return Err(WeightsError::Shape { path, tensor, expected, found });
+    }
+    let data = layout.read(&shape, &file.read(&tensor)?.into_f32());
+    if data.iter().any(|number| !number.is_finite()) {
+        return Err(WeightsError::NotFinite { path: path.into(), tensor, tensors: 1 });
+    }
+    Ok(Parameter { shape, data })
+}
