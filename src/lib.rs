@@ -27,7 +27,7 @@
 //! | 3 | [`passes`] | graph to graph to plan |
 //! | 4 | [`gpu`]; [`nn`]; [`models`], [`weights`]; [`pipeline`]; [`data`], [`diffusion::schedule`] | silicon; models and their files |
 //! | 5 | [`diffusion`], [`training`] | both together |
-//! | 6 | [`sampling`], [`bench_cases`], [`classifier`] | many images; what is timed; a classifier that measures the quality of samples |
+//! | 6 | [`sampling`], [`latent`], [`bench_cases`], [`classifier`] | many images; pictures and latents; what is timed; a classifier that measures the quality of samples |
 //! | 7 | [`verify`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions
@@ -73,6 +73,7 @@ pub mod error;
 pub mod files;
 pub mod gpu;
 pub mod graph;
+pub mod latent;
 pub mod models;
 pub mod nn;
 pub mod ops;

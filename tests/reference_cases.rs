@@ -32,7 +32,7 @@ fn run(gpu: &Gpu, folder: &Path, groups: &[&str]) -> (Vec<(String, Outcome)>, Su
 #[test]
 fn every_case_passes_that_this_crate_computes() {
     let Some(gpu) = support::gpu() else { return };
-    let groups = ["ops", "unet", "train", "schedules", "samplers", "vlb"];
+    let groups = ["ops", "unet", "train", "schedules", "samplers", "vlb", "ldm"];
     let (outcomes, summary) = run(&gpu, &folder("cases"), &groups);
     for (name, outcome) in outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Passed) {
         println!("{}", outcome.line(name));

@@ -77,7 +77,7 @@ fn check(cases: &Path, case: &Case) {
     let x = give(&mut graph, TensorType::f32(&x.shape), x.data.clone());
     let timesteps = give(&mut graph, TensorType::f32(&[batch]), case.input("t"));
     let labels = model.label_type(batch).map(|of| give(&mut graph, of, case.input("class_labels")));
-    let condition = Condition { labels, context: None };
+    let condition = Condition { labels, ..Condition::default() };
     let inputs = ModelInputs { x, timesteps, condition };
     let target = give(&mut graph, TensorType::f32(&target.shape), target.data.clone());
     let arenas = layout.inputs(&mut graph);

@@ -26,7 +26,7 @@ pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Resu
     let x = graph.input(TensorType::f32(&shape));
     let timesteps = graph.input(TensorType::f32(&[batch]));
     let labels = model.unet.label_type(batch).map(|of| graph.input(of));
-    let condition = Condition { labels, context: None };
+    let condition = Condition { labels, ..Condition::default() };
     let inputs = ModelInputs { x, timesteps, condition };
     let network = FrozenModel::new(&mut graph, &model.unet, &inputs, gpu.target().max_binding)?;
     let y = network.prediction;

@@ -6,8 +6,14 @@ use ddim::{
 };
 
 /// What `ddim convert` writes.
-const FILES: [&str; 5] =
-    ["model_index.json", "unet", "scheduler", "config.json", "diffusion_pytorch_model.safetensors"];
+const FILES: [&str; 6] = [
+    "model_index.json",
+    "unet",
+    "vae",
+    "scheduler",
+    "config.json",
+    "diffusion_pytorch_model.safetensors",
+];
 
 /// Says what a path holds.
 pub fn tell(arguments: &cli::Inspect) -> Result<(), Failure> {

@@ -99,7 +99,7 @@ fn begin(
     let [_, logits] = network.build(&mut layers, x0)?;
     let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
     optimizer.end(&mut graph, &views, options, begun, loss)?;
-    let condition = Condition { labels: Some(labels), context: None };
+    let condition = Condition { labels: Some(labels), ..Condition::default() };
     let (given, tables, memory) = (None, Tables::default(), None);
     let step = TrainingGraph { graph, x0, condition, given, tables, optimizer, memory, loss };
     Trainer::of_graph(gpu, network, (), [height, width], options.clone(), step)

@@ -161,6 +161,16 @@ impl Sampler {
         self.executor.write(value, context)
     }
 
+    /// Sets the vectors of the next batches, `[batch, width]`; with guidance those of nothing come first.
+    ///
+    /// # Errors
+    /// If the network takes none, or another number of elements.
+    pub fn set_vectors(&mut self, vectors: &[f32]) -> Result<(), Error> {
+        let found = Some(TensorType::f32(&[vectors.len().max(1)]));
+        let none = Error::Vector { expected: None, found };
+        self.executor.write(self.condition.vector.ok_or(none)?, vectors)
+    }
+
     /// Puts the noise of images `first..first + batch` in place and goes back to the first step.
     ///
     /// # Errors

@@ -79,7 +79,7 @@ impl SamplingGraph {
         let counter = graph.input(Counter::of());
         let rows = graph.constant(TensorType::f32(&[table.steps.len(), Table::COLUMNS]));
         let predicted = if options.guidance.is_some() { 2 * batch } else { batch };
-        let condition = Condition::inputs(&mut graph, model, predicted);
+        let condition = Condition::constants(&mut graph, model, predicted);
         if options.guidance.is_some() && condition.labels.or(condition.context).is_none() {
             let expected = Some(TensorType::u32(&[predicted]));
             return Err(Error::Labels { expected, found: None });

@@ -75,6 +75,14 @@ pub enum Error {
         /// What it got.
         found: Option<TensorType>,
     },
+    /// Vectors that do not fit the model.
+    #[error("the model takes vectors {}, found {}", or_none(expected), or_none(found))]
+    Vector {
+        /// What it takes.
+        expected: Option<TensorType>,
+        /// What it got.
+        found: Option<TensorType>,
+    },
     /// A class that the model does not have.
     #[error("class {found}: the model has {classes} classes, counted from 0")]
     Class {

@@ -40,6 +40,12 @@ pub enum ConfigError {
     /// A vocabulary that is not whole.
     #[error("tokenizer: {0}")]
     Tokenizer(#[source] Unexpected),
+    /// The same of an autoencoder.
+    #[error("autoencoder config: {0}")]
+    AutoencoderJson(#[source] JsonError),
+    /// The same of an autoencoder.
+    #[error("autoencoder config: {0}")]
+    Autoencoder(#[source] Unexpected),
     /// An image that the levels cannot halve often enough.
     #[error(
         "{levels} levels: expected height and width in multiples of {multiple}, found {height}x{width}"
@@ -78,4 +84,16 @@ pub enum ConfigError {
         /// What it is.
         what: String,
     },
+}
+
+impl ConfigError {
+    /// Checks that every level but the last halves an image evenly.
+    pub(crate) fn check_image(levels: usize, height: usize, width: usize) -> Result<(), Self> {
+        let multiple = 1 << (levels - 1);
+        let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
+        match fits(height) && fits(width) {
+            true => Ok(()),
+            false => Err(Self::Image { levels, multiple, height, width }),
+        }
+    }
 }

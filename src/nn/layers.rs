@@ -263,10 +263,31 @@ impl<'a> Layers<'a> {
     /// Self-attention of `x` with its projections, named as diffusers does: `to_q`, `to_k`,
     /// `to_v`, `to_out.0`.
     pub fn self_attention(&mut self, x: Value, heads: usize) -> Result<Value, Error> {
+        self.attention(x, x, heads, true)
+    }
+
+    /// Attention of `x` to the tokens of `context`, named likewise; `to_q`, `to_k` and `to_v` have no
+    /// bias.
+    pub fn cross_attention(
+        &mut self,
+        x: Value,
+        context: Value,
+        heads: usize,
+    ) -> Result<Value, Error> {
+        self.attention(x, context, heads, false)
+    }
+
+    fn attention(
+        &mut self,
+        x: Value,
+        context: Value,
+        heads: usize,
+        bias: bool,
+    ) -> Result<Value, Error> {
         let channels = self.channels(x);
-        let q = self.linear("to_q", x, channels)?;
-        let k = self.linear("to_k", x, channels)?;
-        let v = self.linear("to_v", x, channels)?;
+        let q = self.product("to_q", x, channels, bias)?;
+        let k = self.product("to_k", context, channels, bias)?;
+        let v = self.product("to_v", context, channels, bias)?;
         let h = self.push(Attention::to_all(heads), &[q, k, v])?;
         self.scope("to_out", |layers| layers.linear("0", h, channels))
     }

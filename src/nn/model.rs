@@ -24,6 +24,8 @@ pub struct Condition {
     pub labels: Option<Value>,
     /// Tokens to attend to, of the type [`Model::context_type`].
     pub context: Option<Value>,
+    /// Vectors beside them, of the type [`Model::vector_type`].
+    pub vector: Option<Value>,
 }
 
 impl Condition {
@@ -31,7 +33,37 @@ impl Condition {
     pub fn inputs(graph: &mut Graph, model: &dyn Model, batch: usize) -> Self {
         let labels = model.label_type(batch).map(|of| graph.input(of));
         let context = model.context_type(batch).map(|of| graph.input(of));
-        Self { labels, context }
+        let vector = model.vector_type(batch).map(|of| graph.input(of));
+        Self { labels, context, vector }
+    }
+
+    /// As [`Condition::inputs`], of a graph that runs many steps: what follows from context and vectors is
+    /// computed once after they are written.
+    pub fn constants(graph: &mut Graph, model: &dyn Model, batch: usize) -> Self {
+        let condition = Self::inputs(graph, model, batch);
+        graph.constants.extend([condition.context, condition.vector].into_iter().flatten());
+        condition
+    }
+
+    /// Checks that the parts are those that the model takes with `batch` images.
+    ///
+    /// # Errors
+    /// Names the first that is not.
+    pub fn check(&self, graph: &Graph, model: &dyn Model, batch: usize) -> Result<(), Error> {
+        let of = |part: Option<Value>| part.map(|value| graph.type_of(value));
+        let (expected, found) = (model.label_type(batch), of(self.labels));
+        if expected != found {
+            return Err(Error::Labels { expected, found });
+        }
+        let (expected, found) = (model.context_type(batch), of(self.context));
+        if expected != found {
+            return Err(Error::Context { expected, found });
+        }
+        let (expected, found) = (model.vector_type(batch), of(self.vector));
+        if expected != found {
+            return Err(Error::Vector { expected, found });
+        }
+        Ok(())
     }
 }
 
@@ -54,6 +86,13 @@ pub trait Model {
 
     /// Type of the context of `batch` images, `[batch, tokens, channels]`, if the model takes any.
     fn context_type(&self, batch: usize) -> Option<TensorType> {
+        let _ = batch;
+        None
+    }
+
+    /// Type of the vectors of `batch` images, `[batch, width]`, if the model takes any: SDXL's pooled text
+    /// and sizes.
+    fn vector_type(&self, batch: usize) -> Option<TensorType> {
         let _ = batch;
         None
     }
@@ -112,11 +151,25 @@ impl FrozenModel {
         max_bytes: u64,
     ) -> Result<Self, Error> {
         let shape = graph.type_of(inputs.x).shape;
-        let arenas = Arenas::new(parameters(model, [shape[0], shape[1], shape[2]])?, max_bytes);
-        let values = arenas.inputs(graph);
-        let views = arenas.views(graph, &values)?;
-        let prediction = model.build(&mut Layers::new(graph, &views, None), inputs)?;
-        Ok(Self { prediction, arenas, inputs: values, views })
+        let parameters = parameters(model, [shape[0], shape[1], shape[2]])?;
+        Self::of(graph, parameters, max_bytes, |layers| model.build(layers, inputs))
+    }
+
+    /// Appends what `build` makes of these parameters, their arenas of at most `max_bytes` each.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn of(
+        graph: &mut Graph,
+        parameters: Vec<ParameterSpec>,
+        max_bytes: u64,
+        build: impl FnOnce(&mut Layers) -> Result<Value, Error>,
+    ) -> Result<Self, Error> {
+        let arenas = Arenas::new(parameters, max_bytes);
+        let inputs = arenas.inputs(graph);
+        let views = arenas.views(graph, &inputs)?;
+        let prediction = build(&mut Layers::new(graph, &views, None))?;
+        Ok(Self { prediction, arenas, inputs, views })
     }
 
     /// The graph's inputs that hold the parameters, and what to write to each: see [`Arenas::pieces`].

@@ -1,5 +1,6 @@
 //! Any model that opens, as a folder of diffusers.
 use super::{
+    LatentPipeline,
     foreign::settings,
     open::{Network, Opening},
     places::WEIGHTS,
@@ -17,6 +18,9 @@ use std::path::Path;
 /// # Errors
 /// As [`open`](super::open), if a file cannot be written, or a weight does not fit the precision.
 pub fn convert(path: &Path, out: &Path, how: &Opening, precision: Precision) -> Result<(), Error> {
+    if LatentPipeline::is_file(path) {
+        return LatentPipeline::open(path, how)?.write(out, precision);
+    }
     let given = how.flags.as_deref().map(settings::read).transpose()?;
     let network = Network::open(path, given.as_ref(), how.variant.as_deref())?;
     let weights = network.weights(how.non_finite)?.read()?;

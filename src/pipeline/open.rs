@@ -113,8 +113,8 @@ impl Network {
             let found = StableDiffusion::of(&*file, place, given)?;
             found.check(path, &*file, place)?;
             let what = format!(
-                "{}: its images are latents and it reads a text, which this version does not run; \
-                 ddim inspect tells its configuration",
+                "{}: its images are latents and it reads a text, so it is no pipeline of images; \
+                 ddim inspect tells its configuration, ddim convert writes it as a folder",
                 found.version()
             );
             return Err(ConfigError::NotRun { path: path.into(), what }.into());

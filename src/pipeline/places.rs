@@ -15,6 +15,9 @@ pub(crate) const UNET: &str = "unet/config.json";
 pub(crate) const SCHEDULER: &str = "scheduler/scheduler_config.json";
 pub(super) const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
 
+/// The usual name of a part's weights.
+pub(super) const FILE: &str = "diffusion_pytorch_model.safetensors";
+
 /// The weights' name without the ending.
 const STEM: &str = "diffusion_pytorch_model";
 
@@ -49,8 +52,16 @@ pub(super) fn index(folder: &RunFolder) -> Result<PathBuf, TrainingError> {
 pub(super) fn weights(folder: &RunFolder, variant: Option<&str>) -> Result<PathBuf, Error> {
     let usual = match folder.path(WEIGHTS) {
         own if own.exists() => own,
-        _ => part(folder, UNET).with_file_name(format!("{STEM}.safetensors")),
+        _ => part(folder, UNET).with_file_name(FILE),
     };
+    weights_at(&usual, variant)
+}
+
+/// The same of a part whose weights usually are at this path.
+///
+/// # Errors
+/// As [`weights`].
+pub(super) fn weights_at(usual: &Path, variant: Option<&str>) -> Result<PathBuf, Error> {
     let find = |variant: &str| {
         candidates(variant)
             .map(|name| usual.with_file_name(name))
@@ -69,7 +80,7 @@ pub(super) fn weights(folder: &RunFolder, variant: Option<&str>) -> Result<PathB
     match only.and_then(|only| find(&format!(".{only}"))) {
         Some(found) => Ok(found),
         // The reader's own error names what is missing.
-        None if others.is_empty() => Ok(usual),
+        None if others.is_empty() => Ok(usual.into()),
         None => {
             let expected = variant.map_or_else(
                 || "weights without a variant, or one variant alone".into(),
@@ -81,7 +92,7 @@ pub(super) fn weights(folder: &RunFolder, variant: Option<&str>) -> Result<PathB
                 [] => others.join(", "),
                 _ => format!("the variants {} ({})", variants.join(", "), others.join(", ")),
             };
-            Err(TrainingError::pipeline(&usual, "file", expected, found).into())
+            Err(TrainingError::pipeline(usual, "file", expected, found).into())
         }
     }
 }

@@ -53,7 +53,7 @@ impl TrainingGraph {
         let logits = model.build(&mut Layers::new(&mut graph, &views, Some(begun.key)), &inputs)?;
         let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
         optimizer.end(&mut graph, &views, options, begun, loss)?;
-        let condition = Condition { labels: Some(labels), context: None };
+        let condition = Condition { labels: Some(labels), ..Condition::default() };
         let (given, tables, memory) = (None, objective.tables, None);
         Ok(Self { graph, x0, condition, given, tables, optimizer, memory, loss })
     }

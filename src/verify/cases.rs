@@ -2,11 +2,11 @@
 #[cfg(feature = "tokenizer")]
 use super::tokenizer;
 use super::{
-    Outcome, Summary,
+    Outcome, Summary, autoencoder,
     case_files::{Case, Entry, Index, parse, read_text},
     checkpoints, classifier,
     listed_files::{Files, Listed},
-    models, objectives, ops, samplers, schedules, text_encoder, vlb,
+    models, networks, objectives, ops, samplers, schedules, text_encoder, vlb,
 };
 use crate::{
     error::{CasesError, Error, GpuError},
@@ -81,7 +81,9 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "optimizer" => ops::optimizer(gpu, case),
         "attn_block" => models::attention_block(gpu, case),
         "resnet_block" => models::resnet_block(gpu, case),
-        "unet" => models::unet(gpu, case),
+        "unet" => networks::unet(gpu, case),
+        "unet_condition" => networks::unet_condition(gpu, case),
+        "autoencoder_kl" => autoencoder::run(gpu, case),
         "train" => return models::train(gpu, case),
         "edm" | "flow_matching" | "min_snr" | "denoising_score_matching" => {
             return objectives::run(gpu, case);
@@ -97,6 +99,9 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "probability_flow" => samplers::probability_flow(gpu, case),
         "vpsde" => samplers::vpsde(gpu, case),
         "annealed_langevin" => samplers::annealed_langevin(gpu, case),
+        "ldm_sampling" => samplers::latent_sampling(gpu, case),
+        "img2img" | "inpaint_legacy" => samplers::from_picture(gpu, case),
+        "vae_tiled" => samplers::tiled_autoencoder(gpu, case),
         "checkpoint" => return checkpoints::run(gpu, case),
         #[cfg(feature = "tokenizer")]
         "tokenizer" => return tokenizer::run(case),

@@ -26,7 +26,7 @@ pub(super) fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     let config: Checkpoint = case.config()?;
     let path = case.model()?;
     if config.family == STABLE_DIFFUSION {
-        return latent_files::run(&path, &config);
+        return latent_files::run(gpu, case, &config);
     }
     let settings = config.flags.or(config.config);
     let network = Network::open(&path, settings.as_ref(), None)?;
@@ -139,7 +139,8 @@ fn forward(gpu: &Gpu, case: &Case, unet: &UNet, weights: &FileWeights) -> Result
         }
         None => None,
     };
-    let inputs = ModelInputs { x, timesteps, condition: Condition { labels, context: None } };
+    let inputs =
+        ModelInputs { x, timesteps, condition: Condition { labels, ..Condition::default() } };
     let limit = gpu.target().max_binding;
     let model = FrozenModel::new(&mut case_graph.graph, unet, &inputs, limit)?;
     for (arena, contents) in model.contents(weights)? {

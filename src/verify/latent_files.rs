@@ -1,14 +1,69 @@
-//! Cases of Stable Diffusion's files: they open, and their configuration is told.
-use super::{Outcome, refusal::Checkpoint};
+//! Cases of Stable Diffusion's files: they open, their configuration is told, and both networks compute what they
+//! did.
+use super::{
+    Outcome,
+    case_files::{Case, Results},
+    case_graph::{Axes, CaseGraph},
+    networks,
+    refusal::Checkpoint,
+};
 use crate::{
     error::{Error, WeightsError},
-    pipeline::{Dialect, StableDiffusion},
-    weights::{self, Numbers, TensorFile},
+    gpu::Gpu,
+    latent::Codec,
+    nn::FrozenModel,
+    pipeline::{Dialect, LatentPipeline, StableDiffusion},
+    value::Shape,
+    weights::{self, NonFinite, Numbers, TensorFile},
 };
 use std::{ops::Range, path::Path};
 
-/// Whether the file of a whole Stable Diffusion opens, and its configuration is told.
-pub(super) fn run(path: &Path, config: &Checkpoint) -> Result<Outcome, Error> {
+/// Whether the file of a whole Stable Diffusion opens, its configuration is told, and its networks run.
+pub(super) fn run(gpu: &Gpu, case: &Case, config: &Checkpoint) -> Result<Outcome, Error> {
+    let path = &case.model()?;
+    let told = told(path, config)?;
+    if told != Outcome::Passed {
+        return Ok(told);
+    }
+    case.compare(&computed(gpu, case, path, config)?)
+}
+
+/// One pass through the U-Net, the encoder and the decoder.
+fn computed(gpu: &Gpu, case: &Case, path: &Path, config: &Checkpoint) -> Result<Results, Error> {
+    let opened = LatentPipeline::of_file(path, config.ldm.as_ref(), NonFinite::Refuse)?;
+    let &[_, tokens, _] = &case.tensor("encoder_hidden_states")?.shape[..] else {
+        return Err(case.refuse("encoder_hidden_states must have three axes"));
+    };
+    let unet = opened.unet.with_tokens(tokens);
+    let mut case_graph = CaseGraph::new(case);
+    let inputs = networks::inputs(case, &mut case_graph, &unet, None)?;
+    let limit = gpu.target().max_binding;
+    let model = FrozenModel::new(&mut case_graph.graph, &unet, &inputs, limit)?;
+    for (arena, contents) in model.contents(&*opened.unet_weights)? {
+        case_graph.contents(arena, contents);
+    }
+    case_graph.output("y", model.prediction, Axes::Image);
+    let mut results = case_graph.run(gpu)?;
+
+    let codec = Codec { gpu, network: &opened.vae, weights: &*opened.vae_weights, tile: None };
+    let (image, pixels) = case.dense("image", Axes::Image)?;
+    let (latent, numbers) = case.dense("latent", Axes::Image)?;
+    let size = |shape: &Shape| [shape[0], shape[1], shape[2]];
+    let posterior = codec.encode(&pixels, size(&image))?;
+    let decoded = codec.decode(&numbers, size(&latent))?;
+    for (name, shape, data) in [
+        ("mean", &latent, &posterior.mean),
+        ("logvar", &latent, &posterior.logvar),
+        ("decoded", &image, &decoded),
+    ] {
+        let stored = Axes::Image.write(shape, data).into_iter().map(f64::from);
+        results.insert(name.to_owned(), stored.collect());
+    }
+    Ok(results)
+}
+
+/// Whether the file's configuration is told, and its damaged copies are refused.
+fn told(path: &Path, config: &Checkpoint) -> Result<Outcome, Error> {
     let file = weights::open(path)?;
     let (dialect, place) = Dialect::of_file(path, &*file)?;
     if dialect != Dialect::StableDiffusion {

@@ -1,5 +1,6 @@
 //! Is this device to be trusted? Every op's own table of cases, and reference cases from files,
 //! run on the device and held against f64.
+mod autoencoder;
 mod case_files;
 mod case_graph;
 mod cases;

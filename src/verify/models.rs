@@ -1,9 +1,9 @@
-//! Cases of blocks, of whole U-Nets, and of a short training run.
+//! Cases of blocks of the U-Net, and of a short training run.
 use super::{
     Outcome,
     case_files::{Case, Results},
     case_graph::{Axes, CaseGraph},
-    networks::{Parameters, add_weights, norm, stored_order},
+    networks::{add_weights, model, norm, stored_order},
     ops::OptimizerConfig,
 };
 use crate::{
@@ -11,15 +11,14 @@ use crate::{
     diffusion::schedule::SchedulerConfig,
     error::Error,
     gpu::Gpu,
-    models::unet2d::{
-        UNet, UNetConfig,
+    models::{
         blocks::{Blocks, Resample},
+        unet2d::TimeScaleShift,
     },
-    nn::{Condition, Layers, Model, ModelInputs, Views, Weights},
-    ops::{Constant, MeanSquaredError, Reduction, Silu},
+    nn::{Layers, Views, Weights},
+    ops::Silu,
     training::{Given, Trainer, TrainingGraph, TrainingOptions},
-    value::{ElementType, TensorType, Value},
-    weights,
+    value::{TensorType, Value},
 };
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
@@ -29,17 +28,17 @@ use std::collections::{HashMap, HashSet};
 fn block(
     gpu: &Gpu,
     case: &Case,
-    config: &UNetConfig,
+    blocks: Blocks,
     build: impl FnOnce(&mut Layers, Blocks, Value) -> Result<Value, Error>,
 ) -> Result<Results, Error> {
     let mut case_graph = CaseGraph::new(case);
     let x = case_graph.input("x", Axes::Image)?;
     let mut named = vec![(x, "gx".to_owned(), Axes::Image)];
-    let mut embedding = x;
+    let mut embedding = None;
     if case.has("temb") {
         let temb = case_graph.input("temb", Axes::Same)?;
         named.push((temb, "gtemb".to_owned(), Axes::Same));
-        embedding = case_graph.graph.push(Silu, &[temb])?;
+        embedding = Some(case_graph.graph.push(Silu, &[temb])?);
     }
     let mut parameters = Views::default();
     for name in case.names().filter_map(|name| name.strip_prefix("param.")) {
@@ -51,7 +50,7 @@ fn block(
     }
     let gy = case_graph.input("gy", Axes::Image)?;
     let mut layers = Layers::new(&mut case_graph.graph, &parameters, None);
-    let y = build(&mut layers, Blocks { config, embedding }, x)?;
+    let y = build(&mut layers, Blocks { embedding, ..blocks }, x)?;
     if case_graph.graph.type_of(gy) != case_graph.graph.type_of(y) {
         return Err(case.refuse("gy has not the shape of y"));
     }
@@ -61,69 +60,26 @@ fn block(
 }
 
 pub(super) fn attention_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    let (channels, groups): (usize, _) = (case.setting("channels")?, case.setting("groups")?);
+    let groups = case.setting("groups")?;
     let (heads, eps) = (case.setting("heads")?, case.setting("eps")?);
-    let width =
-        channels.checked_div(heads).filter(|width| width.checked_mul(heads) == Some(channels));
-    let Some(width) = width.filter(|width| *width > 0) else {
-        return Err(case.refuse(format!("config: {channels} channels are no {heads} heads")));
-    };
-    let config =
-        UNetConfig { attention_head_dim: Some(width), norm_eps: eps, ..UNetConfig::default() };
-    block(gpu, case, &config, |layers, blocks, x| blocks.attention(layers, x, Some(groups), 1.0))
-}
-
-pub(super) fn resnet_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    let cout = case.setting("cout")?;
-    let config = UNetConfig {
-        norm_num_groups: case.setting("groups")?,
-        norm_eps: case.setting("eps")?,
-        resnet_time_scale_shift: case.setting("time_embedding_norm")?,
-        ..UNetConfig::default()
-    };
-    block(gpu, case, &config, |layers, blocks, x| {
-        blocks.resnet(layers, x, cout, 1.0, Resample::None)
+    let blocks = Blocks { groups, eps, dropout: 0.0, scale_shift: false, embedding: None };
+    block(gpu, case, blocks, |layers, blocks, x| {
+        blocks.attention(layers, x, heads, Some(groups), 1.0)
     })
 }
 
-/// The case's model and its weights, f16 widened.
-pub(super) fn model(case: &Case) -> Result<(UNet, Weights), Error> {
-    let folder = case.model()?;
-    let unet = UNet::new(UNetConfig::read(&folder.join("config.json"))?)?;
-    let file = folder.join("diffusion_pytorch_model.safetensors");
-    let weights = weights::read(&file, &unet.parameters()?)?;
-    Ok((unet, weights))
-}
-
-pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
-    let (unet, weights) = model(case)?;
-    let mut case_graph = CaseGraph::new(case);
-    let x = case_graph.input("x", Axes::Image)?;
-    let target = case_graph.input("target", Axes::Image)?;
-    let timesteps = case_graph.input("t", Axes::Same)?;
-    let labels = match unet.label_type(case_graph.graph.type_of(x).shape[0]) {
-        Some(of) => {
-            if of.element == ElementType::U32 {
-                let classes = unet.config().num_class_embeds.unwrap_or(usize::MAX);
-                case.indices("class_labels", classes)?;
-            }
-            Some(case_graph.input_as("class_labels", Axes::Same, of.element)?)
-        }
-        None => None,
+pub(super) fn resnet_block(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let (cout, kind) = (case.setting("cout")?, case.setting("time_embedding_norm")?);
+    let blocks = Blocks {
+        groups: case.setting("groups")?,
+        eps: case.setting("eps")?,
+        dropout: 0.0,
+        scale_shift: matches!(kind, TimeScaleShift::ScaleShift),
+        embedding: None,
     };
-    let parameters = Parameters::new(gpu, &mut case_graph, unet.parameters()?, &weights)?;
-    let condition = Condition { labels, context: None };
-    let inputs = ModelInputs { x, timesteps, condition };
-    let layers = &mut Layers::new(&mut case_graph.graph, &parameters.views, None);
-    let y = unet.build(layers, &inputs)?;
-    let error = MeanSquaredError { reduction: Reduction::Mean };
-    let loss = case_graph.graph.push(error, &[y, target])?;
-    let one = Constant { of: case_graph.graph.type_of(loss), number: 1.0.into() };
-    let seed = case_graph.graph.push(one, &[])?;
-    case_graph.output("y", y, Axes::Image);
-    case_graph.output("loss", loss, Axes::Same);
-    parameters.gradients(&mut case_graph, [loss, seed], &[(x, "gx", Axes::Image)])?;
-    parameters.results(case_graph.run(gpu)?)
+    block(gpu, case, blocks, |layers, blocks, x| {
+        blocks.resnet(layers, x, cout, 1.0, Resample::None)
+    })
 }
 
 /// Settings of a training case.

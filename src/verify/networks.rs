@@ -1,17 +1,131 @@
-//! Parameters of networks in the graphs of cases, and their gradients.
+//! Cases of whole networks: their outputs, and the gradients of inputs and parameters.
 use super::{
-    case_files::Results,
+    case_files::{Case, Results},
     case_graph::{Axes, CaseGraph},
 };
 use crate::{
     error::Error,
     gpu::Gpu,
-    nn::{Arenas, ParameterSource, ParameterSpec, Views, Weights},
-    ops::Constant,
+    models::{
+        unet2d::{UNet, UNetConfig},
+        unet2d_condition::{TextUNet, TextUNetConfig},
+    },
+    nn::{
+        Arenas, Condition, Layers, Model, ModelInputs, ParameterSource, ParameterSpec, Views,
+        Weights,
+    },
+    ops::{Constant, MeanSquaredError, Reduction},
     passes,
-    value::{TensorType, Value},
-    weights::Layout,
+    value::{ElementType, TensorType, Value},
+    weights::{self, Layout},
 };
+use std::path::Path;
+
+/// The weights in a model's own folder, f16 widened.
+pub(super) fn read_weights(folder: &Path, expected: &[ParameterSpec]) -> Result<Weights, Error> {
+    let file = folder.join("diffusion_pytorch_model.safetensors");
+    Ok(weights::read(&file, expected)?)
+}
+
+/// The case's model and its weights.
+pub(super) fn model(case: &Case) -> Result<(UNet, Weights), Error> {
+    let folder = case.model()?;
+    let unet = UNet::new(UNetConfig::read(&folder.join("config.json"))?)?;
+    let weights = read_weights(&folder, &unet.parameters()?)?;
+    Ok((unet, weights))
+}
+
+/// The case's model of a text and its weights; `tokens` is the case's context.
+pub(super) fn text_model(case: &Case, tokens: &str) -> Result<(TextUNet, Weights), Error> {
+    let folder = case.model()?;
+    let unet = TextUNet::new(TextUNetConfig::read(&folder.join("config.json"))?)?;
+    let weights = read_weights(&folder, &unet.parameters()?)?;
+    let &[_, tokens, _] = &case.tensor(tokens)?.shape[..] else {
+        return Err(case.refuse(format!("{tokens} must have three axes")));
+    };
+    Ok((unet.with_tokens(tokens), weights))
+}
+
+/// Kind `unet`.
+pub(super) fn unet(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let (unet, weights) = model(case)?;
+    loss(gpu, case, &unet, &weights, None)
+}
+
+/// Kind `unet_condition`.
+pub(super) fn unet_condition(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let (unet, weights) = text_model(case, "encoder_hidden_states")?;
+    loss(gpu, case, &unet, &weights, vectors(case, &unet)?)
+}
+
+/// SDXL's vectors of a case, one image's after another, if the model takes any.
+fn vectors(case: &Case, unet: &TextUNet) -> Result<Option<Vec<f32>>, Error> {
+    let batch = case.tensor("x")?.shape[0];
+    let Some(of) = unet.vector_type(batch) else { return Ok(None) };
+    let [pooled, sizes] = ["text_embeds", "time_ids"].map(|name| case.dense(name, Axes::Same));
+    let ((pooled_shape, pooled), (sizes_shape, sizes)) = (pooled?, sizes?);
+    let images = pooled.chunks(pooled_shape.last()).zip(sizes.chunks(sizes_shape.last()));
+    let vectors: Vec<f32> =
+        images.flat_map(|(pooled, sizes)| unet.config().vector(pooled, sizes)).collect();
+    match vectors.len() == of.shape.elements() {
+        true => Ok(Some(vectors)),
+        false => Err(case.refuse(format!("text_embeds and time_ids are no {of}"))),
+    }
+}
+
+/// The inputs of a case for a model, and the vectors of its images.
+pub(super) fn inputs(
+    case: &Case,
+    case_graph: &mut CaseGraph,
+    model: &dyn Model,
+    vectors: Option<Vec<f32>>,
+) -> Result<ModelInputs, Error> {
+    let x = case_graph.input("x", Axes::Image)?;
+    let timesteps = case_graph.input("t", Axes::Same)?;
+    let batch = case_graph.graph.type_of(x).shape[0];
+    let labels = model.label_type(batch).map(|of| {
+        if of.element == ElementType::U32 {
+            case.indices("class_labels", model.classes().unwrap_or(usize::MAX))?;
+        }
+        case_graph.input_as("class_labels", Axes::Same, of.element)
+    });
+    let labels = labels.transpose()?;
+    let context =
+        model.context_type(batch).map(|_| case_graph.input("encoder_hidden_states", Axes::Same));
+    let context = context.transpose()?;
+    let vector = model.vector_type(batch).zip(vectors);
+    let vector = vector.map(|(of, vectors)| case_graph.given(of, vectors));
+    Ok(ModelInputs { x, timesteps, condition: Condition { labels, context, vector } })
+}
+
+/// `y`, the mean squared `loss` against `target`, and its gradients: `gx`, `gcontext`, those of the
+/// parameters and their digests.
+fn loss(
+    gpu: &Gpu,
+    case: &Case,
+    model: &dyn Model,
+    weights: &Weights,
+    vectors: Option<Vec<f32>>,
+) -> Result<Results, Error> {
+    let mut case_graph = CaseGraph::new(case);
+    let inputs = inputs(case, &mut case_graph, model, vectors)?;
+    let target = case_graph.input("target", Axes::Image)?;
+    let shape = case_graph.graph.type_of(inputs.x).shape;
+    let specs = crate::nn::parameters(model, [shape[0], shape[1], shape[2]])?;
+    let parameters = Parameters::new(gpu, &mut case_graph, specs, weights)?;
+    let layers = &mut Layers::new(&mut case_graph.graph, &parameters.views, None);
+    let y = model.build(layers, &inputs)?;
+    let error = MeanSquaredError { reduction: Reduction::Mean };
+    let loss = case_graph.graph.push(error, &[y, target])?;
+    let one = Constant { of: case_graph.graph.type_of(loss), number: 1.0.into() };
+    let seed = case_graph.graph.push(one, &[])?;
+    case_graph.output("y", y, Axes::Image);
+    case_graph.output("loss", loss, Axes::Same);
+    let context = inputs.condition.context.map(|of| (of, "gcontext", Axes::Same));
+    let wrt: Vec<_> = [(inputs.x, "gx", Axes::Image)].into_iter().chain(context).collect();
+    parameters.gradients(&mut case_graph, [loss, seed], &wrt)?;
+    parameters.results(case_graph.run(gpu)?)
+}
 
 /// The parameters of a network in a case's graph.
 pub(super) struct Parameters {

@@ -26,7 +26,7 @@ pub struct FileWeights {
     path: PathBuf,
     file: Arc<dyn TensorFile>,
     /// What the names of the tensors begin with.
-    prefix: &'static str,
+    prefix: String,
     places: BTreeMap<String, Place>,
 }
 
@@ -69,12 +69,13 @@ impl FileWeights {
     pub(crate) fn of(
         path: &Path,
         file: Arc<dyn TensorFile>,
-        prefix: &'static str,
+        prefix: &str,
         expected: &[ParameterSpec],
         names: &Names,
         non_finite: NonFinite,
     ) -> Result<Self, WeightsError> {
         let places = places(path, &Below { file: &*file, prefix }, expected, names)?;
+        let prefix = prefix.to_owned();
         let weights = Self { path: path.into(), file, prefix, places };
         match non_finite {
             NonFinite::Refuse => weights.check_finite()?,
@@ -131,7 +132,7 @@ impl FileWeights {
     /// Reads the rows of a parameter in the file's order; `hear` is given the number of the first and some
     /// that follow it.
     fn each(&self, place: &Place, mut hear: impl FnMut(usize, &[f32])) -> Result<(), WeightsError> {
-        let file = Below { file: &*self.file, prefix: self.prefix };
+        let file = Below { file: &*self.file, prefix: &self.prefix };
         let most = (MOST_READ * place.rows / place.shape.elements()).max(1);
         let stored = |row| place.found_in.row(row, place.rows);
         let mut row = 0;

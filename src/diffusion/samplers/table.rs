@@ -1,8 +1,8 @@
 //! The coefficients of every step of a sampling run, made once in f64 and read by the fused step
 //! kernel.
 use crate::{
-    diffusion::schedule::{Level, Prediction, StepWeights, Threshold},
-    error::ScheduleError,
+    diffusion::schedule::{Level, Prediction, Schedule, StepWeights, Threshold},
+    error::{ScheduleError, Unexpected},
     ops::SamplingStep,
     shaders::shared::coefficients::Coefficients,
 };
@@ -158,6 +158,20 @@ impl Table {
     /// Whether a step is adaptive.
     pub fn is_adaptive(&self) -> bool {
         self.steps.iter().any(|step| step.adaptive)
+    }
+
+    /// The level that each step leaves, of a run along the schedule's own timesteps.
+    ///
+    /// # Errors
+    /// If a timestep is none of these.
+    pub fn levels(&self, schedule: &Schedule) -> Result<Vec<Level>, ScheduleError> {
+        let level = |step: &Step| {
+            let whole = step.timestep as usize;
+            let is_whole = whole as f64 == step.timestep;
+            Unexpected::check(is_whole, "timestep", "a whole number", step.timestep)?;
+            Level::of(schedule, whole)
+        };
+        self.steps.iter().map(level).collect()
     }
 
     /// Refuses what would make every sample NaN.

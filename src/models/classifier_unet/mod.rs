@@ -60,11 +60,11 @@ impl Model for ClassifierUNet {
     fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
         let of = layers.graph.type_of(inputs.x).shape;
         self.config.check_images(&of[1..]).map_err(ConfigError::Classifier)?;
-        let Encoded { blocks, skips, h } = self.encoder.encode(layers, inputs)?;
-        let classes = self.config.num_classes;
+        let Encoded { skips, h, .. } = self.encoder.encode(layers, inputs)?;
+        let (unet, classes) = (self.encoder.config(), self.config.num_classes);
         layers.scope("out", |layers| match self.config.classifier_pool {
-            Pool::Adaptive => pools::adaptive(layers, blocks.config, h, classes),
-            Pool::Attention => pools::attention(layers, blocks.config, h, classes),
+            Pool::Adaptive => pools::adaptive(layers, unet, h, classes),
+            Pool::Attention => pools::attention(layers, unet, h, classes),
             Pool::Spatial => pools::spatial(layers, &skips, h, classes),
         })
     }

@@ -1,6 +1,5 @@
 //! diffusers' `UNet2DModel` of the DDPM family as graphs: Ho et al. 2020, appendix B; Dhariwal
 //! and Nichol 2021 for the scale-and-shift variants.
-pub(crate) mod blocks;
 mod config;
 
 pub use config::{
@@ -8,13 +7,13 @@ pub use config::{
     TimeScaleShift, UNetConfig, UpBlock,
 };
 
+use super::blocks::{Attend, Blocks, Level, SAME, two_layers};
 use crate::{
     error::Error,
     nn::{self, Layers, Model, ModelInputs, ParameterSpec},
-    ops::{Add, Concat, Constant, Conv2d, Scale, TimestepEmbedding},
+    ops::{Add, Constant, Scale, TimestepEmbedding},
     value::{TensorType, Value},
 };
-use blocks::{Blocks, Resample, SAME, resample};
 
 /// A U-Net of a given architecture.
 #[derive(Clone, Debug)]
@@ -23,9 +22,9 @@ pub struct UNet {
 }
 
 /// What the first half of a U-Net computes.
-pub(super) struct Encoded<'a> {
+pub(super) struct Encoded {
     /// Its blocks.
-    pub blocks: Blocks<'a>,
+    pub blocks: Blocks,
     /// What each block of the encoder leaves: the skip connections.
     pub skips: Vec<Value>,
     /// What the middle leaves.
@@ -67,7 +66,7 @@ impl UNet {
         &self,
         layers: &mut Layers,
         inputs: &ModelInputs,
-    ) -> Result<Encoded<'_>, Error> {
+    ) -> Result<Encoded, Error> {
         let config = &self.config;
         let mut x = inputs.x;
         if let [_, height, width, _] = layers.graph.type_of(x).shape[..] {
@@ -77,130 +76,72 @@ impl UNet {
             x = layers.push(Scale { scale: 2.0.into(), shift: (-1.0).into() }, &[x])?;
         }
         let embedding = self.embedding(layers, inputs)?;
-        // Each residual block takes silu(embedding): computed once.
-        let blocks = Blocks { config, embedding: layers.silu(embedding)? };
+        let blocks = Blocks {
+            groups: config.norm_num_groups,
+            eps: config.norm_eps,
+            dropout: config.dropout,
+            scale_shift: config.resnet_time_scale_shift == TimeScaleShift::ScaleShift,
+            // Each residual block takes silu(embedding): computed once.
+            embedding: Some(layers.silu(embedding)?),
+        };
         let first = config.conv_in_channels.unwrap_or(config.block_out_channels[0]);
         let h = layers.conv2d("conv_in", x, first, 3, SAME)?;
-        let skips = self.encoder(layers, blocks, h)?;
-        let h = *skips.last().expect("the first convolution is one of them");
-        let h = self.middle(layers, blocks, h)?;
+        let levels = config.down_block_types.iter().zip(&config.block_out_channels);
+        let levels = levels.map(|(&block, &width)| {
+            let attention = block == DownBlock::Attention;
+            let resnet = attention && config.downsample_type == Resampling::Resnet;
+            let whole_block = block == DownBlock::Resnet || resnet;
+            self.level(blocks, width, config.layers_per_block, attention, whole_block)
+        });
+        let levels: Vec<_> = levels.collect();
+        let skips = blocks.encoder(layers, h, &levels, config.downsample_padding)?;
+        let mut h = *skips.last().expect("the first convolution is one of them");
+        if config.mid_block_type.is_some() {
+            let factor = config.mid_block_scale_factor;
+            let groups = config.middle_norm_groups();
+            let attend = self.attend(blocks, config.deepest_channels(), groups, factor);
+            let attend = config.has_middle_attention().then_some(attend);
+            h = blocks.middle(layers, h, factor, attend)?;
+        }
         Ok(Encoded { blocks, skips, h })
     }
 
-    /// The skip connections of the encoder, the last of them its result.
-    fn encoder(
+    /// The attention after a residual block.
+    fn attend(
         &self,
-        layers: &mut Layers,
         blocks: Blocks,
-        mut h: Value,
-    ) -> Result<Vec<Value>, Error> {
-        let config = &self.config;
-        let channels = &config.block_out_channels;
-        let mut skips = vec![h];
-        for (level, (&block, &width)) in config.down_block_types.iter().zip(channels).enumerate() {
-            let attention = block == DownBlock::Attention;
-            let whole_block = block == DownBlock::Resnet
-                || attention && config.downsample_type == Resampling::Resnet;
-            let last = level + 1 == channels.len();
-            layers.scope(&format!("down_blocks.{level}"), |layers| {
-                for layer in 0..config.layers_per_block {
-                    h = self.layer(layers, blocks, layer, h, width, attention)?;
-                    skips.push(h);
-                }
-                if last {
-                    return Ok::<_, Error>(());
-                }
-                h = layers.scope("downsamplers.0", |layers| {
-                    if whole_block {
-                        return blocks.resnet(layers, h, width, 1.0, Resample::Down);
-                    }
-                    // Zero on the right and at the bottom, or on all four sides.
-                    let first = config.downsample_padding;
-                    let halving = Conv2d { stride: 2, padding: [first, 1, first, 1] };
-                    layers.conv2d("conv", h, width, 3, halving)
-                })?;
-                skips.push(h);
-                Ok(())
-            })?;
-        }
-        Ok(skips)
-    }
-
-    /// A residual block, and an attention if the level has any.
-    fn layer(
-        &self,
-        layers: &mut Layers,
-        blocks: Blocks,
-        layer: usize,
-        x: Value,
         width: usize,
-        attention: bool,
-    ) -> Result<Value, Error> {
-        let h = layers.scope(&format!("resnets.{layer}"), |layers| {
-            blocks.resnet(layers, x, width, 1.0, Resample::None)
-        })?;
-        if !attention {
-            return Ok(h);
-        }
-        layers.scope(&format!("attentions.{layer}"), |layers| {
-            blocks.attention(layers, h, Some(self.config.norm_num_groups), 1.0)
-        })
+        groups: Option<usize>,
+        factor: f64,
+    ) -> Attend<'static> {
+        let heads = self.config.heads(width);
+        Box::new(move |layers, _, h| blocks.attention(layers, h, heads, groups, factor))
     }
 
-    fn middle(&self, layers: &mut Layers, blocks: Blocks, h: Value) -> Result<Value, Error> {
-        let config = &self.config;
-        if config.mid_block_type.is_none() {
-            return Ok(h);
-        }
-        let (width, factor) = (config.deepest_channels(), config.mid_block_scale_factor);
-        let resnet = |layers: &mut Layers, name, x| {
-            layers.scope(name, |layers| blocks.resnet(layers, x, width, factor, Resample::None))
-        };
-        layers.scope("mid_block", |layers| {
-            let mut h = resnet(layers, "resnets.0", h)?;
-            if config.has_middle_attention() {
-                h = layers.scope("attentions.0", |layers| {
-                    blocks.attention(layers, h, config.middle_norm_groups(), factor)
-                })?;
-            }
-            resnet(layers, "resnets.1", h)
-        })
-    }
-
-    fn decoder(
+    fn level(
         &self,
-        layers: &mut Layers,
         blocks: Blocks,
-        mut h: Value,
-        mut skips: Vec<Value>,
-    ) -> Result<Value, Error> {
-        let config = &self.config;
-        let channels = &config.block_out_channels;
-        let reversed = channels.iter().rev();
-        for (level, (&block, &width)) in config.up_block_types.iter().zip(reversed).enumerate() {
+        width: usize,
+        layers: usize,
+        attention: bool,
+        whole_block: bool,
+    ) -> Level<'static> {
+        let attend = attention.then(|| self.attend(blocks, width, Some(blocks.groups), 1.0));
+        Level { width, layers, attend, whole_block }
+    }
+
+    fn decode(&self, layers: &mut Layers, encoded: Encoded) -> Result<Value, Error> {
+        let (Encoded { blocks, skips, h }, config) = (encoded, &self.config);
+        let levels = config.up_block_types.iter().zip(config.block_out_channels.iter().rev());
+        let levels = levels.map(|(&block, &width)| {
             let attention = block == UpBlock::Attention;
-            let whole_block =
-                block == UpBlock::Resnet || attention && config.upsample_type == Resampling::Resnet;
-            let last = level + 1 == channels.len();
-            h = layers.scope(&format!("up_blocks.{level}"), |layers| {
-                for layer in 0..=config.layers_per_block {
-                    let skip = skips.pop().expect("each decoder layer has its encoder's output");
-                    h = layers.push(Concat, &[h, skip])?;
-                    h = self.layer(layers, blocks, layer, h, width, attention)?;
-                }
-                if last {
-                    return Ok(h);
-                }
-                layers.scope("upsamplers.0", |layers| {
-                    if whole_block {
-                        return blocks.resnet(layers, h, width, 1.0, Resample::Up);
-                    }
-                    let h = resample(layers, h, Resample::Up)?;
-                    layers.conv2d("conv", h, width, 3, SAME)
-                })
-            })?;
-        }
-        Ok(h)
+            let resnet = attention && config.upsample_type == Resampling::Resnet;
+            let whole_block = block == UpBlock::Resnet || resnet;
+            self.level(blocks, width, config.layers_per_block + 1, attention, whole_block)
+        });
+        let levels: Vec<_> = levels.collect();
+        let h = blocks.decoder(layers, h, skips, &levels)?;
+        blocks.output(layers, h, config.out_channels)
     }
 
     /// The embedding of timestep and class, before the SiLU.
@@ -215,13 +156,9 @@ impl UNet {
             max_period: 10_000.0.into(),
             element: of_x.element,
         };
-        let mlp = |layers: &mut Layers, scope: &str, t: Value| -> Result<Value, Error> {
-            layers.scope(scope, |layers| {
-                let h = layers.push(sinusoid, &[t])?;
-                let h = layers.linear("linear_1", h, width)?;
-                let h = layers.silu(h)?;
-                layers.linear("linear_2", h, width)
-            })
+        let mlp = |layers: &mut Layers, scope: &str, t: Value| {
+            let h = layers.push(sinusoid, &[t])?;
+            two_layers(layers, scope, h, width)
         };
         let told = match config.time_embedding_type {
             TimeEmbedding::Positional => inputs.timesteps,
@@ -231,14 +168,8 @@ impl UNet {
             }
         };
         let time = mlp(layers, "time_embedding", told)?;
-        let labels = match (inputs.condition.labels, self.label_type(of_x.shape[0])) {
-            (None, None) => return Ok(time),
-            (Some(labels), Some(of)) if layers.graph.type_of(labels) == of => labels,
-            (found, expected) => {
-                let found = found.map(|labels| layers.graph.type_of(labels));
-                return Err(Error::Labels { expected, found });
-            }
-        };
+        inputs.condition.check(layers.graph, self, of_x.shape[0])?;
+        let Some(labels) = inputs.condition.labels else { return Ok(time) };
         let class = match (config.class_embed_type, config.num_class_embeds) {
             (Some(ClassEmbedding::Timestep), _) => mlp(layers, "class_embedding", labels)?,
             (Some(ClassEmbedding::Identity), _) => labels,
@@ -277,11 +208,7 @@ impl Model for UNet {
     }
 
     fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
-        let config = &self.config;
-        let Encoded { blocks, skips, h } = self.encode(layers, inputs)?;
-        let h = self.decoder(layers, blocks, h, skips)?;
-        let h = layers.group_norm("conv_norm_out", h, config.norm_num_groups, config.norm_eps)?;
-        let h = layers.silu(h)?;
-        layers.conv2d("conv_out", h, config.out_channels, 3, SAME)
+        let encoded = self.encode(layers, inputs)?;
+        self.decode(layers, encoded)
     }
 }

@@ -2,6 +2,7 @@
 mod adm;
 mod ddim;
 mod latent;
+mod latent_weights;
 mod scalar;
 pub(crate) mod settings;
 mod setup;

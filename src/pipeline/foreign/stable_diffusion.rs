@@ -1,10 +1,12 @@
-//! Stable Diffusion 1.x and 2.x: what one file tells of its configuration, with or without its yml.
+//! Stable Diffusion 1.x and 2.x: what one file tells of its configuration, with or without its yml. Above 300 lines, for the
+//! words of the yml and those of diffusers stand together.
 use super::{
     latent::{LatentUnet, LatentVae},
     settings,
     shapes::{Shapes, Told},
 };
 use crate::{
+    diffusion::schedule::{BetaSchedule, PredictionType, SchedulerConfig},
     error::{ConfigError, WeightsError},
     weights::{Below, TensorFile},
 };
@@ -13,8 +15,8 @@ use serde_json::{Value as Json, json};
 use std::path::Path;
 
 /// Where the parts lie.
-const UNET: &str = "model.diffusion_model.";
-const VAE: &str = "first_stage_model.";
+pub(super) const UNET: &str = "model.diffusion_model.";
+pub(super) const VAE: &str = "first_stage_model.";
 
 /// The training's losses, which some files keep beside the autoencoder.
 const LOSS: &str = "loss.";
@@ -24,8 +26,22 @@ const LOSS: &str = "loss.";
 #[serde(default)]
 struct Params {
     scale_factor: Option<f64>,
+    linear_start: Option<f64>,
+    linear_end: Option<f64>,
+    timesteps: Option<usize>,
+    parameterization: Parameterization,
     unet_config: Part<UnetParams>,
     first_stage_config: Part<VaeParams>,
+}
+
+/// What the U-Net predicts.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Parameterization {
+    #[default]
+    Eps,
+    X0,
+    V,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -127,6 +143,27 @@ impl StableDiffusion {
             }
         }
         Ok(())
+    }
+
+    /// The noise schedule, in diffusers' words: DDIM's, as the original code samples.
+    pub fn scheduler(&self) -> SchedulerConfig {
+        let params = &self.params;
+        SchedulerConfig {
+            class_name: "DDIMScheduler".into(),
+            num_train_timesteps: params.timesteps.unwrap_or(1000),
+            beta_start: params.linear_start.unwrap_or(0.00085),
+            beta_end: params.linear_end.unwrap_or(0.012),
+            beta_schedule: BetaSchedule::ScaledLinear,
+            prediction_type: match params.parameterization {
+                Parameterization::Eps => PredictionType::Epsilon,
+                Parameterization::X0 => PredictionType::Sample,
+                Parameterization::V => PredictionType::VPrediction,
+            },
+            clip_sample: false,
+            set_alpha_to_one: false,
+            steps_offset: 1,
+            ..SchedulerConfig::default()
+        }
     }
 
     /// Which of the two it is.

@@ -3,12 +3,14 @@ mod classifier;
 mod diffusers;
 mod guidance;
 mod langevin;
+mod latent;
 mod trajectory;
 
 pub(super) use classifier::run as classifier_guidance;
 pub(super) use diffusers::scheduler;
 pub(super) use guidance::{guidance, interpolation};
 pub(super) use langevin::langevin;
+pub(super) use latent::{from_picture, sampling as latent_sampling, tiled as tiled_autoencoder};
 
 use super::{
     case_files::{Case, Results},
@@ -67,8 +69,7 @@ fn refuse_other_timesteps(case: &Case, table: &Table) -> Result<(), Error> {
 
 /// The level that each step of a table leaves.
 fn levels(schedule: &Schedule, table: &Table) -> Result<Vec<Level>, Error> {
-    let level = |timestep: f64| Ok(Level::of(schedule, timestep as usize)?);
-    table.steps.iter().map(|step| level(step.timestep)).collect()
+    Ok(table.levels(schedule)?)
 }
 
 /// Kinds `ddim`, `ddpm` and `ddim_paper`.

@@ -1,5 +1,5 @@
 //! A table followed on the device, step by step, with a case's network and noise.
-use super::super::{case_files::Case, case_graph::Axes, models};
+use super::super::{case_files::Case, case_graph::Axes, networks};
 use crate::{
     diffusion::{
         SamplingGraph, SamplingOptions,
@@ -104,33 +104,39 @@ impl Predictor {
 }
 
 /// One plan of a sampling step.
-struct Stepper {
+pub struct Stepper {
     executor: Executor,
     x: Value,
     output: Value,
     noise: Option<Value>,
+    context: Option<Value>,
 }
 
 impl Stepper {
-    fn new(
+    pub fn new(
         gpu: &Gpu,
         model: &dyn Model,
         weights: &Weights,
         shape: &Shape,
         table: &Table,
-        given_noise: bool,
+        options: &SamplingOptions,
     ) -> Result<Self, Error> {
-        let options = SamplingOptions { given_noise, ..SamplingOptions::default() };
         let size = [shape[0], shape[1], shape[2]];
-        let graph = SamplingGraph::new(gpu.target(), model, size, table, &options)?;
-        let mut executor = graph.executor(gpu, table, weights, &options)?;
+        let graph = SamplingGraph::new(gpu.target(), model, size, table, options)?;
+        let mut executor = graph.executor(gpu, table, weights, options)?;
         executor.write_u32(graph.counter, &Counter::default().words())?;
-        let SamplingGraph { x, output, noise, .. } = graph;
-        Ok(Self { executor, x, output, noise })
+        let SamplingGraph { x, output, noise, condition, .. } = graph;
+        Ok(Self { executor, x, output, noise, context: condition.context })
+    }
+
+    /// Sets the tokens of all steps; with guidance those of nothing come first.
+    pub fn set_context(&mut self, context: &[f32]) -> Result<(), Error> {
+        let none = Error::Context { expected: None, found: None };
+        self.executor.write(self.context.ok_or(none)?, context)
     }
 
     /// From `x` to the next sample; `output` is what a network elsewhere predicted.
-    fn step(
+    pub fn step(
         &mut self,
         x: &[f32],
         output: Option<&[f32]>,
@@ -178,13 +184,14 @@ pub fn follow(
         ..*step
     };
     let images = Table { steps: table.steps.iter().map(only_image).collect(), ..table.clone() };
-    let mut images = Stepper::new(gpu, &elsewhere, &none, &shape, &images, false)?;
-    let given = !noise.is_empty();
+    let plain = SamplingOptions::default();
+    let mut images = Stepper::new(gpu, &elsewhere, &none, &shape, &images, &plain)?;
+    let options = SamplingOptions { given_noise: !noise.is_empty(), ..plain };
     let mut stepper = match model {
-        Predictor::Toy { .. } => Stepper::new(gpu, &elsewhere, &none, &shape, table, given)?,
+        Predictor::Toy { .. } => Stepper::new(gpu, &elsewhere, &none, &shape, table, &options)?,
         Predictor::UNet => {
-            let (unet, weights) = models::model(case)?;
-            Stepper::new(gpu, &unet, &weights, &shape, table, given)?
+            let (unet, weights) = networks::model(case)?;
+            Stepper::new(gpu, &unet, &weights, &shape, table, &options)?
         }
     };
     let elements = shape.elements();

@@ -60,7 +60,8 @@ impl Adm {
         Origin { rows, ..Origin::whole(self.stored_name(name)) }
     }
 
-    fn stored_name(&self, name: &str) -> String {
+    /// The name of the tensor that holds a parameter.
+    pub(super) fn stored_name(&self, name: &str) -> String {
         let stride = self.layers + 1;
         let inside = |kind: &str, rest: &str| match kind {
             "attentions" => format!("1.{}", renamed(rest, &ATTENTION)),

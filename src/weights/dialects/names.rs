@@ -23,6 +23,13 @@ pub enum Names {
         /// Whether the pooled text is projected.
         projects: bool,
     },
+    /// The U-Net of Stable Diffusion: ADM's names, with transformers.
+    LatentUnet(Adm),
+    /// The autoencoder of Stable Diffusion: those of the DDIM release in each half.
+    Autoencoder {
+        /// Number of resolutions.
+        levels: usize,
+    },
 }
 
 impl Names {
@@ -42,6 +49,13 @@ impl Names {
             Self::Ddim { levels } => Origin::whole(ddim::stored_name(name, *levels)),
             Self::Adm(adm) => adm.origin(name, outputs),
             Self::OpenClip { .. } => clip::origin(name),
+            Self::LatentUnet(adm) => Origin::whole(adm.stored_name(name)),
+            Self::Autoencoder { levels } => Origin::whole(match name.split_once('.') {
+                Some((half @ ("encoder" | "decoder"), rest)) => {
+                    format!("{half}.{}", ddim::stored_name(rest, *levels))
+                }
+                _ => name.to_owned(),
+            }),
         }
     }
 
@@ -50,7 +64,9 @@ impl Names {
         match *self {
             Self::ClipText => clip::ignores(stored),
             Self::OpenClip { layers, projects } => clip::open_ignores(stored, layers, projects),
-            Self::Diffusers | Self::Ddim { .. } | Self::Adm(_) => false,
+            // The losses of its training.
+            Self::Autoencoder { .. } => stored.starts_with("loss."),
+            Self::Diffusers | Self::Ddim { .. } | Self::Adm(_) | Self::LatentUnet(_) => false,
         }
     }
 }

@@ -14,27 +14,33 @@ impl UNetConfig {
         const CLASS: &str = "UNet2DModel";
         Unexpected::check(self.class_name == CLASS, "_class_name", CLASS, &self.class_name)?;
         let levels = self.block_out_channels.len();
-        range("block_out_channels", levels, 1, 16, "levels")?;
-        range("down_block_types", self.down_block_types.len(), levels, levels, "levels")?;
-        range("up_block_types", self.up_block_types.len(), levels, levels, "levels")?;
+        Unexpected::range("block_out_channels", levels, 1, 16, "levels")?;
+        Unexpected::range(
+            "down_block_types",
+            self.down_block_types.len(),
+            levels,
+            levels,
+            "levels",
+        )?;
+        Unexpected::range("up_block_types", self.up_block_types.len(), levels, levels, "levels")?;
         for &channels in &self.block_out_channels {
-            range("block_out_channels", channels, 1, MAX_CHANNELS, "channels")?;
+            Unexpected::range("block_out_channels", channels, 1, MAX_CHANNELS, "channels")?;
         }
-        range("in_channels", self.in_channels, 1, MAX_CHANNELS, "channels")?;
-        range("out_channels", self.out_channels, 1, MAX_CHANNELS, "channels")?;
-        range("layers_per_block", self.layers_per_block, 1, 1000, "layers")?;
-        range("downsample_padding", self.downsample_padding, 0, 1, "zeros")?;
+        Unexpected::range("in_channels", self.in_channels, 1, MAX_CHANNELS, "channels")?;
+        Unexpected::range("out_channels", self.out_channels, 1, MAX_CHANNELS, "channels")?;
+        Unexpected::range("layers_per_block", self.layers_per_block, 1, 1000, "layers")?;
+        Unexpected::range("downsample_padding", self.downsample_padding, 0, 1, "zeros")?;
         if let Some(channels) = self.conv_in_channels {
-            range("conv_in_channels", channels, 1, MAX_CHANNELS, "channels")?;
+            Unexpected::range("conv_in_channels", channels, 1, MAX_CHANNELS, "channels")?;
         }
-        range("time_proj_channels", self.time_proj(), 1, MAX_CHANNELS, "channels")?;
+        Unexpected::range("time_proj_channels", self.time_proj(), 1, MAX_CHANNELS, "channels")?;
         let frequencies = self.time_proj() / 2;
         if frequencies > 0 {
-            range("freq_shift", self.freq_shift, 0, frequencies - 1, "frequencies")?;
+            Unexpected::range("freq_shift", self.freq_shift, 0, frequencies - 1, "frequencies")?;
         }
-        range("time_embedding_dim", self.time_width(), 1, MAX_CHANNELS, "channels")?;
+        Unexpected::range("time_embedding_dim", self.time_width(), 1, MAX_CHANNELS, "channels")?;
         if let Some(classes) = self.num_class_embeds {
-            range("num_class_embeds", classes, 1, MAX_CHANNELS, "classes")?;
+            Unexpected::range("num_class_embeds", classes, 1, MAX_CHANNELS, "classes")?;
         }
         let (factor, eps) = (self.mid_block_scale_factor, self.norm_eps);
         let fits = factor.is_finite() && factor != 0.0;
@@ -95,13 +101,7 @@ impl UNetConfig {
     /// # Errors
     /// If it does not.
     pub fn check_image(&self, height: usize, width: usize) -> Result<(), ConfigError> {
-        let levels = self.levels();
-        let multiple = 1 << (levels - 1);
-        let fits = |side: usize| side > 0 && side.is_multiple_of(multiple);
-        if fits(height) && fits(width) {
-            return Ok(());
-        }
-        Err(ConfigError::Image { levels, multiple, height, width })
+        ConfigError::check_image(self.levels(), height, width)
     }
 
     /// Whether a setting is made that diffusers does not have.
@@ -150,10 +150,4 @@ impl UNetConfig {
             TimeScaleShift::ScaleShift => None,
         })
     }
-}
-
-fn range(key: &str, found: usize, least: usize, most: usize, unit: &str) -> Result<(), Unexpected> {
-    let expected =
-        if least == most { format!("{least} {unit}") } else { format!("{least} to {most} {unit}") };
-    Unexpected::check((least..=most).contains(&found), key, expected, found)
 }
