@@ -47,6 +47,14 @@ fn damaged_and_malicious_files_are_refused_by_the_name_of_what_is_wrong() {
 }
 
 #[test]
+fn a_tuple_takes_nothing_from_before_a_mark() {
+    // A number, a mark, a number, and a tuple of two; then all since the mark.
+    let bytes = b"\x80\x02\x8a\x01\x01(K\x02\x86t.";
+    let error = weights::of_bytes(Path::new("x.bin"), bytes).map(|_| ()).expect_err("no pickle");
+    assert!(error.to_string().contains("items"), "{error}");
+}
+
+#[test]
 fn a_compressed_record_is_refused_before_it_is_inflated() {
     let mut bytes = std::fs::read(file("healthy")).expect("a file");
     let name = b"/data/0";

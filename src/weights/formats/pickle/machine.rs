@@ -114,6 +114,8 @@ impl<'a> Machine<'a> {
             0x85..=0x87 => {
                 let count = usize::from(code - 0x84);
                 let start = self.stack.len().checked_sub(count);
+                // Not from before a mark, which would then lie above the stack.
+                let start = start.filter(|start| *start >= self.least());
                 let items =
                     self.stack.split_off(start.ok_or_else(|| self.bytes.expected("items"))?);
                 self.push(Object::List(items))
@@ -260,9 +262,13 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Length of the stack at the last mark: what lies below is not to be taken.
+    fn least(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
     fn pop(&mut self) -> Done<Id> {
-        let least = self.marks.last().copied().unwrap_or(0);
-        let top = if self.stack.len() > least { self.stack.pop() } else { None };
+        let top = if self.stack.len() > self.least() { self.stack.pop() } else { None };
         top.ok_or_else(|| self.bytes.expected("an object"))
     }
 
