@@ -117,7 +117,7 @@ pub fn attention(gpu: &Gpu, [n, tokens, channels, heads]: [usize; 4]) -> Result<
     let mut graph = Graph::new();
     let operands: Vec<Value> =
         (0..3).map(|_| graph.input(TensorType::f32(&[n, tokens, channels]))).collect();
-    let y = graph.push(Attention { heads }, &operands)?;
+    let y = graph.push(Attention { heads, causal: false }, &operands)?;
     let contents = (1..).map(|seed| uniform(seed, n * tokens * channels, 1.7));
     planned(gpu, graph, y, operands.into_iter().zip(contents).collect(), |y| y)
 }

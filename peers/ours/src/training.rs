@@ -100,7 +100,7 @@ fn residual(
         let q = layers.linear("q", h, channels)?;
         let k = layers.linear("k", h, channels)?;
         let v = layers.linear("v", h, channels)?;
-        let h = layers.push(Attention { heads: 1 }, &[q, k, v])?;
+        let h = layers.push(Attention { heads: 1, causal: false }, &[q, k, v])?;
         let h = layers.linear("out", h, channels)?;
         layers.push(Add, &[x, h])
     })

@@ -121,7 +121,7 @@ fn candidates(
     let params = extents.params(false);
     let mut candidates = vec![{
         let tile = |sums| {
-            let tile = Tile::tiled(extents, sums, &lowering.target().profile);
+            let tile = Tile::tiled(extents, sums, causal, &lowering.target().profile);
             let Tile { lanes, rows, columns } = tile;
             let overrides = tiled::Overrides { causal, lanes, rows, columns, ..Default::default() };
             (tile.workgroup_rows(), overrides)

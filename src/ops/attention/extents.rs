@@ -138,11 +138,18 @@ impl Tile {
     }
 
     /// For the tiled kernels, the first whose sums of `accumulators` tensors fit the device's
-    /// registers. Beside the sums a row takes 12 and all else 64 at most, as `compilers/run` shows.
-    pub fn tiled(extents: &Extents, accumulators: u32, profile: &DeviceProfile) -> Self {
+    /// registers. Beside the sums a row takes 12 and all else 64 at most, 72 where positions are compared, as
+    /// `compilers/run` shows.
+    pub fn tiled(
+        extents: &Extents,
+        accumulators: u32,
+        causal: bool,
+        profile: &DeviceProfile,
+    ) -> Self {
+        let others = if causal { 72 } else { 64 };
         let of = |lanes| [4, 2, 1].map(|rows| Self::new(extents, lanes, rows));
         let fits = |Self { rows, columns, .. }: &Self| {
-            4 * rows * columns * accumulators + 12 * rows + 64 <= profile.registers()
+            4 * rows * columns * accumulators + 12 * rows + others <= profile.registers()
         };
         // The last fits the largest head on every device.
         let last = Self::new(extents, 32, 1);

@@ -177,7 +177,7 @@ fn candidates(
     [y, log_sum_exp]: [Value; 2],
 ) -> Vec<Candidate> {
     let queries = extents.queries;
-    let tile = Tile::tiled(extents, 1, &lowering.target().profile);
+    let tile = Tile::tiled(extents, 1, causal, &lowering.target().profile);
     let Tile { lanes, rows, columns } = tile;
     let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
     let grid = extents.grid(queries, tile.workgroup_rows());
