@@ -5,7 +5,7 @@
 mod json;
 
 pub use json::{excerpt, parse_object};
-pub(crate) use json::{parse_config, warn_of_unknown};
+pub(crate) use json::{parse_config, warn_of_others, warn_of_unknown};
 
 use std::{
     fs::{File, Metadata},

@@ -1,6 +1,6 @@
 //! What can be wrong with a model's configuration.
 use super::{FileError, JsonError, Unexpected};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can be wrong with a U-Net's configuration.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,21 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// Says of an error that it is about the file at `path`.
+    pub(crate) fn at<E: Into<Self>>(path: &Path) -> impl Fn(E) -> Self + '_ {
+        move |source| Self::File { path: path.into(), source: Box::new(source.into()) }
+    }
+
+    /// Checks the numbers of residual blocks: divisor of the middle's sums, share that is dropped, and
+    /// what group norms add to the variance.
+    pub(crate) fn check_blocks(factor: f64, dropout: f64, eps: f64) -> Result<(), Unexpected> {
+        let fits = factor.is_finite() && factor != 0.0;
+        Unexpected::check(fits, "mid_block_scale_factor", "a number other than 0", factor)?;
+        let fits = (0.0..1.0).contains(&dropout);
+        Unexpected::check(fits, "dropout", "at least 0 and below 1", dropout)?;
+        Unexpected::check(eps > 0.0 && eps < 1.0, "norm_eps", "between 0 and 1", eps)
+    }
+
     /// Checks that every level but the last halves an image evenly.
     pub(crate) fn check_image(levels: usize, height: usize, width: usize) -> Result<(), Self> {
         let multiple = 1 << (levels - 1);

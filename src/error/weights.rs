@@ -53,7 +53,7 @@ pub enum WeightsError {
         found: Vec<usize>,
     },
     /// Two tensors whose names mean the same parameter.
-    #[error("{}: {tensor} is there twice, under its names of 2022 and of today", path.display())]
+    #[error("{}: {tensor} is there twice, under two of its names", path.display())]
     Twice {
         /// The file.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! JSON, also as Python's diffusers writes it: with `NaN` and infinities, `null` for a default, and
 //! keys that only other programs read.
 use crate::error::JsonError;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -129,6 +129,18 @@ pub(crate) fn warn_of_unknown(path: &Path, keys: &[String], known: &[&str]) {
         named.push(format!("and {} more", unknown.len() - NAMED));
     }
     log::warn!("{}: unknown keys are not read: {}", path.display(), named.join(", "));
+}
+
+/// As [`warn_of_unknown`]; the keys of a `T` are known, and those `beside` them.
+pub(crate) fn warn_of_others<T: Serialize + Default>(
+    path: &Path,
+    keys: &[String],
+    beside: &[&str],
+) {
+    let all = serde_json::to_value(T::default()).expect("plain fields with string keys are JSON");
+    let own = all.as_object().into_iter().flat_map(|of| of.keys()).map(String::as_str);
+    let known: Vec<&str> = own.chain(beside.iter().copied()).collect();
+    warn_of_unknown(path, keys, &known);
 }
 
 /// The known key that differs in few letters: one in four, at most three.

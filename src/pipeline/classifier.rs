@@ -72,8 +72,7 @@ fn given(path: &Path) -> Result<ClassifierConfig, ConfigError> {
             *value = value.to_string().into();
         }
     }
-    ClassifierConfig::parse(&flags.to_string())
-        .map_err(|error| ConfigError::File { path: path.into(), source: error.into() })
+    ClassifierConfig::parse(&flags.to_string()).map_err(ConfigError::at(path))
 }
 
 /// The weights of a classifier in a file, by guided-diffusion's names or this crate's.

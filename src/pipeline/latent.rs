@@ -13,8 +13,8 @@ use crate::{
         autoencoder_kl::{Autoencoder, AutoencoderConfig},
         unet2d_condition::{TextUNet, TextUNetConfig},
     },
-    nn::ParameterSource,
-    weights::{self, FileWeights, NonFinite, Precision, TensorFile, write_file},
+    nn::{ParameterSource, ParameterSpec},
+    weights::{self, FileWeights, Names, NonFinite, Precision, TensorFile, write_file},
 };
 use serde_json::{Map, Value as Json, json};
 use std::{path::Path, sync::Arc};
@@ -118,11 +118,13 @@ impl LatentPipeline {
         };
         let unet = TextUNet::new(TextUNetConfig::parse(&found.unet_json().to_string())?)?;
         let vae = Autoencoder::new(AutoencoderConfig::parse(&vae.to_string())?)?;
-        let unet_weights =
-            found.unet_weights(path, &file, place, &unet.parameters()?, non_finite)?;
-        let vae_weights = found.vae_weights(path, &file, place, &vae.parameters()?, non_finite)?;
+        let read = |(below, names): (&str, Names), expected: &[ParameterSpec]| {
+            let prefix = format!("{place}{below}");
+            FileWeights::of(path, Arc::clone(&file), &prefix, expected, &names, non_finite)
+        };
+        let unet_weights = Arc::new(read(found.unet_names(), &unet.parameters()?)?);
+        let vae_weights = Arc::new(read(found.vae_names(), &vae.parameters()?)?);
         let scheduler = found.scheduler();
-        let (unet_weights, vae_weights) = (Arc::new(unet_weights), Arc::new(vae_weights));
         Self { unet, unet_weights, vae, vae_weights, scheduler }.checked(path)
     }
 

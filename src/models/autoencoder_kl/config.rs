@@ -104,16 +104,9 @@ impl AutoencoderConfig {
     /// If the file cannot be read, or as [`AutoencoderConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = files::read_json(path).map_err(FileError::at(path))?;
-        let of_file =
-            |source: ConfigError| ConfigError::File { path: path.into(), source: source.into() };
-        let config = Self::parse(&text).map_err(of_file)?;
+        let config = Self::parse(&text).map_err(ConfigError::at(path))?;
         let keys: Vec<String> = config.others.keys().cloned().collect();
-        let all = serde_json::to_value(Self::default());
-        let all = all.expect("plain fields with string keys are JSON");
-        let mut known: Vec<&str> =
-            all.as_object().into_iter().flat_map(|of| of.keys()).map(|key| &key[..]).collect();
-        known.push(WITHOUT_EFFECT);
-        files::warn_of_unknown(path, &keys, &known);
+        files::warn_of_others::<Self>(path, &keys, &[WITHOUT_EFFECT]);
         Ok(config)
     }
 

@@ -100,17 +100,11 @@ impl ClassifierConfig {
         let read = || {
             let (config, keys): (Self, _) =
                 files::parse_config(&text, &[]).map_err(ConfigError::ClassifierJson)?;
-            let known = serde_json::to_value(Self::default());
-            let known = known.expect("plain fields with string keys are JSON");
-            let known = known.as_object().into_iter().flat_map(|of| of.keys());
-            files::warn_of_unknown(path, &keys, &known.map(|key| &key[..]).collect::<Vec<_>>());
+            files::warn_of_others::<Self>(path, &keys, &[]);
             config.check()?;
             Ok(config)
         };
-        read().map_err(|source: ConfigError| ConfigError::File {
-            path: path.into(),
-            source: source.into(),
-        })
+        read().map_err(ConfigError::at::<ConfigError>(path))
     }
 
     /// Reads the text of a `config.json` and checks it.

@@ -79,8 +79,7 @@ impl ClipTextConfig {
     /// If the file cannot be read, or as [`ClipTextConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = files::read_json(path).map_err(FileError::at(path))?;
-        Self::parse(&text)
-            .map_err(|source| ConfigError::File { path: path.into(), source: source.into() })
+        Self::parse(&text).map_err(ConfigError::at(path))
     }
 
     /// Reads the text of a `config.json` and checks it.

@@ -86,10 +86,8 @@ impl Tokenizer {
         });
         let [config, map] = settings;
         let [config, map] = [config?, map?];
-        Self::new(model, &config, &map).map_err(|found| {
-            let source = Box::new(ConfigError::Tokenizer(found));
-            ConfigError::File { path: named, source }
-        })
+        let made = Self::new(model, &config, &map).map_err(ConfigError::Tokenizer);
+        made.map_err(ConfigError::at(&named))
     }
 
     fn new(model: Model, config: &Json, map: &Json) -> Result<Self, Unexpected> {
@@ -231,8 +229,6 @@ fn text_of(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn parsed<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ConfigError> {
-    files::parse_object(&text_of(path)?).map_err(|error| {
-        let source = Box::new(ConfigError::TokenizerJson(error));
-        ConfigError::File { path: path.into(), source }
-    })
+    let read = files::parse_object(&text_of(path)?).map_err(ConfigError::TokenizerJson);
+    read.map_err(ConfigError::at(path))
 }

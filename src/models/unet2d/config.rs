@@ -256,16 +256,9 @@ impl UNetConfig {
     /// If the file cannot be read, or as [`UNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = files::read_json(path).map_err(FileError::at(path))?;
-        let of_file =
-            |source: ConfigError| ConfigError::File { path: path.into(), source: source.into() };
         let (config, keys): (Self, _) =
-            files::parse_config(&text, &NULLABLE).map_err(|error| of_file(error.into()))?;
-        let known = serde_json::to_value(Self::default());
-        let known = known.expect("plain fields with string keys are JSON");
-        let mut known: Vec<&str> =
-            known.as_object().into_iter().flat_map(|of| of.keys()).map(|key| &key[..]).collect();
-        known.extend(BEYOND_DIFFUSERS);
-        files::warn_of_unknown(path, &keys, &known);
+            files::parse_config(&text, &NULLABLE).map_err(ConfigError::at(path))?;
+        files::warn_of_others::<Self>(path, &keys, &BEYOND_DIFFUSERS);
         if !keys.iter().any(|key| key == "block_out_channels") {
             log::warn!(
                 "{}: no block_out_channels: diffusers' default {:?} holds, with the other defaults a \
@@ -275,7 +268,7 @@ impl UNetConfig {
             );
         }
         // After the warnings: a misspelt key leaves a default that may not fit the others.
-        config.check().map_err(of_file)?;
+        config.check().map_err(ConfigError::at(path))?;
         Ok(config)
     }
 

@@ -214,16 +214,11 @@ impl TextUNetConfig {
     /// If the file cannot be read, or as [`TextUNetConfig::parse`]; both name the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = files::read_json(path).map_err(FileError::at(path))?;
-        let of_file =
-            |source: ConfigError| ConfigError::File { path: path.into(), source: source.into() };
-        let config = Self::parse(&text).map_err(of_file)?;
+        let config = Self::parse(&text).map_err(ConfigError::at(path))?;
         let keys: Vec<String> = config.others.keys().cloned().collect();
         let refused = REFUSED.iter().map(|(key, _)| *key);
-        let mut known: Vec<&str> = refused.chain(WITHOUT_EFFECT).collect();
-        let all = serde_json::to_value(Self::default());
-        let all = all.expect("plain fields with string keys are JSON");
-        known.extend(all.as_object().into_iter().flat_map(|of| of.keys()).map(|key| &key[..]));
-        files::warn_of_unknown(path, &keys, &known);
+        let beside: Vec<&str> = refused.chain(WITHOUT_EFFECT).collect();
+        files::warn_of_others::<Self>(path, &keys, &beside);
         Ok(config)
     }
 

@@ -1,40 +1,18 @@
-//! The weights of Stable Diffusion's networks, by their names in its files.
+//! Where the weights of Stable Diffusion's networks stand in its files, and by which names.
 use super::stable_diffusion::{StableDiffusion, UNET, VAE};
-use crate::{
-    error::WeightsError,
-    nn::ParameterSpec,
-    weights::{Adm, FileWeights, Names, NonFinite, TensorFile},
-};
-use std::{path::Path, sync::Arc};
+use crate::weights::{Adm, Names};
 
 impl StableDiffusion {
-    /// The U-Net's weights.
-    pub fn unet_weights(
-        &self,
-        path: &Path,
-        file: &Arc<dyn TensorFile>,
-        place: &str,
-        expected: &[ParameterSpec],
-        non_finite: NonFinite,
-    ) -> Result<FileWeights, WeightsError> {
+    /// What the names of the U-Net's weights begin with, and how they go on.
+    pub fn unet_names(&self) -> (&'static str, Names) {
         let attention = self.unet.attention.iter().rev().copied().collect();
         let adm = Adm { layers: self.unet.layers, attention, interleaved: None };
-        let (file, prefix) = (Arc::clone(file), format!("{place}{UNET}"));
-        FileWeights::of(path, file, &prefix, expected, &Names::LatentUnet(adm), non_finite)
+        (UNET, Names::LatentUnet(adm))
     }
 
-    /// The autoencoder's weights.
-    pub fn vae_weights(
-        &self,
-        path: &Path,
-        file: &Arc<dyn TensorFile>,
-        place: &str,
-        expected: &[ParameterSpec],
-        non_finite: NonFinite,
-    ) -> Result<FileWeights, WeightsError> {
-        let (file, prefix) = (Arc::clone(file), format!("{place}{VAE}"));
+    /// What the names of the autoencoder's weights begin with, and how they go on.
+    pub fn vae_names(&self) -> (&'static str, Names) {
         let levels = self.vae.as_ref().map_or(0, |vae| vae.widths.len());
-        let names = Names::Autoencoder { levels };
-        FileWeights::of(path, file, &prefix, expected, &names, non_finite)
+        (VAE, Names::Autoencoder { levels })
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 /// `MODEL_FLAGS="--image_size 64 --num_channels 128"`; every other one a yml.
 pub(crate) fn read(path: &Path) -> Result<Json, ConfigError> {
     let text = files::read_json(path).map_err(FileError::at(path))?;
-    parse(&text).map_err(|error| ConfigError::File { path: path.into(), source: error.into() })
+    parse(&text).map_err(ConfigError::at(path))
 }
 
 /// As [`read`], of a file's text.

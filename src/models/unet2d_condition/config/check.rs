@@ -41,12 +41,7 @@ impl TextUNetConfig {
         if let Some(classes) = self.num_class_embeds {
             Unexpected::range("num_class_embeds", classes, 1, MAX_CHANNELS, "classes")?;
         }
-        let (factor, eps) = (self.mid_block_scale_factor, self.norm_eps);
-        let fits = factor.is_finite() && factor != 0.0;
-        Unexpected::check(fits, "mid_block_scale_factor", "a number other than 0", factor)?;
-        let fits = (0.0..1.0).contains(&self.dropout);
-        Unexpected::check(fits, "dropout", "at least 0 and below 1", self.dropout)?;
-        Unexpected::check(eps > 0.0 && eps < 1.0, "norm_eps", "between 0 and 1", eps)?;
+        ConfigError::check_blocks(self.mid_block_scale_factor, self.dropout, self.norm_eps)?;
         self.check_levels()?;
         self.check_vectors()?;
         if let Some(size) = self.sample_size {
