@@ -1,36 +1,53 @@
 // Convolution in both directions, as conv2d_subgroup.wgsl has it (the same sum and bindings), for devices
 // without a small subgroup of fixed size.
-// Tiling: 64 invocations compute ROWS pixels of a phase by 64 channels, an eighth of the pixels by 2 vec4 each; 16 channels
-// of x and of weight at a time stand in workgroup memory (8 KiB at most).
+// Tiling: LANES invocations, eight beside each other, compute ROWS pixels of a phase by COLUMNS4 vec4s of channels; 16
+// channels of x and of weight at a time stand in workgroup memory (12 KiB at most). Where such tiles are few for the device,
+// several workgroups share one: each sums a part of the channels (`split`), and the sums are added in the order of the parts
+// (`fold`), so that a result does not depend on who finished first.
 // What is read of x may be a concatenation, whose second part takes the binding of the residual: eight buffers are WebGPU's
 // limit. It may be normalized, activated and upsampled on the way (shared/tiled_input.wgsl).
 // Sixteen pixels that follow each other belong to neighbouring rows of invocations; where moments are wanted they are a square of 4 x 4.
-// tile: ROWS = 64 Pixels of a workgroup; 32 where an invocation has few registers.
+// tile: ROWS = 64 Pixels of a workgroup.
+// tile: COLUMNS4 = 16 vec4s of channels of a workgroup.
+// tile: LANES = 64 Invocations of a workgroup.
+// tile: SLOTS = 1 Parts of the channels of x that are added.
 // import: convolution, tiled_input
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
-// iterations: forward = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down + 76
+// iterations: sums = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down
+// iterations: forward = sums + 84
+// iterations: split = sums + 24
+// iterations: fold = SLOTS + 34
 
 // [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
+// Sums of each part of the channels, as they are written and read: [SLOTS, batch, out_height, out_width, out_channels].
+@group(0) @binding(9) var<storage, read_write> parts: array<vec4<f32>>;
+@group(0) @binding(9) var<storage, read> partial: array<vec4<f32>>;
 /// Whether `x` is the first part of a concatenation.
 override JOINED: bool = false;
 /// Whether `weight` is that of the other direction: read transposed, its kernel turned by half a circle.
 override TURNED: bool = false;
 
-const LANES = 64u;
-const PIXELS = ROWS / 8u;
+// Rows of invocations, and what each computes.
+const LINES = LANES / 8u;
+const PIXELS = ROWS / LINES;
+const VECTORS = COLUMNS4 / 8u;
 // Invocations that fetch channels of one pixel.
 const SHARED = LANES / ROWS;
-const COLUMNS4 = 16u;
 const DEPTH4 = 4u;
+// Rows of weights that invocations fetch at a time.
+const FETCHED = LANES / COLUMNS4;
 // Pixels whose moments are taken, and rows of invocations that hold them.
 const SQUARE = 16u;
 const HOLDERS = SQUARE / PIXELS;
+// vec4s of channels that a workgroup of the fold takes.
+const FOLDED4 = LANES / SQUARE;
 const NOWHERE = 0xffffffffu;
 
 var<workgroup> x_tile: array<vec4<f32>, DEPTH4 * ROWS>;
-var<workgroup> weight_tile: array<vec4<f32>, DEPTH4 * LANES>;
+// Of weights, then of what moments are taken of.
+var<workgroup> weight_tile: array<vec4<f32>, max(4u * DEPTH4 * COLUMNS4, 2u * LANES)>;
 var<workgroup> places: array<u32, ROWS>;
 
 fn second_at(place: u32) -> vec4<f32> {
@@ -49,22 +66,18 @@ fn turned_weights(row: u32, o4: u32, column: u32) -> mat4x4<f32> {
     return transpose(rows);
 }
 
-@compute @workgroup_size(LANES)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-) {
-    let own = local.x;
-    let phase = group.x / params.column_groups;
-    let first_column = (group.x - phase * params.column_groups) * COLUMNS4;
+// The tile's sums, an invocation's rows LINES apart and its vec4s of channels 8; of the channels of x from `first4` to `end4`,
+// in vec4. `tile` counts tiles beside each other, phase by phase, `block` blocks of pixels.
+fn multiply(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, tile: u32, block: u32, first4: u32, end4: u32) {
+    let phase = tile / params.column_groups;
+    let first_column = (tile - phase * params.column_groups) * COLUMNS4;
     let phase_y = phase / params.spread;
     let phase_x = phase - phase_y * params.spread;
     let lattice_height = (params.out_height + params.spread - 1u) / params.spread;
 
     // Every invocation fetches channels of one pixel.
     let fetch_pixel = own % ROWS;
-    let pixel = (group.z * groups.y + group.y) * ROWS + fetch_pixel % 8u * PIXELS + fetch_pixel / 8u;
+    let pixel = block * ROWS + fetch_pixel % LINES * PIXELS + fetch_pixel / LINES;
     var row = pixel / params.lattice_width;
     var n = row / lattice_height;
     var lattice_x = pixel - row * params.lattice_width;
@@ -100,7 +113,6 @@ fn forward(
 
     let tile_row = own / 8u;
     let tile_column = own % 8u;
-    var sum: array<vec4<f32>, 2u * PIXELS>;
     var offset_y = first_y;
     for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
         var offset_x = first_x;
@@ -111,7 +123,7 @@ fn forward(
             let line = n * (params.in_height >> params.upsample) + (u32(iy) >> params.upsample);
             let source = select(0u, line * (params.in_width >> params.upsample) + (u32(ix) >> params.upsample), inside);
             let tap = ky * params.kernel_width + kx;
-            for (var k = 0u; k < in_channels4; k += DEPTH4) {
+            for (var k = first4; k < end4; k += DEPTH4) {
                 // The tiles of the step before are still being read.
                 workgroupBarrier();
                 for (var i = 0u; i < DEPTH4 / SHARED; i++) {
@@ -122,28 +134,33 @@ fn forward(
                 if TURNED {
                     let row = (params.kernel_height * params.kernel_width - 1u - tap) * params.out_channels;
                     let weights = turned_weights(row, min(k + fetch_row, in_channels4 - 1u), fetch_column);
-                    for (var q = 0u; q < 4u; q++) {
-                        weight_tile[fetch_row * LANES + q * COLUMNS4 + own % COLUMNS4] = weights[q];
+                    if fetch_row < DEPTH4 {
+                        for (var q = 0u; q < 4u; q++) {
+                            weight_tile[(fetch_row * 4u + q) * COLUMNS4 + own % COLUMNS4] = weights[q];
+                        }
                     }
                 } else {
-                    for (var d = 0u; d < DEPTH4; d++) {
+                    for (var i = 0u; i < 4u * DEPTH4 / FETCHED; i++) {
                         // Where x is zero, at pad lanes and past the last channel, any weight of this tap will do.
-                        let channel = tap * params.in_channels + min((k + d) * 4u + fetch_row, params.in_channels - 1u);
-                        weight_tile[d * LANES + own] = widen_weight(weight[channel * params.out_channels4 + fetch_column]);
+                        let channel = tap * params.in_channels + min(k * 4u + i * FETCHED + fetch_row, params.in_channels - 1u);
+                        weight_tile[i * LANES + own] = widen_weight(weight[channel * params.out_channels4 + fetch_column]);
                     }
                 }
                 workgroupBarrier();
                 for (var d = 0u; d < DEPTH4; d++) {
                     var a: array<vec4<f32>, PIXELS>;
                     for (var i = 0u; i < PIXELS; i++) {
-                        a[i] = x_tile[d * ROWS + i * 8u + tile_row];
+                        a[i] = x_tile[d * ROWS + i * LINES + tile_row];
                     }
                     for (var q = 0u; q < 4u; q++) {
-                        let b0 = weight_tile[(d * 4u + q) * COLUMNS4 + tile_column];
-                        let b1 = weight_tile[(d * 4u + q) * COLUMNS4 + 8u + tile_column];
+                        var b: array<vec4<f32>, VECTORS>;
+                        for (var j = 0u; j < VECTORS; j++) {
+                            b[j] = weight_tile[(d * 4u + q) * COLUMNS4 + j * 8u + tile_column];
+                        }
                         for (var i = 0u; i < PIXELS; i++) {
-                            sum[i * 2u] = fma(vec4<f32>(a[i][q]), b0, sum[i * 2u]);
-                            sum[i * 2u + 1u] = fma(vec4<f32>(a[i][q]), b1, sum[i * 2u + 1u]);
+                            for (var j = 0u; j < VECTORS; j++) {
+                                sum[i * VECTORS + j] = fma(vec4<f32>(a[i][q]), b[j], sum[i * VECTORS + j]);
+                            }
                         }
                     }
                 }
@@ -152,50 +169,65 @@ fn forward(
         }
         offset_y += 1;
     }
-
-    // A phase without a tap met no barrier between the writes of `places` and their reads.
+    // Without a step no barrier stands between the places and those who read them.
     workgroupBarrier();
-    for (var j = 0u; j < 2u; j++) {
+}
+
+@compute @workgroup_size(LANES)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let own = local.x;
+    let block = group.z * groups.y + group.y;
+    let first_column = group.x % params.column_groups * COLUMNS4;
+    let tile_row = own / 8u;
+    let tile_column = own % 8u;
+    var sum: array<vec4<f32>, VECTORS * PIXELS>;
+    multiply(&sum, own, group.x, block, 0u, (params.in_channels + 3u) / 4u);
+
+    for (var j = 0u; j < VECTORS; j++) {
         let column = first_column + j * 8u + tile_column;
         if column < params.out_channels4 {
             let addend = bias_of(column);
             for (var i = 0u; i < PIXELS; i++) {
-                let place = places[i * 8u + tile_row];
+                let place = places[i * LINES + tile_row];
                 if place != NOWHERE {
-                    let value = finish(sum[i * 2u + j] + addend, place, column);
+                    let value = finish(sum[i * VECTORS + j] + addend, place, column);
                     y[place * params.out_channels4 + column] = narrow_activation(value);
-                    sum[i * 2u + j] = value;
+                    sum[i * VECTORS + j] = value;
                 }
             }
         }
     }
-    if params.has_moments != 0u {
-        // The tile of weights is done with.
-        workgroupBarrier();
-        for (var j = 0u; j < 2u; j++) {
-            // About the first pixel, so that the mean of equal numbers is that number.
-            let pivot = sum[j];
-            var mean = vec4<f32>();
-            for (var i = 0u; i < PIXELS; i++) {
-                mean += sum[i * 2u + j] - pivot;
-            }
-            mean = fma(mean, vec4<f32>(1.0 / f32(PIXELS)), pivot);
-            var deviations = vec4<f32>();
-            for (var i = 0u; i < PIXELS; i++) {
-                let delta = sum[i * 2u + j] - mean;
-                deviations = fma(delta, delta, deviations);
-            }
-            weight_tile[2u * j * LANES + own] = mean;
-            weight_tile[(2u * j + 1u) * LANES + own] = deviations;
+    if params.has_moments == 0u {
+        return;
+    }
+    // Merged as in Chan, Golub and LeVeque 1979, by one invocation for each square and column.
+    let square = block * (ROWS / SQUARE) + tile_row;
+    let squares = params.batch * params.out_height * params.out_width / SQUARE;
+    for (var j = 0u; j < VECTORS; j++) {
+        // About the first pixel, so that the mean of equal numbers is that number.
+        let pivot = sum[j];
+        var mean = vec4<f32>();
+        for (var i = 0u; i < PIXELS; i++) {
+            mean += sum[i * VECTORS + j] - pivot;
         }
+        mean = fma(mean, vec4<f32>(1.0 / f32(PIXELS)), pivot);
+        var deviations = vec4<f32>();
+        for (var i = 0u; i < PIXELS; i++) {
+            let delta = sum[i * VECTORS + j] - mean;
+            deviations = fma(delta, delta, deviations);
+        }
+        // The tile of weights, or of the moments before, is done with.
         workgroupBarrier();
-        // Merged as in Chan, Golub and LeVeque 1979, by one invocation for each square and column.
-        let own_square = own / COLUMNS4;
-        let square = (group.z * groups.y + group.y) * (ROWS / SQUARE) + own_square;
-        let column = first_column + own % COLUMNS4;
-        let squares = params.batch * params.out_height * params.out_width / SQUARE;
-        if own_square < ROWS / SQUARE && square < squares && column < params.out_channels4 {
-            let first = 2u * (own % COLUMNS4 / 8u) * LANES + own_square * HOLDERS * 8u + own % 8u;
+        weight_tile[own] = mean;
+        weight_tile[LANES + own] = deviations;
+        workgroupBarrier();
+        let column = first_column + j * 8u + tile_column;
+        if tile_row < ROWS / SQUARE && square < squares && column < params.out_channels4 {
+            let first = tile_row * HOLDERS * 8u + tile_column;
             let pivot = weight_tile[first];
             var mean = vec4<f32>();
             for (var i = 1u; i < HOLDERS; i++) {
@@ -210,5 +242,81 @@ fn forward(
             moments[2u * square * params.out_channels4 + column] = mean;
             moments[(2u * square + 1u) * params.out_channels4 + column] = deviations;
         }
+    }
+}
+
+@compute @workgroup_size(LANES)
+fn split(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let own = local.x;
+    let tiles = params.column_groups * params.spread * params.spread;
+    let slots = groups.x / tiles;
+    let slot = group.x / tiles;
+    let tile = group.x - slot * tiles;
+    let in_channels4 = (params.in_channels + 3u) / 4u;
+    let part4 = (in_channels4 + slots * DEPTH4 - 1u) / (slots * DEPTH4) * DEPTH4;
+    var sum: array<vec4<f32>, VECTORS * PIXELS>;
+    multiply(&sum, own, tile, group.z * groups.y + group.y, slot * part4, min((slot + 1u) * part4, in_channels4));
+
+    let first = slot * params.batch * params.out_height * params.out_width;
+    for (var j = 0u; j < VECTORS; j++) {
+        let column = tile % params.column_groups * COLUMNS4 + j * 8u + own % 8u;
+        if column < params.out_channels4 {
+            for (var i = 0u; i < PIXELS; i++) {
+                let place = places[i * LINES + own / 8u];
+                if place != NOWHERE {
+                    parts[(first + place) * params.out_channels4 + column] = sum[i * VECTORS + j];
+                }
+            }
+        }
+    }
+}
+
+// SQUARE pixels, those of a square where moments are wanted, and as many vec4s of channels as leaves an invocation for each.
+@compute @workgroup_size(LANES)
+fn fold(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let own = local.x;
+    let square = group.z * groups.y + group.y;
+    let column = group.x * FOLDED4 + own % FOLDED4;
+    let inner = own / FOLDED4;
+    var pixel = square * SQUARE + inner;
+    if params.has_moments != 0u {
+        let row = square / (params.out_width / 4u);
+        let corner = 4u * (row * params.out_width + square - row * (params.out_width / 4u));
+        pixel = corner + inner / 4u * params.out_width + inner % 4u;
+    }
+    let pixels = params.batch * params.out_height * params.out_width;
+    let exists = pixel < pixels && column < params.out_channels4;
+    if exists {
+        let index = pixel * params.out_channels4 + column;
+        var sum = partial[index];
+        for (var slot = 1u; slot < SLOTS; slot++) {
+            sum += partial[slot * pixels * params.out_channels4 + index];
+        }
+        let value = finish(sum + bias_of(column), pixel, column);
+        y[index] = narrow_activation(value);
+        weight_tile[own] = value;
+    }
+    workgroupBarrier();
+    if params.has_moments != 0u && exists && inner == 0u {
+        var mean = vec4<f32>();
+        for (var i = 1u; i < SQUARE; i++) {
+            mean += weight_tile[i * FOLDED4 + own] - weight_tile[own];
+        }
+        mean = fma(mean, vec4<f32>(1.0 / f32(SQUARE)), weight_tile[own]);
+        var deviations = vec4<f32>();
+        for (var i = 0u; i < SQUARE; i++) {
+            let delta = weight_tile[i * FOLDED4 + own] - mean;
+            deviations = fma(delta, delta, deviations);
+        }
+        moments[2u * square * params.out_channels4 + column] = mean;
+        moments[(2u * square + 1u) * params.out_channels4 + column] = deviations;
     }
 }

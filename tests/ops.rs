@@ -2,9 +2,12 @@
 use common::support;
 use ddim::{
     bench_cases::{FamilyPlan, families},
-    gpu::Gpu,
-    ops::{self, Case},
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    ops::{self, Case, Conv2d, Input},
+    passes,
     plan::{DeviceProfile, Target},
+    value::TensorType,
     verify::{self, Expected},
 };
 use std::collections::HashSet;
@@ -91,6 +94,37 @@ fn even_cases_agree_with_the_reference() {
 #[test]
 fn odd_cases_agree_with_the_reference() {
     every_second_case_agrees(1);
+}
+
+/// Whichever part of a sum is done first, the parts are added in their order.
+#[test]
+fn sums_in_parts_have_the_same_bits_in_every_run() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    let types = [TensorType::f32(&[1, 8, 8, 256]), TensorType::f32(&[3, 3, 256, 64])];
+    let inputs = types.map(|of| graph.input(of));
+    let conv = Conv2d { stride: 1, padding: [1; 4] };
+    let outputs = graph.push_all(conv, &inputs).expect("operands of the op");
+    graph.outputs.clone_from(&outputs);
+    let profile = DeviceProfile::named("H100").expect("a card of the table");
+    let target = Target { subgroup: None, profile, ..gpu.target().clone() };
+    let plan = passes::compile(&graph, &target).expect("it fits");
+    assert!(plan.dispatches().any(|launch| launch.kernel.entry == "split"));
+    let mut executor = Executor::new(&gpu, plan).expect("it fits");
+    for (seed, (of, value)) in (1..).zip(types.into_iter().zip(inputs)) {
+        let numbers = Input::uniform(of, -1.0, 1.0).tensor(seed).data;
+        let numbers: Vec<f32> = numbers.into_iter().map(|x| x as f32).collect();
+        executor.write(value, &numbers).expect("as many as the tensor has");
+    }
+    let mut run = || -> Vec<u32> {
+        executor.run(1).expect("it runs");
+        let numbers = executor.read(outputs[0]).expect("an output");
+        numbers.into_iter().map(f32::to_bits).collect()
+    };
+    let first = run();
+    for _ in 0..8 {
+        assert!(run() == first, "a run gave other bits");
+    }
 }
 
 /// All kernel families of the smallest case of each op, with NaN and infinity in its operands.

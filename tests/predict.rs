@@ -13,16 +13,20 @@ fn h100() -> DeviceProfile {
     DeviceProfile::named("H100").expect("a card of the table")
 }
 
-/// A launch of the tiled convolution over a square image, the only one of its plan.
-fn convolution(side: usize) -> Dispatch {
+/// A convolution of so many images of `side` squared pixels.
+fn convolving([batch, side, channels]: [usize; 3], profile: DeviceProfile) -> Plan {
     let mut graph = Graph::new();
-    let x = graph.input(TensorType::f32(&[1, side, side, 64]));
-    let weight = graph.input(TensorType::f32(&[3, 3, 64, 64]));
+    let x = graph.input(TensorType::f32(&[batch, side, side, channels]));
+    let weight = graph.input(TensorType::f32(&[3, 3, channels, channels]));
     let conv = Conv2d { stride: 1, padding: [1; 4] };
     graph.outputs = graph.push_all(conv, &[x, weight]).expect("operands of the op");
+    passes::compile(&graph, &Target { profile, ..Target::default() }).expect("it fits")
+}
+
+/// A launch of the tiled convolution over a square image, the only one of its plan.
+fn convolution(side: usize) -> Dispatch {
     // No cores are known: nothing of the launch is fitted to them.
-    let target = Target { profile: DeviceProfile::of_vendor(0), ..Target::default() };
-    let plan = passes::compile(&graph, &target).expect("it fits");
+    let plan = convolving([1, side, 64], DeviceProfile::of_vendor(0));
     let mut launches = plan.dispatches();
     launches.next().expect("one launch").clone()
 }
@@ -61,10 +65,33 @@ fn idle_cores_do_not_help() {
 
 #[test]
 fn pixels_past_the_edge_of_a_tile_are_computed_too() {
-    // 4x4 pixels are a quarter of a tile of 64, or half of one of 32.
+    // 4x4 pixels are half of a tile of 32, of whose time each takes as much.
     let [small, large] = [4, 8].map(convolution);
-    assert!(small.executed > small.work.flops);
-    assert_eq!(large.executed, large.work.flops);
+    assert_eq!(small.workgroups, [1, 1, 1]);
+    assert_eq!(large.workgroups, [1, 2, 1]);
+    assert_eq!(2 * small.executed, large.executed);
+    assert_eq!(4 * small.work.flops, large.work.flops);
+    assert!(large.executed >= large.work.flops);
+}
+
+#[test]
+fn sums_are_split_where_cores_would_idle() {
+    let launches = |of, profile: &str| {
+        let profile = DeviceProfile::named(profile).expect("a card of the table");
+        let plan = convolving(of, profile);
+        let names = plan.dispatches().map(|launch| launch.kernel.entry.to_string());
+        let workgroups = plan.dispatches().next().map(|launch| launch.workgroups);
+        (names.collect::<Vec<_>>(), workgroups.into_iter().flatten().product::<u32>())
+    };
+    // 4x4 pixels by 512 channels are 16 tiles of 32x32: an H100 has 132 cores.
+    let (names, workgroups) = launches([1, 4, 512], "H100");
+    assert_eq!(names, ["split", "fold"]);
+    assert!(workgroups >= 64, "{workgroups}");
+    // An M1 has 8; a batch of 64 has tiles enough.
+    assert_eq!(launches([1, 32, 128], "M1").0, ["forward"]);
+    assert_eq!(launches([64, 32, 128], "H100").0, ["forward"]);
+    // Little would be won.
+    assert_eq!(launches([1, 4, 16], "H100").0, ["forward"]);
 }
 
 #[test]

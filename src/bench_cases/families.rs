@@ -35,6 +35,13 @@ pub struct FamilyPlan {
     pub choice: Ranked,
 }
 
+impl FamilyPlan {
+    /// Whether its candidates have these names: `tiled 2` is the second of `tiled`.
+    fn names(&self, name: &str) -> bool {
+        self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    }
+}
+
 /// The different variants of lowering a graph for `target`, the one that lowering chooses by itself
 /// first.
 pub fn families(graph: &Graph, target: &Target) -> Vec<FamilyPlan> {
@@ -49,6 +56,8 @@ pub fn families(graph: &Graph, target: &Target) -> Vec<FamilyPlan> {
             let mut names: Vec<_> = choice.chosen.borrow().iter().map(|f| f.name()).collect();
             names.dedup();
             let name = if names.is_empty() { "only".to_owned() } else { names.join("+") };
+            let same = found.iter().filter(|other| other.names(&name)).count();
+            let name = if same == 0 { name } else { format!("{name} {}", same + 1) };
             found.push(FamilyPlan { name, plan, choice });
         }
         if last {

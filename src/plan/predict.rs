@@ -1,6 +1,6 @@
-//! A model of a GPU: how long a launch takes, from its work, bytes and grid. Of the CIFAR-10 U-Net's sampling step at
-//! batch 1 on an H100 it says 7.3 ms (7.8 with kernels that read no neighbour's tensor in place).
-use super::{DeviceProfile, Dispatch, Plan};
+//! A model of a GPU: how long a launch takes, from its work, bytes and grid. Kernels of GPUs whose rates are known are
+//! chosen by it; `docs/performance.md` has what it says of plans.
+use super::{Cost, DeviceProfile, Dispatch, Plan};
 use std::time::Duration;
 
 /// Share of a core's rate at which subgroups run that have a scheduler each to themselves: of 1,024
@@ -25,6 +25,13 @@ const TILE_REGISTERS: u32 = 128;
 /// Invocations of a workgroup of a caller's own WGSL, which is not read for it.
 const CUSTOM_INVOCATIONS: u32 = 64;
 
+/// Invocations of a workgroup of a kernel that goes over a tensor once.
+const PASS_INVOCATIONS: u32 = 64;
+
+/// Launches that a choice of kernels counts for one that could be left out: 16 us, midway between the 4 us of
+/// [`super::Rates::launch`] and the 25 us of slow systems, for a plan does not know where it will run.
+const COUNTED_LAUNCHES: u32 = 4;
+
 /// How long work takes by the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PredictedTime {
@@ -48,22 +55,33 @@ impl DeviceProfile {
     /// core. A core with few subgroups does not reach its rate, for they wait and no other runs meanwhile.
     /// A core without a workgroup moves no bytes.
     pub fn predict(&self, launch: &Dispatch) -> Option<PredictedTime> {
-        let (rates, cores) = (self.rates?, self.cores? as f64);
-        let workgroups: f64 = launch.workgroups.iter().map(|&n| f64::from(n)).product();
+        let workgroups = launch.workgroups.iter().map(|&n| u64::from(n)).product();
         let invocations = match launch.invocations {
             0 => CUSTOM_INVOCATIONS,
             known => known,
         };
+        let cost = Cost { flops: launch.executed.max(launch.work.flops), ..launch.work };
+        Some(PredictedTime { work: self.work(workgroups, invocations, cost)?, launches: 1 })
+    }
+
+    /// How long a grid of workgroups of so many invocations takes, without the launch.
+    pub(crate) fn work(&self, workgroups: u64, invocations: u32, cost: Cost) -> Option<Duration> {
+        let (rates, cores, workgroups) = (self.rates?, self.cores? as f64, workgroups as f64);
         let own = (workgroups / cores).ceil();
         let resident = f64::from(self.core_registers / TILE_REGISTERS);
         let resident = (own * f64::from(invocations)).min(resident);
         let rate = rates.multiply_adds as f64 / cores * share(resident / f64::from(self.lanes));
-        let multiply_adds = launch.executed.max(launch.work.flops) as f64 / 2.0;
-        let computing = multiply_adds * own / workgroups / rate;
-        let moving =
-            launch.work.bytes as f64 / (rates.bytes as f64 * (workgroups / cores).min(1.0));
-        let work = Duration::from_secs_f64(computing.max(moving));
-        Some(PredictedTime { work, launches: 1 })
+        let computing = cost.flops as f64 / 2.0 * own / workgroups / rate;
+        let moving = cost.bytes as f64 / (rates.bytes as f64 * (workgroups / cores).min(1.0));
+        Some(Duration::from_secs_f64(computing.max(moving)))
+    }
+
+    /// How long a launch of its own takes that makes so many vec4s and moves so many bytes, as a choice
+    /// of kernels counts it that could do without.
+    pub(crate) fn pass(&self, vectors: u64, bytes: u64) -> Option<Duration> {
+        let workgroups = vectors.div_ceil(PASS_INVOCATIONS.into());
+        let work = self.work(workgroups, PASS_INVOCATIONS, Cost { flops: 0, bytes })?;
+        Some(work + COUNTED_LAUNCHES * self.rates?.launch)
     }
 }
 

@@ -14,6 +14,7 @@ use Part::{
 mod direct;
 mod product;
 mod slots;
+mod tiled;
 mod window;
 mod winograd;
 
@@ -46,14 +47,24 @@ type Offer = fn(&mut Lowering, Family, &Extents, &Operands) -> Option<Candidate>
 /// A family, the parts that its kernels absorb, and what offers it.
 pub(super) type Member = (Family, &'static [Part], Offer);
 
-/// The families that convolve, in either direction.
+/// What the tiled kernels absorb.
+const TILED: &[Part] = &[Turned, Embedding, Residual, Activation, Moments];
+
+/// The same, of those that read their input in place.
+const TILED_IN_PLACE: &[Part] =
+    &[Concat, Affine, Upsample, Turned, Embedding, Residual, Activation, Moments];
+
+/// The families that convolve, in either direction. Of several of one family the first is chosen, the
+/// others are there to be compared and tested.
 pub(super) const CONVOLUTIONS: &[Member] = &[
-    (
-        Family::Tiled,
-        &[Concat, Affine, Upsample, Turned, Embedding, Residual, Activation, Moments],
-        direct::fused,
-    ),
-    (Family::Tiled, &[Turned, Embedding, Residual, Activation, Moments], direct::tiled),
+    (Family::Tiled, TILED_IN_PLACE, tiled::fused),
+    (Family::Tiled, TILED, tiled::offer),
+    (Family::Tiled, TILED_IN_PLACE, tiled::way::<0>),
+    (Family::Tiled, TILED_IN_PLACE, tiled::way::<1>),
+    (Family::Tiled, TILED_IN_PLACE, tiled::way::<2>),
+    (Family::Tiled, TILED_IN_PLACE, tiled::way::<3>),
+    (Family::Tiled, TILED_IN_PLACE, tiled::way::<4>),
+    (Family::Tiled, TILED_IN_PLACE, tiled::way::<5>),
     (Family::Subgroup, &[Embedding, Residual, Activation, Moments], direct::subgroup),
     (Family::Window, &[Embedding, Residual, Activation, Moments], window::offer),
     (Family::Subgroup, &[Concat, Residual, Activation], product::offer),
@@ -88,9 +99,11 @@ pub(super) fn candidates(
     let mut candidates = Vec::new();
     for &(family, absorbed, offer) in families {
         let takes = |part| absorbed.contains(&part) || !operands.has(part);
-        // Of a family's lines the first one that offers kernels counts.
+        // Of a family's lines a software driver has the first alone.
         let offered = candidates.iter().any(|known: &Candidate| known.family == family);
-        if offered || ![Embedding, Residual, Activation].into_iter().all(takes) {
+        if offered && lowering.target().profile.is_software()
+            || ![Embedding, Residual, Activation].into_iter().all(takes)
+        {
             continue;
         }
         let in_place = [Concat, Affine, Upsample].into_iter().all(takes);

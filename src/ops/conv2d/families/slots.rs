@@ -1,20 +1,21 @@
 //! Weight gradients as sums over all pixels, cut into slots that are added in order:
 //! `shaders/conv2d_weight_gradient_{tiled,subgroup}.wgsl`, and `outer_wide.wgsl`, which loads two
 //! numbers at a time. Of their operands `weight` is `dy` and `y` is `dweight`.
-use super::direct;
+use super::tiled;
 use crate::{
     ops::{
         Lowering,
         conv2d::{Extents, Operands},
         kit::fold_slots,
     },
-    plan::{Candidate, Dispatch, Family},
+    plan::{Candidate, Cost, Dispatch, Family},
     shaders::{
         conv2d_weight_gradient_subgroup, conv2d_weight_gradient_tiled, outer_wide,
         shared::weight_gradient::Params,
     },
     value::Value,
 };
+use std::time::Duration;
 
 /// vec4s of rows, and of columns, that a workgroup of the tiled kernel computes.
 const TILE4: usize = 16;
@@ -26,8 +27,17 @@ pub(super) fn fused(
     extents: &Extents,
     operands: &Operands,
 ) -> Option<Candidate> {
-    let reads = direct::reads_in_place(extents, operands);
-    reads.then(|| tiled(lowering, family, extents, operands))?
+    let tiles = Tiles::of(extents, [TILE4; 2]);
+    let slots = tiles.slots(lowering, extents, longest(extents), operands.y);
+    let time = tiles.time(lowering, extents, operands.y, slots);
+    let repeated = if operands.affine.is_some() { tiled::REPEATED } else { 0.0 };
+    tiled::reads_in_place(lowering, extents, operands, time.map(|time| time.mul_f64(repeated)))
+        .then(|| tiled(lowering, family, extents, operands))?
+}
+
+/// Pixels of the longest slot of the tiled kernel: rows of few pixels take more iterations to walk.
+fn longest(extents: &Extents) -> usize {
+    if extents.out_width < 4 { LONGEST_SLOT / 4 } else { LONGEST_SLOT / 2 }
 }
 
 /// For every device.
@@ -37,9 +47,7 @@ pub(super) fn tiled(
     extents: &Extents,
     operands: &Operands,
 ) -> Option<Candidate> {
-    // Rows of few pixels take more iterations to walk.
-    let longest = if extents.out_width < 4 { LONGEST_SLOT / 4 } else { LONGEST_SLOT / 2 };
-    let split = Split::new(lowering, extents, [TILE4; 2], longest, operands.y);
+    let split = Split::new(lowering, extents, [TILE4; 2], longest(extents), operands.y);
     let Operands { x0: x, x1, affine, weight: dy, dbias, .. } = *operands;
     let split4 = if x1.is_some() { operands.split4 as u32 } else { 0 };
     let params = Params { split4, upsample: operands.upsample.into(), ..split.params };
@@ -50,7 +58,7 @@ pub(super) fn tiled(
     let overrides = conv2d_weight_gradient_tiled::Overrides { silu: operands.silu };
     let mut sums = kernel.dispatch(params, overrides, split.grid);
     let workgroups: u64 = split.grid.iter().map(|&n| u64::from(n)).product();
-    let products = (4 * TILE4).pow(2) * split.params.slot_pixels.next_multiple_of(16) as usize;
+    let products = (4 * TILE4).pow(2) * (split.params.slot_pixels as usize).next_multiple_of(DEPTH);
     sums.executed = 2 * workgroups * products as u64;
     let (Some(partial), Some(dbias)) = (partial, dbias) else {
         return Some(split.candidate(lowering, family, sums, operands.y));
@@ -138,6 +146,76 @@ pub(super) fn params(extents: &Extents, slot_pixels: usize) -> Params {
     }
 }
 
+/// Tiles that `dweight` is cut into.
+struct Tiles {
+    count: usize,
+    /// Elements of one.
+    elements: usize,
+}
+
+impl Tiles {
+    /// Tiles of `rows4` vec4s of rows by `columns4` vec4s of columns.
+    fn of(extents: &Extents, [rows4, columns4]: [usize; 2]) -> Self {
+        let [down, across] = tiles(extents, [rows4, columns4]);
+        Self { count: down * across, elements: 16 * rows4 * columns4 }
+    }
+
+    /// How many slots the pixels are cut into: those that take a GPU least time by its model.
+    fn slots(
+        &self,
+        lowering: &Lowering,
+        extents: &Extents,
+        longest: usize,
+        dweight: Value,
+    ) -> usize {
+        let (target, pixels) = (lowering.target(), extents.pixels());
+        let fitting = (target.max_binding / lowering.type_of(dweight).bytes()).max(1) as usize;
+        let least = pixels.div_ceil(longest).clamp(1, fitting);
+        let most = (pixels / SLOT_PIXELS).clamp(least, fitting);
+        if target.profile.is_software() {
+            let cached = operand_bytes(extents).div_ceil(CACHE_BYTES);
+            return SOFTWARE_WORKGROUPS.div_ceil(self.count).max(cached).clamp(least, most);
+        }
+        let time = |slots| self.time(lowering, extents, dweight, slots);
+        let timed = (least..=most).filter_map(|slots| Some((time(slots)?, slots)));
+        let fastest = timed.min_by_key(|(time, _)| *time).map(|(_, slots)| slots);
+        fastest.unwrap_or_else(|| GPU_WORKGROUPS.div_ceil(self.count).clamp(least, most))
+    }
+
+    /// How long so many slots take, and the launch that adds them; none if the device's rates are not
+    /// known.
+    fn time(
+        &self,
+        lowering: &Lowering,
+        extents: &Extents,
+        dweight: Value,
+        slots: usize,
+    ) -> Option<Duration> {
+        let (profile, of) = (lowering.target().profile, lowering.type_of(dweight));
+        let workgroups = (self.count * slots) as u64;
+        let products = self.elements * extents.pixels().div_ceil(slots).next_multiple_of(DEPTH);
+        let partial = slots as u64 * of.bytes();
+        let bytes = operand_bytes(extents) as u64 + partial;
+        let flops = 2 * workgroups * products as u64;
+        let sums = profile.work(workgroups, LANES, Cost { flops, bytes })?;
+        if slots == 1 {
+            return Some(sums);
+        }
+        Some(sums + profile.pass(of.vectors() as u64, partial + of.bytes())?)
+    }
+}
+
+/// Tiles below each other, and beside each other.
+fn tiles(extents: &Extents, [rows4, columns4]: [usize; 2]) -> [usize; 2] {
+    let rows = extents.taps() * extents.in_channels.div_ceil(4);
+    [rows.div_ceil(rows4), extents.out_channels.div_ceil(4).div_ceil(columns4)]
+}
+
+/// Bytes of `x` and `dy`.
+fn operand_bytes(extents: &Extents) -> usize {
+    4 * (extents.in_channels + extents.out_channels) * extents.pixels()
+}
+
 /// A weight gradient cut into tiles and slots.
 struct Split {
     params: Params,
@@ -146,9 +224,12 @@ struct Split {
     partial: Value,
 }
 
-/// Workgroups that keep a software driver's threads, or a large GPU, busy.
+/// Workgroups that keep a software driver's threads, or a large GPU of unknown rates, busy.
 const SOFTWARE_WORKGROUPS: usize = 16;
 const GPU_WORKGROUPS: usize = 512;
+/// Invocations of a workgroup of the tiled kernel, and pixels of its step.
+const LANES: u32 = 64;
+const DEPTH: usize = 16;
 /// Operands of a slot that stay in a core's cache while one tile after another reads them.
 const CACHE_BYTES: usize = 1 << 20;
 /// Pixels below which a slot costs more to add than it saves.
@@ -162,28 +243,16 @@ impl Split {
     fn new(
         lowering: &mut Lowering,
         extents: &Extents,
-        [rows4, columns4]: [usize; 2],
+        tile: [usize; 2],
         longest: usize,
         dweight: Value,
     ) -> Self {
-        let of = lowering.type_of(dweight);
-        let tiles_down = (extents.taps() * extents.in_channels.div_ceil(4)).div_ceil(rows4);
-        let tiles_across = extents.out_channels.div_ceil(4).div_ceil(columns4);
-        let target = lowering.target();
-        let operands = 4 * (extents.in_channels + extents.out_channels) * extents.pixels();
-        let (workgroups, cached) = if target.profile.is_software() {
-            (SOFTWARE_WORKGROUPS, operands.div_ceil(CACHE_BYTES))
-        } else {
-            (GPU_WORKGROUPS, 1)
-        };
-        let wanted = workgroups.div_ceil(tiles_down * tiles_across);
-        let fitting = (target.max_binding / of.bytes()).max(1) as usize;
-        let useful = wanted.max(cached).min(extents.pixels() / SLOT_PIXELS);
-        let slots = useful.max(extents.pixels().div_ceil(longest)).clamp(1, fitting);
+        let slots = Tiles::of(extents, tile).slots(lowering, extents, longest, dweight);
         let slot_pixels = extents.pixels().div_ceil(slots);
         let slots = extents.pixels().div_ceil(slot_pixels);
         let params = params(extents, slot_pixels);
-        let grid = [tiles_across as u32, tiles_down as u32, slots as u32];
+        let [down, across] = tiles(extents, tile);
+        let grid = [across as u32, down as u32, slots as u32];
         Self { params, grid, slots, partial: fold_slots::slots(lowering, slots, dweight) }
     }
 
