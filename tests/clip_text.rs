@@ -7,7 +7,7 @@ use ddim::{
     passes, pipeline,
     reference::{self, Environment, Tensor},
     value::{Shape, TensorType},
-    weights::{self, Adapted, Lora, Precision},
+    weights::{self, Adapted, Lora, Loras, Precision},
 };
 use std::{collections::HashMap, fs, path::Path};
 
@@ -211,7 +211,8 @@ fn an_adapter_adds_its_product_to_a_layer() {
         assert_eq!((low_rank.rank(), low_rank.alpha), (2, alpha), "{down}");
 
         // Twice, with two strengths: as one of their sum.
-        let (_, product) = Lora::parameters(&[(&lora, 0.5), (&lora, -0.125)], Adapted::TextEncoder);
+        let twice = Loras { files: vec![(lora.clone(), 0.5), (lora.clone(), -0.125)] };
+        let product = twice.weights(Adapted::TextEncoder);
         let mut adapted = base.clone();
         for (name, of) in product.iter() {
             adapted.insert(name, of.shape, of.data.clone());

@@ -92,7 +92,7 @@ fn weights_of_half_precision() {
     let allowed = 2 * bytes.len() + (8 << 20);
     drop(bytes);
     let (name, of) = ("a.weight".to_owned(), TensorType::f32(&shape));
-    let expected = [ParameterSpec { name, of, initial: Initial::Normal }];
+    let expected = [ParameterSpec { name, of, initial: Initial::Normal(1.0) }];
     let (taken, weights) = measured(|| weights::read(file.path(), &expected));
     assert_eq!(weights.expect("a whole file").elements(), 32_000_000);
     let most = taken.most;

@@ -86,6 +86,13 @@ fn text_encoders_and_their_tokenizer_pass() {
 }
 
 #[test]
+fn adapters_change_and_learn_what_they_should() {
+    let Some(gpu) = support::gpu() else { return };
+    let (outcomes, summary) = run(&gpu, &folder("cases_latent"), &["lora"]);
+    assert_eq!(summary, Summary { passed: 6, ..Summary::default() }, "{outcomes:?}");
+}
+
+#[test]
 fn classifiers_of_noisy_images_and_what_they_guide_pass() {
     let Some(gpu) = support::gpu() else { return };
     let (outcomes, summary) = run(&gpu, &folder("cases_more"), &["guidance"]);

@@ -144,7 +144,7 @@ fn a_network_that_is_not_told_the_level_gives_the_same_at_all() {
         let timesteps = graph.input(TensorType::f32(&[1]));
         let inputs = ModelInputs { x, timesteps, condition: Condition::default() };
         let model = FrozenModel::new(&mut graph, &unet, &inputs, 1 << 20).expect("a graph");
-        let weights = Weights::initial(&model.arenas.specs, 3);
+        let weights = Weights::initial(&model.parameters.arenas.specs, 3);
         let mut given = Environment::new();
         given.insert(x, Input::normal(graph.type_of(x)).tensor(1));
         given.insert(timesteps, Tensor::new(graph.type_of(timesteps).shape, vec![timestep]));

@@ -15,7 +15,7 @@ use ddim::{
     gpu::adapters,
     graph::Graph,
     models::unet2d::{UNet, UNetConfig},
-    nn::Arenas,
+    nn::{Arenas, FrozenParameters},
     passes,
     pipeline::read_model,
     plan::{DEVICES, DeviceProfile, Plan, TABLE, Target},
@@ -146,7 +146,8 @@ impl cli::Step {
                 SamplerKind::usual(&scheduler).unwrap_or_default().table(&scheduler, &options)?;
             let (size, options) = ([batch, height, width], SamplingOptions::default());
             let step = SamplingGraph::new(target, &unet, size, &table, &options)?;
-            ("sampling step", step.graph, step.model.arenas, step.model.inputs)
+            let FrozenParameters { arenas, inputs } = step.model.parameters;
+            ("sampling step", step.graph, arenas, inputs)
         };
         let parameters = thousands(arenas.elements() as u64);
         let title = format!("{what}, {batch} images of {height}x{width}, {parameters} parameters");

@@ -100,8 +100,9 @@ fn begin(
     let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
     optimizer.end(&mut graph, &views, options, begun, loss)?;
     let condition = Condition { labels: Some(labels), ..Condition::default() };
-    let (given, tables, memory) = (None, Tables::default(), None);
-    let step = TrainingGraph { graph, x0, condition, given, tables, optimizer, memory, loss };
+    let (given, tables, frozen, memory) = (None, Tables::default(), None, None);
+    let step =
+        TrainingGraph { graph, x0, condition, given, tables, frozen, optimizer, memory, loss };
     Trainer::of_graph(gpu, network, (), [height, width], options.clone(), step)
 }
 

@@ -56,35 +56,64 @@ pub struct Batch {
     pub labels: Option<Vec<u32>>,
 }
 
+/// The order of training examples: every epoch all once, in a new order. A batch may hold the end of one epoch
+/// and the beginning of the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Epochs {
+    count: u64,
+    batch: u64,
+    seed: u64,
+    epoch: u64,
+    order: Vec<u32>,
+}
+
+impl Epochs {
+    /// Of `count` examples, `batch` a step.
+    pub fn new(count: usize, batch: usize, seed: u64) -> Self {
+        let order = shuffled(count, seed, Stream::Shuffle, 0);
+        Self { count: count as u64, batch: batch as u64, seed, epoch: 0, order }
+    }
+
+    /// The examples of a step, counted from 0, each with its place in the sequence of all steps.
+    pub fn step(&mut self, step: u64) -> Vec<(u64, usize)> {
+        let places = step * self.batch..(step + 1) * self.batch;
+        places.map(|place| (place, self.example(place))).collect()
+    }
+
+    fn example(&mut self, place: u64) -> usize {
+        let epoch = place / self.count;
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.order = shuffled(self.order.len(), self.seed, Stream::Shuffle, epoch as u32);
+        }
+        self.order[(place % self.count) as usize] as usize
+    }
+}
+
 /// An endless sequence of batches: every epoch all images once, in a new order. A batch may hold
 /// the end of one epoch and the beginning of the next.
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {
     dataset: &'a Dataset,
-    batch: usize,
-    seed: u64,
+    epochs: Epochs,
     flip: bool,
-    epoch: u64,
-    order: Vec<u32>,
 }
 
 impl<'a> Batches<'a> {
     /// Batches of `batch` images; with `flip`, half of them mirrored left to right.
     pub fn new(dataset: &'a Dataset, batch: usize, seed: u64, flip: bool) -> Self {
-        let order = shuffled(dataset.len(), seed, Stream::Shuffle, 0);
-        Self { dataset, batch, seed, flip, epoch: 0, order }
+        Self { dataset, epochs: Epochs::new(dataset.len(), batch, seed), flip }
     }
 
     /// The batch of a step, counted from 0.
     pub fn batch(&mut self, step: u64) -> Batch {
-        let (batch, count) = (self.batch as u64, self.dataset.len() as u64);
         let labels = self.dataset.labels();
-        let mut images = Vec::with_capacity(self.batch * self.dataset.image_elements());
-        let mut classes = Vec::with_capacity(self.batch);
-        for position in step * batch..(step + 1) * batch {
-            self.enter(position / count);
-            let index = self.order[(position % count) as usize] as usize;
-            let mirrored = self.flip && random(self.seed, Stream::Flip, position, 0)[0] & 1 == 1;
+        let examples = self.epochs.step(step);
+        let mut images = Vec::with_capacity(examples.len() * self.dataset.image_elements());
+        let mut classes = Vec::with_capacity(examples.len());
+        for (place, index) in examples {
+            let mirrored =
+                self.flip && random(self.epochs.seed, Stream::Flip, place, 0)[0] & 1 == 1;
             if mirrored {
                 images.extend(self.mirrored(index));
             } else {
@@ -93,13 +122,6 @@ impl<'a> Batches<'a> {
             classes.extend(labels.map(|labels| u32::from(labels[index])));
         }
         Batch { images, labels: labels.map(|_| classes) }
-    }
-
-    fn enter(&mut self, epoch: u64) {
-        if self.epoch != epoch {
-            self.epoch = epoch;
-            self.order = shuffled(self.dataset.len(), self.seed, Stream::Shuffle, epoch as u32);
-        }
     }
 
     fn mirrored(&self, index: usize) -> impl Iterator<Item = f32> {

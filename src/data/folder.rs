@@ -28,7 +28,7 @@ const NAMED: usize = 3;
 
 /// What is no picture, by its kind.
 #[derive(Default)]
-struct LeftOut {
+pub(super) struct LeftOut {
     kinds: BTreeMap<&'static str, Vec<String>>,
     /// Why the first of the damaged files is not read.
     damage: Option<DataError>,
@@ -85,7 +85,7 @@ const SAMPLES: [&str; 2] = ["samples.png", "samples"];
 
 /// Pictures and folders in a folder, in the order of their names. A model's folder and its pictures of
 /// samples are left out: a run may be written into the folder of its own data.
-fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], DataError> {
+pub(super) fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf>; 2], DataError> {
     let failed = FileError::at(folder);
     let entries = std::fs::read_dir(folder).map_err(&failed)?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();

@@ -1,5 +1,7 @@
 //! Images to train on: the embedded handwritten digits, idx files, and folders of pictures.
 mod batches;
+#[cfg(feature = "pictures")]
+mod captions;
 mod dataset;
 mod digits;
 #[cfg(feature = "pictures")]
@@ -9,7 +11,10 @@ mod idx;
 #[cfg(feature = "pictures")]
 mod images;
 
+pub(crate) use batches::Epochs;
 pub use batches::{Batch, Batches};
+#[cfg(feature = "pictures")]
+pub use captions::CaptionedPictures;
 pub use dataset::{Dataset, Split};
 pub use digits::{digits, digits_test_part, is_digits};
 pub use frechet::Moments;

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
     graph::Graph,
-    nn::{Condition, Model, ParameterSource},
+    nn::{Condition, FrozenParameters, Model, ParameterSource},
     ops::{Counter, DrawNormal},
     passes,
     plan::Plan,
@@ -27,6 +27,7 @@ pub struct Sampler {
     pub(super) output: Value,
     counter: Value,
     condition: Condition,
+    adapters: Option<FrozenParameters>,
     classes: Option<u32>,
     guidance: Option<Guidance>,
     /// The labels that a classifier guides to, and how many classes it has.
@@ -76,6 +77,7 @@ impl Sampler {
         let executor = step.executor(gpu, table, weights, &options)?;
         let guided = step.classifier.as_ref().zip(options.classifier);
         let guided = guided.map(|(of, by)| (of.labels, by.classifier.out_channels() as u32));
+        let adapters = step.model.adapters;
         let SamplingGraph { graph, x, output, counter, condition, .. } = step;
         let image = graph.type_of(x);
         let classes = model.classes().map(|classes| classes as u32);
@@ -102,6 +104,7 @@ impl Sampler {
             output,
             counter,
             condition,
+            adapters,
             classes,
             guidance,
             guided,
@@ -169,6 +172,26 @@ impl Sampler {
         let found = Some(TensorType::f32(&[vectors.len().max(1)]));
         let none = Error::Vector { expected: None, found };
         self.executor.write(self.condition.vector.ok_or(none)?, vectors)
+    }
+
+    /// Replaces the numbers of the model's adapters. Nothing else is written, so that the same numbers give the same
+    /// images as before, whatever was set in between.
+    ///
+    /// # Errors
+    /// If the model has other adapters, or the device is lost.
+    pub fn set_adapters(&mut self, weights: &dyn ParameterSource) -> Result<(), Error> {
+        let own = |name: &str| {
+            let mut specs = self.adapters.iter().flat_map(|of| &of.arenas.specs);
+            specs.any(|spec| spec.name == name)
+        };
+        if let Some(name) = weights.names().into_iter().find(|name| !own(name)) {
+            return Err(Error::Adapter { name: name.into() });
+        }
+        let Some(adapters) = &self.adapters else { return Ok(()) };
+        for (arena, pieces) in adapters.pieces(weights)? {
+            self.executor.write_pieces(arena, pieces)?;
+        }
+        Ok(())
     }
 
     /// Puts the noise of images `first..first + batch` in place and goes back to the first step.

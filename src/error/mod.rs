@@ -59,6 +59,12 @@ pub enum Error {
         /// The parameter's name.
         name: String,
     },
+    /// Numbers of an adapter that the model has not.
+    #[error("the model has no adapter {name}")]
+    Adapter {
+        /// The parameter's name.
+        name: String,
+    },
     /// Class labels that do not fit the model.
     #[error("the model takes labels {}, found {}", or_none(expected), or_none(found))]
     Labels {

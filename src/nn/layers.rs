@@ -1,5 +1,5 @@
 //! Layers: equations with parameters.
-use super::{Initial, ParameterSpec, Views};
+use super::{Initial, LORA_DOWN, LORA_UP, ParameterSpec, Views};
 use crate::{
     error::Error,
     graph::Graph,
@@ -9,12 +9,6 @@ use crate::{
     },
     value::{ElementType, TensorType, Value},
 };
-
-/// The parameters of an adapter of a layer, after the layer's name, as peft calls them (LoRA, Hu et al.
-/// 2021): the first matrix `[in, rank]`, of a convolution `[height, width, in, rank]`.
-pub const LORA_DOWN: &str = "lora_A.weight";
-/// The second matrix `[rank, out]`, of a convolution `[1, 1, rank, out]`, times the adapter's scale.
-pub const LORA_UP: &str = "lora_B.weight";
 
 /// Source of the values of parameters.
 enum Source<'a> {
@@ -29,7 +23,8 @@ enum Source<'a> {
 /// Names follow PyTorch: layer `conv` in scope `block.0` has `block.0.conv.weight` and
 /// `block.0.conv.bias`, whose first values are PyTorch's defaults. A layer fails if its operand does
 /// not fit the op, or with [`Error::MissingParameter`] if the model is built without its parameter.
-/// A linear layer or convolution of which there are [`LORA_DOWN`] and [`LORA_UP`] too adds their product.
+/// A linear layer or convolution of which there are [`LORA_DOWN`] and [`LORA_UP`] too adds their product: see
+/// [`Adapters`](super::Adapters).
 pub struct Layers<'a> {
     /// The graph that the layers are appended to.
     pub graph: &'a mut Graph,
@@ -126,7 +121,8 @@ impl<'a> Layers<'a> {
         Ok(values)
     }
 
-    /// `y`, and the low-rank product of `x` if the layer has an adapter, with the ops of its two matrices.
+    /// `y = W0 x`, and `B A x` added to it if the layer has an adapter, with the ops of its two matrices: Hu et al.
+    /// 2021, equation 3.
     fn adapted(
         &mut self,
         x: Value,
@@ -236,7 +232,7 @@ impl<'a> Layers<'a> {
             let own = most.min(rows - first);
             let part = (own < rows).then_some(TablePart { first, rows });
             let name = part.map_or(name.clone(), |part| ParameterSpec::part_name(&name, part, own));
-            let table = self.parameter(&name, &[own, width], Initial::Normal)?;
+            let table = self.parameter(&name, &[own, width], Initial::Normal(1.0))?;
             let gather = GatherRows { element: ElementType::F32, part };
             let found = self.push(gather, &[indices, table])?;
             sum = Some(match sum {

@@ -3,7 +3,9 @@
 //! A [`Model`] builds itself from [`Layers`]. Tracing it once finds its parameters
 //! ([`parameters`]); [`Arenas`] says where these lie on a device.
 //! Their contents come from a [`ParameterSource`]: [`Weights`] holds them on the host.
+mod adapters;
 mod arena;
+mod frozen;
 mod layers;
 mod model;
 mod parameters;
@@ -11,8 +13,10 @@ mod parameters;
 mod tests;
 mod weights;
 
+pub use adapters::{AdaptedWeights, Adapters, LORA_DOWN, LORA_UP};
 pub use arena::{Arenas, Piece, Place, Views};
-pub use layers::{LORA_DOWN, LORA_UP, Layers, trace};
-pub use model::{Condition, FrozenModel, Model, ModelInputs, parameters};
+pub use frozen::{FrozenModel, FrozenParameters};
+pub use layers::{Layers, trace};
+pub use model::{Condition, Model, ModelInputs, parameters};
 pub use parameters::{Initial, ParameterSpec};
 pub use weights::{Parameter, ParameterSource, Weights};

@@ -1,5 +1,5 @@
 //! Models: networks from noisy images to a prediction.
-use super::{Arenas, Layers, ParameterSource, ParameterSpec, Piece, Views, trace};
+use super::{Adapters, Layers, ParameterSpec, trace};
 use crate::{
     error::Error,
     graph::Graph,
@@ -102,6 +102,12 @@ pub trait Model {
         None
     }
 
+    /// The adapters of its layers. Their parameters are not among the model's own, and training changes
+    /// them alone.
+    fn adapters(&self) -> Option<&Adapters> {
+        None
+    }
+
     /// Appends the model and returns its prediction, `[batch, height, width, out_channels]`; that of a
     /// classifier is `[batch, out_channels]`.
     ///
@@ -111,7 +117,7 @@ pub trait Model {
 }
 
 /// The parameters of a model for `[batch, height, width]` images, in the order in which it asks for
-/// them.
+/// them, without those of adapters.
 ///
 /// # Errors
 /// If the model cannot be built at this size.
@@ -124,70 +130,4 @@ pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSp
         model.build(layers, &ModelInputs { x, timesteps, condition })
     })?;
     Ok(parameters)
-}
-
-/// A model in a graph, its parameters in arenas that are constant while the graph runs.
-#[derive(Clone, Debug)]
-pub struct FrozenModel {
-    /// The prediction, `[batch, height, width, out_channels]`.
-    pub prediction: Value,
-    /// Layout of its parameters.
-    pub arenas: Arenas,
-    /// The inputs that are the arenas.
-    pub inputs: Vec<Value>,
-    /// The parameters in them.
-    pub views: Views,
-}
-
-impl FrozenModel {
-    /// Appends `model`, its arenas of at most `max_bytes` each.
-    ///
-    /// # Errors
-    /// As [`Model::build`].
-    pub fn new(
-        graph: &mut Graph,
-        model: &dyn Model,
-        inputs: &ModelInputs,
-        max_bytes: u64,
-    ) -> Result<Self, Error> {
-        let shape = graph.type_of(inputs.x).shape;
-        let parameters = parameters(model, [shape[0], shape[1], shape[2]])?;
-        Self::of(graph, parameters, max_bytes, |layers| model.build(layers, inputs))
-    }
-
-    /// Appends what `build` makes of these parameters, their arenas of at most `max_bytes` each.
-    ///
-    /// # Errors
-    /// Those of `build`.
-    pub fn of(
-        graph: &mut Graph,
-        parameters: Vec<ParameterSpec>,
-        max_bytes: u64,
-        build: impl FnOnce(&mut Layers) -> Result<Value, Error>,
-    ) -> Result<Self, Error> {
-        let arenas = Arenas::new(parameters, max_bytes);
-        let inputs = arenas.inputs(graph);
-        let views = arenas.views(graph, &inputs)?;
-        let prediction = build(&mut Layers::new(graph, &views, None))?;
-        Ok(Self { prediction, arenas, inputs, views })
-    }
-
-    /// The graph's inputs that hold the parameters, and what to write to each: see [`Arenas::pieces`].
-    ///
-    /// # Errors
-    /// If a parameter is missing or has another shape.
-    pub fn pieces<'a>(
-        &'a self,
-        source: &'a dyn ParameterSource,
-    ) -> Result<impl Iterator<Item = (Value, impl Iterator<Item = Piece<'a>>)>, Error> {
-        Ok(self.inputs.iter().copied().zip(self.arenas.pieces(source)?))
-    }
-
-    /// The graph's inputs that hold the parameters, and what to write to each, whole.
-    ///
-    /// # Errors
-    /// As [`Arenas::contents`].
-    pub fn contents(&self, source: &dyn ParameterSource) -> Result<Vec<(Value, Vec<f32>)>, Error> {
-        Ok(self.inputs.iter().copied().zip(self.arenas.contents(source)?).collect())
-    }
 }

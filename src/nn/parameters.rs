@@ -10,8 +10,8 @@ pub enum Initial {
     /// Uniform in `[-bound, bound)`; PyTorch's default for convolutions and linears, with
     /// `bound = 1 / sqrt(fan in)` (He et al. 2015, with a = sqrt 5).
     Uniform(f64),
-    /// Standard normal: tables.
-    Normal,
+    /// Normal with this deviation; 1 of tables.
+    Normal(f64),
     /// One number: 1 and 0 for the weight and bias of a norm.
     Constant(f64),
 }
@@ -47,7 +47,7 @@ impl ParameterSpec {
     pub fn initialise(&self, seed: u64) -> Vec<f32> {
         let input = match self.initial {
             Initial::Uniform(bound) => Input::uniform(self.of, -bound, bound),
-            Initial::Normal => Input::normal(self.of),
+            Initial::Normal(deviation) => Input::shifted(self.of, 0.0, deviation),
             Initial::Constant(number) => return vec![number as f32; self.of.shape.elements()],
         };
         // The name keys the stream (FNV-1a), so adding a layer changes no other's start.

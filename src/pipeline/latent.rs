@@ -13,8 +13,10 @@ use crate::{
         autoencoder_kl::{Autoencoder, AutoencoderConfig},
         unet2d_condition::{TextUNet, TextUNetConfig},
     },
-    nn::{ParameterSource, ParameterSpec},
-    weights::{self, FileWeights, Names, NonFinite, Precision, TensorFile, write_file},
+    nn::{AdaptedWeights, ParameterSource, ParameterSpec},
+    weights::{
+        self, Adapted, FileWeights, Loras, Names, NonFinite, Precision, TensorFile, write_file,
+    },
 };
 use serde_json::{Map, Value as Json, json};
 use std::{path::Path, sync::Arc};
@@ -126,6 +128,15 @@ impl LatentPipeline {
         let vae_weights = Arc::new(read(found.vae_names(), &vae.parameters()?)?);
         let scheduler = found.scheduler();
         Self { unet, unet_weights, vae, vae_weights, scheduler }.checked(path)
+    }
+
+    /// The same with adapters beside the U-Net's layers. Their strengths may change without the model being read again:
+    /// [`Sampler::set_adapters`](crate::diffusion::Sampler::set_adapters) of [`Loras::weights`].
+    #[must_use]
+    pub fn with_loras(self, loras: &Loras) -> Self {
+        let (of, base) = (Adapted::Unet, self.unet_weights);
+        let unet_weights = Arc::new(AdaptedWeights { base, adapters: loras.weights(of) });
+        Self { unet: self.unet.with_adapters(loras.adapters(of)), unet_weights, ..self }
     }
 
     /// The U-Net works on what the autoencoder makes.

@@ -89,31 +89,48 @@ impl Trainer {
         options: TrainingOptions,
         notes: Json,
     ) -> Result<(Self, Resumed), Error> {
-        let path = folder.path(SETTINGS);
-        let before = Settings::read(&path)?;
-        if before.size.iter().any(|side| !(1..=LARGEST_SIDE).contains(side)) {
-            let found = before.size;
-            let message = format!("size: expected sides of 1 to {LARGEST_SIDE}, found {found:?}");
-            return Err(TrainingError::Checkpoint { path, message }.into());
-        }
+        let before = settings(folder)?;
         options.check_change(&before.options)?;
         let unet = UNet::new(UNetConfig::read(&folder.path(UNET))?)?;
         let scheduler = SchedulerConfig::read(&folder.path(SCHEDULER))?;
         let mut trainer = Self::new(gpu, unet, scheduler, before.size, options)?;
-        let shape = trainer.graph.memory.map(|memory| trainer.graph.graph.type_of(memory).shape);
-        let state = State::read(&folder.path(STATE), &trainer.arenas().specs, shape)?;
-        trainer.set_state(&state)?;
-        let mut settings = trainer.settings(notes);
-        let mut differences = settings.differences(&before);
-        settings.succeed(before, state.step.into());
-        trainer.history = settings.history.clone();
-        let edited = folder.edited()?;
-        differences.extend(edited.iter().map(|name| format!("{name} was changed by somebody")));
-        Ok((trainer, Resumed { settings, differences }))
+        let resumed = trainer.go_on(folder, before, notes)?;
+        Ok((trainer, resumed))
     }
 }
 
+/// The settings of the run in a folder.
+pub(super) fn settings(folder: &RunFolder) -> Result<Settings, Error> {
+    let path = folder.path(SETTINGS);
+    let settings = Settings::read(&path)?;
+    if settings.size.iter().any(|side| !(1..=LARGEST_SIDE).contains(side)) {
+        let found = settings.size;
+        let message = format!("size: expected sides of 1 to {LARGEST_SIDE}, found {found:?}");
+        return Err(TrainingError::Checkpoint { path, message }.into());
+    }
+    Ok(settings)
+}
+
 impl<M, S> Trainer<M, S> {
+    /// Takes the state from a folder, whose settings were those `before`.
+    pub(super) fn go_on(
+        &mut self,
+        folder: &RunFolder,
+        before: Settings,
+        notes: Json,
+    ) -> Result<Resumed, Error> {
+        let shape = self.graph.memory.map(|memory| self.graph.graph.type_of(memory).shape);
+        let state = State::read(&folder.path(STATE), &self.arenas().specs, shape)?;
+        self.set_state(&state)?;
+        let mut settings = self.settings(notes);
+        let mut differences = settings.differences(&before);
+        settings.succeed(before, state.step.into());
+        self.history = settings.history.clone();
+        let edited = folder.edited()?;
+        differences.extend(edited.iter().map(|name| format!("{name} was changed by somebody")));
+        Ok(Resumed { settings, differences })
+    }
+
     /// Waits, then reads the state. The step is the device's count: it stands still after a bad
     /// step, whatever was submitted since.
     pub(crate) fn state(&mut self) -> Result<State, Error> {

@@ -1,4 +1,6 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
+mod adapters;
+mod bursts;
 mod checkpoint;
 mod levels;
 mod losses;
@@ -15,6 +17,7 @@ mod tables;
 mod trainer;
 mod validation;
 
+pub use adapters::{ADAPTER_FILE, LatentData};
 pub(crate) use checkpoint::STATE;
 pub use checkpoint::{Resumed, steps_trained};
 pub use levels::{Diffusion, TrainingLevel};

@@ -54,8 +54,8 @@ impl TrainingGraph {
         let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
         optimizer.end(&mut graph, &views, options, begun, loss)?;
         let condition = Condition { labels: Some(labels), ..Condition::default() };
-        let (given, tables, memory) = (None, objective.tables, None);
-        Ok(Self { graph, x0, condition, given, tables, optimizer, memory, loss })
+        let (given, tables, frozen, memory) = (None, objective.tables, None, None);
+        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss })
     }
 }
 

@@ -13,7 +13,9 @@ use crate::{
     },
     error::Error,
     graph::Graph,
-    nn::{self, Arenas, Condition, Layers, Model, ModelInputs},
+    nn::{
+        self, Arenas, Condition, FrozenParameters, Layers, Model, ModelInputs, ParameterSpec, Views,
+    },
     ops::{AddDrawnNoise, AddNoise, DropLabels, Remember, TimestepProbabilities},
     plan::Target,
     value::{TensorType, Value},
@@ -52,6 +54,8 @@ pub struct TrainingGraph {
     pub given: Option<GivenInputs>,
     /// Written once, before the first step.
     pub tables: Tables,
+    /// The parameters that stay as they are, if the model has adapters: these alone are trained.
+    pub frozen: Option<FrozenParameters>,
     /// Parameters, their moments and moving averages, counter and history.
     pub optimizer: Optimizer,
     /// The last losses of each timestep, if these are drawn by importance: see [`Remember`].
@@ -103,9 +107,9 @@ impl TrainingGraph {
         let x0 = graph.input(image);
         let condition = Condition::inputs(&mut graph, model, batch);
         let levels = objective.levels(&mut graph);
-        let parameters = nn::parameters(model, [batch, height, width])?;
-        let arenas = Arenas::new(parameters, target.max_binding);
-        let optimizer = Optimizer::new(&mut graph, arenas);
+        let own = nn::parameters(model, [batch, height, width])?;
+        let (trained, frozen) = split(&mut graph, model, own, target.max_binding);
+        let optimizer = Optimizer::new(&mut graph, Arenas::new(trained, target.max_binding));
         let given = (given == Given::TimestepsAndNoise).then(|| {
             let timesteps = graph.input(TensorType::f32(&[batch]));
             GivenInputs { timesteps, noise: graph.input(image), levels }
@@ -119,7 +123,8 @@ impl TrainingGraph {
 
         let noisy = noisy(&mut graph, &objective, [x0, levels, key], given, memory)?;
         let seen = seen(&mut graph, options, model, condition.labels, key)?;
-        let views = optimizer.parameters(&mut graph)?;
+        let trained = optimizer.parameters(&mut graph)?;
+        let views = all_views(&mut graph, model, &trained, frozen.as_ref())?;
         let seen = Condition { labels: seen, ..condition };
         let timesteps = noisy.drawn.timesteps;
         let told = objective.told(&mut graph, timesteps)?;
@@ -128,12 +133,12 @@ impl TrainingGraph {
         let losses = objective.losses(&mut graph, &noisy, output)?;
         let (loss, tables) = (losses.loss, objective.tables);
 
-        let norm = optimizer.end(&mut graph, &views, options, begun, loss)?;
+        let norm = optimizer.end(&mut graph, &trained, options, begun, loss)?;
         if let (Some(memory), Some(images)) = (memory, losses.images) {
             let next = graph.push(Remember, &[memory, timesteps, images, norm])?;
             graph.update(memory, next);
         }
-        Ok(Self { graph, x0, condition, given, tables, optimizer, memory, loss })
+        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss })
     }
 }
 
@@ -164,6 +169,32 @@ pub(super) fn noisy(
     let noising = AddDrawnNoise { stream: streams::NOISE };
     let made = graph.push_all(noising, &[x0, drawn.timesteps, levels, key])?;
     Ok(Noisy { x0, noise: made[1], x: made[0], drawn })
+}
+
+/// The parameters that are trained, and those that are not: a model's own, if it has adapters.
+fn split(
+    graph: &mut Graph,
+    model: &dyn Model,
+    own: Vec<ParameterSpec>,
+    max_bytes: u64,
+) -> (Vec<ParameterSpec>, Option<FrozenParameters>) {
+    match model.adapters() {
+        None => (own, None),
+        Some(of) => (of.specs.clone(), Some(FrozenParameters::new(graph, own, max_bytes))),
+    }
+}
+
+/// The parameters as the model's layers read them: with adapters, these times their scale, beside what is frozen.
+fn all_views(
+    graph: &mut Graph,
+    model: &dyn Model,
+    trained: &Views,
+    frozen: Option<&FrozenParameters>,
+) -> Result<Views, Error> {
+    let Some((adapters, frozen)) = model.adapters().zip(frozen) else { return Ok(trained.clone()) };
+    let mut views = frozen.views(graph)?;
+    views.extend(adapters.scaled(graph, trained.clone())?);
+    Ok(views)
 }
 
 /// The labels that the model sees: some of them dropped, if it is to learn to do without.

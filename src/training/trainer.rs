@@ -16,7 +16,7 @@ use crate::{
     passes,
     plan::Plan,
 };
-use std::{ops::ControlFlow, time::Instant};
+use std::ops::ControlFlow;
 
 /// Metrics of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,9 +44,6 @@ pub struct Trainer<M = UNet, S = SchedulerConfig> {
     /// Settings of earlier steps, if the run was resumed with others.
     pub(super) history: Vec<Past>,
 }
-
-/// Time between two readings of the history: often enough for a progress bar.
-const REPORT_SECONDS: f64 = 0.5;
 
 impl<M: Model> Trainer<M> {
     /// A new model for images of `[height, width]`, its weights drawn from the options' seed.
@@ -95,28 +92,11 @@ impl<M: Model> Trainer<M> {
         data: &Dataset,
         steps: u64,
         flip: bool,
-        mut progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
+        progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.check_data(data)?;
         let mut batches = Batches::new(data, self.options.batch, self.options.seed, flip);
-        // One step, then as many at a time as fill the interval.
-        let mut burst = 1;
-        while self.submitted < steps {
-            let start = Instant::now();
-            let end = steps.min(self.submitted + burst);
-            let count = end - self.submitted;
-            while self.submitted < end {
-                self.step(&batches.batch(self.submitted))?;
-            }
-            let broke = progress(&self.metrics()?).is_break();
-            let seconds = start.elapsed().as_secs_f64() / count as f64;
-            burst =
-                (REPORT_SECONDS / seconds).clamp(1.0, TrainingGraph::HISTORY as f64 / 2.0) as u64;
-            if broke {
-                break;
-            }
-        }
-        Ok(())
+        self.bursts(steps, progress, |trainer, step| trainer.step(&batches.batch(step)))
     }
 
     /// Checks that images and labels are what the model takes.

@@ -81,7 +81,7 @@ impl Validation {
             labels: condition.labels,
             counter,
             loss,
-            arenas: network.inputs,
+            arenas: network.parameters.inputs,
             data,
             batch,
         })

@@ -6,7 +6,7 @@ use super::{
     case_files::{Case, Entry, Index, parse, read_text},
     checkpoints, classifier,
     listed_files::{Files, Listed},
-    models, networks, objectives, ops, samplers, schedules, text_encoder, vlb,
+    lora, models, networks, objectives, ops, samplers, schedules, text_encoder, vlb,
 };
 use crate::{
     error::{CasesError, Error, GpuError},
@@ -109,6 +109,8 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "tokenizer" => {
             return Ok(Outcome::Skipped("built without the feature tokenizer".into()));
         }
+        "lora_apply" => return lora::apply(gpu, case),
+        "lora_train" => return lora::train(gpu, case),
         "text_encoder" => return text_encoder::run(gpu, case),
         "slerp" => samplers::interpolation(case),
         "classifier_free_guidance" => samplers::guidance(gpu, case),

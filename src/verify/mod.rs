@@ -8,6 +8,8 @@ mod checkpoints;
 mod classifier;
 mod latent_files;
 mod listed_files;
+mod lora;
+mod lora_files;
 mod models;
 mod networks;
 mod objectives;

@@ -15,7 +15,7 @@ use crate::{
         blocks::{Blocks, Resample},
         unet2d::TimeScaleShift,
     },
-    nn::{Layers, Views, Weights},
+    nn::{Layers, Model, Views, Weights},
     ops::Silu,
     training::{Given, Trainer, TrainingGraph, TrainingOptions},
     value::{TensorType, Value},
@@ -96,6 +96,24 @@ struct Training {
 }
 
 impl Training {
+    /// The options with those that the case names.
+    fn options(&self, case: &Case, others: TrainingOptions) -> Result<TrainingOptions, Error> {
+        let optimizer = &self.optimizer;
+        Ok(TrainingOptions {
+            learning_rate: optimizer.lr,
+            warmup: 0,
+            betas: optimizer.betas,
+            epsilon: optimizer.eps,
+            weight_decay: optimizer.weight_decay,
+            decoupled: optimizer.decoupled(case)?,
+            clip: optimizer.grad_clip_norm,
+            ema_decay: optimizer.ema_decay,
+            ema_warmup: false,
+            seed: 0,
+            ..others
+        })
+    }
+
     /// Holds what a training that began with `weights` came to against the case: weights by how far
     /// they moved, everything else as in other cases.
     fn compare(&self, case: &Case, results: &Results, weights: &Weights) -> Result<Outcome, Error> {
@@ -122,6 +140,9 @@ impl Training {
         Ok(Outcome::of(differences))
     }
 }
+
+/// The texts of the batches of a training case, as a U-Net attends to them.
+const TEXTS: &str = "encoder_hidden_states";
 
 /// Timesteps of a training case, or the rows and levels of an objective that has no betas.
 pub(super) struct Drawn {
@@ -150,37 +171,58 @@ pub(super) fn trained(
     options: TrainingOptions,
     drawn: Drawn,
 ) -> Result<Outcome, Error> {
+    let (model, weights) = model(case)?;
+    trained_from(gpu, case, scheduler, options, drawn, Start { model, frozen: None, weights })
+}
+
+/// What a training begins with.
+pub(super) struct Start<M> {
+    /// The model.
+    pub model: M,
+    /// The weights that stay as they are, where adapters alone are trained.
+    pub frozen: Option<Weights>,
+    /// Those that are trained.
+    pub weights: Weights,
+}
+
+/// As [`trained`], of any model.
+pub(super) fn trained_from<M: Model>(
+    gpu: &Gpu,
+    case: &Case,
+    scheduler: SchedulerConfig,
+    options: TrainingOptions,
+    drawn: Drawn,
+    Start { model, frozen, weights }: Start<M>,
+) -> Result<Outcome, Error> {
     let config: Training = case.config()?;
-    let optimizer = &config.optimizer;
-    let (unet, weights) = model(case)?;
-    let &[steps, batch, channels, height, width] = &case.tensor("x0")?.shape[..] else {
-        return Err(case.refuse("x0 must have five axes: steps and a batch of images"));
+    let of_images = if case.has("z0") { "z0" } else { "x0" };
+    let &[steps, batch, channels, height, width] = &case.tensor(of_images)?.shape[..] else {
+        let message = format!("{of_images} must have five axes: steps and a batch of images");
+        return Err(case.refuse(message));
     };
-    let images = case.tensor("x0")?.numbers.clone().into_f32();
+    let images = case.tensor(of_images)?.numbers.clone().into_f32();
+    let texts = match case.has(TEXTS) {
+        true => case.tensor(TEXTS)?.numbers.clone().into_f32(),
+        false => Vec::new(),
+    };
     let noise = case.tensor("noise")?.numbers.clone().into_f32();
     let timesteps: Vec<f32> = drawn.rows.iter().map(|&row| row as f32).collect();
-    if steps != optimizer.steps || noise.len() != images.len() || timesteps.len() != steps * batch {
-        return Err(case.refuse("x0, t and noise do not belong together, or to config.steps"));
+    if steps != config.optimizer.steps
+        || noise.len() != images.len()
+        || timesteps.len() != steps * batch
+    {
+        return Err(case.refuse("images, t and noise do not belong together, or to config.steps"));
     }
-    let options = TrainingOptions {
-        batch,
-        learning_rate: optimizer.lr,
-        warmup: 0,
-        betas: optimizer.betas,
-        epsilon: optimizer.eps,
-        weight_decay: optimizer.weight_decay,
-        decoupled: optimizer.decoupled(case)?,
-        clip: optimizer.grad_clip_norm,
-        ema_decay: optimizer.ema_decay,
-        ema_warmup: false,
-        seed: 0,
-        ..options
-    };
+    let options = TrainingOptions { batch, ..config.options(case, options)? };
     let (given, size) = (Given::TimestepsAndNoise, [height, width]);
     let noises = drawn.noises.as_deref();
-    let graph = TrainingGraph::at(gpu.target(), &unet, size, &scheduler, &options, given, noises)?;
-    let mut trainer = Trainer::of_graph(gpu, unet, scheduler, size, options, graph)?;
+    let graph = TrainingGraph::at(gpu.target(), &model, size, &scheduler, &options, given, noises)?;
+    let mut trainer = Trainer::of_graph(gpu, model, scheduler, size, options, graph)?;
     trainer.load(&weights)?;
+    if let Some(frozen) = &frozen {
+        trainer.load_frozen(frozen)?;
+    }
+    let context = trainer.graph().condition.context;
     let given = trainer.graph().given.expect("asked for above");
     let shape = TensorType::f32(&[batch, height, width, channels]).shape;
     let of_step = |tensor: &[f32], step: usize| {
@@ -190,6 +232,10 @@ pub(super) fn trained(
         let executor = trainer.executor();
         executor.write(given.timesteps, &timesteps[step * batch..][..batch])?;
         executor.write(given.noise, &of_step(&noise, step))?;
+        if let Some(context) = context {
+            let count = texts.len() / steps;
+            executor.write(context, &texts[step * count..][..count])?;
+        }
         trainer.step(&Batch { images: of_step(&images, step), labels: None })?;
     }
     let metrics = trainer.metrics()?;

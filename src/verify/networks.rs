@@ -35,13 +35,14 @@ pub(super) fn model(case: &Case) -> Result<(UNet, Weights), Error> {
     Ok((unet, weights))
 }
 
-/// The case's model of a text and its weights; `tokens` is the case's context.
-pub(super) fn text_model(case: &Case, tokens: &str) -> Result<(TextUNet, Weights), Error> {
+/// The case's model of a text and its weights; `context` is the tensor of its texts, whose last axes are tokens and
+/// channels.
+pub(super) fn text_model(case: &Case, context: &str) -> Result<(TextUNet, Weights), Error> {
     let folder = case.model()?;
     let unet = TextUNet::new(TextUNetConfig::read(&folder.join("config.json"))?)?;
     let weights = read_weights(&folder, &unet.parameters()?)?;
-    let &[_, tokens, _] = &case.tensor(tokens)?.shape[..] else {
-        return Err(case.refuse(format!("{tokens} must have three axes")));
+    let &[.., tokens, _] = &case.tensor(context)?.shape[..] else {
+        return Err(case.refuse(format!("{context} must have tokens and channels")));
     };
     Ok((unet.with_tokens(tokens), weights))
 }
@@ -59,7 +60,7 @@ pub(super) fn unet_condition(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
 }
 
 /// SDXL's vectors of a case, one image's after another, if the model takes any.
-fn vectors(case: &Case, unet: &TextUNet) -> Result<Option<Vec<f32>>, Error> {
+pub(super) fn vectors(case: &Case, unet: &TextUNet) -> Result<Option<Vec<f32>>, Error> {
     let batch = case.tensor("x")?.shape[0];
     let Some(of) = unet.vector_type(batch) else { return Ok(None) };
     let [pooled, sizes] = ["text_embeds", "time_ids"].map(|name| case.dense(name, Axes::Same));

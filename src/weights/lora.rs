@@ -1,16 +1,20 @@
 //! Low-rank adapters (LoRA): Hu et al. 2021. A file holds two matrices for each layer that it changes,
 //! and their product, times a scale, is added to the layer's weight.
+mod files;
 mod keys;
+mod write;
 
 use super::{Layout, TensorFile, open};
 use crate::{
     error::WeightsError,
-    nn::{Initial, LORA_DOWN, LORA_UP, Parameter, ParameterSpec, Weights},
+    nn::{Parameter, ParameterSpec},
     value::{Shape, TensorType},
 };
+pub use files::{LoraFile, Loras};
 pub use keys::Adapted;
 use keys::{Keys, Kind, Metadata};
 use std::{collections::BTreeMap, path::Path};
+pub(crate) use write::adapter_bytes;
 
 /// The change of a layer: `x` adds `alpha / rank * up(down(x))` to the layer's output.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,59 +98,6 @@ impl Lora {
         let own = self.0.iter().filter(move |((other, _), _)| *other == of);
         own.map(|((_, layer), low_rank)| (&layer[..], low_rank))
     }
-
-    /// The parameters that [`Layers`](crate::nn::Layers) adds to a network's layers, of several files with
-    /// a strength each: those of one layer side by side, their scales in the second matrix.
-    pub fn parameters(loras: &[(&Self, f64)], of: Adapted) -> (Vec<ParameterSpec>, Weights) {
-        let mut layers: BTreeMap<&str, Vec<(&LowRank, f64)>> = BTreeMap::new();
-        for (lora, strength) in loras {
-            for (layer, low_rank) in lora.layers(of) {
-                layers.entry(layer).or_default().push((low_rank, *strength));
-            }
-        }
-        let (mut specs, mut weights) = (Vec::new(), Weights::default());
-        for (layer, parts) in layers {
-            for (name, Parameter { shape, data }) in
-                [(LORA_DOWN, beside(&parts)), (LORA_UP, below(&parts))]
-            {
-                let name = format!("{layer}.{name}");
-                let of = TensorType::f32(&shape);
-                specs.push(ParameterSpec {
-                    name: name.clone(),
-                    of,
-                    initial: Initial::Constant(0.0),
-                });
-                weights.insert(&name, shape, data);
-            }
-        }
-        (specs, weights)
-    }
-}
-
-/// The first matrices, column by column.
-fn beside(parts: &[(&LowRank, f64)]) -> Parameter {
-    let shape = parts[0].0.down.shape;
-    let rank = parts.iter().map(|(part, _)| part.rank()).sum();
-    let row = |row: usize| {
-        let of = move |part: &LowRank| part.down.data[row * part.rank()..][..part.rank()].to_vec();
-        parts.iter().flat_map(move |(part, _)| of(part))
-    };
-    let data = (0..shape.rows()).flat_map(row).collect();
-    Parameter { shape: TensorType::f32(&shape).with_last(rank).shape, data }
-}
-
-/// The second matrices, row by row, each times its scale.
-fn below(parts: &[(&LowRank, f64)]) -> Parameter {
-    let shape = parts[0].0.up.shape;
-    let rank = parts.iter().map(|(part, _)| part.rank()).sum();
-    let scaled = |(part, strength): &(&LowRank, f64)| {
-        let scale = strength * part.alpha / part.rank() as f64;
-        let numbers = part.up.data.iter();
-        numbers.map(|number| (f64::from(*number) * scale) as f32).collect::<Vec<_>>()
-    };
-    let axis = shape.len() - 2;
-    let shape = TensorType::f32(&shape).with_extent(axis, rank).shape;
-    Parameter { shape, data: parts.iter().flat_map(scaled).collect() }
 }
 
 impl Found {

@@ -15,12 +15,13 @@ use crate::{
 
 pub use dialects::{Adm, Heads, Layout, Names, canonical_name};
 pub use file::FileWeights;
-pub(crate) use formats::Below;
+pub(crate) use formats::{Below, tensor_bytes_with};
 pub use formats::{
     Numbers, Precision, Stored, TensorFile, of_bytes, open, parse_tensors, read_tensors,
     tensor_bytes, write_tensors,
 };
-pub use lora::{Adapted, Lora, LowRank};
+pub(crate) use lora::adapter_bytes;
+pub use lora::{Adapted, Lora, LoraFile, Loras, LowRank};
 pub use write::{remove_parts, write_file};
 
 /// Policy for weights that are infinite or NaN.
@@ -59,12 +60,14 @@ pub fn to_bytes(
     weights: &Weights,
     precision: Precision,
 ) -> Result<Vec<u8>, WeightsError> {
-    let stored = |(name, parameter): (&'_ str, &Parameter)| {
-        let layout = Layout::of(name, &parameter.shape);
-        let data = layout.write(&parameter.shape, &parameter.data);
-        (name.to_owned(), layout.stored_shape(&parameter.shape), data)
-    };
-    let tensors: Vec<_> = weights.iter().map(stored).collect();
+    let tensors: Vec<_> = weights.iter().map(|(name, of)| stored("", name, of)).collect();
     let tensors = tensors.iter().map(|(name, shape, data)| (&name[..], &shape[..], &data[..]));
     tensor_bytes(path, precision, tensors)
+}
+
+/// Name with a prefix, shape and elements of a parameter in a file.
+fn stored(prefix: &str, name: &str, parameter: &Parameter) -> (String, Vec<usize>, Vec<f32>) {
+    let layout = Layout::of(name, &parameter.shape);
+    let data = layout.write(&parameter.shape, &parameter.data);
+    (format!("{prefix}{name}"), layout.stored_shape(&parameter.shape), data)
 }

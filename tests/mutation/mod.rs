@@ -394,7 +394,7 @@ fn model() -> &'static ([ParameterSpec; 2], Shape) {
         let specs = [("a", &[2, 3][..]), ("b.c", &[1])].map(|(name, shape)| ParameterSpec {
             name: name.into(),
             of: TensorType::f32(shape),
-            initial: Initial::Normal,
+            initial: Initial::Normal(1.0),
         });
         (specs, TimestepProbabilities::memory(2).shape)
     });

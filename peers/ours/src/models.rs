@@ -45,7 +45,7 @@ pub fn forward(gpu: &Gpu, [batch]: [usize; 1]) -> Result<Planned> {
     let notes = vec![format!("{:.2} GFLOP", plan.cost().flops as f64 / 1e9)];
     let mut executor = Executor::new(gpu, plan)?;
     // One by one, as burn makes its own: the host never holds them all.
-    for ParameterSpec { name, of, .. } in &model.arenas.specs {
+    for ParameterSpec { name, of, .. } in &model.parameters.arenas.specs {
         let view = model.views.get(name).ok_or_else(|| format!("no view of {name}"))?;
         executor.write(view, &contents(name, &of.shape))?;
     }

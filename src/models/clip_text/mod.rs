@@ -12,7 +12,7 @@ pub use tokenizer::Tokenizer;
 use crate::{
     error::{ConfigError, Error},
     graph::Graph,
-    nn::{Layers, ParameterSpec, trace},
+    nn::{Adapters, Layers, ParameterSpec, trace},
     ops::{Add, Attention, GatherRows, Gelu, QuickGelu},
     value::{ElementType, TensorType, Value},
 };
@@ -23,6 +23,7 @@ pub struct ClipText {
     config: ClipTextConfig,
     /// Most rows of the table of tokens that one parameter holds.
     rows: usize,
+    adapters: Option<Adapters>,
 }
 
 /// Inputs of a text encoder.
@@ -68,13 +69,24 @@ impl ClipText {
     /// As [`ClipTextConfig::check`].
     pub fn new(config: ClipTextConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        Ok(Self { config, rows: usize::MAX })
+        Ok(Self { config, rows: usize::MAX, adapters: None })
     }
 
     /// The same with a table of tokens that is cut by rows into parts of at most `max_bytes`.
     pub fn within(self, max_bytes: u64) -> Self {
         let row = TensorType::f32(&[1, self.config.hidden_size]).bytes();
         Self { rows: usize::try_from(max_bytes / row).unwrap_or(usize::MAX).max(1), ..self }
+    }
+
+    /// The same with adapters of its layers.
+    #[must_use]
+    pub fn with_adapters(self, adapters: Adapters) -> Self {
+        Self { adapters: Some(adapters), ..self }
+    }
+
+    /// The adapters of its layers.
+    pub fn adapters(&self) -> Option<&Adapters> {
+        self.adapters.as_ref()
     }
 
     /// The settings.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    nn::{self, Layers, Model, ModelInputs, ParameterSpec},
+    nn::{self, Adapters, Layers, Model, ModelInputs, ParameterSpec},
     ops::{Add, Scale, TimestepEmbedding},
     value::{TensorType, Value},
 };
@@ -28,6 +28,7 @@ const TOKENS: usize = 77;
 pub struct TextUNet {
     config: TextUNetConfig,
     tokens: usize,
+    adapters: Option<Adapters>,
 }
 
 impl TextUNet {
@@ -37,13 +38,19 @@ impl TextUNet {
     /// If the configuration is inconsistent.
     pub fn new(config: TextUNetConfig) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self { config, tokens: TOKENS })
+        Ok(Self { config, tokens: TOKENS, adapters: None })
     }
 
     /// The same for texts of so many tokens.
     #[must_use]
     pub fn with_tokens(self, tokens: usize) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same with adapters of its layers.
+    #[must_use]
+    pub fn with_adapters(self, adapters: Adapters) -> Self {
+        Self { adapters: Some(adapters), ..self }
     }
 
     /// Its configuration.
@@ -188,6 +195,10 @@ impl Model for TextUNet {
 
     fn classes(&self) -> Option<usize> {
         self.config.num_class_embeds.filter(|_| self.config.class_embed_type.is_none())
+    }
+
+    fn adapters(&self) -> Option<&Adapters> {
+        self.adapters.as_ref()
     }
 
     fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {

@@ -12,6 +12,7 @@ mod torch;
 mod views;
 
 pub(crate) use below::Below;
+pub(crate) use safetensors::tensor_bytes_with;
 pub use safetensors::{tensor_bytes, write_tensors};
 pub use tensor::{Numbers, Precision, Stored, TensorFile};
 

@@ -158,6 +158,17 @@ pub fn tensor_bytes<'a>(
     precision: Precision,
     tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
 ) -> Result<Vec<u8>, WeightsError> {
+    // PyTorch's readers expect this key.
+    tensor_bytes_with(path, precision, ("format", "pt"), tensors)
+}
+
+/// As [`tensor_bytes`], with one text in the header: of two, the order would be by chance.
+pub(crate) fn tensor_bytes_with<'a>(
+    path: &Path,
+    precision: Precision,
+    (key, text): (&str, &str),
+    tensors: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+) -> Result<Vec<u8>, WeightsError> {
     let mut packed = Vec::new();
     for (name, shape, numbers) in tensors {
         assert_eq!(numbers.len(), shape.iter().product::<usize>(), "{name}: elements of {shape:?}");
@@ -189,7 +200,6 @@ pub fn tensor_bytes<'a>(
         .map(|(name, shape, bytes)| Ok((*name, TensorView::new(dtype, shape.clone(), bytes)?)))
         .collect::<Result<_, _>>()
         .map_err(refuse)?;
-    // PyTorch's readers expect this key.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    let metadata = HashMap::from([(key.to_string(), text.to_string())]);
     safetensors::serialize(views, Some(metadata)).map_err(refuse)
 }

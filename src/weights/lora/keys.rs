@@ -4,7 +4,7 @@ use crate::{
     error::WeightsError,
     nn::ParameterSpec,
     value::Shape,
-    weights::{Layout, TensorFile},
+    weights::{Adm, Layout, Names, TensorFile, dialects::Origin},
 };
 use serde_json::{Map, Value as Json};
 use std::{collections::HashMap, path::Path};
@@ -16,6 +16,8 @@ pub enum Adapted {
     Unet,
     /// The text encoder.
     TextEncoder,
+    /// SDXL's second one.
+    TextEncoder2,
 }
 
 /// Which tensor of a layer.
@@ -59,10 +61,11 @@ pub(super) struct Keys<'a>(HashMap<String, (Adapted, &'a str, Shape)>);
 
 impl Adapted {
     /// What stands before a layer's name: with dots, and where dots are underscores.
-    fn prefixes(self) -> (&'static str, &'static [&'static str]) {
+    pub(super) fn prefixes(self) -> (&'static str, &'static [&'static str]) {
         match self {
             Self::Unet => ("unet.", &["lora_unet_"]),
             Self::TextEncoder => ("text_encoder.", &["lora_te_", "lora_te1_"]),
+            Self::TextEncoder2 => ("text_encoder_2.", &["lora_te2_"]),
         }
     }
 }
@@ -73,12 +76,18 @@ impl<'a> Keys<'a> {
         let mut keys = HashMap::new();
         for (of, specs) in networks {
             let (dotted, flat) = of.prefixes();
+            let released = (*of == Adapted::Unet).then(|| released_names(specs));
             for ParameterSpec { name, of: weight, .. } in *specs {
                 let Some(layer) = name.strip_suffix(".weight") else { continue };
                 if Layout::of(name, &weight.shape) == Layout::Same {
                     continue;
                 }
                 let found = (*of, layer, weight.shape);
+                if let Some(names) = &released {
+                    let Origin { tensor, .. } = names.origin(name, weight.shape.last());
+                    let layer = tensor.trim_end_matches(".weight").replace('.', "_");
+                    keys.extend(flat.iter().map(|prefix| (format!("{prefix}{layer}"), found)));
+                }
                 // transformers 5 leaves the first word out.
                 let without = layer.strip_prefix("text_model.").filter(|_| dotted != "unet.");
                 for layer in [Some(layer), without].into_iter().flatten() {
@@ -109,11 +118,29 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// The names of a U-Net's layers in Stable Diffusion's own files: kohya's scripts use them for SDXL.
+fn released_names(specs: &[ParameterSpec]) -> Names {
+    let number = |name: &str, before: &str| -> Option<usize> {
+        name.strip_prefix(before)?.split('.').next()?.parse().ok()
+    };
+    let count = |before: &str| {
+        let numbers = specs.iter().filter_map(|spec| number(&spec.name, before));
+        numbers.max().map_or(0, |last| last + 1)
+    };
+    let attends = |level: usize| {
+        let before = format!("up_blocks.{level}.attentions.");
+        specs.iter().any(|spec| spec.name.starts_with(&before))
+    };
+    let attention = (0..count("up_blocks.")).map(attends).collect();
+    Names::LatentUnet(Adm { layers: count("down_blocks.0.resnets."), attention, interleaved: None })
+}
+
 /// What peft's header says of alpha.
 pub(super) struct Metadata(Map<String, Json>);
 
 impl Metadata {
-    const KEY: &str = "lora_adapter_metadata";
+    /// The entry of the header.
+    pub const KEY: &str = "lora_adapter_metadata";
 
     /// Reads the header's text.
     ///

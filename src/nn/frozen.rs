@@ -1,0 +1,138 @@
+//! Parameters that stay as they are while a graph runs.
+use super::{
+    Adapters, Arenas, Layers, Model, ModelInputs, ParameterSource, ParameterSpec, Piece, Views,
+    parameters,
+};
+use crate::{error::Error, graph::Graph, value::Value};
+
+/// Parameters in arenas that are constants of a graph.
+#[derive(Clone, Debug)]
+pub struct FrozenParameters {
+    /// Their layout.
+    pub arenas: Arenas,
+    /// The inputs that are the arenas.
+    pub inputs: Vec<Value>,
+}
+
+impl FrozenParameters {
+    /// Adds the arenas, of at most `max_bytes` each.
+    pub fn new(graph: &mut Graph, parameters: Vec<ParameterSpec>, max_bytes: u64) -> Self {
+        let arenas = Arenas::new(parameters, max_bytes);
+        let inputs = arenas.inputs(graph);
+        Self { arenas, inputs }
+    }
+
+    /// The parameters in them.
+    ///
+    /// # Errors
+    /// None of the graph that they were added to.
+    pub fn views(&self, graph: &mut Graph) -> Result<Views, Error> {
+        self.arenas.views(graph, &self.inputs)
+    }
+
+    /// The graph's inputs that hold the parameters, and what to write to each: see [`Arenas::pieces`].
+    ///
+    /// # Errors
+    /// If a parameter is missing or has another shape.
+    pub fn pieces<'a>(
+        &'a self,
+        source: &'a dyn ParameterSource,
+    ) -> Result<impl Iterator<Item = (Value, impl Iterator<Item = Piece<'a>>)>, Error> {
+        Ok(self.inputs.iter().copied().zip(self.arenas.pieces(source)?))
+    }
+
+    /// The graph's inputs that hold the parameters, and what to write to each, whole.
+    ///
+    /// # Errors
+    /// As [`Arenas::contents`].
+    pub fn contents(&self, source: &dyn ParameterSource) -> Result<Vec<(Value, Vec<f32>)>, Error> {
+        Ok(self.inputs.iter().copied().zip(self.arenas.contents(source)?).collect())
+    }
+}
+
+/// A model in a graph, its parameters in arenas that are constant while the graph runs.
+#[derive(Clone, Debug)]
+pub struct FrozenModel {
+    /// The prediction, `[batch, height, width, out_channels]`.
+    pub prediction: Value,
+    /// Its parameters.
+    pub parameters: FrozenParameters,
+    /// Those of its adapters, if it has any.
+    pub adapters: Option<FrozenParameters>,
+    /// All of them by name.
+    pub views: Views,
+}
+
+impl FrozenModel {
+    /// Appends `model`, its arenas of at most `max_bytes` each.
+    ///
+    /// # Errors
+    /// As [`Model::build`].
+    pub fn new(
+        graph: &mut Graph,
+        model: &dyn Model,
+        inputs: &ModelInputs,
+        max_bytes: u64,
+    ) -> Result<Self, Error> {
+        let shape = graph.type_of(inputs.x).shape;
+        let own = parameters(model, [shape[0], shape[1], shape[2]])?;
+        let adapters = model.adapters();
+        Self::adapted(graph, own, adapters, max_bytes, |layers| model.build(layers, inputs))
+    }
+
+    /// Appends what `build` makes of these parameters, their arenas of at most `max_bytes` each.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn of(
+        graph: &mut Graph,
+        parameters: Vec<ParameterSpec>,
+        max_bytes: u64,
+        build: impl FnOnce(&mut Layers) -> Result<Value, Error>,
+    ) -> Result<Self, Error> {
+        Self::adapted(graph, parameters, None, max_bytes, build)
+    }
+
+    /// As [`FrozenModel::of`], with adapters.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn adapted(
+        graph: &mut Graph,
+        parameters: Vec<ParameterSpec>,
+        adapters: Option<&Adapters>,
+        max_bytes: u64,
+        build: impl FnOnce(&mut Layers) -> Result<Value, Error>,
+    ) -> Result<Self, Error> {
+        let parameters = FrozenParameters::new(graph, parameters, max_bytes);
+        let mut views = parameters.views(graph)?;
+        let of = adapters.map(|of| (of, FrozenParameters::new(graph, of.specs.clone(), max_bytes)));
+        if let Some((of, frozen)) = &of {
+            let own = frozen.views(graph)?;
+            views.extend(of.scaled(graph, own)?);
+        }
+        let prediction = build(&mut Layers::new(graph, &views, None))?;
+        Ok(Self { prediction, parameters, adapters: of.map(|(_, frozen)| frozen), views })
+    }
+
+    /// As [`FrozenParameters::pieces`], of adapters too.
+    ///
+    /// # Errors
+    /// If a parameter is missing or has another shape.
+    pub fn pieces<'a>(
+        &'a self,
+        source: &'a dyn ParameterSource,
+    ) -> Result<impl Iterator<Item = (Value, impl Iterator<Item = Piece<'a>>)>, Error> {
+        let adapters = self.adapters.as_ref().map(|of| of.pieces(source)).transpose()?;
+        Ok(self.parameters.pieces(source)?.chain(adapters.into_iter().flatten()))
+    }
+
+    /// As [`FrozenParameters::contents`], of adapters too.
+    ///
+    /// # Errors
+    /// As [`Arenas::contents`].
+    pub fn contents(&self, source: &dyn ParameterSource) -> Result<Vec<(Value, Vec<f32>)>, Error> {
+        let all = [Some(&self.parameters), self.adapters.as_ref()].into_iter().flatten();
+        Ok(all.map(|of| of.contents(source)).collect::<Result<Vec<_>, _>>()?.concat())
+    }
+}
