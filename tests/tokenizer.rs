@@ -1,48 +1,25 @@
 //! Tokens of texts, with a small vocabulary made here.
 #![cfg(feature = "tokenizer")]
+use common::vocabulary::{self, MERGES, vocabulary};
 use ddim::models::clip_text::Tokenizer;
-use serde_json::{Map, json};
+use serde_json::json;
 use std::{fs, path::Path};
+
+mod common;
 
 const BOS: u32 = 0;
 const EOS: u32 = 1;
 
-/// The letters that stand for bytes: those that are printed themselves, the others from 256 on.
-fn letter(byte: u8) -> String {
-    let printed = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let before = (0..byte).filter(|byte| !printed(*byte)).count() as u32;
-    let code = if printed(byte) { byte.into() } else { 256 + before };
-    char::from_u32(code).expect("below 512").to_string()
-}
-
-const MERGES: [&str; 7] = ["c a", "ca t</w>", "a t</w>", "e r</w>", "h er</w>", "' s</w>", "a a"];
-
-/// Tokens in the order of their numbers.
-fn vocabulary() -> Vec<String> {
-    let mut tokens = vec!["<|startoftext|>".to_owned(), "<|endoftext|>".to_owned()];
-    for end in ["", "</w>"] {
-        tokens.extend((0..=255).map(|byte| letter(byte) + end));
-    }
-    tokens.extend(MERGES.iter().map(|merge| merge.replace(' ', "")));
-    tokens
-}
-
 /// Writes the files of both kinds into folders of their names.
 fn write(folder: &Path) {
-    let tokens = vocabulary().into_iter().zip(0..);
-    let vocab: Map<_, _> = tokens.map(|(token, id): (_, u32)| (token, id.into())).collect();
     for name in ["two", "one"] {
         fs::create_dir(folder.join(name)).expect("a new folder");
     }
-    let put = |name: &str, text: String| fs::write(folder.join(name), text).expect("a new file");
-    put("two/vocab.json", json!(vocab).to_string());
-    put("two/merges.txt", format!("#version: 0.2\n{}\n", MERGES.join("\n")));
-    put("two/tokenizer_config.json", json!({"model_max_length": 8}).to_string());
-    let map = json!({"pad_token": {"content": "!"}});
-    put("two/special_tokens_map.json", map.to_string());
+    vocabulary::write(&folder.join("two"), 8);
     let merges: Vec<Vec<&str>> = MERGES.iter().map(|merge| merge.split(' ').collect()).collect();
-    let model = json!({"type": "BPE", "vocab": vocab, "merges": merges});
-    put("one/tokenizer.json", json!({"model": model}).to_string());
+    let model = json!({"type": "BPE", "vocab": vocabulary::numbers(), "merges": merges});
+    let whole = json!({"model": model}).to_string();
+    fs::write(folder.join("one/tokenizer.json"), whole).expect("a new file");
 }
 
 /// The tokens of a text, in words.

@@ -15,6 +15,7 @@ mod experiments;
 mod exports;
 mod failure;
 mod files;
+mod generate;
 mod latents;
 mod lock;
 mod measure;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => convert::tell(arguments),
         Command::Convert(arguments) => convert::run(arguments),
         Command::Sample(arguments) => sample::run(&cli.device, arguments),
+        Command::Generate(arguments) => generate::run(&cli.device, arguments),
         Command::Interpolate(arguments) => encode::interpolate(&cli.device, arguments),
         Command::Encode(arguments) => encode::encode(&cli.device, arguments),
         Command::Reconstruct(arguments) => encode::reconstruct(&cli.device, arguments),

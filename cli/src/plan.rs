@@ -1,4 +1,7 @@
 //! `ddim plan`: what would run, without running it.
+mod latent;
+mod predicted;
+
 use crate::{
     cli::{self, Device},
     console::say,
@@ -17,12 +20,12 @@ use ddim::{
     models::unet2d::{UNet, UNetConfig},
     nn::{Arenas, FrozenParameters},
     passes,
-    pipeline::read_model,
+    pipeline::{LatentModel, read_model},
     plan::{DEVICES, DeviceProfile, Plan, TABLE, Target},
     training::{Given, Optimizer, TrainingGraph, TrainingOptions},
     value::Value,
 };
-use std::time::Duration;
+use predicted::{launches, predicted};
 
 /// Rows of a sampling table: any number gives the same plan but for the table's bytes.
 const STEPS: usize = 50;
@@ -60,36 +63,6 @@ fn named(device: &str) -> Result<(Target, String), Failure> {
             Err(Failure::Usage(format!("--device {device}: no figures of it; there are {known}")))
         }
     }
-}
-
-/// Costs of a launch, microseconds, beside the profile's own.
-const LAUNCHES: [u64; 2] = [2, 25];
-
-/// How long a run takes by the model, in a line; none of a device whose rates are not known.
-fn predicted(plan: &Plan) -> Option<String> {
-    let (total, rates) = (plan.predict()?, plan.target.profile.rates?);
-    let ms = |launch| 1e3 * total.time(launch).as_secs_f64();
-    let [few, many] = LAUNCHES.map(|us| ms(Duration::from_micros(us)));
-    Some(format!(
-        "predicted         {:.3} ms: {:.3} of work, {} launches of {} us; {few:.3} ms at {} us a launch, {many:.3} at {}",
-        ms(rates.launch),
-        ms(Duration::ZERO),
-        total.launches,
-        rates.launch.as_micros(),
-        LAUNCHES[0],
-        LAUNCHES[1],
-    ))
-}
-
-/// How long each launch of a run takes by the model, its own cost left out.
-fn launches(plan: &Plan) -> Option<String> {
-    let mut lines = "Predicted, ms of each launch beside its cost\n".to_owned();
-    for launch in plan.dispatches() {
-        let ms = 1e3 * plan.target.profile.predict(launch)?.work.as_secs_f64();
-        let ([x, y, z], kernel, scope) = (launch.workgroups, &launch.kernel, launch.scope.as_str());
-        lines += &format!("{ms:9.4}  {kernel} {x}x{y}x{z}   // {scope}\n");
-    }
-    Some(lines)
 }
 
 /// Memory, work and launches of a plan, in a line.
@@ -158,6 +131,9 @@ impl cli::Step {
 /// Prints graph and plan.
 pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     let (target, adapter) = device.target(arguments.device.as_deref())?;
+    if let Some(path) = arguments.step.model.as_deref().filter(|path| LatentModel::is_at(path)) {
+        return latent::run(&target, &adapter, path, arguments);
+    }
     let ModelStep { title, graph, .. } = arguments.step.build(&target)?;
     let plan = passes::compile(&graph, &target)?;
     say!("{title}\nfor {adapter}");

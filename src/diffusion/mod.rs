@@ -2,6 +2,7 @@
 pub(crate) mod closure;
 mod guidance;
 mod interpolate;
+mod normal_noise;
 mod not_finite;
 mod sampler;
 pub mod samplers;
@@ -12,6 +13,7 @@ mod vlb;
 pub use closure::{ClosureSampler, Evaluation};
 pub use guidance::{ClassifierGuidance, Guidance, GuidingClassifier};
 pub use interpolate::{angle_between, slerp};
+pub(crate) use normal_noise::NormalNoise;
 pub use sampler::Sampler;
 pub use sampling_graph::{SamplingGraph, SamplingOptions};
 pub use vlb::{Vlb, VlbEvaluator, VlbGraph, VlbLevel, VlbNoise, VlbOptions, VlbPair, VlbTerm};
@@ -28,6 +30,8 @@ pub(crate) mod streams {
     pub const STEP: u32 = TIMESTEPS + 3;
     /// Which class labels are dropped in training.
     pub const LABELS: u32 = TIMESTEPS + 17;
+    /// The noise with which a picture's latents are drawn.
+    pub const POSTERIOR: u32 = TIMESTEPS + 18;
     /// The noise at which the variational bound is evaluated.
     pub const BOUND: u32 = TIMESTEPS + 16;
 }

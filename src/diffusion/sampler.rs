@@ -1,6 +1,7 @@
 //! Sampling: S steps are S replays of one plan, with no host wait between them.
 use super::{
     guidance::Guidance,
+    normal_noise::NormalNoise,
     samplers::Table,
     sampling_graph::{SamplingGraph, SamplingOptions},
     streams,
@@ -8,10 +9,8 @@ use super::{
 use crate::{
     error::{Error, NotFinite},
     gpu::{Executor, Gpu},
-    graph::Graph,
     nn::{Condition, FrozenParameters, Model, ParameterSource},
-    ops::{Counter, DrawNormal},
-    passes,
+    ops::Counter,
     plan::Plan,
     value::{TensorType, Value},
 };
@@ -19,9 +18,7 @@ use crate::{
 /// Samples images in batches of a fixed size.
 pub struct Sampler {
     pub(super) executor: Executor,
-    start: Executor,
-    start_key: Value,
-    start_x: Value,
+    start: NormalNoise,
     start_deviation: f32,
     pub(super) x: Value,
     pub(super) output: Value,
@@ -87,18 +84,11 @@ impl Sampler {
             return Err(Error::Class { found: of.null_label, classes });
         }
 
-        let mut graph = Graph::new();
-        let start_key = graph.input(Counter::of());
-        let draw = DrawNormal { of: image, stream: streams::START };
-        let start_x = graph.push(draw, &[start_key])?;
-        graph.outputs.push(start_x);
-        let start = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+        let start = NormalNoise::new(gpu, image, streams::START)?;
         let (start_deviation, steps) = (table.start as f32, table.steps.len());
         Ok(Self {
             executor,
             start,
-            start_key,
-            start_x,
             start_deviation,
             x,
             output,
@@ -209,8 +199,17 @@ impl Sampler {
     /// # Errors
     /// If `x` has another size, or the device is lost.
     pub fn begin_from(&mut self, first: u32, x: &[f32]) -> Result<(), Error> {
-        self.executor.write(self.x, x)?;
-        self.executor.write_u32(self.counter, &self.counted(first).words())
+        self.set_images(x)?;
+        let counter = Counter { seed: self.seed, first_image: first, ..Counter::default() };
+        self.executor.write_u32(self.counter, &counter.words())
+    }
+
+    /// Replaces the images between two steps.
+    ///
+    /// # Errors
+    /// If `x` has another size.
+    pub fn set_images(&mut self, x: &[f32]) -> Result<(), Error> {
+        self.executor.write(self.x, x)
     }
 
     /// The noise that images `first..first + batch` start from.
@@ -218,17 +217,11 @@ impl Sampler {
     /// # Errors
     /// If the device is lost.
     pub fn noise(&mut self, first: u32) -> Result<Vec<f32>, Error> {
-        self.start.write_u32(self.start_key, &self.counted(first).words())?;
-        self.start.run(1)?;
-        let mut noise = self.start.read(self.start_x)?;
+        let mut noise = self.start.draw(self.seed, first)?;
         if self.start_deviation != 1.0 {
             noise.iter_mut().for_each(|number| *number *= self.start_deviation);
         }
         Ok(noise)
-    }
-
-    fn counted(&self, first: u32) -> Counter {
-        Counter { seed: self.seed, first_image: first, ..Counter::default() }
     }
 
     /// Runs `steps` more steps without waiting for them.
@@ -263,6 +256,14 @@ impl Sampler {
         let counter = Counter::from_words(std::array::from_fn(|word| words[word]));
         NotFinite::check(counter, self.steps)?;
         Ok(images)
+    }
+
+    /// What the network predicted in the last step, after guidance: `[batch, height, width, out_channels]`.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn prediction(&mut self) -> Result<Vec<f32>, Error> {
+        self.executor.read(self.output)
     }
 
     /// Samples images `0..count`, in as many batches as that takes; `done` is given how many are

@@ -7,10 +7,11 @@ use crate::{
     models::autoencoder_kl::{Autoencoder, Posterior},
     nn::{FrozenModel, ParameterSource},
     passes,
+    plan::{Plan, Target},
     value::{TensorType, Value},
 };
 
-/// Encodes pictures and decodes latents.
+/// Encodes pictures and decodes latents, one picture or tile at a time.
 #[derive(Clone, Copy)]
 pub struct Codec<'a> {
     /// The device.
@@ -24,13 +25,46 @@ pub struct Codec<'a> {
     pub tile: Option<usize>,
 }
 
-#[derive(Clone, Copy)]
-enum Half {
+/// The two networks of an autoencoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// From a picture to its latents.
     Encoder,
+    /// From latents to the picture.
     Decoder,
 }
 
-/// One half at one size.
+/// One half for one picture of a size.
+struct HalfGraph {
+    graph: Graph,
+    input: Value,
+    model: FrozenModel,
+}
+
+impl HalfGraph {
+    fn new(
+        target: &Target,
+        network: &Autoencoder,
+        half: Half,
+        [height, width]: [usize; 2],
+    ) -> Result<Self, Error> {
+        let (config, mut graph) = (network.config(), Graph::new());
+        let (channels, parameters) = match half {
+            Half::Encoder => (config.in_channels, network.encoder_parameters()?),
+            Half::Decoder => (config.latent_channels, network.decoder_parameters()?),
+        };
+        let input = graph.input(TensorType::f32(&[1, height, width, channels]));
+        let model =
+            FrozenModel::of(&mut graph, parameters, target.max_binding, |layers| match half {
+                Half::Encoder => network.encode(layers, input),
+                Half::Decoder => network.decode(layers, input),
+            })?;
+        graph.outputs.push(model.prediction);
+        Ok(Self { graph, input, model })
+    }
+}
+
+/// The same on a device.
 struct Stage {
     executor: Executor,
     input: Value,
@@ -39,13 +73,56 @@ struct Stage {
 }
 
 impl Stage {
-    fn run(&mut self, input: &[f32]) -> Result<Pixels, Error> {
-        self.executor.write(self.input, input)?;
-        self.executor.run(1)?;
-        let shape = self.result.shape;
-        let data = self.executor.read(self.output)?;
-        Ok(Pixels { size: [shape[0], shape[1], shape[2]], channels: shape[3], data })
+    fn new(codec: &Codec, half: Half, size: [usize; 2]) -> Result<Self, Error> {
+        let (gpu, target) = (codec.gpu, codec.gpu.target());
+        let HalfGraph { graph, input, model } = HalfGraph::new(target, codec.network, half, size)?;
+        let mut executor = Executor::new(gpu, passes::compile(&graph, target)?)?;
+        for (value, pieces) in model.pieces(codec.weights)? {
+            executor.write_pieces(value, pieces)?;
+        }
+        let output = model.prediction;
+        Ok(Self { executor, input, output, result: graph.type_of(output) })
     }
+
+    /// The results of pictures of one size.
+    fn run(&mut self, input: &Pixels, hear: &mut dyn FnMut()) -> Result<Pixels, Error> {
+        let (shape, mut data) = (self.result.shape, Vec::new());
+        let elements = input.data.len() / input.size[0].max(1);
+        for picture in input.data.chunks_exact(elements.max(1)) {
+            self.executor.write(self.input, picture)?;
+            self.executor.run(1)?;
+            data.extend(self.executor.read(self.output)?);
+            hear();
+        }
+        Ok(Pixels { size: [input.size[0], shape[1], shape[2]], channels: shape[3], data })
+    }
+}
+
+/// How pictures of a network are cut for one of its halves; `pixels` is the side of a tile.
+fn tiling(network: &Autoencoder, half: Half, pixels: usize) -> Tiling {
+    let latents = pixels / network.config().factor();
+    match half {
+        Half::Encoder => Tiling::new(pixels, latents),
+        Half::Decoder => Tiling::new(latents, pixels),
+    }
+}
+
+/// The plan of one half for a picture of this size in pixels, or for one of its largest tiles.
+///
+/// # Errors
+/// If the picture is too small, or the target cannot run it.
+pub fn codec_plan(
+    target: &Target,
+    network: &Autoencoder,
+    half: Half,
+    size: [usize; 2],
+    tile: Option<usize>,
+) -> Result<Plan, Error> {
+    let factor = network.config().factor();
+    let size = size.map(|side| if half == Half::Decoder { side / factor } else { side });
+    let most = tile.map_or(usize::MAX, |pixels| tiling(network, half, pixels).side);
+    let graph = HalfGraph::new(target, network, half, size.map(|side| side.min(most)))?.graph;
+    passes::compile(&graph, target)
 }
 
 impl Codec<'_> {
@@ -56,7 +133,7 @@ impl Codec<'_> {
     pub fn encode(&self, pictures: &[f32], size: [usize; 3]) -> Result<Posterior, Error> {
         let config = self.network.config();
         let (channels, data) = (config.in_channels, pictures.to_vec());
-        let moments = self.run(Half::Encoder, &Pixels { size, channels, data })?;
+        let moments = self.run(Half::Encoder, &Pixels { size, channels, data }, |_, _| {})?;
         Ok(Posterior::of(&moments.data, config.latent_channels))
     }
 
@@ -65,58 +142,55 @@ impl Codec<'_> {
     /// # Errors
     /// If a tile does not fit the device, or it is lost.
     pub fn decode(&self, latents: &[f32], size: [usize; 3]) -> Result<Vec<f32>, Error> {
-        let (channels, data) = (self.network.config().latent_channels, latents.to_vec());
-        Ok(self.run(Half::Decoder, &Pixels { size, channels, data })?.data)
+        self.decode_with(latents, size, |_, _| {})
     }
 
-    fn run(&self, half: Half, whole: &Pixels) -> Result<Pixels, Error> {
-        let tiling = self.tile.map(|pixels| {
-            let latents = pixels / self.network.config().factor();
-            match half {
-                Half::Encoder => Tiling::new(pixels, latents),
-                Half::Decoder => Tiling::new(latents, pixels),
-            }
-        });
-        let [_, height, width] = whole.size;
+    /// As [`Codec::decode`]; `hear` is told how many of how many pictures or tiles are done.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    pub fn decode_with(
+        &self,
+        latents: &[f32],
+        size: [usize; 3],
+        hear: impl FnMut(usize, usize),
+    ) -> Result<Vec<f32>, Error> {
+        let (channels, data) = (self.network.config().latent_channels, latents.to_vec());
+        Ok(self.run(Half::Decoder, &Pixels { size, channels, data }, hear)?.data)
+    }
+
+    fn run(
+        &self,
+        half: Half,
+        whole: &Pixels,
+        mut hear: impl FnMut(usize, usize),
+    ) -> Result<Pixels, Error> {
+        let [batch, height, width] = whole.size;
+        let (mut done, mut total) = (0, batch);
+        let tiling = self.tile.map(|pixels| tiling(self.network, half, pixels));
         let Some(tiling) = tiling.filter(|of| height.max(width) > of.side) else {
-            return self.stage(half, whole.size)?.run(&whole.data);
+            return Stage::new(self, half, [height, width])?.run(whole, &mut || {
+                done += 1;
+                hear(done, total);
+            });
         };
         let mut grid = tiling.cut(whole);
         let mut sizes: Vec<[usize; 3]> = grid.iter().flatten().map(|tile| tile.size).collect();
+        total *= sizes.len();
         sizes.sort_unstable();
         sizes.dedup();
         // One plan at a time: each has the weights.
         let mut results = grid.clone();
-        for size in sizes {
-            let mut stage = self.stage(half, size)?;
+        for size @ [_, height, width] in sizes {
+            let mut stage = Stage::new(self, half, [height, width])?;
             let pairs = grid.iter_mut().flatten().zip(results.iter_mut().flatten());
             for (tile, result) in pairs.filter(|(tile, _)| tile.size == size) {
-                *result = stage.run(&tile.data)?;
+                *result = stage.run(tile, &mut || {
+                    done += 1;
+                    hear(done, total);
+                })?;
             }
         }
         Ok(tiling.join(results))
-    }
-
-    fn stage(&self, half: Half, [batch, height, width]: [usize; 3]) -> Result<Stage, Error> {
-        let (network, mut graph) = (self.network, Graph::new());
-        let config = network.config();
-        let (channels, parameters) = match half {
-            Half::Encoder => (config.in_channels, network.encoder_parameters()?),
-            Half::Decoder => (config.latent_channels, network.decoder_parameters()?),
-        };
-        let input = graph.input(TensorType::f32(&[batch, height, width, channels]));
-        let target = self.gpu.target();
-        let model =
-            FrozenModel::of(&mut graph, parameters, target.max_binding, |layers| match half {
-                Half::Encoder => network.encode(layers, input),
-                Half::Decoder => network.decode(layers, input),
-            })?;
-        let output = model.prediction;
-        graph.outputs.push(output);
-        let mut executor = Executor::new(self.gpu, passes::compile(&graph, target)?)?;
-        for (value, pieces) in model.pieces(self.weights)? {
-            executor.write_pieces(value, pieces)?;
-        }
-        Ok(Stage { executor, input, output, result: graph.type_of(output) })
     }
 }

@@ -1,6 +1,6 @@
 //! Any model that opens, as a folder of diffusers.
 use super::{
-    LatentPipeline,
+    LatentModel, LatentPipeline,
     foreign::settings,
     open::{Network, Opening},
     places::WEIGHTS,
@@ -18,7 +18,7 @@ use std::path::Path;
 /// # Errors
 /// As [`open`](super::open), if a file cannot be written, or a weight does not fit the precision.
 pub fn convert(path: &Path, out: &Path, how: &Opening, precision: Precision) -> Result<(), Error> {
-    if LatentPipeline::is_file(path) {
+    if path.is_file() && LatentModel::is_at(path) {
         return LatentPipeline::open(path, how)?.write(out, precision);
     }
     let given = how.flags.as_deref().map(settings::read).transpose()?;

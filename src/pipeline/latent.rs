@@ -1,38 +1,23 @@
 //! Latent diffusion: a U-Net that reads a text, an autoencoder, and their noise schedule, in a folder of diffusers or a
 //! single file of Stable Diffusion.
 use super::{
-    foreign::{Dialect, StableDiffusion, settings},
+    foreign::settings,
+    latent_model::{CLASSES, LatentModel, PARTS, SCHEDULER, stable_diffusion},
     open::Opening,
     places,
 };
 use crate::{
     diffusion::schedule::SchedulerConfig,
-    error::{ConfigError, Error, FileError, TrainingError},
-    files::{MODEL_INDEX, parse_object, read_json},
-    models::{
-        autoencoder_kl::{Autoencoder, AutoencoderConfig},
-        unet2d_condition::{TextUNet, TextUNetConfig},
-    },
+    error::{Error, FileError},
+    files::MODEL_INDEX,
+    models::{autoencoder_kl::Autoencoder, unet2d_condition::TextUNet},
     nn::{AdaptedWeights, ParameterSource, ParameterSpec},
     weights::{
         self, Adapted, FileWeights, Loras, Names, NonFinite, Precision, TensorFile, write_file,
     },
 };
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use std::{path::Path, sync::Arc};
-
-/// diffusers' pipelines of these parts.
-const CLASSES: [&str; 4] = [
-    "StableDiffusionPipeline",
-    "StableDiffusionImg2ImgPipeline",
-    "StableDiffusionInpaintPipelineLegacy",
-    "StableDiffusionXLPipeline",
-];
-
-/// The parts, and their classes in diffusers.
-const PARTS: [(&str, &str); 2] = [("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL")];
-
-const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// A text-to-picture model but for its text encoder.
 #[derive(Clone, Debug)]
@@ -65,30 +50,8 @@ impl LatentPipeline {
         }
     }
 
-    /// Whether a path is a single file of one, by the names of its tensors.
-    pub(super) fn is_file(path: &Path) -> bool {
-        let file = if path.is_file() { weights::open(path).ok() } else { None };
-        let dialect = file.and_then(|file| Dialect::of_file(path, &*file).ok());
-        dialect.is_some_and(|(dialect, _)| dialect == Dialect::StableDiffusion)
-    }
-
     fn of_folder(path: &Path, how: &Opening) -> Result<Self, Error> {
-        let index = path.join(MODEL_INDEX);
-        let (class, parts) = class(&index)?;
-        if !CLASSES.contains(&&class[..]) {
-            let expected = format!("a pipeline of latents ({})", CLASSES.join(", "));
-            return Err(TrainingError::pipeline(&index, "_class_name", expected, class).into());
-        }
-        for (part, class) in PARTS {
-            let expected = json!(["diffusers", class]);
-            let found = parts.get(part).unwrap_or(&Json::Null);
-            if *found != expected {
-                return Err(TrainingError::pipeline(&index, part, expected, found).into());
-            }
-        }
-        let config = |part: &str| path.join(part).join("config.json");
-        let unet = TextUNet::new(TextUNetConfig::read(&config("unet"))?)?;
-        let vae = Autoencoder::new(AutoencoderConfig::read(&config("vae"))?)?;
+        let LatentModel { unet, vae, scheduler } = LatentModel::of_folder(path)?;
         let read = |part: &str, expected: &[_]| -> Result<Arc<dyn ParameterSource>, Error> {
             let usual = path.join(part).join(places::FILE);
             let file = places::weights_at(&usual, how.variant.as_deref())?;
@@ -96,8 +59,7 @@ impl LatentPipeline {
         };
         let unet_weights = read("unet", &unet.parameters()?)?;
         let vae_weights = read("vae", &vae.parameters()?)?;
-        let scheduler = SchedulerConfig::read(&path.join(SCHEDULER))?;
-        Self { unet, unet_weights, vae, vae_weights, scheduler }.checked(&config("unet"))
+        Ok(Self { unet, unet_weights, vae, vae_weights, scheduler })
     }
 
     /// Of a single file, whose yml may be given.
@@ -107,27 +69,15 @@ impl LatentPipeline {
         non_finite: NonFinite,
     ) -> Result<Self, Error> {
         let file: Arc<dyn TensorFile> = weights::open(path)?.into();
-        let (dialect, place) = Dialect::of_file(path, &*file)?;
-        if dialect != Dialect::StableDiffusion {
-            let what = format!("a file of {dialect}: its images are no latents");
-            return Err(ConfigError::NotRun { path: path.into(), what }.into());
-        }
-        let found = StableDiffusion::of(&*file, place, given)?;
-        found.check(path, &*file, place)?;
-        let Some(vae) = found.vae_json() else {
-            let what = format!("{} without its autoencoder", found.version());
-            return Err(ConfigError::NotRun { path: path.into(), what }.into());
-        };
-        let unet = TextUNet::new(TextUNetConfig::parse(&found.unet_json().to_string())?)?;
-        let vae = Autoencoder::new(AutoencoderConfig::parse(&vae.to_string())?)?;
+        let (found, place) = stable_diffusion(path, &*file, given)?;
+        let LatentModel { unet, vae, scheduler } = LatentModel::of_file(path, &found)?;
         let read = |(below, names): (&str, Names), expected: &[ParameterSpec]| {
             let prefix = format!("{place}{below}");
             FileWeights::of(path, Arc::clone(&file), &prefix, expected, &names, non_finite)
         };
         let unet_weights = Arc::new(read(found.unet_names(), &unet.parameters()?)?);
         let vae_weights = Arc::new(read(found.vae_names(), &vae.parameters()?)?);
-        let scheduler = found.scheduler();
-        Self { unet, unet_weights, vae, vae_weights, scheduler }.checked(path)
+        Ok(Self { unet, unet_weights, vae, vae_weights, scheduler })
     }
 
     /// The same with adapters beside the U-Net's layers. Their strengths may change without the model being read again:
@@ -137,21 +87,6 @@ impl LatentPipeline {
         let (of, base) = (Adapted::Unet, self.unet_weights);
         let unet_weights = Arc::new(AdaptedWeights { base, adapters: loras.weights(of) });
         Self { unet: self.unet.with_adapters(loras.adapters(of)), unet_weights, ..self }
-    }
-
-    /// The U-Net works on what the autoencoder makes.
-    fn checked(self, path: &Path) -> Result<Self, Error> {
-        let (unet, latent) = (self.unet.config(), self.vae.config().latent_channels);
-        for (key, found) in [("in_channels", unet.in_channels), ("out_channels", unet.out_channels)]
-        {
-            if found != latent {
-                let expected = format!(
-                    "{latent}, the autoencoder's latent_channels (a mask or a picture beside them is not run)"
-                );
-                return Err(TrainingError::pipeline(path, key, expected, found).into());
-            }
-        }
-        Ok(self)
     }
 
     /// Writes the folder that diffusers' `StableDiffusionPipeline` opens once a text encoder is put beside.
@@ -192,13 +127,4 @@ impl LatentPipeline {
         }
         Ok(())
     }
-}
-
-/// The class in an index, and its parts.
-fn class(path: &Path) -> Result<(String, Map<String, Json>), Error> {
-    let text = read_json(path).map_err(FileError::at(path))?;
-    let parts: Map<String, Json> = parse_object(&text)
-        .map_err(|error| TrainingError::pipeline(path, &error.key, "JSON", &error.message))?;
-    let class = parts.get("_class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
-    Ok((class, parts))
 }

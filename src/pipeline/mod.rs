@@ -7,8 +7,10 @@ mod generations;
 mod index;
 mod inspect;
 mod latent;
+mod latent_model;
 mod open;
 mod places;
+mod prompts;
 mod text_encoder;
 
 pub use classes::{CLASS_NAMES, class_names_json, parse_class_names};
@@ -25,10 +27,12 @@ pub(crate) use index::channels;
 pub use index::{check_index, read_model};
 pub use inspect::{Inspection, inspect};
 pub use latent::LatentPipeline;
+pub use latent_model::LatentModel;
 pub(crate) use open::Network;
 pub use open::{Opening, open, open_with};
 use places::WEIGHTS;
 pub(crate) use places::{SCHEDULER, UNET};
+pub use prompts::{TextEncoder, TextEncoders};
 pub use text_encoder::{TextPlace, read_text_encoder};
 
 use crate::{

@@ -1,10 +1,11 @@
 //! Text encoders: a folder of transformers, or a part of a single file.
 use crate::{
     error::{ConfigError, Error, FileError},
-    models::clip_text::{ClipText, ClipTextConfig},
+    models::clip_text::{ClipText, ClipTextConfig, TextActivation},
     weights::{self, Below, FileWeights, Names, NonFinite, TensorFile},
 };
 use std::{
+    collections::HashMap,
     io::{Error as IoError, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +19,9 @@ const WEIGHTS: [&str; 5] = [
     "pytorch_model.bin",
     "pytorch_model.fp16.bin",
 ];
+
+/// Channels of a head, in all released files.
+const HEAD: usize = 64;
 
 /// Where a single file of Stable Diffusion has a text encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +55,49 @@ impl TextPlace {
         let names = file.tensors();
         let has = |place: &Self| names.iter().any(|(name, _)| name.starts_with(place.prefix()));
         Self::ALL.into_iter().filter(has).collect()
+    }
+
+    /// The settings of the encoder in a file, by its shapes. What these do not tell is that of the released
+    /// files: heads of 64 channels, the activation, a text ends with the last token of the table.
+    pub fn config(self, file: &dyn TensorFile) -> ClipTextConfig {
+        let tensors = Below { file, prefix: self.prefix() }.tensors();
+        let shapes: HashMap<String, Vec<usize>> = tensors.into_iter().collect();
+        let extent = |name: &str, axis: usize| {
+            shapes.get(name).and_then(|of| of.get(axis)).copied().unwrap_or(0)
+        };
+        let is_open = matches!(self, Self::Sd2 | Self::Sdxl2);
+        let (table, positions, layers, wide) = match is_open {
+            false => (
+                "text_model.embeddings.token_embedding.weight",
+                "text_model.embeddings.position_embedding.weight",
+                "text_model.encoder.layers.",
+                ".mlp.fc1.weight",
+            ),
+            true => (
+                "token_embedding.weight",
+                "positional_embedding",
+                "transformer.resblocks.",
+                ".mlp.c_fc.weight",
+            ),
+        };
+        let wide = |layer: usize| format!("{layers}{layer}{wide}");
+        let blocks = (0..).take_while(|&layer| shapes.contains_key(&wide(layer))).count();
+        let (vocab_size, hidden_size) = (extent(table, 0), extent(table, 1));
+        let projects = self == Self::Sdxl2;
+        let class = if projects { "CLIPTextModelWithProjection" } else { "CLIPTextModel" };
+        ClipTextConfig {
+            architectures: vec![class.into()],
+            vocab_size,
+            hidden_size,
+            intermediate_size: extent(&wide(0), 0),
+            num_hidden_layers: blocks.saturating_sub(usize::from(self == Self::Sd2)),
+            num_attention_heads: (hidden_size / HEAD).max(1),
+            max_position_embeddings: extent(positions, 0),
+            hidden_act: if is_open { TextActivation::Gelu } else { TextActivation::QuickGelu },
+            projection_dim: if projects { extent("text_projection", 1) } else { hidden_size },
+            eos_token_id: vocab_size.saturating_sub(1) as u32,
+            ..ClipTextConfig::default()
+        }
     }
 
     /// Whether an encoder with these settings has no use for a tensor.

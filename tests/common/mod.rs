@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 pub mod case;
 pub mod copied;
+pub mod latent;
 pub mod square;
 pub mod support;
 pub mod tables;
 pub mod tiny;
+pub mod vocabulary;

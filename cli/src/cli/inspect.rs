@@ -7,7 +7,8 @@ use std::path::PathBuf;
 ///
 /// Nothing runs: where there is no adapter, the plan is that of a device with WebGPU's least
 /// limits and features. Of a GPU of known rates it prints how long each launch takes by a model: from
-/// work, bytes, grid and a cost of 4 us a launch; and the total if a launch cost 2 or 25 us.
+/// work, bytes, grid and a cost of 4 us a launch; and the total if a launch cost 2 or 25 us. Of a latent
+/// pipeline it prints the plan of each network for one guided picture; configurations are enough.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -15,7 +16,8 @@ Examples:
   ddim plan --train --summary           a training step of it, the numbers only
   ddim plan run --batch 16              a model that `ddim train` wrote
   ddim plan --config config.json --size 32 --train
-  ddim plan run --device H100           for a GPU that is not here")]
+  ddim plan run --device H100           for a GPU that is not here
+  ddim plan sd15 --summary              text encoder, U-Net step and decoder of Stable Diffusion")]
 pub struct Plan {
     #[command(flatten)]
     pub step: Step,

@@ -3,6 +3,7 @@ mod config;
 mod convert;
 mod evaluate;
 mod experiments;
+mod generate;
 mod inspect;
 mod sampling;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use config::Config;
 pub use convert::{Convert, Inspect};
 pub use evaluate::Evaluate;
 pub use experiments::Experiments;
+pub use generate::Generate;
 pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
 pub use train::{Demo, Train};
@@ -38,6 +40,7 @@ Examples:
   ddim demo                                  train on handwritten digits, sample new ones
   ddim train --data photos --size 32 --out run
   ddim sample --model run --count 16 --out new.png
+  ddim generate --model sd15 --prompt 'a cat' --out cat.png
   ddim devices                               what there is to compute on
   ddim verify                                is this device and driver to be trusted?
 
@@ -163,6 +166,8 @@ pub enum Command {
     Convert(Convert),
     /// Sample images from a trained model
     Sample(Sample),
+    /// Make pictures of a text, with a latent diffusion model
+    Generate(Generate),
     /// Sample what lies between two samples
     Interpolate(Interpolate),
     /// Find the noise that a model makes given images from
@@ -224,6 +229,10 @@ fn number(text: &str, what: &str, fits: impl Fn(f64) -> bool) -> Result<f64, Str
 /// A name that serde knows.
 fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
     serde_json::from_value(name.into()).map_err(|error| error.to_string())
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    number(text, "not finite", f64::is_finite)
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -1,5 +1,5 @@
 //! Arguments of the commands that sample.
-use super::{Model, Overwrite, PictureFile, at_least_one, not_negative, number};
+use super::{Model, Overwrite, PictureFile, at_least_one, finite, not_negative, number};
 use crate::console::say;
 use clap::{
     Args,
@@ -254,10 +254,6 @@ pub struct Reconstruct {
     pub images: Encoded,
     #[command(flatten)]
     pub picture: PictureFile,
-}
-
-fn finite(text: &str) -> Result<f64, String> {
-    number(text, "not finite", f64::is_finite)
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -18,8 +18,10 @@ pub(crate) struct LatentUnet {
     pub layers: usize,
     /// Channels of the text's tokens.
     pub context: usize,
-    /// Blocks of a transformer.
-    pub depth: usize,
+    /// Blocks of the transformers of each level, finest first; the middle has as many as the last.
+    pub depths: Vec<usize>,
+    /// Channels of the vector beside the tokens: SDXL's.
+    pub vector: Option<usize>,
     /// Are a transformer's projections linear layers, and not convolutions?
     pub linear: bool,
 }
@@ -69,11 +71,12 @@ impl List {
         }
     }
 
-    fn transformer(&mut self, at: &str, width: usize, of: &LatentUnet) {
+    fn transformer(&mut self, at: &str, level: usize, of: &LatentUnet) {
+        let (width, depth) = (of.widths[level], of.depths[level]);
         let square = if of.linear { vec![width, width] } else { vec![width, width, 1, 1] };
         self.norm(&format!("{at}.norm"), width);
         self.affine(&format!("{at}.proj_in"), &square);
-        for block in 0..of.depth {
+        for block in 0..depth {
             let block = format!("{at}.transformer_blocks.{block}");
             for (name, context) in [("attn1", width), ("attn2", of.context)] {
                 let attention = format!("{block}.{name}");
@@ -119,13 +122,17 @@ impl LatentUnet {
         let (mut list, embedding) = (List(Vec::new()), 4 * self.channels);
         list.affine("time_embed.0", &[embedding, self.channels]);
         list.affine("time_embed.2", &[embedding, embedding]);
+        if let Some(vector) = self.vector {
+            list.affine("label_emb.0.0", &[embedding, vector]);
+            list.affine("label_emb.0.2", &[embedding, embedding]);
+        }
         list.conv("input_blocks.0.0", self.inputs, self.channels, 3);
         let (mut width, mut skips, mut block) = (self.channels, vec![self.channels], 1);
         for (level, &outputs) in self.widths.iter().enumerate() {
             for _ in 0..self.layers {
                 list.residual(&format!("input_blocks.{block}.0"), width, outputs, embedding);
                 if self.attention[level] {
-                    list.transformer(&format!("input_blocks.{block}.1"), outputs, self);
+                    list.transformer(&format!("input_blocks.{block}.1"), level, self);
                 }
                 (width, block) = (outputs, block + 1);
                 skips.push(width);
@@ -137,7 +144,9 @@ impl LatentUnet {
             }
         }
         list.residual("middle_block.0", width, width, embedding);
-        list.transformer("middle_block.1", width, self);
+        if let Some(last) = self.widths.len().checked_sub(1) {
+            list.transformer("middle_block.1", last, self);
+        }
         list.residual("middle_block.2", width, width, embedding);
         block = 0;
         for (level, &outputs) in self.widths.iter().enumerate().rev() {
@@ -147,7 +156,7 @@ impl LatentUnet {
                 list.residual(&format!("{at}.0"), width + skip, outputs, embedding);
                 width = outputs;
                 if self.attention[level] {
-                    list.transformer(&format!("{at}.1"), width, self);
+                    list.transformer(&format!("{at}.1"), level, self);
                 }
                 if layer == self.layers && level > 0 {
                     let place = if self.attention[level] { 2 } else { 1 };

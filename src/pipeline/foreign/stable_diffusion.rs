@@ -1,4 +1,4 @@
-//! Stable Diffusion 1.x and 2.x: what one file tells of its configuration, with or without its yml. Above 300 lines, for the
+//! Stable Diffusion 1.x, 2.x and XL: what one file tells of its configuration, with or without its yml. Above 300 lines, for the
 //! words of the yml and those of diffusers stand together.
 use super::{
     latent::{LatentUnet, LatentVae},
@@ -8,6 +8,7 @@ use super::{
 use crate::{
     diffusion::schedule::{BetaSchedule, PredictionType, SchedulerConfig},
     error::{ConfigError, WeightsError},
+    models::PerLevel,
     weights::{Below, TensorFile},
 };
 use serde::Deserialize;
@@ -17,6 +18,9 @@ use std::path::Path;
 /// Where the parts lie.
 pub(super) const UNET: &str = "model.diffusion_model.";
 pub(super) const VAE: &str = "first_stage_model.";
+
+/// Sines and cosines of each of the six sizes that SDXL is told.
+const SIZE_CHANNELS: usize = 256;
 
 /// The training's losses, which some files keep beside the autoencoder.
 const LOSS: &str = "loss.";
@@ -62,7 +66,8 @@ struct UnetParams {
     channel_mult: Option<Vec<usize>>,
     num_heads: Option<i64>,
     num_head_channels: Option<i64>,
-    transformer_depth: Option<usize>,
+    transformer_depth: Option<PerLevel<usize>>,
+    adm_in_channels: Option<usize>,
     context_dim: Option<usize>,
     use_linear_in_transformer: Option<bool>,
 }
@@ -145,11 +150,12 @@ impl StableDiffusion {
         Ok(())
     }
 
-    /// The noise schedule, in diffusers' words: DDIM's, as the original code samples.
+    /// The noise schedule, in diffusers' words: DDIM's, as the original code samples, of SDXL Euler's.
     pub fn scheduler(&self) -> SchedulerConfig {
         let params = &self.params;
+        let class = if self.is_xl() { "EulerDiscreteScheduler" } else { "DDIMScheduler" };
         SchedulerConfig {
-            class_name: "DDIMScheduler".into(),
+            class_name: class.into(),
             num_train_timesteps: params.timesteps.unwrap_or(1000),
             beta_start: params.linear_start.unwrap_or(0.00085),
             beta_end: params.linear_end.unwrap_or(0.012),
@@ -166,9 +172,18 @@ impl StableDiffusion {
         }
     }
 
-    /// Which of the two it is.
+    /// Which of the three it is.
     pub fn version(&self) -> &'static str {
-        if self.unet.linear { "Stable Diffusion 2.x" } else { "Stable Diffusion 1.x" }
+        match self.unet.linear {
+            _ if self.is_xl() => "Stable Diffusion XL",
+            true => "Stable Diffusion 2.x",
+            false => "Stable Diffusion 1.x",
+        }
+    }
+
+    /// Whether a vector stands beside the tokens.
+    fn is_xl(&self) -> bool {
+        self.unet.vector.is_some()
     }
 
     /// The U-Net's configuration in diffusers' words.
@@ -190,9 +205,14 @@ impl StableDiffusion {
         };
         let mut up = types("UpBlock2D", "CrossAttnUpBlock2D");
         up.reverse();
-        json!({
+        let depths = match &unet.depths[..] {
+            [first, rest @ ..] if rest.iter().all(|depth| depth == first) => json!(first),
+            depths => json!(depths),
+        };
+        let latents = if self.is_xl() { 128 } else { 64 };
+        let mut config = json!({
             "_class_name": "UNet2DConditionModel",
-            "sample_size": given.image_size,
+            "sample_size": given.image_size.unwrap_or(latents),
             "in_channels": unet.inputs,
             "out_channels": unet.outputs,
             "center_input_sample": false,
@@ -202,7 +222,7 @@ impl StableDiffusion {
             "up_block_types": up,
             "block_out_channels": unet.widths,
             "layers_per_block": unet.layers,
-            "transformer_layers_per_block": unet.depth,
+            "transformer_layers_per_block": depths,
             "downsample_padding": 1,
             "mid_block_scale_factor": 1,
             "act_fn": "silu",
@@ -211,13 +231,21 @@ impl StableDiffusion {
             "cross_attention_dim": unet.context,
             "attention_head_dim": heads,
             "use_linear_projection": unet.linear,
-        })
+        });
+        if let Some(vector) = unet.vector {
+            config["addition_embed_type"] = "text_time".into();
+            config["addition_time_embed_dim"] = SIZE_CHANNELS.into();
+            config["projection_class_embeddings_input_dim"] = vector.into();
+        }
+        config
     }
 
     /// The autoencoder's configuration in diffusers' words.
     pub fn vae_json(&self) -> Option<Json> {
         let vae = self.vae.as_ref()?;
         let levels = vae.widths.len();
+        let (side, factor) = if self.is_xl() { (1024, 0.13025) } else { (512, 0.18215) };
+        let resolution = self.params.first_stage_config.params.ddconfig.resolution;
         Some(json!({
             "_class_name": "AutoencoderKL",
             "in_channels": vae.inputs,
@@ -229,8 +257,8 @@ impl StableDiffusion {
             "act_fn": "silu",
             "latent_channels": vae.embedded,
             "norm_num_groups": 32,
-            "sample_size": self.params.first_stage_config.params.ddconfig.resolution,
-            "scaling_factor": self.params.scale_factor.unwrap_or(0.18215),
+            "sample_size": resolution.unwrap_or(side),
+            "scaling_factor": self.params.scale_factor.unwrap_or(factor),
         }))
     }
 }
@@ -251,27 +279,42 @@ fn unet_of(shapes: &Shapes, given: &UnetParams) -> LatentUnet {
         Some(factors) => multiplied(channels, factors),
         None => told.widths,
     };
-    let attention = match &given.attention_resolutions {
+    let mut attention = match &given.attention_resolutions {
         // Factors of downsampling.
         Some(factors) => {
             (0..widths.len()).map(|level| factors.contains(&(1 << level.min(40)))).collect()
         }
         None => told.attention,
     };
-    let depth = (0..).take_while(|block| {
-        let inside = format!(".transformer_blocks.{block}.");
-        shapes.keys().any(|name| name.contains(&inside))
-    });
+    attention.resize(widths.len(), false);
+    let depth = |at: &str| {
+        let inside = |block: &usize| {
+            let begin = format!("{at}.1.transformer_blocks.{block}.");
+            shapes.range(begin.clone()..).next().is_some_and(|(name, _)| name.starts_with(&begin))
+        };
+        (0..).take_while(inside).count()
+    };
+    let (levels, layers) = (widths.len(), given.num_res_blocks.unwrap_or(told.layers));
+    let depth_of = |level: usize| match attention.get(level) {
+        _ if level + 1 == levels => depth("middle_block"),
+        Some(true) => depth(&format!("output_blocks.{}", (levels - 1 - level) * (layers + 1))),
+        _ => 1,
+    };
     let linear = shapes.iter().find(|(name, _)| name.ends_with(".proj_in.weight"));
     LatentUnet {
         inputs: given.in_channels.or(told.inputs).unwrap_or(4),
         outputs: given.out_channels.or(told.outputs).unwrap_or(4),
         channels,
+        depths: match &given.transformer_depth {
+            Some(PerLevel::All(depth)) => vec![*depth; levels],
+            Some(PerLevel::Each(depths)) if depths.len() == levels => depths.clone(),
+            _ => (0..levels).map(depth_of).collect(),
+        },
+        vector: given.adm_in_channels.or(ending(shapes, "label_emb.0.0.weight", 1)),
         widths,
         attention,
-        layers: given.num_res_blocks.unwrap_or(told.layers),
+        layers,
         context: given.context_dim.or(ending(shapes, ".attn2.to_k.weight", 1)).unwrap_or(0),
-        depth: given.transformer_depth.unwrap_or_else(|| depth.count()),
         linear: given
             .use_linear_in_transformer
             .unwrap_or_else(|| linear.is_some_and(|(_, shape)| shape.len() == 2)),

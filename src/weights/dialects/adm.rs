@@ -1,11 +1,13 @@
 //! Names of improved-diffusion and guided-diffusion (`unet.py`): Dhariwal and Nichol 2021.
 use super::origin::{Origin, Position, Rows, Third, renamed};
 
-const OUTSIDE: [(&str, &str); 6] = [
+const OUTSIDE: [(&str, &str); 8] = [
     ("conv_in", "input_blocks.0.0"),
     ("time_embedding.linear_1", "time_embed.0"),
     ("time_embedding.linear_2", "time_embed.2"),
     ("class_embedding", "label_emb"),
+    ("add_embedding.linear_1", "label_emb.0.0"),
+    ("add_embedding.linear_2", "label_emb.0.2"),
     ("conv_norm_out", "out.0"),
     ("conv_out", "out.2"),
 ];

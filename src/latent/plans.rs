@@ -1,0 +1,59 @@
+//! What a request runs, network by network, without a device.
+use super::{Half, PictureRequest, codec_plan, text_plan};
+use crate::{
+    diffusion::SamplingGraph,
+    error::Error,
+    models::{autoencoder_kl::Autoencoder, clip_text::ClipText, unet2d_condition::TextUNet},
+    plan::{Plan, Target},
+};
+
+/// The networks of a latent pipeline.
+#[derive(Clone, Copy, Debug)]
+pub struct LatentNetworks<'a> {
+    /// Its text encoders; none if the embeddings come from elsewhere.
+    pub text: &'a [ClipText],
+    /// The U-Net.
+    pub unet: &'a TextUNet,
+    /// The autoencoder.
+    pub vae: &'a Autoencoder,
+}
+
+/// The plan of a network for one picture.
+#[derive(Clone, Debug)]
+pub struct NetworkPlan {
+    /// What it does.
+    pub name: String,
+    /// One run.
+    pub plan: Plan,
+}
+
+impl LatentNetworks<'_> {
+    /// The plans of a request, in the order in which they are on the device, one at a time.
+    ///
+    /// # Errors
+    /// If the request does not fit the networks, or the target cannot run one.
+    pub fn plans(
+        &self,
+        target: &Target,
+        request: &PictureRequest,
+    ) -> Result<Vec<NetworkPlan>, Error> {
+        let [height, width] = request.latent_size(self.unet, self.vae)?;
+        let (mut plans, texts) = (Vec::new(), 1 + usize::from(request.is_guided()));
+        let mut add = |name: &str, plan: Plan| plans.push(NetworkPlan { name: name.into(), plan });
+        let two = self.text.len() > 1;
+        for (number, network) in self.text.iter().enumerate() {
+            let name =
+                if two { format!("text encoder {}", number + 1) } else { "text encoder".into() };
+            add(&name, text_plan(target, network, texts, two)?);
+        }
+        let half = |half| codec_plan(target, self.vae, half, request.size, request.tile);
+        if request.start.is_some() {
+            add("encoder", half(Half::Encoder)?);
+        }
+        let (table, options) = (request.steps()?, request.options());
+        let step = SamplingGraph::new(target, self.unet, [1, height, width], &table, &options)?;
+        add("U-Net step", step.plan(target)?);
+        add("decoder", half(Half::Decoder)?);
+        Ok(plans)
+    }
+}

@@ -1,0 +1,140 @@
+//! From the tokens of a prompt to what a U-Net reads: the text encoders on a device.
+use super::prompt::{PromptEmbeddings, TextEmbedding};
+use crate::{
+    error::{ConfigError, Error, Unexpected},
+    gpu::{Executor, Gpu},
+    graph::Graph,
+    models::clip_text::{ClipText, TextInputs},
+    nn::FrozenModel,
+    passes,
+    pipeline::{TextEncoder, TextEncoders},
+    plan::{Plan, Target},
+    value::Value,
+};
+
+/// Texts in a text encoder, for a U-Net to read.
+struct TextGraph {
+    graph: Graph,
+    inputs: TextInputs,
+    model: FrozenModel,
+    pooled: Option<Value>,
+}
+
+impl TextGraph {
+    /// Of SDXL, whose U-Net reads two encoders, the last layer but one counts, not normed.
+    fn new(target: &Target, network: &ClipText, texts: usize, two: bool) -> Result<Self, Error> {
+        let (mut graph, tokens) = (Graph::new(), network.config().max_position_embeddings);
+        let inputs = TextInputs::inputs(&mut graph, texts, tokens);
+        let (parameters, mut pooled) = (network.parameters()?, None);
+        let model = FrozenModel::of(&mut graph, parameters, target.max_binding, |layers| {
+            let outputs = network.build(layers, &inputs)?;
+            pooled = outputs.text_embeds.filter(|_| two);
+            let states = &outputs.hidden_states;
+            Ok(if two { states[states.len() - 2] } else { outputs.last_hidden_state })
+        })?;
+        graph.outputs.push(model.prediction);
+        graph.outputs.extend(pooled);
+        Ok(Self { graph, inputs, model, pooled })
+    }
+}
+
+/// The plan of a text encoder for so many texts; `two` if it is one of SDXL's.
+///
+/// # Errors
+/// If the target cannot run it.
+pub fn text_plan(
+    target: &Target,
+    network: &ClipText,
+    texts: usize,
+    two: bool,
+) -> Result<Plan, Error> {
+    passes::compile(&TextGraph::new(target, network, texts, two)?.graph, target)
+}
+
+/// What an encoder makes of the tokens of texts, one after another.
+fn encode(
+    gpu: &Gpu,
+    encoder: &TextEncoder,
+    ids: &[u32],
+    two: bool,
+) -> Result<Vec<TextEmbedding>, Error> {
+    let TextEncoder { network, weights, .. } = encoder;
+    let config = network.config();
+    let tokens = config.max_position_embeddings;
+    let fits = !ids.is_empty() && ids.len().is_multiple_of(tokens);
+    let expected = format!("texts of {tokens} tokens (max_position_embeddings)");
+    let wrong = |of| Error::from(ConfigError::Tokenizer(of));
+    Unexpected::check(fits, "tokens", expected, ids.len()).map_err(wrong)?;
+    if let Some(id) = ids.iter().find(|id| **id as usize >= config.vocab_size) {
+        let expected = format!("below {}, the text encoder's vocab_size", config.vocab_size);
+        return Err(wrong(Unexpected::new("token", expected, id)));
+    }
+    let texts = ids.len() / tokens;
+    let TextGraph { graph, inputs, model, pooled } =
+        TextGraph::new(gpu.target(), network, texts, two)?;
+    let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+    for (value, pieces) in model.pieces(&**weights)? {
+        executor.write_pieces(value, pieces)?;
+    }
+    executor.write_u32(inputs.ids, ids)?;
+    executor.write_u32(inputs.positions, &ClipText::positions(texts, tokens))?;
+    if pooled.is_some() {
+        executor.write_u32(inputs.pooled_rows, &network.pooled_rows(ids, tokens))?;
+    }
+    executor.run(1)?;
+    let states = executor.read(model.prediction)?;
+    let pooled = pooled.map(|value| executor.read(value)).transpose()?;
+    let part = |all: &[f32], text: usize| {
+        let elements = all.len() / texts;
+        all[text * elements..][..elements].to_vec()
+    };
+    let embedding = |text| TextEmbedding {
+        tokens: part(&states, text),
+        pooled: pooled.as_deref().map(|all| part(all, text)),
+    };
+    Ok((0..texts).map(embedding).collect())
+}
+
+impl PromptEmbeddings {
+    /// Encodes a prompt from its tokens, for each encoder those of `[negative, prompt]` or of the prompt alone: see
+    /// `TextEncoders::tokens`. One encoder is on the device at a time.
+    ///
+    /// # Errors
+    /// If the tokens do not fit an encoder, the encoders not each other, or one not the device.
+    pub fn encode(gpu: &Gpu, text: &TextEncoders, ids: &[Vec<u32>]) -> Result<Self, Error> {
+        let (two, mut all) = (text.encoders.len() > 1, Vec::<TextEmbedding>::new());
+        let mut count = 0;
+        for (encoder, ids) in text.encoders.iter().zip(ids) {
+            let found = encode(gpu, encoder, ids, two)?;
+            let tokens = encoder.network.config().max_position_embeddings;
+            if all.is_empty() {
+                (all, count) = (found, tokens);
+                continue;
+            }
+            let wrong = |of| Error::from(ConfigError::Text(of));
+            let fits = tokens == count && found.len() == all.len();
+            let expected = format!("{count}, as in the first text encoder");
+            Unexpected::check(fits, "max_position_embeddings", expected, tokens).map_err(wrong)?;
+            for (one, other) in all.iter_mut().zip(found) {
+                one.tokens = side_by_side(&one.tokens, &other.tokens, count);
+                one.pooled = other.pooled;
+            }
+        }
+        let none = || ConfigError::Tokenizer(Unexpected::new("texts", "a prompt", "none"));
+        let prompt = all.pop().ok_or_else(none)?;
+        let zeros = |of: &Vec<f32>| vec![0.0; of.len()];
+        let nothing = || TextEmbedding {
+            tokens: zeros(&prompt.tokens),
+            pooled: prompt.pooled.as_ref().map(zeros),
+        };
+        let negative = all.pop().or_else(|| text.zeros_without_negative.then(nothing));
+        Ok(Self { prompt, negative, count })
+    }
+}
+
+/// Channels of two texts of so many tokens one after another.
+fn side_by_side(one: &[f32], other: &[f32], tokens: usize) -> Vec<f32> {
+    let width = |of: &[f32]| (of.len() / tokens).max(1);
+    let rows = one.chunks(width(one)).zip(other.chunks(width(other)));
+    rows.flat_map(|(one, other)| [one, other].concat()).collect()
+}
