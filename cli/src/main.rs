@@ -35,6 +35,7 @@ mod shell;
 mod smoothing;
 mod train;
 mod train_classifier;
+mod train_lora;
 mod training;
 mod trajectory;
 mod verify;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
         Command::TrainClassifier(arguments) => train_classifier::run(&cli.device, arguments),
+        Command::TrainLora(arguments) => train_lora::run(&cli.device, arguments),
         Command::Config(arguments) => configure::run(arguments),
         Command::Inspect(arguments) => convert::tell(arguments),
         Command::Convert(arguments) => convert::run(arguments),

@@ -4,7 +4,7 @@ use ddim::{
     data::Dataset,
     nn::Model,
     pipeline::{CLASS_NAMES, RunFolder, class_names_json},
-    training::{Losses, Trainer},
+    training::{Losses, Metrics, Trainer},
 };
 use serde_json::Value as Json;
 use std::{
@@ -62,15 +62,23 @@ pub fn train<M: Model>(
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
-    trainer.train(data, until, flip, |metrics| {
+    Ok(trainer.train(data, until, flip, listener(losses, progress, stop))?)
+}
+
+/// Notes the losses of steps and says how far a training is; it ends when `stop` is set.
+pub fn listener(
+    losses: &mut Losses,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> impl FnMut(&[Metrics]) -> ControlFlow<()> {
+    move |metrics| {
         losses.steps.extend(metrics);
         if let (Some(last), Some(loss)) = (metrics.last(), smoothed(&losses.steps)) {
             progress.update(last.step, &format!("loss {loss:.4}"));
         }
-        if stop.load(Ordering::Relaxed) {
-            return ControlFlow::Break(());
+        match stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
-    })?;
-    Ok(())
+    }
 }

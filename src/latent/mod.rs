@@ -10,6 +10,7 @@ mod prompt;
 mod request;
 mod text;
 mod tiles;
+mod training_data;
 
 pub use codec::{Codec, Half, codec_plan};
 pub use denoising::{Denoising, DenoisingProgress};

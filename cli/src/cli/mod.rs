@@ -11,6 +11,7 @@ mod sampling;
 mod tests;
 mod train;
 mod train_classifier;
+mod train_lora;
 
 pub use config::Config;
 pub use convert::{Convert, Inspect};
@@ -21,6 +22,7 @@ pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
 pub use train::{Demo, Train};
 pub use train_classifier::TrainClassifier;
+pub use train_lora::{Layers, TrainLora};
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ddim::{pipeline::Opening, weights::NonFinite};
@@ -158,6 +160,8 @@ pub enum Command {
     Train(Train),
     /// Train a classifier of noisy images, which then guides samples to a class
     TrainClassifier(TrainClassifier),
+    /// Train a LoRA of a text-to-picture model on pictures with captions
+    TrainLora(TrainLora),
     /// Write the configuration of a U-Net, to edit and to train
     Config(Config),
     /// Tell what a file or folder of weights is

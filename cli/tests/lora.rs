@@ -1,0 +1,138 @@
+//! `ddim train-lora`: of a small pipeline that nobody trained.
+mod command;
+#[path = "../../tests/common/support.rs"]
+mod support;
+
+use command::{fails, folder, names, succeeds};
+use ddim::{
+    models::clip_text::{ClipText, ClipTextConfig},
+    nn::Weights,
+    pictures::Picture,
+    training::ADAPTER_FILE,
+    weights::{self, Precision},
+};
+use serde_json::json;
+use std::{fs, path::Path};
+
+const TRAIN: &str = "train-lora --model {}/sd --data {}/data --rank 2 --alpha 4 --batch 2 --seed 3 \
+                     --learning-rate 1e-2 --steps 2 --out {}/style";
+
+/// Copies the files of a folder of the reference cases.
+fn copy(from: &str, to: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").join(from);
+    fs::create_dir_all(to).expect("room");
+    for file in fs::read_dir(from).expect("a folder of the cases") {
+        let file = file.expect("a file").path();
+        fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("room");
+    }
+}
+
+/// Writes a pipeline of the reference cases' U-Net, autoencoder and vocabulary.
+fn pipeline(at: &Path) {
+    copy("cases_latent/models/lora_unet", &at.join("unet"));
+    copy("cases/models/ldm_vae", &at.join("vae"));
+    copy("cases_latent/text/tokenizer", &at.join("tokenizer"));
+    let config = ClipTextConfig {
+        vocab_size: 814,
+        hidden_size: 32,
+        intermediate_size: 40,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        max_position_embeddings: 77,
+        ..ClipTextConfig::default()
+    };
+    let text = at.join("text_encoder");
+    fs::create_dir_all(&text).expect("room");
+    fs::write(text.join("config.json"), serde_json::to_string(&config).expect("plain fields"))
+        .expect("room");
+    let parameters = ClipText::new(config).expect("consistent").parameters().expect("consistent");
+    let numbers = Weights::initial(&parameters, 3);
+    weights::write(&text.join("model.safetensors"), &numbers, Precision::F32).expect("room");
+    let index = json!({
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+    });
+    fs::write(at.join("model_index.json"), index.to_string()).expect("room");
+    let scheduler = json!({
+        "_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085,
+        "beta_end": 0.012, "clip_sample": false, "steps_offset": 1,
+    });
+    fs::create_dir_all(at.join("scheduler")).expect("room");
+    fs::write(at.join("scheduler/scheduler_config.json"), scheduler.to_string()).expect("room");
+}
+
+/// A folder with a pipeline in `sd` and two pictures with captions in `data`.
+fn with_data() -> tempfile::TempDir {
+    let at = folder();
+    pipeline(&at.path().join("sd"));
+    let data = at.path().join("data");
+    fs::create_dir_all(&data).expect("room");
+    for (number, caption) in ["a cat", "her cat's cat"].into_iter().enumerate() {
+        let pixel = |at: usize| ((at * (number + 2)) as f32 * 0.1).sin();
+        let pixels: Vec<f32> = (0..16 * 16 * 3).map(pixel).collect();
+        let png = Picture::grid(&pixels, [16, 16, 3], 1, 1).and_then(|of| of.png());
+        fs::write(data.join(format!("{number}.png")), png.expect("a picture")).expect("room");
+        fs::write(data.join(format!("{number}.txt")), format!("{caption}\n")).expect("room");
+    }
+    at
+}
+
+fn trained(at: &Path, folder: &str) -> Vec<u8> {
+    fs::read(at.join(folder).join(ADAPTER_FILE)).expect("a LoRA")
+}
+
+#[test]
+fn a_lora_is_trained_and_gone_on_with() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_data();
+    let at = at.path();
+    let said = succeeds(TRAIN, at);
+    for word in ["2 pictures of 16x16, 2 captions", "rank 2, alpha 4", "2 steps, loss"] {
+        assert!(said.contains(word), "{said}");
+    }
+    let written = names(&at.join("style"));
+    for name in [ADAPTER_FILE, "check.safetensors", "training/loss.csv"] {
+        assert!(written.iter().any(|path| path == name), "{name}: {written:?}");
+    }
+    fails(TRAIN, at, &["style", "--resume"]);
+    let said = succeeds("train-lora --resume --steps 3 --out {}/style", at);
+    assert!(said.contains("steps 3 to 3") && said.contains("3 steps, loss"), "{said}");
+    // The bits of a run without a break, and of captions in one list.
+    succeeds(&TRAIN.replace("--steps 2", "--steps 3").replace("style", "whole"), at);
+    assert!(trained(at, "style") == trained(at, "whole"));
+    let list = r#"{"file_name": "0.png", "text": "a cat"}
+{"text": "her cat's cat", "file_name": "1.png"}
+"#;
+    fs::write(at.join("data/metadata.jsonl"), list).expect("room");
+    (0..2)
+        .for_each(|number| fs::remove_file(at.join(format!("data/{number}.txt"))).expect("there"));
+    succeeds(&TRAIN.replace("--steps 2", "--steps 3").replace("style", "listed"), at);
+    assert!(trained(at, "style") == trained(at, "listed"));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_data();
+    let at = at.path();
+    fs::remove_file(at.join("data/1.txt")).expect("it was there");
+    fails(TRAIN, at, &["data/1.txt"]);
+    for (line, part) in [
+        (r#"{"file_name": "2.png", "text": "no picture"}"#, "data/2.png"),
+        (r#"{"file_name": "0.png"}"#, "text"),
+        (r#"{"file_name": "../sd/0.png", "text": "elsewhere"}"#, "../sd/0.png"),
+    ] {
+        fs::write(at.join("data/metadata.jsonl"), line).expect("room");
+        fails(TRAIN, at, &["data", part]);
+    }
+    fs::write(at.join("data/metadata.jsonl"), "").expect("room");
+    fails(TRAIN, at, &["data", "captions"]);
+}
