@@ -1,6 +1,6 @@
 //! Parses and validates a shader under one prelude; messages show the shader's own lines.
 use crate::assemble::Assembled;
-use crate::prelude::{enables, prelude};
+use crate::prelude::{Four, complete, enables};
 use naga::{Module, front::wgsl, valid};
 
 /// A module that naga accepts.
@@ -11,11 +11,7 @@ pub struct Checked {
 
 impl Checked {
     /// Parses and validates the shader under one choice of storage types.
-    pub fn new(
-        assembled: &Assembled,
-        activation_f16: bool,
-        weight_f16: bool,
-    ) -> Result<Self, String> {
+    pub fn new(assembled: &Assembled, storages: [Four; 2]) -> Result<Self, String> {
         let tiles = assembled.tiles.iter().map(|tile| (tile.name.as_str(), tile.value));
         let mut capabilities = valid::Capabilities::SHADER_FLOAT16
             | valid::Capabilities::SHADER_INT64
@@ -23,16 +19,11 @@ impl Checked {
         if enables(&assembled.text).any(|name| name == "wgpu_cooperative_matrix") {
             capabilities |= valid::Capabilities::COOPERATIVE_MATRIX;
         }
-        let source =
-            prelude(activation_f16, weight_f16, tiles, enables(&assembled.text)) + &assembled.text;
+        let source = complete(&assembled.text, storages, tiles);
 
         let place = |location: Option<naga::SourceLocation>| {
-            let bits = |f16| if f16 { 16 } else { 32 };
-            let mut note = format!(
-                "  with activation4 = vec4<f{}>, weight4 = vec4<f{}>",
-                bits(activation_f16),
-                bits(weight_f16)
-            );
+            let [activation, weight] = storages.map(Four::name);
+            let mut note = format!("  with activation4 = {activation}, weight4 = {weight}");
             if let Some(location) = location {
                 let line = location.line_number as usize;
                 let (path, origin) = assembled.origin(line);

@@ -1,26 +1,78 @@
-//! The one line of WGSL that stands before every shader: its `enable`s, its tile constants and
-//! the storage types `activation4` and `weight4`. The build script checks each shader under it
-//! and the crate's `plan` writes it; this file is part of both, so it names neither.
+//! The complete text of a shader: one line before it with its `enable`s, its tile constants and the
+//! storage types `activation4` and `weight4`, and behind it the conversions that these need. The
+//! build script checks each shader so and the crate's `plan` writes it; this file is part of both,
+//! so it names neither.
 
-/// The prelude, without a line break, so that line numbers in messages are the shader's own.
+/// How four numbers lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Four {
+    /// `vec4<f32>`.
+    F32,
+    /// `vec4<f16>`, where the device has such a type.
+    F16,
+    /// f16 as halves of a `vec2<u32>`.
+    PackedF16,
+    /// bf16 as halves of a `vec2<u32>`: WGSL has no such type.
+    Bf16,
+}
+
+impl Four {
+    /// The type in WGSL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "vec4<f32>",
+            Self::F16 => "vec4<f16>",
+            Self::PackedF16 | Self::Bf16 => "vec2<u32>",
+        }
+    }
+
+    /// The module with its conversions, and what they begin with.
+    fn module(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::F32 | Self::F16 => None,
+            Self::PackedF16 => Some(("f16", include_str!("../shaders/shared/packed_f16.wgsl"))),
+            Self::Bf16 => Some(("bf16", include_str!("../shaders/shared/packed_bf16.wgsl"))),
+        }
+    }
+
+    /// The alias `NAME4` and its conversions from and to f32.
+    fn declare(self, name: &str) -> String {
+        let vector = self.name();
+        let (widened, narrowed) = match self.module() {
+            Some((half, _)) => (format!("{half}_to_f32(v)"), format!("f32_to_{half}(v)")),
+            None => ("vec4<f32>(v)".to_owned(), format!("{vector}(v)")),
+        };
+        format!(
+            "alias {name}4 = {vector}; \
+             fn widen_{name}(v: {name}4) -> vec4<f32> {{ return {widened}; }} \
+             fn narrow_{name}(v: vec4<f32>) -> {name}4 {{ return {narrowed}; }} "
+        )
+    }
+}
+
+/// A shader's `source` with what stands before and behind it. There is no line break before it, so
+/// that line numbers in messages are the shader's own.
 ///
-/// `tiles` are the `// tile:` constants with the values to compile in, `enables` the shader's
-/// own [`enables`].
-pub fn prelude<'a>(
-    activation_f16: bool,
-    weight_f16: bool,
+/// `tiles` are the `// tile:` constants with the values to compile in.
+pub fn complete<'a>(
+    source: &str,
+    [activation, weight]: [Four; 2],
     tiles: impl IntoIterator<Item = (&'a str, u32)>,
-    enables: impl IntoIterator<Item = &'a str>,
 ) -> String {
-    let f16 = (activation_f16 || weight_f16).then_some("f16");
+    let f16 = [activation, weight].contains(&Four::F16).then_some("f16");
     let mut text = String::new();
-    for name in f16.into_iter().chain(enables) {
+    for name in f16.into_iter().chain(enables(source)) {
         text += &format!("enable {name}; ");
     }
     for (name, value) in tiles {
         text += &format!("const {name} = {value}u; ");
     }
-    text + &storage("activation", activation_f16) + &storage("weight", weight_f16)
+    text = text + &activation.declare("activation") + &weight.declare("weight") + source;
+    let same = activation == weight;
+    for four in [Some(activation), (!same).then_some(weight)].into_iter().flatten() {
+        text += four.module().map_or("", |(_, module)| module);
+    }
+    text
 }
 
 /// The names after `// enable:` in a shader's text.
@@ -32,14 +84,4 @@ pub fn enables(source: &str) -> impl Iterator<Item = &str> {
 pub fn directives<'a>(source: &'a str, key: &str) -> impl Iterator<Item = &'a str> {
     let head = format!("// {key}:");
     source.lines().filter_map(move |line| line.strip_prefix(&head)).map(str::trim)
-}
-
-/// The alias `NAME4` and its conversions from and to f32.
-fn storage(name: &str, f16: bool) -> String {
-    let vector = if f16 { "vec4<f16>" } else { "vec4<f32>" };
-    format!(
-        "alias {name}4 = {vector}; \
-         fn widen_{name}(v: {name}4) -> vec4<f32> {{ return vec4<f32>(v); }} \
-         fn narrow_{name}(v: vec4<f32>) -> {name}4 {{ return {vector}(v); }} "
-    )
 }

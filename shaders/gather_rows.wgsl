@@ -26,7 +26,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;
-@group(0) @binding(2) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> table: array<weight4>;
 @group(0) @binding(3) var<storage, read_write> y: array<activation4>;
 @group(0) @binding(2) var<storage, read> dy: array<activation4>;
 @group(0) @binding(3) var<storage, read_write> dtable: array<vec4<f32>>;
@@ -48,7 +48,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
     let row = row_of(label);
     let bound = row < params.classes;
-    let read = table[select(0u, row, bound) * params.width4 + index - label * params.width4];
+    let read = widen_weight(table[select(0u, row, bound) * params.width4 + index - label * params.width4]);
     y[index] = narrow_activation(select(vec4<f32>(), read, bound));
 }
 

@@ -5,7 +5,7 @@
 // least 1.  row_sums: a workgroup per row; forward: one workgroup adds the rows' losses, a fixed tree; backward: one
 // invocation per vec4.  A label past the classes counts as the last one.
 // import: reduce, invocation
-// import: mask
+// import: mask, finite
 // iterations: row_sums = 2 * classes4.div_ceil(WORKGROUP) + 2 + 2 * halvings(WORKGROUP)
 // iterations: forward = rows.div_ceil(WORKGROUP) + 1 + halvings(WORKGROUP)
 
@@ -72,8 +72,9 @@ fn row_sums(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups)
     let largest = reduce_largest(lane, top);
     var powers = vec4<f32>();
     for (var channel4 = lane; channel4 < params.classes4; channel4 += WORKGROUP) {
-        let x = widen_activation(logits[first + channel4]);
-        powers += mask_channels(exp(x - largest), channel4, params.classes);
+        let below = widen_activation(logits[first + channel4]) - largest;
+        // A driver's exponential may end at a finite number.
+        powers += mask_channels(select(exp(below), below, not_a_number(below)), channel4, params.classes);
     }
     let total = reduce_sum(lane, powers);
     if lane == 0u {

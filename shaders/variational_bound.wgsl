@@ -126,10 +126,12 @@ fn forward(
         let centre = scale * select(-abs(error), select(-error, error, first), open);
         let upper = centre + scale * params.half_bin;
         let lower = centre - scale * params.half_bin;
-        nats += mask_channels(information(logistic(upper), logistic(lower), open), channel4, params.channels);
+        // A driver's exponential may end at a finite number, as the exact function's approximation does.
+        let lost = not_a_number(upper);
+        let released = information(logistic(upper), logistic(lower), open);
+        nats += mask_channels(select(released, upper, lost), channel4, params.channels);
         let exactly = information(normal_distribution(upper).below, normal_distribution(lower).below, open);
-        // The exact function's approximation ends at a finite number.
-        exact += mask_channels(select(exactly, upper, not_a_number(upper)), channel4, params.channels);
+        exact += mask_channels(select(exactly, upper, lost), channel4, params.channels);
     }
     let own = vec4<f32>(dot(nats, vec4<f32>(1.0)), dot(exact, vec4<f32>(1.0)), dot(squares, vec4<f32>(1.0)), dot(bad, vec4<f32>(1.0)));
     let sum = reduce_sum(lane, own);

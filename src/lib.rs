@@ -35,7 +35,7 @@
 //! Activations are `[batch, height, width, channels]`, convolution weights `[kernel_height,
 //! kernel_width, in, out]`, linear weights `[in, out]`; only [`weights`] knows PyTorch's orders.
 //! Slices that callers pass are dense and row-major; on the device the innermost axis is padded
-//! with zeros to a multiple of four. Storage is f32 or f16, arithmetic always f32, tables f64.
+//! with zeros to a multiple of four. Storage is f32, f16 or bf16, arithmetic always f32, tables f64.
 //! Images are -1 to 1. The same seed gives the same bits on the same device, driver and build.
 //!
 //! # A worked example
@@ -86,6 +86,7 @@ pub mod reference;
 pub mod sampling;
 pub mod shaders;
 pub mod training;
+pub mod tuner;
 pub mod value;
 pub mod verify;
 pub mod weights;

@@ -5,7 +5,7 @@ use crate::{
     },
     error::{Error, GpuError, LoweringError},
     gpu::Gpu,
-    nn::Model,
+    nn::{ElementTypes, Model},
     pipeline::Pipeline,
 };
 
@@ -36,6 +36,8 @@ pub struct SamplingRequest<'a> {
     pub guidance: Option<Guidance>,
     /// Guidance by a classifier, to the class of each image.
     pub classifier: Option<ClassifierGuidance<'a>>,
+    /// Storage of the network's numbers.
+    pub types: ElementTypes,
     /// Where to start, `[count, height, width, channels]`, instead of noise.
     pub start: Option<&'a [f32]>,
 }
@@ -56,13 +58,14 @@ impl<'a> SamplingRequest<'a> {
     pub fn new(table: &'a Table, size: [usize; 2], count: usize, seed: u64) -> Self {
         let (batch, class, labels) = (None, None, None);
         let (guidance, classifier, start) = (None, None, None);
-        Self { table, size, count, seed, batch, class, labels, guidance, classifier, start }
+        let types = ElementTypes::default();
+        Self { table, size, count, seed, batch, class, labels, guidance, classifier, types, start }
     }
 
     /// What a sampling step has besides its table.
     pub fn options(&self) -> SamplingOptions<'a> {
-        let (guidance, classifier) = (self.guidance, self.classifier);
-        SamplingOptions { guidance, classifier, ..SamplingOptions::default() }
+        let Self { guidance, classifier, types, .. } = *self;
+        SamplingOptions { guidance, classifier, types, ..SamplingOptions::default() }
     }
 
     /// Prepares a sampler. Unless the request names a batch, it is halved until its plan takes at

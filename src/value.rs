@@ -63,6 +63,8 @@ pub enum ElementType {
     F32,
     /// 16-bit float (IEEE half).
     F16,
+    /// The upper half of an f32: 8 bits of exponent, 7 of significand.
+    Bf16,
     /// 32-bit unsigned integer: timesteps, labels, counters.
     U32,
 }
@@ -72,7 +74,7 @@ impl ElementType {
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 | Self::U32 => 4,
-            Self::F16 => 2,
+            Self::F16 | Self::Bf16 => 2,
         }
     }
 }
@@ -82,6 +84,7 @@ impl fmt::Display for ElementType {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::U32 => "u32",
         })
     }

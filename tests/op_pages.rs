@@ -289,7 +289,7 @@ fn pages_of_ops_are_current() {
     let mut index =
         "# Operations\n\nA page per op and its gradient, written by `tests/op_pages.rs` from the ops, \
         their cases and their shaders: not to be edited. Of bindings, `activation` and `weight` are \
-        stored as f32 or f16. Of families, `only` says that there is no choice.\n"
+        stored as f32, f16 or bf16. Of families, `only` says that there is no choice.\n"
             .to_owned();
     let mut theme = String::new();
     for module in modules() {

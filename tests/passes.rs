@@ -27,7 +27,7 @@ fn random_graph(seed: u64) -> Graph {
     let mut graph = Graph::new();
     let of = TensorType::f32(&[2, 3, 4, 5]);
     let (narrow, wide) = (TensorType::f32(&[3, 3, 5, 5]), TensorType::f32(&[1, 1, 10, 5]));
-    let second = narrow.physical_elements().next_multiple_of(View::ALIGNMENT);
+    let second = View::room(narrow);
     let pack = Pack { offsets: vec![0, second], elements: second + wide.physical_elements() };
     let weights = [graph.input(narrow), graph.input(wide)];
     let arena = graph.push(pack, &weights).expect("they fit");
@@ -54,7 +54,7 @@ fn random_graph(seed: u64) -> Graph {
     graph.outputs.dedup();
     // Computed in its place, read elsewhere as well, and wanted twice.
     let own = graph.push(Silu, &[values[values.len() - 1]]).expect("any shape");
-    let length = of.physical_elements().next_multiple_of(View::ALIGNMENT);
+    let length = View::room(of);
     let pack = Pack { offsets: (0..4).map(|i| i * length).collect(), elements: 4 * length };
     let (shared, twice) = (graph.outputs[0], values[below(values.len())]);
     let packed = graph.push(pack, &[own, shared, twice, twice]).expect("they fit");

@@ -16,14 +16,22 @@ use std::collections::HashSet;
 
 #[path = "../build/prelude.rs"]
 mod prelude;
+use prelude::Four;
 
 /// WebGPU's default limits.
 const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_STORAGE_BUFFERS: usize = 8;
 
-/// Whether activations, and weights, are f16.
-const STORAGES: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
+/// How activations, and weights, are stored.
+const STORAGES: [[Four; 2]; 6] = [
+    [Four::F32, Four::F32],
+    [Four::F16, Four::F32],
+    [Four::F32, Four::F16],
+    [Four::F16, Four::F16],
+    [Four::PackedF16, Four::Bf16],
+    [Four::Bf16, Four::PackedF16],
+];
 
 type Constants = Vec<(&'static str, f64)>;
 
@@ -32,8 +40,8 @@ fn every_variant_fits_the_default_limits_and_translates() {
     assert!(!ALL.is_empty());
     let mut failed = Vec::new();
     for shader in ALL {
-        for (activation, weight) in STORAGES {
-            let source = variant(shader, activation, weight);
+        for storages in STORAGES {
+            let source = variant(shader, storages);
             let (module, info) = accept(&source).expect("the build script accepted it");
             for entry in shader.entries {
                 for present in presences(entry) {
@@ -41,7 +49,7 @@ fn every_variant_fits_the_default_limits_and_translates() {
                     let bindings = check(&module, &info, entry.name, &constants);
                     if bindings != Ok(entry.bindings) {
                         let named = format!("{}.{} {constants:?}", shader.name, entry.name);
-                        failed.push(format!("{named} f16 {activation} {weight}: {bindings:?}"));
+                        failed.push(format!("{named} {storages:?}: {bindings:?}"));
                     }
                 }
             }
@@ -54,7 +62,7 @@ fn every_variant_fits_the_default_limits_and_translates() {
 fn every_kernel_that_lowering_may_choose_translates() {
     let (mut seen, mut failed) = (HashSet::new(), Vec::new());
     for case in ops::cases() {
-        for case in [case.clone(), case.in_half()] {
+        for case in case.storages() {
             for target in targets() {
                 let graph = case.graph().expect("the op takes its own cases");
                 for family in families(&graph, &target) {
@@ -91,7 +99,7 @@ fn every_kernel_that_lowering_may_choose_translates() {
 #[test]
 fn a_misspelt_override_is_refused() {
     let shader = ALL.iter().find(|shader| !shader.overrides.is_empty()).expect("some have one");
-    let (module, info) = accept(&variant(shader, false, false)).expect("the build accepted it");
+    let (module, info) = accept(&variant(shader, [Four::F32; 2])).expect("the build accepted it");
     let (name, value) = shader.overrides[0];
     let entry = shader.entries[0].name;
     assert!(resolve(&module, &info, entry, &[(name, value)]).is_ok());
@@ -117,10 +125,10 @@ fn the_noop_device_makes_every_pipeline() {
     let device = noop_device();
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
     for shader in ALL {
-        for (activation, weight) in STORAGES {
+        for storages in STORAGES {
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(shader.name),
-                source: wgpu::ShaderSource::Wgsl(variant(shader, activation, weight).into()),
+                source: wgpu::ShaderSource::Wgsl(variant(shader, storages).into()),
             });
             for entry in shader.entries {
                 let _ = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -154,10 +162,8 @@ fn targets() -> Vec<Target> {
 }
 
 /// The complete WGSL with the default tiles.
-fn variant(shader: &Shader, activation: bool, weight: bool) -> String {
-    let tiles = shader.tiles.iter().copied();
-    let enables = prelude::enables(shader.source);
-    prelude::prelude(activation, weight, tiles, enables) + shader.source
+fn variant(shader: &Shader, storages: [Four; 2]) -> String {
+    prelude::complete(shader.source, storages, shader.tiles.iter().copied())
 }
 
 /// No optional operand, all of them, and each alone.

@@ -7,8 +7,11 @@ use crate::{
 };
 use ddim::{
     gpu::{AdapterReport, Gpu, GpuOptions, adapters},
+    tuner,
     wgpu::{Backends, DeviceType},
 };
+use etcetera::{BaseStrategy, choose_base_strategy};
+use std::path::PathBuf;
 
 impl Device {
     /// The library's words for these arguments.
@@ -31,15 +34,26 @@ impl Device {
     pub fn open(&self) -> Result<Gpu, Failure> {
         let gpu = Gpu::new(&self.options())?;
         gpu.on_compile(progress::compiled);
-        Ok(gpu)
+        let tuning = tunings().and_then(|folder| tuner::load(&gpu, &folder));
+        Ok(gpu.tuned(tuning))
     }
 }
 
-/// One line: name, kind, API and driver.
+/// Where the tunings of this user's devices lie.
+pub fn tunings() -> Option<PathBuf> {
+    Some(choose_base_strategy().ok()?.cache_dir().join("ddim"))
+}
+
+/// One line: name, kind, API and driver, and how many problems were tuned.
 pub fn describe(gpu: &Gpu) -> String {
     let info = gpu.info();
     let driver = format!("{} {}", info.driver, info.driver_info);
-    format!("{} ({}, {}, {})", info.name, kind(info.device_type), info.backend, driver.trim())
+    let tuned = match &gpu.target().tuning {
+        Some(tuning) => format!(", {} kernels of ddim tune", tuning.winners.len()),
+        None => String::new(),
+    };
+    let (kind, driver) = (kind(info.device_type), driver.trim());
+    format!("{} ({kind}, {}, {driver}{tuned})", info.name, info.backend)
 }
 
 fn kind(of: DeviceType) -> &'static str {

@@ -38,6 +38,7 @@ mod train_classifier;
 mod train_lora;
 mod training;
 mod trajectory;
+mod tune;
 mod verify;
 
 use cli::{Cli, Command};
@@ -95,6 +96,7 @@ fn main() -> ExitCode {
         Command::Devices => devices::run(&cli.device),
         Command::Plan(arguments) => plan::run(&cli.device, arguments),
         Command::Profile(arguments) => profile::run(&cli.device, arguments),
+        Command::Tune(arguments) => tune::run(&cli.device, arguments),
         Command::Measure(arguments) => measure::run(&cli.device, arguments),
         #[cfg(feature = "packaging")]
         Command::Packaging(arguments) => packaging::run(arguments),

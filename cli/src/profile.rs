@@ -83,7 +83,7 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
 }
 
 /// The step on its device, with untrained weights.
-fn executor(
+pub fn executor(
     gpu: &Gpu,
     graph: &Graph,
     arenas: &Arenas,

@@ -56,6 +56,7 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
         class,
         labels: latents.as_ref().and_then(|latents| latents.labels.as_deref()),
         guidance,
+        types: arguments.precision.into(),
         classifier: classifier.as_ref().map(|of| arguments.guided.by(of)),
         start: latents.as_ref().map(|latents| &latents.x[..]),
         ..SamplingRequest::new(&table, size, count, arguments.seed)

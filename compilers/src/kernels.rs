@@ -39,7 +39,7 @@ impl Kernels {
         let cases = ops::cases();
         let mut kernels = Self::default();
         for case in &cases {
-            for case in case.clone().storages().filter(|case| target.f16 || !case.stores_half()) {
+            for case in case.clone().storages() {
                 kernels.add_families("op tables", &case.graph()?, target);
             }
         }

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, ScheduleError},
     gpu::{Executor, Gpu},
     graph::Graph,
-    nn::{Condition, FrozenModel, Model, ModelInputs, ParameterSource},
+    nn::{Condition, ElementTypes, FrozenModel, Model, ModelInputs, ParameterSource},
     ops::{
         Advance, ClassifierShift, CorrectorSize, Counter, DynamicThreshold, SamplingRow,
         SamplingStep, Twice,
@@ -27,6 +27,18 @@ pub struct SamplingOptions<'a> {
     pub guidance: Option<Guidance>,
     /// A classifier that guides, where the table gives its gradient a weight.
     pub classifier: Option<ClassifierGuidance<'a>>,
+    /// Storage of the network's numbers; samples and their update are f32.
+    pub types: ElementTypes,
+}
+
+impl SamplingOptions<'_> {
+    fn check(&self, table: &Table) -> Result<(), ScheduleError> {
+        if self.classifier.is_some() && !table.takes_classifier() {
+            let expected = "one with weights of a classifier's gradient";
+            return Err(ScheduleError::value("table", expected, "one without"));
+        }
+        table.check()
+    }
 }
 
 /// A sampling run as a graph, and the values that a caller writes and reads.
@@ -67,11 +79,7 @@ impl SamplingGraph {
         table: &Table,
         options: &SamplingOptions,
     ) -> Result<Self, Error> {
-        table.check()?;
-        if options.classifier.is_some() && !table.takes_classifier() {
-            let expected = "one with weights of a classifier's gradient";
-            return Err(ScheduleError::value("table", expected, "one without").into());
-        }
+        options.check(table)?;
         let mut graph = Graph::new();
         let channels = model.channels();
         let image = TensorType::f32(&[batch, height, width, channels]);
@@ -98,7 +106,8 @@ impl SamplingGraph {
             None => x,
         };
         let inputs = ModelInputs { x: seen, timesteps, condition };
-        let model = FrozenModel::new(&mut graph, model, &inputs, target.max_binding)?;
+        let model =
+            FrozenModel::stored(&mut graph, model, &inputs, target.max_binding, options.types)?;
         let mut output = model.prediction;
         if let Some(guidance) = options.guidance {
             output = guidance.apply(&mut graph, output, channels)?;

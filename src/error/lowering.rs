@@ -102,14 +102,4 @@ pub enum LoweringError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The device cannot store this element type.
-    #[error("{kernel}: {name} is {found}, which this device cannot store")]
-    Element {
-        /// The kernel.
-        kernel: String,
-        /// The binding's name.
-        name: String,
-        /// The value's type.
-        found: TensorType,
-    },
 }

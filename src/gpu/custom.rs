@@ -170,7 +170,8 @@ fn unlike(module: &Module, ty: Handle<Type>, element: ElementType) -> Option<Str
     let expected = match element {
         ElementType::F32 => Scalar::F32,
         ElementType::F16 => Scalar::F16,
-        ElementType::U32 => Scalar::U32,
+        // WGSL has no such type: two to a word.
+        ElementType::Bf16 | ElementType::U32 => Scalar::U32,
     };
     let letter = match scalar.kind {
         ScalarKind::Float | ScalarKind::AbstractFloat => 'f',

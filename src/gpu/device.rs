@@ -3,7 +3,7 @@
 use super::cache::Pipelines;
 use crate::{
     error::GpuError,
-    plan::{DeviceProfile, Target},
+    plan::{DeviceProfile, Target, Tuning},
 };
 use std::{
     fmt,
@@ -42,9 +42,9 @@ pub struct AdapterReport {
     pub cooperative_matrices: Vec<wgpu::CooperativeMatrixProperties>,
 }
 
-/// An open device. Clones share it.
+/// An open device, and how it is planned for. Clones share the device.
 #[derive(Clone)]
-pub struct Gpu(Arc<Inner>);
+pub struct Gpu(Arc<Inner>, Target);
 
 /// What [`Gpu::on_compile`] was given.
 type Listener = Arc<dyn Fn(usize, usize) + Send + Sync>;
@@ -53,7 +53,6 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
-    target: Target,
     lost: Arc<Mutex<Option<String>>>,
     pipelines: Mutex<Pipelines>,
     listener: Mutex<Option<Listener>>,
@@ -99,6 +98,7 @@ fn target(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Lim
         int64: features.contains(wgpu::Features::SHADER_INT64),
         max_binding: limits.max_storage_buffer_binding_size,
         storage_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+        tuning: None,
     }
 }
 
@@ -239,7 +239,7 @@ impl Gpu {
         });
         log::info!("{} ({}, {})", info.name, info.backend, info.driver_info);
         let (pipelines, listener) = Default::default();
-        Self(Arc::new(Inner { device, queue, info, target, lost, pipelines, listener }))
+        Self(Arc::new(Inner { device, queue, info, lost, pipelines, listener }), target)
     }
 
     /// While an executor is made, `hear` is told how many of how many new kernels are compiled: 0
@@ -273,7 +273,13 @@ impl Gpu {
 
     /// The device as lowering sees it.
     pub fn target(&self) -> &Target {
-        &self.0.target
+        &self.1
+    }
+
+    /// The same device, whose plans take what `tuning` measured before the table; none for the table
+    /// alone.
+    pub fn tuned(&self, tuning: Option<Tuning>) -> Self {
+        Self(self.0.clone(), Target { tuning: tuning.map(Arc::new), ..self.1.clone() })
     }
 
     pub(super) fn pipelines(&self) -> std::sync::MutexGuard<'_, Pipelines> {

@@ -19,7 +19,7 @@ pub struct DeviceTensor {
 }
 
 impl Executor {
-    /// Writes a dense, row-major f32 slice to an f32 or f16 tensor, in order with the runs: an
+    /// Writes a dense, row-major f32 slice to a tensor of floats, in order with the runs: an
     /// input, or a part of one that the plan reads, such as a parameter of an arena.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Executor {
         self.upload(value, &encode(of, dense))
     }
 
-    /// As [`Executor::write`], of a flat f32 tensor such as an arena, in pieces that follow each other: a
+    /// As [`Executor::write`], of a flat tensor of floats such as an arena, in pieces that follow each other: a
     /// piece is asked for when the one before it is sent.
     ///
     /// # Errors
@@ -40,12 +40,13 @@ impl Executor {
         pieces: impl IntoIterator<Item = Result<Cow<'p, [f32]>, Error>>,
     ) -> Result<(), Error> {
         let of = self.check_element(value, "f32")?;
-        if of != TensorType::f32(&[of.physical_elements()]) {
+        if of != of.with_shape(&[of.physical_elements()]) {
             return Err(GpuError::Element { value, of, asked: "f32 without pads" }.into());
         }
         let mut upload = Upload::new(self, value)?;
         for piece in pieces {
-            upload.push(self, bytemuck::cast_slice(&piece?))?;
+            let piece = piece?;
+            upload.push(self, &encode(of.with_shape(&[piece.len()]), &piece))?;
         }
         upload.finish(self)
     }
@@ -59,7 +60,7 @@ impl Executor {
         self.upload(value, &pad(of, dense))
     }
 
-    /// Waits, then returns the dense, row-major contents of an f32 or f16 tensor as f32.
+    /// Waits, then returns the dense, row-major contents of a tensor of floats as f32.
     ///
     /// # Errors
     /// If the value is no tensor of floats or has no place, or the device is lost.
@@ -238,21 +239,30 @@ fn unpad<T: bytemuck::Pod>(of: TensorType, bytes: &[u8]) -> Vec<T> {
         .collect()
 }
 
-/// f32 numbers as the bytes of `of`, an f32 or f16 tensor.
+/// f32 numbers as the bytes of `of`, a tensor of floats.
 fn encode(of: TensorType, dense: &[f32]) -> Cow<'_, [u8]> {
-    if of.element == ElementType::F16 {
-        let half: Vec<half::f16> = dense.iter().map(|&x| half::f16::from_f32(x)).collect();
-        Cow::Owned(pad(of, &half).into_owned())
-    } else {
-        pad(of, dense)
+    match of.element {
+        ElementType::F16 => {
+            let half: Vec<half::f16> = dense.iter().map(|&x| half::f16::from_f32(x)).collect();
+            Cow::Owned(pad(of, &half).into_owned())
+        }
+        ElementType::Bf16 => {
+            let half: Vec<half::bf16> = dense.iter().map(|&x| half::bf16::from_f32(x)).collect();
+            Cow::Owned(pad(of, &half).into_owned())
+        }
+        ElementType::F32 | ElementType::U32 => pad(of, dense),
     }
 }
 
-/// The f32 numbers behind the bytes of `of`, an f32 or f16 tensor.
+/// The f32 numbers behind the bytes of `of`, a tensor of floats.
 fn decode(of: TensorType, bytes: &[u8]) -> Vec<f32> {
-    if of.element == ElementType::F16 {
-        unpad::<half::f16>(of, bytes).into_iter().map(half::f16::to_f32).collect()
-    } else {
-        unpad(of, bytes)
+    match of.element {
+        ElementType::F16 => {
+            unpad::<half::f16>(of, bytes).into_iter().map(half::f16::to_f32).collect()
+        }
+        ElementType::Bf16 => {
+            unpad::<half::bf16>(of, bytes).into_iter().map(half::bf16::to_f32).collect()
+        }
+        ElementType::F32 | ElementType::U32 => unpad(of, bytes),
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     error::Error,
     graph::Graph,
     ops::{Constant, Pack, View},
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 use std::{borrow::Cow, collections::HashMap, iter};
 
@@ -20,39 +20,51 @@ pub struct Place {
     pub offset: usize,
 }
 
-/// Parameters laid into flat f32 arenas, none larger than the device binds. Gradients, moments
-/// and moving averages use the same places in arenas of their own.
+/// Parameters laid into flat arenas, each of one storage and none larger than the device binds.
+/// Gradients, moments and moving averages of f32 parameters use the same places in arenas of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arenas {
     /// The parameters.
     pub specs: Vec<ParameterSpec>,
     /// Their places.
     pub places: Vec<Place>,
-    /// Elements of each arena.
-    pub arenas: Vec<usize>,
+    /// Type of each arena, `[elements]`.
+    pub arenas: Vec<TensorType>,
 }
 
 impl Arenas {
-    /// Lays the parameters out in order, in arenas of at most `max_bytes`.
+    /// Lays the parameters out in order, in f32 arenas of at most `max_bytes`.
     pub fn new(specs: Vec<ParameterSpec>, max_bytes: u64) -> Self {
-        let mut arenas: Vec<usize> = Vec::new();
+        Self::stored(specs, ElementType::F32, max_bytes)
+    }
+
+    /// As [`Arenas::new`], the kernels, matrices and tables stored as `weights`; biases and the parameters
+    /// of norms stay f32, for they are few and sums begin with them.
+    pub fn stored(mut specs: Vec<ParameterSpec>, weights: ElementType, max_bytes: u64) -> Self {
+        let mut arenas: Vec<TensorType> = Vec::new();
         let mut places = Vec::with_capacity(specs.len());
-        for spec in &specs {
-            let size = spec.of.physical_elements().next_multiple_of(View::ALIGNMENT);
-            let fits = |filled: &usize| 4 * (filled + size) as u64 <= max_bytes;
-            if !arenas.last().is_some_and(fits) {
-                arenas.push(0);
+        for spec in &mut specs {
+            let element = if spec.of.shape.len() > 1 { weights } else { ElementType::F32 };
+            spec.of.element = element;
+            let size = View::room(spec.of);
+            let open = arenas.iter().rposition(|arena| arena.element == element);
+            let filled = open.map_or(0, |arena| arenas[arena].shape.elements());
+            let arena = open.filter(|_| (element.bytes() * (filled + size)) as u64 <= max_bytes);
+            let (arena, offset) = arena.map_or((arenas.len(), 0), |arena| (arena, filled));
+            let of = TensorType::f32(&[offset + size]).with_element(element);
+            if arena == arenas.len() {
+                arenas.push(of);
+            } else {
+                arenas[arena] = of;
             }
-            let arena = arenas.len() - 1;
-            places.push(Place { arena, offset: arenas[arena] });
-            arenas[arena] += size;
+            places.push(Place { arena, offset });
         }
         Self { specs, places, arenas }
     }
 
     /// One graph input per arena, a constant: see [`Graph::constants`].
     pub fn inputs(&self, graph: &mut Graph) -> Vec<Value> {
-        self.arenas.iter().map(|&elements| graph.constant(TensorType::f32(&[elements]))).collect()
+        self.arenas.iter().map(|&of| graph.constant(of)).collect()
     }
 
     /// Every parameter as a view of its arena.
@@ -78,7 +90,8 @@ impl Arenas {
         gradients: &[Option<Value>],
     ) -> Result<Vec<Value>, Error> {
         let mut packed = Vec::with_capacity(self.arenas.len());
-        for (arena, &elements) in self.arenas.iter().enumerate() {
+        for (arena, of) in self.arenas.iter().enumerate() {
+            let elements = of.shape.elements();
             let (mut offsets, mut operands) = (Vec::new(), Vec::new());
             for ((place, spec), gradient) in self.places.iter().zip(&self.specs).zip(gradients) {
                 if place.arena == arena {
@@ -118,8 +131,7 @@ impl Arenas {
             let specs = self.specs.iter().zip(&self.places);
             let specs = specs.filter(move |(_, at)| at.arena == arena);
             specs.flat_map(move |(spec, _)| {
-                let physical = spec.of.physical_elements();
-                let rest = physical.next_multiple_of(View::ALIGNMENT) - physical;
+                let rest = View::room(spec.of) - spec.of.physical_elements();
                 let elements = source.elements(&spec.name).map(|of| padded(&spec.of, of));
                 iter::once(elements).chain((rest > 0).then(|| Ok(vec![0.0; rest].into())))
             })

@@ -1,7 +1,7 @@
 //! Parameters that stay as they are while a graph runs.
 use super::{
-    Adapters, Arenas, Layers, Model, ModelInputs, ParameterSource, ParameterSpec, Piece, Views,
-    parameters,
+    Adapters, Arenas, ElementTypes, Layers, Model, ModelInputs, ParameterSource, ParameterSpec,
+    Piece, Views, parameters,
 };
 use crate::{error::Error, graph::Graph, value::Value};
 
@@ -15,9 +15,8 @@ pub struct FrozenParameters {
 }
 
 impl FrozenParameters {
-    /// Adds the arenas, of at most `max_bytes` each.
-    pub fn new(graph: &mut Graph, parameters: Vec<ParameterSpec>, max_bytes: u64) -> Self {
-        let arenas = Arenas::new(parameters, max_bytes);
+    /// Adds the arenas.
+    pub fn new(graph: &mut Graph, arenas: Arenas) -> Self {
         let inputs = arenas.inputs(graph);
         Self { arenas, inputs }
     }
@@ -74,10 +73,29 @@ impl FrozenModel {
         inputs: &ModelInputs,
         max_bytes: u64,
     ) -> Result<Self, Error> {
-        let shape = graph.type_of(inputs.x).shape;
-        let own = parameters(model, [shape[0], shape[1], shape[2]])?;
-        let adapters = model.adapters();
-        Self::adapted(graph, own, adapters, max_bytes, |layers| model.build(layers, inputs))
+        Self::stored(graph, model, inputs, max_bytes, ElementTypes::default())
+    }
+
+    /// As [`FrozenModel::new`], its weights and activations stored as `types` says; adapters are f32, and the
+    /// prediction has the storage of `inputs.x`.
+    ///
+    /// # Errors
+    /// As [`Model::build`].
+    pub fn stored(
+        graph: &mut Graph,
+        model: &dyn Model,
+        inputs: &ModelInputs,
+        max_bytes: u64,
+        types: ElementTypes,
+    ) -> Result<Self, Error> {
+        let of = graph.type_of(inputs.x);
+        let own = parameters(model, [of.shape[0], of.shape[1], of.shape[2]])?;
+        let arenas = Arenas::stored(own, types.weights, max_bytes);
+        Self::adapted(graph, arenas, model.adapters(), max_bytes, |layers| {
+            let x = layers.cast(inputs.x, types.activations)?;
+            let prediction = model.build(layers, &ModelInputs { x, ..*inputs })?;
+            layers.cast(prediction, of.element)
+        })
     }
 
     /// Appends what `build` makes of these parameters, their arenas of at most `max_bytes` each.
@@ -90,23 +108,27 @@ impl FrozenModel {
         max_bytes: u64,
         build: impl FnOnce(&mut Layers) -> Result<Value, Error>,
     ) -> Result<Self, Error> {
-        Self::adapted(graph, parameters, None, max_bytes, build)
+        Self::adapted(graph, Arenas::new(parameters, max_bytes), None, max_bytes, build)
     }
 
-    /// As [`FrozenModel::of`], with adapters.
+    /// Appends what `build` makes of the parameters in these arenas and of adapters, whose arenas take at most
+    /// `max_bytes` each.
     ///
     /// # Errors
     /// Those of `build`.
     pub fn adapted(
         graph: &mut Graph,
-        parameters: Vec<ParameterSpec>,
+        arenas: Arenas,
         adapters: Option<&Adapters>,
         max_bytes: u64,
         build: impl FnOnce(&mut Layers) -> Result<Value, Error>,
     ) -> Result<Self, Error> {
-        let parameters = FrozenParameters::new(graph, parameters, max_bytes);
+        let parameters = FrozenParameters::new(graph, arenas);
         let mut views = parameters.views(graph)?;
-        let of = adapters.map(|of| (of, FrozenParameters::new(graph, of.specs.clone(), max_bytes)));
+        let of = adapters.map(|of| {
+            let arenas = Arenas::new(of.specs.clone(), max_bytes);
+            (of, FrozenParameters::new(graph, arenas))
+        });
         if let Some((of, frozen)) = &of {
             let own = frozen.views(graph)?;
             views.extend(of.scaled(graph, own)?);

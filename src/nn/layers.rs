@@ -4,7 +4,7 @@ use crate::{
     error::Error,
     graph::Graph,
     ops::{
-        Add, Attention, Conv2d, Dropout, GatherRows, GroupNorm, LayerNorm, Linear, Op, Silu,
+        Add, Attention, Cast, Conv2d, Dropout, GatherRows, GroupNorm, LayerNorm, Linear, Op, Silu,
         TablePart,
     },
     value::{ElementType, TensorType, Value},
@@ -241,6 +241,12 @@ impl<'a> Layers<'a> {
             });
         }
         sum.ok_or_else(|| Error::MissingParameter { name })
+    }
+
+    /// `x` in the storage `element`.
+    pub fn cast(&mut self, x: Value, element: ElementType) -> Result<Value, Error> {
+        let same = self.graph.type_of(x).element == element;
+        if same { Ok(x) } else { self.push(Cast { to: element }, &[x]) }
     }
 
     /// `x sigmoid(x)`.

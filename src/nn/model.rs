@@ -3,7 +3,7 @@ use super::{Adapters, Layers, ParameterSpec, trace};
 use crate::{
     error::Error,
     graph::Graph,
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 
 /// Inputs of a model.
@@ -130,4 +130,27 @@ pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSp
         model.build(layers, &ModelInputs { x, timesteps, condition })
     })?;
     Ok(parameters)
+}
+
+/// How a model's numbers are stored. Arithmetic is f32 whatever the storage; each number is rounded once
+/// where it is written: by at most 2^-11 of itself as f16 (whose largest number is 65,504), 2^-8 as bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ElementTypes {
+    /// Kernels, matrices and tables: see [`Arenas::stored`].
+    pub weights: ElementType,
+    /// What passes from layer to layer.
+    pub activations: ElementType,
+}
+
+impl ElementTypes {
+    /// Both in this storage.
+    pub fn of(element: ElementType) -> Self {
+        Self { weights: element, activations: element }
+    }
+}
+
+impl Default for ElementTypes {
+    fn default() -> Self {
+        Self::of(ElementType::F32)
+    }
 }

@@ -46,7 +46,9 @@ fn arenas_give_back_the_weights_that_they_were_filled_with() {
         let arenas = Arenas::new(found.clone(), most);
         assert_eq!(arenas.arenas.len(), count, "at most {most} bytes");
         let contents = arenas.contents(&weights).expect("every parameter");
-        assert!(contents.iter().zip(&arenas.arenas).all(|(of, size)| of.len() == *size));
+        assert!(
+            contents.iter().zip(&arenas.arenas).all(|(of, size)| of.len() == size.shape.elements())
+        );
         let again = arenas.weights(contents.into_iter().map(Ok::<_, Error>));
         assert_eq!(again.expect("what was written"), weights);
     }

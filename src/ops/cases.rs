@@ -101,6 +101,7 @@ impl Input {
         let element = self.of.element;
         Tensor::new(self.of.shape, data).map(|x| match element {
             ElementType::F16 => half::f16::from_f64(x).to_f64(),
+            ElementType::Bf16 => half::bf16::from_f64(x).to_f64(),
             ElementType::F32 | ElementType::U32 => f64::from(x as f32),
         })
     }
@@ -116,7 +117,7 @@ pub struct Case {
     pub inputs: Vec<Input>,
     /// Length of the longest sum behind one output element; decides the tolerance.
     pub terms: usize,
-    /// Operands that may be stored as f16, all together.
+    /// Operands that may be stored as f16 or bf16, all together.
     pub half: &'static [usize],
     /// Operands that say which numbers are taken: rows of a table, places, what is drawn. Of numbers
     /// there that are not finite nothing is promised.
@@ -135,7 +136,7 @@ impl Case {
         Self { terms, ..self }
     }
 
-    /// Says which operands may be stored as f16; the case is then run so as well.
+    /// Says which operands may be stored as f16 or bf16; the case is then run so as well.
     pub fn half(self, operands: &'static [usize]) -> Self {
         Self { half: operands, ..self }
     }
@@ -150,29 +151,27 @@ impl Case {
         Self { note: note.to_owned(), ..self }
     }
 
-    /// The same case with the operands listed in [`Case::half`] stored as f16.
-    pub fn in_half(mut self) -> Self {
+    /// The same case with the operands listed in [`Case::half`] stored as `element`.
+    pub fn stored_as(mut self, element: ElementType) -> Self {
         for &operand in self.half {
-            self.inputs[operand].of.element = ElementType::F16;
+            self.inputs[operand].of.element = element;
         }
         self
     }
 
     /// The case in every storage that it may have.
     pub fn storages(self) -> impl Iterator<Item = Self> {
-        let half = (!self.half.is_empty()).then(|| self.clone().in_half());
-        [self].into_iter().chain(half)
+        let halves = match self.half {
+            [] => &[][..],
+            _ => &[ElementType::F16, ElementType::Bf16],
+        };
+        let stored = halves.iter().map(|&half| self.clone().stored_as(half)).collect::<Vec<_>>();
+        [self].into_iter().chain(stored)
     }
 
     /// Types of the operands.
     pub fn types(&self) -> Vec<TensorType> {
         self.inputs.iter().map(|input| input.of).collect()
-    }
-
-    /// Whether an operand or result is stored as f16, which not every device can.
-    pub fn stores_half(&self) -> bool {
-        let results = self.output_types().unwrap_or_default();
-        self.types().iter().chain(&results).any(|of| of.element == ElementType::F16)
     }
 
     /// Op, operands and what is special, in one line.
@@ -193,6 +192,7 @@ impl Case {
     pub fn tolerance(&self, of: TensorType, want: f64, max_abs: f64) -> f64 {
         let storage = match of.element {
             ElementType::F16 => 2_f64.powi(-11),
+            ElementType::Bf16 => 2_f64.powi(-8),
             ElementType::F32 | ElementType::U32 => 2_f64.powi(-24),
         };
         // The smallest normal f16 is 2^-14: below it the spacing no longer shrinks.

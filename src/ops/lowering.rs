@@ -276,9 +276,6 @@ impl<'a> Lowering<'a> {
                 let (bytes, limit) = (of.bytes(), self.target.max_binding);
                 return Err(LoweringError::Binding { kernel, name, of, bytes, limit });
             }
-            if of.element == ElementType::F16 && !self.target.f16 {
-                return Err(LoweringError::Element { kernel, name, found: of });
-            }
             let expected = match binding.storage {
                 Storage::Activation => *activation.get_or_insert(of.element),
                 Storage::Weight => *weight.get_or_insert(of.element),
@@ -291,10 +288,10 @@ impl<'a> Lowering<'a> {
                 return Err(LoweringError::Storage { kernel, name, expected, found: of });
             }
         }
-        dispatch.kernel.elements = Elements {
-            activation: activation.unwrap_or(ElementType::F32),
-            weight: weight.unwrap_or(ElementType::F32),
-        };
+        let stored = |element: Option<ElementType>| element.unwrap_or(ElementType::F32);
+        let [activation, weight] = [activation, weight].map(stored);
+        let packed = !self.target.f16 && [activation, weight].contains(&ElementType::F16);
+        dispatch.kernel.elements = Elements { activation, weight, packed };
         if dispatch.workgroups.iter().any(|&n| n > MAX_WORKGROUPS) {
             return Err(LoweringError::Grid {
                 kernel,

@@ -9,7 +9,7 @@ use crate::{
     graph::Graph,
     ops::{Op, View},
     plan::{Access, Dispatch, Section, StagedPart, Trigger},
-    value::{TensorType, Value},
+    value::Value,
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -49,13 +49,16 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
     for (part, Part { whole, offset }) in in_order {
         lowered.parts.0.remove(&part);
         if !passes(&part) {
+            let of = lowered.types[part.index()];
             let (arena, elements) = kept.entry(whole).or_insert_with(|| {
                 lowered.types.push(lowered.types[whole.index()]);
                 (Value::new(graph.graph_id(), lowered.types.len() - 1), 0)
             });
-            lowered.parts.0.insert(part, Part { whole: *arena, offset: 4 * *elements as u64 });
-            let of = lowered.types[part.index()];
-            *elements += of.physical_elements().next_multiple_of(View::ALIGNMENT);
+            lowered.parts.0.insert(
+                part,
+                Part { whole: *arena, offset: (*elements * of.element.bytes()) as u64 },
+            );
+            *elements += View::room(of);
         }
         lowered.staged.push(StagedPart { input: whole, part, offset });
         uploads.push(Section {
@@ -65,7 +68,7 @@ pub(super) fn take_apart(graph: &Graph, lowered: &mut Lowered) {
         });
     }
     for (arena, elements) in kept.into_values() {
-        lowered.types[arena.index()] = TensorType::f32(&[elements]);
+        lowered.types[arena.index()] = lowered.types[arena.index()].with_shape(&[elements]);
         lowered.arenas.insert(arena);
     }
     lowered.sections[0].launches = rest;
@@ -89,7 +92,7 @@ fn parts_of_arenas(graph: &Graph) -> HashMap<Value, Part> {
     for equation in &graph.equations {
         match &equation.op {
             Op::View(view) if !outputs.contains(&equation.outputs[0]) => {
-                let at = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };
+                let at = Part { whole: equation.inputs[0], offset: view.byte_offset() };
                 parts.insert(equation.outputs[0], at);
             }
             _ => whole.extend(&equation.inputs),

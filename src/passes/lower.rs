@@ -35,7 +35,7 @@ pub(super) fn lower(
         lowering.begin(equation);
         match &equation.op {
             Op::View(view) => {
-                let part = Part { whole: equation.inputs[0], offset: 4 * view.offset as u64 };
+                let part = Part { whole: equation.inputs[0], offset: view.byte_offset() };
                 parts.0.insert(equation.outputs[0], part);
                 lowering
                     .fold_constants(&equation.inputs, &equation.outputs, |_| Ok::<_, Error>(()))?;

@@ -34,9 +34,9 @@ pub enum Access {
 /// What the elements of a bound array are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
-    /// `activation4`: f32 or f16 as the prelude says.
+    /// `activation4`: f32, f16 or bf16 as the prelude says.
     Activation,
-    /// `weight4`: f32 or f16 as the prelude says.
+    /// `weight4`: f32, f16 or bf16 as the prelude says.
     Weight,
     /// 32-bit floats.
     F32,
@@ -68,11 +68,24 @@ pub struct Elements {
     pub activation: ElementType,
     /// Behind `weight4`.
     pub weight: ElementType,
+    /// Whether f16 lies two to a `u32`: the device has no type for it.
+    pub packed: bool,
+}
+
+impl Elements {
+    fn four(self, element: ElementType) -> prelude::Four {
+        match element {
+            ElementType::F16 if self.packed => prelude::Four::PackedF16,
+            ElementType::F16 => prelude::Four::F16,
+            ElementType::Bf16 => prelude::Four::Bf16,
+            ElementType::F32 | ElementType::U32 => prelude::Four::F32,
+        }
+    }
 }
 
 impl Default for Elements {
     fn default() -> Self {
-        Self { activation: ElementType::F32, weight: ElementType::F32 }
+        Self { activation: ElementType::F32, weight: ElementType::F32, packed: false }
     }
 }
 
@@ -94,21 +107,18 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The complete WGSL: prelude and source. The prelude holds no line break, so line numbers
-    /// in messages are the file's own.
+    /// The complete WGSL: prelude, source and the conversions of its storage types. The prelude
+    /// holds no line break, so line numbers in messages are the file's own.
     pub fn wgsl(&self) -> String {
-        prelude::prelude(
-            self.elements.activation == ElementType::F16,
-            self.elements.weight == ElementType::F16,
-            self.tiles.iter().copied(),
-            prelude::enables(&self.source),
-        ) + &self.source
+        let Elements { activation, weight, .. } = self.elements;
+        let storages = [activation, weight].map(|element| self.elements.four(element));
+        prelude::complete(&self.source, storages, self.tiles.iter().copied())
     }
 
     /// Whether the text needs f16.
     pub(crate) fn computes_f16(&self) -> bool {
-        let Elements { activation, weight } = self.elements;
-        [activation, weight].contains(&ElementType::F16)
+        let Elements { activation, weight, packed } = self.elements;
+        !packed && [activation, weight].contains(&ElementType::F16)
             || prelude::enables(&self.source).any(|name| name == "f16")
     }
 
@@ -126,6 +136,9 @@ impl fmt::Display for Kernel {
             if element.1 != ElementType::F32 {
                 write!(f, " {}={}", element.0, element.1)?;
             }
+        }
+        if self.elements.packed {
+            write!(f, " packed")?;
         }
         for (name, value) in &self.tiles {
             write!(f, " {}={value}", name.to_lowercase())?;
@@ -251,8 +264,8 @@ impl Dispatch {
     /// on its first line, so `enable`s are written `// enable: f16`.
     ///
     /// An f32 tensor is bound as an array of `f32` or of its vectors, matrices, arrays and structs,
-    /// an f16 tensor as one of `f16`, a u32 tensor as one of `u32` or `atomic<u32>`: bits are not
-    /// read as another type. Rows are padded to a multiple of four elements; the pad lanes of what
+    /// an f16 tensor as one of `f16`, a bf16 tensor as one of `u32` that holds two, a u32 tensor as one
+    /// of `u32` or `atomic<u32>`: bits are not read as another type. Rows are padded to a multiple of four elements; the pad lanes of what
     /// is read are zero, those of what is written are zeroed afterwards, by a dispatch of the
     /// crate's unless this one [zeroes them itself](Dispatch::zeroes_pads). A grid of more than
     /// 65,535 workgroups is [folded](fold), which the shader must know.

@@ -11,6 +11,7 @@ mod profile;
 mod section;
 mod select;
 mod target;
+mod tuning;
 
 pub use devices::{DEPENDENT_LAUNCH, DEVICES};
 pub use dispatch::{
@@ -23,6 +24,7 @@ pub use profile::{DeviceKind, DeviceProfile, Rates};
 pub use section::{Section, StagedPart, Trigger};
 pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem, Rule, TABLE};
 pub use target::{Candidate, Packed, Target};
+pub use tuning::Tuning;
 
 /// What a planned buffer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -67,6 +67,13 @@ impl Problem {
     }
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.op)?;
+        self.operands.iter().try_for_each(|of| write!(f, " {of}"))
+    }
+}
+
 /// A line of the table: the families in the order in which they win.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
@@ -167,18 +174,30 @@ pub trait KernelSelector {
     fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize;
 }
 
-/// Decides by the [`TABLE`].
+/// Decides by the target's [`Tuning`](super::Tuning) where the problem was measured, else by the [`TABLE`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultHeuristic;
 
+impl DefaultHeuristic {
+    /// Indices of the candidates that the table's rule names, in its order.
+    pub fn ranked(target: &Target, problem: &Problem, candidates: &[Candidate]) -> Vec<usize> {
+        let rule = TABLE.iter().find(|rule| rule.applies(target, problem));
+        let families = rule.map_or(&[][..], |rule| rule.families);
+        let rank =
+            |index: &usize| families.iter().position(|family| *family == candidates[*index].family);
+        let mut ranked: Vec<usize> =
+            (0..candidates.len()).filter(|index| rank(index).is_some()).collect();
+        ranked.sort_by_key(rank);
+        ranked
+    }
+}
+
 impl KernelSelector for DefaultHeuristic {
     fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize {
-        let rule = TABLE.iter().find(|rule| rule.applies(target, problem));
-        let rank = |candidate: &Candidate| {
-            let families = rule.map_or(&[][..], |rule| rule.families);
-            families.iter().position(|family| *family == candidate.family).unwrap_or(usize::MAX)
-        };
-        let ranked = candidates.iter().enumerate();
-        ranked.min_by_key(|(_, candidate)| rank(candidate)).map_or(0, |(index, _)| index)
+        let winner = target.tuning.as_ref().and_then(|of| of.winners.get(&problem.to_string()));
+        let is = |winner: &String, candidate: &Candidate| candidate.to_string() == *winner;
+        let tuned = winner.and_then(|winner| candidates.iter().position(|of| is(winner, of)));
+        let tabled = || Self::ranked(target, problem, candidates).first().copied();
+        tuned.or_else(tabled).unwrap_or(0)
     }
 }

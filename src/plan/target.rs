@@ -1,6 +1,7 @@
 //! What a device offers, and the candidates between which that decides.
-use super::{DeviceProfile, Dispatch, Family};
+use super::{DeviceProfile, Dispatch, Family, Tuning};
 use crate::value::Value;
+use std::{fmt, sync::Arc};
 
 /// What lowering must know of a device: plain data, so that plans are made without one.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Target {
     pub max_binding: u64,
     /// Alignment of a storage binding's offset, bytes.
     pub storage_alignment: u64,
+    /// What was measured on the device, which goes before the table.
+    pub tuning: Option<Arc<Tuning>>,
 }
 
 impl Default for Target {
@@ -30,6 +33,7 @@ impl Default for Target {
             int64: false,
             max_binding: 128 << 20,
             storage_alignment: 256,
+            tuning: None,
         }
     }
 }
@@ -64,6 +68,13 @@ impl Candidate {
     pub fn with(mut self, packed: Packed) -> Self {
         self.packed.push(packed);
         self
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.family.name())?;
+        self.dispatches.iter().try_for_each(|dispatch| write!(f, "; {}", dispatch.kernel))
     }
 }
 

@@ -93,6 +93,8 @@ impl Trainer {
         options.check_change(&before.options)?;
         let unet = UNet::new(UNetConfig::read(&folder.path(UNET))?)?;
         let scheduler = SchedulerConfig::read(&folder.path(SCHEDULER))?;
+        // The kernels that the run began with: a tuning that came or went changes no bit.
+        let gpu = &gpu.tuned(before.tuning.clone());
         let mut trainer = Self::new(gpu, unet, scheduler, before.size, options)?;
         let resumed = trainer.go_on(folder, before, notes)?;
         Ok((trainer, resumed))

@@ -102,6 +102,7 @@ impl Trainer<ClassifierUNet> {
         let settings = Settings::read(&folder.path(SETTINGS))?;
         let model = ClassifierUNet::new(ClassifierConfig::read(&folder.path(CLASSIFIER))?)?;
         let scheduler = SchedulerConfig::read(&folder.path(SCHEDULER))?;
+        let gpu = &gpu.tuned(settings.tuning.clone());
         let mut trainer = Self::classifier(gpu, model, scheduler, settings.options.clone())?;
         let state = State::read(&folder.path(STATE), &trainer.arenas().specs, None)?;
         trainer.set_state(&state)?;

@@ -4,6 +4,7 @@ use crate::{
     error::{Error, FileError, TrainingError},
     files,
     gpu::Executor,
+    plan::Tuning,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -26,6 +27,9 @@ pub struct Settings {
     /// This crate's version.
     #[serde(default)]
     pub version: String,
+    /// What was measured on the device before the run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
     /// Notes of the caller: data set, command.
     #[serde(default)]
     pub notes: Json,
@@ -79,6 +83,7 @@ impl Settings {
             device: info.name.clone(),
             driver: format!("{} {}", info.driver, info.driver_info),
             version: env!("CARGO_PKG_VERSION").into(),
+            tuning: executor.gpu().target().tuning.as_deref().cloned(),
             notes,
             history: Vec::new(),
         }

@@ -180,7 +180,9 @@ fn split(
 ) -> (Vec<ParameterSpec>, Option<FrozenParameters>) {
     match model.adapters() {
         None => (own, None),
-        Some(of) => (of.specs.clone(), Some(FrozenParameters::new(graph, own, max_bytes))),
+        Some(of) => {
+            (of.specs.clone(), Some(FrozenParameters::new(graph, Arenas::new(own, max_bytes))))
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use crate::{
     error::Error,
     gpu::Gpu,
     nn::{
-        AdaptedWeights, Adapters, FrozenModel, Initial, LORA_DOWN, LORA_UP, ParameterSource,
-        ParameterSpec, Weights,
+        AdaptedWeights, Adapters, Arenas, FrozenModel, Initial, LORA_DOWN, LORA_UP,
+        ParameterSource, ParameterSpec, Weights,
     },
     pipeline::read_text_encoder,
     training::TrainingOptions,
@@ -77,7 +77,8 @@ pub(super) fn apply(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     let changed = encoder.clone().with_adapters(of_text.0);
     for (name, encoder) in [("text_without", &encoder), ("text", &changed)] {
         let (graph, parameters) = (&mut case_graph.graph, encoder.parameters()?);
-        let model = FrozenModel::adapted(graph, parameters, encoder.adapters(), limit, |layers| {
+        let arenas = Arenas::new(parameters, limit);
+        let model = FrozenModel::adapted(graph, arenas, encoder.adapters(), limit, |layers| {
             Ok(encoder.build(layers, &given)?.last_hidden_state)
         })?;
         output(&mut case_graph, (name, Axes::Same), &model, &weights)?;

@@ -248,10 +248,10 @@ pub(super) fn optimizer(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let config: OptimizerConfig = case.config()?;
     let (start, specs, gradients) = parameters(case, config.steps)?;
     let layout = Arenas::new(specs, gpu.target().max_binding);
-    let [elements] = layout.arenas[..] else {
+    let [arena] = layout.arenas[..] else {
         return Err(case.refuse("the parameters do not fit one arena"));
     };
-    let step = Step::new(&config, config.decoupled(case)?, elements)?;
+    let step = Step::new(&config, config.decoupled(case)?, arena.shape.elements())?;
     let mut executor = Executor::new(gpu, passes::compile(&step.graph, gpu.target())?)?;
     let write = |executor: &mut Executor, value, weights: &Weights| {
         let mut arenas = layout.pieces(weights)?;

@@ -1,7 +1,7 @@
 //! Arguments of the commands about models' files.
 use super::{Beside, Overwrite};
 use clap::{Args, ValueEnum};
-use ddim::weights::Precision;
+use ddim::{nn::ElementTypes, value::ElementType, weights::Precision};
 use std::path::PathBuf;
 
 /// Tell what a file or folder of weights is.
@@ -49,6 +49,16 @@ pub enum Dtype {
     F32,
     F16,
     Bf16,
+}
+
+impl From<Dtype> for ElementTypes {
+    fn from(dtype: Dtype) -> Self {
+        Self::of(match dtype {
+            Dtype::F32 => ElementType::F32,
+            Dtype::F16 => ElementType::F16,
+            Dtype::Bf16 => ElementType::Bf16,
+        })
+    }
 }
 
 impl From<Dtype> for Precision {

@@ -78,6 +78,26 @@ pub struct Profile {
     pub existing: Overwrite,
 }
 
+/// Measure which kernels are fastest for a model on this device, and use them from then on.
+///
+/// Times the candidates of each convolution, product and attention of a step in turn and keeps those that
+/// win, in the user's cache, for this adapter, driver and version alone. A later `ddim tune` of another
+/// model adds to them. Plans of all commands take them before the table; a run of `ddim train` that is
+/// resumed goes on with those that it began with. Delete the file that is named at the end to be without.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  ddim tune run --batch 16              a sampling step of a model
+  ddim tune run --train --batch 64      a training step
+  ddim tune --config config.json --seconds 600")]
+pub struct Tune {
+    #[command(flatten)]
+    pub step: Step,
+    /// Seconds after which what was not timed stays with the table
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    pub seconds: u64,
+}
+
 /// Measure this device, a stage at a time.
 ///
 /// scripts/measure-gpu runs the stages one after another, each under a time limit. A stage writes

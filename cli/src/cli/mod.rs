@@ -18,7 +18,7 @@ pub use convert::{Convert, Inspect};
 pub use evaluate::Evaluate;
 pub use experiments::Experiments;
 pub use generate::Generate;
-pub use inspect::{Measure, Plan, Profile, Stage, Step, Verify};
+pub use inspect::{Measure, Plan, Profile, Stage, Step, Tune, Verify};
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
 pub use train::{Demo, Train};
 pub use train_classifier::TrainClassifier;
@@ -188,6 +188,8 @@ pub enum Command {
     Plan(Plan),
     /// Time every kernel of a model on this device
     Profile(Profile),
+    /// Measure which kernels are fastest for a model on this device, and use them from then on
+    Tune(Tune),
     /// Measure this device, a stage at a time: what scripts/measure-gpu runs
     Measure(Measure),
     /// Check this device and driver against references computed in 64 bits

@@ -1,5 +1,7 @@
 //! Arguments of the commands that sample.
-use super::{Model, Overwrite, PictureFile, at_least_one, finite, not_negative, number};
+use super::{
+    Model, Overwrite, PictureFile, at_least_one, convert::Dtype, finite, not_negative, number,
+};
 use crate::console::say;
 use clap::{
     Args,
@@ -154,6 +156,9 @@ pub struct Sample {
     /// Images sampled at a time [default: as many as fit, up to 256]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
+    /// Numbers of the network: halves take half of the memory and round more
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: Dtype,
     /// Start from the x_T that `ddim encode` wrote, not from noise
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "count")]
     pub latents: Option<PathBuf>,

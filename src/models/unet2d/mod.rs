@@ -172,9 +172,11 @@ impl UNet {
         let Some(labels) = inputs.condition.labels else { return Ok(time) };
         let class = match (config.class_embed_type, config.num_class_embeds) {
             (Some(ClassEmbedding::Timestep), _) => mlp(layers, "class_embedding", labels)?,
-            (Some(ClassEmbedding::Identity), _) => labels,
+            (Some(ClassEmbedding::Identity), _) => layers.cast(labels, of_x.element)?,
             (None, classes) => {
-                layers.embedding("class_embedding", labels, classes.unwrap_or(0), width)?
+                let class =
+                    layers.embedding("class_embedding", labels, classes.unwrap_or(0), width)?;
+                layers.cast(class, of_x.element)?
             }
         };
         layers.push(Add, &[time, class])

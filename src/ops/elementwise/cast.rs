@@ -4,7 +4,7 @@ use crate::{ops::prelude::*, shaders::cast as shader};
 /// `y = x` in another storage, rounded once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cast {
-    /// Storage of the result: f32 or f16.
+    /// Storage of the result: f32, f16 or bf16.
     pub to: ElementType,
 }
 
@@ -38,8 +38,8 @@ fn case(x: TensorType, to: ElementType) -> Case {
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let (f32, f16) = (ElementType::F32, ElementType::F16);
-    [(f32, f16), (f16, f32), (f32, f32)]
+    let (f32, f16, bf16) = (ElementType::F32, ElementType::F16, ElementType::Bf16);
+    [(f32, f16), (f16, f32), (f32, f32), (f32, bf16), (bf16, f32), (f16, bf16)]
         .map(|(from, to)| case(TensorType::f32(&[2, 7, 5, 3]).with_element(from), to))
         .into()
 }

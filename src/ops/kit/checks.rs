@@ -61,7 +61,7 @@ impl<'a> Check<'a> {
 
     /// Refuses an operand that is not stored as floats.
     pub fn floats(self, name: &str, of: TensorType) -> Result<(), ShapeError> {
-        self.that(of.element != ElementType::U32, name, "f32 or f16", of)
+        self.that(of.element != ElementType::U32, name, "f32, f16 or bf16", of)
     }
 
     /// Refuses a tensor that does not hold floats or whose outermost axis cannot count images.

@@ -3,20 +3,20 @@
 //! memory planner places the part inside the whole, and nothing is copied.
 use crate::ops::prelude::*;
 
-/// The tensor of type `of` that starts at element `offset` of a flat f32 arena, in the device's
-/// layout (rows padded to four).
+/// The tensor of type `of` that starts at element `offset` of a flat arena of its storage, in the
+/// device's layout (rows padded to four).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
-    /// First element in the arena; a multiple of [`View::ALIGNMENT`].
+    /// First element in the arena; a multiple of [`View::alignment`].
     pub offset: usize,
     /// Type of the tensor.
     pub of: TensorType,
 }
 
-/// The flat arena that holds each operand at its offset and zeros elsewhere.
+/// The flat f32 arena that holds each operand at its offset and zeros elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pack {
-    /// First element of each operand; multiples of [`View::ALIGNMENT`].
+    /// First element of each operand; multiples of [`View::alignment`].
     pub offsets: Vec<usize>,
     /// Elements of the arena.
     pub elements: usize,
@@ -25,7 +25,19 @@ pub struct Pack {
 impl View {
     /// Tensors in an arena start at multiples of this many elements: 256 bytes, the largest
     /// alignment that WebGPU lets a device ask of a storage binding.
-    pub const ALIGNMENT: usize = 64;
+    pub fn alignment(element: ElementType) -> usize {
+        256 / element.bytes()
+    }
+
+    /// First byte in the arena.
+    pub fn byte_offset(&self) -> u64 {
+        (self.offset * self.of.element.bytes()) as u64
+    }
+
+    /// Elements that a tensor takes in an arena, those up to the next one included.
+    pub fn room(of: TensorType) -> usize {
+        of.physical_elements().next_multiple_of(Self::alignment(of.element))
+    }
 }
 
 display!("view", View { offset });
@@ -38,18 +50,18 @@ fn positions(offset: usize, of: TensorType) -> impl Iterator<Item = usize> {
     (0..of.rows()).flat_map(move |row| (0..columns).map(move |c| offset + row * pitch + c))
 }
 
-/// Checks that a tensor of type `of` may lie at `offset` of an arena of so many elements.
+/// Checks that a tensor of type `of` may lie at `offset` of `arena`.
 fn check_place(
     check: Check,
     offset: usize,
     of: TensorType,
-    elements: usize,
+    arena: TensorType,
 ) -> Result<(), ShapeError> {
-    let end = offset.checked_add(of.physical_elements());
-    Err(check.conflict(if of.element != ElementType::F32 {
-        format!("an arena holds f32, not {of}")
-    } else if !offset.is_multiple_of(View::ALIGNMENT) {
-        format!("offset {offset} is not a multiple of {}", View::ALIGNMENT)
+    let (end, elements) = (offset.checked_add(of.physical_elements()), arena.shape.elements());
+    Err(check.conflict(if of.element != arena.element {
+        format!("the arena holds {}, not {of}", arena.element)
+    } else if !offset.is_multiple_of(View::alignment(of.element)) {
+        format!("offset {offset} is not a multiple of {}", View::alignment(of.element))
     } else if end.is_none_or(|end| end > elements) {
         format!("{of} at {offset} passes the arena's end at {elements}")
     } else {
@@ -61,9 +73,9 @@ impl Operator for View {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
         let [arena] = check.operands()?;
-        let elements = arena.shape.elements();
-        check.that(arena == TensorType::f32(&[elements]), "arena", "f32[elements]", arena)?;
-        check_place(check, self.offset, self.of, elements)?;
+        check.floats("arena", arena)?;
+        check.that(arena.shape.len() == 1, "arena", "[elements]", arena)?;
+        check_place(check, self.offset, self.of, arena)?;
         Ok(vec![self.of])
     }
 
@@ -87,16 +99,16 @@ impl Operator for Pack {
         if inputs.len() != self.offsets.len() {
             return Err(check.count(self.offsets.len()));
         }
-        let mut end = 0;
+        let (mut end, arena) = (0, TensorType::f32(&[self.elements]));
         for (&offset, &of) in self.offsets.iter().zip(inputs) {
             if offset < end {
                 let message = format!("operand at {offset} overlaps the one that ends at {end}");
                 return Err(check.conflict(message));
             }
-            check_place(check, offset, of, self.elements)?;
+            check_place(check, offset, of, arena)?;
             end = offset + of.physical_elements();
         }
-        Ok(vec![TensorType::f32(&[self.elements])])
+        Ok(vec![arena])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
@@ -123,24 +135,21 @@ impl Operator for Pack {
 /// with arenas against the reference. An operand that comes from outside, as here, is copied to
 /// its place. There is no gap between the operands: it would keep what it held before.
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let row = |elements| Input::normal(TensorType::f32(&[elements]));
-    let pack = Pack {
-        offsets: vec![0, View::ALIGNMENT, 3 * View::ALIGNMENT],
-        elements: 4 * View::ALIGNMENT,
-    };
-    vec![Case::new(
-        pack,
-        vec![row(View::ALIGNMENT), row(2 * View::ALIGNMENT), row(View::ALIGNMENT)],
-    )]
+    let (row, unit) = (|elements| Input::normal(TensorType::f32(&[elements])), UNIT);
+    let pack = Pack { offsets: vec![0, unit, 3 * unit], elements: 4 * unit };
+    vec![Case::new(pack, vec![row(unit), row(2 * unit), row(unit)])]
 }
+
+/// [`View::alignment`] of f32.
+const UNIT: usize = 64;
 
 /// A part of an arena whose pad lanes are zero, as in every arena; or tensors without gaps between
 /// them, which would keep what they held.
 pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
     if dice.flip() {
         let of = dice.tensor();
-        let (offset, after) = (View::ALIGNMENT * dice.below(9), View::ALIGNMENT * dice.below(9));
-        let elements = offset + of.physical_elements().next_multiple_of(View::ALIGNMENT) + after;
+        let (offset, after) = (UNIT * dice.below(9), UNIT * dice.below(9));
+        let elements = offset + View::room(of) + after;
         let tensor = Input::normal(of).tensor(dice.word());
         let arena = Pack { offsets: vec![offset], elements }.reference(&[&tensor]).swap_remove(0);
         let arena = Input::values(TensorType::f32(&[elements]), arena.data);
@@ -148,7 +157,7 @@ pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
     }
     let (mut offsets, mut elements, mut inputs) = (Vec::new(), 0, Vec::new());
     for _ in 0..dice.extent(5) {
-        let of = TensorType::f32(&[View::ALIGNMENT / 4 * dice.extent(9), dice.extent(70)]);
+        let of = TensorType::f32(&[UNIT / 4 * dice.extent(9), dice.extent(70)]);
         offsets.push(elements);
         inputs.push(Input::normal(of));
         elements += of.physical_elements();

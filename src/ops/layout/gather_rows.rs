@@ -5,7 +5,7 @@ use crate::{
     value::Shape,
 };
 
-/// `y[b] = table[labels[b]]`; operands `labels u32[batch, ..]` and `table f32[.., width]`, of which all
+/// `y[b] = table[labels[b]]`; operands `labels u32[batch, ..]` and `table [.., width]`, of which all
 /// axes but the last count rows. A label past the table reads its last row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GatherRows {
@@ -102,8 +102,8 @@ impl Operator for GatherRows {
         let check = Check::new(self, inputs);
         let [labels, table] = check.operands()?;
         check_labels(check, labels)?;
-        let holds = table.element == ElementType::F32 && table.shape.len() >= 2;
-        check.that(holds, "table", "f32[rows, .., width]", table)?;
+        let holds = table.element != ElementType::U32 && table.shape.len() >= 2;
+        check.that(holds, "table", "[rows, .., width] of floats", table)?;
         TablePart::check(check, self.part, table.shape)?;
         let y = rows_of(labels, table.shape.last()).with_element(self.element);
         check.floats("y", y)?;
@@ -185,7 +185,7 @@ impl Operator for GatherRowsBackward {
     }
 }
 
-/// Both directions; in f32 and f16 the result of the first.
+/// Both directions; the result and the table of the first in f32 and in halves.
 fn of(labels: &[usize], table: &[usize], part: Option<TablePart>) -> [Case; 3] {
     let of = TensorType::f32(table);
     let TablePart { rows, .. } = TablePart::or_whole(part, of.shape);
@@ -195,8 +195,8 @@ fn of(labels: &[usize], table: &[usize], part: Option<TablePart>) -> [Case; 3] {
     let gather =
         |element| Case::new(GatherRows { element, part }, vec![labels.clone(), Input::normal(of)]);
     let backward = GatherRowsBackward { table: of.shape, part };
-    let backward = Case::new(backward, vec![labels.clone(), dy]);
-    [gather(ElementType::F32), gather(ElementType::F16), backward.terms(terms).half(&[1])]
+    let backward = Case::new(backward, vec![labels.clone(), dy]).terms(terms).half(&[1]);
+    [gather(ElementType::F32), gather(ElementType::F16).half(&[1]), backward]
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {

@@ -52,7 +52,7 @@ impl Dice {
 
     /// A storage of floats.
     pub fn element(&mut self) -> ElementType {
-        self.pick([ElementType::F32, ElementType::F16])
+        self.pick([ElementType::F32, ElementType::F16, ElementType::Bf16])
     }
 
     /// A number in `[low, high)`, as an f32 can hold it.

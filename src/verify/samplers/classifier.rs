@@ -124,7 +124,7 @@ pub(in crate::verify) fn run(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
     let options = SamplingOptions {
         given_noise: !noise.is_empty(),
         classifier: Some(classifier),
-        guidance: None,
+        ..SamplingOptions::default()
     };
     let mut stepper = Stepper::new(gpu, &model, size, &table, &options, &labels)?;
     let classifier = Some(classifier).filter(|_| images.takes_classifier());
