@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     error::Error,
-    ops::{Lowering, SliceChannels, layout::concat::rows_of},
+    ops::{Cast, Lowering, SliceChannels, kit::Elementwise, layout::concat::rows_of},
     plan::{OpClass, Problem},
-    value::Value,
+    value::{ElementType, Value},
 };
 
 /// Lowers a convolution, or a linear layer as one of a single tap.
@@ -79,7 +79,7 @@ fn choose(
 }
 
 /// Lowers a convolution whose sums are too long: run of channels by run of channels, each adding
-/// what those before it gave.
+/// what those before it gave. Halves are widened, so that a sum is rounded to one at its end alone.
 fn in_parts(
     lowering: &mut Lowering,
     op: &str,
@@ -92,21 +92,37 @@ fn in_parts(
     let (form, dense) = dense.straight(lowering, extents);
     let form = form.filter(|form| lowering.is_first(form)).map(|form| form.dispatch);
     before.into_iter().chain(form).try_for_each(|dispatch| lowering.push(dispatch))?;
-    let mut part = Operands { activated: false, moments: None, ..dense };
+    let stored = lowering.type_of(dense.y);
+    let sums = stored.with_element(ElementType::F32);
+    let last = if stored == sums { dense.y } else { lowering.scratch(sums) };
+    let mut wide = |value: Option<Value>| value.map(|x| widened(lowering, x)).transpose();
+    let (embedding, residual) = (wide(dense.embedding)?, wide(dense.residual)?);
+    let mut part = Operands { activated: false, moments: None, embedding, residual, ..dense };
     for start in (0..extents.in_channels).step_by(longest) {
         let count = longest.min(extents.in_channels - start);
-        part.x0 = lowering.nested(SliceChannels { start, count }, &[dense.x0])?;
+        let x = lowering.nested(SliceChannels { start, count }, &[dense.x0])?;
+        part.x0 = widened(lowering, x)?;
         part.split4 = count.div_ceil(4);
         part.weight = rows_of(lowering, dense.weight, start, count)?;
         if start + count == extents.in_channels {
-            part =
-                Operands { y: dense.y, activated: dense.activated, moments: dense.moments, ..part };
+            part = Operands { y: last, activated: dense.activated, moments: dense.moments, ..part };
         } else {
-            part.y = lowering.scratch(lowering.type_of(dense.y));
+            part.y = lowering.scratch(sums);
         }
         let extents = Extents { in_channels: count, ..*extents };
         convolve(lowering, op, class, &extents, &part)?;
         part = Operands { bias: None, embedding: None, residual: Some(part.y), ..part };
     }
+    if last != dense.y {
+        lowering.push(Cast { to: stored.element }.kernel(&[last], dense.y, stored))?;
+    }
     Ok(())
+}
+
+/// `x` in f32.
+fn widened(lowering: &mut Lowering, x: Value) -> Result<Value, Error> {
+    if lowering.type_of(x).element == ElementType::F32 {
+        return Ok(x);
+    }
+    lowering.nested(Cast { to: ElementType::F32 }, &[x])
 }
