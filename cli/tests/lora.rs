@@ -116,6 +116,54 @@ fn a_lora_is_trained_and_gone_on_with() {
     assert!(trained(at, "style") == trained(at, "listed"));
 }
 
+/// The pixels of a picture.
+fn pixels(at: &Path, name: &str) -> Vec<u8> {
+    let file = fs::read(at.join(name)).expect("a picture");
+    image::load_from_memory(&file).expect("a PNG").into_rgb8().into_raw()
+}
+
+#[test]
+fn pictures_are_made_with_adapters_and_in_halves() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_data();
+    let at = at.path();
+    succeeds(&TRAIN.replace("1e-2", "1e-1"), at);
+    let draw = |name: &str, more: &str| {
+        let command = "generate --model {}/sd --prompt cat --sampler ddim --steps 2 --size 16x16";
+        succeeds(&format!("{command} --out {{}}/{name} {more}"), at);
+        pixels(at, name)
+    };
+    let file = format!("--lora {{}}/style/{ADAPTER_FILE}");
+    let [plain, off, on, twice] = [
+        draw("plain.png", ""),
+        draw("off.png", &format!("{file}:0")),
+        draw("on.png", &file),
+        draw("twice.png", &format!("{file}:0.5 {file}:0.5")),
+    ];
+    let most = |one: &[u8], other: &[u8]| {
+        one.iter().zip(other).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+    };
+    // A rounding apart: the products add zeros, or are summed in another order.
+    assert!(most(&plain, &off) <= 1, "{}", most(&plain, &off));
+    assert!(most(&on, &twice) <= 1, "{}", most(&on, &twice));
+    assert!(most(&plain, &on) > 2, "{}", most(&plain, &on));
+    for (precision, bound) in [("f16", 2), ("bf16", 12)] {
+        let halves = draw(&format!("{precision}.png"), &format!("{file} --precision {precision}"));
+        let off = most(&on, &halves);
+        // Two steps add some 30 roundings of 2^-11 and 2^-8 of a range of 255.
+        assert!(off <= bound, "{precision}: {off}");
+    }
+    let foreign = at.join("sd/vae/diffusion_pytorch_model.safetensors");
+    let text = foreign.display().to_string();
+    fails(
+        &format!("generate --model {{}}/sd --prompt cat --lora {text} --out {{}}/no.png"),
+        at,
+        &["diffusion_pytorch_model.safetensors"],
+    );
+}
+
 #[test]
 fn what_is_missing_is_named() {
     if support::gpu().is_none() {

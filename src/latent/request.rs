@@ -4,6 +4,7 @@ use crate::{
     diffusion::{Guidance, SamplingOptions, samplers::Table},
     error::{ConfigError, DataError, Error, Unexpected},
     models::{autoencoder_kl::Autoencoder, unet2d_condition::TextUNet},
+    nn::ElementTypes,
 };
 
 /// Which pictures to make of a prompt, and how. One is made at a time, so that a picture follows from the seed and its
@@ -24,6 +25,8 @@ pub struct PictureRequest<'a> {
     pub start: Option<PictureStart<'a>>,
     /// Side of the autoencoder's tiles in pixels: see [`Codec::tile`](super::Codec::tile).
     pub tile: Option<usize>,
+    /// Storage of the U-Net's numbers.
+    pub types: ElementTypes,
     /// Whether the caller is told what picture each step predicts: that waits for the device after each.
     pub predictions: bool,
 }
@@ -55,7 +58,8 @@ impl<'a> PictureRequest<'a> {
     pub fn new(table: &'a Table, size: [usize; 2], count: usize, seed: u64) -> Self {
         let (start, tile) = (None, None);
         let (guidance_scale, predictions) = (Self::GUIDANCE, false);
-        Self { table, size, count, seed, guidance_scale, start, tile, predictions }
+        let types = ElementTypes::default();
+        Self { table, size, count, seed, guidance_scale, start, tile, types, predictions }
     }
 
     /// Whether a negative prompt is read.
@@ -66,7 +70,7 @@ impl<'a> PictureRequest<'a> {
     /// What a sampling step has besides its table.
     pub(super) fn options(&self) -> SamplingOptions<'static> {
         let guidance = self.is_guided().then(|| Guidance::of_scale(self.guidance_scale, 0));
-        SamplingOptions { guidance, ..SamplingOptions::default() }
+        SamplingOptions { guidance, types: self.types, ..SamplingOptions::default() }
     }
 
     /// The steps that are run.

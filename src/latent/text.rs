@@ -5,7 +5,7 @@ use crate::{
     gpu::{Executor, Gpu},
     graph::Graph,
     models::clip_text::{ClipText, TextInputs},
-    nn::FrozenModel,
+    nn::{Arenas, FrozenModel},
     passes,
     pipeline::{TextEncoder, TextEncoders},
     plan::{Plan, Target},
@@ -25,13 +25,15 @@ impl TextGraph {
     fn new(target: &Target, network: &ClipText, texts: usize, two: bool) -> Result<Self, Error> {
         let (mut graph, tokens) = (Graph::new(), network.config().max_position_embeddings);
         let inputs = TextInputs::inputs(&mut graph, texts, tokens);
-        let (parameters, mut pooled) = (network.parameters()?, None);
-        let model = FrozenModel::of(&mut graph, parameters, target.max_binding, |layers| {
-            let outputs = network.build(layers, &inputs)?;
-            pooled = outputs.text_embeds.filter(|_| two);
-            let states = &outputs.hidden_states;
-            Ok(if two { states[states.len() - 2] } else { outputs.last_hidden_state })
-        })?;
+        let (limit, mut pooled) = (target.max_binding, None);
+        let arenas = Arenas::new(network.parameters()?, limit);
+        let model =
+            FrozenModel::adapted(&mut graph, arenas, network.adapters(), limit, |layers| {
+                let outputs = network.build(layers, &inputs)?;
+                pooled = outputs.text_embeds.filter(|_| two);
+                let states = &outputs.hidden_states;
+                Ok(if two { states[states.len() - 2] } else { outputs.last_hidden_state })
+            })?;
         graph.outputs.push(model.prediction);
         graph.outputs.extend(pooled);
         Ok(Self { graph, inputs, model, pooled })

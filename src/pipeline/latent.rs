@@ -11,10 +11,8 @@ use crate::{
     error::{Error, FileError},
     files::MODEL_INDEX,
     models::{autoencoder_kl::Autoencoder, unet2d_condition::TextUNet},
-    nn::{AdaptedWeights, ParameterSource, ParameterSpec},
-    weights::{
-        self, Adapted, FileWeights, Loras, Names, NonFinite, Precision, TensorFile, write_file,
-    },
+    nn::{ParameterSource, ParameterSpec},
+    weights::{self, FileWeights, Names, NonFinite, Precision, TensorFile, write_file},
 };
 use serde_json::{Value as Json, json};
 use std::{path::Path, sync::Arc};
@@ -78,15 +76,6 @@ impl LatentPipeline {
         let unet_weights = Arc::new(read(found.unet_names(), &unet.parameters()?)?);
         let vae_weights = Arc::new(read(found.vae_names(), &vae.parameters()?)?);
         Ok(Self { unet, unet_weights, vae, vae_weights, scheduler })
-    }
-
-    /// The same with adapters beside the U-Net's layers. Their strengths may change without the model being read again:
-    /// [`Sampler::set_adapters`](crate::diffusion::Sampler::set_adapters) of [`Loras::weights`].
-    #[must_use]
-    pub fn with_loras(self, loras: &Loras) -> Self {
-        let (of, base) = (Adapted::Unet, self.unet_weights);
-        let unet_weights = Arc::new(AdaptedWeights { base, adapters: loras.weights(of) });
-        Self { unet: self.unet.with_adapters(loras.adapters(of)), unet_weights, ..self }
     }
 
     /// Writes the folder that diffusers' `StableDiffusionPipeline` opens once a text encoder is put beside.

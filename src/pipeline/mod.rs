@@ -8,6 +8,7 @@ mod index;
 mod inspect;
 mod latent;
 mod latent_model;
+mod loras;
 mod open;
 mod places;
 mod prompts;

@@ -1,6 +1,7 @@
 //! Arguments of `ddim generate`.
-use super::{Beside, PictureFile, Trajectory, at_least_one, finite, number};
+use super::{Beside, PictureFile, Trajectory, at_least_one, convert::Dtype, finite, number};
 use clap::Args;
+use ddim::weights::LoraFile;
 use std::path::PathBuf;
 
 /// Make pictures of a text, with a latent diffusion model.
@@ -16,6 +17,7 @@ Examples:
   ddim generate --model sd15 --prompt \"a cat\" --count 4 --out cats.png    cats-00000.png, cats-00001.png, ...
   ddim generate --model sd15 --prompt \"in oil\" --init photo.png --strength 0.6 --sampler ddim --out oil.png
   ddim generate --model sd15 --prompt \"a hat\" --init photo.png --mask hat.png --sampler ddim --out hat-on.png
+  ddim generate --model sd15 --lora ink.safetensors:0.8 --lora faces.safetensors --prompt \"a cat\" --out ink.png
   ddim generate --model sdxl --embeddings text.safetensors --out new.png")]
 pub struct Generate {
     /// A text-to-picture model: a folder of diffusers (StableDiffusionPipeline, StableDiffusionXLPipeline), or a single
@@ -47,6 +49,12 @@ pub struct Generate {
     /// Width and height in pixels [default: those of --init, or the model's]
     #[arg(long, value_name = "WxH", value_parser = size)]
     pub size: Option<[usize; 2]>,
+    /// Adapters of kohya, diffusers or `ddim train-lora`, and how strong they are [default strength: 1]; several add up
+    #[arg(long, value_name = "FILE[:STRENGTH]")]
+    pub lora: Vec<LoraFile>,
+    /// Numbers of the U-Net: halves take half of the memory and round more
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: Dtype,
     /// Pictures to make
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub count: usize,

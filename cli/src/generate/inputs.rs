@@ -7,6 +7,7 @@ use ddim::{
     latent::{PromptEmbeddings, read_mask, read_start},
     models::clip_text::ClipText,
     pipeline::{LatentPipeline, TextEncoders},
+    weights::LoraFile,
 };
 
 /// A picture to start from.
@@ -76,6 +77,27 @@ impl Text {
         };
         let tokens = encoders.tokens(arguments.tokenizer.as_deref(), &texts).map_err(unknown)?;
         Ok(Self::Tokens(encoders, tokens))
+    }
+
+    /// Puts adapters beside the layers of the networks.
+    pub fn adapt(
+        self,
+        pipeline: LatentPipeline,
+        files: &[LoraFile],
+    ) -> Result<(LatentPipeline, Self), Failure> {
+        if files.is_empty() {
+            return Ok((pipeline, self));
+        }
+        let encoders = match &self {
+            Self::Tokens(text, _) => Some(text),
+            Self::Encoded(_) => None,
+        };
+        let loras = pipeline.read_loras(encoders, files)?;
+        let text = match self {
+            Self::Tokens(text, tokens) => Self::Tokens(text.with_loras(&loras), tokens),
+            encoded => encoded,
+        };
+        Ok((pipeline.with_loras(&loras), text))
     }
 
     /// Tokens of a text.

@@ -54,11 +54,13 @@ pub fn run(device: &Device, arguments: &cli::Generate) -> Result<(), Failure> {
             mask: start.mask.as_deref(),
         }),
         tile: arguments.vae_tiles.then(|| tile(&pipeline)),
+        types: arguments.precision.into(),
         predictions: arguments.report.is_some(),
         ..PictureRequest::new(&table, size, arguments.count, arguments.seed)
     };
     Grid { count: 1, size, columns: 1, scale: 1 }.check(1, arguments.picture.max_pixels)?;
     let text = Text::read(arguments, &pipeline, &gpu, request.is_guided())?;
+    let (pipeline, text) = text.adapt(pipeline, &arguments.lora)?;
     let plans = plans(&gpu, &pipeline, &text, &request)?;
     let sampler = arguments.trajectory.sampler(&pipeline.scheduler)?;
     if !is_quiet() {

@@ -133,6 +133,7 @@ impl TextUNet {
             max_period: 10_000.0.into(),
             element: layers.graph.type_of(inputs.x).element,
         };
+        let element = sinusoid.element;
         let time = layers.push(sinusoid, &[inputs.timesteps])?;
         let mut embedding = two_layers(layers, "time_embedding", time, width)?;
         if let Some(labels) = inputs.condition.labels {
@@ -149,10 +150,12 @@ impl TextUNet {
                     layers.embedding(NAME, labels, classes, width)?
                 }
             };
+            let class = layers.cast(class, element)?;
             embedding = layers.push(Add, &[embedding, class])?;
         }
         if let Some(vector) = inputs.condition.vector {
             let added = two_layers(layers, "add_embedding", vector, width)?;
+            let added = layers.cast(added, element)?;
             embedding = layers.push(Add, &[embedding, added])?;
         }
         Ok(embedding)
@@ -203,12 +206,13 @@ impl Model for TextUNet {
 
     fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
         let (config, mut x) = (&self.config, inputs.x);
-        let shape = layers.graph.type_of(x).shape;
+        let TensorType { shape, element } = layers.graph.type_of(x);
         if let [_, height, width, _] = shape[..] {
             config.check_image(height, width)?;
         }
         inputs.condition.check(layers.graph, self, shape[0])?;
         let context = inputs.condition.context.expect("checked above: the model takes one");
+        let context = layers.cast(context, element)?;
         if config.center_input_sample {
             x = layers.push(Scale { scale: 2.0.into(), shift: (-1.0).into() }, &[x])?;
         }
