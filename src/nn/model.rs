@@ -136,7 +136,7 @@ pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSp
 /// where it is written: by at most 2^-11 of itself as f16 (whose largest number is 65,504), 2^-8 as bf16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ElementTypes {
-    /// Kernels, matrices and tables: see [`Arenas::stored`].
+    /// Kernels, matrices and tables: see [`Arenas::stored`](super::Arenas::stored).
     pub weights: ElementType,
     /// What passes from layer to layer.
     pub activations: ElementType,
