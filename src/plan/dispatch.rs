@@ -265,10 +265,11 @@ impl Dispatch {
     ///
     /// An f32 tensor is bound as an array of `f32` or of its vectors, matrices, arrays and structs,
     /// an f16 tensor as one of `f16`, a bf16 tensor as one of `u32` that holds two, a u32 tensor as one
-    /// of `u32` or `atomic<u32>`: bits are not read as another type. Rows are padded to a multiple of four elements; the pad lanes of what
-    /// is read are zero, those of what is written are zeroed afterwards, by a dispatch of the
-    /// crate's unless this one [zeroes them itself](Dispatch::zeroes_pads). A grid of more than
-    /// 65,535 workgroups is [folded](fold), which the shader must know.
+    /// of `u32` or `atomic<u32>`: bits are not read as another type. Rows are padded to a multiple of
+    /// four elements. The pad lanes of what is read are zero. Those of what is written are zeroed
+    /// afterwards, by a dispatch of the crate's unless this one
+    /// [zeroes them itself](Dispatch::zeroes_pads). A grid of more than 65,535 workgroups is
+    /// [folded](fold), which the shader must know.
     pub fn custom(
         source: impl Into<Cow<'static, str>>,
         entry: impl Into<Cow<'static, str>>,
