@@ -5,7 +5,7 @@ use crate::{
     gpu::{Executor, Gpu},
     graph::Graph,
     models::clip_text::{ClipText, TextInputs},
-    nn::{Arenas, FrozenModel},
+    nn::{Arenas, FrozenModel, ParameterSource},
     passes,
     pipeline::{TextEncoder, TextEncoders},
     plan::{Plan, Target},
@@ -53,6 +53,61 @@ pub fn text_plan(
     passes::compile(&TextGraph::new(target, network, texts, two)?.graph, target)
 }
 
+/// A text encoder on the device, for so many texts at a time.
+pub(super) struct TextExecutor {
+    executor: Executor,
+    inputs: TextInputs,
+    states: Value,
+    pooled: Option<Value>,
+    texts: usize,
+}
+
+impl TextExecutor {
+    /// Puts the weights on the device; `two` if the encoder is one of SDXL's.
+    pub(super) fn new(
+        gpu: &Gpu,
+        network: &ClipText,
+        weights: &dyn ParameterSource,
+        texts: usize,
+        two: bool,
+    ) -> Result<Self, Error> {
+        let TextGraph { graph, inputs, model, pooled } =
+            TextGraph::new(gpu.target(), network, texts, two)?;
+        let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
+        for (value, pieces) in model.pieces(weights)? {
+            executor.write_pieces(value, pieces)?;
+        }
+        let tokens = network.config().max_position_embeddings;
+        executor.write_u32(inputs.positions, &ClipText::positions(texts, tokens))?;
+        Ok(Self { executor, inputs, states: model.prediction, pooled, texts })
+    }
+
+    /// What the encoder makes of the tokens of the texts, one text's after another.
+    pub(super) fn encode(
+        &mut self,
+        network: &ClipText,
+        ids: &[u32],
+    ) -> Result<Vec<TextEmbedding>, Error> {
+        self.executor.write_u32(self.inputs.ids, ids)?;
+        if self.pooled.is_some() {
+            let rows = network.pooled_rows(ids, ids.len() / self.texts);
+            self.executor.write_u32(self.inputs.pooled_rows, &rows)?;
+        }
+        self.executor.run(1)?;
+        let states = self.executor.read(self.states)?;
+        let pooled = self.pooled.map(|value| self.executor.read(value)).transpose()?;
+        let part = |all: &[f32], text: usize| {
+            let elements = all.len() / self.texts;
+            all[text * elements..][..elements].to_vec()
+        };
+        let embedding = |text| TextEmbedding {
+            tokens: part(&states, text),
+            pooled: pooled.as_deref().map(|all| part(all, text)),
+        };
+        Ok((0..self.texts).map(embedding).collect())
+    }
+}
+
 /// What an encoder makes of the tokens of texts, one after another.
 fn encode(
     gpu: &Gpu,
@@ -71,30 +126,7 @@ fn encode(
         let expected = format!("below {}, the text encoder's vocab_size", config.vocab_size);
         return Err(wrong(Unexpected::new("token", expected, id)));
     }
-    let texts = ids.len() / tokens;
-    let TextGraph { graph, inputs, model, pooled } =
-        TextGraph::new(gpu.target(), network, texts, two)?;
-    let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-    for (value, pieces) in model.pieces(&**weights)? {
-        executor.write_pieces(value, pieces)?;
-    }
-    executor.write_u32(inputs.ids, ids)?;
-    executor.write_u32(inputs.positions, &ClipText::positions(texts, tokens))?;
-    if pooled.is_some() {
-        executor.write_u32(inputs.pooled_rows, &network.pooled_rows(ids, tokens))?;
-    }
-    executor.run(1)?;
-    let states = executor.read(model.prediction)?;
-    let pooled = pooled.map(|value| executor.read(value)).transpose()?;
-    let part = |all: &[f32], text: usize| {
-        let elements = all.len() / texts;
-        all[text * elements..][..elements].to_vec()
-    };
-    let embedding = |text| TextEmbedding {
-        tokens: part(&states, text),
-        pooled: pooled.as_deref().map(|all| part(all, text)),
-    };
-    Ok((0..texts).map(embedding).collect())
+    TextExecutor::new(gpu, network, &**weights, ids.len() / tokens, two)?.encode(network, ids)
 }
 
 impl PromptEmbeddings {

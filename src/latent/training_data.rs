@@ -1,16 +1,11 @@
 //! Pictures and captions as a U-Net in training reads them: each is encoded once.
-use super::Codec;
+use super::{Codec, text::TextExecutor};
 use crate::{
     data::Dataset,
     error::{Error, TrainingError},
-    gpu::{Executor, Gpu},
-    graph::Graph,
-    models::{
-        autoencoder_kl::Posterior,
-        clip_text::{ClipText, TextInputs},
-    },
-    nn::{FrozenModel, ParameterSource},
-    passes,
+    gpu::Gpu,
+    models::{autoencoder_kl::Posterior, clip_text::ClipText},
+    nn::ParameterSource,
     pipeline::LatentPipeline,
     training::LatentData,
 };
@@ -71,23 +66,10 @@ fn texts(
     texts: &[&[u32]],
     hear: &mut impl FnMut(usize),
 ) -> Result<Vec<Vec<f32>>, Error> {
-    let (mut graph, tokens) = (Graph::new(), encoder.config().max_position_embeddings);
-    let inputs = TextInputs::inputs(&mut graph, 1, tokens);
-    let limit = gpu.target().max_binding;
-    let model = FrozenModel::of(&mut graph, encoder.parameters()?, limit, |layers| {
-        Ok(encoder.build(layers, &inputs)?.last_hidden_state)
-    })?;
-    graph.outputs.push(model.prediction);
-    let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
-    for (arena, pieces) in model.pieces(weights)? {
-        executor.write_pieces(arena, pieces)?;
-    }
-    executor.write_u32(inputs.positions, &ClipText::positions(1, tokens))?;
+    let mut executor = TextExecutor::new(gpu, encoder, weights, 1, false)?;
     let mut encoded = Vec::with_capacity(texts.len());
     for text in texts {
-        executor.write_u32(inputs.ids, text)?;
-        executor.run(1)?;
-        encoded.push(executor.read(model.prediction)?);
+        encoded.extend(executor.encode(encoder, text)?.into_iter().map(|of| of.tokens));
         hear(1);
     }
     Ok(encoded)
