@@ -11,7 +11,14 @@ use ddim::{
     plan::Plan,
     value::{TensorType, Value},
 };
-use std::{thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 mod common;
 
@@ -46,6 +53,58 @@ fn use_up(executor: &mut Executor, [x, weight, y]: [Value; 3]) -> Result<(), Err
         assert_eq!(executor.read(y)?.len(), 256 * 64);
     }
     Ok(())
+}
+
+/// A device that this crate did not open, opened as it asks for.
+fn opened_by_the_caller(own: &Gpu) -> Gpu {
+    let backends = own.info().backend.into();
+    let mut instance = wgpu::InstanceDescriptor::new_without_display_handle();
+    instance.backends = backends;
+    let adapters = pollster::block_on(wgpu::Instance::new(instance).enumerate_adapters(backends));
+    let adapter = adapters.into_iter().find(|one| one.get_info().name == own.info().name).unwrap();
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: Gpu::wanted_features(&adapter),
+        required_limits: Gpu::required_limits(&adapter),
+        ..Default::default()
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    Gpu::from_wgpu(device, queue).unwrap()
+}
+
+#[test]
+fn the_loss_of_a_callers_device_is_seen_and_its_callback_is_its_own() {
+    let Some(own) = support::gpu() else { return };
+    for round in 0..10_u64 {
+        let gpu = opened_by_the_caller(&own);
+        assert_eq!(gpu.target(), own.target());
+        let heard = Arc::new(AtomicBool::new(false));
+        let hears = Arc::clone(&heard);
+        gpu.device().set_device_lost_callback(move |_, _| hears.store(true, Ordering::SeqCst));
+        let (plan, values) = recurrence(&gpu);
+        let mut executor = Executor::new(&gpu, plan).unwrap();
+        let device = gpu.device().clone();
+        let moment = Duration::from_micros(round * 61_803 % 100_000 / 4);
+        let destroyer = thread::spawn(move || {
+            thread::sleep(moment);
+            device.destroy();
+        });
+        let error = use_up(&mut executor, values).unwrap_err();
+        destroyer.join().unwrap();
+        assert!(matches!(error, Error::Gpu(GpuError::Lost { .. })), "{round}: {error}");
+        assert!(heard.load(Ordering::SeqCst), "{round}: the caller's callback was taken");
+    }
+}
+
+#[test]
+fn what_the_caller_says_of_its_device_counts() {
+    let Some(own) = support::gpu() else { return };
+    let gpu = opened_by_the_caller(&own);
+    let (plan, _) = recurrence(&gpu);
+    let mut executor = Executor::new(&gpu, plan).unwrap();
+    executor.run(1).unwrap();
+    gpu.device_lost("the driver was updated");
+    let error = executor.run(1).unwrap_err().to_string();
+    assert!(error.contains("the driver was updated"), "{error}");
 }
 
 #[test]

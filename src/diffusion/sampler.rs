@@ -8,23 +8,23 @@ use super::{
 };
 use crate::{
     error::{Error, NotFinite},
-    gpu::{Executor, Gpu},
-    nn::{Condition, FrozenParameters, Model, ParameterSource},
+    gpu::{DeviceTensor, Executor, Gpu},
+    nn::{Condition, FrozenModel, Model, ParameterSource},
     ops::Counter,
     plan::Plan,
     value::{TensorType, Value},
 };
+use std::ops::ControlFlow;
 
 /// Samples images in batches of a fixed size.
 pub struct Sampler {
     pub(super) executor: Executor,
     start: NormalNoise,
-    start_deviation: f32,
     pub(super) x: Value,
     pub(super) output: Value,
     counter: Value,
     condition: Condition,
-    adapters: Option<FrozenParameters>,
+    model: FrozenModel,
     classes: Option<u32>,
     guidance: Option<Guidance>,
     /// The labels that a classifier guides to, and how many classes it has.
@@ -72,29 +72,27 @@ impl Sampler {
         let guidance = options.guidance;
         let step = SamplingGraph::new(gpu.target(), model, size, table, &options)?;
         let executor = step.executor(gpu, table, weights, &options)?;
+        let classes = model.classes().map(|classes| classes as u32);
         let guided = step.classifier.as_ref().zip(options.classifier);
         let guided = guided.map(|(of, by)| (of.labels, by.classifier.out_channels() as u32));
-        let adapters = step.model.adapters;
-        let SamplingGraph { graph, x, output, counter, condition, .. } = step;
+        let SamplingGraph { graph, x, output, counter, condition, model, .. } = step;
         let image = graph.type_of(x);
-        let classes = model.classes().map(|classes| classes as u32);
         if let Some((of, classes)) = guidance.zip(classes)
             && of.null_label >= classes
         {
             return Err(Error::Class { found: of.null_label, classes });
         }
 
-        let start = NormalNoise::new(gpu, image, streams::START)?;
-        let (start_deviation, steps) = (table.start as f32, table.steps.len());
+        let start = NormalNoise::new(gpu, image, streams::START, table.start)?;
+        let steps = table.steps.len();
         Ok(Self {
             executor,
             start,
-            start_deviation,
             x,
             output,
             counter,
             condition,
-            adapters,
+            model,
             classes,
             guidance,
             guided,
@@ -112,6 +110,32 @@ impl Sampler {
     /// The executor, for its statistics.
     pub fn executor(&self) -> &Executor {
         &self.executor
+    }
+
+    /// The executor, whose run is one step: to record steps into a caller's encoders
+    /// ([`Executor::record`]) or to start them ([`Executor::start`]).
+    pub fn executor_mut(&mut self) -> &mut Executor {
+        &mut self.executor
+    }
+
+    /// Where the images lie on the device, `f32[batch, height, width, channels]`, -1 to 1 once finished; the
+    /// next step replaces them there.
+    ///
+    /// # Errors
+    /// None: the images have a place.
+    pub fn tensor(&self) -> Result<DeviceTensor, Error> {
+        self.executor.tensor(self.x)
+    }
+
+    /// Replaces the model's weights, and those of its adapters, without a new plan.
+    ///
+    /// # Errors
+    /// If a parameter is missing or has another shape, or the device is lost.
+    pub fn set_weights(&mut self, weights: &dyn ParameterSource) -> Result<(), Error> {
+        for (arena, pieces) in self.model.pieces(weights)? {
+            self.executor.write_pieces(arena, pieces)?;
+        }
+        Ok(())
     }
 
     /// Sets the class labels of the next batches, one an image: of the network if it takes any, and of
@@ -171,13 +195,13 @@ impl Sampler {
     /// If the model has other adapters, or the device is lost.
     pub fn set_adapters(&mut self, weights: &dyn ParameterSource) -> Result<(), Error> {
         let own = |name: &str| {
-            let mut specs = self.adapters.iter().flat_map(|of| &of.arenas.specs);
+            let mut specs = self.model.adapters.iter().flat_map(|of| &of.arenas.specs);
             specs.any(|spec| spec.name == name)
         };
         if let Some(name) = weights.names().into_iter().find(|name| !own(name)) {
             return Err(Error::Adapter { name: name.into() });
         }
-        let Some(adapters) = &self.adapters else { return Ok(()) };
+        let Some(adapters) = &self.model.adapters else { return Ok(()) };
         for (arena, pieces) in adapters.pieces(weights)? {
             self.executor.write_pieces(arena, pieces)?;
         }
@@ -189,8 +213,9 @@ impl Sampler {
     /// # Errors
     /// If the device is lost.
     pub fn begin(&mut self, first: u32) -> Result<(), Error> {
-        let noise = self.noise(first)?;
-        self.begin_from(first, &noise)
+        let (noise, x) = (self.start.draw_on_device(self.seed, first)?, self.tensor()?);
+        self.executor.copy(&noise, &x)?;
+        self.restart(first)
     }
 
     /// Puts `x [batch, height, width, channels]` in place, as images `first..first + batch`, and
@@ -200,6 +225,11 @@ impl Sampler {
     /// If `x` has another size, or the device is lost.
     pub fn begin_from(&mut self, first: u32, x: &[f32]) -> Result<(), Error> {
         self.set_images(x)?;
+        self.restart(first)
+    }
+
+    /// Goes back to the first step of images from `first` on.
+    fn restart(&mut self, first: u32) -> Result<(), Error> {
         let counter = Counter { seed: self.seed, first_image: first, ..Counter::default() };
         self.executor.write_u32(self.counter, &counter.words())
     }
@@ -217,11 +247,7 @@ impl Sampler {
     /// # Errors
     /// If the device is lost.
     pub fn noise(&mut self, first: u32) -> Result<Vec<f32>, Error> {
-        let mut noise = self.start.draw(self.seed, first)?;
-        if self.start_deviation != 1.0 {
-            noise.iter_mut().for_each(|number| *number *= self.start_deviation);
-        }
-        Ok(noise)
+        self.start.draw(self.seed, first)
     }
 
     /// Runs `steps` more steps without waiting for them.
@@ -239,6 +265,19 @@ impl Sampler {
     /// If the device refuses or is lost.
     pub fn advance_with(&mut self, steps: usize, hear: impl FnMut(usize)) -> Result<(), Error> {
         self.executor.run_with(steps, hear)
+    }
+
+    /// Runs up to `steps` more steps and waits for them; `hear` is told after each evaluation of the network how
+    /// many are done, and may stop. The result is the number of steps done: [`Executor::run_while`].
+    ///
+    /// # Errors
+    /// If the device refuses or is lost.
+    pub fn advance_while(
+        &mut self,
+        steps: usize,
+        hear: impl FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<usize, Error> {
+        self.executor.run_while(steps, hear)
     }
 
     /// Steps of a whole run: rows of the table.

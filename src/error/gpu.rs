@@ -114,6 +114,24 @@ pub enum GpuError {
         /// `read` or `write`.
         action: &'static str,
     },
+    /// A caller's buffer cannot hold a tensor of the plan.
+    #[error("the buffer given for {value} must have {expected}, found {found}")]
+    HostBuffer {
+        /// The value.
+        value: Value,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A tensor and a texture that no kernel copies between.
+    #[error("copies between tensors and textures take {expected}, found {found}")]
+    Texture {
+        /// What fits.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
     /// A custom shader does not declare what its dispatch binds.
     #[error("custom shader, entry {entry}: {message}")]
     Custom {

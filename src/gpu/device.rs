@@ -1,46 +1,18 @@
-//! Finding an adapter, opening a device, and catching what goes wrong on it: above 300 lines, for
-//! each of the three needs what the others hold.
-use super::cache::Pipelines;
+//! An open device, and what goes wrong on it.
+use super::{
+    adapter::{GpuOptions, choose, optional_features, target},
+    cache::Pipelines,
+};
 use crate::{
     error::GpuError,
-    plan::{DeviceProfile, Target, Tuning},
+    plan::{Target, Tuning},
 };
 use std::{
     fmt,
-    num::NonZero,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
-
-/// Which adapter to open.
-#[derive(Clone, Debug, Default)]
-pub struct GpuOptions {
-    /// Part of the adapter's name, in any case; `None` takes the best: discrete, integrated,
-    /// then software.
-    pub adapter: Option<String>,
-    /// APIs to look through; `None` for all that this platform has.
-    pub backends: Option<wgpu::Backends>,
-    /// Use WebGPU's default limits and no optional feature, whatever the adapter offers.
-    pub minimal: bool,
-}
-
-/// What an adapter offers, of all that matters here.
-#[derive(Clone, Debug)]
-pub struct AdapterReport {
-    /// Name, kind, driver and API.
-    pub info: wgpu::AdapterInfo,
-    /// The device as lowering sees it.
-    pub target: Target,
-    /// Whether kernels can be timed inside a pass.
-    pub timestamps: bool,
-    /// All limits.
-    pub limits: wgpu::Limits,
-    /// All features.
-    pub features: wgpu::Features,
-    /// Products of small matrices that a subgroup computes together.
-    pub cooperative_matrices: Vec<wgpu::CooperativeMatrixProperties>,
-}
 
 /// An open device, and how it is planned for. Clones share the device.
 #[derive(Clone)]
@@ -53,6 +25,9 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
+    /// Whether wgpu tells of its loss: not of a caller's device, which has its own callback.
+    watched: bool,
+    /// Why the device is lost.
     lost: Arc<Mutex<Option<String>>>,
     pipelines: Mutex<Pipelines>,
     listener: Mutex<Option<Listener>>,
@@ -62,88 +37,6 @@ impl fmt::Debug for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Gpu").field(&self.0.info).finish()
     }
-}
-
-/// Features that kernels and profiling use where they are offered.
-fn optional_features() -> wgpu::Features {
-    wgpu::Features::SHADER_F16
-        | wgpu::Features::SHADER_INT64
-        | wgpu::Features::SUBGROUP
-        | wgpu::Features::TIMESTAMP_QUERY
-        | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
-}
-
-fn target(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Target {
-    let fixed = info.subgroup_min_size == info.subgroup_max_size;
-    let broadcast = (4..=16).contains(&info.subgroup_min_size);
-    let subgroups = features.contains(wgpu::Features::SUBGROUP);
-    let software = info.device_type == wgpu::DeviceType::Cpu;
-    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
-    let known = if software {
-        DeviceProfile { cores: Some(cores()), ..DeviceProfile::SOFTWARE }
-    } else {
-        let of_vendor = || DeviceProfile::of_vendor(info.vendor);
-        DeviceProfile::named(&info.name).unwrap_or_else(of_vendor)
-    };
-    let profile = DeviceProfile {
-        vendor: info.vendor,
-        subgroups: [info.subgroup_min_size, info.subgroup_max_size],
-        workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        ..known
-    };
-    Target {
-        subgroup: (subgroups && fixed && broadcast).then_some(info.subgroup_min_size),
-        profile,
-        f16: features.contains(wgpu::Features::SHADER_F16),
-        int64: features.contains(wgpu::Features::SHADER_INT64),
-        max_binding: limits.max_storage_buffer_binding_size,
-        storage_alignment: u64::from(limits.min_storage_buffer_offset_alignment),
-        tuning: None,
-    }
-}
-
-fn instance(backends: wgpu::Backends) -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    descriptor.backends = backends;
-    wgpu::Instance::new(descriptor)
-}
-
-fn backends(options: &GpuOptions) -> wgpu::Backends {
-    options.backends.unwrap_or(wgpu::Backends::PRIMARY)
-}
-
-/// Best first.
-fn rank(kind: wgpu::DeviceType) -> u8 {
-    match kind {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    }
-}
-
-async fn candidates(options: &GpuOptions) -> Vec<wgpu::Adapter> {
-    let backends = backends(options);
-    let mut adapters = instance(backends).enumerate_adapters(backends).await;
-    adapters.sort_by_key(|adapter| rank(adapter.get_info().device_type));
-    adapters
-}
-
-/// The adapters of this machine, best first.
-pub async fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
-    let report = |adapter: wgpu::Adapter| {
-        let (info, limits) = (adapter.get_info(), adapter.limits());
-        AdapterReport {
-            target: target(&info, adapter.features(), &limits),
-            timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
-            features: adapter.features(),
-            cooperative_matrices: adapter.cooperative_matrix_properties(),
-            limits,
-            info,
-        }
-    };
-    candidates(options).await.into_iter().map(report).collect()
 }
 
 impl Gpu {
@@ -160,31 +53,11 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::new`].
     pub async fn new_async(options: &GpuOptions) -> Result<Self, GpuError> {
-        let adapters = candidates(options).await;
-        let name = |adapter: &wgpu::Adapter| adapter.get_info().name;
-        let fits = |adapter: &&wgpu::Adapter| {
-            let wanted = options.adapter.as_deref().unwrap_or_default().to_lowercase();
-            name(adapter).to_lowercase().contains(&wanted)
-        };
-        let Some(adapter) = adapters.iter().find(fits) else {
-            let names: Vec<String> = adapters.iter().map(name).collect();
-            let known = wgpu::Backend::ALL.into_iter();
-            let asked = known.filter(|&one| backends(options).contains(one.into()));
-            let asked = asked.map(wgpu::Backend::to_str).collect::<Vec<_>>().join(", ");
-            let wanted = match &options.adapter {
-                Some(name) => format!("\"{name}\" ({asked})"),
-                None => asked,
-            };
-            let vulkan = backends(options).contains(wgpu::Backends::VULKAN);
-            let software_helps = names.is_empty() && vulkan && cfg!(target_os = "linux");
-            let none = "no adapters at all".to_owned();
-            let found = if names.is_empty() { none } else { names.join(", ") };
-            return Err(GpuError::NoAdapter { wanted, found, software_helps });
-        };
+        let adapter = choose(options).await?;
         let (features, limits) = if options.minimal {
             (wgpu::Features::empty(), wgpu::Limits::default())
         } else {
-            (adapter.features() & optional_features(), adapter.limits())
+            (Self::wanted_features(&adapter), adapter.limits())
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ddim"),
@@ -194,15 +67,44 @@ impl Gpu {
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
-            GpuError::NoDevice { adapter: name(adapter), message: error.to_string() }
+            GpuError::NoDevice { adapter: adapter.get_info().name, message: error.to_string() }
         })?;
         // Scopes catch what this crate causes; what is left belongs in the log, not in a panic.
         device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("{error}")));
-        Ok(Self::open(device, queue))
+        let gpu = Self::open(device, queue, true);
+        let lost = Arc::clone(&gpu.0.lost);
+        gpu.0.device.set_device_lost_callback(move |reason, message| {
+            *lost.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(format!("{reason:?}: {message}"));
+        });
+        Ok(gpu)
     }
 
-    /// Runs on the caller's own device. Features beyond the minimum are used if it has them.
-    /// The device-lost callback is taken over: a device has one, and its loss is seen no other way.
+    /// The limits to open a device with, if the caller opens it: WebGPU's defaults, and the adapter's own
+    /// for buffers and compute shaders. A device with WebGPU's defaults alone runs everything that fits
+    /// its bindings (128 MiB), more slowly.
+    pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+        let own = adapter.limits();
+        wgpu::Limits {
+            max_buffer_size: own.max_buffer_size,
+            max_storage_buffer_binding_size: own.max_storage_buffer_binding_size,
+            max_compute_workgroup_storage_size: own.max_compute_workgroup_storage_size,
+            max_compute_invocations_per_workgroup: own.max_compute_invocations_per_workgroup,
+            max_compute_workgroup_size_x: own.max_compute_workgroup_size_x,
+            max_compute_workgroup_size_y: own.max_compute_workgroup_size_y,
+            max_compute_workgroup_size_z: own.max_compute_workgroup_size_z,
+            ..wgpu::Limits::default().or_worse_values_from(&own)
+        }
+    }
+
+    /// The features of the adapter that kernels and profiling use. None is needed.
+    pub fn wanted_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+        adapter.features() & optional_features()
+    }
+
+    /// Runs on the caller's own device, with the features that it has of
+    /// [`Gpu::wanted_features`]. No callback of the device is set: its loss is seen when a wait or a read
+    /// fails, or when the caller says so by [`Gpu::device_lost`].
     ///
     /// # Errors
     /// If a limit is below WebGPU's defaults where this crate needs them.
@@ -225,21 +127,21 @@ impl Gpu {
                 return Err(GpuError::Unsuitable { adapter, what, needed, found });
             }
         }
-        Ok(Self::open(device, queue))
+        Ok(Self::open(device, queue, false))
     }
 
-    fn open(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+    fn open(device: wgpu::Device, queue: wgpu::Queue, watched: bool) -> Self {
         let info = device.adapter_info();
         let target = target(&info, device.features(), &device.limits());
-        let lost = Arc::new(Mutex::new(None));
-        let record = Arc::clone(&lost);
-        device.set_device_lost_callback(move |reason, message| {
-            *record.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(format!("{reason:?}: {message}"));
-        });
         log::info!("{} ({}, {})", info.name, info.backend, info.driver_info);
-        let (pipelines, listener) = Default::default();
-        Self(Arc::new(Inner { device, queue, info, lost, pipelines, listener }), target)
+        let (lost, pipelines, listener) = Default::default();
+        Self(Arc::new(Inner { device, queue, info, watched, lost, pipelines, listener }), target)
+    }
+
+    /// Tells that the device is lost: a caller that opened it passes on what its device-lost callback
+    /// hears. Every later call fails with [`GpuError::Lost`].
+    pub fn device_lost(&self, reason: &str) {
+        *self.0.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 
     /// While an executor is made, `hear` is told how many of how many new kernels are compiled: 0
@@ -320,6 +222,9 @@ impl Gpu {
     /// loss is the thing to say. wgpu reports it to whoever polls once nothing is under way any
     /// more, which may be another thread.
     pub(super) fn lost_or(&self, error: GpuError) -> GpuError {
+        if let Err(lost) = self.check_maps() {
+            return lost;
+        }
         for _ in 0..20 {
             let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
             if let Err(lost) = self.check_lost() {
@@ -338,6 +243,28 @@ impl Gpu {
         self.check_lost()
     }
 
+    /// An error if a caller's device went away: the least buffer cannot be mapped then. wgpu tells of
+    /// it by the callback alone, which is the caller's.
+    fn check_maps(&self) -> Result<(), GpuError> {
+        if self.0.watched {
+            return Ok(());
+        }
+        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("probe of the device"),
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let (sender, receiver) = mpsc::channel();
+        // The receiver lives until this function returns.
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
+        let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
+        if let Ok(Err(error)) = receiver.recv() {
+            self.device_lost(&format!("a buffer of 4 bytes cannot be mapped: {error}"));
+        }
+        self.check_lost()
+    }
+
     fn check_lost(&self) -> Result<(), GpuError> {
         match &*self.0.lost.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(message) => Err(GpuError::Lost { message: message.clone() }),
@@ -350,6 +277,7 @@ impl Gpu {
         let until = wgpu::PollType::Wait { submission_index: submission, timeout: None };
         let polled = self.0.device.poll(until);
         self.check_lost()?;
+        self.check_maps()?;
         polled.map(|_| ()).map_err(|error| {
             let action = "waiting for the device".to_owned();
             self.lost_or(GpuError::Device { action, message: error.to_string() })

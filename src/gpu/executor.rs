@@ -1,24 +1,17 @@
 //! Replays a plan: the same dispatches, step after step, with no host wait inside. Above 300
 //! lines: making an executor and running it share its parts.
-use super::{Gpu, cache::Compiled, custom};
+use super::{DeviceTensor, Gpu, cache::Compiled, custom, frames::Recording, host};
 use crate::{
     error::{Error, GpuError},
-    plan::{Access, Dispatch, Placement, Plan, StagedPart, Trigger},
+    plan::{Access, Dispatch, Placement, Plan, Scope, StagedPart, Trigger},
+    value::Value,
 };
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-/// Operating systems reset a GPU that is busy for seconds with one command buffer. Half a second
-/// is the aim; predictions err.
-const LONGEST_SUBMIT: Duration = Duration::from_millis(400);
-
-/// Command buffers under way while a caller is told of their progress: enough for the device never
-/// to pause.
-const UNDER_WAY: usize = 2;
 
 /// Bytes bound for an absent operand: one of the largest elements, `vec4<u64>`.
 const ABSENT_BYTES: u64 = 32;
@@ -34,6 +27,10 @@ pub struct Stats {
     pub waits: u64,
     /// Buffers mapped for reading.
     pub maps: u64,
+    /// Bytes uploaded.
+    pub uploaded: u64,
+    /// Bytes read back.
+    pub read_back: u64,
 }
 
 /// A launch that stands ready.
@@ -41,12 +38,13 @@ pub(super) struct Step {
     compiled: Arc<Compiled>,
     group: wgpu::BindGroup,
     workgroups: [u32; 3],
-    /// Predicted time on a device of the assumed pace.
-    predicted: f64,
+    /// Predicted seconds on a device of the assumed pace, or the measured ones.
+    pub(super) predicted: f64,
+    scope: Scope,
 }
 
 impl Step {
-    pub(super) fn record(&self, pass: &mut wgpu::ComputePass) {
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         pass.set_pipeline(&self.compiled.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
         let [x, y, z] = self.workgroups;
@@ -54,15 +52,34 @@ impl Step {
     }
 }
 
+/// Records launches in one pass. Those of a part of the model stand in a debug group of its name.
+pub(super) fn record_all(encoder: &mut wgpu::CommandEncoder, steps: &[&Step]) {
+    let descriptor = wgpu::ComputePassDescriptor { label: Some("ddim"), timestamp_writes: None };
+    let mut pass = encoder.begin_compute_pass(&descriptor);
+    for part in steps.chunk_by(|a, b| a.scope == b.scope) {
+        let scope = part[0].scope.as_str();
+        if !scope.is_empty() {
+            pass.push_debug_group(scope);
+        }
+        part.iter().for_each(|step| step.record(&mut pass));
+        if !scope.is_empty() {
+            pass.pop_debug_group();
+        }
+    }
+}
+
 /// A plan with its buffers, pipelines and bind groups on a device.
 pub struct Executor {
     pub(super) gpu: Gpu,
     pub(super) plan: Plan,
+    /// The executor's own, then the caller's.
     pub(super) buffers: Vec<wgpu::Buffer>,
+    /// How many are its own.
+    pub(super) own: usize,
     /// All launches, section by section.
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// The launches of each section.
-    sections: Vec<Range<usize>>,
+    pub(super) sections: Vec<Range<usize>>,
     /// The launches of a run.
     pub(super) run: Arc<[usize]>,
     /// Sections that have to run before the next launches that are asked for. A staged part among
@@ -71,10 +88,13 @@ pub struct Executor {
     /// Bytes uploaded since the last wait, which gives their staging memory back.
     pub(super) staged: usize,
     pub(super) stats: Stats,
+    /// How long a submission may take, predicted.
+    pub(super) longest: Duration,
+    pub(super) recording: Option<Recording>,
     /// Measured over predicted time, from the last wait.
-    pace: f64,
+    pub(super) pace: f64,
     /// Start and predicted seconds of the work submitted since the last wait.
-    running: Option<(Instant, f64)>,
+    pub(super) running: Option<(Instant, f64)>,
 }
 
 impl Executor {
@@ -83,6 +103,23 @@ impl Executor {
     /// # Errors
     /// If the plan was made for another device, memory runs out, or the device refuses a kernel.
     pub fn new(gpu: &Gpu, plan: Plan) -> Result<Self, Error> {
+        Self::with_buffers(gpu, plan, &[])
+    }
+
+    /// As [`Executor::new`], with inputs, constants and outputs of the plan in buffers of the caller's own,
+    /// of the same device: a run copies none of their bytes. See [`DeviceTensor`] for their layout. Write a
+    /// constant there, submit, and tell it by [`Executor::written`]. The executor uploads to these buffers
+    /// only what [`Executor::write`] is given.
+    ///
+    /// # Errors
+    /// As [`Executor::new`], if a value is neither input nor output, is a part of another or an arena that is
+    /// packed on upload, or if its buffer has not the usage STORAGE, is too small, begins at no multiple of
+    /// the device's `min_storage_buffer_offset_alignment`, or is one that a launch would read and write.
+    pub fn with_buffers(
+        gpu: &Gpu,
+        mut plan: Plan,
+        tensors: &[(Value, DeviceTensor)],
+    ) -> Result<Self, Error> {
         let lacks = plan.lacks(gpu.target());
         if !lacks.is_empty() {
             let adapter = gpu.info().name.clone();
@@ -91,12 +128,14 @@ impl Executor {
         let storage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
-        let buffers = plan
-            .buffers
+        let own = plan.buffers.len();
+        let theirs = host::place(gpu, &mut plan, tensors)?;
+        let mut buffers = plan.buffers[..own]
             .iter()
             .zip(plan.largest_occupants())
             .map(|(planned, occupant)| buffer(gpu, &occupant, planned.bytes.max(16), storage))
             .collect::<Result<Vec<_>, _>>()?;
+        buffers.extend(theirs);
         // Absent optional operands: bound, never touched. One buffer cannot be both read and
         // written in a dispatch, hence two.
         let absent = || buffer(gpu, "absent operands", ABSENT_BYTES, storage);
@@ -114,7 +153,8 @@ impl Executor {
             let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
             let slowness = if gpu.target().profile.is_software() { 1.0 } else { 0.05 };
             let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);
-            steps.push(Step { compiled, group, workgroups: dispatch.workgroups, predicted });
+            let (workgroups, scope) = (dispatch.workgroups, dispatch.scope.clone());
+            steps.push(Step { compiled, group, workgroups, predicted, scope });
         }
         let mut sections = Vec::new();
         for section in &plan.sections {
@@ -127,6 +167,7 @@ impl Executor {
         Ok(Self {
             gpu: gpu.clone(),
             buffers,
+            own,
             due: (0..sections.len()).filter(|&at| plan.sections[at].is_setup()).collect(),
             run: every_run.flat_map(|(_, launches)| launches.clone()).collect(),
             staged: 0,
@@ -134,6 +175,8 @@ impl Executor {
             steps,
             sections,
             stats: Stats::default(),
+            longest: Self::BATCH,
+            recording: None,
             pace: 1.0,
             running: None,
         })
@@ -155,7 +198,7 @@ impl Executor {
     }
 
     /// Runs the plan `times` times, one after another, without waiting: all is submitted when
-    /// this returns, in command buffers that each take less than half a second.
+    /// this returns, in command buffers of limited length ([`Executor::limit_submissions`]).
     ///
     /// # Errors
     /// If the device refuses the work or is lost.
@@ -166,34 +209,6 @@ impl Executor {
         self.submit_all(&self.run.clone(), times, |_, _, _| Ok(()))?;
         self.gpu.check_now()?;
         Ok(())
-    }
-
-    /// Runs the plan `times` times and waits. Whenever the device has done a command buffer, `hear`
-    /// is told how many of these runs it has done; it always has the next one to go on with.
-    ///
-    /// # Errors
-    /// If the device refuses the work or is lost.
-    pub fn run_with(&mut self, times: usize, mut hear: impl FnMut(usize)) -> Result<(), Error> {
-        self.make_ready()?;
-        self.staged = 0;
-        let (launches, mut under_way) = (self.run.clone(), VecDeque::new());
-        let mut hear_first = |gpu: &Gpu, under_way: &mut VecDeque<_>| -> Result<(), Error> {
-            let Some((index, end)) = under_way.pop_front() else { return Ok(()) };
-            gpu.wait(Some(index))?;
-            hear(end / launches.len());
-            Ok(())
-        };
-        self.submit_all(&launches, times, |executor, index, end| {
-            under_way.push_back((index, end));
-            match under_way.len() > UNDER_WAY {
-                true => hear_first(&executor.gpu, &mut under_way),
-                false => Ok(()),
-            }
-        })?;
-        while !under_way.is_empty() {
-            hear_first(&self.gpu, &mut under_way)?;
-        }
-        self.wait()
     }
 
     /// Runs one section of the graph alone, without waiting. A run is its sections in order, but for
@@ -218,14 +233,22 @@ impl Executor {
 
     /// Runs what depends on constants alone, if they were written since.
     pub(super) fn make_ready(&mut self) -> Result<(), Error> {
+        self.give_up_recording();
+        self.make_parts_ready()?;
         while let Some(section) = self.due.pop_first() {
-            match self.plan.staged.get(section) {
-                Some(&StagedPart { part, .. }) => {
-                    let zeros = vec![0; self.plan.types[part.index()].bytes() as usize];
-                    self.upload_part(section, &zeros)?;
-                }
-                None => self.submit_section(section)?,
-            }
+            self.submit_section(section)?;
+        }
+        Ok(())
+    }
+
+    /// Packs zeros for the parts that were never written. Their sections are the first.
+    pub(super) fn make_parts_ready(&mut self) -> Result<(), Error> {
+        while let Some(&section) = self.due.first()
+            && let Some(&StagedPart { part, .. }) = self.plan.staged.get(section)
+        {
+            self.due.remove(&section);
+            let zeros = vec![0; self.plan.types[part.index()].bytes() as usize];
+            self.upload_part(section, &zeros)?;
         }
         Ok(())
     }
@@ -237,7 +260,7 @@ impl Executor {
 
     /// Submits these launches so many times. After each command buffer `note` is given its index
     /// and how many launches are submitted.
-    fn submit_all(
+    pub(super) fn submit_all(
         &mut self,
         launches: &[usize],
         times: usize,
@@ -245,11 +268,8 @@ impl Executor {
     ) -> Result<(), Error> {
         let (mut first, total) = (0, times * launches.len());
         while first < total {
-            let end = self.cut(launches, first, total);
-            let index = self.submit(launches, first..end, |encoder, steps| {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                steps.iter().for_each(|step| step.record(&mut pass));
-            })?;
+            let end = self.cut(launches, first, total, self.longest);
+            let index = self.submit(launches, first..end, record_all)?;
             note(self, index, end)?;
             first = end;
         }
@@ -258,11 +278,17 @@ impl Executor {
 
     /// End of the command buffer that begins with the launch numbered `first`; numbers count on
     /// where `launches` begin again.
-    pub(super) fn cut(&self, launches: &[usize], first: usize, total: usize) -> usize {
+    pub(super) fn cut(
+        &self,
+        launches: &[usize],
+        first: usize,
+        total: usize,
+        longest: Duration,
+    ) -> usize {
         let mut seconds = 0.0;
         let fits = |&next: &usize| {
             seconds += self.steps[launches[next % launches.len()]].predicted * self.pace;
-            next == first || seconds < LONGEST_SUBMIT.as_secs_f64()
+            next == first || seconds < longest.as_secs_f64()
         };
         first + (first..total).take_while(fits).count()
     }

@@ -1,10 +1,13 @@
 //! Plans to silicon: the only floor that knows wgpu.
 #![expect(unsafe_code, reason = "trusted shader modules, where the argument stands")]
 
+mod adapter;
 mod cache;
 mod custom;
 mod device;
 mod executor;
+mod frames;
+mod host;
 mod overhead;
 mod pipelines;
 mod profile;
@@ -12,13 +15,17 @@ mod roofline;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;
+mod textures;
 mod timestamps;
 mod transfer;
 mod upload;
 
-pub use device::{AdapterReport, Gpu, GpuOptions, adapters};
+pub use adapter::{AdapterReport, GpuOptions, adapters};
+pub use device::Gpu;
 pub use executor::{Executor, Stats};
+pub use frames::{Budget, Progress, Run};
 pub use overhead::{Overhead, with_checks};
 pub use profile::{Clock, GroupTime, Profile, Timing};
 pub use roofline::{Bottleneck, Roofline};
+pub use textures::TextureConverter;
 pub use transfer::DeviceTensor;

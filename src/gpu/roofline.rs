@@ -161,6 +161,7 @@ pub(super) fn plan(gpu: &Gpu, mut dispatches: Vec<Dispatch>, types: Vec<TensorTy
         target: gpu.target().clone(),
         graph: GraphId::MEASURE,
         placements: values.iter().map(place).collect(),
+        roots: values.clone(),
         buffers,
         sections: vec![Section {
             name: Section::STEP.to_owned(),

@@ -52,12 +52,20 @@ impl Executor {
         let mut each = vec![Vec::with_capacity(times); launches];
         let (mut first, total) = (0, times * launches);
         while first < total {
-            let end = self.cut(&run, first, total).min(first + most);
+            let end = self.cut(&run, first, total, self.longest).min(first + most);
             for (launch, time) in (first..end).zip(self.measure(clock, &run, first..end)?) {
                 each[launch % launches].push(time);
             }
             first = end;
         }
+        for (&launch, times) in run.iter().zip(&each) {
+            let mut times: Vec<Duration> = times.clone();
+            times.sort();
+            let median = times.get(times.len() / 2).map(Duration::as_secs_f64);
+            self.steps[launch].predicted =
+                median.unwrap_or(self.steps[launch].predicted * self.pace);
+        }
+        self.pace = 1.0;
         let every_run = |section: &&Section| section.trigger == Trigger::EveryRun;
         let sections = self.plan.sections.iter().filter(every_run);
         let dispatches =
@@ -92,7 +100,7 @@ impl Executor {
         let queries = Queries::new(&self.gpu, 2)?;
         let mut first = 0;
         while first < total {
-            let end = self.cut(&run, first, total);
+            let end = self.cut(&run, first, total, self.longest);
             let (begins, ends) = (first == 0, end == total);
             self.submit(&run, first..end, |encoder, steps| {
                 let mut pass = queries.pass(encoder, begins.then_some(0), ends.then_some(1));

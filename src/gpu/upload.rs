@@ -152,6 +152,7 @@ impl Executor {
                 self.gpu.queue().write_buffer(&self.buffers[place.buffer], offset, chunk);
             })?;
             offset += chunk.len() as u64;
+            self.stats.uploaded += chunk.len() as u64;
             self.staged += chunk.len();
             if self.staged >= MOST_STAGED {
                 // Submitting and polling gives the staging memory back.

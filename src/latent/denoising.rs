@@ -176,8 +176,8 @@ impl EncodedStart {
         let mask = start.mask.map(|mask| latent_mask(mask, [1, height, width], config.factor()));
         Ok(Self {
             posterior,
-            posterior_noise: NormalNoise::new(gpu, latent, streams::POSTERIOR)?,
-            noise: NormalNoise::new(gpu, latent, streams::START)?,
+            posterior_noise: NormalNoise::new(gpu, latent, streams::POSTERIOR, 1.0)?,
+            noise: NormalNoise::new(gpu, latent, streams::START, 1.0)?,
             levels: table.levels(&pipeline.scheduler.schedule()?)?,
             pure: mask.is_some() && start.strength == 1.0,
             mask,

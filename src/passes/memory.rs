@@ -28,12 +28,13 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     let (lifetimes, shared) = lifetimes(graph, &lowered);
     let assignment = assign(graph, &lowered, &lifetimes, target.max_binding)?;
     let Assignment { buffers, buffer_of, temporaries, fixed } = assignment;
-    let placements: Vec<Option<Placement>> = (0..lowered.types.len())
-        .map(|index| {
-            let (root, offset) = lowered.parts.place(Value::new(graph.graph_id(), index));
-            buffer_of.get(&root).map(|&buffer| Placement { buffer, offset })
+    let values = (0..lowered.types.len()).map(|index| Value::new(graph.graph_id(), index));
+    let (placements, roots): (Vec<_>, Vec<_>) = values
+        .map(|value| {
+            let (root, offset) = lowered.parts.place(value);
+            (buffer_of.get(&root).map(|&buffer| Placement { buffer, offset }), root)
         })
-        .collect();
+        .unzip();
     check_access(&lowered, &placements)?;
     let Lowered { sections, staged, choices, types, .. } = lowered;
     let launches = sections.iter().map(|section| section.launches.len()).sum();
@@ -44,6 +45,7 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
         unplanned_bytes: fixed + temporaries.iter().map(|(bytes, _)| bytes).sum::<u64>(),
         types,
         placements,
+        roots,
         buffers,
         sections,
         staged,

@@ -77,6 +77,8 @@ pub struct Contents {
     pub types: Vec<TensorType>,
     /// Place of each value; `None` if no dispatch touches it.
     pub placements: Vec<Option<Placement>>,
+    /// The value that each is a part of, itself if it is none.
+    pub(crate) roots: Vec<Value>,
     /// Buffers to allocate.
     pub buffers: Vec<PlannedBuffer>,
     /// What runs: the sections of the staged parts, the setup, if there is any, then the graph's.
