@@ -90,6 +90,8 @@ impl Gpu {
             max_storage_buffer_binding_size: own.max_storage_buffer_binding_size,
             max_compute_workgroup_storage_size: own.max_compute_workgroup_storage_size,
             max_compute_invocations_per_workgroup: own.max_compute_invocations_per_workgroup,
+            min_storage_buffer_offset_alignment: own.min_storage_buffer_offset_alignment,
+            min_uniform_buffer_offset_alignment: own.min_uniform_buffer_offset_alignment,
             max_compute_workgroup_size_x: own.max_compute_workgroup_size_x,
             max_compute_workgroup_size_y: own.max_compute_workgroup_size_y,
             max_compute_workgroup_size_z: own.max_compute_workgroup_size_z,
@@ -240,26 +242,29 @@ impl Gpu {
     pub(super) fn check_now(&self) -> Result<(), GpuError> {
         // Only waiting can time out.
         let _ = self.0.device.poll(wgpu::PollType::Poll);
-        self.check_lost()
+        self.check_lost()?;
+        self.check_maps()
     }
 
-    /// An error if a caller's device went away: the least buffer cannot be mapped then. wgpu tells of
-    /// it by the callback alone, which is the caller's.
+    /// An error if a caller's device went away: the least buffer cannot be mapped then, and says so at once.
+    /// wgpu tells of the loss by the callback alone, which is the caller's.
     fn check_maps(&self) -> Result<(), GpuError> {
         if self.0.watched {
             return Ok(());
         }
+        let (sender, receiver) = mpsc::channel();
+        // What is wrong with the device shows in the callback; the caller's handler need not hear of it.
+        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("probe of the device"),
             size: 4,
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        let (sender, receiver) = mpsc::channel();
-        // The receiver lives until this function returns.
+        // Without a receiver nobody asks any more: the mapping is given up with the buffer.
         buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-        let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
-        if let Ok(Err(error)) = receiver.recv() {
+        drop(pollster::block_on(scope.pop()));
+        if let Ok(Err(error)) = receiver.try_recv() {
             self.device_lost(&format!("a buffer of 4 bytes cannot be mapped: {error}"));
         }
         self.check_lost()

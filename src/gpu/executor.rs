@@ -1,6 +1,6 @@
 //! Replays a plan: the same dispatches, step after step, with no host wait inside. Above 300
 //! lines: making an executor and running it share its parts.
-use super::{DeviceTensor, Gpu, cache::Compiled, custom, frames::Recording, host};
+use super::{DeviceTensor, Gpu, cache::Compiled, custom, host};
 use crate::{
     error::{Error, GpuError},
     plan::{Access, Dispatch, Placement, Plan, Scope, StagedPart, Trigger},
@@ -66,6 +66,14 @@ pub(super) fn record_all(encoder: &mut wgpu::CommandEncoder, steps: &[&Step]) {
             pass.pop_debug_group();
         }
     }
+}
+
+/// A run that is recorded piece by piece.
+pub(super) struct Recording {
+    /// The sections of the setup that it begins with.
+    pub due: BTreeSet<usize>,
+    pub launches: Vec<usize>,
+    pub next: usize,
 }
 
 /// A plan with its buffers, pipelines and bind groups on a device.
@@ -142,20 +150,7 @@ impl Executor {
         let dummies = [absent()?, absent()?];
 
         let (uniform, offsets) = parameters(gpu, &plan)?;
-        for dispatch in plan.all().filter(|dispatch| dispatch.is_custom()) {
-            custom::check(dispatch, &plan.types)?;
-        }
-        let compiled = gpu.pipelines().all(gpu, plan.all())?;
-        let mut steps = Vec::new();
-        for ((dispatch, offset), compiled) in plan.all().zip(offsets).zip(compiled) {
-            let group =
-                bind(gpu, &plan, dispatch, &compiled, &buffers, &dummies, (&uniform, offset))?;
-            let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
-            let slowness = if gpu.target().profile.is_software() { 1.0 } else { 0.05 };
-            let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);
-            let (workgroups, scope) = (dispatch.workgroups, dispatch.scope.clone());
-            steps.push(Step { compiled, group, workgroups, predicted, scope });
-        }
+        let steps = steps(gpu, &plan, &buffers, &dummies, (&uniform, offsets))?;
         let mut sections = Vec::new();
         for section in &plan.sections {
             let first = sections.last().map_or(0, |before: &Range<usize>| before.end);
@@ -330,6 +325,30 @@ impl Executor {
         }
         Ok(())
     }
+}
+
+/// All launches of a plan, compiled and bound.
+fn steps(
+    gpu: &Gpu,
+    plan: &Plan,
+    buffers: &[wgpu::Buffer],
+    dummies: &[wgpu::Buffer; 2],
+    (uniform, offsets): (&wgpu::Buffer, Vec<u64>),
+) -> Result<Vec<Step>, Error> {
+    for dispatch in plan.all().filter(|dispatch| dispatch.is_custom()) {
+        custom::check(dispatch, &plan.types)?;
+    }
+    let compiled = gpu.pipelines().all(gpu, plan.all())?;
+    let mut steps = Vec::new();
+    for ((dispatch, offset), compiled) in plan.all().zip(offsets).zip(compiled) {
+        let group = bind(gpu, plan, dispatch, &compiled, buffers, dummies, (uniform, offset))?;
+        let (flops, bytes) = (dispatch.cost.flops as f64, dispatch.cost.bytes as f64);
+        let slowness = if gpu.target().profile.is_software() { 1.0 } else { 0.05 };
+        let predicted = slowness * (flops / 5e9 + bytes / 2e9 + 1e-5);
+        let (workgroups, scope) = (dispatch.workgroups, dispatch.scope.clone());
+        steps.push(Step { compiled, group, workgroups, predicted, scope });
+    }
+    Ok(steps)
 }
 
 /// An empty buffer.

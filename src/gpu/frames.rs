@@ -1,8 +1,11 @@
 //! Runs in pieces: into a caller's encoder, or submitted bit by bit while the caller goes on.
-use super::{Executor, executor::record_all};
+use super::{
+    Executor,
+    executor::{Recording, record_all},
+};
 use crate::error::Error;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -23,14 +26,6 @@ pub enum Budget {
     /// As many launches as take so long, by the times of the last [`Executor::profile`], or else by
     /// their work and how long the last wait was.
     Time(Duration),
-}
-
-/// A run that is recorded piece by piece.
-pub(super) struct Recording {
-    /// The sections of the setup that it begins with.
-    due: BTreeSet<usize>,
-    launches: Vec<usize>,
-    next: usize,
 }
 
 /// How far a [`Run`] is.

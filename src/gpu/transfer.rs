@@ -1,24 +1,11 @@
 //! Contents of tensors: dense slices of callers to padded rows on the device, and back.
-use super::{Executor, upload::Upload};
+use super::{DeviceTensor, Executor, upload::Upload};
 use crate::{
     error::{Error, GpuError},
     plan::{Contents, Placement},
     value::{ElementType, TensorType, Value},
 };
 use std::{borrow::Cow, fmt::Display};
-
-/// A tensor in device memory, row-major: images are NHWC. The last extent is padded with zeros to a
-/// multiple of four elements ([`TensorType::pitch`]), and nothing else is. f32 and u32 take four bytes,
-/// f16 and bf16 two.
-#[derive(Clone, Debug)]
-pub struct DeviceTensor {
-    /// The buffer that holds it, perhaps among others.
-    pub buffer: wgpu::Buffer,
-    /// Its first byte there.
-    pub offset: u64,
-    /// Its type.
-    pub of: TensorType,
-}
 
 impl Executor {
     /// Writes a dense, row-major f32 slice to a tensor of floats, in order with the runs: an
