@@ -86,6 +86,16 @@ fn expected(gpu: &Gpu) -> Vec<f32> {
     executor.read(values.y).unwrap()
 }
 
+/// Hosts move executors to threads of their own, and share the device among them.
+#[test]
+fn the_device_and_what_runs_on_it_may_go_to_another_thread() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Gpu>();
+    is_send_and_sync::<Plan>();
+    is_send_and_sync::<Executor>();
+    is_send_and_sync::<Sampler>();
+}
+
 #[test]
 fn a_run_on_the_hosts_buffers_copies_nothing() {
     let Some(gpu) = support::gpu() else { return };

@@ -11,10 +11,10 @@ use std::{
     process::{Command, Output},
 };
 
-/// The folder that cargo builds to.
+/// The folder that cargo builds libraries to, for tests.
 fn built() -> PathBuf {
     let test = env::current_exe().expect("this test");
-    test.parent().and_then(Path::parent).expect("target/debug/deps").to_owned()
+    test.parent().expect("target/debug/deps").to_owned()
 }
 
 fn run(program: &Path, arguments: &[&str]) -> Output {
