@@ -54,7 +54,7 @@ impl Pipelines {
     }
 }
 
-/// Does the work of each item on as many threads as there are processors.
+/// Does the work of each item on as many threads as there are processors; a browser has one.
 fn in_parallel<K: Send + Sync, T: Send + Sync, R: Send>(
     items: HashMap<K, T>,
     work: impl Fn(&K, &T) -> Result<R, GpuError> + Sync,
@@ -63,6 +63,9 @@ fn in_parallel<K: Send + Sync, T: Send + Sync, R: Send>(
     let mut items: Vec<(K, T)> = items.into_iter().collect();
     let share = items.len().div_ceil(processors).max(1);
     let each = |(key, item): (K, T)| work(&key, &item).map(|result| (key, result));
+    if cfg!(target_family = "wasm") {
+        return items.into_iter().map(each).collect();
+    }
     thread::scope(|scope| {
         let mut threads = Vec::new();
         while !items.is_empty() {
