@@ -1,4 +1,4 @@
-// The end of a step: the counter moves on, the step's numbers go to the host's history.  One invocation each.
+// The end of a step or of a micro-batch: the counter moves on, the step's numbers go to the host's history.  One invocation each.
 //   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
 // A bad step leaves the counter where it is and is remembered; the steps after it see that and change nothing either,
 // nor do they write over what it recorded.
@@ -8,6 +8,10 @@ struct Params {
     increment: u32,
     /// record: rows of the history.
     capacity: u32,
+    /// next_images: images of the micro-batch.
+    images: u32,
+    /// next_images: images of the step.
+    step_images: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,8 +37,14 @@ fn advance() {
     } else if state.x == 0u {
         state.x = words.z + 1u;
     }
+    words.w = counter[0].w;
     counter[0] = words;
     counter[1] = state;
+}
+
+@compute @workgroup_size(1)
+fn next_images() {
+    counter[0].w = (key[0].w + params.images) % params.step_images;
 }
 
 @compute @workgroup_size(1)

@@ -1,11 +1,14 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
-//! gradient, clipping, Adam, the moving average, and the record.
+//! gradient, clipping, Adam, the moving average, and the record. The section `gradients` runs once for
+//! each micro-batch and adds up what they give, the section `update` once.
 use super::options::TrainingOptions;
 use crate::{
     error::Error,
     graph::Graph,
     nn::{Arenas, Views},
-    ops::{Adam, Advance, Constant, Counter, GlobalNorm, Record, TrainingRow},
+    ops::{
+        Accumulate, Adam, Advance, Constant, Counter, GlobalNorm, NextImages, Record, TrainingRow,
+    },
     passes,
     value::{TensorType, Value},
 };
@@ -21,6 +24,9 @@ pub struct Optimizer {
     pub history: Value,
     /// Parameters, first moments, second moments, moving averages.
     pub state: [Vec<Value>; 4],
+    /// The step's gradient of each arena, which callers may read and change between the sections; of
+    /// several micro-batches the mean. There are none before [`Optimizer::end`].
+    pub gradients: Vec<Value>,
 }
 
 /// Random key and rates of a step.
@@ -32,16 +38,29 @@ pub struct Begun {
     row: Value,
 }
 
+/// The numbers of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// `f32[1]`: the loss, of several micro-batches the mean.
+    pub loss: Value,
+    /// `f32[4]`: what [`GlobalNorm`] found of loss and gradient.
+    pub norm: Value,
+}
+
 impl Optimizer {
     /// Rows of the history.
     pub const HISTORY: usize = 256;
+    /// The section of a micro-batch: [`Executor::run_section`](crate::gpu::Executor::run_section).
+    pub const GRADIENTS: &'static str = "gradients";
+    /// The section that ends a step.
+    pub const UPDATE: &'static str = "update";
 
     /// Adds the inputs.
     pub fn new(graph: &mut Graph, arenas: Arenas) -> Self {
         let counter = graph.input(Counter::of());
         let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
-        Self { arenas, counter, history, state }
+        Self { arenas, counter, history, state, gradients: Vec::new() }
     }
 
     /// Begins a step.
@@ -49,7 +68,7 @@ impl Optimizer {
     /// # Errors
     /// None of the graph that it was made for.
     pub fn begin(&self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
-        graph.section("gradients");
+        graph.section(Self::GRADIENTS);
         let row = TrainingRow {
             learning_rate: options.learning_rate.into(),
             warmup: options.warmup,
@@ -72,27 +91,45 @@ impl Optimizer {
         self.arenas.views(graph, &self.state[0])
     }
 
-    /// Ends a step that computed `loss` from the parameters in `views`; returns what the norm's
-    /// kernel found of loss and gradient.
+    /// Ends a step that computed `loss` of a micro-batch from the parameters in `views`.
     ///
     /// # Errors
     /// If an op between parameters and loss has no gradient.
     pub fn end(
-        &self,
+        &mut self,
         graph: &mut Graph,
         views: &Views,
         options: &TrainingOptions,
         Begun { key, row }: Begun,
         loss: Value,
-    ) -> Result<Value, Error> {
+    ) -> Result<Ended, Error> {
         let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
         let seed = graph.push(one, &[])?;
         let wrt: Vec<Value> =
             self.arenas.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
         let gradients = passes::gradient(graph, loss, seed, &wrt)?;
         graph.enter("optimizer");
-        let gradients = self.arenas.pack(graph, &gradients)?;
-        graph.section("update");
+        let mut gradients = self.arenas.pack(graph, &gradients)?;
+        let (mut loss, mut counter) = (loss, self.counter);
+        // What callers read: of sums the state.
+        self.gradients.clone_from(&gradients);
+        let mut told = loss;
+        if options.accumulate > 1 {
+            let scale = (1.0 / options.accumulate as f64).into();
+            let sum = |graph: &mut Graph, of: &mut Value| -> Result<Value, Error> {
+                let sum = graph.input(graph.type_of(*of));
+                *of = graph.push(Accumulate { scale }, &[sum, *of, key])?;
+                graph.update(sum, *of);
+                Ok(sum)
+            };
+            for (gradient, own) in gradients.iter_mut().zip(&mut self.gradients) {
+                *own = sum(graph, gradient)?;
+            }
+            told = sum(graph, &mut loss)?;
+            let (images, step_images) = (options.batch as u32, options.images() as u32);
+            counter = graph.push(NextImages { images, step_images }, &[counter, key])?;
+        }
+        graph.section(Self::UPDATE);
         let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
         let mut operands = vec![loss, key];
         operands.extend(&gradients);
@@ -116,9 +153,9 @@ impl Optimizer {
         }
         let recorded = graph.push(Record, &[self.history, key, loss, norm])?;
         graph.update(self.history, recorded);
-        let advanced = graph.push(Advance { guarded: true }, &[self.counter, key, norm])?;
+        let advanced = graph.push(Advance { guarded: true }, &[counter, key, norm])?;
         graph.update(self.counter, advanced);
         graph.leave();
-        Ok(norm)
+        Ok(Ended { loss: told, norm })
     }
 }

@@ -43,8 +43,11 @@ pub enum Timesteps {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrainingOptions {
-    /// Images of a step.
+    /// Images of a step, or of each of its micro-batches.
     pub batch: usize,
+    /// Micro-batches of a step: their mean gradient is that of one batch of all their images, up to
+    /// rounding, and takes the memory of one of them.
+    pub accumulate: usize,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,
     /// Steps in which it grows to that.
@@ -91,6 +94,7 @@ impl Default for TrainingOptions {
     fn default() -> Self {
         Self {
             batch: 64,
+            accumulate: 1,
             learning_rate: 2e-4,
             warmup: 0,
             decay_steps: None,
@@ -149,6 +153,11 @@ impl TrainingOptions {
         Ok(channels(model, scheduler)?)
     }
 
+    /// Images of a step: those of all its micro-batches.
+    pub fn images(&self) -> usize {
+        self.batch * self.accumulate
+    }
+
     /// Checks each number against its range.
     pub(super) fn check_ranges(&self) -> Result<(), TrainingError> {
         let above = |number: f64| (positive(number), "above 0", number);
@@ -156,6 +165,10 @@ impl TrainingOptions {
             |number: f64| (number.is_finite() && number >= 0.0, "0 or above", number);
         let share = |number: f64| ((0.0..1.0).contains(&number), "0 to 1, without 1", number);
         let (batch, ema) = (self.batch, self.ema_decay);
+        let most = (1 << 24) / batch.max(1);
+        let expected = format!("1 to {most}, for batches of {batch}");
+        let fits = (1..=most.max(1)).contains(&self.accumulate);
+        Unexpected::check(fits, "accumulate", expected, self.accumulate)?;
         for (option, (fits, expected, found)) in [
             ("batch", ((1..=1 << 24).contains(&batch), "1 to 16777216", batch as f64)),
             ("learning_rate", not_negative(self.learning_rate)),
@@ -177,7 +190,7 @@ impl TrainingOptions {
     }
 
     /// Checks that a run that began with the options `before` may go on with these. Rates, decays,
-    /// clipping, batch and moving average may change: the state is the same.
+    /// clipping, batch, micro-batches and moving average may change: the state is the same.
     ///
     /// # Errors
     /// Names the option, what it has to stay and what it is.

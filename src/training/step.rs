@@ -2,7 +2,7 @@
 use super::{
     objective::{Drawn, Noisy, Objective},
     objectives::TrainingObjective,
-    optimizer::Optimizer,
+    optimizer::{Ended, Optimizer},
     options::{Timesteps, TrainingOptions},
     tables::Tables,
 };
@@ -16,7 +16,7 @@ use crate::{
     nn::{
         self, Arenas, Condition, FrozenParameters, Layers, Model, ModelInputs, ParameterSpec, Views,
     },
-    ops::{AddDrawnNoise, AddNoise, DropLabels, Remember, TimestepProbabilities},
+    ops::{AddDrawnNoise, AddNoise, Collect, DropLabels, Remember, TimestepProbabilities},
     plan::Target,
     value::{TensorType, Value},
 };
@@ -46,7 +46,7 @@ pub struct GivenInputs {
 pub struct TrainingGraph {
     /// The step.
     pub graph: Graph,
-    /// Images of the batch, -1 to 1.
+    /// Images of a micro-batch, -1 to 1.
     pub x0: Value,
     /// Labels and context, if the model takes any. Callers write the context before each step.
     pub condition: Condition,
@@ -60,7 +60,7 @@ pub struct TrainingGraph {
     pub optimizer: Optimizer,
     /// The last losses of each timestep, if these are drawn by importance: see [`Remember`].
     pub memory: Option<Value>,
-    /// The loss of the step.
+    /// The loss of the step; of several micro-batches the mean.
     pub loss: Value,
 }
 
@@ -109,7 +109,7 @@ impl TrainingGraph {
         let levels = objective.levels(&mut graph);
         let own = nn::parameters(model, [batch, height, width])?;
         let (trained, frozen) = split(&mut graph, model, own, target.max_binding);
-        let optimizer = Optimizer::new(&mut graph, Arenas::new(trained, target.max_binding));
+        let mut optimizer = Optimizer::new(&mut graph, Arenas::new(trained, target.max_binding));
         let given = (given == Given::TimestepsAndNoise).then(|| {
             let timesteps = graph.input(TensorType::f32(&[batch]));
             GivenInputs { timesteps, noise: graph.input(image), levels }
@@ -131,10 +131,17 @@ impl TrainingGraph {
         let inputs = ModelInputs { x: noisy.x, timesteps: told, condition: seen };
         let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
         let losses = objective.losses(&mut graph, &noisy, output)?;
-        let (loss, tables) = (losses.loss, objective.tables);
-
-        let norm = optimizer.end(&mut graph, &trained, options, begun, loss)?;
-        if let (Some(memory), Some(images)) = (memory, losses.images) {
+        let tables = objective.tables;
+        let remembered = match memory.zip(losses.images) {
+            Some((memory, images)) => {
+                let [timesteps, images] = collected(&mut graph, options, [timesteps, images], key)?;
+                Some((memory, timesteps, images))
+            }
+            None => None,
+        };
+        let Ended { loss, norm } =
+            optimizer.end(&mut graph, &trained, options, begun, losses.loss)?;
+        if let Some((memory, timesteps, images)) = remembered {
             let next = graph.push(Remember, &[memory, timesteps, images, norm])?;
             graph.update(memory, next);
         }
@@ -169,6 +176,25 @@ pub(super) fn noisy(
     let noising = AddDrawnNoise { stream: streams::NOISE };
     let made = graph.push_all(noising, &[x0, drawn.timesteps, levels, key])?;
     Ok(Noisy { x0, noise: made[1], x: made[0], drawn })
+}
+
+/// Numbers of the images of a micro-batch, as those of all images of the step.
+fn collected<const N: usize>(
+    graph: &mut Graph,
+    options: &TrainingOptions,
+    numbers: [Value; N],
+    key: Value,
+) -> Result<[Value; N], Error> {
+    let mut collected = numbers;
+    if options.accumulate > 1 {
+        for number in &mut collected {
+            let kept = graph.input(TensorType::f32(&[options.images()]));
+            let next = graph.push(Collect, &[kept, *number, key])?;
+            graph.update(kept, next);
+            *number = next;
+        }
+    }
+    Ok(collected)
 }
 
 /// The parameters that are trained, and those that are not: a model's own, if it has adapters.

@@ -6,7 +6,7 @@ use super::{
     step::{Given, TrainingGraph},
 };
 use crate::{
-    data::{Batch, Batches, Dataset},
+    data::{Batches, Dataset},
     diffusion::schedule::SchedulerConfig,
     error::{Error, TrainingError},
     gpu::{Executor, Gpu},
@@ -95,8 +95,14 @@ impl<M: Model> Trainer<M> {
         progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.check_data(data)?;
-        let mut batches = Batches::new(data, self.options.batch, self.options.seed, flip);
-        self.bursts(steps, progress, |trainer, step| trainer.step(&batches.batch(step)))
+        let TrainingOptions { batch, accumulate, seed, .. } = self.options;
+        let mut batches = Batches::new(data, batch, seed, flip);
+        self.bursts(steps, progress, |trainer, step| {
+            trainer.step_of(|trainer, part| {
+                let part = step * accumulate as u64 + part as u64;
+                trainer.write(&batches.batch(part))
+            })
+        })
     }
 
     /// Checks that images and labels are what the model takes.
@@ -191,20 +197,6 @@ impl<M, S> Trainer<M, S> {
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.submitted
-    }
-
-    /// Submits one step on `batch`, without waiting.
-    ///
-    /// # Errors
-    /// If the batch has not the plan's size, or the device refuses.
-    pub fn step(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.executor.write(self.graph.x0, &batch.images)?;
-        if let Some(value) = self.graph.condition.labels {
-            self.executor.write_u32(value, batch.labels.as_deref().unwrap_or_default())?;
-        }
-        self.executor.run(1)?;
-        self.submitted += 1;
-        Ok(())
     }
 
     /// Waits, then returns what the steps since the last call recorded (the last

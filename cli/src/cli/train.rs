@@ -1,5 +1,7 @@
 //! Arguments of the commands that train.
-use super::{Beside, Overwrite, at_least_one, below_one, named, not_negative, positive};
+use super::{
+    Beside, Overwrite, at_least_one, below_one, named, not_negative, positive,
+};
 use crate::failure::Failure;
 use clap::{
     Args,
@@ -82,7 +84,7 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Go on with the run in --out: its data and settings, the same bits as without a break. Data,
-    /// batch, rates, clipping and --ema may be others from here on; what makes another model is refused
+    /// batch, micro-batches, rates, clipping and --ema may be others from here on; what makes another model is refused
     #[arg(long)]
     pub resume: bool,
     /// Refuse to go on where the bits would not be those of a run without a break
@@ -105,9 +107,13 @@ pub struct Train {
     /// Largest picture of --data that is read, in pixels [default: 67108864]
     #[arg(long, value_name = "N")]
     pub max_pixels: Option<u64>,
-    /// Images of a step [default: 64]
+    /// Images of a step, or of a micro-batch of it [default: 64]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
+    /// Micro-batches of a step, of --batch images each: the step of a batch of them all, in the memory of
+    /// one [default: 1]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub accumulate: Option<usize>,
     /// Learning rate of Adam [default: by the images]
     #[arg(long, value_name = "RATE", value_parser = positive)]
     pub lr: Option<f64>,
@@ -203,6 +209,7 @@ impl Train {
         let clip = self.max_grad_norm.map(|norm| (norm > 0.0).then_some(norm));
         TrainingOptions {
             batch: self.batch.unwrap_or(others.batch),
+            accumulate: self.accumulate.unwrap_or(others.accumulate),
             learning_rate: self.lr.unwrap_or(others.learning_rate),
             warmup: self.warmup.unwrap_or(others.warmup),
             decay_steps: decay_steps.unwrap_or(others.decay_steps),

@@ -182,6 +182,7 @@ impl Run {
         say!("plan   {}", summary(trainer.plan()));
         let TrainingOptions {
             batch,
+            accumulate,
             learning_rate,
             warmup,
             decay_steps,
@@ -192,6 +193,10 @@ impl Run {
         } = trainer.options();
         let falling = decay_steps.map_or(String::new(), |end| format!(", none after step {end}"));
         let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
+        let batch = match accumulate {
+            1 => batch.to_string(),
+            parts => format!("{} in {parts} parts of {batch}", batch * parts),
+        };
         let (next, total) = (trainer.steps() + 1, u64::from(notes.steps));
         let steps = match next <= total {
             true => format!("steps {next} to {total}"),
