@@ -2,6 +2,7 @@
 mod adapters;
 mod bursts;
 mod checkpoint;
+mod fit;
 mod levels;
 mod losses;
 mod micro_batches;

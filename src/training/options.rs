@@ -48,6 +48,10 @@ pub struct TrainingOptions {
     /// Micro-batches of a step: their mean gradient is that of one batch of all their images, up to
     /// rounding, and takes the memory of one of them.
     pub accumulate: usize,
+    /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
+    /// it would take more. Without, where the device gives less. No bit depends on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,
     /// Steps in which it grows to that.
@@ -95,6 +99,7 @@ impl Default for TrainingOptions {
         Self {
             batch: 64,
             accumulate: 1,
+            memory: None,
             learning_rate: 2e-4,
             warmup: 0,
             decay_steps: None,

@@ -1,5 +1,6 @@
 //! The training loop: writes batches, runs the plan, reads the recorded metrics.
 use super::{
+    fit,
     optimizer::Optimizer,
     options::TrainingOptions,
     settings::Past,
@@ -13,7 +14,6 @@ use crate::{
     models::unet2d::UNet,
     nn::{Arenas, Model, ParameterSource, Weights},
     ops::Counter,
-    passes,
     plan::Plan,
 };
 use std::ops::ControlFlow;
@@ -138,7 +138,7 @@ impl<M, S> Trainer<M, S> {
         options: TrainingOptions,
         graph: TrainingGraph,
     ) -> Result<Self, Error> {
-        let mut executor = Executor::new(gpu, passes::compile(&graph.graph, gpu.target())?)?;
+        let mut executor = fit::executor(gpu, &graph.graph, options.memory)?;
         graph.tables.write(&mut executor)?;
         let counter = Counter { seed: options.seed, ..Counter::default() };
         executor.write_u32(graph.optimizer.counter, &counter.words())?;

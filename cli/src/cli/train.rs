@@ -1,6 +1,6 @@
 //! Arguments of the commands that train.
 use super::{
-    Beside, Overwrite, at_least_one, below_one, named, not_negative, positive,
+    Beside, Overwrite, at_least_one, below_one, bytes::bytes, named, not_negative, positive,
 };
 use crate::failure::Failure;
 use clap::{
@@ -114,6 +114,10 @@ pub struct Train {
     /// one [default: 1]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub accumulate: Option<usize>,
+    /// Most memory of the device that a step may take, as 2GiB: activations are computed twice where it
+    /// would take more, and every bit stays as it is [default: what the device gives]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<u64>,
     /// Learning rate of Adam [default: by the images]
     #[arg(long, value_name = "RATE", value_parser = positive)]
     pub lr: Option<f64>,
@@ -210,6 +214,7 @@ impl Train {
         TrainingOptions {
             batch: self.batch.unwrap_or(others.batch),
             accumulate: self.accumulate.unwrap_or(others.accumulate),
+            memory: self.memory.or(others.memory),
             learning_rate: self.lr.unwrap_or(others.learning_rate),
             warmup: self.warmup.unwrap_or(others.warmup),
             decay_steps: decay_steps.unwrap_or(others.decay_steps),
