@@ -1,5 +1,5 @@
 // The sum of a step's micro-batches: sum += scale * x, of the first of them sum = scale * x, whatever lay there before.
-// The first is the one whose key begins at image 0.  One invocation per vec4.
+// The first is the one whose key begins below image `round`.  One invocation per vec4.
 // import: invocation
 
 struct Params {
@@ -7,6 +7,8 @@ struct Params {
     vectors: u32,
     /// What is added is multiplied by this.
     scale: f32,
+    /// Images of the first micro-batches of all ranks.
+    round: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -24,7 +26,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
         return;
     }
     let added = params.scale * x[index];
-    if key[0].w == 0u {
+    if key[0].w < params.round {
         sum[index] = added;
     } else {
         sum[index] += added;

@@ -87,6 +87,7 @@ fn begin(
     options: &TrainingOptions,
 ) -> Result<Run, Error> {
     labels(&network, data)?;
+    options.check_f32("a classifier")?;
     let [height, width, channels] = network.size;
     let mut graph = Graph::new();
     let x0 = graph.input(TensorType::f32(&[options.batch, height, width, channels]));
@@ -101,8 +102,19 @@ fn begin(
     let loss = optimizer.end(&mut graph, &views, options, begun, loss)?.loss;
     let condition = Condition { labels: Some(labels), ..Condition::default() };
     let (given, tables, frozen, memory) = (None, Tables::default(), None, None);
-    let step =
-        TrainingGraph { graph, x0, condition, given, tables, frozen, optimizer, memory, loss };
+    let collected = Vec::new();
+    let step = TrainingGraph {
+        graph,
+        x0,
+        condition,
+        given,
+        tables,
+        frozen,
+        optimizer,
+        memory,
+        loss,
+        collected,
+    };
     Trainer::of_graph(gpu, network, (), [height, width], options.clone(), step)
 }
 

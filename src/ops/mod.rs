@@ -74,6 +74,7 @@ mod optimizer {
     pub(super) mod accumulate;
     pub(super) mod adam;
     pub(super) mod global_norm;
+    pub(super) mod next_scale;
     pub(super) mod training_row;
 }
 
@@ -131,6 +132,7 @@ operations! {
     [optimizer::accumulate] { Accumulate }
     [optimizer::adam] { Adam }
     [optimizer::global_norm] { GlobalNorm }
+    [optimizer::next_scale] { NextScale }
     [optimizer::training_row] { TrainingRow }
     [random::add_noise] { AddNoise, AddDrawnNoise, AddNumberedNoise }
     [random::counter] { Advance, NextImages, Record }

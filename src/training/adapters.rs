@@ -76,7 +76,8 @@ impl Trainer<TextUNet> {
         steps: u64,
         progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let TrainingOptions { batch, accumulate, seed, .. } = self.options;
+        let TrainingOptions { batch, seed, .. } = self.options;
+        let parts = self.options.parts() as u64;
         let known = |text: &usize| *text < data.texts.len();
         let count = data.posteriors.len();
         if count == 0 || data.text_of.len() != count || !data.text_of.iter().all(known) {
@@ -90,7 +91,7 @@ impl Trainer<TextUNet> {
         self.bursts(steps, progress, |trainer, step| {
             trainer.step_of(|trainer, part| {
                 let (mut images, mut texts) = (Vec::new(), Vec::new());
-                for (place, picture) in epochs.step(step * accumulate as u64 + part as u64) {
+                for (place, picture) in epochs.step(step * parts + part as u64) {
                     images.extend(data.latents(picture, place, seed));
                     texts.extend(&data.texts[data.text_of[picture]]);
                 }

@@ -1,5 +1,5 @@
 //! One step of a trainer, micro-batch by micro-batch.
-use super::{optimizer::Optimizer, trainer::Trainer};
+use super::{TrainingOptions, optimizer::Optimizer, trainer::Trainer};
 use crate::{
     data::Batch,
     error::{Error, TrainingError, Unexpected},
@@ -11,7 +11,7 @@ impl<M, S> Trainer<M, S> {
     /// # Errors
     /// If the batch has not the size of a step, or the device refuses.
     pub fn step(&mut self, batch: &Batch) -> Result<(), Error> {
-        let parts = self.options.accumulate;
+        let parts = self.options.parts();
         if parts == 1 {
             return self.step_of(|trainer, _| trainer.write(batch));
         }
@@ -32,20 +32,22 @@ impl<M, S> Trainer<M, S> {
         })
     }
 
-    /// Submits one step, without waiting; `write` writes the micro-batch of this number.
+    /// Submits one step, of one rank without waiting; `write` writes the micro-batch of this number.
     pub(super) fn step_of(
         &mut self,
         mut write: impl FnMut(&mut Self, usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let parts = self.options.accumulate;
-        if parts == 1 {
+        self.check_ranks()?;
+        let TrainingOptions { accumulate, ranks, .. } = self.options;
+        if self.options.parts() == 1 {
             write(self, 0)?;
             self.executor.run(1)?;
         } else {
-            for part in 0..parts {
-                write(self, part)?;
+            for round in 0..accumulate {
+                write(self, round * ranks + self.collective.rank())?;
                 self.executor.run_section(Optimizer::GRADIENTS)?;
             }
+            self.add_up()?;
             self.executor.run_section(Optimizer::UPDATE)?;
         }
         self.submitted += 1;

@@ -36,6 +36,7 @@ impl TrainingGraph {
         options: &TrainingOptions,
     ) -> Result<Self, Error> {
         options.check_ranges()?;
+        options.check_f32("a classifier")?;
         let schedule = scheduler.schedule()?;
         let mut objective = Objective::new(scheduler, Some(&schedule), options);
         let mut graph = Graph::new();
@@ -55,7 +56,8 @@ impl TrainingGraph {
         let loss = optimizer.end(&mut graph, &views, options, begun, loss)?.loss;
         let condition = Condition { labels: Some(labels), ..Condition::default() };
         let (given, tables, frozen, memory) = (None, objective.tables, None, None);
-        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss })
+        let collected = Vec::new();
+        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss, collected })
     }
 }
 
