@@ -138,7 +138,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut graph = Graph::new();
     let [x, wanted] = [(); 2].map(|()| graph.input(of));
     let arenas = Arenas::new(parameters, gpu.target().max_binding);
-    let optimizer = Optimizer::new(&mut graph, arenas);
+    let mut optimizer = Optimizer::new(&mut graph, arenas);
     let begun = optimizer.begin(&mut graph, &options)?;
     let views = optimizer.parameters(&mut graph)?;
     let y = network(&mut Layers::new(&mut graph, &views, Some(begun.key)), x)?;

@@ -17,7 +17,7 @@ struct Params {
     stream: u32,
     /// timesteps: how many there are.
     count: u32,
-    /// timesteps: images whose timestep is drawn; those behind them mirror the first ones.
+    /// timesteps: images of the step whose timestep is drawn; those behind them mirror the first ones.
     drawn: u32,
 }
 
@@ -45,7 +45,8 @@ fn timesteps(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     if place >= (params.batch + 3u) / 4u * 4u {
         return;
     }
-    let mirrors = place >= params.drawn;
+    // Of the first image this is its number in the step.
+    let mirrors = key[0].w + place >= params.drawn;
     let image = select(place, place - params.drawn, mirrors);
     let own = multiply_wide(random_words(key[0], 0u, image, params.stream).x, params.count).y;
     let timestep = select(own, params.count - 1u - own, mirrors);

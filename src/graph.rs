@@ -21,6 +21,8 @@ pub struct Equation {
     pub scope: Scope,
     /// Index into [`Graph::sections`].
     pub(crate) section: usize,
+    /// Whether an equation before it computes the same, of which nothing is left.
+    pub(crate) again: bool,
 }
 
 /// After a run, `state` holds what `next` computed: parameters, moments, counters.
@@ -167,7 +169,7 @@ impl Graph {
         let types: Vec<TensorType> = inputs.iter().map(|v| self.type_of(*v)).collect();
         let outputs: Vec<Value> = op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
         let (inputs, section) = (inputs.to_vec(), self.sections.len() - 1);
-        let equation = Equation { op, inputs, outputs: outputs.clone(), scope, section };
+        let equation = Equation { op, inputs, outputs: outputs.clone(), scope, section, again: false };
         self.equations.push(equation);
         Ok(outputs)
     }

@@ -16,7 +16,7 @@ const TIMESTEPS: usize = 20;
 #[test]
 fn antithetic_timesteps_come_in_pairs() {
     for batch in [1, 2, 7, 64] {
-        let op = DrawTimesteps { batch, count: 1000, antithetic: true, stream: 3 };
+        let op = DrawTimesteps { batch, images: batch, count: 1000, antithetic: true, stream: 3 };
         let counter = Counter { seed: 9, step: 4, ..Counter::default() };
         let key = Tensor::new(Counter::of().shape, counter.words().map(f64::from).to_vec());
         let timesteps = op.reference(&[&key]).remove(0).data;

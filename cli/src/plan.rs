@@ -68,8 +68,12 @@ fn named(device: &str) -> Result<(Target, String), Failure> {
 /// Memory, work and launches of a plan, in a line.
 pub fn summary(plan: &Plan) -> String {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let recomputed = match plan.recomputed() {
+        0 => String::new(),
+        count => format!(" ({count} of them again, to save memory)"),
+    };
     format!(
-        "{} dispatches, {} pipelines, {:.3} GFLOP, {:.1} MiB on the device",
+        "{} dispatches{recomputed}, {} pipelines, {:.3} GFLOP, {:.1} MiB on the device",
         plan.dispatches().count(),
         plan.pipelines(),
         plan.cost().flops as f64 / 1e9,
@@ -87,6 +91,8 @@ pub struct ModelStep {
     pub arenas: Arenas,
     /// The inputs that are the arenas.
     pub weights: Vec<Value>,
+    /// Most bytes that it may take, if there is a limit.
+    pub memory: Option<u64>,
 }
 
 impl cli::Step {
@@ -107,7 +113,8 @@ impl cli::Step {
         unet.config().check_image(height, width)?;
         let batch = self.batch;
         let (what, graph, arenas, weights) = if self.train {
-            let options = TrainingOptions { batch, ..TrainingOptions::default() };
+            let precision = self.precision.map(Into::into).unwrap_or_default();
+            let options = TrainingOptions { batch, precision, ..TrainingOptions::default() };
             let (size, given) = ([height, width], Given::Nothing);
             let step = TrainingGraph::new(target, &unet, size, &scheduler, &options, given)?;
             let Optimizer { arenas, state: [weights, ..], .. } = step.optimizer;
@@ -124,7 +131,17 @@ impl cli::Step {
         };
         let parameters = thousands(arenas.elements() as u64);
         let title = format!("{what}, {batch} images of {height}x{width}, {parameters} parameters");
-        Ok(ModelStep { title, graph, arenas, weights })
+        Ok(ModelStep { title, graph, arenas, weights, memory: self.memory })
+    }
+}
+
+impl ModelStep {
+    /// Its plan, within the memory that it may take.
+    pub fn plan(&self, target: &Target) -> Result<Plan, Failure> {
+        Ok(match self.memory {
+            Some(memory) => passes::compile_within(&self.graph, target, memory)?,
+            None => passes::compile(&self.graph, target)?,
+        })
     }
 }
 
@@ -134,8 +151,8 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     if let Some(path) = arguments.step.model.as_deref().filter(|path| LatentModel::is_at(path)) {
         return latent::run(&target, &adapter, path, arguments);
     }
-    let ModelStep { title, graph, .. } = arguments.step.build(&target)?;
-    let plan = passes::compile(&graph, &target)?;
+    let step = arguments.step.build(&target)?;
+    let (plan, ModelStep { title, graph, .. }) = (step.plan(&target)?, step);
     say!("{title}\nfor {adapter}");
     if arguments.summary {
         say!("{}", plan.totals());

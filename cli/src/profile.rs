@@ -10,11 +10,9 @@ use crate::{
 use cpu_time::ThreadTime;
 use ddim::{
     gpu::{Executor, Gpu, Roofline},
-    graph::Graph,
-    nn::{Arenas, Weights},
+    nn::Weights,
     ops::Input,
-    passes,
-    value::{ElementType, Value},
+    value::ElementType,
 };
 use std::time::{Duration, Instant};
 
@@ -27,8 +25,8 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
         files::prepare_file(path, SIGN, arguments.existing.overwrite)?;
     }
     let gpu = device.open()?;
-    let ModelStep { title, graph, arenas, weights } = arguments.step.build(gpu.target())?;
-    let mut executor = executor(&gpu, &graph, &arenas, &weights)?;
+    let step = arguments.step.build(gpu.target())?;
+    let mut executor = executor(&gpu, &step)?;
     let compiling = Instant::now();
     executor.run(1)?;
     executor.wait()?;
@@ -53,7 +51,7 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let profile = executor.profile(arguments.runs)?;
     steps(&mut executor)?;
 
-    say!("{title}\nfor {}", describe(&gpu));
+    say!("{}\nfor {}", step.title, describe(&gpu));
     say!(
         "ceilings: {:.1} GFLOP/s in registers, {:.1} GB/s copying",
         roofline.flops_per_second / 1e9,
@@ -83,13 +81,9 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
 }
 
 /// The step on its device, with untrained weights.
-pub fn executor(
-    gpu: &Gpu,
-    graph: &Graph,
-    arenas: &Arenas,
-    weights: &[Value],
-) -> Result<Executor, Failure> {
-    let mut executor = Executor::new(gpu, passes::compile(graph, gpu.target())?)?;
+pub fn executor(gpu: &Gpu, step: &ModelStep) -> Result<Executor, Failure> {
+    let ModelStep { graph, arenas, weights, .. } = step;
+    let mut executor = Executor::new(gpu, step.plan(gpu.target())?)?;
     let initial = Weights::initial(&arenas.specs, 0);
     for (&arena, pieces) in weights.iter().zip(arenas.pieces(&initial)?) {
         executor.write_pieces(arena, pieces)?;

@@ -64,7 +64,7 @@ fn told(measured: &Measured) -> String {
 fn compared(tabled: &Gpu, step: &ModelStep, tuning: Tuning) -> Result<[Duration; 2], Failure> {
     const RUNS: usize = 7;
     let tuned = tabled.tuned(Some(tuning));
-    let make = |gpu| executor(gpu, &step.graph, &step.arenas, &step.weights);
+    let make = |gpu| executor(gpu, step);
     let mut executors = [make(tabled)?, make(&tuned)?];
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..=RUNS {

@@ -87,22 +87,34 @@ fn begin(
     options: &TrainingOptions,
 ) -> Result<Run, Error> {
     labels(&network, data)?;
+    options.check_f32("a classifier")?;
     let [height, width, channels] = network.size;
     let mut graph = Graph::new();
     let x0 = graph.input(TensorType::f32(&[options.batch, height, width, channels]));
     let labels = graph.input(TensorType::u32(&[options.batch]));
     let arenas = Arenas::new(network.parameters()?, gpu.target().max_binding);
-    let optimizer = Optimizer::new(&mut graph, arenas);
+    let mut optimizer = Optimizer::new(&mut graph, arenas);
     let begun = optimizer.begin(&mut graph, options)?;
     let views = optimizer.parameters(&mut graph)?;
     let mut layers = Layers::new(&mut graph, &views, Some(begun.key));
     let [_, logits] = network.build(&mut layers, x0)?;
     let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
-    optimizer.end(&mut graph, &views, options, begun, loss)?;
+    let loss = optimizer.end(&mut graph, &views, options, begun, loss)?.loss;
     let condition = Condition { labels: Some(labels), ..Condition::default() };
     let (given, tables, frozen, memory) = (None, Tables::default(), None, None);
-    let step =
-        TrainingGraph { graph, x0, condition, given, tables, frozen, optimizer, memory, loss };
+    let collected = Vec::new();
+    let step = TrainingGraph {
+        graph,
+        x0,
+        condition,
+        given,
+        tables,
+        frozen,
+        optimizer,
+        memory,
+        loss,
+        collected,
+    };
     Trainer::of_graph(gpu, network, (), [height, width], options.clone(), step)
 }
 
@@ -113,8 +125,8 @@ fn advance(
     until: u64,
     progress: &mut impl FnMut(u64, f32),
 ) -> Result<(), Error> {
-    let TrainingOptions { batch, seed, .. } = *run.options();
-    let mut batches = Batches::new(data, batch, seed, false);
+    let images = run.options().images();
+    let mut batches = Batches::new(data, images, run.options().seed, false);
     while run.steps() < until {
         run.step(&batches.batch(run.steps()))?;
         let done = run.steps();

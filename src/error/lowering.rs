@@ -64,6 +64,17 @@ pub enum LoweringError {
         /// Iterations that some drivers end every loop at.
         limit: u64,
     },
+    /// A plan that takes more memory than it may, whatever is recomputed.
+    #[error(
+        "the plan takes at least {} MiB of the device, however much is recomputed; {} MiB are allowed",
+        least >> 20, budget >> 20
+    )]
+    Memory {
+        /// Bytes that it may take.
+        budget: u64,
+        /// Bytes of the smallest plan that was found.
+        least: u64,
+    },
     /// State is read after an op has updated it where it lies.
     #[error("{reader} reads {value} after {op} has updated it in place")]
     ReadAfterUpdate {

@@ -3,7 +3,7 @@ use super::{ParameterSource, ParameterSpec, Weights};
 use crate::{
     error::Error,
     graph::Graph,
-    ops::{Constant, Pack, View},
+    ops::{Cast, Constant, Pack, View},
     value::{ElementType, TensorType, Value},
 };
 use std::{borrow::Cow, collections::HashMap, iter};
@@ -60,6 +60,48 @@ impl Arenas {
             places.push(Place { arena, offset });
         }
         Self { specs, places, arenas }
+    }
+
+    /// The layout of f32 arenas that are copied whole to storage in `weights`, and then are laid out as by
+    /// [`Arenas::stored`]: kernels, matrices and tables in arenas of their own. None takes more than
+    /// `max_bytes`.
+    pub fn masters(specs: Vec<ParameterSpec>, weights: ElementType, max_bytes: u64) -> Self {
+        let share = weights.bytes() as u64;
+        let mut masters = Self::stored(specs, weights, max_bytes * share / 4);
+        let all = masters.specs.iter_mut().map(|spec| &mut spec.of).chain(&mut masters.arenas);
+        all.for_each(|of| of.element = ElementType::F32);
+        masters
+    }
+
+    /// Every parameter as a view of its arena, kernels, matrices and tables in storage of `weights`: of
+    /// [`Arenas::masters`] the arenas that hold these are copied.
+    ///
+    /// # Errors
+    /// If the arenas are not this layout's.
+    pub fn views_as(
+        &self,
+        graph: &mut Graph,
+        arenas: &[Value],
+        weights: ElementType,
+    ) -> Result<Views, Error> {
+        if weights == ElementType::F32 {
+            return self.views(graph, arenas);
+        }
+        let mut copies = arenas.to_vec();
+        let mut views = Views::default();
+        for (spec, place) in self.specs.iter().zip(&self.places) {
+            let mut of = spec.of;
+            if of.shape.len() > 1 {
+                of.element = weights;
+                let copy = &mut copies[place.arena];
+                if *copy == arenas[place.arena] {
+                    *copy = graph.push(Cast { to: weights }, &[*copy])?;
+                }
+            }
+            let view = View { offset: place.offset, of };
+            views.insert(&spec.name, graph.push(view, &[copies[place.arena]])?);
+        }
+        Ok(views)
     }
 
     /// One graph input per arena, a constant: see [`Graph::constants`].

@@ -31,10 +31,12 @@ pub struct Lowering<'a> {
     constants: HashSet<Value>,
     /// Whether the plan computes gradients of weights.
     trains: bool,
-    /// Other forms of values, by value, name of the form, its type and the section that makes it:
-    /// what an op of another crate asks for under a name of ours is no form that a kernel of ours
-    /// reads.
-    pub(super) forms: HashMap<(Value, &'static str, TensorType, usize), Value>,
+    /// Whether the equation is computed again.
+    again: bool,
+    /// Other forms of values, by value, name of the form, its type, the section that makes it and whether
+    /// it is made again: what an op of another crate asks for under a name of ours is no form that a
+    /// kernel of ours reads, and a form that is kept for what is recomputed would take its memory.
+    pub(super) forms: HashMap<(Value, &'static str, TensorType, usize, bool), Value>,
     /// The forms that a dispatch makes.
     pub(super) made: HashSet<Value>,
     /// How often each family was chosen.
@@ -60,6 +62,7 @@ impl<'a> Lowering<'a> {
             operands: Vec::new(),
             constants: HashSet::new(),
             trains: false,
+            again: false,
             forms: HashMap::new(),
             made: HashSet::new(),
             choices: Choices::new(),
@@ -86,6 +89,7 @@ impl<'a> Lowering<'a> {
     /// Begins an equation of the graph.
     pub(crate) fn begin(&mut self, equation: &Equation) {
         self.enter(equation.section);
+        self.again = equation.again;
         self.operands = equation.inputs.iter().map(|value| self.type_of(*value)).collect();
     }
 
@@ -180,12 +184,14 @@ impl<'a> Lowering<'a> {
     /// The place of another form of `value`: the same for every op that asks for the `form` of
     /// this name. A [`Packed`](crate::plan::Packed) of the candidate says how it is made.
     pub fn packed(&mut self, value: Value, form: &'static str, of: TensorType) -> Value {
-        let section = if self.constants.contains(&value) { Self::SETUP } else { self.section };
-        if let Some(&known) = self.forms.get(&(value, form, of, section)) {
+        let constant = self.constants.contains(&value);
+        let (section, again) =
+            if constant { (Self::SETUP, false) } else { (self.section, self.again) };
+        if let Some(&known) = self.forms.get(&(value, form, of, section, again)) {
             return known;
         }
         let place = self.scratch(of);
-        self.forms.insert((value, form, of, section), place);
+        self.forms.insert((value, form, of, section, again), place);
         place
     }
 
@@ -239,7 +245,7 @@ impl<'a> Lowering<'a> {
         let outputs: Vec<Value> =
             op.infer(&types)?.into_iter().map(|of| self.scratch(of)).collect();
         let (inputs, first, scope) = (inputs.to_vec(), outputs[0], self.scope.clone());
-        let equation = Equation { op, inputs, outputs, scope, section: 0 };
+        let equation = Equation { op, inputs, outputs, scope, section: 0, again: false };
         equation.op.lower(self, &equation)?;
         Ok(first)
     }
@@ -313,6 +319,7 @@ impl<'a> Lowering<'a> {
         dispatch.trusted = self.custom.is_none() && !dispatch.is_custom();
         let pads = self.pads(&dispatch);
         dispatch.scope = self.scope.clone();
+        dispatch.recomputes = self.again;
         self.sections[self.section].push(dispatch);
         pads.into_iter().try_for_each(|dispatch| self.push(dispatch))
     }

@@ -53,6 +53,7 @@ mod elementwise {
 /// Ops that move numbers without computing any.
 mod layout {
     pub(super) mod arena;
+    pub(super) mod collect;
     pub(super) mod concat;
     pub(super) mod gather_rows;
     pub(super) mod look_up;
@@ -67,10 +68,13 @@ mod loss {
     pub(super) mod variational_bound;
 }
 
-/// What a training step does besides the network: its row of rates, the norm of the gradients, the update.
+/// What a training step does besides the network: its row of rates, the sum and the norm of the gradients, the
+/// update.
 mod optimizer {
+    pub(super) mod accumulate;
     pub(super) mod adam;
     pub(super) mod global_norm;
+    pub(super) mod next_scale;
     pub(super) mod training_row;
 }
 
@@ -112,6 +116,7 @@ operations! {
     [elementwise::silu] { Silu, SiluBackward }
     [elementwise::timestep_embedding] { TimestepEmbedding }
     [layout::arena] { View, Pack }
+    [layout::collect] { Collect }
     [layout::concat] { Concat, SliceChannels, PadChannels }
     [layout::gather_rows] { GatherRows, GatherRowsBackward }
     [layout::look_up] { LookUp }
@@ -124,11 +129,13 @@ operations! {
     [matmul::sum_rows] { SumRows }
     [norm::group_norm] { GroupNorm, GroupMoments, GroupAffine, ApplyAffine, GroupNormBackward }
     [norm::layer_norm] { LayerNorm, LayerNormBackward }
+    [optimizer::accumulate] { Accumulate }
     [optimizer::adam] { Adam }
     [optimizer::global_norm] { GlobalNorm }
+    [optimizer::next_scale] { NextScale }
     [optimizer::training_row] { TrainingRow }
     [random::add_noise] { AddNoise, AddDrawnNoise, AddNumberedNoise }
-    [random::counter] { Advance, Record }
+    [random::counter] { Advance, NextImages, Record }
     [random::draw] { DrawNormal, DrawTimesteps }
     [random::drop_labels] { DropLabels }
     [random::dropout] { Dropout }

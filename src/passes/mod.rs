@@ -11,7 +11,10 @@ mod fuse;
 mod lower;
 mod lowered;
 mod memory;
+mod recompute;
+mod schedule;
 mod simplify;
+mod sink;
 
 pub use autodiff::gradient;
 pub use simplify::simplify;
@@ -35,6 +38,29 @@ pub fn compile_with(
 ) -> Result<Plan, Error> {
     graph.verify()?;
     plan(&fuse(&simplify(graph))?, target, selector)
+}
+
+/// As [`compile`], in at most `budget` bytes of the device: where the plan would take more, gradients wait
+/// for their readers, and where that is not enough, activations are dropped after the forward pass and
+/// recomputed in the backward pass. Every bit is as without.
+///
+/// # Errors
+/// As [`compile`], and [`LoweringError::Memory`](crate::error::LoweringError::Memory) if the least plan that is
+/// found takes more.
+pub fn compile_within(graph: &Graph, target: &Target, budget: u64) -> Result<Plan, Error> {
+    graph.verify()?;
+    let graph = fuse(&simplify(graph))?;
+    let compile = |graph: &Graph| plan(graph, target, &DefaultHeuristic);
+    let whole = compile(&graph)?;
+    if whole.peak_bytes() <= budget {
+        return Ok(whole);
+    }
+    let graph = sink::sink(&graph);
+    let sunk = compile(&graph)?;
+    match sunk.peak_bytes() <= budget {
+        true => Ok(sunk),
+        false => recompute::within(&graph, budget, compile),
+    }
 }
 
 /// As [`compile`], every equation by its own kernels: what fusion is held against.

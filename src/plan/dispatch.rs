@@ -181,6 +181,11 @@ impl Scope {
         Self(format!("{}'", self.0).into())
     }
 
+    /// Whether it is one of backward equations.
+    pub(crate) fn is_backward(&self) -> bool {
+        self.0.ends_with('\'')
+    }
+
     /// The path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -200,6 +205,8 @@ pub struct Dispatch {
     pub workgroups: [u32; 3],
     /// Where in the model.
     pub scope: Scope,
+    /// Whether it computes again what a launch before it computed, to save memory.
+    pub recomputes: bool,
     /// Share of the equation's cost: of its launches one has it.
     pub cost: Cost,
     /// What this launch does: the operations that it was charged with, and bytes. If it is the
@@ -247,6 +254,7 @@ impl Dispatch {
             bindings: Vec::new(),
             workgroups: [1, 1, 1],
             scope: Scope::default(),
+            recomputes: false,
             cost: Cost::default(),
             work: Cost::default(),
             executed: 0,
@@ -365,8 +373,9 @@ impl fmt::Display for Dispatch {
         }
         let [x, y, z] = self.workgroups;
         write!(f, "] {x}x{y}x{z}")?;
+        let again = if self.recomputes { " (again)" } else { "" };
         if !self.scope.as_str().is_empty() {
-            write!(f, "   // {}", self.scope.as_str())?;
+            write!(f, "   // {}{again}", self.scope.as_str())?;
         }
         Ok(())
     }

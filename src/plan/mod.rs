@@ -122,6 +122,11 @@ impl Plan {
         self.launches(Section::is_setup)
     }
 
+    /// How many launches of a run compute again what was dropped to save memory.
+    pub fn recomputed(&self) -> usize {
+        self.dispatches().filter(|dispatch| dispatch.recomputes).count()
+    }
+
     fn launches(&self, of: impl Fn(&Section) -> bool) -> impl Iterator<Item = &Dispatch> {
         self.sections.iter().filter(move |section| of(section)).flat_map(|s| &s.launches)
     }
@@ -205,8 +210,12 @@ impl Plan {
             format!("{class} by {family}: {times}")
         };
         let families: Vec<String> = self.choices.iter().map(chosen).collect();
+        let again = match self.recomputed() {
+            0 => String::new(),
+            count => format!(", {count} of them again"),
+        };
         format!(
-            "dispatches        {}\n\
+            "dispatches        {}{again}\n\
              run once          {}\n\
              sections          {}\n\
              pipelines         {}\n\
@@ -240,22 +249,24 @@ impl Plan {
         .join("; ")
     }
 
-    /// A hash of everything that decides the bits of a result: kernels, parameters, grids.
+    /// A hash of everything that decides the bits of a result: kernels, parameters, grids. Their order
+    /// decides nothing beside what reads what, and what is computed again to save memory changes none.
     /// The same on every machine (FNV-1a), so that reports can quote it.
     pub fn hash(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut eat = |bytes: &[u8]| {
-            for byte in bytes {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-            }
-        };
-        for dispatch in self.all() {
+        let first = self.all().filter(|dispatch| !dispatch.recomputes);
+        first.fold(0, |sum: u64, dispatch| {
+            let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+            let mut eat = |bytes: &[u8]| {
+                for byte in bytes {
+                    hash = (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+                }
+            };
             eat(dispatch.kernel.to_string().as_bytes());
             eat(dispatch.kernel.source.as_bytes());
             eat(&dispatch.params);
             eat(bytemuck::cast_slice(&dispatch.workgroups));
-        }
-        hash
+            sum.wrapping_add(hash)
+        })
     }
 }
 

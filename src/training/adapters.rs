@@ -1,6 +1,7 @@
 //! Training of adapters alone: Hu et al. 2021, section 4.1, of the U-Net of a latent diffusion, as diffusers'
 //! `train_text_to_image_lora.py` does it.
 use super::{
+    TrainingOptions,
     checkpoint::{Resumed, settings},
     trainer::{Metrics, Trainer},
 };
@@ -75,7 +76,8 @@ impl Trainer<TextUNet> {
         steps: u64,
         progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let (batch, seed) = (self.options.batch, self.options.seed);
+        let TrainingOptions { batch, seed, .. } = self.options;
+        let parts = self.options.parts() as u64;
         let known = |text: &usize| *text < data.texts.len();
         let count = data.posteriors.len();
         if count == 0 || data.text_of.len() != count || !data.text_of.iter().all(known) {
@@ -87,13 +89,15 @@ impl Trainer<TextUNet> {
         };
         let mut epochs = Epochs::new(count, batch, seed);
         self.bursts(steps, progress, |trainer, step| {
-            let (mut images, mut texts) = (Vec::new(), Vec::new());
-            for (place, picture) in epochs.step(step) {
-                images.extend(data.latents(picture, place, seed));
-                texts.extend(&data.texts[data.text_of[picture]]);
-            }
-            trainer.executor.write(context, &texts)?;
-            trainer.step(&Batch { images, labels: None })
+            trainer.step_of(|trainer, part| {
+                let (mut images, mut texts) = (Vec::new(), Vec::new());
+                for (place, picture) in epochs.step(step * parts + part as u64) {
+                    images.extend(data.latents(picture, place, seed));
+                    texts.extend(&data.texts[data.text_of[picture]]);
+                }
+                trainer.executor.write(context, &texts)?;
+                trainer.write(&Batch { images, labels: None })
+            })
         })
     }
 

@@ -6,7 +6,6 @@ use crate::{
     error::{Error, TrainingError},
     gpu::Gpu,
     models::unet2d::{UNet, UNetConfig},
-    ops::Counter,
     pipeline::{self, Generation, RunFolder, SCHEDULER, SETTINGS, System, UNET},
     weights::Precision,
 };
@@ -142,7 +141,8 @@ impl<M, S> Trainer<M, S> {
             Some(memory) => Some(self.executor.read(memory)?),
             None => None,
         };
-        Ok(State { parts, memory, step: self.counter()?.step })
+        let scaling = self.scaling()?;
+        Ok(State { parts, memory, scaling, step: self.counter()?.step })
     }
 
     /// Continues from a state.
@@ -153,8 +153,8 @@ impl<M, S> Trainer<M, S> {
         if let (Some(memory), Some(losses)) = (self.graph.memory, &state.memory) {
             self.executor.write(memory, losses)?;
         }
-        let counter = Counter { seed: self.options.seed, step: state.step, ..Counter::default() };
-        self.executor.write_u32(self.graph.optimizer.counter, &counter.words())?;
+        self.set_scaling(state.scaling)?;
+        self.write_counter(state.step)?;
         (self.submitted, self.reported) = (state.step.into(), state.step.into());
         Ok(())
     }

@@ -36,6 +36,7 @@ impl TrainingGraph {
         options: &TrainingOptions,
     ) -> Result<Self, Error> {
         options.check_ranges()?;
+        options.check_f32("a classifier")?;
         let schedule = scheduler.schedule()?;
         let mut objective = Objective::new(scheduler, Some(&schedule), options);
         let mut graph = Graph::new();
@@ -44,7 +45,7 @@ impl TrainingGraph {
         let labels = graph.input(TensorType::u32(&[batch]));
         let levels = objective.levels(&mut graph);
         let arenas = Arenas::new(model.parameters()?, target.max_binding);
-        let optimizer = Optimizer::new(&mut graph, arenas);
+        let mut optimizer = Optimizer::new(&mut graph, arenas);
         let begun = optimizer.begin(&mut graph, options)?;
         let seen = noisy(&mut graph, &objective, [x0, levels, begun.key], None, None)?;
         let views = optimizer.parameters(&mut graph)?;
@@ -52,10 +53,11 @@ impl TrainingGraph {
         let inputs = ModelInputs { x, timesteps, condition: Condition::default() };
         let logits = model.build(&mut Layers::new(&mut graph, &views, Some(begun.key)), &inputs)?;
         let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
-        optimizer.end(&mut graph, &views, options, begun, loss)?;
+        let loss = optimizer.end(&mut graph, &views, options, begun, loss)?.loss;
         let condition = Condition { labels: Some(labels), ..Condition::default() };
         let (given, tables, frozen, memory) = (None, objective.tables, None, None);
-        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss })
+        let collected = Vec::new();
+        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss, collected })
     }
 }
 

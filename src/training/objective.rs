@@ -140,7 +140,8 @@ impl<'a> Objective<'a> {
         }
         let count = self.count() as u32;
         let antithetic = self.options.timesteps == Timesteps::Antithetic;
-        let draw = DrawTimesteps { batch, count, antithetic, stream };
+        let draw =
+            DrawTimesteps { batch, images: self.options.images(), count, antithetic, stream };
         Ok(Drawn { timesteps: graph.push(draw, &[key])?, factors: None })
     }
 

@@ -1,13 +1,17 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
-//! gradient, clipping, Adam, the moving average, and the record.
-use super::options::TrainingOptions;
+//! gradient, clipping, Adam, the moving average, and the record. The section `gradients` runs once for
+//! each micro-batch and adds up what they give, the section `update` once.
+use super::options::{TrainingOptions, TrainingPrecision};
 use crate::{
     error::Error,
     graph::Graph,
     nn::{Arenas, Views},
-    ops::{Adam, Advance, Constant, Counter, GlobalNorm, Record, TrainingRow},
+    ops::{
+        Accumulate, Adam, Advance, Constant, Counter, GlobalNorm, NextImages, NextScale, Record,
+        TrainingRow,
+    },
     passes,
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 
 /// Adam and the moving average of the weights, in a graph: the state as inputs of a step.
@@ -21,6 +25,20 @@ pub struct Optimizer {
     pub history: Value,
     /// Parameters, first moments, second moments, moving averages.
     pub state: [Vec<Value>; 4],
+    /// The step's gradient of each arena, which callers may read and change between the sections; of
+    /// several micro-batches the mean. There are none before [`Optimizer::end`].
+    pub gradients: Vec<Value>,
+    /// The loss scale, if the step has one.
+    pub scaling: Option<Scaling>,
+}
+
+/// The state of a loss scale.
+#[derive(Clone, Copy, Debug)]
+pub struct Scaling {
+    /// `f32[1]`.
+    pub scale: Value,
+    /// `f32[4]`: that of [`NextScale`].
+    pub tally: Value,
 }
 
 /// Random key and rates of a step.
@@ -32,24 +50,45 @@ pub struct Begun {
     row: Value,
 }
 
+/// The numbers of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// `f32[1]`: the loss, of several micro-batches the mean.
+    pub loss: Value,
+    /// `f32[4]`: what [`GlobalNorm`] found of loss and gradient.
+    pub norm: Value,
+}
+
 impl Optimizer {
     /// Rows of the history.
     pub const HISTORY: usize = 256;
+    /// Good steps in a row after which a loss scale is doubled: the default of PyTorch.
+    pub const GROWTH: u32 = 2000;
+    /// Steps in a row that a loss scale may skip.
+    pub const SKIPS: u32 = 20;
+    /// The section of a micro-batch: [`Executor::run_section`](crate::gpu::Executor::run_section).
+    pub const GRADIENTS: &'static str = "gradients";
+    /// The section that ends a step.
+    pub const UPDATE: &'static str = "update";
 
     /// Adds the inputs.
     pub fn new(graph: &mut Graph, arenas: Arenas) -> Self {
         let counter = graph.input(Counter::of());
         let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
-        Self { arenas, counter, history, state }
+        Self { arenas, counter, history, state, gradients: Vec::new(), scaling: None }
     }
 
     /// Begins a step.
     ///
     /// # Errors
     /// None of the graph that it was made for.
-    pub fn begin(&self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
-        graph.section("gradients");
+    pub fn begin(&mut self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
+        self.scaling = (options.precision == TrainingPrecision::F16).then(|| {
+            let [scale, tally] = [1, 4].map(|extent| graph.input(TensorType::f32(&[extent])));
+            Scaling { scale, tally }
+        });
+        graph.section(Self::GRADIENTS);
         let row = TrainingRow {
             learning_rate: options.learning_rate.into(),
             warmup: options.warmup,
@@ -69,32 +108,63 @@ impl Optimizer {
     /// # Errors
     /// None of the graph that it was made for.
     pub fn parameters(&self, graph: &mut Graph) -> Result<Views, Error> {
-        self.arenas.views(graph, &self.state[0])
+        self.parameters_as(graph, ElementType::F32)
     }
 
-    /// Ends a step that computed `loss` from the parameters in `views`; returns what the norm's
-    /// kernel found of loss and gradient.
+    /// The parameters by name, kernels, matrices and tables in this storage: see [`Arenas::views_as`].
+    ///
+    /// # Errors
+    /// None of the graph that it was made for.
+    pub fn parameters_as(&self, graph: &mut Graph, of: ElementType) -> Result<Views, Error> {
+        self.arenas.views_as(graph, &self.state[0], of)
+    }
+
+    /// Ends a step that computed `loss` of a micro-batch from the parameters in `views`.
     ///
     /// # Errors
     /// If an op between parameters and loss has no gradient.
     pub fn end(
-        &self,
+        &mut self,
         graph: &mut Graph,
         views: &Views,
         options: &TrainingOptions,
         Begun { key, row }: Begun,
         loss: Value,
-    ) -> Result<Value, Error> {
-        let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
-        let seed = graph.push(one, &[])?;
+    ) -> Result<Ended, Error> {
+        let seed = match self.scaling {
+            Some(Scaling { scale, .. }) => scale,
+            None => graph.push(Constant { of: graph.type_of(loss), number: 1.0.into() }, &[])?,
+        };
         let wrt: Vec<Value> =
             self.arenas.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
         let gradients = passes::gradient(graph, loss, seed, &wrt)?;
         graph.enter("optimizer");
-        let gradients = self.arenas.pack(graph, &gradients)?;
-        graph.section("update");
-        let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
+        let mut gradients = self.arenas.pack(graph, &gradients)?;
+        let (mut loss, mut counter) = (loss, self.counter);
+        // What callers read: of sums the state.
+        self.gradients.clone_from(&gradients);
+        let mut told = loss;
+        if options.parts() > 1 {
+            let scale = (1.0 / options.parts() as f64).into();
+            let round = (options.batch * options.ranks) as u32;
+            let sum = |graph: &mut Graph, of: &mut Value| -> Result<Value, Error> {
+                let sum = graph.input(graph.type_of(*of));
+                *of = graph.push(Accumulate { scale, round }, &[sum, *of, key])?;
+                graph.update(sum, *of);
+                Ok(sum)
+            };
+            for (gradient, own) in gradients.iter_mut().zip(&mut self.gradients) {
+                *own = sum(graph, gradient)?;
+            }
+            told = sum(graph, &mut loss)?;
+            let op = NextImages { images: round, step_images: options.images() as u32 };
+            counter = graph.push(op, &[counter, key])?;
+        }
+        graph.section(Self::UPDATE);
+        let (clip, scaled) = (options.clip.map(Into::into), self.scaling.is_some());
+        let norm = GlobalNorm { clip, guarded: true, scaled };
         let mut operands = vec![loss, key];
+        operands.extend(self.scaling.map(|of| of.scale));
         operands.extend(&gradients);
         let norm = graph.push(norm, &operands)?;
         let adam = Adam {
@@ -116,9 +186,17 @@ impl Optimizer {
         }
         let recorded = graph.push(Record, &[self.history, key, loss, norm])?;
         graph.update(self.history, recorded);
-        let advanced = graph.push(Advance { guarded: true }, &[self.counter, key, norm])?;
+        let mut operands = vec![counter, key, norm];
+        if let Some(Scaling { scale, tally }) = self.scaling {
+            let op = NextScale { interval: Self::GROWTH, skips: Self::SKIPS };
+            let next = graph.push_all(op, &[scale, tally, norm, key])?;
+            graph.update(scale, next[0]);
+            graph.update(tally, next[1]);
+            operands.push(next[1]);
+        }
+        let advanced = graph.push(Advance { guarded: true }, &operands)?;
         graph.update(self.counter, advanced);
         graph.leave();
-        Ok(norm)
+        Ok(Ended { loss: told, norm })
     }
 }

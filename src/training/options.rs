@@ -5,6 +5,7 @@ use crate::{
     error::{TrainingError, Unexpected},
     nn::Model,
     pipeline::channels,
+    value::ElementType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,12 +40,50 @@ pub enum Timesteps {
     Importance,
 }
 
+/// How a training step stores weights and activations. Masters of the weights, moments, averages, gradients
+/// of weights and all sums are f32, and so is the arithmetic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainingPrecision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit floats, the loss scaled so that small gradients are not lost: Micikevicius et al. 2018, *Mixed
+    /// Precision Training*. A step whose gradients pass the largest number is skipped.
+    F16,
+    /// The upper halves of f32, which have its range: no loss scale.
+    Bf16,
+}
+
+impl TrainingPrecision {
+    /// The storage.
+    pub fn element(self) -> ElementType {
+        match self {
+            Self::F32 => ElementType::F32,
+            Self::F16 => ElementType::F16,
+            Self::Bf16 => ElementType::Bf16,
+        }
+    }
+}
+
 /// Numbers that decide a training run, beside the model and its schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrainingOptions {
-    /// Images of a step.
+    /// Images of a step, or of each of its micro-batches.
     pub batch: usize,
+    /// Micro-batches of a step: their mean gradient is that of one batch of all their images, up to
+    /// rounding, and takes the memory of one of them.
+    pub accumulate: usize,
+    /// Ranks that take a step together, each of them `accumulate` micro-batches: see
+    /// [`Trainer::join`](super::Trainer::join).
+    pub ranks: usize,
+    /// Storage of weights and activations in a step.
+    pub precision: TrainingPrecision,
+    /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
+    /// it would take more. Without, where the device gives less. No bit depends on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,
     /// Steps in which it grows to that.
@@ -91,6 +130,10 @@ impl Default for TrainingOptions {
     fn default() -> Self {
         Self {
             batch: 64,
+            accumulate: 1,
+            ranks: 1,
+            precision: TrainingPrecision::F32,
+            memory: None,
             learning_rate: 2e-4,
             warmup: 0,
             decay_steps: None,
@@ -149,6 +192,23 @@ impl TrainingOptions {
         Ok(channels(model, scheduler)?)
     }
 
+    /// Images of a step: those of all its micro-batches.
+    pub fn images(&self) -> usize {
+        self.batch * self.parts()
+    }
+
+    /// Micro-batches of a step, those of all ranks.
+    pub fn parts(&self) -> usize {
+        self.accumulate * self.ranks
+    }
+
+    /// Refuses a storage in halves, for steps that have none.
+    pub(crate) fn check_f32(&self, of: &str) -> Result<(), TrainingError> {
+        let fits = self.precision == TrainingPrecision::F32;
+        let expected = format!("f32, for {of}");
+        Ok(Unexpected::check(fits, "precision", expected, self.precision.element())?)
+    }
+
     /// Checks each number against its range.
     pub(super) fn check_ranges(&self) -> Result<(), TrainingError> {
         let above = |number: f64| (positive(number), "above 0", number);
@@ -156,6 +216,13 @@ impl TrainingOptions {
             |number: f64| (number.is_finite() && number >= 0.0, "0 or above", number);
         let share = |number: f64| ((0.0..1.0).contains(&number), "0 to 1, without 1", number);
         let (batch, ema) = (self.batch, self.ema_decay);
+        let most = (1 << 24) / batch.max(1);
+        let expected = format!("1 to {most}, for batches of {batch}");
+        let fits = (1..=most.max(1)).contains(&self.accumulate);
+        Unexpected::check(fits, "accumulate", expected, self.accumulate)?;
+        let most = (most / self.accumulate).max(1);
+        let expected = format!("1 to {most}, of {} batches of {batch} each", self.accumulate);
+        Unexpected::check((1..=most).contains(&self.ranks), "ranks", expected, self.ranks)?;
         for (option, (fits, expected, found)) in [
             ("batch", ((1..=1 << 24).contains(&batch), "1 to 16777216", batch as f64)),
             ("learning_rate", not_negative(self.learning_rate)),
@@ -177,7 +244,7 @@ impl TrainingOptions {
     }
 
     /// Checks that a run that began with the options `before` may go on with these. Rates, decays,
-    /// clipping, batch and moving average may change: the state is the same.
+    /// clipping, batch, micro-batches, ranks, precision and moving average may change: the state is the same.
     ///
     /// # Errors
     /// Names the option, what it has to stay and what it is.

@@ -96,7 +96,11 @@ impl Settings {
     /// Differences from `before`, a line each.
     pub(super) fn differences(&self, before: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        let json = |options| serde_json::to_value(options).unwrap_or_default();
+        // What a step takes of the device changes no bit.
+        let json = |options: &TrainingOptions| {
+            let options = TrainingOptions { memory: None, ..options.clone() };
+            serde_json::to_value(options).unwrap_or_default()
+        };
         changes(&json(&before.options), &json(&self.options), &mut found);
         changes(&before.notes, &self.notes, &mut found);
         // Settings of earlier versions say less.

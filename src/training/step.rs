@@ -2,7 +2,7 @@
 use super::{
     objective::{Drawn, Noisy, Objective},
     objectives::TrainingObjective,
-    optimizer::Optimizer,
+    optimizer::{Ended, Optimizer},
     options::{Timesteps, TrainingOptions},
     tables::Tables,
 };
@@ -16,9 +16,9 @@ use crate::{
     nn::{
         self, Arenas, Condition, FrozenParameters, Layers, Model, ModelInputs, ParameterSpec, Views,
     },
-    ops::{AddDrawnNoise, AddNoise, DropLabels, Remember, TimestepProbabilities},
+    ops::{AddDrawnNoise, AddNoise, Collect, DropLabels, Remember, TimestepProbabilities},
     plan::Target,
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 
 /// Random inputs of a step that the caller gives.
@@ -46,7 +46,7 @@ pub struct GivenInputs {
 pub struct TrainingGraph {
     /// The step.
     pub graph: Graph,
-    /// Images of the batch, -1 to 1.
+    /// Images of a micro-batch, -1 to 1.
     pub x0: Value,
     /// Labels and context, if the model takes any. Callers write the context before each step.
     pub condition: Condition,
@@ -60,8 +60,10 @@ pub struct TrainingGraph {
     pub optimizer: Optimizer,
     /// The last losses of each timestep, if these are drawn by importance: see [`Remember`].
     pub memory: Option<Value>,
-    /// The loss of the step.
+    /// The loss of the step; of several micro-batches the mean.
     pub loss: Value,
+    /// Numbers of the images of all micro-batches, `f32[images]` each, if the step remembers some.
+    pub collected: Vec<Value>,
 }
 
 impl TrainingGraph {
@@ -108,8 +110,9 @@ impl TrainingGraph {
         let condition = Condition::inputs(&mut graph, model, batch);
         let levels = objective.levels(&mut graph);
         let own = nn::parameters(model, [batch, height, width])?;
-        let (trained, frozen) = split(&mut graph, model, own, target.max_binding);
-        let optimizer = Optimizer::new(&mut graph, Arenas::new(trained, target.max_binding));
+        let (stored, most) = (options.precision.element(), target.max_binding);
+        let (trained, frozen) = split(&mut graph, model, own, stored, most);
+        let mut optimizer = Optimizer::new(&mut graph, Arenas::masters(trained, stored, most));
         let given = (given == Given::TimestepsAndNoise).then(|| {
             let timesteps = graph.input(TensorType::f32(&[batch]));
             GivenInputs { timesteps, noise: graph.input(image), levels }
@@ -123,22 +126,33 @@ impl TrainingGraph {
 
         let noisy = noisy(&mut graph, &objective, [x0, levels, key], given, memory)?;
         let seen = seen(&mut graph, options, model, condition.labels, key)?;
-        let trained = optimizer.parameters(&mut graph)?;
+        let trained = optimizer.parameters_as(&mut graph, stored)?;
         let views = all_views(&mut graph, model, &trained, frozen.as_ref())?;
         let seen = Condition { labels: seen, ..condition };
         let timesteps = noisy.drawn.timesteps;
         let told = objective.told(&mut graph, timesteps)?;
-        let inputs = ModelInputs { x: noisy.x, timesteps: told, condition: seen };
-        let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
+        let mut layers = Layers::new(&mut graph, &views, Some(key));
+        let x = layers.cast(noisy.x, stored)?;
+        let inputs = ModelInputs { x, timesteps: told, condition: seen };
+        let output = model.build(&mut layers, &inputs)?;
+        let output = layers.cast(output, ElementType::F32)?;
         let losses = objective.losses(&mut graph, &noisy, output)?;
-        let (loss, tables) = (losses.loss, objective.tables);
-
-        let norm = optimizer.end(&mut graph, &trained, options, begun, loss)?;
-        if let (Some(memory), Some(images)) = (memory, losses.images) {
+        let tables = objective.tables;
+        let mut collected = Vec::new();
+        let remembered = match memory.zip(losses.images) {
+            Some((memory, images)) => {
+                let mut collect = |value| collect(&mut graph, options, &mut collected, value, key);
+                Some((memory, collect(timesteps)?, collect(images)?))
+            }
+            None => None,
+        };
+        let Ended { loss, norm } =
+            optimizer.end(&mut graph, &trained, options, begun, losses.loss)?;
+        if let Some((memory, timesteps, images)) = remembered {
             let next = graph.push(Remember, &[memory, timesteps, images, norm])?;
             graph.update(memory, next);
         }
-        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss })
+        Ok(Self { graph, x0, condition, given, tables, frozen, optimizer, memory, loss, collected })
     }
 }
 
@@ -171,17 +185,37 @@ pub(super) fn noisy(
     Ok(Noisy { x0, noise: made[1], x: made[0], drawn })
 }
 
+/// Numbers of the images of a micro-batch, as those of all images of the step.
+fn collect(
+    graph: &mut Graph,
+    options: &TrainingOptions,
+    collected: &mut Vec<Value>,
+    numbers: Value,
+    key: Value,
+) -> Result<Value, Error> {
+    if options.parts() == 1 {
+        return Ok(numbers);
+    }
+    let kept = graph.input(TensorType::f32(&[options.images()]));
+    collected.push(kept);
+    let next = graph.push(Collect, &[kept, numbers, key])?;
+    graph.update(kept, next);
+    Ok(next)
+}
+
 /// The parameters that are trained, and those that are not: a model's own, if it has adapters.
 fn split(
     graph: &mut Graph,
     model: &dyn Model,
     own: Vec<ParameterSpec>,
+    stored: ElementType,
     max_bytes: u64,
 ) -> (Vec<ParameterSpec>, Option<FrozenParameters>) {
     match model.adapters() {
         None => (own, None),
         Some(of) => {
-            (of.specs.clone(), Some(FrozenParameters::new(graph, Arenas::new(own, max_bytes))))
+            let arenas = Arenas::stored(own, stored, max_bytes);
+            (of.specs.clone(), Some(FrozenParameters::new(graph, arenas)))
         }
     }
 }

@@ -1,19 +1,20 @@
 //! The training loop: writes batches, runs the plan, reads the recorded metrics.
 use super::{
+    collective::{Alone, Collective},
+    fit,
     optimizer::Optimizer,
     options::TrainingOptions,
     settings::Past,
     step::{Given, TrainingGraph},
 };
 use crate::{
-    data::{Batch, Batches, Dataset},
+    data::{Batches, Dataset},
     diffusion::schedule::SchedulerConfig,
     error::{Error, TrainingError},
     gpu::{Executor, Gpu},
     models::unet2d::UNet,
     nn::{Arenas, Model, ParameterSource, Weights},
     ops::Counter,
-    passes,
     plan::Plan,
 };
 use std::ops::ControlFlow;
@@ -36,6 +37,8 @@ pub struct Trainer<M = UNet, S = SchedulerConfig> {
     pub(super) options: TrainingOptions,
     pub(super) graph: TrainingGraph,
     pub(super) executor: Executor,
+    /// The ranks of the run.
+    pub(super) collective: Box<dyn Collective>,
     /// Steps submitted.
     pub(super) submitted: u64,
     /// Steps whose metrics were read.
@@ -95,8 +98,12 @@ impl<M: Model> Trainer<M> {
         progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.check_data(data)?;
-        let mut batches = Batches::new(data, self.options.batch, self.options.seed, flip);
-        self.bursts(steps, progress, |trainer, step| trainer.step(&batches.batch(step)))
+        let (parts, seed) = (self.options.parts() as u64, self.options.seed);
+        let mut batches = Batches::new(data, self.options.batch, seed, flip);
+        self.bursts(steps, progress, |trainer, step| {
+            trainer
+                .step_of(|trainer, part| trainer.write(&batches.batch(step * parts + part as u64)))
+        })
     }
 
     /// Checks that images and labels are what the model takes.
@@ -132,14 +139,25 @@ impl<M, S> Trainer<M, S> {
         options: TrainingOptions,
         graph: TrainingGraph,
     ) -> Result<Self, Error> {
-        let mut executor = Executor::new(gpu, passes::compile(&graph.graph, gpu.target())?)?;
+        let mut executor = fit::executor(gpu, &graph.graph, options.memory)?;
         graph.tables.write(&mut executor)?;
-        let counter = Counter { seed: options.seed, ..Counter::default() };
-        executor.write_u32(graph.optimizer.counter, &counter.words())?;
         let start = Weights::initial(&graph.optimizer.arenas.specs, options.seed);
         let (submitted, reported, history) = (0, 0, Vec::new());
-        let mut trainer =
-            Self { model, scheduler, options, graph, executor, submitted, reported, size, history };
+        let collective = Box::new(Alone);
+        let mut trainer = Self {
+            model,
+            scheduler,
+            options,
+            graph,
+            executor,
+            collective,
+            submitted,
+            reported,
+            size,
+            history,
+        };
+        trainer.write_counter(0)?;
+        trainer.set_scaling(None)?;
         trainer.load(&start)?;
         Ok(trainer)
     }
@@ -193,25 +211,12 @@ impl<M, S> Trainer<M, S> {
         self.submitted
     }
 
-    /// Submits one step on `batch`, without waiting.
-    ///
-    /// # Errors
-    /// If the batch has not the plan's size, or the device refuses.
-    pub fn step(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.executor.write(self.graph.x0, &batch.images)?;
-        if let Some(value) = self.graph.condition.labels {
-            self.executor.write_u32(value, batch.labels.as_deref().unwrap_or_default())?;
-        }
-        self.executor.run(1)?;
-        self.submitted += 1;
-        Ok(())
-    }
-
     /// Waits, then returns what the steps since the last call recorded (the last
-    /// [`TrainingGraph::HISTORY`] of them).
+    /// [`TrainingGraph::HISTORY`] of them), those left out that a loss scale skipped.
     ///
     /// # Errors
-    /// [`TrainingError::NotFinite`] if a step was bad: nothing was updated in it or since.
+    /// [`TrainingError::NotFinite`] if a step was bad, [`TrainingError::LossScale`] in f16: nothing was updated in
+    /// it or since.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, Error> {
         let history = self.executor.read(self.graph.optimizer.history)?;
         let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
@@ -220,10 +225,12 @@ impl<M, S> Trainer<M, S> {
             // The device stands still since the step before; so does the host's count.
             (self.submitted, self.reported) = (index, index);
             let (step, loss, norm) = (index + 1, row(index)[0], row(index)[1]);
-            return Err(TrainingError::NotFinite { step, loss, norm }.into());
+            return Err(self.ended(step, loss, norm)?.into());
         }
         let first = self.reported.max(self.submitted.saturating_sub(rows.len() as u64));
-        let metrics = (first..self.submitted)
+        // A skipped step has no numbers.
+        let good = (first..self.submitted).filter(|index| row(*index)[3] == 1.0);
+        let metrics = good
             .map(|index| {
                 let (step, row) = (index + 1, row(index));
                 Metrics { step, loss: row[0], gradient_norm: row[1] }

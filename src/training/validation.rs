@@ -56,6 +56,7 @@ impl Validation {
         let counter = graph.input(Counter::of());
         let draw = DrawTimesteps {
             batch,
+            images: batch,
             count: count as u32,
             antithetic: false,
             stream: streams::TIMESTEPS,

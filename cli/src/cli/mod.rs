@@ -1,4 +1,5 @@
 //! Arguments, and the help that teaches them. Names of earlier versions are hidden aliases.
+mod bytes;
 mod config;
 mod convert;
 mod evaluate;

@@ -1,5 +1,8 @@
 //! Arguments of the commands that train.
-use super::{Beside, Overwrite, at_least_one, below_one, named, not_negative, positive};
+use super::{
+    Beside, Overwrite, at_least_one, below_one, bytes::bytes, convert::Dtype, named, not_negative,
+    positive,
+};
 use crate::failure::Failure;
 use clap::{
     Args,
@@ -82,7 +85,7 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Go on with the run in --out: its data and settings, the same bits as without a break. Data,
-    /// batch, rates, clipping and --ema may be others from here on; what makes another model is refused
+    /// batch, micro-batches, ranks, precision, rates, clipping and --ema may be others from here on; what makes another model is refused
     #[arg(long)]
     pub resume: bool,
     /// Refuse to go on where the bits would not be those of a run without a break
@@ -105,9 +108,28 @@ pub struct Train {
     /// Largest picture of --data that is read, in pixels [default: 67108864]
     #[arg(long, value_name = "N")]
     pub max_pixels: Option<u64>,
-    /// Images of a step [default: 64]
+    /// Images of a step, or of a micro-batch of it [default: 64]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
+    /// Micro-batches of a step, of --batch images each: the step of a batch of them all, in the memory of
+    /// one [default: 1]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub accumulate: Option<usize>,
+    /// Ranks that train together, threads with a device each: every step takes --batch images of each, and
+    /// is that of one rank with as many micro-batches [default: 1]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub ranks: Option<usize>,
+    /// Seconds that a rank waits for another one before the run ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// Storage of weights and activations; masters of the weights, moments, averages and sums are f32. f16
+    /// scales the loss and skips steps whose gradients pass its range [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    pub precision: Option<Dtype>,
+    /// Most memory of the device that a step may take, as 2GiB: activations are computed twice where it
+    /// would take more, and every bit stays as it is [default: what the device gives]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<u64>,
     /// Learning rate of Adam [default: by the images]
     #[arg(long, value_name = "RATE", value_parser = positive)]
     pub lr: Option<f64>,
@@ -203,6 +225,10 @@ impl Train {
         let clip = self.max_grad_norm.map(|norm| (norm > 0.0).then_some(norm));
         TrainingOptions {
             batch: self.batch.unwrap_or(others.batch),
+            accumulate: self.accumulate.unwrap_or(others.accumulate),
+            ranks: self.ranks.unwrap_or(others.ranks),
+            precision: self.precision.map_or(others.precision, Into::into),
+            memory: self.memory.or(others.memory),
             learning_rate: self.lr.unwrap_or(others.learning_rate),
             warmup: self.warmup.unwrap_or(others.warmup),
             decay_steps: decay_steps.unwrap_or(others.decay_steps),

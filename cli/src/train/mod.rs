@@ -1,6 +1,7 @@
 //! `ddim train`: a model from images of the user's own.
 mod begin;
 mod init;
+mod ranks;
 mod resume;
 mod run;
 mod samples;
@@ -26,7 +27,7 @@ use ddim::{
     gpu::Gpu,
     models::unet2d::{SampleSize, UNet, UNetConfig},
     pipeline::RunFolder,
-    training::{Loss, Validation},
+    training::{Loss, LossScale, Trainer, Validation},
 };
 use init::fine_tune;
 use resume::{leave, resume};
@@ -39,6 +40,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 /// What a run writes beside `training/`.
@@ -63,7 +65,9 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let stop = listen()?;
     run.describe(&gpu);
     let done = arguments.resume.then(|| run.trainer.steps());
-    match train(&mut run, out, done, &stop)? {
+    let timeout = Duration::from_secs(arguments.timeout);
+    let ended = ranks::beside(device, &mut run, timeout, |run| train(run, out, done, &stop))?;
+    match ended {
         Ended::Well => finish(&gpu, run, out, &stop),
         Ended::NotFinite { bad, kept } => leave(&gpu, run, out, kept, &bad),
     }
@@ -102,21 +106,22 @@ fn train(
     };
     let total = u64::from(run.notes.steps);
     let mut progress = Progress::new("training", run.trainer.steps(), total, "steps");
+    let mut skipped = run.trainer.loss_scale()?.map_or(0, |of| of.skipped);
     while run.trainer.steps() < total {
         let until = run.notes.next_stop(run.trainer.steps());
         let Run { trainer, notes, losses, .. } = &mut *run;
         let result =
             training::train(trainer, &images, (until, notes.flip), losses, &mut progress, stop);
-        if let Err(Failure::Library(ddim::Error::Training(TrainingError::NotFinite {
-            step,
-            loss,
-            norm,
-        }))) = result
+        if let Err(Failure::Library(ddim::Error::Training(
+            TrainingError::NotFinite { step, loss, norm }
+            | TrainingError::LossScale { step, loss, norm, .. },
+        ))) = result
         {
             let bad = format!("step {step}: the loss is {loss} and the gradient norm {norm}");
             return Ok(Ended::NotFinite { bad, kept });
         }
         result?;
+        report_skipped(&mut run.trainer, &mut skipped, &progress)?;
         let (steps, stopped) = (run.trainer.steps(), stop.load(Ordering::Relaxed));
         if run.notes.samples_at(steps) && !stopped {
             samples::write(run, out, &progress)?;
@@ -135,6 +140,18 @@ fn train(
         }
     }
     Ok(Ended::Well)
+}
+
+/// Says how many steps a loss scale skipped since it was last said.
+fn report_skipped(trainer: &mut Trainer, known: &mut u64, of: &Progress) -> Result<(), Failure> {
+    if let Some(LossScale { scale, skipped, .. }) = trainer.loss_scale()?
+        && skipped > *known
+    {
+        let (count, steps) = (counted(skipped - *known, "step"), trainer.steps());
+        of.line(&format!("step {steps}: {count} skipped, the loss scale is {scale}"));
+        *known = skipped;
+    }
+    Ok(())
 }
 
 /// Notes the held-out loss, and says it.

@@ -134,6 +134,14 @@ impl Run {
         Self { trainer, notes, data, losses, differences, class_names, init }
     }
 
+    /// The images that are trained on: those that are not held out.
+    pub fn training_images(&self) -> Result<Dataset, Failure> {
+        Ok(match self.notes.valid {
+            None => self.data.clone(),
+            Some(fraction) => self.data.split(fraction, self.trainer.options().seed)?.0,
+        })
+    }
+
     /// The model as it is now, with the moving average of the weights.
     pub fn pipeline(&mut self) -> Result<Pipeline, Failure> {
         let weights = Arc::new(self.trainer.averaged_weights()?);
@@ -192,6 +200,10 @@ impl Run {
         } = trainer.options();
         let falling = decay_steps.map_or(String::new(), |end| format!(", none after step {end}"));
         let clip = clip.map_or("none".to_owned(), |norm| norm.to_string());
+        let batch = match trainer.options().parts() {
+            1 => batch.to_string(),
+            parts => format!("{} in {parts} parts of {batch}", batch * parts),
+        };
         let (next, total) = (trainer.steps() + 1, u64::from(notes.steps));
         let steps = match next <= total {
             true => format!("steps {next} to {total}"),

@@ -117,7 +117,7 @@ pub fn blocks(gpu: &Gpu, [batch, channels, side, blocks]: [usize; 4]) -> Result<
     let mut graph = Graph::new();
     let [x, expected] = [(); 2].map(|()| graph.input(of));
     let arenas = Arenas::new(parameters, gpu.target().max_binding);
-    let optimizer = Optimizer::new(&mut graph, arenas);
+    let mut optimizer = Optimizer::new(&mut graph, arenas);
     let begun = optimizer.begin(&mut graph, &options)?;
     let views = optimizer.parameters(&mut graph)?;
     let y = residual(&mut Layers::new(&mut graph, &views, Some(begun.key)), x, blocks)?;

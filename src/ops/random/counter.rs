@@ -1,12 +1,24 @@
-//! The end of a step: the counter moves on, the step's numbers go to the host's history.
+//! The end of a step or of a micro-batch: the counter moves on, the step's numbers go to the host's history.
 use crate::{ops::prelude::*, shaders::counter as shader};
 
 /// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
-/// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead.
+/// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead, unless
+/// the `tally f32[4]` of [`NextScale`](crate::ops::NextScale) that may come last says that it is skipped.
+/// The number of the first image stays the counter's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Advance {
     /// Whether the norm comes last.
     pub guarded: bool,
+}
+
+/// Ends a micro-batch, in place: the next one begins `images` further, and after the last one of a step of
+/// `step_images` at image 0 again; operands `counter u32[8]` and `key u32[8]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextImages {
+    /// Images of the micro-batch.
+    pub images: u32,
+    /// Images of the step.
+    pub step_images: u32,
 }
 
 /// Keeps a step's numbers for the host, in place: row `step % capacity` of
@@ -17,18 +29,22 @@ pub struct Record;
 
 display!("advance", Advance { guarded });
 
+display!("next_images", NextImages { images, step_images });
+
 display!("record", Record);
 
 impl Operator for Advance {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
         let [counter, key] = match *inputs {
-            [counter, key, norm] if self.guarded => {
-                check.is("norm", norm, TensorType::f32(&[4]))?;
+            [counter, key, ref told @ ..] if self.guarded && (1..=2).contains(&told.len()) => {
+                for (name, &told) in ["norm", "tally"].into_iter().zip(told) {
+                    check.is(name, told, TensorType::f32(&[4]))?;
+                }
                 [counter, key]
             }
             [counter, key] if !self.guarded => [counter, key],
-            _ => return Err(check.count(if self.guarded { 3 } else { 2 })),
+            _ => return Err(check.count(if self.guarded { "3 or 4" } else { "2" })),
         };
         check.is("counter", counter, Counter::of())?;
         check.key(key)?;
@@ -36,8 +52,11 @@ impl Operator for Advance {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let mut counter = Counter::read(inputs[1]);
-        if inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0) {
+        let first_image = Counter::read(inputs[0]).first_image;
+        let mut counter = Counter { first_image, ..Counter::read(inputs[1]) };
+        let good = inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0);
+        let skipped = inputs.get(3).is_some_and(|tally| tally.data[3] == 1.0);
+        if good || skipped && counter.bad_step.is_none() {
             counter.step = counter.step.wrapping_add(1);
         } else if counter.bad_step.is_none() {
             counter.bad_step = Some(counter.step);
@@ -46,12 +65,42 @@ impl Operator for Advance {
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let params = shader::Params { increment: 1, capacity: 0 };
+        let params = shader::Params { increment: 1, ..Default::default() };
         let kernel = shader::Advance {
             key: equation.inputs[1],
             norm: equation.inputs.get(2).copied(),
+            tally: equation.inputs.get(3).copied(),
             counter: equation.outputs[0],
         };
+        Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+}
+
+impl Operator for NextImages {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let check = Check::new(self, inputs);
+        let [counter, key] = check.operands()?;
+        check.is("counter", counter, Counter::of())?;
+        check.key(key)?;
+        check.that(self.step_images > 0, "step_images", "at least 1", 0)?;
+        Ok(vec![counter])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let first_image = Counter::read(inputs[1]).first_image.wrapping_add(self.images);
+        let first_image = first_image % self.step_images;
+        vec![Counter { first_image, ..Counter::read(inputs[0]) }.tensor()]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let Self { images, step_images } = *self;
+        let params = shader::Params { images, step_images, ..Default::default() };
+        let (key, counter) = (equation.inputs[1], equation.outputs[0]);
+        let kernel = shader::NextImages { key, counter };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
     }
 
@@ -87,7 +136,7 @@ impl Operator for Record {
         let [_, key, loss, norm] = fitted(&equation.inputs);
         let history = equation.outputs[0];
         let capacity = lowering.type_of(history).rows() as u32;
-        let params = shader::Params { increment: 0, capacity };
+        let params = shader::Params { capacity, ..Default::default() };
         let kernel = shader::Record { key, loss, norm: Some(norm), history };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
     }
@@ -102,14 +151,24 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         Counter { seed: 3 << 32 | 1, step: 6, first_image: 8, bad_step, bad_parts: 0 }.input()
     };
     let norm = |good| Input::row([3.0, 0.5, good, 0.0]);
+    let tally = |skipped| Input::row([0.0, 2.0, 5.0, skipped]);
     let history = Input::normal(TensorType::f32(&[2, 4]));
     let loss = Input::values(TensorType::f32(&[1]), vec![0.25]);
     let guarded = Advance { guarded: true };
+    let other = Counter { seed: 1, step: 9, first_image: 3, ..Counter::default() }.input();
     vec![
         Case::new(Advance { guarded: false }, vec![at(None), at(None)]),
         Case::new(guarded, vec![at(None), at(None), norm(1.0)]),
         Case::new(guarded, vec![at(None), at(None), norm(0.0)]).name("bad step"),
         Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0)]).name("after a bad step"),
+        Case::new(guarded, vec![other.clone(), at(None), norm(1.0)]).name("other images"),
+        Case::new(guarded, vec![at(None), at(None), norm(0.0), tally(1.0)]).name("skipped step"),
+        Case::new(guarded, vec![at(None), at(None), norm(0.0), tally(0.0)]).name("not skipped"),
+        Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0), tally(1.0)])
+            .name("skipped after a bad step"),
+        Case::new(NextImages { images: 4, step_images: 16 }, vec![other.clone(), at(None)]),
+        Case::new(NextImages { images: 8, step_images: 16 }, vec![other, at(Some(2))])
+            .name("last micro-batch"),
         Case::new(Record, vec![history.clone(), example_key(), loss.clone(), norm(1.0)]),
         Case::new(Record, vec![history, at(Some(6)), loss, norm(0.0)]).name("after a bad step"),
     ]
@@ -117,6 +176,11 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
 
 pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
     let counter = dice.counter();
+    if dice.below(3) == 0 {
+        let [images, step_images] = [(); 2].map(|()| dice.extent(1 << 20) as u32);
+        let op = NextImages { images, step_images };
+        return Case::new(op, vec![dice.counter(), counter]);
+    }
     if dice.flip() {
         let guarded = dice.flip();
         let operands = [counter.clone(), counter].into_iter().chain(guarded.then(|| dice.norm()));

@@ -15,12 +15,14 @@ pub struct DrawNormal {
 
 /// Timesteps `f32[batch]`, uniform among the integers `0..count`; operand `key: u32[8]`.
 ///
-/// With `antithetic`, as in the released code of the DDIM paper, `batch / 2 + 1` are drawn and the
-/// others mirror the first of these: `count - 1 - t`.
+/// With `antithetic`, as in the released code of the DDIM paper, `images / 2 + 1` are drawn for the images
+/// of a step and the others mirror the first of these: `count - 1 - t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DrawTimesteps {
     /// How many to draw.
     pub batch: usize,
+    /// Images of the step: of these the batch is a part, which begins at the key's first image.
+    pub images: usize,
     /// How many there are to choose from.
     pub count: u32,
     /// Whether about half of them mirror the others.
@@ -30,15 +32,15 @@ pub struct DrawTimesteps {
 }
 
 impl DrawTimesteps {
-    /// How many are drawn; those behind them mirror the first ones.
-    fn drawn(&self) -> usize {
-        if self.antithetic { self.batch / 2 + 1 } else { self.batch }
+    /// How many of the step's images have a timestep of their own; those behind them mirror the first ones.
+    fn drawn(&self) -> u32 {
+        if self.antithetic { self.images as u32 / 2 + 1 } else { u32::MAX }
     }
 }
 
 display!("draw_normal", DrawNormal { stream });
 
-display!("draw_timesteps", DrawTimesteps { count, antithetic, stream });
+display!("draw_timesteps", DrawTimesteps { images, count, antithetic, stream });
 
 impl Operator for DrawNormal {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
@@ -89,13 +91,17 @@ impl Operator for DrawTimesteps {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let counter = Counter::read(inputs[0]);
+        let whole = Counter { first_image: 0, ..counter };
         let draw = |image| {
-            let [word, ..] = counter.random_words(0, image as u32, self.stream);
+            let [word, ..] = whole.random_words(0, image, self.stream);
             f64::from(((u64::from(word) * u64::from(self.count)) >> 32) as u32)
         };
-        let timestep = |image: usize| match image.checked_sub(self.drawn()) {
-            None => draw(image),
-            Some(mirrored) => f64::from(self.count - 1) - draw(mirrored),
+        let timestep = |place: usize| {
+            let image = counter.first_image.wrapping_add(place as u32);
+            match image.checked_sub(self.drawn()) {
+                None => draw(image),
+                Some(mirrored) => f64::from(self.count - 1) - draw(mirrored),
+            }
         };
         let shape = TensorType::f32(&[self.batch]).shape;
         vec![Tensor::new(shape, (0..self.batch).map(timestep).collect())]
@@ -110,7 +116,7 @@ impl Operator for DrawTimesteps {
             batch: self.batch as u32,
             stream: self.stream,
             count: self.count,
-            drawn: self.drawn() as u32,
+            drawn: self.drawn(),
             ..Default::default()
         };
         let kernel = shader::Timesteps { key: equation.inputs[0], drawn: equation.outputs[0] };
@@ -123,10 +129,11 @@ impl Operator for DrawTimesteps {
 }
 
 pub(in crate::ops) fn cases() -> Vec<Case> {
-    let timesteps = |batch, antithetic| {
-        let op = DrawTimesteps { batch, count: 1000, antithetic, stream: 1 };
+    let part = |batch, images, antithetic| {
+        let op = DrawTimesteps { batch, images, count: 1000, antithetic, stream: 1 };
         Case::new(op, vec![example_key()])
     };
+    let timesteps = |batch, antithetic| part(batch, batch, antithetic);
     let normal = |of| Case::new(DrawNormal { of, stream: 4 }, vec![example_key()]);
     vec![
         normal(TensorType::f32(&[2, 7, 5, 3])),
@@ -139,6 +146,8 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         timesteps(2, true),
         timesteps(67, true),
         timesteps(MANY_IMAGES, true),
+        part(5, 10, true).name("part of a step"),
+        part(67, 1000, true).name("part of a step, none mirrored"),
     ]
 }
 
@@ -149,5 +158,6 @@ pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
         return Case::new(DrawNormal { of, stream: dice.below(9) as u32 }, vec![key]);
     }
     let (batch, count, antithetic) = (dice.extent(300), dice.extent(1 << 16) as u32, dice.flip());
-    Case::new(DrawTimesteps { batch, count, antithetic, stream: 1 }, vec![key])
+    let images = dice.extent(1 << 20);
+    Case::new(DrawTimesteps { batch, images, count, antithetic, stream: 1 }, vec![key])
 }

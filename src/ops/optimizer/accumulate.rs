@@ -1,0 +1,73 @@
+//! What the micro-batches of a step add up to.
+use crate::{ops::prelude::*, shaders::accumulate as shader};
+
+/// Adds `scale x` to a sum where it lies; operands `sum` and `x` of one f32 type, and `key u32[8]`. Where
+/// the key begins below image `round`, the sum begins: it becomes `scale x`, whatever it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Accumulate {
+    /// What is added is multiplied by this: one over the number of micro-batches gives their mean.
+    pub scale: Float,
+    /// Images of the first micro-batches of all ranks.
+    pub round: u32,
+}
+
+display!("accumulate", Accumulate { scale, round });
+
+impl Operator for Accumulate {
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+        let check = Check::new(self, inputs);
+        let [sum, x, key] = check.operands()?;
+        check.that(sum == TensorType::f32(&sum.shape), "sum", "f32", sum)?;
+        check.is("x", x, sum)?;
+        check.key(key)?;
+        Ok(vec![sum])
+    }
+
+    fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+        let begins = Counter::read(inputs[2]).first_image < self.round;
+        let add = |sum: f64, x: f64| if begins { 0.0 } else { sum } + self.scale.get() * x;
+        vec![inputs[0].zip(inputs[1], add)]
+    }
+
+    fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+        let [_, x, key] = fitted(&equation.inputs);
+        let sum = equation.outputs[0];
+        let vectors = lowering.type_of(sum).vectors();
+        let params = shader::Params {
+            vectors: vectors as u32,
+            scale: self.scale.get() as f32,
+            round: self.round,
+        };
+        Ok(lowering.push(shader::Forward { x, key, sum }.over(params, vectors))?)
+    }
+
+    fn cost(&self, inputs: &[TensorType]) -> Cost {
+        elementwise_cost(2, &inputs[..2], &inputs[..1])
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+}
+
+fn case(of: TensorType, scale: f64, round: u32, key: Input) -> Case {
+    let op = Accumulate { scale: scale.into(), round };
+    Case::new(op, vec![Input::normal(of), Input::normal(of), key]).terms(2)
+}
+
+pub(in crate::ops) fn cases() -> Vec<Case> {
+    let begins = Counter { seed: 7, step: 2, ..Counter::default() }.input();
+    let (arena, loss) = (TensorType::f32(&[1000]), TensorType::f32(&[1]));
+    vec![
+        // The key begins at image 2.
+        case(arena, 0.25, 2, example_key()),
+        case(loss, 1.0, 1, example_key()),
+        case(arena, 0.5, 1, begins).name("first micro-batch"),
+        case(arena, 0.5, 3, example_key()).name("first micro-batch of another rank"),
+    ]
+}
+
+pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
+    let round = dice.below(1 << 20) as u32;
+    case(dice.tensor(), dice.float(-2.0, 2.0), round, dice.counter())
+}
