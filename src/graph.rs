@@ -169,7 +169,8 @@ impl Graph {
         let types: Vec<TensorType> = inputs.iter().map(|v| self.type_of(*v)).collect();
         let outputs: Vec<Value> = op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
         let (inputs, section) = (inputs.to_vec(), self.sections.len() - 1);
-        let equation = Equation { op, inputs, outputs: outputs.clone(), scope, section, again: false };
+        let equation =
+            Equation { op, inputs, outputs: outputs.clone(), scope, section, again: false };
         self.equations.push(equation);
         Ok(outputs)
     }

@@ -113,7 +113,11 @@ fn a_split_batch_draws_the_same_bits() {
     let kinds: [Kind; 4] = [
         &|batch| (DrawNormal { of: images(batch), stream: 1 }.into(), vec![]),
         &|batch| {
-            (DrawTimesteps { batch, images: batch, count: 1000, antithetic: false, stream: 1 }.into(), vec![])
+            (
+                DrawTimesteps { batch, images: batch, count: 1000, antithetic: false, stream: 1 }
+                    .into(),
+                vec![],
+            )
         },
         &|batch| (Dropout { rate: 0.3.into(), stream: 1 }.into(), vec![(images(batch), 1.0)]),
         &|batch| {

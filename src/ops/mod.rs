@@ -24,6 +24,7 @@ pub use layout::gather_rows::TablePart;
 pub use loss::mean_squared_error::Reduction;
 pub use lowering::Lowering;
 pub use operator::{Operator, Special};
+pub use optimizer::{average::AverageDecay, rate_decay::Fall};
 pub(crate) use random_cases::Dice;
 pub use random_cases::random_case;
 
@@ -73,8 +74,10 @@ mod loss {
 mod optimizer {
     pub(super) mod accumulate;
     pub(super) mod adam;
+    pub(super) mod average;
     pub(super) mod global_norm;
     pub(super) mod next_scale;
+    pub(super) mod rate_decay;
     pub(super) mod training_row;
 }
 
@@ -131,8 +134,10 @@ operations! {
     [norm::layer_norm] { LayerNorm, LayerNormBackward }
     [optimizer::accumulate] { Accumulate }
     [optimizer::adam] { Adam }
+    [optimizer::average] { AverageWeights }
     [optimizer::global_norm] { GlobalNorm }
     [optimizer::next_scale] { NextScale }
+    [optimizer::rate_decay] { RateDecay }
     [optimizer::training_row] { TrainingRow }
     [random::add_noise] { AddNoise, AddDrawnNoise, AddNumberedNoise }
     [random::counter] { Advance, NextImages, Record }

@@ -2,6 +2,7 @@
 //! `train_text_to_image_lora.py` does it.
 use super::{
     TrainingOptions,
+    averages::AVERAGES,
     checkpoint::{Resumed, settings},
     trainer::{Metrics, Trainer},
 };
@@ -116,7 +117,10 @@ impl Trainer<TextUNet> {
         let scale = self.model.adapters().map_or(1.0, |of| of.scale);
         let path = folder.join(ADAPTER_FILE);
         let adapters = adapter_bytes(&path, Adapted::Unet, &state.parts[3], scale)?;
-        let files = [&[(ADAPTER_FILE, &adapters[..])], beside].concat();
+        let averages = self.averages(folder)?;
+        let averages = averages.iter().map(|bytes| (AVERAGES, &bytes[..]));
+        let own = [(ADAPTER_FILE, &adapters[..])].into_iter();
+        let files: Vec<_> = own.chain(averages).chain(beside.iter().copied()).collect();
         self.checkpoint(folder, &state, notes, &files)
     }
 

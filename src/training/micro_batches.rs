@@ -11,9 +11,17 @@ impl<M, S> Trainer<M, S> {
     /// # Errors
     /// If the batch has not the size of a step, or the device refuses.
     pub fn step(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.step_told(batch, None)
+    }
+
+    /// The same; `told` is what the model is told of each image beside its label.
+    pub(super) fn step_told(&mut self, batch: &Batch, told: Option<&[f32]>) -> Result<(), Error> {
         let parts = self.options.parts();
         if parts == 1 {
-            return self.step_of(|trainer, _| trainer.write(batch));
+            return self.step_of(|trainer, _| {
+                trainer.write_told(told)?;
+                trainer.write(batch)
+            });
         }
         let image = self.graph.graph.type_of(self.graph.x0).shape.elements();
         let (expected, found) = (parts * image, batch.images.len());
@@ -28,8 +36,17 @@ impl<M, S> Trainer<M, S> {
             let own = trainer.options.batch;
             let labels = batch.labels.as_ref();
             let labels = labels.map(|labels| labels[part * own..][..own].to_vec());
+            let own = told.map(|told| told.len() / parts);
+            trainer.write_told(told.zip(own).map(|(told, own)| &told[part * own..][..own]))?;
             trainer.write(&Batch { images, labels })
         })
+    }
+
+    fn write_told(&mut self, told: Option<&[f32]>) -> Result<(), Error> {
+        match self.graph.condition.vector.zip(told) {
+            Some((value, told)) => self.executor.write(value, told),
+            None => Ok(()),
+        }
     }
 
     /// Submits one step, of one rank without waiting; `write` writes the micro-batch of this number.

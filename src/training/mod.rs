@@ -1,10 +1,12 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
 mod adapters;
+mod averages;
 mod bursts;
 mod checkpoint;
 mod collective;
 mod fit;
 mod levels;
+mod loading;
 mod loss_scale;
 mod losses;
 mod micro_batches;
@@ -23,6 +25,7 @@ mod trainer;
 mod validation;
 
 pub use adapters::{ADAPTER_FILE, LatentData};
+pub use averages::{AVERAGES, Average, gamma, post_hoc, read_average};
 pub(crate) use checkpoint::STATE;
 pub use checkpoint::{Resumed, steps_trained};
 pub use collective::{Alone, Collective, ThreadRank};
@@ -31,7 +34,7 @@ pub use loss_scale::LossScale;
 pub use losses::Losses;
 pub use objectives::{FlowWeighting, TrainingObjective};
 pub use optimizer::{Begun, Ended, Optimizer, Scaling};
-pub use options::{Loss, Timesteps, TrainingOptions, TrainingPrecision};
+pub use options::{Loss, RateSchedule, Timesteps, TrainingOptions, TrainingPrecision};
 pub use settings::{Past, Settings};
 pub(crate) use snr::min_snr_weights;
 #[doc(hidden)]

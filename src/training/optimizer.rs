@@ -1,14 +1,17 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
 //! gradient, clipping, Adam, the moving average, and the record. The section `gradients` runs once for
 //! each micro-batch and adds up what they give, the section `update` once.
-use super::options::{TrainingOptions, TrainingPrecision};
+use super::{
+    averages::Average,
+    options::{TrainingOptions, TrainingPrecision},
+};
 use crate::{
     error::Error,
     graph::Graph,
     nn::{Arenas, Views},
     ops::{
-        Accumulate, Adam, Advance, Constant, Counter, GlobalNorm, NextImages, NextScale, Record,
-        TrainingRow,
+        Accumulate, Adam, Advance, AverageWeights, Constant, Counter, GlobalNorm, NextImages,
+        NextScale, Record,
     },
     passes,
     value::{ElementType, TensorType, Value},
@@ -30,6 +33,8 @@ pub struct Optimizer {
     pub gradients: Vec<Value>,
     /// The loss scale, if the step has one.
     pub scaling: Option<Scaling>,
+    /// More moving averages.
+    pub averages: Vec<(Average, Vec<Value>)>,
 }
 
 /// The state of a loss scale.
@@ -76,7 +81,15 @@ impl Optimizer {
         let counter = graph.input(Counter::of());
         let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
-        Self { arenas, counter, history, state, gradients: Vec::new(), scaling: None }
+        let (gradients, averages) = (Vec::new(), Vec::new());
+        Self { arenas, counter, history, state, gradients, scaling: None, averages }
+    }
+
+    /// The same with more moving averages.
+    pub fn averaging(mut self, graph: &mut Graph, averages: &[Average]) -> Self {
+        let arenas = &self.arenas;
+        self.averages = averages.iter().map(|of| (*of, arenas.inputs(graph))).collect();
+        self
     }
 
     /// Begins a step.
@@ -89,17 +102,12 @@ impl Optimizer {
             Scaling { scale, tally }
         });
         graph.section(Self::GRADIENTS);
-        let row = TrainingRow {
-            learning_rate: options.learning_rate.into(),
-            warmup: options.warmup,
-            decay_steps: options.decay_steps.unwrap_or(0),
-            beta1: options.betas.0.into(),
-            beta2: options.betas.1.into(),
-            ema_decay: options.ema_decay.into(),
-            ema_warmup: options.ema_warmup,
-        };
+        let (row, decay) = options.rates();
         let began = graph.push_all(row, &[self.counter])?;
-        let [key, row] = began[..] else { unreachable!("a training row has two outputs") };
+        let [key, mut row] = began[..] else { unreachable!("a training row has two outputs") };
+        if let Some(decay) = decay {
+            row = graph.push(decay, &[key, row])?;
+        }
         Ok(Begun { key, row })
     }
 
@@ -180,6 +188,11 @@ impl Optimizer {
             let mut operands = vec![row, norm, gradient];
             operands.extend(own);
             let next = graph.push_all(adam, &operands)?;
+            for (average, arenas) in &self.averages {
+                let op = AverageWeights { decay: average.decay() };
+                let moved = graph.push(op, &[key, norm, next[0], arenas[arena]])?;
+                graph.update(arenas[arena], moved);
+            }
             for (state, next) in own.into_iter().zip(next) {
                 graph.update(state, next);
             }

@@ -112,7 +112,8 @@ impl TrainingGraph {
         let own = nn::parameters(model, [batch, height, width])?;
         let (stored, most) = (options.precision.element(), target.max_binding);
         let (trained, frozen) = split(&mut graph, model, own, stored, most);
-        let mut optimizer = Optimizer::new(&mut graph, Arenas::masters(trained, stored, most));
+        let mut optimizer = Optimizer::new(&mut graph, Arenas::masters(trained, stored, most))
+            .averaging(&mut graph, &options.averages);
         let given = (given == Given::TimestepsAndNoise).then(|| {
             let timesteps = graph.input(TensorType::f32(&[batch]));
             GivenInputs { timesteps, noise: graph.input(image), levels }

@@ -1,7 +1,7 @@
 //! The other ranks of a run: threads, each with a device of its own.
 use super::run::Run;
 use crate::{cli::Device, failure::Failure};
-use ddim::training::ThreadRank;
+use ddim::{data::Loader, training::ThreadRank};
 use std::{ops::ControlFlow, thread, time::Duration};
 
 /// Runs `train`, rank 0, while the other ranks of the run train beside it. No rank waits longer than
@@ -16,8 +16,7 @@ pub fn beside<T>(
     if ranks == 1 {
         return train(run);
     }
-    let (images, flip) = (run.training_images()?, run.notes.flip);
-    let (images, steps) = (&images, u64::from(run.notes.steps));
+    let (images, loading, steps) = (run.parts()?.0, run.loading(), u64::from(run.notes.steps));
     let tuning = run.trainer.gpu().target().tuning.as_deref().cloned();
     let mut group = ThreadRank::group(ranks, timeout).into_iter();
     let own = group.next();
@@ -25,8 +24,10 @@ pub fn beside<T>(
         for rank in group {
             let mut other = run.trainer.fork(&device.open()?.tuned(tuning.clone()))?;
             other.join(Box::new(rank))?;
+            let (options, done) = (other.options(), other.steps());
+            let mut loader = Loader::new(&images, options.images(), options.seed, loading, done);
             scope.spawn(move || {
-                let result = other.train(images, steps, flip, |_| ControlFlow::Continue(()));
+                let result = other.train_on(&mut loader, steps, |_| ControlFlow::Continue(()));
                 let why = result.err().map_or("it has ended".to_owned(), |error| error.to_string());
                 other.leave(&why);
             });
