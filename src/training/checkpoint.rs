@@ -8,7 +8,6 @@ use crate::{
     error::{Error, TrainingError},
     gpu::Gpu,
     models::unet2d::{AUGMENT_EMBEDDING, UNet, UNetConfig},
-    ops::Counter,
     pipeline::{self, Generation, RunFolder, SCHEDULER, SETTINGS, System, UNET},
     weights::Precision,
 };

@@ -141,7 +141,7 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
     };
     let scaled = |clip, guarded| GlobalNorm { scaled: true, ..op(clip, guarded) };
     let scale = Input::values(TensorType::f32(&[1]), vec![1024.0]);
-    let with_scale = [&guard_of(0.5)[..], &[scale.clone()], &gradients[..2]].concat();
+    let with_scale = [&guard_of(0.5)[..], std::slice::from_ref(&scale), &gradients[..2]].concat();
     let guard = |loss, key| [Input::values(TensorType::f32(&[1]), vec![loss]), key];
     let bad_key = Counter { step: 7, bad_step: Some(6), ..Counter::default() }.input();
     let guarded = |loss, key| [&guard(loss, key)[..], &gradients[..2]].concat();
