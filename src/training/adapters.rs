@@ -2,8 +2,8 @@
 //! `train_text_to_image_lora.py` does it.
 use super::{
     TrainingOptions,
-    averages::AVERAGES,
     checkpoint::{Resumed, settings},
+    kept_averages::AVERAGES,
     trainer::{Metrics, Trainer},
 };
 use crate::{
