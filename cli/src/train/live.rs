@@ -18,6 +18,9 @@ use std::{
 /// Where the page is written, below the run's folder.
 pub const PAGE: &str = "report.html";
 
+/// By which a page is known.
+pub const SIGN: &str = "<title>ddim: a run</title>";
+
 /// The page with holes like `{{samples}}`.
 const TEMPLATE: &str = include_str!("live.html");
 

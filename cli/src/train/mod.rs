@@ -51,7 +51,7 @@ use std::{
 use steps::{Ended, train};
 
 /// What a run writes beside `training/`.
-pub const PIPELINE: [&str; 9] = [
+pub const PIPELINE: [&str; 7] = [
     "model_index.json",
     "unet",
     "scheduler",
@@ -59,8 +59,6 @@ pub const PIPELINE: [&str; 9] = [
     "check.safetensors",
     "samples",
     samples::FILM,
-    watch::WRITTEN[0],
-    watch::WRITTEN[1],
 ];
 
 /// Trains, with checkpoints.
@@ -71,6 +69,7 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let folder = RunFolder::open(out)?;
     if !arguments.resume && !arguments.existing.overwrite && !dry {
         refuse_other_run(&folder, out, &PIPELINE)?;
+        watch::refuse_others(out)?;
     }
     let gpu = device.open()?;
     let mut run = match arguments.resume {

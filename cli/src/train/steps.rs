@@ -50,6 +50,10 @@ pub fn train(
     kept: Option<u64>,
     stop: &AtomicBool,
 ) -> Result<Ended, Failure> {
+    let (done, total) = (run.trainer.steps(), u64::from(run.notes.steps));
+    if done >= total {
+        return Ok(Ended::Well);
+    }
     kept::repair(out)?;
     let (images, held_out) = run.parts()?;
     let validation = match held_out {
@@ -57,7 +61,6 @@ pub fn train(
         None => None,
     };
     let (options, loading) = (run.trainer.options(), run.loading());
-    let (done, total) = (run.trainer.steps(), u64::from(run.notes.steps));
     let loader = Loader::new(&images, options.images(), options.seed, loading, done);
     let progress = Progress::new("training", done, total, "steps");
     let (watch, shown) = (Watch::begin(run, out)?, Shown::new(run, out));
@@ -74,6 +77,9 @@ pub fn train(
         }
     };
     way.watch.show(&way.shown, &run.losses, Some(&end));
+    if ended.is_err() && way.kept.is_none() {
+        watch::remove(out)?;
+    }
     ended
 }
 

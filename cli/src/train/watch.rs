@@ -3,7 +3,7 @@ use super::{events::Events, live, run::Run};
 use crate::{failure::Failure, files, progress::Progress, training::saw};
 use ddim::training::{Losses, Metrics, TrainingOptions};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -11,10 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a run writes beside its checkpoints, by which folders with other people's files are known.
-pub const WRITTEN: [&str; 2] = [METRICS, live::PAGE];
+/// What a run writes beside its checkpoints, with the signs by which it knows its own.
+const WRITTEN: [(&str, &str); 2] = [(METRICS, HEADER), (live::PAGE, live::SIGN)];
 
 const METRICS: &str = "metrics.csv";
+
+/// The folder of event files.
+const EVENTS: &str = "tensorboard";
 
 /// The first line of the file. A row is of a step, or, with its last number alone, of a measurement after it.
 const HEADER: &str = "step,loss,gradient_norm,learning_rate,images_per_second,held_out_loss";
@@ -24,6 +27,25 @@ const LARGEST: u64 = 4 << 30;
 
 /// Time between two pages.
 const BETWEEN: Duration = Duration::from_secs(10);
+
+/// Refuses a folder with files of these names that no run wrote. A run that was killed before its first checkpoint
+/// leaves its own.
+pub fn refuse_others(out: &Path) -> Result<(), Failure> {
+    let other = |(name, sign): &&(&str, &str)| {
+        let path = out.join(name);
+        path.exists() && !files::is_ours(&path, sign)
+    };
+    match WRITTEN.iter().find(other) {
+        Some((name, _)) => files::refuse_taken(out, &[name]),
+        None => Ok(()),
+    }
+}
+
+/// Removes the files of a run that ended before its first checkpoint.
+pub fn remove(out: &Path) -> Result<(), Failure> {
+    let names = WRITTEN.iter().map(|(name, _)| *name).chain([EVENTS]);
+    names.map(|name| files::remove(&out.join(name))).collect()
+}
 
 /// The files of a run that are written as it goes.
 pub struct Watch {
@@ -35,6 +57,8 @@ pub struct Watch {
     heard: Instant,
     /// When the page was written.
     shown: Option<Instant>,
+    /// Whether it can be written.
+    shows: bool,
     /// Images a second.
     pub speed: Option<f64>,
 }
@@ -44,7 +68,7 @@ impl Watch {
     pub fn begin(run: &Run, out: &Path) -> Result<Self, Failure> {
         let done = run.trainer.steps();
         let metrics = open_metrics(&out.join(METRICS), done)?;
-        let folder = out.join("tensorboard");
+        let folder = out.join(EVENTS);
         let events = run.notes.tensorboard.then(|| Events::begin(&folder, done));
         let events = events.transpose().map_err(|error| Failure::file(&folder, error))?;
         Ok(Self {
@@ -54,6 +78,7 @@ impl Watch {
             events,
             heard: Instant::now(),
             shown: None,
+            shows: true,
             speed: None,
         })
     }
@@ -126,12 +151,18 @@ impl Watch {
 
     /// Writes the page of a run that goes on, or of one that has ended.
     pub fn show(&mut self, run: &live::Shown, losses: &Losses, ended: Option<&str>) {
-        let page = live::page(run, losses, self.speed, ended);
-        let written = page.and_then(|page| files::write(&self.out.join(live::PAGE), page));
-        if let Err(failure) = written {
-            log::warn!("{}", failure.line());
-        }
         self.shown = Some(Instant::now());
+        if !self.shows {
+            return;
+        }
+        let path = self.out.join(live::PAGE);
+        // Half a page asks for itself again too.
+        let written = live::page(run, losses, self.speed, ended)
+            .and_then(|page| fs::write(&path, page).map_err(|error| Failure::file(&path, error)));
+        if let Err(failure) = written {
+            log::warn!("{}; it stays as it is", failure.line());
+            self.shows = false;
+        }
     }
 }
 
