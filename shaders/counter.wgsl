@@ -1,6 +1,6 @@
 // The end of a step or of a micro-batch: the counter moves on, the step's numbers go to the host's history.  One invocation each.
 //   counter, key = (seed low, seed high, step, first image), (first bad step counted from 1 or else 0, 0, 0, 0)
-// A bad step that is skipped counts as any other.  Another one leaves the counter where it is and is remembered; the steps after it see that and change nothing either,
+// A bad step leaves the counter where it is and is remembered; the steps after it see that and change nothing either,
 // nor do they write over what it recorded.
 
 struct Params {
@@ -19,13 +19,10 @@ struct Params {
 // global norm, clip scale, 1 if the step is good
 @group(0) @binding(2) var<storage, read> norm: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> counter: array<vec4<u32>>;
-// The last is 1 if a bad step is skipped
-@group(0) @binding(4) var<storage, read> tally: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> loss: array<f32>;
 @group(0) @binding(4) var<storage, read_write> history: array<vec4<f32>>;
 
 override HAS_NORM: bool = false;
-override HAS_TALLY: bool = false;
 
 @compute @workgroup_size(1)
 fn advance() {
@@ -34,9 +31,6 @@ fn advance() {
     var good = true;
     if HAS_NORM {
         good = norm[0].z == 1.0;
-    }
-    if HAS_TALLY {
-        good = good || (tally[0].w == 1.0 && state.x == 0u);
     }
     if good {
         words.z += params.increment;

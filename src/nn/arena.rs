@@ -3,7 +3,7 @@ use super::{ParameterSource, ParameterSpec, Weights};
 use crate::{
     error::Error,
     graph::Graph,
-    ops::{Cast, Constant, Pack, View},
+    ops::{Constant, Pack, View},
     value::{ElementType, TensorType, Value},
 };
 use std::{borrow::Cow, collections::HashMap, iter};
@@ -60,48 +60,6 @@ impl Arenas {
             places.push(Place { arena, offset });
         }
         Self { specs, places, arenas }
-    }
-
-    /// The layout of f32 arenas that are copied whole to storage in `weights`, and then are laid out as by
-    /// [`Arenas::stored`]: kernels, matrices and tables in arenas of their own. None takes more than
-    /// `max_bytes`.
-    pub fn masters(specs: Vec<ParameterSpec>, weights: ElementType, max_bytes: u64) -> Self {
-        let share = weights.bytes() as u64;
-        let mut masters = Self::stored(specs, weights, max_bytes * share / 4);
-        let all = masters.specs.iter_mut().map(|spec| &mut spec.of).chain(&mut masters.arenas);
-        all.for_each(|of| of.element = ElementType::F32);
-        masters
-    }
-
-    /// Every parameter as a view of its arena, kernels, matrices and tables in storage of `weights`: of
-    /// [`Arenas::masters`] the arenas that hold these are copied.
-    ///
-    /// # Errors
-    /// If the arenas are not this layout's.
-    pub fn views_as(
-        &self,
-        graph: &mut Graph,
-        arenas: &[Value],
-        weights: ElementType,
-    ) -> Result<Views, Error> {
-        if weights == ElementType::F32 {
-            return self.views(graph, arenas);
-        }
-        let mut copies = arenas.to_vec();
-        let mut views = Views::default();
-        for (spec, place) in self.specs.iter().zip(&self.places) {
-            let mut of = spec.of;
-            if of.shape.len() > 1 {
-                of.element = weights;
-                let copy = &mut copies[place.arena];
-                if *copy == arenas[place.arena] {
-                    *copy = graph.push(Cast { to: weights }, &[*copy])?;
-                }
-            }
-            let view = View { offset: place.offset, of };
-            views.insert(&spec.name, graph.push(view, &[copies[place.arena]])?);
-        }
-        Ok(views)
     }
 
     /// One graph input per arena, a constant: see [`Graph::constants`].
@@ -170,23 +128,14 @@ impl Arenas {
             }
         }
         Ok((0..self.arenas.len()).map(move |arena| {
-            self.rooms(arena).into_iter().flat_map(move |(spec, room)| {
-                let rest = room - spec.of.physical_elements();
+            let specs = self.specs.iter().zip(&self.places);
+            let specs = specs.filter(move |(_, at)| at.arena == arena);
+            specs.flat_map(move |(spec, _)| {
+                let rest = View::room(spec.of) - spec.of.physical_elements();
                 let elements = source.elements(&spec.name).map(|of| padded(&spec.of, of));
                 iter::once(elements).chain((rest > 0).then(|| Ok(vec![0.0; rest].into())))
             })
         }))
-    }
-
-    /// The parameters of an arena, each with the elements up to the next one.
-    fn rooms(&self, arena: usize) -> Vec<(&ParameterSpec, usize)> {
-        let own = self.specs.iter().zip(&self.places).filter(|(_, at)| at.arena == arena);
-        let mut rooms: Vec<_> = own.map(|(spec, at)| (spec, at.offset)).collect();
-        let mut end = self.arenas[arena].shape.elements();
-        for (_, offset) in rooms.iter_mut().rev() {
-            (*offset, end) = (end - *offset, *offset);
-        }
-        rooms
     }
 
     /// The contents of one arena after another, each whole.

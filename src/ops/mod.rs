@@ -76,7 +76,6 @@ mod optimizer {
     pub(super) mod adam;
     pub(super) mod average;
     pub(super) mod global_norm;
-    pub(super) mod next_scale;
     pub(super) mod rate_decay;
     pub(super) mod training_row;
 }
@@ -136,7 +135,6 @@ operations! {
     [optimizer::adam] { Adam }
     [optimizer::average] { AverageWeights }
     [optimizer::global_norm] { GlobalNorm }
-    [optimizer::next_scale] { NextScale }
     [optimizer::rate_decay] { RateDecay }
     [optimizer::training_row] { TrainingRow }
     [random::add_noise] { AddNoise, AddDrawnNoise, AddNumberedNoise }

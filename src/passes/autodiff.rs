@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 ///
 /// `seed` has the type of `output`: a [`Constant`](crate::ops::Constant) 1 for a loss. What the
 /// backward equations read of the forward pass are ordinary values; their lives, not a tape,
-/// decide what is kept. The gradient of a parameter stored in halves may be f32: it is a sum.
+/// decide what is kept.
 ///
 /// # Errors
 /// If an op on the way has no gradient, a custom one gives gradients that do not fit its operands,
@@ -53,16 +53,15 @@ pub fn gradient(
     Ok(wrt.iter().map(|v| cotangents.get(v).copied()).collect())
 }
 
-/// An op gives one term an operand, of the operand's type, or of its shape in f32.
+/// An op gives one term an operand, of the operand's type.
 fn check(graph: &Graph, equation: &Equation, terms: &[Option<Value>]) -> Result<(), Error> {
     let types: Vec<_> = equation.inputs.iter().map(|value| graph.type_of(*value)).collect();
     let found: Vec<_> = terms.iter().map(|term| term.map(|value| graph.type_of(value))).collect();
     let message = if found.len() != types.len() {
         format!("gives {} gradients for {} operands", found.len(), types.len())
     } else {
-        let unlike = |(term, of): (&Option<TensorType>, &TensorType)| {
-            term.is_some_and(|term| term != *of && term != TensorType::f32(&of.shape))
-        };
+        let unlike =
+            |(term, of): (&Option<TensorType>, &TensorType)| term.is_some_and(|term| term != *of);
         let Some(operand) = found.iter().zip(&types).position(unlike) else { return Ok(()) };
         let found = found[operand].map_or("none".to_owned(), |of| of.to_string());
         format!("gives a gradient of {found} for operand {operand}")

@@ -152,8 +152,7 @@ impl<M, S> Trainer<M, S> {
             Some(memory) => Some(self.executor.read(memory)?),
             None => None,
         };
-        let scaling = self.scaling()?;
-        Ok(State { parts, memory, scaling, step: self.counter()?.step })
+        Ok(State { parts, memory, step: self.counter()?.step })
     }
 
     /// Continues from a state.
@@ -164,7 +163,6 @@ impl<M, S> Trainer<M, S> {
         if let (Some(memory), Some(losses)) = (self.graph.memory, &state.memory) {
             self.executor.write(memory, losses)?;
         }
-        self.set_scaling(state.scaling)?;
         self.write_counter(state.step)?;
         (self.submitted, self.reported) = (state.step.into(), state.step.into());
         Ok(())

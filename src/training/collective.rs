@@ -207,7 +207,7 @@ mod tests {
                 .collect();
             threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
-        let wanted = vec![((1e8_f32 + 1.0) + -1e8) + 1.0, 6.0];
+        let wanted = [((1e8_f32 + 1.0) + -1e8) + 1.0, 6.0];
         assert!(sums.iter().all(|sum| *sum == wanted.repeat(3)), "{sums:?}");
     }
 

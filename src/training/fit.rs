@@ -88,7 +88,7 @@ mod tests {
             None => passes::compile(&graph, &Target::default()),
         };
         let whole = compile(None).expect("a plan").peak_bytes();
-        let memory = |size| GpuError::OutOfMemory { action: "allocating".into(), size };
+        let memory = |size| GpuError::OutOfMemory { action: "allocating".into(), bytes: size };
         let within = |bytes: u64| {
             fitting(compile, |plan| match plan.peak_bytes() <= bytes {
                 true => Ok(plan.peak_bytes()),

@@ -1,20 +1,17 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
 //! gradient, clipping, Adam, the moving average, and the record. The section `gradients` runs once for
 //! each micro-batch and adds up what they give, the section `update` once.
-use super::{
-    averages::Average,
-    options::{TrainingOptions, TrainingPrecision},
-};
+use super::{averages::Average, options::TrainingOptions};
 use crate::{
     error::Error,
     graph::Graph,
     nn::{Arenas, Views},
     ops::{
         Accumulate, Adam, Advance, AverageWeights, Constant, Counter, GlobalNorm, NextImages,
-        NextScale, Record,
+        Record,
     },
     passes,
-    value::{ElementType, TensorType, Value},
+    value::{TensorType, Value},
 };
 
 /// Adam and the moving average of the weights, in a graph: the state as inputs of a step.
@@ -31,19 +28,8 @@ pub struct Optimizer {
     /// The step's gradient of each arena, which callers may read and change between the sections; of
     /// several micro-batches the mean. There are none before [`Optimizer::end`].
     pub gradients: Vec<Value>,
-    /// The loss scale, if the step has one.
-    pub scaling: Option<Scaling>,
     /// More moving averages.
     pub averages: Vec<(Average, Vec<Value>)>,
-}
-
-/// The state of a loss scale.
-#[derive(Clone, Copy, Debug)]
-pub struct Scaling {
-    /// `f32[1]`.
-    pub scale: Value,
-    /// `f32[4]`: that of [`NextScale`].
-    pub tally: Value,
 }
 
 /// Random key and rates of a step.
@@ -67,10 +53,6 @@ pub struct Ended {
 impl Optimizer {
     /// Rows of the history.
     pub const HISTORY: usize = 256;
-    /// Good steps in a row after which a loss scale is doubled: the default of PyTorch.
-    pub const GROWTH: u32 = 2000;
-    /// Steps in a row that a loss scale may skip.
-    pub const SKIPS: u32 = 20;
     /// The section of a micro-batch: [`Executor::run_section`](crate::gpu::Executor::run_section).
     pub const GRADIENTS: &'static str = "gradients";
     /// The section that ends a step.
@@ -82,7 +64,7 @@ impl Optimizer {
         let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
         let (gradients, averages) = (Vec::new(), Vec::new());
-        Self { arenas, counter, history, state, gradients, scaling: None, averages }
+        Self { arenas, counter, history, state, gradients, averages }
     }
 
     /// The same with more moving averages.
@@ -96,11 +78,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// None of the graph that it was made for.
-    pub fn begin(&mut self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
-        self.scaling = (options.precision == TrainingPrecision::F16).then(|| {
-            let [scale, tally] = [1, 4].map(|extent| graph.input(TensorType::f32(&[extent])));
-            Scaling { scale, tally }
-        });
+    pub fn begin(&self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
         graph.section(Self::GRADIENTS);
         let (row, decay) = options.rates();
         let began = graph.push_all(row, &[self.counter])?;
@@ -116,15 +94,7 @@ impl Optimizer {
     /// # Errors
     /// None of the graph that it was made for.
     pub fn parameters(&self, graph: &mut Graph) -> Result<Views, Error> {
-        self.parameters_as(graph, ElementType::F32)
-    }
-
-    /// The parameters by name, kernels, matrices and tables in this storage: see [`Arenas::views_as`].
-    ///
-    /// # Errors
-    /// None of the graph that it was made for.
-    pub fn parameters_as(&self, graph: &mut Graph, of: ElementType) -> Result<Views, Error> {
-        self.arenas.views_as(graph, &self.state[0], of)
+        self.arenas.views(graph, &self.state[0])
     }
 
     /// Ends a step that computed `loss` of a micro-batch from the parameters in `views`.
@@ -139,10 +109,8 @@ impl Optimizer {
         Begun { key, row }: Begun,
         loss: Value,
     ) -> Result<Ended, Error> {
-        let seed = match self.scaling {
-            Some(Scaling { scale, .. }) => scale,
-            None => graph.push(Constant { of: graph.type_of(loss), number: 1.0.into() }, &[])?,
-        };
+        let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
+        let seed = graph.push(one, &[])?;
         let wrt: Vec<Value> =
             self.arenas.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
         let gradients = passes::gradient(graph, loss, seed, &wrt)?;
@@ -162,10 +130,8 @@ impl Optimizer {
             counter = graph.push(op, &[counter, key])?;
         }
         graph.section(Self::UPDATE);
-        let (clip, scaled) = (options.clip.map(Into::into), self.scaling.is_some());
-        let norm = GlobalNorm { clip, guarded: true, scaled };
+        let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
         let mut operands = vec![loss, key];
-        operands.extend(self.scaling.map(|of| of.scale));
         operands.extend(&gradients);
         let norm = graph.push(norm, &operands)?;
         let adam = Adam {
@@ -192,30 +158,10 @@ impl Optimizer {
         }
         let recorded = graph.push(Record, &[self.history, key, loss, norm])?;
         graph.update(self.history, recorded);
-        self.advance(graph, counter, key, norm)?;
+        let advanced = graph.push(Advance { guarded: true }, &[counter, key, norm])?;
+        graph.update(self.counter, advanced);
         graph.leave();
         Ok(Ended { loss: told, norm })
-    }
-
-    /// Moves the counter on; a loss scale may skip a bad step.
-    fn advance(
-        &self,
-        graph: &mut Graph,
-        counter: Value,
-        key: Value,
-        norm: Value,
-    ) -> Result<(), Error> {
-        let mut operands = vec![counter, key, norm];
-        if let Some(Scaling { scale, tally }) = self.scaling {
-            let op = NextScale { interval: Self::GROWTH, skips: Self::SKIPS };
-            let next = graph.push_all(op, &[scale, tally, norm, key])?;
-            graph.update(scale, next[0]);
-            graph.update(tally, next[1]);
-            operands.push(next[1]);
-        }
-        let advanced = graph.push(Advance { guarded: true }, &operands)?;
-        graph.update(self.counter, advanced);
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     nn::Model,
     ops::{Fall, RateDecay, TrainingRow},
     pipeline::channels,
-    value::{ElementType, TensorType},
+    value::TensorType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,32 +42,6 @@ pub enum Timesteps {
     Importance,
 }
 
-/// How a training step stores weights and activations. Masters of the weights, moments, averages, gradients
-/// of weights and all sums are f32, and so is the arithmetic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrainingPrecision {
-    /// 32-bit floats.
-    #[default]
-    F32,
-    /// 16-bit floats, the loss scaled so that small gradients are not lost: Micikevicius et al. 2018, *Mixed
-    /// Precision Training*. A step whose gradients pass the largest number is skipped.
-    F16,
-    /// The upper halves of f32, which have its range: no loss scale.
-    Bf16,
-}
-
-impl TrainingPrecision {
-    /// The storage.
-    pub fn element(self) -> ElementType {
-        match self {
-            Self::F32 => ElementType::F32,
-            Self::F16 => ElementType::F16,
-            Self::Bf16 => ElementType::Bf16,
-        }
-    }
-}
-
 /// How a learning rate falls, if `decay_steps` says that it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,8 +73,6 @@ pub struct TrainingOptions {
     /// Ranks that take a step together, each of them `accumulate` micro-batches: see
     /// [`Trainer::join`](super::Trainer::join).
     pub ranks: usize,
-    /// Storage of weights and activations in a step.
-    pub precision: TrainingPrecision,
     /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
     /// it would take more. Without, where the device gives less. No bit depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,7 +136,6 @@ impl Default for TrainingOptions {
             batch: 64,
             accumulate: 1,
             ranks: 1,
-            precision: TrainingPrecision::F32,
             memory: None,
             learning_rate: 2e-4,
             warmup: 0,
@@ -274,13 +245,6 @@ impl TrainingOptions {
         self.accumulate * self.ranks
     }
 
-    /// Refuses a storage in halves, for steps that have none.
-    pub(crate) fn check_f32(&self, of: &str) -> Result<(), TrainingError> {
-        let fits = self.precision == TrainingPrecision::F32;
-        let expected = format!("f32, for {of}");
-        Ok(Unexpected::check(fits, "precision", expected, self.precision.element())?)
-    }
-
     /// Checks each number against its range.
     pub(super) fn check_ranges(&self) -> Result<(), TrainingError> {
         let above = |number: f64| (positive(number), "above 0", number);
@@ -323,7 +287,7 @@ impl TrainingOptions {
     }
 
     /// Checks that a run that began with the options `before` may go on with these. Rates, decays,
-    /// clipping, batch, micro-batches, ranks, precision and moving average may change: the state is the same.
+    /// clipping, batch, micro-batches, ranks and moving average may change: the state is the same.
     ///
     /// # Errors
     /// Names the option, what it has to stay and what it is.

@@ -18,7 +18,7 @@ use crate::{
     },
     ops::{AddDrawnNoise, AddNoise, Collect, DropLabels, Remember, TimestepProbabilities},
     plan::Target,
-    value::{ElementType, TensorType, Value},
+    value::{TensorType, Value},
 };
 
 /// Random inputs of a step that the caller gives.
@@ -119,9 +119,9 @@ impl TrainingGraph {
         let condition = Condition::inputs(&mut graph, model, batch);
         let levels = objective.levels(&mut graph);
         let own = nn::parameters(model, [batch, height, width])?;
-        let (stored, most) = (options.precision.element(), target.max_binding);
-        let (trained, frozen) = split(&mut graph, model, own, stored, most);
-        let mut optimizer = Optimizer::new(&mut graph, Arenas::masters(trained, stored, most))
+        let most = target.max_binding;
+        let (trained, frozen) = split(&mut graph, model, own, most);
+        let mut optimizer = Optimizer::new(&mut graph, Arenas::new(trained, most))
             .averaging(&mut graph, &options.averages);
         let given = given.inputs(&mut graph, image, levels);
         // Timesteps of the caller's are not drawn.
@@ -132,16 +132,13 @@ impl TrainingGraph {
         let key = begun.key;
         let noisy = noisy(&mut graph, &objective, [x0, levels, key], given, memory)?;
         let seen = seen(&mut graph, options, model, condition.labels, key)?;
-        let trained = optimizer.parameters_as(&mut graph, stored)?;
+        let trained = optimizer.parameters(&mut graph)?;
         let views = all_views(&mut graph, model, &trained, frozen.as_ref())?;
         let seen = Condition { labels: seen, ..condition };
         let timesteps = noisy.drawn.timesteps;
         let told = objective.told(&mut graph, timesteps)?;
-        let mut layers = Layers::new(&mut graph, &views, Some(key));
-        let x = layers.cast(noisy.x, stored)?;
-        let inputs = ModelInputs { x, timesteps: told, condition: seen };
-        let output = model.build(&mut layers, &inputs)?;
-        let output = layers.cast(output, ElementType::F32)?;
+        let inputs = ModelInputs { x: noisy.x, timesteps: told, condition: seen };
+        let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
         let losses = objective.losses(&mut graph, &noisy, output)?;
         let tables = objective.tables;
         let mut collected = Vec::new();
@@ -212,14 +209,12 @@ fn split(
     graph: &mut Graph,
     model: &dyn Model,
     own: Vec<ParameterSpec>,
-    stored: ElementType,
     max_bytes: u64,
 ) -> (Vec<ParameterSpec>, Option<FrozenParameters>) {
     match model.adapters() {
         None => (own, None),
         Some(of) => {
-            let arenas = Arenas::stored(own, stored, max_bytes);
-            (of.specs.clone(), Some(FrozenParameters::new(graph, arenas)))
+            (of.specs.clone(), Some(FrozenParameters::new(graph, Arenas::new(own, max_bytes))))
         }
     }
 }

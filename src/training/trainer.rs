@@ -165,7 +165,6 @@ impl<M, S> Trainer<M, S> {
             history,
         };
         trainer.write_counter(0)?;
-        trainer.set_scaling(None)?;
         trainer.load(&start)?;
         if let Some(told) = trainer.graph.condition.vector {
             let none = vec![0.0; trainer.graph.graph.type_of(told).shape.elements()];
@@ -227,11 +226,10 @@ impl<M, S> Trainer<M, S> {
     }
 
     /// Waits, then returns what the steps since the last call recorded (the last
-    /// [`TrainingGraph::HISTORY`] of them), those left out that a loss scale skipped.
+    /// [`TrainingGraph::HISTORY`] of them).
     ///
     /// # Errors
-    /// [`TrainingError::NotFinite`] if a step was bad, [`TrainingError::LossScale`] in f16: nothing was updated in
-    /// it or since.
+    /// [`TrainingError::NotFinite`] if a step was bad: nothing was updated in it or since.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, Error> {
         let history = self.executor.read(self.graph.optimizer.history)?;
         let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
@@ -240,12 +238,10 @@ impl<M, S> Trainer<M, S> {
             // The device stands still since the step before; so does the host's count.
             (self.submitted, self.reported) = (index, index);
             let (step, loss, norm) = (index + 1, row(index)[0], row(index)[1]);
-            return Err(self.ended(step, loss, norm)?.into());
+            return Err(TrainingError::NotFinite { step, loss, norm }.into());
         }
         let first = self.reported.max(self.submitted.saturating_sub(rows.len() as u64));
-        // A skipped step has no numbers.
-        let good = (first..self.submitted).filter(|index| row(*index)[3] == 1.0);
-        let metrics = good
+        let metrics = (first..self.submitted)
             .map(|index| {
                 let (step, row) = (index + 1, row(index));
                 Metrics { step, loss: row[0], gradient_norm: row[1] }

@@ -229,7 +229,7 @@ impl Step {
         };
         let began = graph.push_all(row, &[counter])?;
         let clip = config.grad_clip_norm.map(Into::into);
-        let norm = graph.push(GlobalNorm { clip, guarded: false, scaled: false }, &[gradient])?;
+        let norm = graph.push(GlobalNorm { clip, guarded: false }, &[gradient])?;
         let (epsilon, weight_decay) = (config.eps.into(), config.weight_decay.into());
         let adam = Adam { beta1, beta2, epsilon, weight_decay, decoupled, ema: true };
         let operands = [&[began[1], norm, gradient], &state[..]].concat();

@@ -17,7 +17,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || "not a number of bytes, such as 2GiB or 900MB".to_owned();
     let lower = text.trim().to_ascii_lowercase();
     let unit = UNITS.iter().find_map(|(unit, bytes)| Some((lower.strip_suffix(unit)?, *bytes)));
-    let (number, unit) = unit.unwrap_or((&lower, 1));
+    let (number, unit) = unit.unwrap_or((&lower[..], 1));
     let number: f64 = number.trim().parse().map_err(|_| wrong())?;
     let bytes = number * unit as f64;
     if (1.0..=f64::from(1 << 30) * f64::from(1 << 20)).contains(&bytes) {

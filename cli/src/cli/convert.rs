@@ -1,7 +1,7 @@
 //! Arguments of the commands about models' files.
 use super::{Beside, Overwrite};
 use clap::{Args, ValueEnum};
-use ddim::{nn::ElementTypes, training::TrainingPrecision, value::ElementType, weights::Precision};
+use ddim::{nn::ElementTypes, value::ElementType, weights::Precision};
 use std::path::PathBuf;
 
 /// Tell what a file or folder of weights is.
@@ -58,16 +58,6 @@ impl From<Dtype> for ElementTypes {
             Dtype::F16 => ElementType::F16,
             Dtype::Bf16 => ElementType::Bf16,
         })
-    }
-}
-
-impl From<Dtype> for TrainingPrecision {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => Self::F32,
-            Dtype::F16 => Self::F16,
-            Dtype::Bf16 => Self::Bf16,
-        }
     }
 }
 

@@ -6,16 +6,8 @@ use super::{
     samples,
     watch::{self, Watch},
 };
-use crate::{
-    average,
-    failure::Failure,
-    progress::{Progress, counted},
-};
-use ddim::{
-    data::Loader,
-    error::TrainingError,
-    training::{LossScale, Validation},
-};
+use crate::{average, failure::Failure, progress::Progress};
+use ddim::{data::Loader, error::TrainingError, training::Validation};
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -39,8 +31,6 @@ struct Way<'a> {
     progress: Progress,
     /// The step of the last checkpoint, if there is one.
     kept: Option<u64>,
-    /// Steps that a loss scale skipped, as far as was said.
-    skipped: u64,
 }
 
 /// Trains to the last step; `kept` is the step of the last checkpoint, if there is one.
@@ -64,8 +54,7 @@ pub fn train(
     let loader = Loader::new(&images, options.images(), options.seed, loading, done);
     let progress = Progress::new("training", done, total, "steps");
     let (watch, shown) = (Watch::begin(run, out)?, Shown::new(run, out));
-    let skipped = run.trainer.loss_scale()?.map_or(0, |of| of.skipped);
-    let mut way = Way { out, loader, validation, watch, shown, progress, kept, skipped };
+    let mut way = Way { out, loader, validation, watch, shown, progress, kept };
     way.watch.show(&way.shown, &run.losses, None);
     let ended = way.go(run, stop);
     let end = match &ended {
@@ -93,16 +82,13 @@ impl Way<'_> {
             let Self { watch, shown, progress, .. } = self;
             let hear = watch::listener(watch, shown, losses, progress, stop);
             let result = trainer.train_on(&mut self.loader, until, hear);
-            if let Err(ddim::Error::Training(
-                TrainingError::NotFinite { step, loss, norm }
-                | TrainingError::LossScale { step, loss, norm, .. },
-            )) = result
+            if let Err(ddim::Error::Training(TrainingError::NotFinite { step, loss, norm })) =
+                result
             {
                 let bad = format!("step {step}: the loss is {loss} and the gradient norm {norm}");
                 return Ok(Ended::NotFinite { bad, kept: self.kept });
             }
             result?;
-            self.report_skipped(run)?;
             let (steps, stopped) = (run.trainer.steps(), stop.load(Ordering::Relaxed));
             if run.notes.samples_at(steps) && !stopped {
                 samples::write(run, self.out, &self.progress, &mut self.watch)?;
@@ -117,19 +103,6 @@ impl Way<'_> {
             }
         }
         Ok(Ended::Well)
-    }
-
-    /// Says how many steps a loss scale skipped since it was last said.
-    fn report_skipped(&mut self, run: &mut Run) -> Result<(), Failure> {
-        if let Some(LossScale { scale, skipped, .. }) = run.trainer.loss_scale()?
-            && skipped > self.skipped
-        {
-            let (count, steps) = (counted(skipped - self.skipped, "step"), run.trainer.steps());
-            let line = format!("step {steps}: {count} skipped, the loss scale is {scale}");
-            self.progress.line(&line);
-            self.skipped = skipped;
-        }
-        Ok(())
     }
 
     /// Measures the held-out loss, and writes a checkpoint.

@@ -43,8 +43,8 @@ pub fn refuse_others(out: &Path) -> Result<(), Failure> {
 
 /// Removes the files of a run that ended before its first checkpoint.
 pub fn remove(out: &Path) -> Result<(), Failure> {
-    let names = WRITTEN.iter().map(|(name, _)| *name).chain([EVENTS]);
-    names.map(|name| files::remove(&out.join(name))).collect()
+    let mut names = WRITTEN.iter().map(|(name, _)| *name).chain([EVENTS]);
+    names.try_for_each(|name| files::remove(&out.join(name)))
 }
 
 /// The files of a run that are written as it goes.

@@ -2,9 +2,8 @@
 use crate::{ops::prelude::*, shaders::counter as shader};
 
 /// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
-/// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead, unless
-/// the `tally f32[4]` of [`NextScale`](crate::ops::NextScale) that may come last says that it is skipped.
-/// The number of the first image stays the counter's own.
+/// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead. The
+/// number of the first image stays the counter's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Advance {
     /// Whether the norm comes last.
@@ -37,14 +36,12 @@ impl Operator for Advance {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
         let [counter, key] = match *inputs {
-            [counter, key, ref told @ ..] if self.guarded && (1..=2).contains(&told.len()) => {
-                for (name, &told) in ["norm", "tally"].into_iter().zip(told) {
-                    check.is(name, told, TensorType::f32(&[4]))?;
-                }
+            [counter, key, norm] if self.guarded => {
+                check.is("norm", norm, TensorType::f32(&[4]))?;
                 [counter, key]
             }
             [counter, key] if !self.guarded => [counter, key],
-            _ => return Err(check.count(if self.guarded { "3 or 4" } else { "2" })),
+            _ => return Err(check.count(if self.guarded { 3 } else { 2 })),
         };
         check.is("counter", counter, Counter::of())?;
         check.key(key)?;
@@ -54,9 +51,7 @@ impl Operator for Advance {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let first_image = Counter::read(inputs[0]).first_image;
         let mut counter = Counter { first_image, ..Counter::read(inputs[1]) };
-        let good = inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0);
-        let skipped = inputs.get(3).is_some_and(|tally| tally.data[3] == 1.0);
-        if good || skipped && counter.bad_step.is_none() {
+        if inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0) {
             counter.step = counter.step.wrapping_add(1);
         } else if counter.bad_step.is_none() {
             counter.bad_step = Some(counter.step);
@@ -69,7 +64,6 @@ impl Operator for Advance {
         let kernel = shader::Advance {
             key: equation.inputs[1],
             norm: equation.inputs.get(2).copied(),
-            tally: equation.inputs.get(3).copied(),
             counter: equation.outputs[0],
         };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
@@ -151,7 +145,6 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         Counter { seed: 3 << 32 | 1, step: 6, first_image: 8, bad_step, bad_parts: 0 }.input()
     };
     let norm = |good| Input::row([3.0, 0.5, good, 0.0]);
-    let tally = |skipped| Input::row([0.0, 2.0, 5.0, skipped]);
     let history = Input::normal(TensorType::f32(&[2, 4]));
     let loss = Input::values(TensorType::f32(&[1]), vec![0.25]);
     let guarded = Advance { guarded: true };
@@ -162,10 +155,6 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         Case::new(guarded, vec![at(None), at(None), norm(0.0)]).name("bad step"),
         Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0)]).name("after a bad step"),
         Case::new(guarded, vec![other.clone(), at(None), norm(1.0)]).name("other images"),
-        Case::new(guarded, vec![at(None), at(None), norm(0.0), tally(1.0)]).name("skipped step"),
-        Case::new(guarded, vec![at(None), at(None), norm(0.0), tally(0.0)]).name("not skipped"),
-        Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0), tally(1.0)])
-            .name("skipped after a bad step"),
         Case::new(NextImages { images: 4, step_images: 16 }, vec![other.clone(), at(None)]),
         Case::new(NextImages { images: 8, step_images: 16 }, vec![other, at(Some(2))])
             .name("last micro-batch"),
