@@ -188,8 +188,9 @@ fn data_beyond_squares_in_memory_train_the_same_wherever_they_are_kept() {
     let pictures = at.path().join("pictures");
     fs::create_dir(&pictures).expect("room");
     for index in 0..12u8 {
-        let picture =
-            image::GrayImage::from_fn(20, 12, |x, y| image::Luma([index * 20 + (x * y) as u8]));
+        let picture = image::GrayImage::from_fn(20, 12, |x, y| {
+            image::Luma([(index * 20).wrapping_add((x * y) as u8)])
+        });
         picture.save(pictures.join(format!("{index}.png"))).expect("room");
     }
     fs::write(at.path().join("config.json"), tiny::config(None).to_json()).expect("room");

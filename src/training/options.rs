@@ -55,6 +55,11 @@ pub enum RateSchedule {
     InverseSqrt,
 }
 
+/// Settings of a plain run are written as before there were any others.
+fn is_one(count: &usize) -> bool {
+    *count == 1
+}
+
 impl RateSchedule {
     fn is_linear(&self) -> bool {
         *self == Self::Linear
@@ -69,9 +74,11 @@ pub struct TrainingOptions {
     pub batch: usize,
     /// Micro-batches of a step: their mean gradient is that of one batch of all their images, up to
     /// rounding, and takes the memory of one of them.
+    #[serde(skip_serializing_if = "is_one")]
     pub accumulate: usize,
     /// Ranks that take a step together, each of them `accumulate` micro-batches: see
     /// [`Trainer::join`](super::Trainer::join).
+    #[serde(skip_serializing_if = "is_one")]
     pub ranks: usize,
     /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
     /// it would take more. Without, where the device gives less. No bit depends on it.
