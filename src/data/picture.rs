@@ -46,8 +46,8 @@ fn format(bytes: &[u8]) -> Option<ImageFormat> {
     (!is_text).then_some(format)
 }
 
-/// Whether a JPEG or WebP file goes to its end. Their decoders paint grey what is missing, or allocate
-/// what a chunk says it holds.
+/// Whether a file holds all that its parts say. Decoders paint grey what is missing, or allocate what a
+/// part says it holds.
 fn is_whole(format: ImageFormat, bytes: &[u8]) -> bool {
     match format {
         ImageFormat::Jpeg => {
@@ -75,8 +75,39 @@ fn is_whole(format: ImageFormat, bytes: &[u8]) -> bool {
             }
             at.max(end) <= bytes.len().next_multiple_of(2)
         }
+        ImageFormat::Tiff => tags_fit(bytes).unwrap_or_default(),
         _ => true,
     }
+}
+
+/// Whether the values of a TIFF file's first directory lie inside of the file. A BigTIFF file, whose
+/// directory has another form, is left to the decoder.
+fn tags_fit(bytes: &[u8]) -> Option<bool> {
+    let little = bytes.starts_with(b"II");
+    let number = |at: u64, size: usize| {
+        let part = bytes.get(usize::try_from(at).ok()?..)?.get(..size)?;
+        let of = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
+        Some(if little { part.iter().rev().fold(0, of) } else { part.iter().fold(0, of) })
+    };
+    if number(2, 2)? != 42 {
+        return Some(true);
+    }
+    let directory = number(4, 4)?;
+    for tag in 0..number(directory, 2)? {
+        let entry = directory + 2 + 12 * tag;
+        // Types 1, 2, 6 and 7 are bytes; 3 and 8 have two; 5, 10 and 12 eight; all others four.
+        let size = match number(entry + 2, 2)? {
+            1 | 2 | 6 | 7 => 1,
+            3 | 8 => 2,
+            5 | 10 | 12 => 8,
+            _ => 4,
+        };
+        let length = size * number(entry + 4, 4)?;
+        if length > 4 && number(entry + 8, 4)? + length > bytes.len() as u64 {
+            return Some(false);
+        }
+    }
+    Some(true)
 }
 
 /// Bytes of a decoded pixel at most: floats of red, green, blue and opacity.

@@ -16,6 +16,7 @@ mod objectives;
 mod optimizer;
 mod options;
 mod ranks;
+mod rates;
 mod settings;
 mod snr;
 mod state;
@@ -34,7 +35,8 @@ pub use levels::{Diffusion, TrainingLevel};
 pub use losses::Losses;
 pub use objectives::{FlowWeighting, TrainingObjective};
 pub use optimizer::{Begun, Ended, Optimizer};
-pub use options::{Loss, RateSchedule, Timesteps, TrainingOptions};
+pub use options::{Loss, Timesteps, TrainingOptions};
+pub use rates::RateSchedule;
 pub use settings::{Past, Settings};
 pub(crate) use snr::min_snr_weights;
 #[doc(hidden)]

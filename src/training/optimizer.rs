@@ -6,10 +6,7 @@ use crate::{
     error::Error,
     graph::Graph,
     nn::{Arenas, Views},
-    ops::{
-        Accumulate, Adam, Advance, AverageWeights, Constant, Counter, GlobalNorm, NextImages,
-        Record,
-    },
+    ops::{Accumulate, Advance, AverageWeights, Constant, Counter, GlobalNorm, NextImages, Record},
     passes,
     value::{TensorType, Value},
 };
@@ -134,14 +131,7 @@ impl Optimizer {
         let mut operands = vec![loss, key];
         operands.extend(&gradients);
         let norm = graph.push(norm, &operands)?;
-        let adam = Adam {
-            beta1: options.betas.0.into(),
-            beta2: options.betas.1.into(),
-            epsilon: options.epsilon.into(),
-            weight_decay: options.weight_decay.into(),
-            decoupled: options.decoupled,
-            ema: true,
-        };
+        let adam = options.adam();
         for (arena, &gradient) in gradients.iter().enumerate() {
             let own = [0, 1, 2, 3].map(|part: usize| self.state[part][arena]);
             let mut operands = vec![row, norm, gradient];

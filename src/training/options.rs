@@ -1,11 +1,10 @@
 //! The numbers and choices that decide a training run.
-use super::{averages::Average, objectives::TrainingObjective};
+use super::{averages::Average, objectives::TrainingObjective, rates::RateSchedule};
 use crate::{
     data::AUGMENT_LABELS,
     diffusion::schedule::{SchedulerConfig, Variance},
     error::{TrainingError, Unexpected},
     nn::Model,
-    ops::{Fall, RateDecay, TrainingRow},
     pipeline::channels,
     value::TensorType,
 };
@@ -42,28 +41,9 @@ pub enum Timesteps {
     Importance,
 }
 
-/// How a learning rate falls, if `decay_steps` says that it does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RateSchedule {
-    /// Along a line, to zero.
-    #[default]
-    Linear,
-    /// Along half a cosine, to zero.
-    Cosine,
-    /// By the inverse root of the steps, from `decay_steps` on.
-    InverseSqrt,
-}
-
 /// Settings of a plain run are written as before there were any others.
 fn is_one(count: &usize) -> bool {
     *count == 1
-}
-
-impl RateSchedule {
-    fn is_linear(&self) -> bool {
-        *self == Self::Linear
-    }
 }
 
 /// Numbers that decide a training run, beside the model and its schedule.
@@ -174,39 +154,6 @@ fn positive(number: f64) -> bool {
 }
 
 impl TrainingOptions {
-    /// The op that gives the rates of a step, and that which lowers the learning rate, if one is needed.
-    pub(super) fn rates(&self) -> (TrainingRow, Option<RateDecay>) {
-        let fall = match self.rate_schedule {
-            RateSchedule::Linear => None,
-            RateSchedule::Cosine => Some(Fall::Cosine),
-            RateSchedule::InverseSqrt => Some(Fall::InverseSqrt),
-        };
-        let linear = if fall.is_none() { self.decay_steps } else { None };
-        let row = TrainingRow {
-            learning_rate: self.learning_rate.into(),
-            warmup: self.warmup,
-            decay_steps: linear.unwrap_or(0),
-            beta1: self.betas.0.into(),
-            beta2: self.betas.1.into(),
-            ema_decay: self.ema_decay.into(),
-            ema_warmup: self.ema_warmup,
-        };
-        let decay = fall.zip(self.decay_steps);
-        (row, decay.map(|(fall, steps)| RateDecay { fall, warmup: self.warmup, steps }))
-    }
-
-    /// The learning rate of a step, counted from 0.
-    pub fn rate(&self, step: u64) -> f64 {
-        let (row, decay) = self.rates();
-        let step = step as f64;
-        row.rate(step) * decay.map_or(1.0, |decay| decay.factor(step))
-    }
-
-    /// The step from which on the learning rate is 0, if there is one.
-    pub fn last_rate(&self) -> Option<u32> {
-        self.decay_steps.filter(|_| self.rate_schedule != RateSchedule::InverseSqrt)
-    }
-
     /// Checks that the options are in range and suit model and schedule.
     ///
     /// # Errors
