@@ -6,7 +6,7 @@ use ddim::{
     graph::Graph,
     ops::{self, Case, Conv2d, Input},
     passes,
-    plan::{DeviceProfile, Target},
+    plan::{DeviceProfile, MAX_WORKGROUPS, Target},
     value::{ElementType, TensorType},
     verify::{self, Expected},
 };
@@ -36,6 +36,11 @@ fn targets(gpu: &Gpu, case: &Case) -> Vec<Target> {
         let profile = DeviceProfile { vendor, ..DeviceProfile::default() };
         Target { subgroup: None, profile, f16: f16 && own.f16, ..own.clone() }
     };
+    // Many images are there for the grid, which is folded in one place for all kernels.
+    let images = case.inputs[0].of.shape.first().is_some_and(|&n| n > MAX_WORKGROUPS as usize);
+    if images && case.half.is_empty() {
+        return vec![own.clone()];
+    }
     let mut targets = vec![own.clone(), hardware(0, false)];
     if case.half.iter().all(|&operand| case.inputs[operand].of.element == ElementType::F32) {
         targets.push(hardware(0x10de, true));

@@ -1,7 +1,8 @@
 //! The training objective: noisy images, targets and losses.
 use super::{
+    choices::{Loss, Timesteps},
     levels::TrainingLevel,
-    options::{Loss, Timesteps, TrainingOptions},
+    options::TrainingOptions,
     snr::min_snr_weights,
     tables::Tables,
 };

@@ -1,45 +1,19 @@
 //! The numbers and choices that decide a training run.
-use super::{averages::Average, objectives::TrainingObjective, rates::RateSchedule};
+use super::{
+    averages::Average,
+    choices::{Loss, RateSchedule, Timesteps},
+    objectives::TrainingObjective,
+};
 use crate::{
     data::AUGMENT_LABELS,
     diffusion::schedule::{SchedulerConfig, Variance},
     error::{TrainingError, Unexpected},
     nn::Model,
+    ops::{Adam, Fall, RateDecay, TrainingRow},
     pipeline::channels,
     value::TensorType,
 };
 use serde::{Deserialize, Serialize};
-
-/// The loss. The variational bound is in bits per dimension, its predicted image is not clipped, and
-/// pixels are bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// The squared error of what the network predicts: Ho et al. 2020, eq. 14.
-    #[default]
-    Simple,
-    /// The variational bound, `T` times the term of each image's timestep: an estimate of the sum
-    /// over all. Nichol and Dhariwal 2021, eq. 4.
-    Vlb,
-    /// The simple loss and `hybrid_lambda` times the bound, whose gradient reaches the learned
-    /// variance alone: Nichol and Dhariwal 2021, eq. 16. With 0.001 the term of an image counts
-    /// `T / 1000`, as in the released code.
-    Hybrid,
-}
-
-/// Sampling of timesteps in a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Timesteps {
-    /// Each on its own, all alike.
-    #[default]
-    Uniform,
-    /// Half of them, and `T - 1 - t` of each: the released code of DDIM.
-    Antithetic,
-    /// By the second moment of the last ten losses of each, whose losses are weighted so that their
-    /// expectation stays the same: Nichol and Dhariwal 2021, section 3.3.
-    Importance,
-}
 
 /// Settings of a plain run are written as before there were any others.
 fn is_one(count: &usize) -> bool {
@@ -154,6 +128,51 @@ fn positive(number: f64) -> bool {
 }
 
 impl TrainingOptions {
+    /// The op that gives the rates of a step, and that which lowers the learning rate, if one is needed.
+    pub(super) fn rates(&self) -> (TrainingRow, Option<RateDecay>) {
+        let fall = match self.rate_schedule {
+            RateSchedule::Linear => None,
+            RateSchedule::Cosine => Some(Fall::Cosine),
+            RateSchedule::InverseSqrt => Some(Fall::InverseSqrt),
+        };
+        let linear = if fall.is_none() { self.decay_steps } else { None };
+        let row = TrainingRow {
+            learning_rate: self.learning_rate.into(),
+            warmup: self.warmup,
+            decay_steps: linear.unwrap_or(0),
+            beta1: self.betas.0.into(),
+            beta2: self.betas.1.into(),
+            ema_decay: self.ema_decay.into(),
+            ema_warmup: self.ema_warmup,
+        };
+        let decay = fall.zip(self.decay_steps);
+        (row, decay.map(|(fall, steps)| RateDecay { fall, warmup: self.warmup, steps }))
+    }
+
+    /// The learning rate of a step, counted from 0.
+    pub fn rate(&self, step: u64) -> f64 {
+        let (row, decay) = self.rates();
+        let step = step as f64;
+        row.rate(step) * decay.map_or(1.0, |decay| decay.factor(step))
+    }
+
+    /// The step from which on the learning rate is 0, if there is one.
+    pub fn last_rate(&self) -> Option<u32> {
+        self.decay_steps.filter(|_| self.rate_schedule != RateSchedule::InverseSqrt)
+    }
+
+    /// The op that moves the weights.
+    pub(super) fn adam(&self) -> Adam {
+        Adam {
+            beta1: self.betas.0.into(),
+            beta2: self.betas.1.into(),
+            epsilon: self.epsilon.into(),
+            weight_decay: self.weight_decay.into(),
+            decoupled: self.decoupled,
+            ema: true,
+        }
+    }
+
     /// Checks that the options are in range and suit model and schedule.
     ///
     /// # Errors

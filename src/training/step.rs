@@ -1,9 +1,10 @@
 //! A training step as a graph: algorithm 1 of Ho et al. 2020, with clipping, Adam and EMA.
 use super::{
+    choices::Timesteps,
     objective::{Drawn, Noisy, Objective},
     objectives::TrainingObjective,
     optimizer::{Ended, Optimizer},
-    options::{Timesteps, TrainingOptions},
+    options::TrainingOptions,
     tables::Tables,
 };
 use crate::{
