@@ -13,7 +13,12 @@ use ddim::{
     wgpu,
 };
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
     time::Duration,
 };
 
@@ -39,6 +44,28 @@ fn gpu_error(error: Error) -> GpuError {
         Error::Gpu(error) => error,
         other => panic!("{other}"),
     }
+}
+
+/// Another thread's plan is made while this one's kernels wait to be compiled.
+#[test]
+fn compiling_keeps_no_other_thread_from_it() {
+    let Some(gpu) = support::gpu() else { return };
+    let (first, second) = (recurrence(&[2, 77]).0, recurrence(&[5, 131]).0);
+    let (told, heard) = mpsc::channel();
+    let (other, begun) = (gpu.clone(), AtomicBool::new(false));
+    gpu.on_compile(move |_, _| {
+        // The other thread's kernels are told of here too.
+        if !begun.swap(true, Ordering::SeqCst) {
+            let (gpu, graph) = (other.clone(), second.clone());
+            let (done, finished) = mpsc::channel();
+            thread::spawn(move || done.send(executor(&gpu, &graph).run(1).is_ok()));
+            // Far longer than two small kernels take.
+            let _ = told.send(finished.recv_timeout(Duration::from_secs(60)));
+        }
+    });
+    executor(&gpu, &first).run(1).unwrap();
+    gpu.on_compile(|_, _| ());
+    assert_eq!(heard.recv().unwrap(), Ok(true), "the other thread waited");
 }
 
 #[test]

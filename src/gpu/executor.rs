@@ -338,7 +338,7 @@ fn steps(
     for dispatch in plan.all().filter(|dispatch| dispatch.is_custom()) {
         custom::check(dispatch, &plan.types)?;
     }
-    let compiled = gpu.pipelines().all(gpu, plan.all())?;
+    let compiled = gpu.compiled(plan.all())?;
     let mut steps = Vec::new();
     for ((dispatch, offset), compiled) in plan.all().zip(offsets).zip(compiled) {
         let group = bind(gpu, plan, dispatch, &compiled, buffers, dummies, (uniform, offset))?;

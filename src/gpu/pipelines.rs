@@ -1,7 +1,7 @@
 //! Compiled kernels, one per variant, kept for the life of the device.
 use super::{
     Gpu,
-    cache::{Compiled, Pipelines, Text},
+    cache::{Compiled, Text},
 };
 use crate::{
     error::GpuError,
@@ -19,40 +19,60 @@ use std::{
     thread,
 };
 
-impl Pipelines {
-    /// The pipelines of the dispatches, in their order; those that are new compile side by side.
-    pub fn all<'a>(
-        &mut self,
-        gpu: &Gpu,
+/// A pipeline: the kernel's printed form, and its text.
+type Key = (String, Text);
+
+impl Gpu {
+    /// The pipelines of the dispatches, in their order; those that are new compile side by side. Other threads
+    /// compile theirs meanwhile; where two compile the same kernel, the first to finish is kept.
+    pub(super) fn compiled<'a>(
+        &self,
         dispatches: impl Iterator<Item = &'a Dispatch>,
     ) -> Result<Vec<Arc<Compiled>>, GpuError> {
-        let mut keys: Vec<(String, Text)> = Vec::new();
-        let (mut modules, mut pipelines) = (HashMap::new(), HashMap::new());
-        for dispatch in dispatches {
+        let key = |dispatch: &Dispatch| {
             let text = (dispatch.kernel.wgsl(), is_unchecked(dispatch));
-            let key = (dispatch.kernel.to_string(), text.clone());
-            if !self.modules.contains_key(&text) {
-                modules.insert(text, dispatch);
-            }
-            if !self.pipelines.contains_key(&key) {
-                pipelines.insert(key.clone(), dispatch);
-            }
-            keys.push(key);
-        }
-        let (of, done) = (pipelines.len(), AtomicUsize::new(0));
+            (dispatch.kernel.to_string(), text)
+        };
+        let all: Vec<(Key, &Dispatch)> = dispatches.map(|of| (key(of), of)).collect();
+        let (mut modules, texts, new) = self.missing(&all);
+        modules.extend(in_parallel(texts, |text, dispatch| module(self, &dispatch.kernel, text))?);
+        let (of, done) = (new.len(), AtomicUsize::new(0));
         if of > 0 {
-            gpu.tell_compiled(0, of);
+            self.tell_compiled(0, of);
         }
-        self.modules
-            .extend(in_parallel(modules, |text, dispatch| module(gpu, &dispatch.kernel, text))?);
-        self.pipelines.extend(in_parallel(pipelines, |(_, text), dispatch| {
-            let compiled = compile(gpu, dispatch, &self.modules[text])?;
-            gpu.tell_compiled(done.fetch_add(1, Ordering::Relaxed) + 1, of);
+        let compiled = in_parallel(new, |(_, text), dispatch| {
+            let compiled = compile(self, dispatch, &modules[text])?;
+            self.tell_compiled(done.fetch_add(1, Ordering::Relaxed) + 1, of);
             Ok(Arc::new(compiled))
-        })?);
-        Ok(keys.iter().map(|key| Arc::clone(&self.pipelines[key])).collect())
+        })?;
+        let mut known = self.pipelines();
+        known.modules.extend(modules);
+        for (key, pipeline) in compiled {
+            known.pipelines.entry(key).or_insert(pipeline);
+        }
+        Ok(all.iter().map(|(key, _)| Arc::clone(&known.pipelines[key])).collect())
+    }
+
+    /// Of pipelines that are not compiled yet: the modules that are, the texts that are not, and the
+    /// pipelines.
+    fn missing<'a>(&self, all: &[(Key, &'a Dispatch)]) -> Missing<'a> {
+        let known = self.pipelines();
+        let mut missing = Missing::default();
+        for (key, dispatch) in all.iter().filter(|(key, _)| !known.pipelines.contains_key(key)) {
+            let text = key.1.clone();
+            match known.modules.get(&text) {
+                Some(module) => drop(missing.0.insert(text, module.clone())),
+                None => drop(missing.1.insert(text, *dispatch)),
+            }
+            missing.2.insert(key.clone(), *dispatch);
+        }
+        missing
     }
 }
+
+/// Modules that are compiled, texts of modules that are not, and pipelines that are not.
+type Missing<'a> =
+    (HashMap<Text, wgpu::ShaderModule>, HashMap<Text, &'a Dispatch>, HashMap<Key, &'a Dispatch>);
 
 /// Does the work of each item on as many threads as there are processors; a browser has one.
 fn in_parallel<K: Send + Sync, T: Send + Sync, R: Send>(

@@ -41,7 +41,17 @@ pub struct Layers<'a> {
 pub fn trace<T>(
     build: impl FnOnce(&mut Layers) -> Result<T, Error>,
 ) -> Result<(Vec<ParameterSpec>, T), Error> {
-    let mut graph = Graph::new();
+    trace_in(Graph::new(), build)
+}
+
+/// The same in a graph whose values the network takes.
+///
+/// # Errors
+/// Those of `build`.
+pub fn trace_in<T>(
+    mut graph: Graph,
+    build: impl FnOnce(&mut Layers) -> Result<T, Error>,
+) -> Result<(Vec<ParameterSpec>, T), Error> {
     let source = Source::Traced(Vec::new(), Views::default());
     let mut layers = Layers { graph: &mut graph, source, key: None, streams: 0 };
     let built = build(&mut layers)?;

@@ -1,8 +1,5 @@
 //! Many steps without a host wait in between, and what is told of them.
-use super::{
-    step::TrainingGraph,
-    trainer::{Metrics, Trainer},
-};
+use super::{step::TrainingGraph, steps::Metrics, trainer::Trainer};
 use crate::error::Error;
 use std::{ops::ControlFlow, time::Instant};
 
@@ -20,12 +17,12 @@ impl<M, S> Trainer<M, S> {
     ) -> Result<(), Error> {
         // One step, then as many at a time as fill the interval.
         let mut burst = 1;
-        while self.submitted < steps {
+        while self.steps.submitted < steps {
             let start = Instant::now();
-            let end = steps.min(self.submitted + burst);
-            let count = end - self.submitted;
-            while self.submitted < end {
-                take(self, self.submitted)?;
+            let end = steps.min(self.steps.submitted + burst);
+            let count = end - self.steps.submitted;
+            while self.steps.submitted < end {
+                take(self, self.steps.submitted)?;
             }
             let broke = progress(&self.metrics()?).is_break();
             let seconds = start.elapsed().as_secs_f64() / count as f64;

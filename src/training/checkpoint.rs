@@ -1,7 +1,8 @@
 //! A training run as a folder: a pipeline that diffusers opens, and beside it, in `training/`,
 //! what it takes to go on.
 use super::{
-    TrainingOptions, kept_averages::AVERAGES, settings::Settings, state::State, trainer::Trainer,
+    TrainingOptions, kept_averages::AVERAGES, settings::Settings, state::State, steps::Steps,
+    trainer::Trainer,
 };
 use crate::{
     diffusion::schedule::SchedulerConfig,
@@ -164,7 +165,7 @@ impl<M, S> Trainer<M, S> {
             self.executor.write(memory, losses)?;
         }
         self.write_counter(state.step)?;
-        (self.submitted, self.reported) = (state.step.into(), state.step.into());
+        self.steps = Steps { submitted: state.step.into(), reported: state.step.into() };
         Ok(())
     }
 

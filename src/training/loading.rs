@@ -1,5 +1,5 @@
 //! Training on batches that worker threads read ahead.
-use super::trainer::{Metrics, Trainer};
+use super::{steps::Metrics, trainer::Trainer};
 use crate::{
     data::Loader,
     error::{Error, TrainingError, Unexpected},
@@ -21,7 +21,7 @@ impl<M: Model> Trainer<M> {
     ) -> Result<(), Error> {
         let images = loader.images();
         self.check_images(images.shape(), images.classes())?;
-        let (expected, found) = (self.submitted, loader.step());
+        let (expected, found) = (self.steps.submitted, loader.step());
         let next = "step of the loader";
         Unexpected::check(expected == found, next, expected, found).map_err(TrainingError::from)?;
         let (expected, found) = (self.options.augment, loader.loading().augment);

@@ -67,7 +67,7 @@ impl<M, S> Trainer<M, S> {
             self.add_up()?;
             self.executor.run_section(Optimizer::UPDATE)?;
         }
-        self.submitted += 1;
+        self.steps.submitted += 1;
         Ok(())
     }
 

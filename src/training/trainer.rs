@@ -2,10 +2,10 @@
 use super::{
     collective::{Alone, Collective},
     fit,
-    optimizer::Optimizer,
     options::TrainingOptions,
     settings::Past,
     step::{Given, TrainingGraph},
+    steps::{Metrics, Steps},
 };
 use crate::{
     data::{Batches, Dataset},
@@ -19,17 +19,6 @@ use crate::{
 };
 use std::ops::ControlFlow;
 
-/// Metrics of a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Metrics {
-    /// The step, counted from 1.
-    pub step: u64,
-    /// Its loss.
-    pub loss: f32,
-    /// Norm of all gradients together, before clipping.
-    pub gradient_norm: f32,
-}
-
 /// A model in training. `S` is its noise schedule; a classifier has none.
 pub struct Trainer<M = UNet, S = SchedulerConfig> {
     pub(super) model: M,
@@ -39,10 +28,7 @@ pub struct Trainer<M = UNet, S = SchedulerConfig> {
     pub(super) executor: Executor,
     /// The ranks of the run.
     pub(super) collective: Box<dyn Collective>,
-    /// Steps submitted.
-    pub(super) submitted: u64,
-    /// Steps whose metrics were read.
-    pub(super) reported: u64,
+    pub(super) steps: Steps,
     pub(super) size: [usize; 2],
     /// Settings of earlier steps, if the run was resumed with others.
     pub(super) history: Vec<Past>,
@@ -150,20 +136,10 @@ impl<M, S> Trainer<M, S> {
         let mut executor = fit::executor(gpu, &graph.graph, options.memory)?;
         graph.tables.write(&mut executor)?;
         let start = Weights::initial(&graph.optimizer.arenas.specs, options.seed);
-        let (submitted, reported, history) = (0, 0, Vec::new());
+        let (steps, history) = (Steps::default(), Vec::new());
         let collective = Box::new(Alone);
-        let mut trainer = Self {
-            model,
-            scheduler,
-            options,
-            graph,
-            executor,
-            collective,
-            submitted,
-            reported,
-            size,
-            history,
-        };
+        let mut trainer =
+            Self { model, scheduler, options, graph, executor, collective, steps, size, history };
         trainer.write_counter(0)?;
         trainer.load(&start)?;
         if let Some(told) = trainer.graph.condition.vector {
@@ -222,7 +198,7 @@ impl<M, S> Trainer<M, S> {
 
     /// Steps done.
     pub fn steps(&self) -> u64 {
-        self.submitted
+        self.steps.submitted
     }
 
     /// Waits, then returns what the steps since the last call recorded (the last
@@ -231,24 +207,7 @@ impl<M, S> Trainer<M, S> {
     /// # Errors
     /// [`TrainingError::NotFinite`] if a step was bad: nothing was updated in it or since.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, Error> {
-        let history = self.executor.read(self.graph.optimizer.history)?;
-        let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
-        let row = |index: u64| rows[index as usize % rows.len()];
-        if let Some(index) = self.counter()?.bad_step.map(u64::from) {
-            // The device stands still since the step before; so does the host's count.
-            (self.submitted, self.reported) = (index, index);
-            let (step, loss, norm) = (index + 1, row(index)[0], row(index)[1]);
-            return Err(TrainingError::NotFinite { step, loss, norm }.into());
-        }
-        let first = self.reported.max(self.submitted.saturating_sub(rows.len() as u64));
-        let metrics = (first..self.submitted)
-            .map(|index| {
-                let (step, row) = (index + 1, row(index));
-                Metrics { step, loss: row[0], gradient_norm: row[1] }
-            })
-            .collect();
-        self.reported = self.submitted;
-        Ok(metrics)
+        self.steps.metrics(&self.graph.optimizer, &mut self.executor)
     }
 
     /// The moving average of the weights: what one samples with.
@@ -269,8 +228,7 @@ impl<M, S> Trainer<M, S> {
 
     /// The device's own count of steps, once it has done what was submitted.
     pub(super) fn counter(&mut self) -> Result<Counter, Error> {
-        let words = self.executor.read_u32(self.graph.optimizer.counter)?;
-        Ok(Counter::from_words(std::array::from_fn(|word| words[word])))
+        self.graph.optimizer.counted(&mut self.executor)
     }
 
     /// The arenas of a part of the state, one after another.
@@ -279,8 +237,7 @@ impl<M, S> Trainer<M, S> {
     }
 
     pub(super) fn read_part(&mut self, part: usize) -> Result<Weights, Error> {
-        let Optimizer { arenas, state, .. } = &self.graph.optimizer;
-        arenas.weights(state[part].iter().map(|&arena| self.executor.read(arena)))
+        self.graph.optimizer.read_part(&mut self.executor, part)
     }
 
     pub(super) fn write_part(
@@ -288,10 +245,6 @@ impl<M, S> Trainer<M, S> {
         part: usize,
         weights: &dyn ParameterSource,
     ) -> Result<(), Error> {
-        let Optimizer { arenas, state, .. } = &self.graph.optimizer;
-        for (&arena, pieces) in state[part].iter().zip(arenas.pieces(weights)?) {
-            self.executor.write_pieces(arena, pieces)?;
-        }
-        Ok(())
+        self.graph.optimizer.write_part(&mut self.executor, part, weights)
     }
 }
