@@ -109,18 +109,6 @@ impl<T> Ordered<T> {
     }
 }
 
-/// The same, or without threads where there are no workers.
-pub(super) fn in_order<T: Send + 'static>(
-    workers: usize,
-    [first, end]: [u64; 2],
-    make: impl Fn(u64) -> T + Send + Sync + 'static,
-) -> Box<dyn Iterator<Item = T>> {
-    match workers {
-        0 => Box::new((first..end).map(make)),
-        _ => Box::new(Ordered::new(workers, 4 * workers, [first, end], make)),
-    }
-}
-
 impl<T: Send + 'static> Iterator for Ordered<T> {
     type Item = T;
 

@@ -8,7 +8,7 @@ use super::{
     extent::Extent,
     folder::{LeftOut, classes},
     images::{ImageSource, Pixels},
-    ordered::in_order,
+    ordered::Ordered,
 };
 use crate::error::DataError;
 use std::{
@@ -194,5 +194,17 @@ struct InFiles {
 impl ImageSource for InFiles {
     fn read(&self, index: usize) -> Result<Pixels, DataError> {
         Ok(Pixels::read(&self.paths[index], &self.options)?.sized(&self.options))
+    }
+}
+
+/// Pieces made on threads, or here where there are no workers.
+fn in_order<T: Send + 'static>(
+    workers: usize,
+    [first, end]: [u64; 2],
+    make: impl Fn(u64) -> T + Send + Sync + 'static,
+) -> Box<dyn Iterator<Item = T>> {
+    match workers {
+        0 => Box::new((first..end).map(make)),
+        _ => Box::new(Ordered::new(workers, 4 * workers, [first, end], make)),
     }
 }
