@@ -4,7 +4,8 @@ use super::{
     TrainingOptions,
     checkpoint::{Resumed, settings},
     kept_averages::AVERAGES,
-    trainer::{Metrics, Trainer},
+    steps::Metrics,
+    trainer::Trainer,
 };
 use crate::{
     data::{Batch, Epochs},
