@@ -128,7 +128,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         layers.linear("second", hidden, 1)
     };
     let of = TensorType::f32(&[points, 1]);
-    let (parameters, _) = nn::trace(|layers| {
+    let (parameters, _) = nn::trace(Graph::new(), |layers| {
         let x = layers.graph.input(of);
         network(layers, x)
     })?;

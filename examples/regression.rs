@@ -5,7 +5,7 @@ use ddim::{
     Error,
     gpu::{Executor, Gpu, GpuOptions},
     graph::Graph,
-    nn::{FrozenModel, Layers, trace_in},
+    nn::{FrozenModel, Layers, trace},
     ops::{MeanSquaredError, Reduction},
     passes,
     training::{GraphTrainer, TrainingOptions},
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let weights = trainer.averaged_weights()?;
     let mut graph = Graph::new();
     let x = graph.input(TensorType::f32(&[POINTS, 1]));
-    let (specs, _) = trace_in(graph.clone(), |layers| network(layers, x))?;
+    let (specs, _) = trace(graph.clone(), |layers| network(layers, x))?;
     let limit = gpu.target().max_binding;
     let model = FrozenModel::of(&mut graph, specs, limit, |layers| network(layers, x))?;
     graph.outputs.push(model.prediction);

@@ -1,6 +1,7 @@
 //! A small convolutional classifier of images.
 use crate::{
     error::Error,
+    graph::Graph,
     nn::{Layers, ParameterSpec, trace},
     ops::Conv2d,
     value::{TensorType, Value},
@@ -29,7 +30,7 @@ impl ConvClassifier {
     /// If an extent is 0.
     pub fn parameters(&self) -> Result<Vec<ParameterSpec>, Error> {
         let [height, width, channels] = self.size;
-        let (parameters, _) = trace(|layers| {
+        let (parameters, _) = trace(Graph::new(), |layers| {
             let x = layers.graph.input(TensorType::f32(&[1, height, width, channels]));
             self.build(layers, x)
         })?;

@@ -34,21 +34,12 @@ pub struct Layers<'a> {
     streams: u32,
 }
 
-/// Builds a network in a scratch graph and returns the parameters that it asked for, in that order.
+/// Builds a network in a copy of a graph, whose values it may take, and returns the parameters that it asked
+/// for, in that order.
 ///
 /// # Errors
 /// Those of `build`.
 pub fn trace<T>(
-    build: impl FnOnce(&mut Layers) -> Result<T, Error>,
-) -> Result<(Vec<ParameterSpec>, T), Error> {
-    trace_in(Graph::new(), build)
-}
-
-/// The same in a graph whose values the network takes.
-///
-/// # Errors
-/// Those of `build`.
-pub fn trace_in<T>(
     mut graph: Graph,
     build: impl FnOnce(&mut Layers) -> Result<T, Error>,
 ) -> Result<(Vec<ParameterSpec>, T), Error> {

@@ -16,7 +16,7 @@ mod weights;
 pub use adapters::{AdaptedWeights, Adapters, LORA_DOWN, LORA_UP};
 pub use arena::{Arenas, Piece, Place, Views};
 pub use frozen::{FrozenModel, FrozenParameters};
-pub use layers::{Layers, trace, trace_in};
+pub use layers::{Layers, trace};
 pub use model::{Condition, ElementTypes, Model, ModelInputs, parameters};
 pub use parameters::{Initial, ParameterSpec};
 pub use weights::{Parameter, ParameterSource, Weights};

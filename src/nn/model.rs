@@ -123,7 +123,7 @@ pub trait Model {
 /// If the model cannot be built at this size.
 pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSpec>, Error> {
     let [batch, height, width] = size;
-    let (parameters, _) = trace(|layers| {
+    let (parameters, _) = trace(Graph::new(), |layers| {
         let x = layers.graph.input(TensorType::f32(&[batch, height, width, model.channels()]));
         let timesteps = layers.graph.input(TensorType::f32(&[batch]));
         let condition = Condition::inputs(layers.graph, model, batch);

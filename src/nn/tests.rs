@@ -16,7 +16,7 @@ fn image(graph: &mut Graph) -> Value {
 
 #[test]
 fn tracing_finds_each_parameter_once_in_the_order_of_use() {
-    let (found, _) = trace(|layers| {
+    let (found, _) = trace(Graph::new(), |layers| {
         let x = image(layers.graph);
         block(layers, x)
     })
@@ -36,7 +36,7 @@ fn tracing_finds_each_parameter_once_in_the_order_of_use() {
 
 #[test]
 fn arenas_give_back_the_weights_that_they_were_filled_with() {
-    let (found, _) = trace(|layers| {
+    let (found, _) = trace(Graph::new(), |layers| {
         let x = image(layers.graph);
         block(layers, x)
     })

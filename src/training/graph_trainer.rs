@@ -40,7 +40,7 @@ impl GraphTrainer {
         let (one, expected) = (options.parts() == 1, "1, for a graph has one batch a step");
         Unexpected::check(one, "accumulate", expected, options.parts())
             .map_err(TrainingError::from)?;
-        let (specs, _) = nn::trace_in(graph.clone(), &loss)?;
+        let (specs, _) = nn::trace(graph.clone(), &loss)?;
         let arenas = Arenas::new(specs, gpu.target().max_binding);
         let mut optimizer = Optimizer::new(&mut graph, arenas);
         let begun = optimizer.begin(&mut graph, options)?;

@@ -9,6 +9,7 @@ pub use posterior::Posterior;
 use super::blocks::{Attend, Blocks, Level, POINTWISE, SAME};
 use crate::{
     error::Error,
+    graph::Graph,
     nn::{Layers, ParameterSpec, trace},
     value::{TensorType, Value},
 };
@@ -51,7 +52,7 @@ impl Autoencoder {
     /// If the configuration is inconsistent.
     pub fn encoder_parameters(&self) -> Result<Vec<ParameterSpec>, Error> {
         let (side, channels) = (self.config.factor(), self.config.in_channels);
-        let (found, _) = trace(|layers| {
+        let (found, _) = trace(Graph::new(), |layers| {
             let image = layers.graph.input(TensorType::f32(&[1, side, side, channels]));
             self.encode(layers, image)
         })?;
@@ -63,7 +64,7 @@ impl Autoencoder {
     /// # Errors
     /// If the configuration is inconsistent.
     pub fn decoder_parameters(&self) -> Result<Vec<ParameterSpec>, Error> {
-        let (found, _) = trace(|layers| {
+        let (found, _) = trace(Graph::new(), |layers| {
             let latent = TensorType::f32(&[1, 1, 1, self.config.latent_channels]);
             let latent = layers.graph.input(latent);
             self.decode(layers, latent)

@@ -99,7 +99,7 @@ impl ClipText {
     /// # Errors
     /// None, for the settings were checked.
     pub fn parameters(&self) -> Result<Vec<ParameterSpec>, Error> {
-        let (parameters, _) = trace(|layers| {
+        let (parameters, _) = trace(Graph::new(), |layers| {
             let inputs = TextInputs::inputs(layers.graph, 1, 1);
             self.build(layers, &inputs)
         })?;
