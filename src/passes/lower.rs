@@ -1,4 +1,6 @@
 //! Equations to dispatches, and which values are parts of others.
+mod bands;
+
 use super::lowered::{Lowered, Part, Parts};
 use crate::{
     error::{Error, LoweringError},
@@ -8,6 +10,7 @@ use crate::{
     shaders::copy,
     value::{TensorType, Value},
 };
+use bands::Band;
 use std::{
     collections::{HashMap, HashSet},
     fmt::Display,
@@ -41,41 +44,70 @@ pub(super) fn lower(
                     .fold_constants(&equation.inputs, &equation.outputs, |_| Ok::<_, Error>(()))?;
             }
             Op::Pack(pack) => {
-                let arena = equation.outputs[0];
-                arenas.insert(arena);
-                for (&operand, &offset) in equation.inputs.iter().zip(&pack.offsets) {
-                    let part = Part { whole: arena, offset: 4 * offset as u64 };
-                    if placeable.contains(&operand) {
-                        parts.0.insert(operand, part);
-                    } else {
-                        let place = lowering.scratch(graph.type_of(operand));
-                        parts.0.insert(place, part);
-                        copy(&mut lowering, graph, operand, place, &equation.scope)?;
-                    }
-                }
+                arenas.insert(equation.outputs[0]);
+                place(&mut lowering, graph, equation, &pack.offsets, &placeable, &mut parts)?;
             }
             op => {
                 for &(output, input) in op.in_place() {
                     let whole = equation.inputs[input];
                     parts.0.insert(equation.outputs[output], Part { whole, offset: 0 });
                 }
-                check_sizes(graph, equation, target)?;
-                let types: Vec<_> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
-                let cost = op.cost(&types);
+                let bands = bands::of(&mut lowering, equation);
+                if bands.is_none() {
+                    check_sizes(graph, equation, target)?;
+                }
                 lowering.fold_constants(&equation.inputs, &equation.outputs, |lowering| {
-                    lowering.equation(&equation.scope, cost, |lowering| match op {
-                        Op::Custom(_) => lowering.custom(equation),
-                        op => op.lower(lowering, equation),
-                    })
+                    let Some(bands) = bands else { return lower_equation(lowering, equation) };
+                    let mut bands = bands.into_iter();
+                    bands.try_for_each(|band| lower_band(lowering, band, equation))
                 })?;
             }
         }
     }
+    let rows = lowering.parts().iter();
+    parts.0.extend(rows.map(|&(part, whole, offset)| (part, Part { whole, offset })));
     check_in_place(graph, &parts)?;
     update(graph, &mut lowering, &parts)?;
     let (launches, types, choices) = lowering.finish();
     let sections = sections(graph, launches);
     Ok(Lowered { sections, staged: Vec::new(), choices, types, parts, arenas })
+}
+
+/// The operands of a pack lie in its arena: those that are computed there, and copies of the others.
+fn place(
+    lowering: &mut Lowering,
+    graph: &Graph,
+    pack: &Equation,
+    offsets: &[usize],
+    placeable: &HashSet<Value>,
+    parts: &mut Parts,
+) -> Result<(), LoweringError> {
+    for (&operand, &offset) in pack.inputs.iter().zip(offsets) {
+        let part = Part { whole: pack.outputs[0], offset: 4 * offset as u64 };
+        if placeable.contains(&operand) {
+            parts.0.insert(operand, part);
+        } else {
+            let place = lowering.scratch(graph.type_of(operand));
+            parts.0.insert(place, part);
+            copy(lowering, graph, operand, place, &pack.scope)?;
+        }
+    }
+    Ok(())
+}
+
+fn lower_equation(lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+    let types: Vec<_> = equation.inputs.iter().map(|v| lowering.type_of(*v)).collect();
+    let cost = equation.op.cost(&types);
+    lowering.equation(&equation.scope, cost, |lowering| match &equation.op {
+        Op::Custom(_) => lowering.custom(equation),
+        op => op.lower(lowering, equation),
+    })
+}
+
+fn lower_band(lowering: &mut Lowering, band: Band, whole: &Equation) -> Result<(), Error> {
+    let equation = band.equation(lowering, whole);
+    lowering.reads(&equation.inputs);
+    lower_equation(lowering, &equation)
 }
 
 /// The setup, then the graph's sections.

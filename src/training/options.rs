@@ -1,7 +1,7 @@
 //! The numbers and choices that decide a training run.
 use super::{
     averages::Average,
-    choices::{Loss, RateSchedule, Timesteps},
+    choices::{Loss, RateSchedule, Timesteps, is_f32, is_one},
     objectives::TrainingObjective,
 };
 use crate::{
@@ -11,14 +11,9 @@ use crate::{
     nn::Model,
     ops::{Adam, Fall, RateDecay, TrainingRow},
     pipeline::channels,
-    value::TensorType,
+    value::{ElementType, TensorType},
 };
 use serde::{Deserialize, Serialize};
-
-/// Settings of a plain run are written as before there were any others.
-fn is_one(count: &usize) -> bool {
-    *count == 1
-}
 
 /// Numbers that decide a training run, beside the model and its schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +82,10 @@ pub struct TrainingOptions {
     /// one of [`UNet::augmented`](crate::models::unet2d::UNet::augmented).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<f64>,
+    /// Storage of the weights that stay as they are beside adapters: kernels, matrices and tables. A model without
+    /// adapters has none.
+    #[serde(skip_serializing_if = "is_f32")]
+    pub frozen: ElementType,
     /// Seed of the weights, the order of the data, timesteps, noise and dropout.
     pub seed: u64,
 }
@@ -118,6 +117,7 @@ impl Default for TrainingOptions {
             timesteps: Timesteps::Uniform,
             label_drop: 0.0,
             augment: None,
+            frozen: ElementType::F32,
             seed: 0,
         }
     }
@@ -252,6 +252,8 @@ impl TrainingOptions {
             let again = self.averages[..number].contains(average);
             Unexpected::check(!again, "averages", "each once", format!("{average} twice"))?;
         }
+        let fits = self.frozen != ElementType::U32;
+        Unexpected::check(fits, "frozen", "f32, f16 or bf16", self.frozen)?;
         let steps = self.decay_steps.unwrap_or(u32::MAX);
         let expected = format!("more than the {} steps of the warm-up", self.warmup);
         let root = self.rate_schedule == RateSchedule::InverseSqrt && steps > 0;
@@ -268,7 +270,7 @@ impl TrainingOptions {
         const OBJECTIVE: &str = "the state is that of another objective";
         const SEED: &str = "the order of the data and the images held out follow from it";
         const AVERAGES: &str = "averages count from the first step on";
-        let kept = |of: &Self| -> [(&'static str, String, &'static str); 10] {
+        let kept = |of: &Self| -> [(&'static str, String, &'static str); 11] {
             [
                 ("seed", of.seed.to_string(), SEED),
                 ("objective", format!("{:?}", of.objective), OBJECTIVE),
@@ -280,6 +282,7 @@ impl TrainingOptions {
                 ("label_drop", of.label_drop.to_string(), OBJECTIVE),
                 ("averages", format!("{:?}", of.averages), AVERAGES),
                 ("augment", of.augment.is_some().to_string(), "the model is told of it"),
+                ("frozen", of.frozen.to_string(), "what was learned lies beside these numbers"),
             ]
         };
         for ((option, was, why), (_, found, _)) in kept(before).into_iter().zip(kept(self)) {

@@ -19,7 +19,7 @@ use crate::{
     },
     ops::{AddDrawnNoise, AddNoise, Collect, DropLabels, Remember, TimestepProbabilities},
     plan::Target,
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 
 /// Random inputs of a step that the caller gives.
@@ -121,7 +121,7 @@ impl TrainingGraph {
         let levels = objective.levels(&mut graph);
         let own = nn::parameters(model, [batch, height, width])?;
         let most = target.max_binding;
-        let (trained, frozen) = split(&mut graph, model, own, most);
+        let (trained, frozen) = split(&mut graph, model, own, options.frozen, most);
         let mut optimizer = Optimizer::new(&mut graph, Arenas::new(trained, most))
             .averaging(&mut graph, &options.averages);
         let given = given.inputs(&mut graph, image, levels);
@@ -210,12 +210,14 @@ fn split(
     graph: &mut Graph,
     model: &dyn Model,
     own: Vec<ParameterSpec>,
+    element: ElementType,
     max_bytes: u64,
 ) -> (Vec<ParameterSpec>, Option<FrozenParameters>) {
     match model.adapters() {
         None => (own, None),
         Some(of) => {
-            (of.specs.clone(), Some(FrozenParameters::new(graph, Arenas::new(own, max_bytes))))
+            let arenas = Arenas::stored(own, element, max_bytes);
+            (of.specs.clone(), Some(FrozenParameters::new(graph, arenas)))
         }
     }
 }

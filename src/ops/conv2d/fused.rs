@@ -6,7 +6,8 @@ use crate::{
     error::{Error, ShapeError},
     graph::Equation,
     ops::{
-        Add, AddEmbedding, Case, GroupMoments, Input, Lowering, Operator, SliceChannels, Special,
+        Add, AddEmbedding, Case, GroupMoments, Input, Lowering, Op, Operator, SliceChannels,
+        Special,
     },
     plan::Cost,
     reference::Tensor,
@@ -51,6 +52,17 @@ impl From<Conv2d> for FusedConv2d {
     fn from(conv: Conv2d) -> Self {
         let load = Load::default();
         Self { conv, load, bias: false, embedding: None, residual: false, moments: false }
+    }
+}
+
+impl FusedConv2d {
+    /// A convolution of so many operands in its fused form; none of another op.
+    pub(crate) fn of(op: &Op, operands: usize) -> Option<Self> {
+        match *op {
+            Op::Conv2d(conv) => Some(Self { bias: operands == 3, ..conv.into() }),
+            Op::FusedConv2d(fused) => Some(fused),
+            _ => None,
+        }
     }
 }
 

@@ -47,6 +47,16 @@ impl fmt::Display for Load {
 }
 
 impl Load {
+    /// How a convolution, or its weight gradient, reads its input; none of another op.
+    pub(crate) fn of(op: &Op) -> Option<Self> {
+        match op {
+            Op::Conv2d(_) | Op::Conv2dWeightGradient(_) => Some(Self::default()),
+            Op::FusedConv2d(fused) => Some(fused.load),
+            Op::FusedConv2dWeightGradient(fused) => Some(fused.load),
+            _ => None,
+        }
+    }
+
     /// Number of operands.
     pub fn arity(&self) -> usize {
         1 + usize::from(self.concat) + usize::from(self.prologue != Prologue::Identity)
@@ -64,7 +74,7 @@ impl Load {
     }
 
     /// Type of what is read.
-    pub(super) fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
+    pub(crate) fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
         let Some(&x) = inputs.first().filter(|_| inputs.len() == self.arity()) else {
             return Err(ShapeError::count(format!("load{{{self} }}"), self.arity(), inputs));
         };

@@ -2,7 +2,7 @@
 use crate::{
     error::Error,
     graph::{Equation, Graph},
-    ops::{FusedConv2d, FusedLinear, Linear, Load, Op},
+    ops::{FusedConv2d, FusedLinear, Linear, Op},
     value::Value,
 };
 use std::collections::{HashMap, HashSet};
@@ -103,23 +103,9 @@ pub(super) fn push(
     Ok(if outputs.is_empty() { made } else { equation.outputs.clone() })
 }
 
-/// How a convolution, or its weight gradient, reads its input; none of another op.
-pub(super) fn load_of(equation: &Equation) -> Option<Load> {
-    match &equation.op {
-        Op::Conv2d(_) | Op::Conv2dWeightGradient(_) => Some(Load::default()),
-        Op::FusedConv2d(fused) => Some(fused.load),
-        Op::FusedConv2dWeightGradient(fused) => Some(fused.load),
-        _ => None,
-    }
-}
-
 /// A convolution in its fused form.
 pub(super) fn fused(equation: &Equation) -> Option<FusedConv2d> {
-    match equation.op {
-        Op::Conv2d(conv) => Some(FusedConv2d { bias: equation.inputs.len() == 3, ..conv.into() }),
-        Op::FusedConv2d(fused) => Some(fused),
-        _ => None,
-    }
+    FusedConv2d::of(&equation.op, equation.inputs.len())
 }
 
 /// A linear layer in its fused form.
