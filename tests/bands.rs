@@ -94,7 +94,7 @@ fn single_ops_give_the_same_in_bands() {
     let (x, half, wide, small) =
         (&[1, H, W, 16][..], &[1, H, W, 8][..], &[1, H, W, 32][..], &[1, H / 2, W / 2, 16][..]);
     let (taps, affine, row): (&[usize], &[usize], &[usize]) = (&[3, 3, 16, 16], &[1, 3, 16], &[16]);
-    let limit = PICTURE / 2;
+    let limit = PICTURE * 2 / 3;
     single(&gpu, Add, &[x, x], limit);
     single(&gpu, Silu, &[x], limit);
     single(&gpu, Concat, &[half, half], limit);

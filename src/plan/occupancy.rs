@@ -20,7 +20,7 @@ pub struct Occupancy {
     /// Parts that its sums are split into.
     pub parts: u32,
     /// How long it takes by the model, and how long if its sums were split into twice as many parts, or into
-    /// [`MOST_PARTS`] where that is more, without what it takes to add them.
+    /// eight where that is more, without what it takes to add them.
     pub times: [Duration; 2],
     /// What a choice of kernels counts for a launch that adds parts.
     pub adding: Duration,

@@ -52,7 +52,7 @@ fn row_bytes(of: TensorType) -> u64 {
 }
 
 /// A part of an equation.
-pub(in super::super) struct Band {
+pub(crate) struct Band {
     pub(super) op: Op,
     pub(super) inputs: Vec<Operand>,
     pub(super) outputs: Vec<Operand>,
