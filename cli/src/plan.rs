@@ -1,6 +1,7 @@
 //! `ddim plan`: what would run, without running it.
 mod latent;
 mod predicted;
+mod summary;
 
 use crate::{
     cli::{self, Device},
@@ -26,6 +27,7 @@ use ddim::{
     value::Value,
 };
 use predicted::{filled, launches, predicted};
+pub use summary::summary;
 
 /// Rows of a sampling table: any number gives the same plan but for the table's bytes.
 const STEPS: usize = 50;
@@ -63,22 +65,6 @@ fn named(device: &str) -> Result<(Target, String), Failure> {
             Err(Failure::Usage(format!("--device {device}: no figures of it; there are {known}")))
         }
     }
-}
-
-/// Memory, work and launches of a plan, in a line.
-pub fn summary(plan: &Plan) -> String {
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let recomputed = match plan.recomputed() {
-        0 => String::new(),
-        count => format!(" ({count} of them again, to save memory)"),
-    };
-    format!(
-        "{} dispatches{recomputed}, {} pipelines, {:.3} GFLOP, {:.1} MiB on the device",
-        plan.dispatches().count(),
-        plan.pipelines(),
-        plan.cost().flops as f64 / 1e9,
-        mib(plan.peak_bytes()),
-    )
 }
 
 /// A step of a model, as a graph.

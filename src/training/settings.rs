@@ -99,7 +99,11 @@ impl Settings {
         // What a step takes of the device changes no bit.
         let json = |options: &TrainingOptions| {
             let options = TrainingOptions { memory: None, ..options.clone() };
-            serde_json::to_value(options).unwrap_or_default()
+            let mut json = serde_json::to_value(options).unwrap_or_default();
+            for (key, value) in unwritten() {
+                json.as_object_mut().map(|keys| keys.entry(key).or_insert(value));
+            }
+            json
         };
         changes(&json(&before.options), &json(&self.options), &mut found);
         changes(&before.notes, &self.notes, &mut found);
@@ -133,6 +137,18 @@ impl Settings {
             self.history.push(Past { until: step, settings: Box::new(before) });
         }
     }
+}
+
+/// Options that settings leave out where they have these values.
+fn unwritten() -> [(&'static str, Json); 6] {
+    [
+        ("accumulate", 1.into()),
+        ("ranks", 1.into()),
+        ("rate_schedule", "linear".into()),
+        ("averages", Json::Array(Vec::new())),
+        ("augment", Json::Null),
+        ("frozen", "f32".into()),
+    ]
 }
 
 /// Keys of two JSON objects with different values.

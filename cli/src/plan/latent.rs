@@ -1,7 +1,7 @@
 //! The plans of a latent pipeline, network by network, from its configurations alone.
 use super::{
     predicted::{launches, predicted},
-    summary,
+    summary::summary,
 };
 use crate::{cli, console::say, failure::Failure};
 use ddim::{
