@@ -96,7 +96,6 @@ impl Extents {
             head4: self.head4() as u32,
             heads: self.heads as u32,
             scale: self.scale() as f32,
-            slot_tokens: 0,
         }
     }
 
@@ -123,7 +122,7 @@ impl Extents {
 }
 
 /// What a lane of a kernel computes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy)]
 pub(super) struct Tile {
     /// Lanes side by side along a head.
     pub lanes: u32,
