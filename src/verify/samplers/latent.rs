@@ -46,7 +46,7 @@ fn denoised(
     }
     let options = SamplingOptions { given_noise, guidance, ..SamplingOptions::default() };
     let mut stepper = Stepper::new(gpu, &unet, &weights, &shape, table, &options)?;
-    stepper.set_context(&context)?;
+    stepper.set_context(&context, None)?;
     let mut samples = vec![x];
     for index in 0..table.steps.len() {
         let noise = noise.get(index * elements..(index + 1) * elements).unwrap_or_default();

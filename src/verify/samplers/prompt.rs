@@ -58,10 +58,7 @@ fn pictures(
     let options = SamplingOptions { guidance, ..SamplingOptions::default() };
     let weights = &*pipeline.unet_weights;
     let mut stepper = Stepper::new(gpu, &unet, weights, &shape, &table, &options)?;
-    stepper.set_context(&context)?;
-    if let Some(vectors) = vectors {
-        stepper.set_vectors(&vectors)?;
-    }
+    stepper.set_context(&context, vectors.as_deref())?;
     let mut samples = vec![x];
     for index in 0..table.steps.len() {
         samples.push(stepper.step(&samples[index], None, &[])?);

@@ -131,14 +131,11 @@ impl Stepper {
         Ok(Self { executor, x, output, noise, context, vector })
     }
 
-    /// Sets the tokens of all steps; with guidance those of nothing come first.
-    pub fn set_context(&mut self, context: &[f32]) -> Result<(), Error> {
+    /// Sets the tokens of all steps, and SDXL's vectors; with guidance those of nothing come first.
+    pub fn set_context(&mut self, context: &[f32], vectors: Option<&[f32]>) -> Result<(), Error> {
         let none = Error::Context { expected: None, found: None };
-        self.executor.write(self.context.ok_or(none)?, context)
-    }
-
-    /// Sets SDXL's vectors of all steps, in the same order.
-    pub fn set_vectors(&mut self, vectors: &[f32]) -> Result<(), Error> {
+        self.executor.write(self.context.ok_or(none)?, context)?;
+        let Some(vectors) = vectors else { return Ok(()) };
         let none = Error::Vector { expected: None, found: None };
         self.executor.write(self.vector.ok_or(none)?, vectors)
     }
