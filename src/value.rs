@@ -1,4 +1,5 @@
 //! Values, shapes and types: the words every other floor uses. This module imports nothing.
+use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     sync::atomic::{AtomicU32, Ordering},
@@ -57,9 +58,13 @@ impl fmt::Display for Value {
 }
 
 /// How an element is stored. Arithmetic is f32 whatever the storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum ElementType {
     /// 32-bit float.
+    #[default]
     F32,
     /// 16-bit float (IEEE half).
     F16,

@@ -66,6 +66,7 @@ fn data(unet: &TextUNet) -> LatentData {
         autoencoder: AutoencoderConfig { scaling_factor: 1.0, ..AutoencoderConfig::default() },
         posteriors: vec![Posterior { mean, logvar }],
         texts: vec![text(unet)],
+        vectors: Vec::new(),
         text_of: vec![0],
     }
 }

@@ -92,6 +92,17 @@ fn adapters_change_and_learn_what_they_should() {
     assert_eq!(summary, Summary { passed: 6, ..Summary::default() }, "{outcomes:?}");
 }
 
+/// Those of `scripts/latent-cases`.
+#[test]
+fn pipelines_run_from_prompts_in_bands_and_with_the_adapters_of_sdxl() {
+    let Some(gpu) = support::gpu() else { return };
+    let groups = ["bands", "prompts", "inpaint", "lora_xl"];
+    let (outcomes, summary) = run(&gpu, &folder("cases_latent"), &groups);
+    let skipped = if cfg!(feature = "tokenizer") { 0 } else { 2 };
+    let expected = Summary { passed: 7 - skipped, skipped, ..Summary::default() };
+    assert_eq!(summary, expected, "{outcomes:?}");
+}
+
 #[test]
 fn classifiers_of_noisy_images_and_what_they_guide_pass() {
     let Some(gpu) = support::gpu() else { return };

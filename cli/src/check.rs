@@ -23,6 +23,8 @@ pub struct Seen {
     pub images: Vec<f32>,
     pub labels: Option<Vec<u32>>,
     pub context: Option<Vec<f32>>,
+    /// What SDXL is told beside a text.
+    pub vector: Option<Vec<f32>>,
 }
 
 /// Computes the model's output for the first two images and writes `x`, `t`, `y` and perhaps
@@ -32,11 +34,12 @@ pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Resu
     let images = (0..batch).flat_map(|index| data.image(index % data.len())).collect();
     let shape = [data.height(), data.width(), data.channels()];
     let labels = class_labels(model, 0, batch, None, None)?;
-    let seen = Seen { shape, images, labels, context: None };
+    let seen = Seen { shape, images, labels, context: None, vector: None };
     write_seen(gpu, &model.unet, &*model.weights, &seen, folder)
 }
 
-/// As [`write()`], of any model; its context is `encoder_hidden_states`.
+/// As [`write()`], of any model; its context is `encoder_hidden_states`, SDXL's vectors `added_vector`: what its
+/// `add_embedding` takes.
 pub fn write_seen(
     gpu: &Gpu,
     model: &dyn Model,
@@ -68,6 +71,9 @@ pub fn write_seen(
     if let (Some(value), Some(context)) = (condition.context, &seen.context) {
         executor.write(value, context)?;
     }
+    if let (Some(value), Some(vector)) = (condition.vector, &seen.vector) {
+        executor.write(value, vector)?;
+    }
     executor.run(1)?;
     let output = executor.read(y)?;
 
@@ -84,6 +90,9 @@ pub fn write_seen(
     }
     if let (Some(of), Some(context)) = (model.context_type(batch), &seen.context) {
         tensors.push(("encoder_hidden_states", of.shape.to_vec(), context.clone()));
+    }
+    if let (Some(of), Some(vector)) = (model.vector_type(batch), &seen.vector) {
+        tensors.push(("added_vector", of.shape.to_vec(), vector.clone()));
     }
     let tensors = tensors.iter().map(|(name, shape, data)| (*name, &shape[..], &data[..]));
     Ok(write_tensors(&folder.join("check.safetensors"), Precision::F32, tensors)?)

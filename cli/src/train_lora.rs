@@ -20,9 +20,9 @@ use ddim::{
     diffusion::schedule::SchedulerConfig,
     files::MAX_PIXELS,
     gpu::Gpu,
-    models::{clip_text::Tokenizer, unet2d_condition::TextUNet},
-    nn::{AdaptedWeights, Adapters, Model, ParameterSource},
-    pipeline::{LatentPipeline, Opening, RunFolder, read_text_encoder},
+    models::unet2d_condition::TextUNet,
+    nn::{AdaptedWeights, Adapters, ElementTypes, Model, ParameterSource},
+    pipeline::{LatentPipeline, Opening, RunFolder, TextEncoders},
     training::{ADAPTER_FILE, LatentData, Losses, Settings, Trainer, TrainingOptions},
 };
 use serde::{Deserialize, Serialize};
@@ -136,6 +136,7 @@ fn begin(gpu: &Gpu, arguments: &cli::TrainLora) -> Result<Run, Failure> {
         decoupled: true,
         ema_decay: 0.0,
         ema_warmup: false,
+        frozen: ElementTypes::from(arguments.precision).weights,
         seed: arguments.seed,
         ..TrainingOptions::default()
     };
@@ -176,15 +177,7 @@ impl LoraNotes {
     fn open(&mut self, gpu: &Gpu) -> Result<Subject, Failure> {
         let how = Opening { variant: self.variant.clone(), ..Opening::default() };
         let pipeline = LatentPipeline::open(&self.model, &how)?;
-        if pipeline.unet.config().addition_embed_type.is_some() {
-            let text =
-                "a model that reads more than the tokens of a text, and none such is trained: SDXL";
-            return Err(Failure::file(&self.model, text));
-        }
-        let folder = self.model.join("text_encoder");
-        let (encoder, weights) = read_text_encoder(&folder, gpu.target().max_binding)?;
-        let folder = self.tokenizer.clone().unwrap_or_else(|| self.model.join("tokenizer"));
-        let tokenizer = Tokenizer::read(&folder)?;
+        let text = TextEncoders::read(&self.model, gpu.target().max_binding)?;
         let config = pipeline.unet.config();
         let usual = config.sample_size.map(|size| size.sides().0 * pipeline.vae.config().factor());
         let Some(side) = self.notes.size.or(usual) else {
@@ -195,19 +188,15 @@ impl LoraNotes {
         let CaptionedPictures { pictures, captions } =
             CaptionedPictures::open(&self.notes.data, side, max_pixels)?;
         let pictures = pictures.with_channels(pipeline.vae.config().in_channels);
-        let tokens = encoder.config().max_position_embeddings;
-        if tokenizer.length() != tokens {
-            let text = format!("expected texts of {tokens} tokens, found {}", tokenizer.length());
-            return Err(Failure::file(&folder, text));
-        }
-        let ids: Vec<u32> = captions.iter().flat_map(|text| tokenizer.encode(text)).collect();
+        let captions: Vec<&str> = captions.iter().map(|caption| &caption[..]).collect();
+        let ids = text.tokens(self.tokenizer.as_deref(), &captions)?;
+        let tokens = text.encoders[0].network.config().max_position_embeddings;
         let mut progress: Option<Progress> = None;
         let hear = |done: usize, total: usize| {
             let new = || Progress::new("encoding", 0, total as u64, "pictures and captions");
             progress.get_or_insert_with(new).update(done as u64, "");
         };
-        let text = (&encoder, &weights as &dyn ParameterSource);
-        let data = LatentData::encode(gpu, &pipeline, text, (&pictures, &ids), hear)?;
+        let data = LatentData::encode(gpu, &pipeline, &text, (&pictures, &ids), hear)?;
         let parameters = pipeline.unet.parameters()?;
         let adapters =
             Adapters::of(&parameters, |name| self.layers.has(name), self.rank, self.alpha);
@@ -253,8 +242,10 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path) -> Result<(), Failure> {
     let shape = [height, width, run.trainer.model().channels()];
     // The first picture's mean latents, twice, and its caption.
     let images = run.data.autoencoder.scaled(&run.data.posteriors[0].mean).repeat(2);
-    let context = Some(run.data.texts[run.data.text_of[0]].repeat(2));
-    let seen = Seen { shape, images, labels: None, context };
+    let text = run.data.text_of[0];
+    let context = Some(run.data.texts[text].repeat(2));
+    let vector = run.data.vectors.get(text).map(|told| told.repeat(2));
+    let seen = Seen { shape, images, labels: None, context, vector };
     check::write_seen(gpu, run.trainer.model(), &weights, &seen, out)?;
     let loss =
         smoothed(&run.losses.steps).map_or(String::new(), |loss| format!(", loss {loss:.4}"));

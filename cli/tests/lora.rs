@@ -188,3 +188,28 @@ fn what_is_missing_is_named() {
     fs::write(at.join("data/metadata.jsonl"), "").expect("room");
     fails(TRAIN, at, &["data", "captions"]);
 }
+
+#[test]
+fn a_model_with_two_encoders_is_trained_its_own_weights_in_any_storage() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = with_data();
+    let at = at.path();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases_latent/models/xl");
+    let train = TRAIN.replace("{}/sd", &model.display().to_string());
+    let losses = ["f32", "f16", "bf16"].map(|precision| {
+        let command = train.replace("style", precision);
+        let said = succeeds(&format!("{command} --precision {precision}"), at);
+        assert!(said.contains("2 pictures of 16x16, 2 captions"), "{said}");
+        let loss = said.split("2 steps, loss ").nth(1).and_then(|rest| rest.split('\n').next());
+        loss.and_then(|loss| loss.parse::<f64>().ok()).unwrap_or_else(|| panic!("no loss: {said}"))
+    });
+    // The weights are numbers of f16 already; bf16 rounds them to eight bits.
+    assert_eq!(losses[0], losses[1]);
+    assert!((losses[0] - losses[2]).abs() < 0.05 * losses[0], "{losses:?}");
+    // Plans and files tell the storages apart.
+    assert!(trained(at, "f32") != trained(at, "bf16"));
+    let said = succeeds("train-lora --resume --steps 3 --out {}/f16", at);
+    assert!(said.contains("3 steps, loss"), "{said}");
+}

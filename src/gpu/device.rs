@@ -186,6 +186,12 @@ impl Gpu {
         Self(self.0.clone(), Target { tuning: tuning.map(Arc::new), ..self.1.clone() })
     }
 
+    /// The same device, whose plans bind at most so many bytes at a time: the device's own limit if that is less.
+    pub fn binding_at_most(&self, bytes: u64) -> Self {
+        let max_binding = bytes.min(self.1.max_binding);
+        Self(self.0.clone(), Target { max_binding, ..self.1.clone() })
+    }
+
     pub(super) fn pipelines(&self) -> std::sync::MutexGuard<'_, Pipelines> {
         // A panic while compiling leaves the cache without the entry, which is no harm.
         self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner)

@@ -17,7 +17,7 @@ pub use denoising::{Denoising, DenoisingProgress};
 #[cfg(feature = "pictures")]
 pub use files::{read_mask, read_start};
 pub use picture::{KeptPart, latent_mask, noised, partial};
-pub use plans::{LatentNetworks, NetworkPlan};
+pub use plans::{LatentNetworks, NetworkPlan, PlannedNetwork};
 pub use prompt::{PromptEmbeddings, TextEmbedding};
 pub use request::{PictureRequest, PictureStart};
 pub use text::text_plan;

@@ -27,6 +27,15 @@ pub struct NetworkPlan {
     pub plan: Plan,
 }
 
+/// A network and its plan for one picture, or why the target cannot run it.
+#[derive(Debug)]
+pub struct PlannedNetwork {
+    /// What it does.
+    pub name: String,
+    /// One run.
+    pub plan: Result<Plan, Error>,
+}
+
 impl LatentNetworks<'_> {
     /// The plans of a request, in the order in which they are on the device, one at a time.
     ///
@@ -37,23 +46,36 @@ impl LatentNetworks<'_> {
         target: &Target,
         request: &PictureRequest,
     ) -> Result<Vec<NetworkPlan>, Error> {
+        let each = self.each_plan(target, request)?.into_iter();
+        each.map(|PlannedNetwork { name, plan }| Ok(NetworkPlan { name, plan: plan? })).collect()
+    }
+
+    /// As [`LatentNetworks::plans`], of networks too that the target cannot run.
+    ///
+    /// # Errors
+    /// If the request does not fit the networks.
+    pub fn each_plan(
+        &self,
+        target: &Target,
+        request: &PictureRequest,
+    ) -> Result<Vec<PlannedNetwork>, Error> {
         let [height, width] = request.latent_size(self.unet, self.vae)?;
         let (mut plans, texts) = (Vec::new(), 1 + usize::from(request.is_guided()));
-        let mut add = |name: &str, plan: Plan| plans.push(NetworkPlan { name: name.into(), plan });
+        let mut add = |name: &str, plan| plans.push(PlannedNetwork { name: name.into(), plan });
         let two = self.text.len() > 1;
         for (number, network) in self.text.iter().enumerate() {
             let name =
                 if two { format!("text encoder {}", number + 1) } else { "text encoder".into() };
-            add(&name, text_plan(target, network, texts, two)?);
+            add(&name, text_plan(target, network, texts, two));
         }
         let half = |half| codec_plan(target, self.vae, half, request.size, request.tile);
         if request.start.is_some() {
-            add("encoder", half(Half::Encoder)?);
+            add("encoder", half(Half::Encoder));
         }
         let (table, options) = (request.steps()?, request.options());
         let step = SamplingGraph::new(target, self.unet, [1, height, width], &table, &options)?;
-        add("U-Net step", step.plan(target)?);
-        add("decoder", half(Half::Decoder)?);
+        add("U-Net step", step.plan(target));
+        add("decoder", half(Half::Decoder));
         Ok(plans)
     }
 }

@@ -78,7 +78,7 @@ impl PromptEmbeddings {
 
     /// What a sampler is told: the tokens, with guidance those of the negative prompt first, and SDXL's vectors for
     /// pictures of `[height, width]`, if the U-Net takes any.
-    pub(super) fn conditions(
+    pub(crate) fn conditions(
         &self,
         unet: &TextUNet,
         guided: bool,
@@ -100,22 +100,29 @@ impl PromptEmbeddings {
         if expected != found {
             return Err(Error::Context { expected, found });
         }
-        let Some(expected) = unet.vector_type(texts.len()) else { return Ok((context, None)) };
-        let [height, width] = size.map(|side| side as f32);
-        let sizes: [f32; SIZES] = [height, width, 0.0, 0.0, height, width];
-        let none = || Error::Vector { expected: Some(expected), found: None };
-        let mut vectors = Vec::new();
-        for text in texts.iter() {
-            let pooled = text.pooled.as_ref().ok_or_else(none)?;
-            vectors.extend(unet.config().vector(pooled, &sizes));
-        }
-        if vectors.len() != expected.shape.elements() {
-            let width = (vectors.len() / texts.len()).max(1);
-            let found = Some(TensorType::f32(&[texts.len(), width]));
-            return Err(Error::Vector { expected: Some(expected), found });
-        }
-        Ok((context, Some(vectors)))
+        let told = texts.into_iter().map(|text| vector(unet, text, size));
+        let told = told.collect::<Result<Option<Vec<_>>, Error>>()?;
+        Ok((context, told.map(|vectors| vectors.concat())))
     }
+}
+
+/// What SDXL's U-Net is told beside the tokens of a text, of a whole picture of `[height, width]`; none of another U-Net.
+pub(super) fn vector(
+    unet: &TextUNet,
+    text: &TextEmbedding,
+    size: [usize; 2],
+) -> Result<Option<Vec<f32>>, Error> {
+    let Some(expected) = unet.vector_type(1) else { return Ok(None) };
+    let [height, width] = size.map(|side| side as f32);
+    let sizes: [f32; SIZES] = [height, width, 0.0, 0.0, height, width];
+    let none = || Error::Vector { expected: Some(expected), found: None };
+    let pooled = text.pooled.as_ref().ok_or_else(none)?;
+    let vector = unet.config().vector(pooled, &sizes);
+    if vector.len() != expected.shape.elements() {
+        let found = Some(TensorType::f32(&[1, vector.len().max(1)]));
+        return Err(Error::Vector { expected: Some(expected), found });
+    }
+    Ok(Some(vector))
 }
 
 /// Channels of a pooled text, if the U-Net reads one.

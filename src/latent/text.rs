@@ -7,7 +7,7 @@ use crate::{
     models::clip_text::{ClipText, TextInputs},
     nn::{Arenas, FrozenModel, ParameterSource},
     passes,
-    pipeline::{TextEncoder, TextEncoders},
+    pipeline::TextEncoders,
     plan::{Plan, Target},
     value::Value,
 };
@@ -108,25 +108,33 @@ impl TextExecutor {
     }
 }
 
-/// What an encoder makes of the tokens of texts, one after another.
-fn encode(
-    gpu: &Gpu,
-    encoder: &TextEncoder,
-    ids: &[u32],
-    two: bool,
-) -> Result<Vec<TextEmbedding>, Error> {
-    let TextEncoder { network, weights, .. } = encoder;
-    let config = network.config();
-    let tokens = config.max_position_embeddings;
-    let fits = !ids.is_empty() && ids.len().is_multiple_of(tokens);
-    let expected = format!("texts of {tokens} tokens (max_position_embeddings)");
-    let wrong = |of| Error::from(ConfigError::Tokenizer(of));
-    Unexpected::check(fits, "tokens", expected, ids.len()).map_err(wrong)?;
-    if let Some(id) = ids.iter().find(|id| **id as usize >= config.vocab_size) {
-        let expected = format!("below {}, the text encoder's vocab_size", config.vocab_size);
-        return Err(wrong(Unexpected::new("token", expected, id)));
+/// Tokens of a text, and how many texts there are: `ids` has those of all texts for each encoder.
+///
+/// # Errors
+/// If the tokens do not fit an encoder, or the encoders not each other.
+pub(super) fn check_tokens(encoders: &TextEncoders, ids: &[Vec<u32>]) -> Result<[usize; 2], Error> {
+    let mut found: Option<[usize; 2]> = None;
+    for (encoder, ids) in encoders.encoders.iter().zip(ids) {
+        let config = encoder.network.config();
+        let tokens = config.max_position_embeddings;
+        let fits = !ids.is_empty() && ids.len().is_multiple_of(tokens);
+        let expected = format!("texts of {tokens} tokens (max_position_embeddings)");
+        let wrong = |of| Error::from(ConfigError::Tokenizer(of));
+        Unexpected::check(fits, "tokens", expected, ids.len()).map_err(wrong)?;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= config.vocab_size) {
+            let expected = format!("below {}, the text encoder's vocab_size", config.vocab_size);
+            return Err(wrong(Unexpected::new("token", expected, id)));
+        }
+        let [count, texts] = *found.get_or_insert([tokens, ids.len() / tokens]);
+        let wrong = |of| Error::from(ConfigError::Text(of));
+        let expected = format!("{count}, as in the first text encoder");
+        Unexpected::check(tokens == count, "max_position_embeddings", expected, tokens)
+            .map_err(wrong)?;
+        let (expected, number) = (format!("{texts}, as of the first"), ids.len() / tokens);
+        Unexpected::check(number == texts, "texts", expected, number).map_err(wrong)?;
     }
-    TextExecutor::new(gpu, network, &**weights, ids.len() / tokens, two)?.encode(network, ids)
+    let none = || ConfigError::Tokenizer(Unexpected::new("texts", "a prompt", "none"));
+    Ok(found.ok_or_else(none)?)
 }
 
 impl PromptEmbeddings {
@@ -136,23 +144,13 @@ impl PromptEmbeddings {
     /// # Errors
     /// If the tokens do not fit an encoder, the encoders not each other, or one not the device.
     pub fn encode(gpu: &Gpu, text: &TextEncoders, ids: &[Vec<u32>]) -> Result<Self, Error> {
+        let [count, texts] = check_tokens(text, ids)?;
         let (two, mut all) = (text.encoders.len() > 1, Vec::<TextEmbedding>::new());
-        let mut count = 0;
-        for (encoder, ids) in text.encoders.iter().zip(ids) {
-            let found = encode(gpu, encoder, ids, two)?;
-            let tokens = encoder.network.config().max_position_embeddings;
-            if all.is_empty() {
-                (all, count) = (found, tokens);
-                continue;
-            }
-            let wrong = |of| Error::from(ConfigError::Text(of));
-            let fits = tokens == count && found.len() == all.len();
-            let expected = format!("{count}, as in the first text encoder");
-            Unexpected::check(fits, "max_position_embeddings", expected, tokens).map_err(wrong)?;
-            for (one, other) in all.iter_mut().zip(found) {
-                one.tokens = side_by_side(&one.tokens, &other.tokens, count);
-                one.pooled = other.pooled;
-            }
+        for (number, (encoder, ids)) in text.encoders.iter().zip(ids).enumerate() {
+            let (network, weights) = (&encoder.network, &*encoder.weights);
+            let found =
+                TextExecutor::new(gpu, network, weights, texts, two)?.encode(network, ids)?;
+            all = if number == 0 { found } else { join(all, found, count) };
         }
         let none = || ConfigError::Tokenizer(Unexpected::new("texts", "a prompt", "none"));
         let prompt = all.pop().ok_or_else(none)?;
@@ -164,6 +162,19 @@ impl PromptEmbeddings {
         let negative = all.pop().or_else(|| text.zeros_without_negative.then(nothing));
         Ok(Self { prompt, negative, count })
     }
+}
+
+/// Texts of so many tokens as SDXL's U-Net reads them: the channels of both encoders, and of the second the whole text.
+pub(super) fn join(
+    first: Vec<TextEmbedding>,
+    second: Vec<TextEmbedding>,
+    count: usize,
+) -> Vec<TextEmbedding> {
+    let join = |(one, other): (TextEmbedding, TextEmbedding)| TextEmbedding {
+        tokens: side_by_side(&one.tokens, &other.tokens, count),
+        pooled: other.pooled,
+    };
+    first.into_iter().zip(second).map(join).collect()
 }
 
 /// Channels of two texts of so many tokens one after another.

@@ -1,12 +1,15 @@
 //! Pictures and captions as a U-Net in training reads them: each is encoded once.
-use super::{Codec, text::TextExecutor};
+use super::{
+    Codec,
+    prompt::{TextEmbedding, vector},
+    text::{TextExecutor, check_tokens, join},
+};
 use crate::{
     data::Dataset,
     error::{Error, TrainingError},
     gpu::Gpu,
-    models::{autoencoder_kl::Posterior, clip_text::ClipText},
-    nn::ParameterSource,
-    pipeline::LatentPipeline,
+    models::autoencoder_kl::Posterior,
+    pipeline::{LatentPipeline, TextEncoders},
     training::LatentData,
 };
 use std::collections::HashMap;
@@ -15,28 +18,30 @@ use std::collections::HashMap;
 const AT_ONCE: usize = 16;
 
 impl LatentData {
-    /// Encodes pictures by the pipeline's autoencoder, and the tokens of their captions, one's after another, by a text
-    /// encoder; `hear` is told how many of how many pictures and different captions are done.
+    /// Encodes pictures by the pipeline's autoencoder, and their captions by its text encoders, for each of which
+    /// `captions` has the tokens, one caption's after another; `hear` is told how many of how many pictures and
+    /// different captions are done.
     ///
     /// # Errors
-    /// If the pictures do not fit the autoencoder, there is not one caption for each, or a network does not fit the
-    /// device.
+    /// If the pictures do not fit the autoencoder, there is not one caption for each, the encoders do not fit each
+    /// other, or a network does not fit the device.
     pub fn encode(
         gpu: &Gpu,
         pipeline: &LatentPipeline,
-        (encoder, weights): (&ClipText, &dyn ParameterSource),
-        (pictures, captions): (&Dataset, &[u32]),
+        encoders: &TextEncoders,
+        (pictures, captions): (&Dataset, &[Vec<u32>]),
         mut hear: impl FnMut(usize, usize),
     ) -> Result<Self, Error> {
-        let tokens = encoder.config().max_position_embeddings;
+        let [tokens, _] = check_tokens(encoders, captions)?;
         let (mut different, mut numbers) = (Vec::new(), HashMap::new());
-        let number = |caption| {
-            *numbers.entry(caption).or_insert_with(|| {
-                different.push(caption);
+        let mut text_of = Vec::new();
+        // Captions of the same tokens for one encoder have the same for another.
+        for (at, caption) in captions[0].chunks(tokens).enumerate() {
+            text_of.push(*numbers.entry(caption).or_insert_with(|| {
+                different.push(at);
                 different.len() - 1
-            })
-        };
-        let text_of: Vec<usize> = captions.chunks(tokens).map(number).collect();
+            }));
+        }
         let (channels, count) = (pipeline.vae.config().in_channels, pictures.len());
         let found = [pictures.channels(), text_of.len()];
         if found != [channels, count] {
@@ -46,33 +51,42 @@ impl LatentData {
             let (expected, found) = (what([channels, count]), what(found));
             return Err(TrainingError::Images { expected, found }.into());
         }
-        let (mut done, total) = (0, count + different.len());
+        let (mut done, total) = (0, count + different.len() * encoders.encoders.len());
         let mut count_more = |more: usize| {
             done += more;
             hear(done, total);
         };
-        let texts = texts(gpu, encoder, weights, &different, &mut count_more)?;
+        let all = texts(gpu, encoders, captions, (tokens, &different), &mut count_more)?;
+        let size = [pictures.height(), pictures.width()];
+        let told = all.iter().map(|text| vector(&pipeline.unet, text, size));
+        let vectors = told.collect::<Result<Option<Vec<_>>, Error>>()?.unwrap_or_default();
+        let texts = all.into_iter().map(|text| text.tokens).collect();
         let posteriors = posteriors(gpu, pipeline, pictures, &mut count_more)?;
         let autoencoder = pipeline.vae.config().clone();
-        Ok(Self { autoencoder, posteriors, texts, text_of })
+        Ok(Self { autoencoder, posteriors, texts, vectors, text_of })
     }
 }
 
-/// What a text encoder makes of texts of so many tokens as it takes.
+/// What the text encoders make of the captions of so many tokens at these places; one encoder is on the device at a time.
 fn texts(
     gpu: &Gpu,
-    encoder: &ClipText,
-    weights: &dyn ParameterSource,
-    texts: &[&[u32]],
+    encoders: &TextEncoders,
+    captions: &[Vec<u32>],
+    (tokens, places): (usize, &[usize]),
     hear: &mut impl FnMut(usize),
-) -> Result<Vec<Vec<f32>>, Error> {
-    let mut executor = TextExecutor::new(gpu, encoder, weights, 1, false)?;
-    let mut encoded = Vec::with_capacity(texts.len());
-    for text in texts {
-        encoded.extend(executor.encode(encoder, text)?.into_iter().map(|of| of.tokens));
-        hear(1);
+) -> Result<Vec<TextEmbedding>, Error> {
+    let (two, mut all) = (encoders.encoders.len() > 1, Vec::new());
+    for (number, (encoder, ids)) in encoders.encoders.iter().zip(captions).enumerate() {
+        let network = &encoder.network;
+        let mut executor = TextExecutor::new(gpu, network, &*encoder.weights, 1, two)?;
+        let mut found = Vec::with_capacity(places.len());
+        for place in places {
+            found.extend(executor.encode(network, &ids[place * tokens..][..tokens])?);
+            hear(1);
+        }
+        all = if number == 0 { found } else { join(all, found, tokens) };
     }
-    Ok(encoded)
+    Ok(all)
 }
 
 /// The distribution of each picture's latents.

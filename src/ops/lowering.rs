@@ -12,6 +12,7 @@ use crate::{
 use std::{
     collections::{HashMap, HashSet},
     mem,
+    ops::Range,
 };
 
 /// Collects the dispatches of a plan, equation by equation.
@@ -35,6 +36,8 @@ pub struct Lowering<'a> {
     /// what an op of another crate asks for under a name of ours is no form that a kernel of ours
     /// reads.
     pub(super) forms: HashMap<(Value, &'static str, TensorType, usize), Value>,
+    /// Values that are rows of another one, and the byte in it at which they begin.
+    parts: Vec<(Value, Value, u64)>,
     /// The forms that a dispatch makes.
     pub(super) made: HashSet<Value>,
     /// How often each family was chosen.
@@ -61,6 +64,7 @@ impl<'a> Lowering<'a> {
             constants: HashSet::new(),
             trains: false,
             forms: HashMap::new(),
+            parts: Vec::new(),
             made: HashSet::new(),
             choices: Choices::new(),
             custom: None,
@@ -86,7 +90,12 @@ impl<'a> Lowering<'a> {
     /// Begins an equation of the graph.
     pub(crate) fn begin(&mut self, equation: &Equation) {
         self.enter(equation.section);
-        self.operands = equation.inputs.iter().map(|value| self.type_of(*value)).collect();
+        self.reads(&equation.inputs);
+    }
+
+    /// Says what the equation reads that is lowered next.
+    pub(crate) fn reads(&mut self, operands: &[Value]) {
+        self.operands = operands.iter().map(|value| self.type_of(*value)).collect();
     }
 
     /// What is pushed from here on goes to this section of the graph.
@@ -175,6 +184,15 @@ impl<'a> Lowering<'a> {
     pub fn scratch(&mut self, of: TensorType) -> Value {
         self.types.push(of);
         Value::new(self.graph, self.types.len() - 1)
+    }
+
+    /// These rows of `whole [1, rows, ..]`, where they lie: a range of its bytes.
+    pub(crate) fn rows(&mut self, whole: Value, rows: Range<usize>) -> Value {
+        let of = self.type_of(whole);
+        let first_byte = rows.start as u64 * of.with_extent(1, 1).bytes();
+        let part = self.scratch(of.with_extent(1, rows.len()));
+        self.parts.push((part, whole, first_byte));
+        part
     }
 
     /// The place of another form of `value`: the same for every op that asks for the `form` of
@@ -331,6 +349,11 @@ impl<'a> Lowering<'a> {
             },
         );
         way.map_or(Ok(()), |way| self.push(way))
+    }
+
+    /// The values that are rows of another one, and the byte in it at which they begin.
+    pub(crate) fn parts(&self) -> &[(Value, Value, u64)] {
+        &self.parts
     }
 
     /// The launches of the setup and of each section of the graph, the types of all values, scratch

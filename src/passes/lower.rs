@@ -1,5 +1,8 @@
 //! Equations to dispatches, and which values are parts of others.
-use super::lowered::{Lowered, Part, Parts};
+use super::{
+    bands::{self, Band},
+    lowered::{Lowered, Part, Parts},
+};
 use crate::{
     error::{Error, LoweringError},
     graph::{Equation, Graph, Update},
@@ -59,23 +62,40 @@ pub(super) fn lower(
                     let whole = equation.inputs[input];
                     parts.0.insert(equation.outputs[output], Part { whole, offset: 0 });
                 }
-                check_sizes(graph, equation, target)?;
-                let types: Vec<_> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
-                let cost = op.cost(&types);
+                let bands = bands::of(&mut lowering, equation);
+                if bands.is_none() {
+                    check_sizes(graph, equation, target)?;
+                }
                 lowering.fold_constants(&equation.inputs, &equation.outputs, |lowering| {
-                    lowering.equation(&equation.scope, cost, |lowering| match op {
-                        Op::Custom(_) => lowering.custom(equation),
-                        op => op.lower(lowering, equation),
-                    })
+                    let Some(bands) = bands else { return lower_equation(lowering, equation) };
+                    let mut bands = bands.into_iter();
+                    bands.try_for_each(|band| lower_band(lowering, band, &equation.scope))
                 })?;
             }
         }
     }
+    let rows = lowering.parts().iter();
+    parts.0.extend(rows.map(|&(part, whole, offset)| (part, Part { whole, offset })));
     check_in_place(graph, &parts)?;
     update(graph, &mut lowering, &parts)?;
     let (launches, types, choices) = lowering.finish();
     let sections = sections(graph, launches);
     Ok(Lowered { sections, staged: Vec::new(), choices, types, parts, arenas })
+}
+
+fn lower_equation(lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+    let types: Vec<_> = equation.inputs.iter().map(|v| lowering.type_of(*v)).collect();
+    let cost = equation.op.cost(&types);
+    lowering.equation(&equation.scope, cost, |lowering| match &equation.op {
+        Op::Custom(_) => lowering.custom(equation),
+        op => op.lower(lowering, equation),
+    })
+}
+
+fn lower_band(lowering: &mut Lowering, band: Band, scope: &Scope) -> Result<(), Error> {
+    let equation = band.equation(lowering, scope);
+    lowering.reads(&equation.inputs);
+    lower_equation(lowering, &equation)
 }
 
 /// The setup, then the graph's sections.

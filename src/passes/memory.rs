@@ -22,11 +22,10 @@ use slots::Lifetime;
 /// Places every value that a dispatch or a caller touches.
 ///
 /// # Errors
-/// If a persistent buffer passes the device's largest binding, or one dispatch reads and writes
-/// one buffer.
+/// If one dispatch reads and writes one buffer.
 pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
     let (lifetimes, shared) = lifetimes(graph, &lowered);
-    let assignment = assign(graph, &lowered, &lifetimes, target.max_binding)?;
+    let assignment = assign(graph, &lowered, &lifetimes);
     let Assignment { buffers, buffer_of, temporaries, fixed } = assignment;
     let values = (0..lowered.types.len()).map(|index| Value::new(graph.graph_id(), index));
     let (placements, roots): (Vec<_>, Vec<_>) = values
@@ -112,12 +111,7 @@ struct Assignment {
     fixed: u64,
 }
 
-fn assign(
-    graph: &Graph,
-    lowered: &Lowered,
-    lifetimes: &HashMap<Value, Lifetime>,
-    limit: u64,
-) -> Result<Assignment, LoweringError> {
+fn assign(graph: &Graph, lowered: &Lowered, lifetimes: &HashMap<Value, Lifetime>) -> Assignment {
     let types = &lowered.types;
     let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
     let staged: HashSet<Value> = lowered.staged.iter().map(|staged| staged.input).collect();
@@ -130,14 +124,8 @@ fn assign(
     let mut buffers = Vec::new();
     let mut buffer_of: HashMap<Value, usize> = HashMap::new();
     for &value in &persistent {
-        let size = bytes(value);
-        if size > limit && lifetimes.contains_key(&value) {
-            let (name, of) = (value.to_string(), types[value.index()]);
-            let kernel = "persistent buffer".to_owned();
-            return Err(LoweringError::Binding { kernel, name, of, bytes: size, limit });
-        }
         buffer_of.insert(value, buffers.len());
-        buffers.push(PlannedBuffer { bytes: size, role: BufferRole::Persistent });
+        buffers.push(PlannedBuffer { bytes: bytes(value), role: BufferRole::Persistent });
     }
 
     let mut values: Vec<(Value, Lifetime)> = lifetimes.iter().map(|(&v, &l)| (v, l)).collect();
@@ -153,7 +141,7 @@ fn assign(
         buffer_of.insert(value, buffer);
     }
     let fixed = persistent.iter().map(|&value| bytes(value)).sum();
-    Ok(Assignment { buffers, buffer_of, temporaries, fixed })
+    Assignment { buffers, buffer_of, temporaries, fixed }
 }
 
 /// No dispatch may both read and write one buffer.

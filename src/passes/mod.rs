@@ -7,10 +7,12 @@ use crate::{
 
 mod arenas;
 mod autodiff;
+mod bands;
 mod fuse;
 mod lower;
 mod lowered;
 mod memory;
+mod rewrite;
 mod simplify;
 
 pub use autodiff::gradient;

@@ -34,6 +34,8 @@ pub struct LatentData {
     pub posteriors: Vec<Posterior>,
     /// The texts, each `[tokens, channels]`.
     pub texts: Vec<Vec<f32>>,
+    /// What SDXL is told beside each text; none for other models.
+    pub vectors: Vec<Vec<f32>>,
     /// The number of each picture's text.
     pub text_of: Vec<usize>,
 }
@@ -76,7 +78,10 @@ impl Trainer<TextUNet> {
         progress: impl FnMut(&[Metrics]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let (batch, seed) = (self.options.batch, self.options.seed);
-        let known = |text: &usize| *text < data.texts.len();
+        let told = self.graph.condition.vector;
+        let known = |text: &usize| {
+            *text < data.texts.len() && (told.is_none() || *text < data.vectors.len())
+        };
         let count = data.posteriors.len();
         if count == 0 || data.text_of.len() != count || !data.text_of.iter().all(known) {
             let (expected, found) = ("a text of each picture".into(), format!("{count} pictures"));
@@ -87,12 +92,17 @@ impl Trainer<TextUNet> {
         };
         let mut epochs = Epochs::new(count, batch, seed);
         self.bursts(steps, progress, |trainer, step| {
-            let (mut images, mut texts) = (Vec::new(), Vec::new());
+            let (mut images, mut texts, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
             for (place, picture) in epochs.step(step) {
+                let text = data.text_of[picture];
                 images.extend(data.latents(picture, place, seed));
-                texts.extend(&data.texts[data.text_of[picture]]);
+                texts.extend(&data.texts[text]);
+                vectors.extend(data.vectors.get(text).into_iter().flatten());
             }
             trainer.executor.write(context, &texts)?;
+            if let Some(told) = told {
+                trainer.executor.write(told, &vectors)?;
+            }
             trainer.step(&Batch { images, labels: None })
         })
     }

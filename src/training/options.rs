@@ -5,6 +5,7 @@ use crate::{
     error::{TrainingError, Unexpected},
     nn::Model,
     pipeline::channels,
+    value::ElementType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,9 @@ pub struct TrainingOptions {
     /// Probability that a class label gives way to the null label, the last row of the table of
     /// classes, so that the network learns to do without: Ho and Salimans 2021.
     pub label_drop: f64,
+    /// Storage of the weights that stay as they are beside adapters: kernels, matrices and tables. A model without
+    /// adapters has none.
+    pub frozen: ElementType,
     /// Seed of the weights, the order of the data, timesteps, noise and dropout.
     pub seed: u64,
 }
@@ -108,6 +112,7 @@ impl Default for TrainingOptions {
             min_snr_gamma: None,
             timesteps: Timesteps::Uniform,
             label_drop: 0.0,
+            frozen: ElementType::F32,
             seed: 0,
         }
     }
@@ -170,6 +175,8 @@ impl TrainingOptions {
         ] {
             Unexpected::check(fits, option, expected, found)?;
         }
+        let fits = self.frozen != ElementType::U32;
+        Unexpected::check(fits, "frozen", "f32, f16 or bf16", self.frozen)?;
         let steps = self.decay_steps.unwrap_or(u32::MAX);
         let expected = format!("more than the {} steps of the warm-up", self.warmup);
         let fits = steps > self.warmup || self.decay_steps.is_none();
@@ -184,7 +191,7 @@ impl TrainingOptions {
     pub fn check_change(&self, before: &Self) -> Result<(), TrainingError> {
         const OBJECTIVE: &str = "the state is that of another objective";
         const SEED: &str = "the order of the data and the images held out follow from it";
-        let kept = |of: &Self| -> [(&'static str, String, &'static str); 8] {
+        let kept = |of: &Self| -> [(&'static str, String, &'static str); 9] {
             [
                 ("seed", of.seed.to_string(), SEED),
                 ("objective", format!("{:?}", of.objective), OBJECTIVE),
@@ -194,6 +201,7 @@ impl TrainingOptions {
                 ("min_snr_gamma", format!("{:?}", of.min_snr_gamma), OBJECTIVE),
                 ("timesteps", format!("{:?}", of.timesteps), OBJECTIVE),
                 ("label_drop", of.label_drop.to_string(), OBJECTIVE),
+                ("frozen", of.frozen.to_string(), "what was learned lies beside these numbers"),
             ]
         };
         for ((option, was, why), (_, found, _)) in kept(before).into_iter().zip(kept(self)) {

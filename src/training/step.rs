@@ -18,7 +18,7 @@ use crate::{
     },
     ops::{AddDrawnNoise, AddNoise, DropLabels, Remember, TimestepProbabilities},
     plan::Target,
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 
 /// Random inputs of a step that the caller gives.
@@ -108,7 +108,7 @@ impl TrainingGraph {
         let condition = Condition::inputs(&mut graph, model, batch);
         let levels = objective.levels(&mut graph);
         let own = nn::parameters(model, [batch, height, width])?;
-        let (trained, frozen) = split(&mut graph, model, own, target.max_binding);
+        let (trained, frozen) = split(&mut graph, model, own, options.frozen, target.max_binding);
         let optimizer = Optimizer::new(&mut graph, Arenas::new(trained, target.max_binding));
         let given = (given == Given::TimestepsAndNoise).then(|| {
             let timesteps = graph.input(TensorType::f32(&[batch]));
@@ -176,12 +176,14 @@ fn split(
     graph: &mut Graph,
     model: &dyn Model,
     own: Vec<ParameterSpec>,
+    element: ElementType,
     max_bytes: u64,
 ) -> (Vec<ParameterSpec>, Option<FrozenParameters>) {
     match model.adapters() {
         None => (own, None),
         Some(of) => {
-            (of.specs.clone(), Some(FrozenParameters::new(graph, Arenas::new(own, max_bytes))))
+            let arenas = Arenas::stored(own, element, max_bytes);
+            (of.specs.clone(), Some(FrozenParameters::new(graph, arenas)))
         }
     }
 }

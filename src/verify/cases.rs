@@ -102,11 +102,14 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
         "ldm_sampling" => samplers::latent_sampling(gpu, case),
         "img2img" | "inpaint_legacy" => samplers::from_picture(gpu, case),
         "vae_tiled" => samplers::tiled_autoencoder(gpu, case),
+        "vae_bands" => samplers::autoencoder_in_bands(gpu, case),
         "checkpoint" => return checkpoints::run(gpu, case),
         #[cfg(feature = "tokenizer")]
         "tokenizer" => return tokenizer::run(case),
+        #[cfg(feature = "tokenizer")]
+        "prompt" => samplers::prompt(gpu, case),
         #[cfg(not(feature = "tokenizer"))]
-        "tokenizer" => {
+        "tokenizer" | "prompt" => {
             return Ok(Outcome::Skipped("built without the feature tokenizer".into()));
         }
         "lora_apply" => return lora::apply(gpu, case),

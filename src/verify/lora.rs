@@ -4,7 +4,7 @@ use super::{
     Outcome,
     case_files::{Case, Results},
     case_graph::{Axes, CaseGraph},
-    lora_files::{Networks, refused},
+    lora_files::refused,
     models::{Drawn, Start, trained_from},
     networks::{add_weights, inputs, text_model, vectors},
     refusal::Refusal,
@@ -14,6 +14,7 @@ use crate::{
     diffusion::schedule::SchedulerConfig,
     error::Error,
     gpu::Gpu,
+    models::clip_text::ClipText,
     nn::{
         AdaptedWeights, Adapters, Arenas, FrozenModel, Initial, LORA_DOWN, LORA_UP,
         ParameterSource, ParameterSpec, Weights,
@@ -21,7 +22,7 @@ use crate::{
     pipeline::read_text_encoder,
     training::TrainingOptions,
     value::TensorType,
-    weights::{Adapted, Lora, LoraFile, Loras},
+    weights::{Adapted, FileWeights, Lora, LoraFile, Loras},
 };
 use serde::Deserialize;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ const CONTEXT: &str = "encoder_hidden_states";
 struct Config {
     files: Vec<AdapterFile>,
     text_encoder: String,
+    /// SDXL's second one, whose texts are `input_ids_2`.
+    text_encoder_2: Option<String>,
     #[serde(default)]
     must_refuse: Vec<Refusal>,
 }
@@ -51,41 +54,78 @@ impl AdapterFile {
     }
 }
 
+/// A text encoder of a case; what belongs to it is named with the suffix.
+struct Encoder {
+    of: Adapted,
+    suffix: &'static str,
+    encoder: ClipText,
+    weights: Arc<FileWeights>,
+    specs: Vec<ParameterSpec>,
+}
+
+impl Encoder {
+    /// Adds its results without and with adapters.
+    fn outputs(
+        &self,
+        case: &Case,
+        case_graph: &mut CaseGraph,
+        loras: &Loras,
+        limit: u64,
+    ) -> Result<(), Error> {
+        let Self { of, suffix, encoder, weights, .. } = self;
+        let given = texts(case, case_graph, encoder, &format!("input_ids{suffix}"))?;
+        let weights = AdaptedWeights { base: weights.clone(), adapters: loras.weights(*of) };
+        let changed = encoder.clone().with_adapters(loras.adapters(*of));
+        for (name, encoder) in [("_without", encoder), ("", &changed)] {
+            let (graph, parameters) = (&mut case_graph.graph, encoder.parameters()?);
+            let arenas = Arenas::new(parameters, limit);
+            let model = FrozenModel::adapted(graph, arenas, encoder.adapters(), limit, |layers| {
+                Ok(encoder.build(layers, &given)?.last_hidden_state)
+            })?;
+            let name = format!("text{suffix}{name}");
+            output(case_graph, (&name, Axes::Same), &model, &weights)?;
+        }
+        Ok(())
+    }
+}
+
 /// Kind `lora_apply`.
 pub(super) fn apply(gpu: &Gpu, case: &Case) -> Result<Outcome, Error> {
     let config: Config = case.config()?;
     let (unet, weights) = text_model(case, CONTEXT)?;
     let limit = gpu.target().max_binding;
-    let (encoder, text_weights) = read_text_encoder(&case.file(&config.text_encoder), limit)?;
-    let specs = [unet.parameters()?, encoder.parameters()?];
-    let networks: Networks = [(Adapted::Unet, &specs[0]), (Adapted::TextEncoder, &specs[1])];
+    let one = (Adapted::TextEncoder, "", Some(&config.text_encoder));
+    let two = (Adapted::TextEncoder2, "_2", config.text_encoder_2.as_ref());
+    let mut encoders = Vec::new();
+    for (of, suffix, folder) in [one, two] {
+        let Some(folder) = folder else { continue };
+        let (encoder, weights) = read_text_encoder(&case.file(folder), limit)?;
+        let specs = encoder.parameters()?;
+        encoders.push(Encoder { of, suffix, encoder, weights: Arc::new(weights), specs });
+    }
+    let specs = unet.parameters()?;
+    let of_texts = encoders.iter().map(|encoder| (encoder.of, &encoder.specs[..]));
+    let networks: Vec<_> = [(Adapted::Unet, &specs[..])].into_iter().chain(of_texts).collect();
     let files: Vec<LoraFile> = config.files.iter().map(|file| file.of(case)).collect();
     let loras = Loras::read(&files, &networks)?;
-    let [of_unet, of_text] =
-        [Adapted::Unet, Adapted::TextEncoder].map(|of| (loras.adapters(of), loras.weights(of)));
 
     let mut case_graph = CaseGraph::new(case);
     let given = inputs(case, &mut case_graph, &unet, vectors(case, &unet)?)?;
-    let weights = AdaptedWeights { base: Arc::new(weights), adapters: of_unet.1.clone() };
-    let changed = unet.clone().with_adapters(of_unet.0);
+    let adapters = loras.weights(Adapted::Unet);
+    let weights = AdaptedWeights { base: Arc::new(weights), adapters: adapters.clone() };
+    let changed = unet.clone().with_adapters(loras.adapters(Adapted::Unet));
     for (name, unet) in [("y_without", &unet), ("y", &changed)] {
         let model = FrozenModel::new(&mut case_graph.graph, unet, &given, limit)?;
         output(&mut case_graph, (name, Axes::Image), &model, &weights)?;
     }
-    let given = texts(case, &mut case_graph, &encoder)?;
-    let weights = AdaptedWeights { base: Arc::new(text_weights), adapters: of_text.1.clone() };
-    let changed = encoder.clone().with_adapters(of_text.0);
-    for (name, encoder) in [("text_without", &encoder), ("text", &changed)] {
-        let (graph, parameters) = (&mut case_graph.graph, encoder.parameters()?);
-        let arenas = Arenas::new(parameters, limit);
-        let model = FrozenModel::adapted(graph, arenas, encoder.adapters(), limit, |layers| {
-            Ok(encoder.build(layers, &given)?.last_hidden_state)
-        })?;
-        output(&mut case_graph, (name, Axes::Same), &model, &weights)?;
+    for encoder in &encoders {
+        encoder.outputs(case, &mut case_graph, &loras, limit)?;
     }
     let mut results = case_graph.run(gpu)?;
-    add_changes("", &of_unet.1, &mut results);
-    add_changes("text_encoder.", &of_text.1, &mut results);
+    add_changes("", &adapters, &mut results);
+    for Encoder { of, suffix, .. } in &encoders {
+        add_changes(&format!("text_encoder{suffix}."), &loras.weights(*of), &mut results);
+    }
     let outcome = case.compare(&results)?;
     if outcome != Outcome::Passed {
         return Ok(outcome);

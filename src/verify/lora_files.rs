@@ -8,7 +8,7 @@ use crate::{
 use std::{ops::Range, path::Path};
 
 /// The networks that have adapters, with their parameters.
-pub(super) type Networks<'a> = [(Adapted, &'a [ParameterSpec]); 2];
+pub(super) type Networks<'a> = [(Adapted, &'a [ParameterSpec])];
 
 /// A file in which one tensor has another name or shape.
 struct Changed<'a> {

@@ -111,15 +111,16 @@ fn refused(
     })
 }
 
-/// The case's texts as inputs.
+/// The case's texts as inputs, whose ids go by this name.
 pub(super) fn texts(
     case: &Case,
     case_graph: &mut CaseGraph,
     model: &ClipText,
+    name: &str,
 ) -> Result<TextInputs, Error> {
-    let ids = case.indices("input_ids", model.config().vocab_size)?;
-    let &[batch, tokens] = &case.tensor("input_ids")?.shape[..] else {
-        return Err(case.refuse("input_ids must have two axes: texts and their tokens"));
+    let ids = case.indices(name, model.config().vocab_size)?;
+    let &[batch, tokens] = &case.tensor(name)?.shape[..] else {
+        return Err(case.refuse(format!("{name} must have two axes: texts and their tokens")));
     };
     let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
     let mut given = |of, numbers: &[u32]| {
@@ -140,7 +141,7 @@ fn results(
     weights: &FileWeights,
 ) -> Result<Results, Error> {
     let mut case_graph = CaseGraph::new(case);
-    let inputs = texts(case, &mut case_graph, model)?;
+    let inputs = texts(case, &mut case_graph, model, "input_ids")?;
     let parameters = Parameters::new(gpu, &mut case_graph, model.parameters()?, weights)?;
     let layers = &mut Layers::new(&mut case_graph.graph, &parameters.views, None);
     let outputs = model.build(layers, &inputs)?;

@@ -1,5 +1,5 @@
 //! Arguments of `ddim train-lora`.
-use super::{Overwrite, at_least_one, positive};
+use super::{Overwrite, at_least_one, convert::Dtype, positive};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -18,7 +18,8 @@ Examples:
 Writes below --out: pytorch_lora_weights.safetensors, which `load_lora_weights` of Python's diffusers opens,
 check.safetensors for scripts/check-diffusers, and training/ (weights, optimizer, settings, loss.csv, loss.svg).")]
 pub struct TrainLora {
-    /// A text-to-picture model: a folder of diffusers (StableDiffusionPipeline)
+    /// A text-to-picture model: a folder of diffusers (StableDiffusionPipeline, StableDiffusionXLPipeline) or a single
+    /// file of Stable Diffusion, with --tokenizer
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     pub model: Option<PathBuf>,
     /// The variant of the folder's weights, such as fp16
@@ -45,6 +46,9 @@ pub struct TrainLora {
     /// Which layers of the U-Net have them
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Layers::Attention)]
     pub layers: Layers,
+    /// Storage of the model's own weights, which stay as they are
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t = Dtype::F32)]
+    pub precision: Dtype,
     /// Learning rate of AdamW
     #[arg(long, value_name = "RATE", default_value_t = 1e-4, value_parser = positive)]
     pub learning_rate: f64,

@@ -1,11 +1,16 @@
 //! The plans of a latent pipeline, network by network, from its configurations alone.
-use super::predicted::{launches, predicted};
+use super::{
+    predicted::{launches, predicted},
+    summary,
+};
 use crate::{cli, console::say, failure::Failure};
 use ddim::{
     diffusion::samplers::{SamplerKind, SamplerOptions},
-    latent::{LatentNetworks, NetworkPlan, PictureRequest},
+    latent::{LatentNetworks, PictureRequest},
+    nn::ElementTypes,
     pipeline::{LatentModel, Opening, TextEncoders},
     plan::Target,
+    value::ElementType,
 };
 use std::path::Path;
 
@@ -30,11 +35,20 @@ pub fn run(
     let sampler = SamplerKind::usual(&scheduler)?;
     let table = sampler.table(&scheduler, &SamplerOptions::default())?;
     let networks = LatentNetworks { text: &text, unet: &unet, vae: &vae };
-    let plans = networks.plans(target, &PictureRequest::new(&table, size, 1, 0))?;
+    let request = PictureRequest::new(&table, size, 1, 0);
+    let halves = PictureRequest { types: ElementTypes::of(ElementType::F16), ..request };
     let [height, width] = size;
     say!("a guided picture of {width}x{height}, sampler {sampler}\nfor {adapter}");
-    for NetworkPlan { name, plan } in &plans {
-        say!("\n{name}");
+    let in_halves = networks.each_plan(target, &halves)?;
+    for (network, halves) in networks.each_plan(target, &request)?.iter().zip(in_halves) {
+        say!("\n{}", network.name);
+        let plan = match &network.plan {
+            Ok(plan) => plan,
+            Err(error) => {
+                say!("does not run there: {error}");
+                continue;
+            }
+        };
         match arguments.summary {
             true => say!("{}", plan.totals()),
             false => say!("{plan}"),
@@ -44,6 +58,14 @@ pub fn run(
         }
         if let Some(predicted) = predicted(plan) {
             say!("{predicted}");
+        }
+        // The other networks compute in f32 whatever the precision.
+        match halves.plan {
+            Ok(halves) if halves.hash() != plan.hash() => {
+                say!("with --precision f16 or bf16: {}", summary(&halves));
+            }
+            Ok(_) => {}
+            Err(error) => say!("with --precision f16 or bf16 it does not run there: {error}"),
         }
     }
     Ok(())

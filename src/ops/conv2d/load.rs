@@ -64,7 +64,7 @@ impl Load {
     }
 
     /// Type of what is read.
-    pub(super) fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
+    pub(crate) fn infer(&self, inputs: &[TensorType]) -> Result<TensorType, ShapeError> {
         let Some(&x) = inputs.first().filter(|_| inputs.len() == self.arity()) else {
             return Err(ShapeError::count(format!("load{{{self} }}"), self.arity(), inputs));
         };

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 /// The same equation, reading `read` as `load` says.
 fn reading(equation: &Equation, load: Load, read: &[Value]) -> Option<(Op, Vec<Value>)> {
-    let before = load_of(equation)?.arity();
+    let before = load_of(&equation.op)?.arity();
     let inputs = [read, &equation.inputs[before..]].concat();
     let op = match equation.op {
         Op::Conv2dWeightGradient(gradient) => FusedConv2dWeightGradient { gradient, load }.into(),
@@ -33,7 +33,7 @@ fn readable(
 ) -> bool {
     let may = |reader: &Equation| {
         let once = reader.inputs.iter().filter(|&&input| input == value).count() == 1;
-        reader.inputs[0] == value && once && load_of(reader).and_then(&extend).is_some()
+        reader.inputs[0] == value && once && load_of(&reader.op).and_then(&extend).is_some()
     };
     uses.readers(graph, value).is_some_and(|mut readers| readers.all(may))
 }
@@ -45,7 +45,7 @@ fn read_through(graph: &Graph, extend: impl Fn(&Op, Load) -> Option<Load>) -> Re
     // Asked of a value by each of its readers, found once.
     let mut known: HashMap<Value, bool> = HashMap::new();
     rewrite(graph, |result, equation| {
-        let Some(load) = load_of(equation) else { return Ok(false) };
+        let Some(load) = load_of(&equation.op) else { return Ok(false) };
         let x = equation.inputs[0];
         let Some(maker) = uses.maker(graph, x) else { return Ok(false) };
         let through = |load| extend(&maker.op, load);
@@ -90,7 +90,9 @@ pub(super) fn concatenations(graph: &Graph) -> Result<Graph, Error> {
     };
     let convolved = |equation: &Equation, value: Value| {
         let once = equation.inputs.iter().filter(|&&input| input == value).count() == 1;
-        load_of(equation).is_some_and(|load| !load.concat) && equation.inputs[0] == value && once
+        load_of(&equation.op).is_some_and(|load| !load.concat)
+            && equation.inputs[0] == value
+            && once
     };
     // The two halves, by what holds both.
     let mut halves: HashMap<Value, [Value; 2]> = HashMap::new();
@@ -117,7 +119,7 @@ pub(super) fn concatenations(graph: &Graph) -> Result<Graph, Error> {
         let Some(&[x0, x1]) = equation.inputs.first().and_then(|value| halves.get(value)) else {
             return Ok(false);
         };
-        if let Some(load) = load_of(equation) {
+        if let Some(load) = load_of(&equation.op) {
             let read = [&[x0, x1], &equation.inputs[1..load.arity()]].concat();
             let load = Load { concat: true, ..load };
             if let Some((op, inputs)) = reading(equation, load, &read) {

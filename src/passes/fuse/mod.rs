@@ -1,6 +1,7 @@
 //! Small equations into fused ones, after autodiff: a fused op needs no gradient. Each step looks
 //! at a finished graph and keeps what callers, updates or other equations still read; what nobody
 //! reads any more is dropped by `simplify` between the steps.
+use super::rewrite;
 use crate::{error::Error, graph::Graph};
 
 mod addends;
@@ -8,7 +9,6 @@ mod attention;
 mod loads;
 mod norms;
 mod projections;
-mod rewrite;
 mod trajectory;
 
 use addends::{activations, addends, gradients, moments};

@@ -8,7 +8,7 @@ use crate::{
     },
     error::Error,
     gpu::Gpu,
-    latent::{Codec, KeptPart, latent_mask, noised, partial},
+    latent::{Codec, Half, KeptPart, codec_plan, latent_mask, noised, partial},
     models::autoencoder_kl::Posterior,
     value::Shape,
     verify::{
@@ -119,6 +119,30 @@ pub(in crate::verify) fn from_picture(gpu: &Gpu, case: &Case) -> Result<Results,
     results.insert("decoded".to_owned(), stored(&image, [&decoded]));
     results.insert("picture".to_owned(), stored(&image, [&shown]));
     Ok(results)
+}
+
+/// Kind `vae_bands`: as a device computes it that binds `max_binding` bytes at a time.
+pub(in crate::verify) fn in_bands(gpu: &Gpu, case: &Case) -> Result<Results, Error> {
+    let (network, weights) = autoencoder::read(&case.model()?)?;
+    let (latent, image) = (case.dense("latent", Axes::Image)?, case.dense("image", Axes::Image)?);
+    let size = |shape: &Shape| [shape[0], shape[1], shape[2]];
+    let narrow = gpu.binding_at_most(case.setting("max_binding")?);
+    let [_, height, width] = size(&image.0);
+    for half in [Half::Encoder, Half::Decoder] {
+        let plan = codec_plan(gpu.target(), &network, half, [height, width], None)?;
+        if plan.lacks(narrow.target()).is_empty() {
+            return Err(case.refuse("config: max_binding is more than any tensor takes"));
+        }
+    }
+    let codec = Codec { gpu: &narrow, network: &network, weights: &weights, tile: None };
+    let decoded = codec.decode(&latent.1, size(&latent.0))?;
+    let posterior = codec.encode(&image.1, size(&image.0))?;
+    Ok([
+        ("decoded".to_owned(), stored(&image.0, [&decoded])),
+        ("mean".to_owned(), stored(&latent.0, [&posterior.mean])),
+        ("logvar".to_owned(), stored(&latent.0, [&posterior.logvar])),
+    ]
+    .into())
 }
 
 /// Kind `vae_tiled`.

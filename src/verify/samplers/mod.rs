@@ -4,13 +4,20 @@ mod diffusers;
 mod guidance;
 mod langevin;
 mod latent;
+#[cfg(feature = "tokenizer")]
+mod prompt;
 mod trajectory;
 
 pub(super) use classifier::run as classifier_guidance;
 pub(super) use diffusers::scheduler;
 pub(super) use guidance::{guidance, interpolation};
 pub(super) use langevin::langevin;
-pub(super) use latent::{from_picture, sampling as latent_sampling, tiled as tiled_autoencoder};
+pub(super) use latent::{
+    from_picture, in_bands as autoencoder_in_bands, sampling as latent_sampling,
+    tiled as tiled_autoencoder,
+};
+#[cfg(feature = "tokenizer")]
+pub(super) use prompt::prompt;
 
 use super::{
     case_files::{Case, Results},

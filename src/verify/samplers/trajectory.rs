@@ -9,7 +9,7 @@ use crate::{
     },
     error::Error,
     gpu::{Executor, Gpu},
-    nn::{Model, Weights},
+    nn::{Model, ParameterSource, Weights},
     ops::Counter,
     value::{Shape, Value},
 };
@@ -110,13 +110,14 @@ pub struct Stepper {
     output: Value,
     noise: Option<Value>,
     context: Option<Value>,
+    vector: Option<Value>,
 }
 
 impl Stepper {
     pub fn new(
         gpu: &Gpu,
         model: &dyn Model,
-        weights: &Weights,
+        weights: &dyn ParameterSource,
         shape: &Shape,
         table: &Table,
         options: &SamplingOptions,
@@ -126,13 +127,20 @@ impl Stepper {
         let mut executor = graph.executor(gpu, table, weights, options)?;
         executor.write_u32(graph.counter, &Counter::default().words())?;
         let SamplingGraph { x, output, noise, condition, .. } = graph;
-        Ok(Self { executor, x, output, noise, context: condition.context })
+        let (context, vector) = (condition.context, condition.vector);
+        Ok(Self { executor, x, output, noise, context, vector })
     }
 
     /// Sets the tokens of all steps; with guidance those of nothing come first.
     pub fn set_context(&mut self, context: &[f32]) -> Result<(), Error> {
         let none = Error::Context { expected: None, found: None };
         self.executor.write(self.context.ok_or(none)?, context)
+    }
+
+    /// Sets SDXL's vectors of all steps, in the same order.
+    pub fn set_vectors(&mut self, vectors: &[f32]) -> Result<(), Error> {
+        let none = Error::Vector { expected: None, found: None };
+        self.executor.write(self.vector.ok_or(none)?, vectors)
     }
 
     /// From `x` to the next sample; `output` is what a network elsewhere predicted.

@@ -4,6 +4,7 @@ use crate::{
     ops::{Add, SiluBackward, kit::pixel_tile::Images, prelude::*},
     shaders::group_norm_backward as shader,
 };
+use std::ops::Range;
 
 /// Gradients of [`GroupNorm`](super::GroupNorm), or of [`Silu`](crate::ops::Silu) after it. With
 /// `xhat = (x - mean) rstd` and means over a group,
@@ -45,6 +46,17 @@ impl GroupNormBackward {
             _ => None,
         }
     }
+}
+
+/// All rows of a picture, or bands of rows of one that is more than a device binds.
+fn bands(of: TensorType, limit: u64) -> Vec<Range<usize>> {
+    let (height, row) = (of.shape[1], of.with_extent(1, 1).bytes());
+    // Bindings begin at multiples of 256 bytes at most.
+    let step = if (16 * row).is_multiple_of(256) { 16 } else { 32 };
+    let most = usize::try_from(limit / row).unwrap_or(usize::MAX) / step * step;
+    let is_cut = of.bytes() > limit && of.shape.len() == 4 && of.shape[0] == 1 && most > 0;
+    let most = if is_cut { most } else { height };
+    (0..height).step_by(most).map(|first| first..height.min(first + most)).collect()
 }
 
 impl Operator for GroupNormBackward {
@@ -109,43 +121,59 @@ impl Operator for GroupNormBackward {
         // Without SiLU no result depends on the bias.
         let bias = bias.unwrap_or(weight);
         let [dx, dweight, dbias] = fitted(&equation.outputs);
-        let images = Images::unchecked(lowering.type_of(x));
-        let group_channels = images.channels / self.groups;
-        let params = |tile_pixels: usize| shader::Params {
+        let of = lowering.type_of(x);
+        let (images, bands) = (Images::unchecked(of), bands(of, lowering.target().max_binding));
+        let params = |pixels: usize, tile_pixels: usize| shader::Params {
             batch: images.batch as u32,
-            pixels: images.pixels as u32,
+            pixels: pixels as u32,
             channels: images.channels as u32,
             channels4: images.channels4() as u32,
             groups: self.groups as u32,
-            group_channels: group_channels as u32,
-            tiles: images.pixels.div_ceil(tile_pixels) as u32,
+            group_channels: (images.channels / self.groups) as u32,
+            tiles: pixels.div_ceil(tile_pixels) as u32,
             tile_pixels: tile_pixels as u32,
-            channel_groups: 1.0 / group_channels as f32,
+            channel_groups: 1.0 / (images.channels / self.groups) as f32,
         };
         let map = shader::Overrides { silu: self.silu, ..Default::default() };
-        let partials = lowering.scratch(images.partials());
+        // A tile of a band is a row.
+        let is_whole = bands.len() == 1;
+        let tile_pixels = if is_whole { images.tile_pixels() } else { images.pixels / of.shape[1] };
+        let cut = params(images.pixels, tile_pixels);
+        let partials = [images.batch, cut.tiles as usize, 2, images.channels];
+        let partials = lowering.scratch(TensorType::f32(&partials));
         let coefficients = lowering.scratch(TensorType::f32(&[images.batch, 5, images.channels]));
-
-        let cut = params(images.tile_pixels());
-        let sums = shader::Sums { x, statistics, weight, bias, dy, partials_out: partials };
-        lowering.push(sums.dispatch(cut, map, images.grid(map.workgroup)))?;
-
+        let part = |lowering: &mut Lowering, whole: Value, rows: &Range<usize>| match is_whole {
+            true => whole,
+            false => lowering.rows(whole, rows.clone()),
+        };
+        for rows in &bands {
+            let [x, dy, partials_out] = [x, dy, partials].map(|of| part(lowering, of, rows));
+            let own = params(images.pixels / of.shape[1] * rows.len(), tile_pixels);
+            let sums = shader::Sums { x, statistics, weight, bias, dy, partials_out };
+            let grid = images.grid_of(own.tiles as usize, map.workgroup);
+            lowering.push(sums.dispatch(own, map, grid))?;
+        }
         // On a software driver the barriers of several subgroups cost more than the fold.
-        let workgroup =
-            if lowering.target().profile.is_software() { 8 } else { fold_lanes(images.tiles()) };
-        let rows = images.batch * self.groups + images.channels4();
-        let coefficients_out = coefficients;
+        let software = lowering.target().profile.is_software();
+        let workgroup = if software { 8 } else { fold_lanes(cut.tiles as usize) };
+        let (rows, coefficients_out) =
+            (images.batch * self.groups + images.channels4(), coefficients);
         let kernel =
             shader::Fold { statistics, weight, bias, partials, coefficients_out, dweight, dbias };
         lowering.push_first([workgroup, 256].map(|workgroup| {
             let overrides = shader::Overrides { workgroup, ..Default::default() };
             kernel.dispatch(cut, overrides, fold(rows))
         }))?;
-
-        let strip = params(images.strip(lowering.target()));
-        let grid = images.grid_of(strip.tiles as usize, map.workgroup);
-        let apply = shader::Apply { x, dy, coefficients, dx, residual };
-        Ok(lowering.push(apply.dispatch(strip, map, grid))?)
+        for rows in &bands {
+            let [x, dy, dx] = [x, dy, dx].map(|of| part(lowering, of, rows));
+            let residual = residual.map(|of| part(lowering, of, rows));
+            let pixels = images.pixels / of.shape[1] * rows.len();
+            let strip = params(pixels, images.strip(lowering.target()));
+            let grid = images.grid_of(strip.tiles as usize, map.workgroup);
+            let apply = shader::Apply { x, dy, coefficients, dx, residual };
+            lowering.push(apply.dispatch(strip, map, grid))?;
+        }
+        Ok(())
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {

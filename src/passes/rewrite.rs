@@ -104,8 +104,8 @@ pub(super) fn push(
 }
 
 /// How a convolution, or its weight gradient, reads its input; none of another op.
-pub(super) fn load_of(equation: &Equation) -> Option<Load> {
-    match &equation.op {
+pub(super) fn load_of(op: &Op) -> Option<Load> {
+    match op {
         Op::Conv2d(_) | Op::Conv2dWeightGradient(_) => Some(Load::default()),
         Op::FusedConv2d(fused) => Some(fused.load),
         Op::FusedConv2dWeightGradient(fused) => Some(fused.load),
