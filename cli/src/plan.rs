@@ -25,7 +25,7 @@ use ddim::{
     training::{Given, Optimizer, TrainingGraph, TrainingOptions},
     value::Value,
 };
-use predicted::{launches, predicted};
+use predicted::{filled, launches, predicted};
 
 /// Rows of a sampling table: any number gives the same plan but for the table's bytes.
 const STEPS: usize = 50;
@@ -151,6 +151,9 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     }
     if let Some(predicted) = predicted(&plan) {
         say!("{predicted}");
+    }
+    if let Some(filled) = filled(&plan, !arguments.summary) {
+        say!("{filled}");
     }
     Ok(())
 }

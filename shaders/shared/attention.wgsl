@@ -20,6 +20,8 @@ struct Params {
     heads: u32,
     /// Multiplies the products q k^T.
     scale: f32,
+    /// Keys that a workgroup goes over whose tile is split; queries, of the gradients of keys and values.
+    slot_tokens: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -67,9 +69,4 @@ fn seen_by(key: u32, queries: vec4<u32>) -> vec4<bool> {
 /// Numbers of a head's rows in log_sum_exp and delta.
 fn row_pitch() -> u32 {
     return (params.queries + 3u) / 4u * 4u;
-}
-
-/// The same four channels of four tokens, a vector of the tokens for each.
-fn transposed(a: activation4, b: activation4, c: activation4, d: activation4) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(widen_activation(a), widen_activation(b), widen_activation(c), widen_activation(d)));
 }

@@ -6,6 +6,7 @@ use std::{collections::HashSet, fmt, ops::Deref};
 mod devices;
 mod dispatch;
 mod family;
+mod occupancy;
 mod predict;
 mod profile;
 mod section;
@@ -19,6 +20,8 @@ pub use dispatch::{
     Storage, fold,
 };
 pub use family::Family;
+pub(crate) use occupancy::MOST_PARTS;
+pub use occupancy::Occupancy;
 pub use predict::PredictedTime;
 pub use profile::{DeviceKind, DeviceProfile, Rates};
 pub use section::{Section, StagedPart, Trigger};

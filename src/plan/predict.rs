@@ -30,7 +30,7 @@ const PASS_INVOCATIONS: u32 = 64;
 
 /// Launches that a choice of kernels counts for one that could be left out: 16 us, midway between the 4 us of
 /// [`super::Rates::launch`] and the 25 us of slow systems, for a plan does not know where it will run.
-const COUNTED_LAUNCHES: u32 = 4;
+pub(super) const COUNTED_LAUNCHES: u32 = 4;
 
 /// How long work takes by the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

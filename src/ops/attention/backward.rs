@@ -1,13 +1,16 @@
 //! The gradients: Dao et al. 2022, algorithm 4.
-use super::{Attention, Extents, Heads, Tile, dot, named, rows};
+use super::{
+    Attention, Extents, Heads, Tile, dot, named, rows,
+    tiled::{Pass, Way},
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, Special, operands},
-    plan::{Candidate, Cost, Family, OpClass},
+    ops::{Lowering, Operator, Special, kit::fold_slots, operands},
+    plan::{Candidate, Cost, Dispatch, Family, OpClass},
     reference::Tensor,
     shaders::{
-        attention_backward as tiled, attention_backward_subgroup as subgroup,
+        attention_backward as shader, attention_backward_subgroup as subgroup,
         attention_backward_wide as wide,
     },
     value::{TensorType, Value},
@@ -83,7 +86,7 @@ impl Operator for AttentionBackward {
         let placed = [dq, dk, dv].map(|value| heads.place(lowering, value));
         let delta = lowering.scratch(extents.log_sum_exp());
         let vectors = extents.log_sum_exp().physical_elements();
-        let kernel = tiled::RowSums { dy, y, delta_out: delta };
+        let kernel = shader::RowSums { dy, y, delta_out: delta };
         lowering.push(kernel.over(extents.params(false), vectors))?;
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
@@ -111,30 +114,25 @@ impl Operator for AttentionBackward {
 
 /// Every family.
 fn candidates(
-    lowering: &Lowering,
+    lowering: &mut Lowering,
     extents: &Extents,
     causal: bool,
-    [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
-    [dq, dk, dv]: [Value; 3],
+    operands: [Value; 6],
+    outputs: [Value; 3],
 ) -> Vec<Candidate> {
+    let ([q, k, v, dy, log_sum_exp, delta], [dq, dk, dv]) = (operands, outputs);
     let (queries, keys) = (extents.queries, extents.keys);
     let params = extents.params(false);
-    let mut candidates = vec![{
-        let tile = |sums| {
-            let tile = Tile::tiled(extents, sums, causal, &lowering.target().profile);
-            let Tile { lanes, rows, columns } = tile;
-            let overrides = tiled::Overrides { causal, lanes, rows, columns, ..Default::default() };
-            (tile.workgroup_rows(), overrides)
-        };
-        let [(query_rows, query_tile), (key_rows, key_tile)] = [tile(1), tile(2)];
-        let query = tiled::Query { q, k, v, dy, log_sum_exp, delta, dq };
-        let key_value = tiled::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
-        let dispatches = vec![
-            query.dispatch(params, query_tile, extents.grid(queries, query_rows)),
-            key_value.dispatch(params, key_tile, extents.grid(keys, key_rows)),
-        ];
-        Candidate::new(Family::Tiled, dispatches)
-    }];
+    let query_ways = Way::offered(lowering, extents, causal, Pass::Query, dq);
+    let key_ways = Way::offered(lowering, extents, causal, Pass::KeyValue, dk);
+    let mut candidates = Vec::new();
+    for number in 0..query_ways.len().max(key_ways.len()) {
+        let of = |ways: &[Way]| ways[number.min(ways.len() - 1)];
+        let [query, key] = [of(&query_ways), of(&key_ways)];
+        let mut dispatches = tiled_query(lowering, extents, query, causal, operands, dq);
+        dispatches.extend(tiled_key_value(lowering, extents, key, causal, operands, [dk, dv]));
+        candidates.push(Candidate::new(Family::Tiled, dispatches));
+    }
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns, .. }) = Tile::subgroup_backward(extents, lanes)
     {
@@ -162,4 +160,61 @@ fn candidates(
         }
     }
     candidates
+}
+
+fn overrides(Tile { lanes, rows, columns }: Tile, causal: bool) -> shader::Overrides {
+    shader::Overrides { causal, lanes, rows, columns, ..Default::default() }
+}
+
+/// The gradient of the queries.
+fn tiled_query(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    way: Way,
+    causal: bool,
+    [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
+    dq: Value,
+) -> Vec<Dispatch> {
+    let grid = way.grid(extents, Pass::Query);
+    let slot_tokens = way.slot_tokens(extents, Pass::Query) as u32;
+    let params = shader::Params { slot_tokens, ..extents.params(false) };
+    let overrides = overrides(way.tile, causal);
+    let query_parts = fold_slots::slots(lowering, way.slots, dq);
+    let sums = if way.slots == 1 {
+        let kernel = shader::Query { q, k, v, dy, log_sum_exp, delta, dq };
+        kernel.dispatch(params, overrides, grid)
+    } else {
+        let kernel = shader::QuerySplit { q, k, v, dy, log_sum_exp, delta, query_parts };
+        kernel.dispatch(params, overrides, grid)
+    };
+    let sums = way.counted(extents, Pass::Query, sums);
+    let fold = fold_slots::fold(lowering, way.slots, query_parts, dq);
+    [sums].into_iter().chain(fold).collect()
+}
+
+/// The gradients of keys and values.
+fn tiled_key_value(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    way: Way,
+    causal: bool,
+    [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
+    [dk, dv]: [Value; 2],
+) -> Vec<Dispatch> {
+    let grid = way.grid(extents, Pass::KeyValue);
+    let slot_tokens = way.slot_tokens(extents, Pass::KeyValue) as u32;
+    let params = shader::Params { slot_tokens, ..extents.params(false) };
+    let overrides = overrides(way.tile, causal);
+    let [key_parts, value_parts] = [dk, dv].map(|y| fold_slots::slots(lowering, way.slots, y));
+    let sums = if way.slots == 1 {
+        let kernel = shader::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
+        kernel.dispatch(params, overrides, grid)
+    } else {
+        let kernel =
+            shader::KeyValueSplit { q, k, v, dy, log_sum_exp, delta, key_parts, value_parts };
+        kernel.dispatch(params, overrides, grid)
+    };
+    let sums = way.counted(extents, Pass::KeyValue, sums);
+    let fold = fold_slots::fold_both(lowering, way.slots, [key_parts, dk], [value_parts, dv]);
+    [sums].into_iter().chain(fold).collect()
 }

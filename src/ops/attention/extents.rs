@@ -96,6 +96,7 @@ impl Extents {
             head4: self.head4() as u32,
             heads: self.heads as u32,
             scale: self.scale() as f32,
+            slot_tokens: 0,
         }
     }
 
@@ -122,7 +123,7 @@ impl Extents {
 }
 
 /// What a lane of a kernel computes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tile {
     /// Lanes side by side along a head.
     pub lanes: u32,

@@ -1,11 +1,11 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Gradients, Lowering, Operator, Special, operands};
+use super::{Backward, Gradients, Lowering, Operator, Special, kit::fold_slots, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::{Candidate, Cost, Family, OpClass},
+    plan::{Candidate, Cost, Dispatch, Family, OpClass, fold},
     reference::Tensor,
-    shaders::{attention as tiled, attention_subgroup as subgroup, attention_wide as wide},
+    shaders::{attention as shader, attention_subgroup as subgroup, attention_wide as wide},
     value::{TensorType, Value},
 };
 use std::fmt;
@@ -16,6 +16,7 @@ mod extents;
 mod heads;
 mod joint;
 mod random;
+mod tiled;
 
 pub use backward::AttentionBackward;
 pub(super) use cases::cases;
@@ -23,6 +24,7 @@ use extents::{Extents, Tile};
 use heads::Heads;
 pub use joint::JointAttention;
 pub(super) use random::random;
+use tiled::{Pass, Way};
 
 /// `y = softmax(q k^T / sqrt(head size)) v` per head; head `i` owns the `i`-th run of channels.
 ///
@@ -169,21 +171,21 @@ impl Operator for Attention {
 
 /// Every family.
 fn candidates(
-    lowering: &Lowering,
+    lowering: &mut Lowering,
     extents: &Extents,
     causal: bool,
-    params: tiled::Params,
+    params: shader::Params,
     [q, k, v]: [Value; 3],
     [y, log_sum_exp]: [Value; 2],
 ) -> Vec<Candidate> {
     let queries = extents.queries;
-    let tile = Tile::tiled(extents, 1, causal, &lowering.target().profile);
-    let Tile { lanes, rows, columns } = tile;
-    let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
-    let grid = extents.grid(queries, tile.workgroup_rows());
-    let overrides = tiled::Overrides { causal, lanes, rows, columns };
-    let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-    let mut candidates = vec![Candidate::new(Family::Tiled, dispatches)];
+    let ways = Way::offered(lowering, extents, causal, Pass::Forward, y);
+    let mut candidates = Vec::new();
+    for way in ways {
+        let dispatches =
+            tiled_forward(lowering, extents, way, causal, params, [q, k, v], [y, log_sum_exp]);
+        candidates.push(Candidate::new(Family::Tiled, dispatches));
+    }
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns, .. }) = Tile::subgroup_forward(extents, lanes)
     {
@@ -202,4 +204,38 @@ fn candidates(
         }
     }
     candidates
+}
+
+/// The launches of a way.
+fn tiled_forward(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    way: Way,
+    causal: bool,
+    params: shader::Params,
+    [q, k, v]: [Value; 3],
+    [y, log_sum_exp]: [Value; 2],
+) -> Vec<Dispatch> {
+    let Tile { lanes, rows, columns } = way.tile;
+    let grid = way.grid(extents, Pass::Forward);
+    let overrides = shader::Overrides { causal, lanes, rows, columns, ..Default::default() };
+    if way.slots == 1 {
+        let kernel = shader::Forward { q, k, v, y, log_sum_exp };
+        let forward = kernel.dispatch(params, overrides, grid);
+        return vec![way.counted(extents, Pass::Forward, forward)];
+    }
+    let slot_tokens = way.slot_tokens(extents, Pass::Forward) as u32;
+    let params = shader::Params { slot_tokens, ..params };
+    let parts = fold_slots::slots(lowering, way.slots, y);
+    // Two numbers for each row of log_sum_exp, of whole vec4s.
+    let rows = lowering.type_of(log_sum_exp);
+    let statistics = TensorType::f32(&[way.slots * rows.rows(), 2 * rows.pitch()]);
+    let statistics = lowering.scratch(statistics);
+    let sums = shader::Split { q, k, v, parts, statistics }.dispatch(params, overrides, grid);
+    let folding = shader::Overrides::default();
+    let kernel = shader::Fold { partial: parts, row_statistics: statistics, y, log_sum_exp };
+    let vectors = extents.batch * extents.queries.next_multiple_of(4) * extents.channels4();
+    let grid = fold(vectors.div_ceil(folding.workgroup as usize));
+    let folds = kernel.dispatch(params, folding, grid);
+    vec![way.counted(extents, Pass::Forward, sums), folds]
 }
