@@ -36,24 +36,25 @@ fn beside_the_state(target: &Target, precision: TrainingPrecision) -> u64 {
     plan.peak_bytes() - state
 }
 
-fn halves_take_less(target: &Target) {
+fn halves_take_less(target: &Target, share: f64) {
     let whole = beside_the_state(target, F32);
     for precision in [Bf16, F16] {
         let bytes = beside_the_state(target, precision);
         println!("{precision:?}: {} of {} MiB", bytes >> 20, whole >> 20);
-        assert!(bytes as f64 <= 0.6 * whole as f64, "{precision:?}: {bytes} of {whole}");
+        assert!(bytes as f64 <= share * whole as f64, "{precision:?}: {bytes} of {whole}");
     }
 }
 
 #[test]
 fn a_step_of_the_cifar_10_model_in_halves_takes_little_on_the_least_device() {
-    halves_take_less(&Target::default());
+    halves_take_less(&Target::default(), 0.6);
 }
 
 #[test]
 fn a_step_of_the_cifar_10_model_in_halves_takes_little_here() {
     let Some(gpu) = support::gpu() else { return };
-    halves_take_less(gpu.target());
+    // The kernels for software keep f32 between their launches.
+    halves_take_less(gpu.target(), 0.65);
 }
 
 fn trainer(gpu: &Gpu, unet: UNet, options: TrainingOptions) -> Trainer {

@@ -170,14 +170,23 @@ impl Arenas {
             }
         }
         Ok((0..self.arenas.len()).map(move |arena| {
-            let specs = self.specs.iter().zip(&self.places);
-            let specs = specs.filter(move |(_, at)| at.arena == arena);
-            specs.flat_map(move |(spec, _)| {
-                let rest = View::room(spec.of) - spec.of.physical_elements();
+            self.rooms(arena).into_iter().flat_map(move |(spec, room)| {
+                let rest = room - spec.of.physical_elements();
                 let elements = source.elements(&spec.name).map(|of| padded(&spec.of, of));
                 iter::once(elements).chain((rest > 0).then(|| Ok(vec![0.0; rest].into())))
             })
         }))
+    }
+
+    /// The parameters of an arena, each with the elements up to the next one.
+    fn rooms(&self, arena: usize) -> Vec<(&ParameterSpec, usize)> {
+        let own = self.specs.iter().zip(&self.places).filter(|(_, at)| at.arena == arena);
+        let mut rooms: Vec<_> = own.map(|(spec, at)| (spec, at.offset)).collect();
+        let mut end = self.arenas[arena].shape.elements();
+        for (_, offset) in rooms.iter_mut().rev() {
+            (*offset, end) = (end - *offset, *offset);
+        }
+        rooms
     }
 
     /// The contents of one arena after another, each whole.

@@ -12,7 +12,6 @@ mod lower;
 mod lowered;
 mod memory;
 mod recompute;
-mod schedule;
 mod simplify;
 mod sink;
 

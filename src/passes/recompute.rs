@@ -5,13 +5,16 @@
 //! computed again, by the same ops from the same operands, so that every bit is as it was. Random numbers
 //! follow from the key, which stays. Of what is dropped, the dearest to compute is taken back as long as
 //! memory allows.
-use super::schedule::Schedule;
 use crate::{
     error::{Error, LoweringError},
     graph::Graph,
     plan::Plan,
 };
 use std::iter;
+
+mod schedule;
+
+use schedule::Schedule;
 
 /// Of two lengths of segments that are tried, one over the other.
 const FINER: f64 = 1.3;

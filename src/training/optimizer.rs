@@ -145,19 +145,12 @@ impl Optimizer {
         self.gradients.clone_from(&gradients);
         let mut told = loss;
         if options.parts() > 1 {
-            let scale = (1.0 / options.parts() as f64).into();
-            let round = (options.batch * options.ranks) as u32;
-            let sum = |graph: &mut Graph, of: &mut Value| -> Result<Value, Error> {
-                let sum = graph.input(graph.type_of(*of));
-                *of = graph.push(Accumulate { scale, round }, &[sum, *of, key])?;
-                graph.update(sum, *of);
-                Ok(sum)
-            };
-            for (gradient, own) in gradients.iter_mut().zip(&mut self.gradients) {
-                *own = sum(graph, gradient)?;
-            }
-            told = sum(graph, &mut loss)?;
-            let op = NextImages { images: round, step_images: options.images() as u32 };
+            let summed = [&mut loss].into_iter().chain(&mut gradients);
+            let sums = accumulated(graph, options, key, summed)?;
+            told = sums[0];
+            self.gradients = sums[1..].to_vec();
+            let images = (options.batch * options.ranks) as u32;
+            let op = NextImages { images, step_images: options.images() as u32 };
             counter = graph.push(op, &[counter, key])?;
         }
         graph.section(Self::UPDATE);
@@ -186,6 +179,19 @@ impl Optimizer {
         }
         let recorded = graph.push(Record, &[self.history, key, loss, norm])?;
         graph.update(self.history, recorded);
+        self.advance(graph, counter, key, norm)?;
+        graph.leave();
+        Ok(Ended { loss: told, norm })
+    }
+
+    /// Moves the counter on; a loss scale may skip a bad step.
+    fn advance(
+        &self,
+        graph: &mut Graph,
+        counter: Value,
+        key: Value,
+        norm: Value,
+    ) -> Result<(), Error> {
         let mut operands = vec![counter, key, norm];
         if let Some(Scaling { scale, tally }) = self.scaling {
             let op = NextScale { interval: Self::GROWTH, skips: Self::SKIPS };
@@ -196,7 +202,25 @@ impl Optimizer {
         }
         let advanced = graph.push(Advance { guarded: true }, &operands)?;
         graph.update(self.counter, advanced);
-        graph.leave();
-        Ok(Ended { loss: told, norm })
+        Ok(())
     }
+}
+
+/// Replaces values of a micro-batch by their means over the step, and returns the states that these are.
+fn accumulated<'a>(
+    graph: &mut Graph,
+    options: &TrainingOptions,
+    key: Value,
+    values: impl Iterator<Item = &'a mut Value>,
+) -> Result<Vec<Value>, Error> {
+    let round = (options.batch * options.ranks) as u32;
+    let op = Accumulate { scale: (1.0 / options.parts() as f64).into(), round };
+    let mut sums = Vec::new();
+    for value in values {
+        let sum = graph.input(graph.type_of(*value));
+        *value = graph.push(op, &[sum, *value, key])?;
+        graph.update(sum, *value);
+        sums.push(sum);
+    }
+    Ok(sums)
 }

@@ -30,6 +30,16 @@ pub enum Given {
     TimestepsAndNoise,
 }
 
+impl Given {
+    /// Timesteps and noise for images of this type, if they are given.
+    fn inputs(self, graph: &mut Graph, image: TensorType, levels: Value) -> Option<GivenInputs> {
+        (self == Self::TimestepsAndNoise).then(|| {
+            let timesteps = graph.input(TensorType::f32(&image.shape[..1]));
+            GivenInputs { timesteps, noise: graph.input(image), levels }
+        })
+    }
+}
+
 /// Timesteps and noise as inputs of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct GivenInputs {
@@ -102,9 +112,8 @@ impl TrainingGraph {
             Some(noises) => Objective::at(scheduler, schedule.as_ref(), options, noises),
             None => Objective::new(scheduler, schedule.as_ref(), options),
         };
-        let timesteps = objective.count();
+        let (timesteps, batch) = (objective.count(), options.batch);
         let mut graph = Graph::new();
-        let batch = options.batch;
         let image = TensorType::f32(&[batch, height, width, model.channels()]);
         let x0 = graph.input(image);
         let condition = Condition::inputs(&mut graph, model, batch);
@@ -113,17 +122,13 @@ impl TrainingGraph {
         let (stored, most) = (options.precision.element(), target.max_binding);
         let (trained, frozen) = split(&mut graph, model, own, stored, most);
         let mut optimizer = Optimizer::new(&mut graph, Arenas::masters(trained, stored, most));
-        let given = (given == Given::TimestepsAndNoise).then(|| {
-            let timesteps = graph.input(TensorType::f32(&[batch]));
-            GivenInputs { timesteps, noise: graph.input(image), levels }
-        });
+        let given = given.inputs(&mut graph, image, levels);
         // Timesteps of the caller's are not drawn.
         let memory = (given.is_none() && options.timesteps == Timesteps::Importance)
             .then(|| graph.input(TimestepProbabilities::memory(timesteps)));
 
         let begun = optimizer.begin(&mut graph, options)?;
         let key = begun.key;
-
         let noisy = noisy(&mut graph, &objective, [x0, levels, key], given, memory)?;
         let seen = seen(&mut graph, options, model, condition.labels, key)?;
         let trained = optimizer.parameters_as(&mut graph, stored)?;
@@ -139,13 +144,11 @@ impl TrainingGraph {
         let losses = objective.losses(&mut graph, &noisy, output)?;
         let tables = objective.tables;
         let mut collected = Vec::new();
-        let remembered = match memory.zip(losses.images) {
-            Some((memory, images)) => {
-                let mut collect = |value| collect(&mut graph, options, &mut collected, value, key);
-                Some((memory, collect(timesteps)?, collect(images)?))
-            }
-            None => None,
-        };
+        let mut remembered = None;
+        if let Some((memory, images)) = memory.zip(losses.images) {
+            let mut collect = |value| collect(&mut graph, options, &mut collected, value, key);
+            remembered = Some((memory, collect(timesteps)?, collect(images)?));
+        }
         let Ended { loss, norm } =
             optimizer.end(&mut graph, &trained, options, begun, losses.loss)?;
         if let Some((memory, timesteps, images)) = remembered {
