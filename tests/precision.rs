@@ -53,7 +53,7 @@ fn a_step_of_the_cifar_10_model_in_halves_takes_little_on_the_least_device() {
 #[test]
 fn a_step_of_the_cifar_10_model_in_halves_takes_little_here() {
     let Some(gpu) = support::gpu() else { return };
-    // The kernels for software keep f32 between their launches.
+    // 0.636 is what is reached on lavapipe: the aim is 0.6 here too.
     halves_take_less(gpu.target(), 0.65);
 }
 
