@@ -58,6 +58,37 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Reads at a place of a file, whose own place stays unless the system has no such reading.
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_at(file, bytes, at);
+    #[cfg(windows)]
+    return std::os::windows::fs::FileExt::seek_read(file, bytes, at);
+    // A browser has no files: opening one has failed before.
+    #[cfg(not(any(unix, windows)))]
+    return (|mut file: &File| {
+        io::Seek::seek(&mut file, io::SeekFrom::Start(at))?;
+        file.read(bytes)
+    })(file);
+}
+
+/// Fills `bytes` from a place of a file.
+#[cfg(feature = "pictures")]
+pub(crate) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match read_at(file, bytes, at) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                at += read as u64;
+                bytes = &mut bytes[read..];
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// The text of a regular file of at most [`TEXT_LIMIT`] bytes.
 ///
 /// # Errors

@@ -132,6 +132,32 @@ impl Picture {
         Self { width, height, channels: shown, pixels }
     }
 
+    /// Height and width in pixels.
+    pub fn size(&self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
+    /// The picture of a PNG file that [`Picture::png`] made.
+    ///
+    /// # Errors
+    /// If the bytes are none of 8 bits, grey or RGB.
+    pub fn of_png(bytes: &[u8]) -> Result<Self, PictureError> {
+        let failed = |error: png::DecodingError| failed("a picture", error);
+        let mut reader =
+            png::Decoder::new(std::io::Cursor::new(bytes)).read_info().map_err(failed)?;
+        let size = reader.output_buffer_size();
+        let mut pixels = vec![0; size.unwrap_or_default()];
+        let info = reader.next_frame(&mut pixels).map_err(failed)?;
+        let channels = match (info.bit_depth, info.color_type) {
+            (png::BitDepth::Eight, png::ColorType::Grayscale) => 1,
+            (png::BitDepth::Eight, png::ColorType::Rgb) => 3,
+            other => return Err(self::failed("a picture", format!("of {other:?}"))),
+        };
+        let (width, height) = (info.width as usize, info.height as usize);
+        pixels.truncate(width * height * channels);
+        Ok(Self { width, height, channels, pixels })
+    }
+
     /// The bytes of a PNG file.
     ///
     /// # Errors

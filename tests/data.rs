@@ -311,7 +311,10 @@ mod pictures {
     fn folders_without_pictures_and_broken_pictures_are_named() {
         let folder = folder();
         let error = Dataset::open(folder.path(), None).expect_err("empty").to_string();
-        assert!(error.contains("expected PNG, JPEG or WebP pictures, a folder"), "{error}");
+        assert!(
+            error.contains("expected PNG, JPEG, WebP, BMP, TIFF or GIF pictures, a folder"),
+            "{error}"
+        );
         let error = Dataset::open(&folder.path().join("none"), None).expect_err("no folder");
         assert!(matches!(error, DataError::Read { .. }), "{error}");
         save(folder.path(), "a.png", GrayImage::from_pixel(9, 9, Luma([128])));
@@ -408,8 +411,11 @@ mod pictures {
             let error = Dataset::from_picture("p", &bytes, 127).expect_err("too large");
             assert!(matches!(error, DataError::Large { height: 8, width: 16, .. }), "{error}");
         }
-        let error = Dataset::from_picture("p", b"GIF89a", 128).expect_err("GIF").to_string();
-        assert_eq!(error, "p: expected a PNG, JPEG or WebP picture, found another file");
+        let error = Dataset::from_picture("p", b"%PDF-1.7", 128).expect_err("PDF").to_string();
+        assert_eq!(
+            error,
+            "p: expected a PNG, JPEG, WebP, BMP, TIFF or GIF picture, found another file"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A forward pass on file, for `scripts/check-diffusers` to repeat.
 use crate::{failure::Failure, latents::channels_first};
 use ddim::{
-    data::Dataset,
+    data::Images,
     gpu::{Executor, Gpu},
     graph::Graph,
     nn::{Condition, FrozenModel, Model, ModelInputs, ParameterSource},
@@ -27,10 +27,11 @@ pub struct Seen {
 
 /// Computes the model's output for the first two images and writes `x`, `t`, `y` and perhaps
 /// `class_labels` to `folder/check.safetensors`, in PyTorch's order of axes.
-pub fn write(gpu: &Gpu, model: &Pipeline, data: &Dataset, folder: &Path) -> Result<(), Failure> {
+pub fn write(gpu: &Gpu, model: &Pipeline, data: &Images, folder: &Path) -> Result<(), Failure> {
     let batch = TIMESTEPS.len();
-    let images = (0..batch).flat_map(|index| data.image(index % data.len())).collect();
-    let shape = [data.height(), data.width(), data.channels()];
+    let images = (0..batch).map(|index| data.image(index % data.len()));
+    let images = images.collect::<Result<Vec<_>, _>>()?.concat();
+    let shape = data.shape();
     let labels = class_labels(model, 0, batch, None, None)?;
     let seen = Seen { shape, images, labels, context: None };
     write_seen(gpu, &model.unet, &*model.weights, &seen, folder)

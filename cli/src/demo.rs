@@ -174,7 +174,7 @@ fn train(
     training::save(&losses, &mut trainer, pipeline, notes, &[])?;
     let weights = Arc::new(trainer.averaged_weights()?);
     let model = Pipeline { unet, scheduler, weights, null_label: None, class_names: Vec::new() };
-    check::write(gpu, &model, digits, pipeline)?;
+    check::write(gpu, &model, &digits.clone().into(), pipeline)?;
     Ok(Trained { trainer, losses, seconds, model })
 }
 

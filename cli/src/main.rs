@@ -1,6 +1,7 @@
 //! The command line of the crate `ddim`, and the first user of the library.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod average;
 mod check;
 mod cli;
 mod configure;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&cli.device, arguments),
         Command::TrainClassifier(arguments) => train_classifier::run(&cli.device, arguments),
         Command::TrainLora(arguments) => train_lora::run(&cli.device, arguments),
+        Command::Average(arguments) => average::run(arguments),
         Command::Config(arguments) => configure::run(arguments),
         Command::Inspect(arguments) => convert::tell(arguments),
         Command::Convert(arguments) => convert::run(arguments),

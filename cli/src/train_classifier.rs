@@ -11,7 +11,7 @@ use crate::{
     progress::{Progress, counted, thousands},
     shell,
     smoothing::smoothed,
-    train::{self, Notes, absolute, listen},
+    train::{self, Notes, Sides, absolute, listen},
     training,
 };
 use ddim::{
@@ -72,16 +72,14 @@ fn begin(gpu: &Gpu, arguments: &cli::TrainClassifier) -> Result<Run, Failure> {
         return Err(Failure::Usage("--data is missing".into()));
     };
     let given = arguments.config.as_deref().map(ClassifierConfig::read).transpose()?;
+    let size = arguments.size.or(given.as_ref().map(|config| config.image_size));
     let mut notes = Notes {
         data: absolute(source),
-        size: arguments.size.or(given.as_ref().map(|config| config.image_size)),
+        size: size.map(Sides::Square),
         max_pixels: arguments.max_pixels,
         flip: arguments.flip,
-        valid: None,
-        steps: 0,
         save_every: arguments.save_every,
-        sample_every: None,
-        init: None,
+        ..Notes::default()
     };
     let channels = given.as_ref().map_or(0, |config| config.in_channels);
     let data = notes.open_data()?.with_channels(channels);

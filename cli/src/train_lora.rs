@@ -12,7 +12,7 @@ use crate::{
     progress::{Progress, counted, thousands},
     shell,
     smoothing::smoothed,
-    train::{self, Notes, absolute, listen},
+    train::{self, Notes, Sides, absolute, listen},
     training,
 };
 use ddim::{
@@ -110,14 +110,11 @@ fn begin(gpu: &Gpu, arguments: &cli::TrainLora) -> Result<Run, Failure> {
     let cli::TrainLora { variant, rank, layers, .. } = arguments;
     let notes = Notes {
         data: absolute(source),
-        size: arguments.size,
+        size: arguments.size.map(Sides::Square),
         max_pixels: arguments.max_pixels,
-        flip: false,
-        valid: None,
         steps: arguments.steps.unwrap_or(STEPS),
         save_every: arguments.save_every,
-        sample_every: None,
-        init: None,
+        ..Notes::default()
     };
     let mut notes = LoraNotes {
         model: absolute(model),
@@ -187,10 +184,11 @@ impl LoraNotes {
         let tokenizer = Tokenizer::read(&folder)?;
         let config = pipeline.unet.config();
         let usual = config.sample_size.map(|size| size.sides().0 * pipeline.vae.config().factor());
-        let Some(side) = self.notes.size.or(usual) else {
+        let known = self.notes.size.map(|size| <[usize; 2]>::from(size)[0]);
+        let Some(side) = known.or(usual) else {
             return Err(Failure::Usage("the model does not say its size: give --size".into()));
         };
-        self.notes.size = Some(side);
+        self.notes.size = Some(Sides::Square(side));
         let max_pixels = self.notes.max_pixels.unwrap_or(MAX_PIXELS);
         let CaptionedPictures { pictures, captions } =
             CaptionedPictures::open(&self.notes.data, side, max_pixels)?;
@@ -222,7 +220,7 @@ impl LoraNotes {
 fn describe_run(gpu: &Gpu, run: &Run) {
     let Run { trainer, data, notes, .. } = run;
     let LoraNotes { rank, alpha, layers, .. } = notes;
-    let side = notes.notes.size.unwrap_or_default();
+    let side = notes.notes.size.map_or(0, |size| <[usize; 2]>::from(size)[0]);
     say!("{}", describe(gpu));
     let (pictures, texts) = (data.posteriors.len() as u64, data.texts.len() as u64);
     let (pictures, texts) = (counted(pictures, "picture"), counted(texts, "caption"));

@@ -71,14 +71,22 @@ pub fn listener(
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> impl FnMut(&[Metrics]) -> ControlFlow<()> {
-    move |metrics| {
-        losses.steps.extend(metrics);
-        if let (Some(last), Some(loss)) = (metrics.last(), smoothed(&losses.steps)) {
-            progress.update(last.step, &format!("loss {loss:.4}"));
-        }
-        match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+    move |metrics| saw(metrics, losses, progress, stop)
+}
+
+/// Notes the losses of steps and says how far a training is; it breaks when `stop` is set.
+pub fn saw(
+    metrics: &[Metrics],
+    losses: &mut Losses,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> ControlFlow<()> {
+    losses.steps.extend(metrics);
+    if let (Some(last), Some(loss)) = (metrics.last(), smoothed(&losses.steps)) {
+        progress.update(last.step, &format!("loss {loss:.4}"));
+    }
+    match stop.load(Ordering::Relaxed) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
     }
 }

@@ -163,7 +163,7 @@ fn what_does_not_fit_is_named_and_nothing_is_written() {
     };
     refused("--size 18x16", &["multiples of 4", "16x18"]);
     refused("--init {}/none.png", &["none.png"]);
-    refused("--init {}/sd/model_index.json", &["PNG, JPEG or WebP"]);
+    refused("--init {}/sd/model_index.json", &["PNG, JPEG, WebP, BMP, TIFF or GIF"]);
     refused("--sampler edm --eta 1", &["--eta"]);
     refused("--size 4096x4096 --max-pixels 1000", &["4096x4096", "--max-pixels"]);
     refused("--tokenizer {}/sd", &["tokenizer.json"]);

@@ -3,7 +3,7 @@
 //! the command around them.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use command::{files, folder};
+use command::{folder, untimed};
 use std::{
     fs,
     os::unix::process::ExitStatusExt,
@@ -52,7 +52,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     command::succeeds(&unbroken, at.path());
     fs::remove_dir_all(&out).expect("it is there");
     assert!(traced(&unbroken, at.path(), None).status.success());
-    let expected = files(&out);
+    let expected = untimed(&out);
     let trace = fs::read_to_string(at.path().join("trace")).expect("a trace");
     for (call, least, parts) in [
         ("rename", 15, vec![(0, 1), (2, 5), (1, 1)]),
@@ -76,7 +76,7 @@ fn kill(at: &Path, train: &str, call: &str, when: usize, expected: &[(PathBuf, V
     assert_eq!(ran.status.signal(), Some(9), "{case}: {ran:?}");
     let held = out.join("training/current.json").exists();
     command::succeeds(if held { "train --resume --out {}/broken" } else { &line }, at);
-    let found = files(&out);
+    let found = untimed(&out);
     for ((name, found), (other, expected)) in found.iter().zip(expected) {
         assert_eq!(name, other, "{case}");
         assert!(found == expected, "{case}: {} differs", name.display());

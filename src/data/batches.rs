@@ -9,13 +9,15 @@ use crate::{
 /// Independent uses of the seed, apart from the streams of the kernels, which count from 0.
 #[derive(Clone, Copy)]
 #[repr(u32)]
-enum Stream {
+pub(super) enum Stream {
     Shuffle = 0xffff_ffff,
     Flip = 0xffff_fffe,
     Split = 0xffff_fffd,
+    Crop = 0xffff_fffc,
+    Augment = 0xffff_fffb,
 }
 
-fn random(seed: u64, stream: Stream, index: u64, round: u32) -> [u32; 4] {
+pub(super) fn random(seed: u64, stream: Stream, index: u64, round: u32) -> [u32; 4] {
     let counter = [index as u32, (index >> 32) as u32, stream as u32, round];
     philox(counter, [seed as u32, (seed >> 32) as u32])
 }
@@ -30,6 +32,21 @@ fn shuffled(count: usize, seed: u64, stream: Stream, round: u32) -> Vec<u32> {
     order
 }
 
+/// The numbers of `count` images in two parts, shuffled: first those to train on, then a fraction that is held out.
+pub(super) fn split(
+    count: usize,
+    fraction: f64,
+    seed: u64,
+) -> Result<(Vec<u32>, Vec<u32>), DataError> {
+    let held_out = (count as f64 * fraction).round();
+    let fits = held_out >= 1.0 && held_out < count as f64;
+    let expected = format!("a part of {count} images that leaves some on both sides");
+    Unexpected::check(fits, "validation fraction", expected, fraction)?;
+    let mut order = shuffled(count, seed, Stream::Split, 0);
+    let train = order.split_off(held_out as usize);
+    Ok((train, order))
+}
+
 impl Dataset {
     /// The images in two parts, shuffled with `seed`: first the larger for training, then `fraction`
     /// of them, rounded, for validation.
@@ -37,13 +54,8 @@ impl Dataset {
     /// # Errors
     /// If one of the parts would be empty.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
-        let held_out = (self.len() as f64 * fraction).round();
-        let fits = held_out >= 1.0 && held_out < self.len() as f64;
-        let expected = format!("a part of {} images that leaves some on both sides", self.len());
-        Unexpected::check(fits, "validation fraction", expected, fraction)?;
-        let order = shuffled(self.len(), seed, Stream::Split, 0);
-        let (held_out, train) = order.split_at(held_out as usize);
-        Ok((self.subset(train), self.subset(held_out)))
+        let (train, held_out) = split(self.len(), fraction, seed)?;
+        Ok((self.subset(&train), self.subset(&held_out)))
     }
 }
 
@@ -63,15 +75,14 @@ pub(crate) struct Epochs {
     count: u64,
     batch: u64,
     seed: u64,
-    epoch: u64,
-    order: Vec<u32>,
+    /// Two epochs at most, the even one first: threads that work ahead ask for both in turns.
+    orders: [Option<(u64, Vec<u32>)>; 2],
 }
 
 impl Epochs {
     /// Of `count` examples, `batch` a step.
     pub fn new(count: usize, batch: usize, seed: u64) -> Self {
-        let order = shuffled(count, seed, Stream::Shuffle, 0);
-        Self { count: count as u64, batch: batch as u64, seed, epoch: 0, order }
+        Self { count: count as u64, batch: batch as u64, seed, orders: [None, None] }
     }
 
     /// The examples of a step, counted from 0, each with its place in the sequence of all steps.
@@ -80,14 +91,26 @@ impl Epochs {
         places.map(|place| (place, self.example(place))).collect()
     }
 
-    fn example(&mut self, place: u64) -> usize {
-        let epoch = place / self.count;
-        if self.epoch != epoch {
-            self.epoch = epoch;
-            self.order = shuffled(self.order.len(), self.seed, Stream::Shuffle, epoch as u32);
+    /// The example at a place in the sequence of all steps.
+    pub fn example(&mut self, place: u64) -> usize {
+        let (epoch, count) = (place / self.count, self.count as usize);
+        let order = &mut self.orders[(epoch % 2) as usize];
+        if order.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            *order = Some((epoch, shuffled(count, self.seed, Stream::Shuffle, epoch as u32)));
         }
-        self.order[(place % self.count) as usize] as usize
+        order.as_ref().map_or(0, |(_, order)| order[(place % self.count) as usize] as usize)
     }
+}
+
+/// Is the image at this place in the sequence of all steps mirrored, of a run that mirrors half of them?
+pub(super) fn is_mirrored(seed: u64, place: u64) -> bool {
+    random(seed, Stream::Flip, place, 0)[0] & 1 == 1
+}
+
+/// An image `[height, width, channels]`, left to right.
+pub(super) fn mirrored(image: &[f32], width: usize, channels: usize) -> Vec<f32> {
+    let rows = image.chunks_exact(width * channels);
+    rows.flat_map(|row| row.chunks_exact(channels).rev().flatten()).copied().collect()
 }
 
 /// An endless sequence of batches: every epoch all images once, in a new order. A batch may hold
@@ -112,25 +135,14 @@ impl<'a> Batches<'a> {
         let mut images = Vec::with_capacity(examples.len() * self.dataset.image_elements());
         let mut classes = Vec::with_capacity(examples.len());
         for (place, index) in examples {
-            let mirrored =
-                self.flip && random(self.epochs.seed, Stream::Flip, place, 0)[0] & 1 == 1;
-            if mirrored {
-                images.extend(self.mirrored(index));
+            if self.flip && is_mirrored(self.epochs.seed, place) {
+                let image: Vec<f32> = self.dataset.image(index).collect();
+                images.extend(mirrored(&image, self.dataset.width(), self.dataset.channels()));
             } else {
                 images.extend(self.dataset.image(index));
             }
             classes.extend(labels.map(|labels| u32::from(labels[index])));
         }
         Batch { images, labels: labels.map(|_| classes) }
-    }
-
-    fn mirrored(&self, index: usize) -> impl Iterator<Item = f32> {
-        let (width, channels) = (self.dataset.width(), self.dataset.channels());
-        let image: Vec<f32> = self.dataset.image(index).collect();
-        (0..image.len()).map(move |element| {
-            let (pixel, channel) = (element / channels, element % channels);
-            let (row, column) = (pixel / width, pixel % width);
-            image[(row * width + width - 1 - column) * channels + channel]
-        })
     }
 }

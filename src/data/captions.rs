@@ -1,8 +1,9 @@
 //! Pictures with captions: each in a text file beside it, or all in one file as Hugging Face's `imagefolder` has it.
 use super::{
-    Dataset,
+    Dataset, ReadOptions,
+    collected::{Collected, Kept},
     folder::list,
-    images::{Picture, Pictures, check_size},
+    images::Pixels,
 };
 use crate::{
     error::{DataError, FileError},
@@ -38,12 +39,15 @@ impl CaptionedPictures {
     /// # Errors
     /// If a picture or caption is missing or damaged, one has more than `max_pixels` pixels, or there is none.
     pub fn open(folder: &Path, size: usize, max_pixels: u64) -> Result<Self, DataError> {
-        let (size, list) = (check_size(size)?, folder.join(LIST));
+        let options = ReadOptions { size: Some([size; 2]), max_pixels, ..ReadOptions::default() };
+        options.check()?;
+        let list = folder.join(LIST);
         let listed = if list.exists() { listed(folder, &list)? } else { beside(folder)? };
-        let (mut all, mut captions) = (Pictures::default(), Vec::new());
+        let mut all = Collected::new(options.size, Kept::Memory(Vec::new()));
+        let mut captions = Vec::new();
         for (path, caption) in listed {
-            let picture = Picture::read(&path, max_pixels)?.resized(size);
-            all.push(path, picture)?;
+            let picture = Pixels::read(&path, &options)?.sized(&options);
+            all.push(&path, picture)?;
             captions.push(caption);
         }
         if captions.is_empty() {
@@ -52,7 +56,7 @@ impl CaptionedPictures {
             return Err(DataError::Empty { path, expected, beside });
         }
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        let pictures = Dataset::from_pixels(&name, all.shape, all.pixels, None)?;
+        let pictures = all.into_dataset(&name, None)?;
         Ok(Self { pictures, captions })
     }
 }

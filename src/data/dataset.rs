@@ -104,9 +104,7 @@ impl Dataset {
 
     /// Number of classes: of names, or one more than the highest label.
     pub fn classes(&self) -> Option<usize> {
-        let labels = self.labels.as_ref()?;
-        let named = self.class_names.as_ref().map(Vec::len);
-        named.or_else(|| labels.iter().max().map(|label| usize::from(*label) + 1))
+        classes(self.labels.as_deref(), self.class_names.as_deref())
     }
 
     /// The same images with the labels that `names` gives their classes; unchanged where either has
@@ -115,18 +113,10 @@ impl Dataset {
     /// # Errors
     /// If a class has none of these names.
     pub fn with_classes(self, names: &[String]) -> Result<Self, DataError> {
-        let (Some(own), Some(labels)) = (&self.class_names, &self.labels) else { return Ok(self) };
-        if names.is_empty() {
-            return Ok(self);
+        match relabelled(self.class_names.as_deref(), self.labels.as_deref(), names)? {
+            None => Ok(self),
+            labels => Ok(Self { labels, class_names: Some(names.into()), ..self }),
         }
-        let label_of = |name: &String| {
-            let unknown = || Unexpected::new("class", names.join(", "), excerpt(name));
-            let label = names.iter().position(|known| known == name);
-            label.and_then(|label| u8::try_from(label).ok()).ok_or_else(unknown)
-        };
-        let map = own.iter().map(label_of).collect::<Result<Vec<_>, _>>()?;
-        let labels = labels.iter().map(|label| map[usize::from(*label)]).collect();
-        Ok(Self { labels: Some(labels), class_names: Some(names.into()), ..self })
     }
 
     /// Grey images with three equal channels, for a model with `channels` of them; else unchanged.
@@ -171,4 +161,29 @@ impl Dataset {
             ..*self
         }
     }
+}
+
+/// Number of classes: of names, or one more than the highest label.
+pub(super) fn classes(labels: Option<&[u8]>, names: Option<&[String]>) -> Option<usize> {
+    let highest = || labels?.iter().max().map(|label| usize::from(*label) + 1);
+    labels.and(names.map(<[String]>::len)).or_else(highest)
+}
+
+/// Labels of classes by the numbers that `names` gives them, unless either has no names.
+pub(super) fn relabelled(
+    own: Option<&[String]>,
+    labels: Option<&[u8]>,
+    names: &[String],
+) -> Result<Option<Vec<u8>>, DataError> {
+    let (Some(own), Some(labels)) = (own, labels) else { return Ok(None) };
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let label_of = |name: &String| {
+        let unknown = || Unexpected::new("class", names.join(", "), excerpt(name));
+        let label = names.iter().position(|known| known == name);
+        label.and_then(|label| u8::try_from(label).ok()).ok_or_else(unknown)
+    };
+    let map = own.iter().map(label_of).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(labels.iter().map(|label| map[usize::from(*label)]).collect()))
 }

@@ -1,9 +1,6 @@
 //! Folders of pictures, with or without a folder for each class: which files count, and which are
 //! left out.
-use super::{
-    Dataset,
-    images::{Picture, Pictures, check_size, is_picture},
-};
+use super::picture::is_picture;
 use crate::{
     error::{DataError, FileError, Unexpected},
     files::MODEL_INDEX,
@@ -14,11 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const EXPECTED: &str =
-    "PNG, JPEG or WebP pictures, a folder of them for each class, or train-images-idx3-ubyte.gz";
+const EXPECTED: &str = "PNG, JPEG, WebP, BMP, TIFF or GIF pictures, a folder of them for each class, \
+                        train-images-idx3-ubyte.gz or data_batch_1.bin";
 
 /// Endings of pictures: a folder of such a name is no class.
-const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "gif"];
+const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"];
 
 /// Folders of classes at most: a label is a byte.
 const MOST_CLASSES: usize = 256;
@@ -40,7 +37,7 @@ impl LeftOut {
         self.kinds.entry(kind).or_default().push(name.escape_debug().to_string());
     }
 
-    fn damaged(&mut self, path: &Path, error: DataError) {
+    pub(super) fn damaged(&mut self, path: &Path, error: DataError) {
         self.add("damaged", path);
         self.damage.get_or_insert(error);
     }
@@ -52,8 +49,13 @@ impl LeftOut {
         self.damage = self.damage.take().or(other.damage);
     }
 
+    /// The message, if anything is left out.
+    pub(super) fn message(&self) -> Option<String> {
+        (!self.kinds.is_empty()).then(|| self.to_string())
+    }
+
     /// Why a folder gives no picture.
-    fn empty(self, folder: &Path) -> DataError {
+    pub(super) fn empty(self, folder: &Path) -> DataError {
         let beside = if self.kinds.is_empty() { String::new() } else { format!(" ({self})") };
         let none = DataError::Empty { path: folder.into(), expected: EXPECTED, beside };
         self.damage.unwrap_or(none)
@@ -80,8 +82,9 @@ fn listed(names: &[String]) -> String {
     names[..names.len().min(NAMED)].join(", ") + rest
 }
 
-/// The pictures of samples beside a model, and their folder.
-const SAMPLES: [&str; 2] = ["samples.png", "samples"];
+/// The pictures of samples beside a model, and folders of its run.
+const SAMPLES: [&str; 6] =
+    ["samples.png", "film.png", "samples", "checkpoints", "averages", "tensorboard"];
 
 /// Pictures and folders in a folder, in the order of their names. A model's folder and its pictures of
 /// samples are left out: a run may be written into the folder of its own data.
@@ -111,7 +114,7 @@ pub(super) fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf
         } else {
             match is_picture(&path) {
                 Ok(true) => pictures.push(path),
-                Ok(false) => left_out.add("not PNG, JPEG or WebP", &path),
+                Ok(false) => left_out.add("of other formats", &path),
                 Err(source) => {
                     let error = FileError { path: path.clone(), source };
                     left_out.damaged(&path, error.into());
@@ -122,21 +125,21 @@ pub(super) fn list(folder: &Path, left_out: &mut LeftOut) -> Result<[Vec<PathBuf
     Ok([pictures, folders])
 }
 
-/// Warns of pictures beside idx files, which are read alone.
-pub(super) fn warn_beside_idx(folder: &Path) -> Result<(), DataError> {
+/// Warns of pictures beside files of another data set, which are read alone.
+pub(super) fn warn_beside(folder: &Path, what: &str) -> Result<(), DataError> {
     let [pictures, _] = list(folder, &mut LeftOut::default())?;
     if let Some(first) = pictures.first() {
         let (count, folder, first) = (pictures.len(), folder.display(), first.display());
-        log::warn!("{folder}: left out: {count} pictures beside the idx files, as {first}");
+        log::warn!("{folder}: left out: {count} pictures beside the {what} files, as {first}");
     }
     Ok(())
 }
 
 /// The pictures of a folder, each with the number of its class, and the classes' names.
-type Listed = (Vec<(PathBuf, u8)>, Option<Vec<String>>);
+pub(super) type Listed = (Vec<(PathBuf, u8)>, Option<Vec<String>>);
 
 /// Lists a folder of pictures, or one of folders for each class: these in the order of their names.
-fn classes(folder: &Path, left_out: &mut LeftOut) -> Result<Listed, DataError> {
+pub(super) fn classes(folder: &Path, left_out: &mut LeftOut) -> Result<Listed, DataError> {
     let [pictures, folders] = list(folder, left_out)?;
     let (mut labelled, mut names) = (Vec::new(), Vec::new());
     for class in folders {
@@ -170,43 +173,4 @@ fn classes(folder: &Path, left_out: &mut LeftOut) -> Result<Listed, DataError> {
     let (fits, expected) = (names.len() <= MOST_CLASSES, format!("at most {MOST_CLASSES}"));
     Unexpected::check(fits, "folders of classes", expected, names.len())?;
     Ok((labelled, Some(names)))
-}
-
-impl Dataset {
-    /// The pictures in a folder, in the order of their names; see [`Dataset::open`].
-    pub(super) fn from_pictures(
-        folder: &Path,
-        size: Option<usize>,
-        max_pixels: u64,
-    ) -> Result<Self, DataError> {
-        let size = size.map(check_size).transpose()?;
-        let mut left_out = LeftOut::default();
-        let (listed, names) = classes(folder, &mut left_out)?;
-        let (mut all, mut labels) = (Pictures::default(), Vec::new());
-        for (path, label) in listed {
-            match Picture::read(&path, max_pixels) {
-                Ok(picture) => {
-                    let picture = match size {
-                        Some(size) => picture.resized(size),
-                        None => picture,
-                    };
-                    all.push(path, picture)?;
-                    labels.push(label);
-                }
-                // The user decides about these.
-                Err(error @ DataError::Large { .. }) => return Err(error),
-                Err(error) => left_out.damaged(&path, error),
-            }
-        }
-        if labels.is_empty() {
-            return Err(left_out.empty(folder));
-        }
-        if !left_out.kinds.is_empty() {
-            log::warn!("{}: {left_out}", folder.display());
-        }
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-        let labels = names.is_some().then_some(labels);
-        let dataset = Self::from_pixels(&name, all.shape, all.pixels, labels)?;
-        Ok(Self { class_names: names, ..dataset })
-    }
 }

@@ -1,241 +1,221 @@
-//! Pictures in files, their crops and sizes.
-use std::{
-    io::{self, Cursor, Read},
-    path::{Path, PathBuf},
+//! Images wherever they are: in memory, in a folder's files, or in a cache.
+use super::{
+    Dataset,
+    batches::split,
+    dataset::{classes, relabelled},
 };
+use crate::error::{DataError, Unexpected};
+use std::{fmt, sync::Arc};
 
-use image::{
-    DynamicImage, GrayImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, imageops,
-    metadata::Orientation,
-};
+/// The bytes of one image, `[height, width, channels]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 (grey) or more.
+    pub channels: usize,
+    /// Rows one after the other, channels innermost.
+    pub bytes: Vec<u8>,
+}
 
-use super::Dataset;
-use crate::{
-    error::{DataError, FileError, Unexpected},
-    files,
-};
-
-/// The largest side that images are resized to.
-const MAX_SIZE: usize = 4096;
-
-/// Bytes by which a picture's format is known.
-const HEAD: u64 = 16;
-
-/// Bytes of a file beside eight for each pixel: 16 bits of red, green, blue and opacity.
-const BESIDE_PIXELS: u64 = 64 << 20;
-
-impl Dataset {
-    /// One picture from the bytes of a PNG, JPEG or WebP file of at most `max_pixels` pixels.
+/// Where images come from. Several threads read at a time.
+pub trait ImageSource: Send + Sync {
+    /// An image. It may be larger than the images that it is one of, which are then parts of such; and grey where
+    /// they have colours.
     ///
     /// # Errors
-    /// If it cannot be decoded or has more pixels; the errors call it `name`.
-    pub fn from_picture(name: &str, bytes: &[u8], max_pixels: u64) -> Result<Self, DataError> {
-        let picture = Picture::decode(Path::new(name), bytes, max_pixels)?;
-        let Picture { height, width, channels, pixels } = picture;
-        Self::from_pixels(name, [height, width, channels], pixels, None)
-    }
+    /// If it cannot be read.
+    fn read(&self, index: usize) -> Result<Pixels, DataError>;
+}
 
-    /// Every image cropped to its centre and resized to `size` pixels on both sides.
-    pub(super) fn resized(self, size: usize) -> Result<Self, DataError> {
-        if self.height == check_size(size)? && self.width == size {
-            return Ok(self);
-        }
-        let Self { height, width, channels, .. } = self;
-        // All 256 levels: resizing makes others than the 17 of the digits.
-        let whole_range =
-            |byte: &u8| (f32::from(*byte) * 255.0 / f32::from(self.brightest)).round() as u8;
-        let resized = |index| {
-            let pixels = self.bytes(index).iter().map(whole_range).collect();
-            Picture { height, width, channels, pixels }.resized(size).pixels
-        };
-        let pixels = (0..self.len()).flat_map(resized).collect();
-        let shape = [size, size, channels];
-        let resized = Self::from_pixels(&self.name, shape, pixels, self.labels.clone())?;
-        Ok(Self { class_names: self.class_names, ..resized })
+impl ImageSource for Dataset {
+    fn read(&self, index: usize) -> Result<Pixels, DataError> {
+        let [height, width, channels] = [self.height(), self.width(), self.channels()];
+        Ok(Pixels { height, width, channels, bytes: self.bytes(index).to_vec() })
     }
 }
 
-pub(super) fn check_size(size: usize) -> Result<usize, DataError> {
-    let fits = (1..=MAX_SIZE).contains(&size);
-    Unexpected::check(fits, "size", format!("1 to {MAX_SIZE}"), size)?;
-    Ok(size)
+/// Images of one size, which are read when they are asked for.
+#[derive(Clone)]
+pub struct Images {
+    name: String,
+    shape: [usize; 3],
+    brightest: u8,
+    labels: Option<Vec<u8>>,
+    class_names: Option<Vec<String>>,
+    /// Those of the source, in this order.
+    chosen: Vec<u32>,
+    source: Arc<dyn ImageSource>,
 }
 
-/// Whether a file begins as a picture that is read, whatever its name.
-pub(super) fn is_picture(path: &Path) -> io::Result<bool> {
-    let mut head = Vec::new();
-    files::open(path)?.take(HEAD).read_to_end(&mut head)?;
-    Ok(format(&head).is_some())
-}
-
-fn format(bytes: &[u8]) -> Option<ImageFormat> {
-    let read = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
-    image::guess_format(bytes).ok().filter(|format| read.contains(format))
-}
-
-/// Whether a JPEG or WebP file goes to its end. Their decoders paint grey what is missing, or allocate
-/// what a chunk says it holds.
-fn is_whole(format: ImageFormat, bytes: &[u8]) -> bool {
-    match format {
-        ImageFormat::Jpeg => {
-            // Segments up to the first scan; a thumbnail inside of one has an end of its own.
-            let mut at = 2;
-            while let Some(&[0xff, marker, high, low]) = bytes.get(at..at + 4) {
-                match marker {
-                    0xda => break,
-                    0xff => at += 1,
-                    _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
-                }
-            }
-            bytes.get(at..).is_some_and(|scans| scans.windows(2).any(|pair| pair == [0xff, 0xd9]))
-        }
-        ImageFormat::WebP => {
-            // The container says its length; in it lie chunks of even lengths.
-            let length_at = |at: usize| {
-                let word = bytes.get(at + 4..at + 8)?.first_chunk()?;
-                Some((u32::from_le_bytes(*word) as usize).next_multiple_of(2))
-            };
-            let end = length_at(0).map_or(usize::MAX, |length| 8 + length);
-            let mut at = 12;
-            while let Some(length) = length_at(at).filter(|_| at + 8 <= end) {
-                at += 8 + length;
-            }
-            at.max(end) <= bytes.len().next_multiple_of(2)
-        }
-        _ => true,
+impl fmt::Debug for Images {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [height, width, channels] = self.shape;
+        write!(f, "{}: {} images of {height}x{width}x{channels}", self.name, self.len())
     }
 }
 
-/// Bytes that a file's text and colour profile may take, unpacked.
-const BESIDE: u64 = 16 << 20;
-
-/// Pictures of one size, one after the other.
-#[derive(Default)]
-pub(super) struct Pictures {
-    /// Height, width and channels.
-    pub shape: [usize; 3],
-    pub pixels: Vec<u8>,
-}
-
-impl Pictures {
-    /// Adds a picture; all are RGB once one is.
-    pub fn push(&mut self, path: PathBuf, picture: Picture) -> Result<(), DataError> {
-        let [height, width, channels] = &mut self.shape;
-        let found = (picture.height, picture.width);
-        if self.pixels.is_empty() {
-            (*height, *width, *channels) = (picture.height, picture.width, picture.channels);
-        } else if found != (*height, *width) {
-            return Err(DataError::UnequalSizes { path, expected: (*height, *width), found });
+impl From<Dataset> for Images {
+    fn from(dataset: Dataset) -> Self {
+        Self {
+            name: dataset.name.clone(),
+            shape: [dataset.height, dataset.width, dataset.channels],
+            brightest: dataset.brightest,
+            labels: dataset.labels.clone(),
+            class_names: dataset.class_names.clone(),
+            chosen: (0..dataset.len() as u32).collect(),
+            source: Arc::new(dataset),
         }
-        let more = (*channels).max(picture.channels);
-        if more > *channels {
-            self.pixels = repeated(std::mem::take(&mut self.pixels), more);
-            *channels = more;
-        }
-        let bytes =
-            if picture.channels == more { picture.pixels } else { repeated(picture.pixels, more) };
-        let room = self.pixels.try_reserve(bytes.len());
-        room.map_err(|error| FileError { path, source: error.into() })?;
-        self.pixels.extend(bytes);
-        Ok(())
     }
 }
 
-/// Grey pixels, each repeated in so many channels.
-fn repeated(grey: Vec<u8>, channels: usize) -> Vec<u8> {
-    let mut pixels = Vec::with_capacity(grey.len() * channels);
-    pixels.extend(grey.into_iter().flat_map(|grey| std::iter::repeat_n(grey, channels)));
-    pixels
-}
-
-/// A decoded picture: `[height, width, channels]` bytes.
-pub(super) struct Picture {
-    height: usize,
-    width: usize,
-    channels: usize,
-    pixels: Vec<u8>,
-}
-
-impl Picture {
-    /// Reads a picture as grey or RGB, upright: transparent ones on white, 16 bits rounded to 8.
-    pub fn read(path: &Path, max_pixels: u64) -> Result<Self, DataError> {
-        let limit = max_pixels.saturating_mul(8).saturating_add(BESIDE_PIXELS);
-        let bytes = files::read(path, limit).map_err(FileError::at(path))?;
-        Self::decode(path, &bytes, max_pixels)
+impl Images {
+    /// `count` images of `[height, width, channels]` from a source, and perhaps a label for each.
+    ///
+    /// # Errors
+    /// If there is none, or not one label for each.
+    pub fn from_source(
+        name: &str,
+        shape: [usize; 3],
+        count: usize,
+        labels: Option<Vec<u8>>,
+        source: Arc<dyn ImageSource>,
+    ) -> Result<Self, DataError> {
+        let most = u32::MAX as usize;
+        Unexpected::range("images", count, 1, most, "images")?;
+        Unexpected::check(!shape.contains(&0), "shape", "extents above 0", format!("{shape:?}"))?;
+        let found = labels.as_ref().map_or(count, Vec::len);
+        Unexpected::check(found == count, "labels", count, found)?;
+        let (name, chosen) = (name.into(), (0..count as u32).collect());
+        Ok(Self { name, shape, brightest: u8::MAX, labels, class_names: None, chosen, source })
     }
 
-    /// The same from a file's bytes; `path` is for the errors alone. The picture's size is looked at
-    /// before its pixels are allocated.
-    fn decode(path: &Path, bytes: &[u8], max_pixels: u64) -> Result<Self, DataError> {
-        let failed =
-            |source: ImageError| DataError::Picture { path: path.into(), source: source.into() };
-        let wrong = |expected: String, found: &str| DataError::Format {
-            path: path.into(),
-            expected,
-            found: found.into(),
-        };
-        let format = format(bytes)
-            .ok_or_else(|| wrong("a PNG, JPEG or WebP picture".into(), "another file"))?;
-        if !is_whole(format, bytes) {
-            return Err(wrong(format!("a whole {format:?} file"), "one that ends early"));
+    /// Parts of these images.
+    pub(super) fn of_size(mut self, size: Option<[usize; 2]>) -> Self {
+        if let Some([height, width]) = size {
+            self.shape = [height, width, self.shape[2]];
         }
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        // Text and colour profiles are packed too.
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(BESIDE);
-        reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(failed)?;
-        let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > max_pixels {
-            let path = path.into();
-            return Err(DataError::Large { path, max_pixels, height, width });
-        }
-        // A note that cannot be read turns nothing.
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        decoder.set_limits(Limits::no_limits()).map_err(failed)?;
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
-        picture.apply_orientation(orientation);
-        let (height, width) = (picture.height() as usize, picture.width() as usize);
-        let (color, alpha) = (picture.color().has_color(), picture.color().has_alpha());
-        let (channels, pixels) = match (color, alpha) {
-            (true, true) => (3, on_white::<3, 4>(picture.into_rgba8().as_raw())),
-            (false, true) => (1, on_white::<1, 2>(picture.into_luma_alpha8().as_raw())),
-            (true, false) => (3, picture.into_rgb8().into_raw()),
-            (false, false) => (1, picture.into_luma8().into_raw()),
-        };
-        Ok(Self { height, width, channels, pixels })
+        self
     }
 
-    /// The largest square in the middle, resized with a filter that widens as the picture shrinks.
-    pub fn resized(self, size: usize) -> Self {
-        let side = self.height.min(self.width);
-        let (top, left) = ((self.height - side) / 2, (self.width - side) / 2);
-        let mut pixels = vec![0; size * size * self.channels];
-        for channel in 0..self.channels {
-            let square = GrayImage::from_fn(side as u32, side as u32, |x, y| {
-                let pixel = (top + y as usize) * self.width + left + x as usize;
-                image::Luma([self.pixels[pixel * self.channels + channel]])
-            });
-            let (square, side) = (DynamicImage::from(square), size as u32);
-            let resized = imageops::resize(&square.into_luma8(), side, side, imageops::Triangle);
-            for (pixel, byte) in resized.into_raw().into_iter().enumerate() {
-                pixels[pixel * self.channels + channel] = byte;
+    /// The same with names of the classes, by label.
+    #[cfg(feature = "pictures")]
+    pub(super) fn named(self, class_names: Option<Vec<String>>) -> Self {
+        Self { class_names, ..self }
+    }
+
+    /// What the images are called in reports.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Height, width and channels of every image.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.chosen.len()
+    }
+
+    /// Is there no image? There always is one.
+    pub fn is_empty(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
+    /// The class of each image.
+    pub fn labels(&self) -> Option<&[u8]> {
+        self.labels.as_deref()
+    }
+
+    /// The names of the classes, by label, if the images lay in a folder for each.
+    pub fn class_names(&self) -> Option<&[String]> {
+        self.class_names.as_deref()
+    }
+
+    /// Number of classes: of names, or one more than the highest label.
+    pub fn classes(&self) -> Option<usize> {
+        classes(self.labels(), self.class_names())
+    }
+
+    /// As [`Dataset::with_classes`].
+    ///
+    /// # Errors
+    /// If a class has none of these names.
+    pub fn with_classes(self, names: &[String]) -> Result<Self, DataError> {
+        match relabelled(self.class_names(), self.labels(), names)? {
+            None => Ok(self),
+            labels => Ok(Self { labels, class_names: Some(names.into()), ..self }),
+        }
+    }
+
+    /// Grey images with three equal channels, for a model with `channels` of them; else unchanged.
+    pub fn with_channels(self, channels: usize) -> Self {
+        match (self.shape, channels) {
+            ([height, width, 1], 3) => Self { shape: [height, width, 3], ..self },
+            _ => self,
+        }
+    }
+
+    /// As [`Dataset::split`]: no image is read.
+    ///
+    /// # Errors
+    /// If one of the parts would be empty.
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
+        let (train, held_out) = split(self.len(), fraction, seed)?;
+        Ok((self.subset(&train), self.subset(&held_out)))
+    }
+
+    fn subset(&self, indices: &[u32]) -> Self {
+        let of = |index: &u32| *index as usize;
+        let chosen = indices.iter().map(|index| self.chosen[of(index)]).collect();
+        let labels = self.labels.as_ref();
+        let labels = labels.map(|labels| indices.iter().map(|index| labels[of(index)]).collect());
+        Self { chosen, labels, ..self.clone() }
+    }
+
+    /// Image `index` as `[height, width, channels]` numbers from -1 (black) to 1: the middle of one that is larger.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is smaller than it was.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn image(&self, index: usize) -> Result<Vec<f32>, DataError> {
+        self.part(index, |room| room / 2)
+    }
+
+    /// A part of image `index`; `start` is given by how many rows, then columns, it is larger.
+    pub(super) fn part(
+        &self,
+        index: usize,
+        mut start: impl FnMut(usize) -> usize,
+    ) -> Result<Vec<f32>, DataError> {
+        let found = self.source.read(self.chosen[index] as usize)?;
+        let [height, width, channels] = self.shape;
+        let fits = found.height >= height && found.width >= width;
+        let grey = found.channels == 1 && channels == 3;
+        let whole = found.bytes.len() == found.height * found.width * found.channels;
+        let sizes = |[height, width, channels]: [usize; 3]| format!("{height}x{width}x{channels}");
+        let is = sizes([found.height, found.width, found.channels]);
+        let fits = fits && whole && (grey || found.channels == channels);
+        let name = format!("image {index} of {}", self.name);
+        Unexpected::check(fits, &name, format!("{} or larger", sizes(self.shape)), is)?;
+        let (top, left) = (start(found.height - height), start(found.width - width));
+        let half = f32::from(self.brightest) / 2.0;
+        let mut image = Vec::with_capacity(height * width * channels);
+        for row in top..top + height {
+            let first = (row * found.width + left) * found.channels;
+            let row = found.bytes[first..][..width * found.channels].iter();
+            let row = row.map(|byte| f32::from(*byte) / half - 1.0);
+            match grey {
+                true => image.extend(row.flat_map(|grey| [grey; 3])),
+                false => image.extend(row),
             }
         }
-        Self { height: size, width: size, channels: self.channels, pixels }
+        Ok(image)
     }
-}
-
-/// The picture laid on white; the last of the `WITH` channels is the opacity.
-fn on_white<const COLORS: usize, const WITH: usize>(pixels: &[u8]) -> Vec<u8> {
-    let (pixels, _) = pixels.as_chunks::<WITH>();
-    let blend = |color: u8, opacity: u8| {
-        let (color, opacity) = (u32::from(color), u32::from(opacity));
-        ((color * opacity + 255 * (255 - opacity) + 127) / 255) as u8
-    };
-    let mut blended = Vec::with_capacity(pixels.len() * COLORS);
-    for pixel in pixels {
-        blended.extend((0..COLORS).map(|c| blend(pixel[c], pixel[COLORS])));
-    }
-    blended
 }

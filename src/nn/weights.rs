@@ -66,6 +66,12 @@ impl Weights {
         self.0.insert(name.into(), Parameter { shape, data });
     }
 
+    /// Those whose names do not begin so.
+    pub fn without(mut self, prefix: &str) -> Self {
+        self.0.retain(|name, _| !name.starts_with(prefix));
+        self
+    }
+
     /// The parameter of this name.
     pub fn get(&self, name: &str) -> Option<&Parameter> {
         self.0.get(name)

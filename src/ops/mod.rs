@@ -24,6 +24,7 @@ pub use layout::gather_rows::TablePart;
 pub use loss::mean_squared_error::Reduction;
 pub use lowering::Lowering;
 pub use operator::{Operator, Special};
+pub use optimizer::{average::AverageDecay, rate_decay::Fall};
 pub(crate) use random_cases::Dice;
 pub use random_cases::random_case;
 
@@ -70,7 +71,9 @@ mod loss {
 /// What a training step does besides the network: its row of rates, the norm of the gradients, the update.
 mod optimizer {
     pub(super) mod adam;
+    pub(super) mod average;
     pub(super) mod global_norm;
+    pub(super) mod rate_decay;
     pub(super) mod training_row;
 }
 
@@ -125,7 +128,9 @@ operations! {
     [norm::group_norm] { GroupNorm, GroupMoments, GroupAffine, ApplyAffine, GroupNormBackward }
     [norm::layer_norm] { LayerNorm, LayerNormBackward }
     [optimizer::adam] { Adam }
+    [optimizer::average] { AverageWeights }
     [optimizer::global_norm] { GlobalNorm }
+    [optimizer::rate_decay] { RateDecay }
     [optimizer::training_row] { TrainingRow }
     [random::add_noise] { AddNoise, AddDrawnNoise, AddNumberedNoise }
     [random::counter] { Advance, Record }

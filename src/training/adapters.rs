@@ -1,6 +1,7 @@
 //! Training of adapters alone: Hu et al. 2021, section 4.1, of the U-Net of a latent diffusion, as diffusers'
 //! `train_text_to_image_lora.py` does it.
 use super::{
+    averages::AVERAGES,
     checkpoint::{Resumed, settings},
     trainer::{Metrics, Trainer},
 };
@@ -112,7 +113,10 @@ impl Trainer<TextUNet> {
         let scale = self.model.adapters().map_or(1.0, |of| of.scale);
         let path = folder.join(ADAPTER_FILE);
         let adapters = adapter_bytes(&path, Adapted::Unet, &state.parts[3], scale)?;
-        let files = [&[(ADAPTER_FILE, &adapters[..])], beside].concat();
+        let averages = self.averages(folder)?;
+        let averages = averages.iter().map(|bytes| (AVERAGES, &bytes[..]));
+        let own = [(ADAPTER_FILE, &adapters[..])].into_iter();
+        let files: Vec<_> = own.chain(averages).chain(beside.iter().copied()).collect();
         self.checkpoint(folder, &state, notes, &files)
     }
 

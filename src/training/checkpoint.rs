@@ -1,11 +1,13 @@
 //! A training run as a folder: a pipeline that diffusers opens, and beside it, in `training/`,
 //! what it takes to go on.
-use super::{TrainingOptions, settings::Settings, state::State, trainer::Trainer};
+use super::{
+    TrainingOptions, averages::AVERAGES, settings::Settings, state::State, trainer::Trainer,
+};
 use crate::{
     diffusion::schedule::SchedulerConfig,
     error::{Error, TrainingError},
     gpu::Gpu,
-    models::unet2d::{UNet, UNetConfig},
+    models::unet2d::{AUGMENT_EMBEDDING, UNet, UNetConfig},
     ops::Counter,
     pipeline::{self, Generation, RunFolder, SCHEDULER, SETTINGS, System, UNET},
     weights::Precision,
@@ -60,10 +62,17 @@ impl Trainer {
         beside: &[(&str, &[u8])],
     ) -> Result<(), Error> {
         let state = self.state()?;
-        let (config, average) = (self.model.config(), &state.parts[3]);
+        let config = self.model.config();
+        // Nothing is done to images in sampling.
+        let average = match self.options.augment {
+            Some(_) => &state.parts[3].clone().without(AUGMENT_EMBEDDING),
+            None => &state.parts[3],
+        };
         let pipeline = pipeline::files(folder, config, &self.scheduler, average, Precision::F32)?;
         let pipeline = pipeline.iter().map(|(name, bytes)| (*name, &bytes[..]));
-        let files: Vec<_> = pipeline.chain(beside.iter().copied()).collect();
+        let averages = self.averages(folder)?;
+        let averages = averages.iter().map(|bytes| (AVERAGES, &bytes[..]));
+        let files: Vec<_> = pipeline.chain(averages).chain(beside.iter().copied()).collect();
         self.checkpoint(folder, &state, notes, &files)
     }
 
@@ -92,6 +101,7 @@ impl Trainer {
         let before = settings(folder)?;
         options.check_change(&before.options)?;
         let unet = UNet::new(UNetConfig::read(&folder.path(UNET))?)?;
+        let unet = unet.augmented(options.augment.is_some());
         let scheduler = SchedulerConfig::read(&folder.path(SCHEDULER))?;
         // The kernels that the run began with: a tuning that came or went changes no bit.
         let gpu = &gpu.tuned(before.tuning.clone());
@@ -124,6 +134,7 @@ impl<M, S> Trainer<M, S> {
         let shape = self.graph.memory.map(|memory| self.graph.graph.type_of(memory).shape);
         let state = State::read(&folder.path(STATE), &self.arenas().specs, shape)?;
         self.set_state(&state)?;
+        self.resume_averages(folder)?;
         let mut settings = self.settings(notes);
         let mut differences = settings.differences(&before);
         settings.succeed(before, state.step.into());

@@ -1,11 +1,11 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
 //! gradient, clipping, Adam, the moving average, and the record.
-use super::options::TrainingOptions;
+use super::{averages::Average, options::TrainingOptions};
 use crate::{
     error::Error,
     graph::Graph,
     nn::{Arenas, Views},
-    ops::{Adam, Advance, Constant, Counter, GlobalNorm, Record, TrainingRow},
+    ops::{Adam, Advance, AverageWeights, Constant, Counter, GlobalNorm, Record},
     passes,
     value::{TensorType, Value},
 };
@@ -21,6 +21,8 @@ pub struct Optimizer {
     pub history: Value,
     /// Parameters, first moments, second moments, moving averages.
     pub state: [Vec<Value>; 4],
+    /// More moving averages.
+    pub averages: Vec<(Average, Vec<Value>)>,
 }
 
 /// Random key and rates of a step.
@@ -41,7 +43,14 @@ impl Optimizer {
         let counter = graph.input(Counter::of());
         let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
-        Self { arenas, counter, history, state }
+        Self { arenas, counter, history, state, averages: Vec::new() }
+    }
+
+    /// The same with more moving averages.
+    pub fn averaging(mut self, graph: &mut Graph, averages: &[Average]) -> Self {
+        let arenas = &self.arenas;
+        self.averages = averages.iter().map(|of| (*of, arenas.inputs(graph))).collect();
+        self
     }
 
     /// Begins a step.
@@ -50,17 +59,12 @@ impl Optimizer {
     /// None of the graph that it was made for.
     pub fn begin(&self, graph: &mut Graph, options: &TrainingOptions) -> Result<Begun, Error> {
         graph.section("gradients");
-        let row = TrainingRow {
-            learning_rate: options.learning_rate.into(),
-            warmup: options.warmup,
-            decay_steps: options.decay_steps.unwrap_or(0),
-            beta1: options.betas.0.into(),
-            beta2: options.betas.1.into(),
-            ema_decay: options.ema_decay.into(),
-            ema_warmup: options.ema_warmup,
-        };
+        let (row, decay) = options.rates();
         let began = graph.push_all(row, &[self.counter])?;
-        let [key, row] = began[..] else { unreachable!("a training row has two outputs") };
+        let [key, mut row] = began[..] else { unreachable!("a training row has two outputs") };
+        if let Some(decay) = decay {
+            row = graph.push(decay, &[key, row])?;
+        }
         Ok(Begun { key, row })
     }
 
@@ -110,6 +114,11 @@ impl Optimizer {
             let mut operands = vec![row, norm, gradient];
             operands.extend(own);
             let next = graph.push_all(adam, &operands)?;
+            for (average, arenas) in &self.averages {
+                let op = AverageWeights { decay: average.decay() };
+                let moved = graph.push(op, &[key, norm, next[0], arenas[arena]])?;
+                graph.update(arenas[arena], moved);
+            }
             for (state, next) in own.into_iter().zip(next) {
                 graph.update(state, next);
             }

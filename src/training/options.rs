@@ -1,10 +1,13 @@
 //! The numbers and choices that decide a training run.
-use super::objectives::TrainingObjective;
+use super::{averages::Average, objectives::TrainingObjective};
 use crate::{
+    data::AUGMENT_LABELS,
     diffusion::schedule::{SchedulerConfig, Variance},
     error::{TrainingError, Unexpected},
     nn::Model,
+    ops::{Fall, RateDecay, TrainingRow},
     pipeline::channels,
+    value::TensorType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +42,25 @@ pub enum Timesteps {
     Importance,
 }
 
+/// How a learning rate falls, if `decay_steps` says that it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateSchedule {
+    /// Along a line, to zero.
+    #[default]
+    Linear,
+    /// Along half a cosine, to zero.
+    Cosine,
+    /// By the inverse root of the steps, from `decay_steps` on.
+    InverseSqrt,
+}
+
+impl RateSchedule {
+    fn is_linear(&self) -> bool {
+        *self == Self::Linear
+    }
+}
+
 /// Numbers that decide a training run, beside the model and its schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,8 +71,12 @@ pub struct TrainingOptions {
     pub learning_rate: f64,
     /// Steps in which it grows to that.
     pub warmup: u32,
-    /// Steps at whose end it has fallen to zero, linearly from the warm-up on; `None` keeps it.
+    /// Steps at whose end it has fallen to zero, from the warm-up on; `None` keeps it. By the inverse of a root it
+    /// falls from then on, and never to zero.
     pub decay_steps: Option<u32>,
+    /// How the learning rate falls.
+    #[serde(skip_serializing_if = "RateSchedule::is_linear")]
+    pub rate_schedule: RateSchedule,
     /// Adam's decays of the moments.
     pub betas: (f64, f64),
     /// Adam's epsilon.
@@ -65,6 +91,9 @@ pub struct TrainingOptions {
     pub ema_decay: f64,
     /// Whether that decay is `min(ema_decay, (1 + i) / (10 + i))` in step `i`.
     pub ema_warmup: bool,
+    /// More moving averages of the weights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub averages: Vec<Average>,
     /// Sum over each image instead of the mean over every element, in the simple loss.
     pub sum_loss: bool,
     /// What the network is trained for.
@@ -83,6 +112,10 @@ pub struct TrainingOptions {
     /// Probability that a class label gives way to the null label, the last row of the table of
     /// classes, so that the network learns to do without: Ho and Salimans 2021.
     pub label_drop: f64,
+    /// Karras et al.'s augmentations of the images, each with this probability: the model is told what was done, so it is
+    /// one of [`UNet::augmented`](crate::models::unet2d::UNet::augmented).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<f64>,
     /// Seed of the weights, the order of the data, timesteps, noise and dropout.
     pub seed: u64,
 }
@@ -94,6 +127,7 @@ impl Default for TrainingOptions {
             learning_rate: 2e-4,
             warmup: 0,
             decay_steps: None,
+            rate_schedule: RateSchedule::Linear,
             betas: (0.9, 0.999),
             epsilon: 1e-8,
             weight_decay: 0.0,
@@ -101,6 +135,7 @@ impl Default for TrainingOptions {
             clip: Some(1.0),
             ema_decay: 0.9999,
             ema_warmup: true,
+            averages: Vec::new(),
             sum_loss: false,
             objective: TrainingObjective::Betas,
             loss: Loss::Simple,
@@ -108,6 +143,7 @@ impl Default for TrainingOptions {
             min_snr_gamma: None,
             timesteps: Timesteps::Uniform,
             label_drop: 0.0,
+            augment: None,
             seed: 0,
         }
     }
@@ -118,6 +154,39 @@ fn positive(number: f64) -> bool {
 }
 
 impl TrainingOptions {
+    /// The op that gives the rates of a step, and that which lowers the learning rate, if one is needed.
+    pub(super) fn rates(&self) -> (TrainingRow, Option<RateDecay>) {
+        let fall = match self.rate_schedule {
+            RateSchedule::Linear => None,
+            RateSchedule::Cosine => Some(Fall::Cosine),
+            RateSchedule::InverseSqrt => Some(Fall::InverseSqrt),
+        };
+        let linear = if fall.is_none() { self.decay_steps } else { None };
+        let row = TrainingRow {
+            learning_rate: self.learning_rate.into(),
+            warmup: self.warmup,
+            decay_steps: linear.unwrap_or(0),
+            beta1: self.betas.0.into(),
+            beta2: self.betas.1.into(),
+            ema_decay: self.ema_decay.into(),
+            ema_warmup: self.ema_warmup,
+        };
+        let decay = fall.zip(self.decay_steps);
+        (row, decay.map(|(fall, steps)| RateDecay { fall, warmup: self.warmup, steps }))
+    }
+
+    /// The learning rate of a step, counted from 0.
+    pub fn rate(&self, step: u64) -> f64 {
+        let (row, decay) = self.rates();
+        let step = step as f64;
+        row.rate(step) * decay.map_or(1.0, |decay| decay.factor(step))
+    }
+
+    /// The step from which on the learning rate is 0, if there is one.
+    pub fn last_rate(&self) -> Option<u32> {
+        self.decay_steps.filter(|_| self.rate_schedule != RateSchedule::InverseSqrt)
+    }
+
     /// Checks that the options are in range and suit model and schedule.
     ///
     /// # Errors
@@ -137,6 +206,10 @@ impl TrainingOptions {
         let expected = "0, for the model has no table of a class and the null label";
         let fits = self.label_drop <= 0.0 || model.classes() > Some(1);
         Unexpected::check(fits, "label_drop", expected, self.label_drop)?;
+        let told = model.vector_type(1) == Some(TensorType::f32(&[1, AUGMENT_LABELS]));
+        let expected = "none, for the model is not told of it";
+        let fits = told || self.augment.is_none();
+        Unexpected::check(fits, "augment", expected, self.augment.unwrap_or_default())?;
         if let Some(gamma) = self.min_snr_gamma {
             Unexpected::check(positive(gamma), "min_snr_gamma", "above 0", gamma)?;
             let expected = "none, for it weights the simple loss";
@@ -167,12 +240,19 @@ impl TrainingOptions {
             ("ema_decay", ((0.0..=1.0).contains(&ema), "0 to 1", ema)),
             ("hybrid_lambda", not_negative(self.hybrid_lambda)),
             ("label_drop", share(self.label_drop)),
+            ("augment", self.augment.map_or((true, "", 0.0), share)),
         ] {
             Unexpected::check(fits, option, expected, found)?;
         }
+        self.averages.iter().try_for_each(Average::check)?;
+        for (number, average) in self.averages.iter().enumerate() {
+            let again = self.averages[..number].contains(average);
+            Unexpected::check(!again, "averages", "each once", format!("{average} twice"))?;
+        }
         let steps = self.decay_steps.unwrap_or(u32::MAX);
         let expected = format!("more than the {} steps of the warm-up", self.warmup);
-        let fits = steps > self.warmup || self.decay_steps.is_none();
+        let root = self.rate_schedule == RateSchedule::InverseSqrt && steps > 0;
+        let fits = steps > self.warmup || root || self.decay_steps.is_none();
         Ok(Unexpected::check(fits, "decay_steps", expected, steps)?)
     }
 
@@ -184,7 +264,8 @@ impl TrainingOptions {
     pub fn check_change(&self, before: &Self) -> Result<(), TrainingError> {
         const OBJECTIVE: &str = "the state is that of another objective";
         const SEED: &str = "the order of the data and the images held out follow from it";
-        let kept = |of: &Self| -> [(&'static str, String, &'static str); 8] {
+        const AVERAGES: &str = "averages count from the first step on";
+        let kept = |of: &Self| -> [(&'static str, String, &'static str); 10] {
             [
                 ("seed", of.seed.to_string(), SEED),
                 ("objective", format!("{:?}", of.objective), OBJECTIVE),
@@ -194,6 +275,8 @@ impl TrainingOptions {
                 ("min_snr_gamma", format!("{:?}", of.min_snr_gamma), OBJECTIVE),
                 ("timesteps", format!("{:?}", of.timesteps), OBJECTIVE),
                 ("label_drop", of.label_drop.to_string(), OBJECTIVE),
+                ("averages", format!("{:?}", of.averages), AVERAGES),
+                ("augment", of.augment.is_some().to_string(), "the model is told of it"),
             ]
         };
         for ((option, was, why), (_, found, _)) in kept(before).into_iter().zip(kept(self)) {

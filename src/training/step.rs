@@ -109,7 +109,8 @@ impl TrainingGraph {
         let levels = objective.levels(&mut graph);
         let own = nn::parameters(model, [batch, height, width])?;
         let (trained, frozen) = split(&mut graph, model, own, target.max_binding);
-        let optimizer = Optimizer::new(&mut graph, Arenas::new(trained, target.max_binding));
+        let optimizer = Optimizer::new(&mut graph, Arenas::new(trained, target.max_binding))
+            .averaging(&mut graph, &options.averages);
         let given = (given == Given::TimestepsAndNoise).then(|| {
             let timesteps = graph.input(TensorType::f32(&[batch]));
             GivenInputs { timesteps, noise: graph.input(image), levels }

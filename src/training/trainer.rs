@@ -101,8 +101,17 @@ impl<M: Model> Trainer<M> {
 
     /// Checks that images and labels are what the model takes.
     pub(super) fn check_data(&self, data: &Dataset) -> Result<(), Error> {
+        let shape = [data.height(), data.width(), data.channels()];
+        self.check_images(shape, data.classes())
+    }
+
+    /// The same of images of a shape, `[height, width, channels]`, and perhaps with classes.
+    pub(super) fn check_images(
+        &self,
+        found: [usize; 3],
+        classes: Option<usize>,
+    ) -> Result<(), Error> {
         let expected = [self.size[0], self.size[1], self.model.channels()];
-        let found = [data.height(), data.width(), data.channels()];
         if expected != found {
             let [expected, found] = [expected, found]
                 .map(|[height, width, channels]| format!("{height}x{width}x{channels}"));
@@ -113,9 +122,8 @@ impl<M: Model> Trainer<M> {
         }
         if let Some(expected) = self.model.classes() {
             let expected = expected - usize::from(self.options.label_drop > 0.0);
-            let found = data.classes();
-            if found.is_none_or(|found| found > expected) {
-                return Err(TrainingError::Classes { expected, found }.into());
+            if classes.is_none_or(|found| found > expected) {
+                return Err(TrainingError::Classes { expected, found: classes }.into());
             }
         }
         Ok(())
@@ -141,6 +149,10 @@ impl<M, S> Trainer<M, S> {
         let mut trainer =
             Self { model, scheduler, options, graph, executor, submitted, reported, size, history };
         trainer.load(&start)?;
+        if let Some(told) = trainer.graph.condition.vector {
+            let none = vec![0.0; trainer.graph.graph.type_of(told).shape.elements()];
+            trainer.executor.write(told, &none)?;
+        }
         Ok(trainer)
     }
 
@@ -150,6 +162,9 @@ impl<M, S> Trainer<M, S> {
     /// If a parameter is missing or has another shape, or the device is lost.
     pub fn load(&mut self, weights: &dyn ParameterSource) -> Result<(), Error> {
         self.write_part(0, weights)?;
+        for average in 0..self.graph.optimizer.averages.len() {
+            self.write_average(average, weights)?;
+        }
         self.write_part(3, weights)
     }
 

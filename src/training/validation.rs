@@ -5,7 +5,7 @@ use super::{
     trainer::Trainer,
 };
 use crate::{
-    data::{Batches, Dataset},
+    data::{Images, Loader, Loading},
     diffusion::streams,
     error::{Error, TrainingError},
     gpu::Executor,
@@ -29,27 +29,29 @@ pub struct Validation {
     counter: Value,
     loss: Value,
     arenas: Vec<Value>,
-    data: Dataset,
+    images: Images,
     batch: usize,
+    workers: usize,
 }
 
 impl Validation {
-    /// Prepares to measure `trainer`'s model on `data`, in batches of at most its own size.
+    /// Prepares to measure `trainer`'s model on images, in batches of at most its own size.
     ///
     /// # Errors
     /// If the data do not fit the model, or the plan does not fit the device.
-    pub fn new<M: Model>(trainer: &Trainer<M>, data: Dataset) -> Result<Self, Error> {
-        trainer.check_data(&data)?;
+    pub fn new<M: Model>(trainer: &Trainer<M>, images: impl Into<Images>) -> Result<Self, Error> {
+        let images = images.into();
+        trainer.check_images(images.shape(), images.classes())?;
         let (model, gpu) = (trainer.model(), trainer.gpu());
         let schedule = schedule_of(trainer.scheduler(), trainer.options())?;
-        let batch = trainer.options().batch.min(data.len());
+        let batch = trainer.options().batch.min(images.len());
 
         let mut graph = Graph::new();
         let mut objective =
             Objective::new(trainer.scheduler(), schedule.as_ref(), trainer.options());
         let count = objective.count();
-        let (height, width) = (data.height(), data.width());
-        let image = TensorType::f32(&[batch, height, width, data.channels()]);
+        let [height, width, channels] = images.shape();
+        let image = TensorType::f32(&[batch, height, width, channels]);
         let x0 = graph.input(image);
         let condition = Condition::inputs(&mut graph, model, batch);
         let levels = objective.levels(&mut graph);
@@ -75,6 +77,10 @@ impl Validation {
 
         let mut executor = Executor::new(gpu, passes::compile(&graph, gpu.target())?)?;
         objective.tables.write(&mut executor)?;
+        if let Some(told) = condition.vector {
+            // Nothing was done to these images.
+            executor.write(told, &vec![0.0; graph.type_of(told).shape.elements()])?;
+        }
         Ok(Self {
             executor,
             x0,
@@ -82,9 +88,15 @@ impl Validation {
             counter,
             loss,
             arenas: network.parameters.inputs,
-            data,
+            images,
             batch,
+            workers: 0,
         })
+    }
+
+    /// The same, with images read ahead by so many threads.
+    pub fn with_workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
     }
 
     /// Waits, then measures the trainer's averaged weights. The last batch is filled up with
@@ -100,11 +112,12 @@ impl Validation {
         for (&arena, contents) in self.arenas.iter().zip(trainer.part(3)) {
             self.executor.write(arena, &contents?)?;
         }
-        let count = self.data.len().div_ceil(self.batch);
-        let mut batches = Batches::new(&self.data, self.batch, SEED, false);
+        let count = self.images.len().div_ceil(self.batch);
+        let loading = Loading { workers: self.workers, ..Loading::default() };
+        let mut batches = Loader::new(&self.images, self.batch, SEED, loading, 0);
         let mut sum = 0.0;
         for index in 0..count {
-            let batch = batches.batch(index as u64);
+            let batch = batches.batch()?;
             self.executor.write(self.x0, &batch.images)?;
             if let Some(value) = self.labels {
                 self.executor.write_u32(value, batch.labels.as_deref().unwrap_or_default())?;

@@ -45,11 +45,15 @@ pub enum Format {
     Png,
     Jpeg,
     WebP,
+    Bmp,
+    Tiff,
+    Gif,
+    Npz,
     ClassNames,
 }
 
 impl Format {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Safetensors,
         Self::TorchZip,
         Self::TorchLegacy,
@@ -68,6 +72,10 @@ impl Format {
         Self::Png,
         Self::Jpeg,
         Self::WebP,
+        Self::Bmp,
+        Self::Tiff,
+        Self::Gif,
+        Self::Npz,
         Self::ClassNames,
     ];
 
@@ -91,6 +99,10 @@ impl Format {
             Self::Png => "png",
             Self::Jpeg => "jpeg",
             Self::WebP => "webp",
+            Self::Bmp => "bmp",
+            Self::Tiff => "tiff",
+            Self::Gif => "gif",
+            Self::Npz => "npz",
             Self::ClassNames => "class_names",
         }
     }
@@ -148,9 +160,10 @@ impl Format {
             }
             Self::Png => black_box(Dataset::from_picture("png", bytes, MAX_PIXELS)).is_ok(),
             // Small ones: a changed size of many pixels takes its time, in every step.
-            Self::Jpeg | Self::WebP => {
+            Self::Jpeg | Self::WebP | Self::Bmp | Self::Tiff | Self::Gif => {
                 black_box(Dataset::from_picture(self.name(), bytes, 1 << 16)).is_ok()
             }
+            Self::Npz => black_box(Dataset::from_npz("npz", bytes, None)).is_ok(),
             Self::ClassNames => {
                 text().is_ok_and(|text| black_box(parse_class_names(path, text)).is_ok())
             }
@@ -246,6 +259,10 @@ impl Format {
             Self::Png => pictures(image::ImageFormat::Png),
             Self::Jpeg => pictures(image::ImageFormat::Jpeg),
             Self::WebP => pictures(image::ImageFormat::WebP),
+            Self::Bmp => pictures(image::ImageFormat::Bmp),
+            Self::Tiff => pictures(image::ImageFormat::Tiff),
+            Self::Gif => pictures(image::ImageFormat::Gif),
+            Self::Npz => vec![npz(false), npz(true)],
             Self::ClassNames => vec![br#"{"names": ["cat", "dog", "a \u00e4"]}"#.into()],
         }
     }
@@ -269,7 +286,11 @@ impl Format {
             | Self::IdxGz
             | Self::Idx
             | Self::Jpeg
-            | Self::WebP => change(bytes, random, false),
+            | Self::WebP
+            | Self::Bmp
+            | Self::Tiff
+            | Self::Gif
+            | Self::Npz => change(bytes, random, false),
             Self::Png => {
                 change(bytes, random, false);
                 if random.one_of(2) {
@@ -295,6 +316,24 @@ impl Format {
             _ => change(bytes, random, true),
         }
     }
+}
+
+/// An archive of two images and their labels, packed or not.
+fn npz(is_packed: bool) -> Vec<u8> {
+    use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+    let method = if is_packed { CompressionMethod::Deflated } else { CompressionMethod::Stored };
+    let options = SimpleFileOptions::default().compression_method(method);
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let arrays: [(&str, &str, &[u8]); 2] =
+        [("images", "(2, 3, 2)", &[9; 12]), ("labels", "(2,)", &[1, 0])];
+    for (name, shape, bytes) in arrays {
+        let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let length = (header.len() as u16).to_le_bytes();
+        let file = [b"\x93NUMPY\x01\0", &length[..], header.as_bytes(), bytes].concat();
+        let written = zip.start_file(format!("{name}.npy"), options);
+        written.and_then(|()| Ok(zip.write_all(&file)?)).expect("a vector takes all");
+    }
+    zip.finish().expect("a vector takes all").into_inner()
 }
 
 /// SplitMix64.
@@ -481,11 +520,13 @@ fn pictures(format: image::ImageFormat) -> Vec<Vec<u8>> {
         DynamicImage::new_luma_a16(3, 3),
     ];
     let held = match format {
-        ImageFormat::Jpeg => 2,
-        ImageFormat::WebP => 3,
-        _ => 5,
+        ImageFormat::Jpeg => 0..2,
+        ImageFormat::WebP | ImageFormat::Bmp => 0..3,
+        ImageFormat::Gif => 1..3,
+        ImageFormat::Tiff => 0..4,
+        _ => 0..5,
     };
-    pictures[..held]
+    pictures[held]
         .iter()
         .map(|picture| {
             let mut bytes = Vec::new();

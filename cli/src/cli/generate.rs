@@ -1,5 +1,7 @@
 //! Arguments of `ddim generate`.
-use super::{Beside, PictureFile, Trajectory, at_least_one, convert::Dtype, finite, number};
+use super::{
+    Beside, PictureFile, Trajectory, at_least_one, convert::Dtype, finite, images::size, number,
+};
 use clap::Args;
 use ddim::weights::LoraFile;
 use std::path::PathBuf;
@@ -77,13 +79,6 @@ pub struct Generate {
     /// Write a page with the settings, the picture that each step predicts, times and memory
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
-}
-
-/// Height and width of `WxH`, or of one number for both.
-fn size(text: &str) -> Result<[usize; 2], String> {
-    let (width, height) = text.split_once(['x', 'X']).unwrap_or((text, text));
-    let [height, width] = [height, width].map(at_least_one);
-    Ok([height?, width?])
 }
 
 fn strength(text: &str) -> Result<f64, String> {

@@ -1,10 +1,13 @@
 //! Arguments, and the help that teaches them. Names of earlier versions are hidden aliases.
+mod average;
 mod config;
 mod convert;
 mod evaluate;
 mod experiments;
 mod generate;
+mod images;
 mod inspect;
+mod optimizer;
 mod sampling;
 #[cfg(test)]
 #[path = "../../tests/arguments/mod.rs"]
@@ -12,17 +15,22 @@ mod tests;
 mod train;
 mod train_classifier;
 mod train_lora;
+mod watch;
 
+pub use average::Average;
 pub use config::Config;
 pub use convert::{Convert, Inspect};
 pub use evaluate::Evaluate;
 pub use experiments::Experiments;
 pub use generate::Generate;
+pub use images::{ImageArguments, Valid};
 pub use inspect::{Measure, Plan, Profile, Stage, Step, Tune, Verify};
+pub use optimizer::OptimizerArguments;
 pub use sampling::{Encode, Encoded, Guided, Interpolate, Reconstruct, Sample, Trajectory};
 pub use train::{Demo, Train};
 pub use train_classifier::TrainClassifier;
 pub use train_lora::{Layers, TrainLora};
+pub use watch::WatchArguments;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ddim::{pipeline::Opening, weights::NonFinite};
@@ -162,6 +170,8 @@ pub enum Command {
     TrainClassifier(TrainClassifier),
     /// Train a LoRA of a text-to-picture model on pictures with captions
     TrainLora(TrainLora),
+    /// Write a model of another moving average of a run's weights
+    Average(Average),
     /// Write the configuration of a U-Net, to edit and to train
     Config(Config),
     /// Tell what a file or folder of weights is
@@ -213,6 +223,7 @@ impl Command {
     pub fn writes_files(&self) -> bool {
         match self {
             Self::Devices | Self::Inspect(_) | Self::Plan(_) | Self::Verify(_) => false,
+            Self::Average(arguments) => arguments.out.is_some(),
             Self::Config(arguments) => arguments.out.is_some(),
             Self::Evaluate(arguments) => arguments.out.is_some(),
             Self::Profile(arguments) => arguments.trace.is_some(),

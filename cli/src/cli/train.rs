@@ -1,5 +1,8 @@
 //! Arguments of the commands that train.
-use super::{Beside, Overwrite, at_least_one, below_one, named, not_negative, positive};
+use super::{
+    Beside, ImageArguments, OptimizerArguments, Overwrite, WatchArguments, at_least_one, below_one,
+    named, not_negative, positive,
+};
 use crate::failure::Failure;
 use clap::{
     Args,
@@ -55,6 +58,8 @@ Examples:
   ddim train --data mnist --out run --steps 5000        a folder with MNIST's idx files, packed or not
   ddim train --data photos --size 32 --flip --out run   a folder of pictures, cropped to their centres
   ddim train --data pets --size 32 --conditional --out run    pets/cat/*.jpg, pets/dog/*.png: two classes
+  ddim train --data photos --size 96x64 --crop random --cache decoded --out run    more pictures than memory
+  ddim train --data cifar-10-binary.tar.gz --conditional --valid 0.02 --out run
   ddim train --data digits --objective ncsn --out run         a score network, sampled by Langevin dynamics
   ddim train --init downloaded --data photos --out run        fine-tune somebody's pipeline
   ddim train --resume --out run --steps 10000           go on with a run, to 10,000 steps in all
@@ -67,11 +72,13 @@ A U-Net of your own is a config.json of diffusers' UNet2DModel, given by --confi
 one. With --init the learning rate is at most 1e-4.
 
 Writes below --out: model_index.json, unet/, scheduler/, training/ (weights, optimizer, settings,
-loss.csv, loss.svg), samples.png, and check.safetensors for scripts/check-diffusers.")]
+loss.csv, loss.svg), metrics.csv and report.html while it goes, samples.png, and check.safetensors for
+scripts/check-diffusers.")]
 pub struct Train {
-    /// A folder with MNIST's idx files, with PNG, JPEG or WebP pictures, or with a folder of pictures
-    /// for each class. The bare word `digits` is the embedded digits, `./digits` a folder
-    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    /// A folder with MNIST's idx files, with CIFAR's binary files, with pictures (PNG, JPEG, WebP, BMP, TIFF, GIF), or
+    /// with a folder of pictures for each class; or a file, cifar-10-binary.tar.gz, cifar-100-binary.tar.gz or an .npz
+    /// with `images` and `labels`. The bare word `digits` is the embedded digits, `./digits` a folder
+    #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     pub data: Option<PathBuf>,
     /// Folder to write to
     #[arg(long, value_name = "DIR")]
@@ -98,13 +105,8 @@ pub struct Train {
     pub init: Option<PathBuf>,
     #[command(flatten)]
     pub beside: Beside,
-    /// Crop every image to its centre and resize it to N x N pixels [default: sample_size of --config or
-    /// --init, else as they are]
-    #[arg(long, value_name = "N")]
-    pub size: Option<usize>,
-    /// Largest picture of --data that is read, in pixels [default: 67108864]
-    #[arg(long, value_name = "N")]
-    pub max_pixels: Option<u64>,
+    #[command(flatten)]
+    pub images: ImageArguments,
     /// Images of a step [default: 64]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub batch: Option<usize>,
@@ -114,10 +116,12 @@ pub struct Train {
     /// Steps in which the learning rate grows to that [default: 0]
     #[arg(long, value_name = "N")]
     pub warmup: Option<u32>,
-    /// Steps at whose end the learning rate has fallen to zero, linearly; 0 for one that stays
-    /// [default: it stays]
+    /// Steps at whose end the learning rate has fallen to zero, linearly unless --lr-schedule says otherwise; 0 for
+    /// one that stays [default: it stays]
     #[arg(long, value_name = "N")]
     pub decay_steps: Option<u32>,
+    #[command(flatten)]
+    pub optimizer: OptimizerArguments,
     /// How the noise grows over the 1,000 timesteps: linear, quad (scaled_linear), cosine, const,
     /// jsd or sigmoid [default: linear]
     #[arg(long, value_name = "NAME")]
@@ -158,19 +162,8 @@ pub struct Train {
     /// Same seed and same device, same bits [default: 0]
     #[arg(long, value_name = "K")]
     pub seed: Option<u64>,
-    /// Mirror half of the images left to right
-    #[arg(long)]
-    pub flip: bool,
-    /// Hold out this part of the images and measure the loss on them at every checkpoint
-    #[arg(long, value_name = "FRACTION", value_parser = below_one)]
-    pub valid: Option<f64>,
-    /// Steps between checkpoints [default: 500]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub save_every: Option<u32>,
-    /// Steps between pictures of samples, written as samples/step-0000500.png [default: the last step
-    /// alone, as samples.png]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub sample_every: Option<u32>,
+    #[command(flatten)]
+    pub watch: WatchArguments,
 }
 
 /// Reads an objective's name.
@@ -197,11 +190,11 @@ impl Train {
         }
     }
 
-    /// The options with those that the arguments name.
-    pub fn options(&self, others: TrainingOptions) -> TrainingOptions {
+    /// The options with those that the arguments name, for a run of so many steps.
+    pub fn options(&self, others: TrainingOptions, steps: u32) -> Result<TrainingOptions, Failure> {
         let decay_steps = self.decay_steps.map(|end| (end > 0).then_some(end));
         let clip = self.max_grad_norm.map(|norm| (norm > 0.0).then_some(norm));
-        TrainingOptions {
+        let others = TrainingOptions {
             batch: self.batch.unwrap_or(others.batch),
             learning_rate: self.lr.unwrap_or(others.learning_rate),
             warmup: self.warmup.unwrap_or(others.warmup),
@@ -214,7 +207,9 @@ impl Train {
             min_snr_gamma: self.min_snr_gamma.or(others.min_snr_gamma),
             timesteps: self.timestep_sampling.unwrap_or(others.timesteps),
             label_drop: self.label_drop.unwrap_or(others.label_drop),
+            augment: self.images.augment.or(others.augment),
             ..others
-        }
+        };
+        self.optimizer.options(others, steps)
     }
 }

@@ -1,7 +1,8 @@
 //! Fine-tuning: a run that begins with the model of a pipeline.
 use super::{
     begin::Training,
-    run::{Notes, Run, absolute},
+    notes::{Notes, absolute, workers},
+    run::Run,
 };
 use crate::{cli, failure::Failure, presets};
 use ddim::{
@@ -38,28 +39,30 @@ pub fn fine_tune(
     notes.init = Some(absolute(folder).display().to_string());
     // Pictures of any size become those that the model was made for.
     notes.size_as(pipeline.unet.config().sample_size);
-    let data = notes.open_data()?.with_classes(&pipeline.class_names)?;
+    let workers = workers(arguments.images.workers);
+    let data = notes.open_images(workers)?.with_classes(&pipeline.class_names)?;
     let data = data.with_channels(pipeline.unet.channels());
     if pipeline.classes().is_some() && data.labels().is_none() {
         let text =
             "the model of --init has classes: give labelled images, as a folder for each class";
         return Err(Failure::Usage(text.into()));
     }
-    let size = [data.height(), data.width()];
-    let preset = presets::of([size[0], size[1], data.channels()]);
+    let shape @ [height, width, _] = data.shape();
+    let (size, preset) = ([height, width], presets::of(shape));
     notes.steps = arguments.steps.unwrap_or(preset.steps);
     let drops = pipeline.null_label.is_some();
-    let options = arguments.options(TrainingOptions {
+    let usual = TrainingOptions {
         learning_rate: preset.options.learning_rate.min(RATE),
         label_drop: if drops { LABEL_DROP } else { 0.0 },
         ..preset.options
-    });
+    };
+    let options = arguments.options(usual, notes.steps)?;
     let config = pipeline.unet.config();
     let config = UNetConfig { sample_size: Some(SampleSize::Sides(size)), ..config.clone() };
     let scheduler = as_ddpm(pipeline.scheduler);
     let mut trainer = Training { unet: UNet::new(config)?, scheduler, size }.begin(gpu, options)?;
     trainer.load(&*pipeline.weights)?;
-    let run = Run { init: Some(folder.into()), ..Run::new(trainer, notes, data) };
+    let run = Run { init: Some(folder.into()), ..Run::new(trainer, notes, data, workers) };
     Ok(match run.class_names.is_empty() {
         true => Run { class_names: pipeline.class_names, ..run },
         false => run,

@@ -1,9 +1,16 @@
 //! `ddim train`: a model from images of the user's own.
 mod begin;
+mod dry;
+mod events;
 mod init;
+mod kept;
+mod live;
+mod notes;
 mod resume;
 mod run;
 mod samples;
+mod steps;
+mod watch;
 
 use crate::{
     check,
@@ -13,25 +20,24 @@ use crate::{
     files,
     lock::Lock,
     presets,
-    progress::{Progress, counted},
+    progress::counted,
     shell,
     smoothing::smoothed,
-    training,
 };
 use begin::Training;
 use ddim::{
-    data::Dataset,
+    data::Images,
     diffusion::schedule::{SchedulerConfig, Variance},
-    error::TrainingError,
     gpu::Gpu,
     models::unet2d::{SampleSize, UNet, UNetConfig},
     pipeline::RunFolder,
-    training::{Loss, Validation},
+    training::Loss,
 };
 use init::fine_tune;
+use notes::workers;
+pub use notes::{Notes, Sides, absolute};
 use resume::{leave, resume};
 use run::Run;
-pub use run::{Notes, absolute};
 use std::{
     path::Path,
     process,
@@ -40,17 +46,28 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use steps::{Ended, train};
 
 /// What a run writes beside `training/`.
-pub const PIPELINE: [&str; 6] =
-    ["model_index.json", "unet", "scheduler", "samples.png", "check.safetensors", "samples"];
+pub const PIPELINE: [&str; 9] = [
+    "model_index.json",
+    "unet",
+    "scheduler",
+    "samples.png",
+    "check.safetensors",
+    "samples",
+    samples::FILM,
+    watch::WRITTEN[0],
+    watch::WRITTEN[1],
+];
 
 /// Trains, with checkpoints.
 pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     let out = &arguments.out;
-    let _lock = Lock::of(out)?;
+    let dry = arguments.watch.dry_run;
+    let _lock = if dry { None } else { Some(Lock::of(out)?) };
     let folder = RunFolder::open(out)?;
-    if !arguments.resume && !arguments.existing.overwrite {
+    if !arguments.resume && !arguments.existing.overwrite && !dry {
         refuse_other_run(&folder, out, &PIPELINE)?;
     }
     let gpu = device.open()?;
@@ -59,6 +76,11 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
         false => begin(&gpu, arguments)?,
     };
     run.check_rate()?;
+    run.notes.check()?;
+    if dry {
+        run.describe(&gpu);
+        return dry::run(run);
+    }
     files::prepare_own_folder(out)?;
     let stop = listen()?;
     run.describe(&gpu);
@@ -76,78 +98,6 @@ pub fn refuse_other_run(folder: &RunFolder, out: &Path, written: &[&str]) -> Res
         return Err(Failure::file(out, text));
     }
     files::refuse_taken(out, written)
-}
-
-/// How training ended.
-enum Ended {
-    /// All steps are done, or somebody stopped it; there is a checkpoint.
-    Well,
-    /// By numbers that are not finite; `kept` is the step of the last checkpoint.
-    NotFinite { bad: String, kept: Option<u64> },
-}
-
-/// Trains to the last step; `kept` is the step of the last checkpoint, if there is one.
-fn train(
-    run: &mut Run,
-    out: &Path,
-    mut kept: Option<u64>,
-    stop: &AtomicBool,
-) -> Result<Ended, Failure> {
-    let (images, mut validation) = match run.notes.valid {
-        None => (run.data.clone(), None),
-        Some(fraction) => {
-            let (images, held_out) = run.data.split(fraction, run.trainer.options().seed)?;
-            (images, Some(Validation::new(&run.trainer, held_out)?))
-        }
-    };
-    let total = u64::from(run.notes.steps);
-    let mut progress = Progress::new("training", run.trainer.steps(), total, "steps");
-    while run.trainer.steps() < total {
-        let until = run.notes.next_stop(run.trainer.steps());
-        let Run { trainer, notes, losses, .. } = &mut *run;
-        let result =
-            training::train(trainer, &images, (until, notes.flip), losses, &mut progress, stop);
-        if let Err(Failure::Library(ddim::Error::Training(TrainingError::NotFinite {
-            step,
-            loss,
-            norm,
-        }))) = result
-        {
-            let bad = format!("step {step}: the loss is {loss} and the gradient norm {norm}");
-            return Ok(Ended::NotFinite { bad, kept });
-        }
-        result?;
-        let (steps, stopped) = (run.trainer.steps(), stop.load(Ordering::Relaxed));
-        if run.notes.samples_at(steps) && !stopped {
-            samples::write(run, out, &progress)?;
-        }
-        if !stopped && !run.notes.saves_at(steps) {
-            continue;
-        }
-        if let Some(validation) = &mut validation {
-            validate(validation, run, &progress)?;
-        }
-        run.save(out)?;
-        kept = Some(steps);
-        // Not before there is a checkpoint, however early ctrl-c came.
-        if stopped {
-            break;
-        }
-    }
-    Ok(Ended::Well)
-}
-
-/// Notes the held-out loss, and says it.
-fn validate(validation: &mut Validation, run: &mut Run, of: &Progress) -> Result<(), Failure> {
-    let steps = run.trainer.steps();
-    let mut progress: Option<Progress> = None;
-    let loss = validation.loss(&mut run.trainer, |done, total| {
-        let new = || Progress::new("held out", 0, total as u64, "batches");
-        progress.get_or_insert_with(new).update(done as u64, "");
-    })?;
-    run.losses.held_out.push((steps, loss));
-    of.line(&format!("step {steps}: held-out loss {loss:.4}"));
-    Ok(())
 }
 
 /// Sets a flag at the first ctrl-c; the second ends the program.
@@ -178,10 +128,12 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
     let given = arguments.config.as_deref().map(UNetConfig::read).transpose()?;
     notes.size_as(given.as_ref().and_then(|config| config.sample_size));
     let channels = given.as_ref().map_or(0, |config| config.in_channels);
-    let data = notes.open_data()?.with_channels(channels);
-    let preset = presets::of([data.height(), data.width(), data.channels()]);
+    let workers = workers(arguments.images.workers);
+    let data = notes.open_images(workers)?.with_channels(channels);
+    let shape @ [height, width, _] = data.shape();
+    let preset = presets::of(shape);
     notes.steps = arguments.steps.unwrap_or(preset.steps);
-    let mut options = arguments.options(preset.options);
+    let mut options = arguments.options(preset.options, notes.steps)?;
     let objective = arguments.objective()?;
     options.objective = objective.unwrap_or(options.objective);
     let config = config(arguments, given, preset.unet, &data)?;
@@ -193,9 +145,10 @@ fn begin(gpu: &Gpu, arguments: &cli::Train) -> Result<Run, Failure> {
         ..SchedulerConfig::default()
     };
     let scheduler = options.objective.scheduler().unwrap_or(scheduler);
-    let size = [data.height(), data.width()];
-    let trainer = Training { unet: UNet::new(config)?, scheduler, size }.begin(gpu, options)?;
-    Ok(Run::new(trainer, notes, data))
+    let size = [height, width];
+    let unet = UNet::new(config)?.augmented(options.augment.is_some());
+    let trainer = Training { unet, scheduler, size }.begin(gpu, options)?;
+    Ok(Run::new(trainer, notes, data, workers))
 }
 
 /// The U-Net that is `given`, or else the `usual` one, for these images.
@@ -203,15 +156,15 @@ fn config(
     arguments: &cli::Train,
     given: Option<UNetConfig>,
     usual: UNetConfig,
-    data: &Dataset,
+    data: &Images,
 ) -> Result<UNetConfig, Failure> {
+    let [height, width, _] = data.shape();
     let mut config = match given {
         None if arguments.loss.unwrap_or_default() == Loss::Simple => usual,
         None => UNetConfig { out_channels: 2 * usual.in_channels, ..usual },
-        Some(config) => UNetConfig {
-            sample_size: Some(SampleSize::Sides([data.height(), data.width()])),
-            ..config
-        },
+        Some(config) => {
+            UNetConfig { sample_size: Some(SampleSize::Sides([height, width])), ..config }
+        }
     };
     let dropped = arguments.label_drop.is_some_and(|share| share > 0.0);
     if arguments.conditional {
@@ -240,7 +193,8 @@ fn finish(gpu: &Gpu, mut run: Run, out: &Path, stop: &AtomicBool) -> Result<(), 
     let model = run.pipeline()?;
     check::write(gpu, &model, &run.data, out)?;
     let (picture, count) = samples::picture(&run, &model)?;
-    files::write(&out.join("samples.png"), picture)?;
+    files::write(&out.join("samples.png"), picture.png()?)?;
+    samples::film(out)?;
     let loss =
         smoothed(&run.losses.steps).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
     let steps = counted(steps, "step");

@@ -2,7 +2,8 @@
 //! went bad.
 use super::{
     begin::Training,
-    run::{Notes, Run, absolute},
+    notes::{HeldOut, Notes, absolute, cache, part, workers},
+    run::Run,
 };
 use crate::{cli, failure::Failure, training::read_losses};
 use ddim::{
@@ -27,8 +28,8 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
     let notes = serde_json::from_value(recorded.clone())
         .map_err(|error| Failure::file(&path, format!("notes: {error}")))?;
     refuse_others(arguments, folder, &notes)?;
-    let options = arguments.options(before.options);
-    let mut notes = changed(arguments, notes);
+    let options = arguments.options(before.options, arguments.steps.unwrap_or(notes.steps))?;
+    let notes = changed(arguments, notes);
     // What a demo notes beside is none of this.
     if let Some(recorded) = recorded.as_object_mut() {
         recorded.extend(notes.to_json().as_object_mut().map(std::mem::take).unwrap_or_default());
@@ -39,9 +40,10 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
     };
     let done = trainer.steps();
     // How far a run goes, and where it saves, changes no step.
+    let mut notes = notes.watched(&arguments.watch);
     notes.steps = arguments.steps.unwrap_or(notes.steps);
-    notes.save_every = arguments.save_every.unwrap_or(notes.save_every);
-    notes.sample_every = arguments.sample_every.or(notes.sample_every);
+    // Nor does where decoded pictures are kept.
+    notes.cache = cache(arguments).or(notes.cache);
     if u64::from(notes.steps) < done {
         let text = format!(
             "--steps {}: the run has done {done} already: give {done} or more",
@@ -54,10 +56,11 @@ pub fn resume(gpu: &Gpu, arguments: &cli::Train, folder: &RunFolder) -> Result<R
         return Err(Failure::Usage(format!("{text}: {}", resumed.differences.join("; "))));
     }
     let class_names = class_names(folder)?;
-    let data = notes.open_data()?.with_classes(&class_names)?;
+    let workers = workers(arguments.images.workers);
+    let data = notes.open_images(workers)?.with_classes(&class_names)?;
     let data = data.with_channels(trainer.model().channels());
     let (losses, differences) = (read_losses(folder, done)?, resumed.differences);
-    Ok(Run { losses, differences, class_names, ..Run::new(trainer, notes, data) })
+    Ok(Run { losses, differences, class_names, ..Run::new(trainer, notes, data, workers) })
 }
 
 /// What a checkpoint trains.
@@ -71,10 +74,13 @@ fn of_checkpoint(folder: &RunFolder) -> Result<Training, Failure> {
 
 /// The recorded notes with the data that the arguments name.
 fn changed(arguments: &cli::Train, recorded: Notes) -> Notes {
+    let images = &arguments.images;
     Notes {
         data: arguments.data.as_deref().map_or(recorded.data, absolute),
-        flip: arguments.flip || recorded.flip,
-        max_pixels: arguments.max_pixels.or(recorded.max_pixels),
+        flip: images.flip || recorded.flip,
+        crop: images.crop.map_or(recorded.crop, |crop| part(Some(crop))),
+        background: images.background.or(recorded.background),
+        max_pixels: images.max_pixels.or(recorded.max_pixels),
         ..recorded
     }
 }
@@ -97,6 +103,8 @@ fn refuse_others(arguments: &cli::Train, folder: &RunFolder, notes: &Notes) -> R
         Some(path) => !same_model(path)?,
         None => false,
     };
+    let images = &arguments.images;
+    let valid = images.valid.as_ref().map(HeldOut::from);
     let unlike = |given: Option<bool>| given == Some(false);
     let refused = [
         ("--config", other_model, MODEL),
@@ -107,8 +115,8 @@ fn refuse_others(arguments: &cli::Train, folder: &RunFolder, notes: &Notes) -> R
             MODEL,
         ),
         ("--schedule", unlike(arguments.schedule.map(|of| of == scheduler.beta_schedule)), MODEL),
-        ("--size", unlike(arguments.size.map(|size| Some(size) == notes.size)), MODEL),
-        ("--valid", unlike(arguments.valid.map(|part| Some(part) == notes.valid)), HELD_OUT),
+        ("--size", unlike(images.size.map(|size| Some(size.into()) == notes.size)), MODEL),
+        ("--valid", unlike(valid.map(|part| Some(part) == notes.valid)), HELD_OUT),
     ];
     match refused.into_iter().find(|(_, refused, _)| *refused) {
         Some((flag, _, why)) => {
@@ -124,15 +132,16 @@ fn refuse_others(arguments: &cli::Train, folder: &RunFolder, notes: &Notes) -> R
 /// that another rate leads elsewhere. Before the first checkpoint, the beginning becomes one.
 pub fn leave(gpu: &Gpu, run: Run, out: &Path, kept: Option<u64>, bad: &str) -> Result<(), Failure> {
     if kept.is_none() {
-        let Run { trainer, notes, data, class_names, init, .. } = run;
+        let Run { trainer, notes, data, workers, class_names, init, .. } = run;
         let (unet, scheduler) = (trainer.model().clone(), trainer.scheduler().clone());
-        let size = [data.height(), data.width()];
+        let [height, width, _] = data.shape();
+        let size = [height, width];
         let mut trainer =
             Training { unet, scheduler, size }.begin(gpu, trainer.options().clone())?;
         if let Some(folder) = init {
             trainer.load(&*pipeline::open(&folder)?.weights)?;
         }
-        Run { class_names, ..Run::new(trainer, notes, data) }.save(out)?;
+        Run { class_names, ..Run::new(trainer, notes, data, workers) }.save(out)?;
     }
     Err(Failure::Usage(format!(
         "{bad}; {} holds step {}: go on from there at a smaller rate, by --resume --lr, or begin \

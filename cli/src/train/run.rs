@@ -1,121 +1,36 @@
-//! A run: its trainer, its images, and what its checkpoint keeps beside the library's settings.
+//! A run: its trainer and its images.
+use super::notes::{Folder, HeldOut, Notes};
 use crate::{
-    cli,
     console::say,
     devices::describe,
     failure::Failure,
-    paths,
     plan::summary,
     progress::{counted, thousands},
     training,
 };
 use ddim::{
-    data::{Dataset, is_digits},
-    files::MAX_PIXELS,
+    data::{Images, Loading},
     gpu::Gpu,
-    models::unet2d::SampleSize,
     nn::Model,
     pipeline::Pipeline,
     training::{Losses, Trainer, TrainingOptions},
 };
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// What the checkpoint keeps beside the library's settings.
-#[derive(Serialize, Deserialize)]
-pub struct Notes {
-    #[serde(with = "paths")]
-    pub data: PathBuf,
-    pub size: Option<usize>,
-    #[serde(default)]
-    pub max_pixels: Option<u64>,
-    pub flip: bool,
-    pub valid: Option<f64>,
-    pub steps: u32,
-    #[serde(default = "save_every")]
-    pub save_every: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sample_every: Option<u32>,
-    /// The pipeline whose weights the run began with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init: Option<String>,
-}
-
 /// Most names of classes that are listed.
 const LISTED: usize = 10;
-
-/// Steps between checkpoints, where nobody says how many.
-fn save_every() -> u32 {
-    500
-}
-
-impl Notes {
-    /// What the arguments say of images and checkpoints; the steps depend on the images.
-    pub fn new(arguments: &cli::Train, source: &Path) -> Self {
-        Self {
-            data: absolute(source),
-            size: arguments.size,
-            max_pixels: arguments.max_pixels,
-            flip: arguments.flip,
-            valid: arguments.valid,
-            steps: 0,
-            save_every: arguments.save_every.unwrap_or_else(save_every),
-            sample_every: arguments.sample_every,
-            init: None,
-        }
-    }
-
-    pub fn to_json(&self) -> Json {
-        serde_json::to_value(self).expect("text, numbers and flags are JSON")
-    }
-
-    /// Takes the side of a model's square images, unless the user gave one.
-    pub fn size_as(&mut self, model: Option<SampleSize>) {
-        let sides = model.map(SampleSize::sides).filter(|(height, width)| height == width);
-        self.size = self.size.or(sides.map(|(side, _)| side));
-    }
-
-    /// The first step after `done` that saves, samples or is the last.
-    pub fn next_stop(&self, done: u64) -> u64 {
-        let every = [Some(self.save_every), self.sample_every].into_iter().flatten();
-        let stops = every.map(|every| (done / u64::from(every) + 1) * u64::from(every));
-        stops.fold(u64::from(self.steps), u64::min)
-    }
-
-    /// Whether the run saves after so many steps.
-    pub fn saves_at(&self, done: u64) -> bool {
-        done.is_multiple_of(u64::from(self.save_every)) || done == u64::from(self.steps)
-    }
-
-    /// Whether the run samples after so many steps.
-    pub fn samples_at(&self, done: u64) -> bool {
-        self.sample_every.is_some_and(|every| done.is_multiple_of(u64::from(every)))
-    }
-
-    /// Opens the images.
-    pub fn open_data(&self) -> Result<Dataset, Failure> {
-        let max_pixels = self.max_pixels.unwrap_or(MAX_PIXELS);
-        Ok(Dataset::open_within(&self.data, self.size, max_pixels)?)
-    }
-}
-
-/// The folder by a name that holds from anywhere.
-pub fn absolute(source: &Path) -> PathBuf {
-    if is_digits(source) {
-        return source.to_owned();
-    }
-    source.canonicalize().unwrap_or_else(|_| source.to_owned())
-}
 
 /// A run that is about to begin or to go on.
 pub struct Run {
     pub trainer: Trainer,
     pub notes: Notes,
-    pub data: Dataset,
+    /// All images of --data, of which some may be held out.
+    pub data: Images,
+    /// Threads that read them.
+    pub workers: usize,
     pub losses: Losses,
     /// What is not as in the steps before.
     pub differences: Vec<String>,
@@ -127,17 +42,41 @@ pub struct Run {
 
 impl Run {
     /// A run without steps.
-    pub fn new(trainer: Trainer, notes: Notes, data: Dataset) -> Self {
+    pub fn new(trainer: Trainer, notes: Notes, data: Images, workers: usize) -> Self {
         let names = data.class_names().filter(|_| trainer.model().classes().is_some());
         let class_names = names.unwrap_or_default().to_vec();
         let (losses, differences, init) = (Losses::default(), Vec::new(), None);
-        Self { trainer, notes, data, losses, differences, class_names, init }
+        Self { trainer, notes, data, workers, losses, differences, class_names, init }
+    }
+
+    /// How batches are made.
+    pub fn loading(&self) -> Loading {
+        self.notes.loading(self.trainer.options(), self.workers)
+    }
+
+    /// The images to train on, and those that are held out.
+    pub fn parts(&self) -> Result<(Images, Option<Images>), Failure> {
+        let (trainer, data) = (&self.trainer, &self.data);
+        match &self.notes.valid {
+            None => Ok((data.clone(), None)),
+            Some(HeldOut::Fraction(fraction)) => {
+                let (train, held_out) = data.split(*fraction, trainer.options().seed)?;
+                Ok((train, Some(held_out)))
+            }
+            Some(HeldOut::Folder(Folder(folder))) => {
+                let held_out = self.notes.open_held_out(folder, self.workers)?;
+                let names = data.class_names().unwrap_or_default();
+                let held_out = held_out.with_classes(names)?;
+                Ok((data.clone(), Some(held_out.with_channels(trainer.model().channels()))))
+            }
+        }
     }
 
     /// The model as it is now, with the moving average of the weights.
     pub fn pipeline(&mut self) -> Result<Pipeline, Failure> {
         let weights = Arc::new(self.trainer.averaged_weights()?);
-        let (unet, scheduler) = (self.trainer.model().clone(), self.trainer.scheduler().clone());
+        let unet = self.trainer.model().clone().augmented(false);
+        let scheduler = self.trainer.scheduler().clone();
         let dropped = self.trainer.options().label_drop > 0.0;
         let null_label = unet.null_label().filter(|_| dropped);
         let class_names = self.class_names.clone();
@@ -153,7 +92,7 @@ impl Run {
     /// Refuses steps in which nothing would be learnt.
     pub fn check_rate(&self) -> Result<(), Failure> {
         let (done, total) = (self.trainer.steps(), u64::from(self.notes.steps));
-        match self.trainer.options().decay_steps.map(u64::from) {
+        match self.trainer.options().last_rate().map(u64::from) {
             Some(end) if end < total && done < total => Err(Failure::Usage(format!(
                 "--decay-steps {end}: the learning rate is 0 from then on, and steps {} to {total} \
                  would learn nothing: give --decay-steps {total}, or --decay-steps 0 for a rate \
@@ -168,7 +107,7 @@ impl Run {
     pub fn describe(&self, gpu: &Gpu) {
         let Self { trainer, data, notes, .. } = self;
         say!("{}", describe(gpu));
-        let (height, width, channels) = (data.height(), data.width(), data.channels());
+        let [height, width, channels] = data.shape();
         let count = counted(data.len() as u64, "image");
         let classes = match &self.class_names[..] {
             [] => String::new(),

@@ -109,6 +109,12 @@ pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
+/// The files of a run but those that say when, or how quickly, steps were done.
+pub fn untimed(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let timed = ["metrics.csv", "report.html"].map(Path::new);
+    files(run).into_iter().filter(|(name, _)| !timed.contains(&&**name)).collect()
+}
+
 /// The names alone.
 pub fn names(folder: &Path) -> Vec<String> {
     files(folder).into_iter().map(|(path, _)| path.display().to_string()).collect()

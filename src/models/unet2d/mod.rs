@@ -9,16 +9,22 @@ pub use config::{
 
 use super::blocks::{Attend, Blocks, Level, SAME, two_layers};
 use crate::{
+    data::AUGMENT_LABELS,
     error::Error,
     nn::{self, Layers, Model, ModelInputs, ParameterSpec},
     ops::{Add, Constant, Scale, TimestepEmbedding},
     value::{TensorType, Value},
 };
 
+/// The layer of what was done to images, which is in training alone.
+pub(crate) const AUGMENT_EMBEDDING: &str = "augment_embedding";
+
 /// A U-Net of a given architecture.
 #[derive(Clone, Debug)]
 pub struct UNet {
     config: UNetConfig,
+    /// Is it told what was done to its images?
+    augmented: bool,
 }
 
 /// What the first half of a U-Net computes.
@@ -38,7 +44,14 @@ impl UNet {
     /// If the configuration is inconsistent.
     pub fn new(config: UNetConfig) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self { config })
+        Ok(Self { config, augmented: false })
+    }
+
+    /// The same, told what was done to each image: the numbers of [`data::Loader::told`](crate::data::Loader::told), by a
+    /// linear layer without a bias, are added to the embedding (Karras et al. 2022, appendix F.2). Of zeros nothing is
+    /// added, so that the model that samples has no such layer.
+    pub fn augmented(self, augmented: bool) -> Self {
+        Self { augmented, ..self }
     }
 
     /// Its configuration.
@@ -169,6 +182,14 @@ impl UNet {
         };
         let time = mlp(layers, "time_embedding", told)?;
         inputs.condition.check(layers.graph, self, of_x.shape[0])?;
+        let time = match inputs.condition.vector {
+            Some(told) => {
+                let told = layers.cast(told, of_x.element)?;
+                let told = layers.projection(AUGMENT_EMBEDDING, told, width)?;
+                layers.push(Add, &[time, told])?
+            }
+            None => time,
+        };
         let Some(labels) = inputs.condition.labels else { return Ok(time) };
         let class = match (config.class_embed_type, config.num_class_embeds) {
             (Some(ClassEmbedding::Timestep), _) => mlp(layers, "class_embedding", labels)?,
@@ -203,6 +224,10 @@ impl Model for UNet {
             (None, Some(_)) => Some(TensorType::u32(&[batch])),
             (None, None) => None,
         }
+    }
+
+    fn vector_type(&self, batch: usize) -> Option<TensorType> {
+        self.augmented.then(|| TensorType::f32(&[batch, AUGMENT_LABELS]))
     }
 
     fn classes(&self) -> Option<usize> {

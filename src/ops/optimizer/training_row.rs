@@ -32,6 +32,17 @@ display!(
      betas={beta1},{beta2} ema_decay={ema_decay} ema_warmup={ema_warmup}}}"
 );
 
+impl TrainingRow {
+    /// The learning rate of a step, counted from 0.
+    pub fn rate(&self, step: f64) -> f64 {
+        let warmed = ((step + 1.0) / f64::from(self.warmup.max(1))).min(1.0);
+        let [end, warmup] = [self.decay_steps, self.warmup].map(f64::from);
+        let left = ((end - step) / (end - warmup).max(1.0)).clamp(0.0, 1.0);
+        let left = if self.decay_steps == 0 { 1.0 } else { left };
+        self.learning_rate.get() * warmed * left
+    }
+}
+
 impl Operator for TrainingRow {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
@@ -45,19 +56,11 @@ impl Operator for TrainingRow {
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let step = f64::from(Counter::read(inputs[0]).step);
-        let warmed = ((step + 1.0) / f64::from(self.warmup.max(1))).min(1.0);
-        let [end, warmup] = [self.decay_steps, self.warmup].map(f64::from);
-        let left = ((end - step) / (end - warmup).max(1.0)).clamp(0.0, 1.0);
-        let left = if self.decay_steps == 0 { 1.0 } else { left };
         let correction = |beta: Float| -((step + 1.0) * beta.get().ln()).exp_m1();
         let decay = self.ema_decay.get();
         let decay = if self.ema_warmup { decay.min((1.0 + step) / (10.0 + step)) } else { decay };
-        let row = vec![
-            self.learning_rate.get() * warmed * left,
-            correction(self.beta1),
-            correction(self.beta2),
-            1.0 - decay,
-        ];
+        let row =
+            vec![self.rate(step), correction(self.beta1), correction(self.beta2), 1.0 - decay];
         vec![inputs[0].clone(), Tensor::new(TensorType::f32(&[4]).shape, row)]
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// A run's or pipeline's folder, for reading.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     /// The current generation's folder.
     generation: Option<PathBuf>,
     /// Whether the view is whole.

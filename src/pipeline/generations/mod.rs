@@ -11,6 +11,7 @@ mod disk;
 #[cfg(test)]
 mod faulty;
 mod folder;
+mod keep;
 mod paths;
 mod pointer;
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! The bytes of a file, on disk or in memory. Each read says from where: no reader moves another.
+use crate::files;
 use std::{
     borrow::Cow,
     fs::File,
@@ -70,16 +71,7 @@ struct Positioned<'a> {
 
 impl Read for Positioned<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        #[cfg(unix)]
-        let read = std::os::unix::fs::FileExt::read_at(self.file, bytes, self.at)?;
-        #[cfg(windows)]
-        let read = std::os::windows::fs::FileExt::seek_read(self.file, bytes, self.at)?;
-        // A browser has no files: opening one has failed before.
-        #[cfg(not(any(unix, windows)))]
-        let read = (|mut file: &File| {
-            file.seek(SeekFrom::Start(self.at))?;
-            file.read(bytes)
-        })(self.file)?;
+        let read = files::read_at(self.file, bytes, self.at)?;
         self.at += read as u64;
         Ok(read)
     }
