@@ -140,7 +140,8 @@ fn sizes_need_not_be_square() {
     // A strip as wide as the picture holds its dark sides.
     let strip = bytes_of(&read([2, 6]), 0);
     assert_eq!(strip[..6], strip[6..]);
-    assert_eq!((strip[0], strip[2], strip[5]), (0, 255, 0), "{strip:?}");
+    // The filter of a column reaches four pixels to each side.
+    assert!((strip[0], strip[5]) == (0, 0) && strip[2] > 180, "{strip:?}");
     assert_eq!(read([5, 5]), Dataset::open(folder.path(), Some(5)).expect("squares"));
 }
 

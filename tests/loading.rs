@@ -231,7 +231,7 @@ fn a_reader_as_fast_as_the_workers_waits_for_the_first_batch_alone() {
 #[test]
 fn a_device_does_not_wait_for_a_slow_storage() {
     let Some(gpu) = support::gpu() else { return };
-    const STEPS: u64 = 40;
+    const STEPS: u64 = 20;
     const WORKERS: usize = 8;
     let mut trainer = tiny::trainer(&gpu, None);
     let batch = trainer.options().batch;
