@@ -2,7 +2,7 @@
 //! which says whose they are and where each lies. The second is written last, so where it is, both are whole.
 use super::{
     ReadOptions,
-    collected::Extent,
+    extent::Extent,
     images::{ImageSource, Pixels},
 };
 use crate::{

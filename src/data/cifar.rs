@@ -1,6 +1,6 @@
 //! The binary version of CIFAR-10 and CIFAR-100: records of a label (or a coarse and a fine one) and 32x32 pixels,
 //! first all red, then all green, then all blue.
-use super::{Dataset, Split};
+use super::{Dataset, Split, dataset::name_of};
 use crate::{
     error::{DataError, FileError},
     files,
@@ -115,7 +115,7 @@ fn of_files(
             let (path, bytes) = found.remove(*name).ok_or_else(none)?;
             records(&path, &bytes, form.labels, &mut pixels, &mut labels)?;
         }
-        let name = super::name_of(source);
+        let name = name_of(source);
         let dataset = Dataset::from_pixels(&name, [SIDE, SIDE, 3], pixels, Some(labels))?;
         let class_names = found.remove(form.names).map(|(_, bytes)| lines(&bytes));
         let class_names = class_names.filter(|names| Some(names.len()) >= dataset.classes());

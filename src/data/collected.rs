@@ -1,7 +1,6 @@
 //! Pictures as they are decoded one after another, and where they are kept.
-use super::{Dataset, cache, images::Pixels};
+use super::{Dataset, cache, extent::Extent, images::Pixels};
 use crate::error::{DataError, FileError};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Where decoded pictures go.
@@ -12,29 +11,6 @@ pub(super) enum Kept {
     Files,
     /// Into a file.
     Cache(cache::Writer),
-}
-
-/// Where the pixels of a picture lie among all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Extent {
-    pub offset: u64,
-    pub height: u32,
-    pub width: u32,
-    pub channels: u8,
-}
-
-impl Extent {
-    /// Bytes of the picture.
-    pub fn bytes(&self) -> usize {
-        self.height as usize * self.width as usize * usize::from(self.channels)
-    }
-
-    /// The picture with these bytes.
-    pub fn pixels(&self, bytes: Vec<u8>) -> Pixels {
-        let Self { height, width, channels, .. } = *self;
-        let channels = channels.into();
-        Pixels { height: height as usize, width: width as usize, channels, bytes }
-    }
 }
 
 /// Pictures of one size, all RGB once one is.

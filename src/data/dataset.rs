@@ -3,6 +3,7 @@ use crate::{
     error::{DataError, Unexpected},
     files::excerpt,
 };
+use std::path::Path;
 
 /// Which part of a set of images that is published in two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,6 +162,11 @@ impl Dataset {
             ..*self
         }
     }
+}
+
+/// What data of a folder or file are called.
+pub(super) fn name_of(source: &Path) -> String {
+    source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Number of classes: of names, or one more than the highest label.

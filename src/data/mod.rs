@@ -11,6 +11,8 @@ mod collected;
 mod dataset;
 mod digits;
 #[cfg(feature = "pictures")]
+mod extent;
+#[cfg(feature = "pictures")]
 mod folder;
 mod frechet;
 mod idx;
@@ -46,11 +48,6 @@ use std::{io::Read, path::Path};
 /// How archives of NumPy begin, and packed files.
 const ZIP: &[u8] = b"PK";
 const GZIP: &[u8] = b"\x1f\x8b";
-
-/// What data of a folder or file are called.
-fn name_of(source: &Path) -> String {
-    source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned()
-}
 
 impl Dataset {
     /// Opens a set of images: the embedded digits under the bare name `digits` (`./digits` is a

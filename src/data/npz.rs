@@ -3,7 +3,7 @@
 //!
 //! An array is a file `NAME.npy` of the archive: `\x93NUMPY`, two bytes of version, the length of the header in two
 //! bytes or four, and the header, a Python dictionary (<https://numpy.org/neps/nep-0001-npy-format.html>).
-use super::{Dataset, Split};
+use super::{Dataset, Split, dataset::name_of};
 use crate::{
     error::{DataError, FileError},
     files::{self, excerpt},
@@ -93,7 +93,7 @@ fn parse(path: &Path, file: impl Read + Seek, split: Option<Split>) -> Result<Da
     if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != shape[0]) {
         return Err(wrong(&format!("{} labels", shape[0]), labels.len().to_string()));
     }
-    Dataset::from_pixels(&super::name_of(path), extents, bytes, labels)
+    Dataset::from_pixels(&name_of(path), extents, bytes, labels)
 }
 
 fn damaged(path: &Path, error: ZipError) -> DataError {

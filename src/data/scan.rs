@@ -3,10 +3,11 @@
 use super::{
     Crop, Dataset, Images, ReadOptions,
     cache::{Cached, Index, Key, Writer},
-    collected::{Collected, Extent, Kept, shape},
+    collected::{Collected, Kept, shape},
+    dataset::name_of,
+    extent::Extent,
     folder::{LeftOut, classes},
     images::{ImageSource, Pixels},
-    name_of,
     ordered::in_order,
 };
 use crate::error::DataError;

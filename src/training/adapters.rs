@@ -1,8 +1,8 @@
 //! Training of adapters alone: Hu et al. 2021, section 4.1, of the U-Net of a latent diffusion, as diffusers'
 //! `train_text_to_image_lora.py` does it.
 use super::{
-    averages::AVERAGES,
     checkpoint::{Resumed, settings},
+    kept_averages::AVERAGES,
     trainer::{Metrics, Trainer},
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! A training run as a folder: a pipeline that diffusers opens, and beside it, in `training/`,
 //! what it takes to go on.
 use super::{
-    TrainingOptions, averages::AVERAGES, settings::Settings, state::State, trainer::Trainer,
+    TrainingOptions, kept_averages::AVERAGES, settings::Settings, state::State, trainer::Trainer,
 };
 use crate::{
     diffusion::schedule::SchedulerConfig,
