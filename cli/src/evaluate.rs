@@ -4,7 +4,7 @@ use crate::{
     console::{self, say},
     devices::describe,
     failure::Failure,
-    files, plot,
+    fid, files, plot,
     progress::{Progress, clock, thousands},
 };
 use ddim::{
@@ -29,6 +29,9 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let data = data.with_classes(&pipeline.class_names)?.with_channels(pipeline.unet.channels());
     pipeline.check_data(&arguments.model.path, &data)?;
     check(&data, arguments)?;
+    if let Some(weights) = &arguments.fid {
+        return fid::run(&gpu, arguments, &data, weights);
+    }
     let schedule = pipeline.scheduler.schedule()?;
     let levels = arguments.timestep_count.unwrap_or(schedule.timesteps());
     vlb_levels(schedule.timesteps(), levels)?;

@@ -2,8 +2,10 @@
 //!
 //! Its 64 features stand in for those of the Inception network in a Frechet distance, for images
 //! that Inception never saw: handwritten digits.
+mod inception;
 mod training;
 
+pub use inception::{InceptionFeatures, Resizing};
 pub use training::Checkpoints;
 
 use crate::{

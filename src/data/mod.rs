@@ -23,9 +23,11 @@ mod options;
 mod ordered;
 #[cfg(feature = "pictures")]
 mod picture;
+mod precision;
 mod resampled;
 #[cfg(feature = "pictures")]
 mod scan;
+mod spectrum;
 
 pub use augment::AUGMENT_LABELS;
 pub(crate) use batches::Epochs;
@@ -38,6 +40,7 @@ pub use frechet::Moments;
 pub use images::{ImageSource, Images, Pixels};
 pub use loader::{Loader, Loading};
 pub use options::{Crop, ReadOptions};
+pub use precision::{NEIGHBOUR, PrecisionRecall};
 
 use crate::{
     error::{DataError, FileError},

@@ -34,6 +34,7 @@ mod conv2d;
 mod matmul;
 mod norm;
 mod resample;
+mod window_pool;
 
 /// Ops that compute each element, or each pixel, on its own.
 mod elementwise {
@@ -139,6 +140,7 @@ operations! {
     [random::dropout] { Dropout }
     [random::importance] { TimestepProbabilities, DrawImportant, Remember }
     [resample] { UpsampleNearest, UpsampleNearestBackward, AveragePool, AveragePoolBackward }
+    [window_pool] { WindowPool }
     [sampling::classifier_shift] { ClassifierShift }
     [sampling::corrector_size] { CorrectorSize }
     [sampling::dynamic_threshold] { DynamicThreshold }

@@ -16,6 +16,7 @@ Examples:
   ddim evaluate --model out/pipeline --data digits --split test
   ddim evaluate --model run --data mnist --split test --images 64 --out bound
   ddim evaluate --model run --data mnist --images 16 --timestep-count 50    an estimate, in minutes
+  ddim evaluate --model run --data photos --fid pt_inception-2015-12-05-6726825d.pth --samples 5000
 
 Writes below --out: bound.csv, a row for each term, and bound.svg, L_t against t.")]
 pub struct Evaluate {
@@ -36,6 +37,25 @@ pub struct Evaluate {
     /// Images at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     pub batch: usize,
+    /// Sample images instead, and say their Frechet distance to the data, precision and recall, in the features of
+    /// InceptionV3: the file that torch-fidelity or pytorch-fid downloads (pt_inception-2015-12-05-6726825d.pth)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "timestep_count"])]
+    pub fid: Option<PathBuf>,
+    /// Whose resizing of images to use
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME",
+        default_value = "torch-fidelity",
+        requires = "fid"
+    )]
+    pub fid_resizing: Resizing,
+    /// Images to sample for --fid [default: as many as of the data]
+    #[arg(long, value_name = "N", value_parser = at_least_one, requires = "fid")]
+    pub samples: Option<usize>,
+    /// Steps of the sampler that the model's scheduler means, for --fid
+    #[arg(long, value_name = "S", default_value_t = 50, value_parser = at_least_one, requires = "fid")]
+    pub sampling_steps: usize,
     /// Keys the noise
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub seed: u64,
@@ -44,6 +64,21 @@ pub struct Evaluate {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub existing: Overwrite,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Resizing {
+    TorchFidelity,
+    PytorchFid,
+}
+
+impl From<Resizing> for ddim::classifier::Resizing {
+    fn from(resizing: Resizing) -> Self {
+        match resizing {
+            Resizing::TorchFidelity => Self::TorchFidelity,
+            Resizing::PytorchFid => Self::PytorchFid,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
