@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example host_block`
 use ddim::{
-    gpu::{DeviceTensor, Executor, Gpu},
+    gpu::{Budget, DeviceTensor, Executor, Gpu},
     graph::Graph,
     ops::{Conv2d, GroupNorm, Silu},
     passes,
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Into the host's own encoder, between passes of its own.
     let mut encoder = device.create_command_encoder(&Default::default());
-    while !executor.record(&mut encoder, ddim::gpu::Budget::Launches(2))? {}
+    while !executor.record(&mut encoder, Budget::Launches(2))? {}
     queue.submit([encoder.finish()]);
     let stats = executor.stats();
     println!(

@@ -398,6 +398,28 @@ fn a_caller_stops_a_sampler_between_two_evaluations_and_goes_on() {
     assert_eq!(sampler.images().unwrap(), whole);
 }
 
+/// However many submissions a run takes, its end alone is told.
+#[test]
+fn a_run_of_many_submissions_is_told_once() {
+    let Some(gpu) = support::gpu() else { return };
+    for times in [0, 1, 3] {
+        let (mut executor, values) = chain_of(&gpu);
+        executor.limit_submissions(Duration::ZERO);
+        let mut heard = Vec::new();
+        let done = executor
+            .run_while(times, |runs| {
+                heard.push(runs);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(done, times);
+        assert_eq!(heard, (1..=times).collect::<Vec<_>>());
+        if times > 0 {
+            assert_eq!(executor.read(values[2]).unwrap(), after_runs(&gpu, times));
+        }
+    }
+}
+
 #[test]
 fn weights_are_swapped_without_a_new_plan() {
     let Some(gpu) = support::gpu() else { return };

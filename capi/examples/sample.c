@@ -1,5 +1,7 @@
 // Samples four images of a pipeline and prints the first as letters.
-//   cc capi/examples/sample.c -Icapi/include -Ltarget/release -lddim_capi -lm -o sample && ./sample FOLDER
+//   cargo build --release --package ddim-capi
+//   cc capi/examples/sample.c -Icapi/include -Ltarget/release -lddim_capi -o sample
+//   LD_LIBRARY_PATH=target/release ./sample FOLDER
 #include "ddim.h"
 #include <stdio.h>
 #include <stdlib.h>

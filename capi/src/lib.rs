@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "C hands over pointers")]
 
 use ddim::{
-    Error,
     diffusion::samplers::{SamplerKind, SamplerOptions},
     gpu::{Gpu, GpuOptions},
     pipeline::{self, Pipeline},
@@ -232,30 +231,12 @@ fn sample(
     }
     let total = table.steps.len();
     let stops: Vec<usize> = (1..total).collect();
-    request
-        .open(gpu, pipeline)?
-        .images(
-            &stops,
-            |_| {},
-            |_, reached| match goes_on(reached.first as u32, reached.steps as u32, total as u32) {
-                true => Ok(()),
-                false => Err(Stop::Cancelled),
-            },
-        )
-        .map_err(|stop| match stop {
-            Stop::Cancelled => Failure::Cancelled,
-            Stop::Error(error) => error.into(),
-        })
-}
-
-/// Why sampling ended early.
-enum Stop {
-    Error(Error),
-    Cancelled,
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
+    request.open(gpu, pipeline)?.images(
+        &stops,
+        |_| {},
+        |_, reached| match goes_on(reached.first as u32, reached.steps as u32, total as u32) {
+            true => Ok(()),
+            false => Err(Failure::Cancelled),
+        },
+    )
 }

@@ -1,6 +1,6 @@
 //! Replays a plan: the same dispatches, step after step, with no host wait inside. Above 300
 //! lines: making an executor and running it share its parts.
-use super::{DeviceTensor, Gpu, cache::Compiled, custom, host};
+use super::{DeviceTensor, Gpu, cache::Compiled, custom, host_buffers};
 use crate::{
     error::{Error, GpuError},
     plan::{Access, Dispatch, Placement, Plan, Scope, StagedPart, Trigger},
@@ -137,7 +137,7 @@ impl Executor {
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
         let own = plan.buffers.len();
-        let theirs = host::place(gpu, &mut plan, tensors)?;
+        let theirs = host_buffers::place(gpu, &mut plan, tensors)?;
         let mut buffers = plan.buffers[..own]
             .iter()
             .zip(plan.largest_occupants())

@@ -28,6 +28,15 @@ pub enum Budget {
     Time(Duration),
 }
 
+/// When a caller is told how many runs are done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// After each submission.
+    Submissions,
+    /// After each run, however many submissions it takes.
+    Runs,
+}
+
 /// How far a [`Run`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -129,8 +138,7 @@ impl Executor {
     /// # Errors
     /// If the device refuses the work or is lost.
     pub fn run_with(&mut self, times: usize, mut hear: impl FnMut(usize)) -> Result<(), Error> {
-        let all = times * self.run.len();
-        self.hear_of(all, all, |done| {
+        self.hear_of(times, Told::Submissions, |done| {
             hear(done);
             ControlFlow::Continue(())
         })?;
@@ -147,29 +155,31 @@ impl Executor {
         times: usize,
         hear: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<usize, Error> {
-        self.hear_of(times * self.run.len(), self.run.len(), hear)
+        self.hear_of(times, Told::Runs, hear)
     }
 
-    /// Submits launches up to `total`, and tells of the runs done after each submission that ends at a
-    /// multiple of `part`, or, if that is all of them, after each.
+    /// Runs the plan `times` times and waits; `hear` is told how many runs the device has done, and may stop.
     fn hear_of(
         &mut self,
-        total: usize,
-        part: usize,
+        times: usize,
+        told: Told,
         mut hear: impl FnMut(usize) -> ControlFlow<()>,
     ) -> Result<usize, Error> {
         self.make_ready()?;
         self.staged = 0;
         let (launches, mut under_way) = (self.run.clone(), VecDeque::new());
-        let (mut submitted, mut stopped) = (0, false);
+        let (total, mut submitted, mut stopped) = (times * launches.len(), 0, false);
         loop {
             let more = submitted < total && !stopped;
             if more {
-                let end = (submitted / part + 1) * part;
-                let end = self.cut(&launches, submitted, end.min(total), self.longest);
+                let limit = match told {
+                    Told::Submissions => total,
+                    Told::Runs => (submitted / launches.len() + 1) * launches.len(),
+                };
+                let end = self.cut(&launches, submitted, limit, self.longest);
                 let index = self.submit(&launches, submitted..end, record_all)?;
                 submitted = end;
-                if part == total || end.is_multiple_of(part) {
+                if told == Told::Submissions || end == limit {
                     under_way.push_back((index, end));
                 }
             }

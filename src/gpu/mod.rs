@@ -8,7 +8,7 @@ mod device;
 mod device_tensor;
 mod executor;
 mod frames;
-mod host;
+mod host_buffers;
 mod overhead;
 mod pipelines;
 mod profile;

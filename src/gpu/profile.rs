@@ -30,6 +30,11 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// The median of the runs.
+    pub(super) fn median(&self) -> Duration {
+        GroupTime::of("", &[self], |timing| timing.work).time
+    }
+
     /// The kernel's shader and entry point.
     fn entry_point(&self) -> &str {
         self.kernel.split(' ').next().unwrap_or_default()
@@ -170,7 +175,7 @@ impl Profile {
             })
         };
         for timing in &self.timings {
-            let (scope, time) = (&timing.scope, GroupTime::of("", &[timing], |_| timing.work).time);
+            let (scope, time) = (&timing.scope, timing.median());
             let end = start + 1e6 * time.as_secs_f64();
             events.push(event(timing.entry_point(), 1, start, end, scope.as_str()));
             if let Some((before, since)) = open.filter(|(before, _)| *before != scope.as_str()) {

@@ -58,14 +58,6 @@ impl Executor {
             }
             first = end;
         }
-        for (&launch, times) in run.iter().zip(&each) {
-            let mut times: Vec<Duration> = times.clone();
-            times.sort();
-            let median = times.get(times.len() / 2).map(Duration::as_secs_f64);
-            self.steps[launch].predicted =
-                median.unwrap_or(self.steps[launch].predicted * self.pace);
-        }
-        self.pace = 1.0;
         let every_run = |section: &&Section| section.trigger == Trigger::EveryRun;
         let sections = self.plan.sections.iter().filter(every_run);
         let dispatches =
@@ -77,8 +69,14 @@ impl Executor {
             cost: dispatch.cost,
             work: dispatch.work,
         };
-        let timings = dispatches.zip(each).map(timing);
-        Ok(Profile { clock, timings: timings.collect() })
+        let timings: Vec<Timing> = dispatches.zip(each).map(timing).collect();
+        if times > 0 {
+            for (&launch, timing) in run.iter().zip(&timings) {
+                self.steps[launch].predicted = timing.median().as_secs_f64();
+            }
+            self.pace = 1.0;
+        }
+        Ok(Profile { clock, timings })
     }
 
     /// Runs the plan `times` times and returns the time from the first launch's begin to the last
