@@ -137,15 +137,6 @@ fn every_family_runs_without_a_pattern_at_a_shape_of_each_model() {
         let others = ["linear_input_gradient", "linear_weight_gradient"];
         let wanted =
             |group| plain.contains(&group) || gradients.contains(&group) || others.contains(&group);
-        // A shape at which one family alone is offered does not name it.
-        let named: HashSet<(String, &str)> = found
-            .keys()
-            .filter(|(_, family, _)| !family.is_empty())
-            .map(|&(group, _, model)| (group.clone(), model))
-            .collect();
-        found.retain(|&(group, family, model), _| {
-            !family.is_empty() || !named.contains(&(group.clone(), model))
-        });
         for ((group, family, model), times) in found {
             let once = usize::from(wanted(group.as_str()));
             assert_eq!(times, once, "{group}, {family} at a shape of {model}");

@@ -34,13 +34,13 @@ impl Gpu {
             (dispatch.kernel.to_string(), text)
         };
         let all: Vec<(Key, &Dispatch)> = dispatches.map(|of| (key(of), of)).collect();
-        let (mut modules, texts, new) = self.missing(&all);
+        let Missing { mut modules, texts, pipelines } = self.missing(&all);
         modules.extend(in_parallel(texts, |text, dispatch| module(self, &dispatch.kernel, text))?);
-        let (of, done) = (new.len(), AtomicUsize::new(0));
+        let (of, done) = (pipelines.len(), AtomicUsize::new(0));
         if of > 0 {
             self.tell_compiled(0, of);
         }
-        let compiled = in_parallel(new, |(_, text), dispatch| {
+        let compiled = in_parallel(pipelines, |(_, text), dispatch| {
             let compiled = compile(self, dispatch, &modules[text])?;
             self.tell_compiled(done.fetch_add(1, Ordering::Relaxed) + 1, of);
             Ok(Arc::new(compiled))
@@ -53,26 +53,31 @@ impl Gpu {
         Ok(all.iter().map(|(key, _)| Arc::clone(&known.pipelines[key])).collect())
     }
 
-    /// Of pipelines that are not compiled yet: the modules that are, the texts that are not, and the
-    /// pipelines.
     fn missing<'a>(&self, all: &[(Key, &'a Dispatch)]) -> Missing<'a> {
         let known = self.pipelines();
         let mut missing = Missing::default();
         for (key, dispatch) in all.iter().filter(|(key, _)| !known.pipelines.contains_key(key)) {
             let text = key.1.clone();
-            match known.modules.get(&text) {
-                Some(module) => drop(missing.0.insert(text, module.clone())),
-                None => drop(missing.1.insert(text, *dispatch)),
+            if let Some(module) = known.modules.get(&text) {
+                missing.modules.insert(text, module.clone());
+            } else {
+                missing.texts.insert(text, *dispatch);
             }
-            missing.2.insert(key.clone(), *dispatch);
+            missing.pipelines.insert(key.clone(), *dispatch);
         }
         missing
     }
 }
 
-/// Modules that are compiled, texts of modules that are not, and pipelines that are not.
-type Missing<'a> =
-    (HashMap<Text, wgpu::ShaderModule>, HashMap<Text, &'a Dispatch>, HashMap<Key, &'a Dispatch>);
+/// Pipelines that are not compiled yet, and what they are compiled of.
+#[derive(Default)]
+struct Missing<'a> {
+    pipelines: HashMap<Key, &'a Dispatch>,
+    /// Their modules that are compiled.
+    modules: HashMap<Text, wgpu::ShaderModule>,
+    /// The texts of their modules that are not.
+    texts: HashMap<Text, &'a Dispatch>,
+}
 
 /// Does the work of each item on as many threads as there are processors; a browser has one.
 fn in_parallel<K: Send + Sync, T: Send + Sync, R: Send>(

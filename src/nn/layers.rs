@@ -34,8 +34,8 @@ pub struct Layers<'a> {
     streams: u32,
 }
 
-/// Builds a network in a copy of a graph, whose values it may take, and returns the parameters that it asked
-/// for, in that order.
+/// Builds a network in `graph`, whose values it may take, and drops the graph. Returns the parameters in the order
+/// in which the network asked for them.
 ///
 /// # Errors
 /// Those of `build`.

@@ -66,7 +66,7 @@ impl Weights {
         self.0.insert(name.into(), Parameter { shape, data });
     }
 
-    /// Those whose names do not begin so.
+    /// The parameters whose names do not begin with `prefix`.
     pub fn without(mut self, prefix: &str) -> Self {
         self.0.retain(|name, _| !name.starts_with(prefix));
         self

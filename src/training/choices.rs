@@ -1,5 +1,4 @@
 //! Choices of a training run by name: the loss, the timesteps and the learning rate's schedule.
-use crate::value::ElementType;
 use serde::{Deserialize, Serialize};
 
 /// The loss. The variational bound is in bits per dimension, its predicted image is not clipped, and
@@ -44,20 +43,4 @@ pub enum RateSchedule {
     Cosine,
     /// By the inverse root of the steps, from `decay_steps` on.
     InverseSqrt,
-}
-
-impl RateSchedule {
-    pub(super) fn is_linear(&self) -> bool {
-        *self == Self::Linear
-    }
-}
-
-/// Settings of a plain run are written as before there were any others.
-pub(super) fn is_one(count: &usize) -> bool {
-    *count == 1
-}
-
-/// As [`is_one`].
-pub(super) fn is_f32(element: &ElementType) -> bool {
-    *element == ElementType::F32
 }

@@ -1,7 +1,7 @@
 //! The numbers and choices that decide a training run.
 use super::{
     averages::Average,
-    choices::{Loss, RateSchedule, Timesteps, is_f32, is_one},
+    choices::{Loss, RateSchedule, Timesteps},
     objectives::TrainingObjective,
 };
 use crate::{
@@ -23,15 +23,12 @@ pub struct TrainingOptions {
     pub batch: usize,
     /// Micro-batches of a step: their mean gradient is that of one batch of all their images, up to
     /// rounding, and takes the memory of one of them.
-    #[serde(skip_serializing_if = "is_one")]
     pub accumulate: usize,
     /// Ranks that take a step together, each of them `accumulate` micro-batches: see
     /// [`Trainer::join`](super::Trainer::join).
-    #[serde(skip_serializing_if = "is_one")]
     pub ranks: usize,
     /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
     /// it would take more. Without, where the device gives less. No bit depends on it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,
@@ -41,7 +38,6 @@ pub struct TrainingOptions {
     /// falls from then on, and never to zero.
     pub decay_steps: Option<u32>,
     /// How the learning rate falls.
-    #[serde(skip_serializing_if = "RateSchedule::is_linear")]
     pub rate_schedule: RateSchedule,
     /// Adam's decays of the moments.
     pub betas: (f64, f64),
@@ -58,7 +54,6 @@ pub struct TrainingOptions {
     /// Whether that decay is `min(ema_decay, (1 + i) / (10 + i))` in step `i`.
     pub ema_warmup: bool,
     /// More moving averages of the weights.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub averages: Vec<Average>,
     /// Sum over each image instead of the mean over every element, in the simple loss.
     pub sum_loss: bool,
@@ -80,11 +75,9 @@ pub struct TrainingOptions {
     pub label_drop: f64,
     /// Karras et al.'s augmentations of the images, each with this probability: the model is told what was done, so it is
     /// one of [`UNet::augmented`](crate::models::unet2d::UNet::augmented).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<f64>,
     /// Storage of the weights that stay as they are beside adapters: kernels, matrices and tables. A model without
     /// adapters has none.
-    #[serde(skip_serializing_if = "is_f32")]
     pub frozen: ElementType,
     /// Seed of the weights, the order of the data, timesteps, noise and dropout.
     pub seed: u64,

@@ -6,7 +6,7 @@ use crate::{
     gpu::Executor,
     plan::Tuning,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The training options.
+    #[serde(serialize_with = "written")]
     pub options: TrainingOptions,
     /// Image height and width.
     pub size: [usize; 2],
@@ -99,11 +100,7 @@ impl Settings {
         // What a step takes of the device changes no bit.
         let json = |options: &TrainingOptions| {
             let options = TrainingOptions { memory: None, ..options.clone() };
-            let mut json = serde_json::to_value(options).unwrap_or_default();
-            for (key, value) in unwritten() {
-                json.as_object_mut().map(|keys| keys.entry(key).or_insert(value));
-            }
-            json
+            serde_json::to_value(options).unwrap_or_default()
         };
         changes(&json(&before.options), &json(&self.options), &mut found);
         changes(&before.notes, &self.notes, &mut found);
@@ -139,16 +136,20 @@ impl Settings {
     }
 }
 
-/// Options that settings leave out where they have these values.
-fn unwritten() -> [(&'static str, Json); 6] {
-    [
-        ("accumulate", 1.into()),
-        ("ranks", 1.into()),
-        ("rate_schedule", "linear".into()),
-        ("averages", Json::Array(Vec::new())),
-        ("augment", Json::Null),
-        ("frozen", "f32".into()),
-    ]
+/// Options that came after the first settings were written.
+const LATER: [&str; 7] =
+    ["accumulate", "ranks", "memory", "rate_schedule", "averages", "augment", "frozen"];
+
+/// Writes the options. A later one is written only if it is not the default, so a plain run's settings keep their bytes.
+fn written<S: Serializer>(options: &TrainingOptions, serializer: S) -> Result<S::Ok, S::Error> {
+    let json = |options: &TrainingOptions| serde_json::to_value(options).map_err(S::Error::custom);
+    let (mut own, default) = (json(options)?, json(&TrainingOptions::default())?);
+    if let Some(keys) = own.as_object_mut() {
+        keys.retain(|key, value| {
+            !LATER.contains(&key.as_str()) || default.get(key) != Some(&*value)
+        });
+    }
+    own.serialize(serializer)
 }
 
 /// Keys of two JSON objects with different values.
