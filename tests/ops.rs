@@ -37,7 +37,11 @@ fn targets(gpu: &Gpu, case: &Case) -> Vec<Target> {
         Target { subgroup: None, profile, f16: f16 && own.f16, ..own.clone() }
     };
     // Many images are there for the grid, which is folded in one place for all kernels.
-    let images = case.inputs[0].of.shape.first().is_some_and(|&n| n > MAX_WORKGROUPS as usize);
+    let images = case
+        .inputs
+        .first()
+        .and_then(|input| input.of.shape.first())
+        .is_some_and(|&n| n > MAX_WORKGROUPS as usize);
     if images && case.half.is_empty() {
         return vec![own.clone()];
     }

@@ -109,7 +109,7 @@ fn residual(
 /// Residual blocks and one attention, trained towards given numbers.
 pub fn blocks(gpu: &Gpu, [batch, channels, side, blocks]: [usize; 4]) -> Result<Planned> {
     let of = TensorType::f32(&[batch, side, side, channels]);
-    let (parameters, _) = nn::trace(|layers| {
+    let (parameters, _) = nn::trace(Graph::new(), |layers| {
         let x = layers.graph.input(of);
         residual(layers, x, blocks)
     })?;
