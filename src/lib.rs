@@ -21,7 +21,7 @@
 //!
 //! | floor | modules | speaks |
 //! |---|---|---|
-//! | 0 | [`value`], [`error`], [`files`] | shapes and types; input files |
+//! | 0 | [`value`], [`error`], [`files`], `clock` | shapes and types; input files |
 //! | 1 | [`plan`], [`shaders`] | dispatches: plain data |
 //! | 2 | [`graph`], [`ops`], [`mod@reference`] | the language |
 //! | 3 | [`passes`] | graph to graph to plan |
@@ -67,6 +67,7 @@
 
 pub mod bench_cases;
 pub mod classifier;
+mod clock;
 pub mod data;
 pub mod diffusion;
 pub mod error;

@@ -10,6 +10,7 @@ const FLOORS: [(&str, &str); 26] = [
     ("value", "0"),
     ("error", "0"),
     ("files", "0"),
+    ("clock", "0"),
     ("plan", "1"),
     ("shaders", "1"),
     ("graph", "2"),

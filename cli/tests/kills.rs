@@ -45,7 +45,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     }
     let at = folder();
     fs::write(at.path().join("config.json"), tiny::config(None).to_json()).expect("room");
-    let train = "train --data digits --config {}/config.json --batch 4 --steps 6 --save-every 2";
+    let train = "train --data digits --config {}/config.json --batch 4 --steps 6 --save-every 2 --samples 4";
     let unbroken = format!("{train} --out {{}}/unbroken");
     let out = at.path().join("unbroken");
     // The driver's cache of shaders renames files too, as long as it fills.

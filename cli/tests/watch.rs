@@ -46,8 +46,9 @@ fn metrics_and_the_page_follow_a_run() {
         return;
     }
     let at = place();
-    let watched = "--valid 0.01 --sample-every 3 --tensorboard --warmup 4";
-    succeeds(&format!("{TRAIN} --steps 6 {watched} --out {{}}/run"), at.path());
+    let watched = "--valid 0.01 --sample-every 3 --samples 9 --tensorboard --warmup 4";
+    let said = succeeds(&format!("{TRAIN} --steps 6 {watched} --out {{}}/run"), at.path());
+    assert!(said.contains("samples.png shows 9 new images"), "{said}");
     // What a break leaves: rows of steps that are done again, and the half of one.
     let path = at.path().join("run/metrics.csv");
     let text = read(at.path(), "run/metrics.csv");

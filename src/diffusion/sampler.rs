@@ -201,6 +201,18 @@ impl Sampler {
         self.executor.run_while(steps, hear)
     }
 
+    /// As [`Sampler::advance_with`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Sampler::advance_with`].
+    pub async fn advance_async(
+        &mut self,
+        steps: usize,
+        hear: impl FnMut(usize),
+    ) -> Result<(), Error> {
+        self.executor.run_async(steps, hear).await
+    }
+
     /// Steps of a whole run: rows of the table.
     pub fn steps(&self) -> usize {
         self.steps
@@ -213,7 +225,21 @@ impl Sampler {
     /// if the device is lost.
     pub fn images(&mut self) -> Result<Vec<f32>, Error> {
         let (images, words) = self.executor.read_with(self.x, self.counter)?;
-        let counter = Counter::from_words(std::array::from_fn(|word| words[word]));
+        self.finite(images, &words)
+    }
+
+    /// As [`Sampler::images`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Sampler::images`].
+    pub async fn images_async(&mut self) -> Result<Vec<f32>, Error> {
+        let (images, words) = self.executor.read_with_async(self.x, self.counter).await?;
+        self.finite(images, &words)
+    }
+
+    /// The images, if the counter tells that all steps were finite.
+    fn finite(&self, images: Vec<f32>, counter: &[u32]) -> Result<Vec<f32>, Error> {
+        let counter = Counter::from_words(std::array::from_fn(|word| counter[word]));
         NotFinite::check(counter, self.steps)?;
         Ok(images)
     }
@@ -224,6 +250,14 @@ impl Sampler {
     /// If the device is lost.
     pub fn prediction(&mut self) -> Result<Vec<f32>, Error> {
         self.executor.read(self.output)
+    }
+
+    /// As [`Sampler::prediction`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Sampler::prediction`].
+    pub async fn prediction_async(&mut self) -> Result<Vec<f32>, Error> {
+        self.executor.read_async(self.output).await
     }
 
     /// Samples images `0..count`, in as many batches as that takes; `done` is given how many are

@@ -15,6 +15,9 @@ pub enum GpuError {
         /// Whether a software Vulkan driver would do: no adapter is there, and this is Linux.
         software_helps: bool,
     },
+    /// The host would have to wait where it cannot: a browser has one thread.
+    #[error("a browser cannot wait for its device: use the form whose name ends in _async")]
+    Blocks,
     /// The adapter did not give a device.
     #[error("{adapter} gave no device: {message}")]
     NoDevice {

@@ -1,7 +1,8 @@
-//! An open device, and what goes wrong on it.
+//! An open device.
 use super::{
     adapter::{GpuOptions, choose, optional_features, target},
     cache::Pipelines,
+    faults::Late,
 };
 use crate::{
     error::GpuError,
@@ -9,9 +10,7 @@ use crate::{
 };
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    thread,
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// An open device, and how it is planned for. Clones share the device.
@@ -29,6 +28,8 @@ struct Inner {
     watched: bool,
     /// Why the device is lost.
     lost: Arc<Mutex<Option<String>>>,
+    /// Errors that are not known yet.
+    late: Mutex<Vec<Late>>,
     pipelines: Mutex<Pipelines>,
     listener: Mutex<Option<Listener>>,
 }
@@ -40,7 +41,7 @@ impl fmt::Debug for Gpu {
 }
 
 impl Gpu {
-    /// Opens the best adapter that fits `options`.
+    /// Opens the best adapter that fits `options`. A browser has [`Gpu::new_async`] alone.
     ///
     /// # Errors
     /// If there is none, or it gives no device.
@@ -136,8 +137,9 @@ impl Gpu {
         let info = device.adapter_info();
         let target = target(&info, device.features(), &device.limits());
         log::info!("{} ({}, {})", info.name, info.backend, info.driver_info);
-        let (lost, pipelines, listener) = Default::default();
-        Self(Arc::new(Inner { device, queue, info, watched, lost, pipelines, listener }), target)
+        let (lost, late, pipelines, listener) = Default::default();
+        let inner = Inner { device, queue, info, watched, lost, late, pipelines, listener };
+        Self(Arc::new(inner), target)
     }
 
     /// Tells that the device is lost: a caller that opened it passes on what its device-lost callback
@@ -192,106 +194,22 @@ impl Gpu {
         Self(self.0.clone(), Target { max_binding, ..self.1.clone() })
     }
 
-    pub(super) fn pipelines(&self) -> std::sync::MutexGuard<'_, Pipelines> {
+    /// Whether wgpu tells this crate of the device's loss.
+    pub(super) fn is_watched(&self) -> bool {
+        self.0.watched
+    }
+
+    /// Why the device is lost, if it is.
+    pub(super) fn loss(&self) -> Option<String> {
+        self.0.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn late(&self) -> MutexGuard<'_, Vec<Late>> {
+        self.0.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn pipelines(&self) -> MutexGuard<'_, Pipelines> {
         // A panic while compiling leaves the cache without the entry, which is no harm.
         self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs `work` with the device's errors caught.
-    pub(super) fn guard<T>(
-        &self,
-        action: &str,
-        bytes: u64,
-        work: impl FnOnce() -> T,
-    ) -> Result<T, GpuError> {
-        let scopes = [
-            self.0.device.push_error_scope(wgpu::ErrorFilter::Internal),
-            self.0.device.push_error_scope(wgpu::ErrorFilter::Validation),
-            self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory),
-        ];
-        let result = work();
-        let mut caught = None;
-        for scope in scopes.into_iter().rev() {
-            caught = pollster::block_on(scope.pop()).or(caught);
-        }
-        let action = action.to_owned();
-        match caught {
-            None => Ok(result),
-            Some(wgpu::Error::OutOfMemory { .. }) => {
-                Err(self.lost_or(GpuError::OutOfMemory { action, bytes }))
-            }
-            Some(error) => {
-                Err(self.lost_or(GpuError::Device { action, message: error.to_string() }))
-            }
-        }
-    }
-
-    /// The error, or that the device is lost: then everything fails in one way or another, and the
-    /// loss is the thing to say. wgpu reports it to whoever polls once nothing is under way any
-    /// more, which may be another thread.
-    pub(super) fn lost_or(&self, error: GpuError) -> GpuError {
-        if !self.0.watched {
-            return self.check_maps().err().unwrap_or(error);
-        }
-        for _ in 0..20 {
-            let _ = self.0.device.poll(wgpu::PollType::wait_indefinitely());
-            if let Err(lost) = self.check_lost() {
-                return lost;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        error
-    }
-
-    /// An error if the device went away, as far as it knows without waiting. wgpu reports that
-    /// only when it is polled, not through error scopes.
-    pub(super) fn check_now(&self) -> Result<(), GpuError> {
-        // Only waiting can time out.
-        let _ = self.0.device.poll(wgpu::PollType::Poll);
-        self.check_lost()?;
-        self.check_maps()
-    }
-
-    /// An error if a caller's device went away: the least buffer cannot be mapped then, and says so at once.
-    /// wgpu tells of the loss by the callback alone, which is the caller's.
-    fn check_maps(&self) -> Result<(), GpuError> {
-        if self.0.watched {
-            return Ok(());
-        }
-        let (sender, receiver) = mpsc::channel();
-        // What is wrong with the device shows in the callback; the caller's handler need not hear of it.
-        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let buffer = self.0.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("probe of the device"),
-            size: 4,
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        // Without a receiver nobody asks any more: the mapping is given up with the buffer.
-        buffer.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-        drop(pollster::block_on(scope.pop()));
-        if let Ok(Err(error)) = receiver.try_recv() {
-            self.device_lost(&format!("a buffer of 4 bytes cannot be mapped: {error}"));
-        }
-        self.check_lost()
-    }
-
-    fn check_lost(&self) -> Result<(), GpuError> {
-        match &*self.0.lost.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(message) => Err(GpuError::Lost { message: message.clone() }),
-            None => Ok(()),
-        }
-    }
-
-    /// Blocks until the device has finished this submission and all before it, or everything.
-    pub(super) fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
-        let until = wgpu::PollType::Wait { submission_index: submission, timeout: None };
-        let polled = self.0.device.poll(until);
-        self.check_lost()?;
-        self.check_maps()?;
-        polled.map(|_| ()).map_err(|error| {
-            let action = "waiting for the device".to_owned();
-            self.lost_or(GpuError::Device { action, message: error.to_string() })
-        })
     }
 }

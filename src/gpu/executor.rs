@@ -1,17 +1,13 @@
 //! Replays a plan: the same dispatches, step after step, with no host wait inside. Above 300
 //! lines: making an executor and running it share its parts.
-use super::{DeviceTensor, Gpu, cache::Compiled, custom, host_buffers};
+use super::{DeviceTensor, Gpu, cache::Compiled, host_buffers};
 use crate::{
+    clock::Instant,
     error::{Error, GpuError},
     plan::{Access, Dispatch, Placement, Plan, Scope, StagedPart, Trigger},
     value::Value,
 };
-use std::{
-    collections::BTreeSet,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 /// Bytes bound for an absent operand: one of the largest elements, `vec4<u64>`.
 const ABSENT_BYTES: u64 = 32;
@@ -317,13 +313,18 @@ impl Executor {
     pub fn wait(&mut self) -> Result<(), Error> {
         self.stats.waits += 1;
         self.gpu.wait(None)?;
+        self.waited();
+        Ok(())
+    }
+
+    /// The device has done everything: staging memory is free, and the time that it took is known.
+    pub(super) fn waited(&mut self) {
         self.staged = 0;
         if let Some((start, predicted)) = self.running.take()
             && predicted > 0.0
         {
             self.pace = (start.elapsed().as_secs_f64() / predicted).clamp(1e-4, 1e3);
         }
-        Ok(())
     }
 }
 
@@ -335,8 +336,10 @@ fn steps(
     dummies: &[wgpu::Buffer; 2],
     (uniform, offsets): (&wgpu::Buffer, Vec<u64>),
 ) -> Result<Vec<Step>, Error> {
+    // A browser has no naga, and checks every text by itself.
+    #[cfg(not(target_family = "wasm"))]
     for dispatch in plan.all().filter(|dispatch| dispatch.is_custom()) {
-        custom::check(dispatch, &plan.types)?;
+        super::custom::check(dispatch, &plan.types)?;
     }
     let compiled = gpu.compiled(plan.all())?;
     let mut steps = Vec::new();

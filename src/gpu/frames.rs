@@ -56,7 +56,7 @@ impl Progress {
 /// Runs of a plan under way: [`Run::poll`] submits what comes next, and nothing waits. Dropped before its
 /// end it submits no more; what it has submitted is done, and the executor can be used again.
 pub struct Run<'e> {
-    executor: &'e mut Executor,
+    pub(super) executor: &'e mut Executor,
     times: usize,
     submitted: usize,
     /// Submissions that the device has done, counted by the callbacks of the queue.

@@ -2,11 +2,15 @@
 #![expect(unsafe_code, reason = "trusted shader modules, where the argument stands")]
 
 mod adapter;
+mod asynchronous;
 mod cache;
+#[cfg(not(target_family = "wasm"))]
 mod custom;
 mod device;
 mod device_tensor;
+mod download;
 mod executor;
+mod faults;
 mod frames;
 mod host_buffers;
 mod overhead;

@@ -1,13 +1,11 @@
 //! GPU time per kernel launch and of whole runs, by timestamp queries.
 use super::{Clock, Executor, Gpu, Profile, Timing};
 use crate::{
+    clock::Instant,
     error::Error,
     plan::{Dispatch, Scope, Section, Trigger},
 };
-use std::{
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::{ops::Range, time::Duration};
 
 /// Timestamps that one query set may hold (WebGPU's limit).
 const MAX_QUERIES: usize = 4096;
@@ -161,7 +159,7 @@ impl Executor {
 
     /// Resolved timestamps, since the device's zero.
     fn stamps(&mut self, queries: &Queries) -> Result<Vec<Duration>, Error> {
-        let bytes = self.download(&[(&queries.resolved, 0, queries.resolved.size())])?;
+        let bytes = self.download(&[(queries.resolved.clone(), 0, queries.resolved.size())])?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&bytes);
         let period = f64::from(self.gpu.queue().get_timestamp_period());
         let since = |tick: u64| Duration::from_nanos((tick as f64 * period) as u64);

@@ -1,11 +1,11 @@
-//! Contents of tensors: dense slices of callers to padded rows on the device, and back.
+//! Contents of tensors: dense slices of callers to padded rows on the device, and their layout.
 use super::{DeviceTensor, Executor, upload::Upload};
 use crate::{
     error::{Error, GpuError},
     plan::{Contents, Placement},
     value::{ElementType, TensorType, Value},
 };
-use std::{borrow::Cow, fmt::Display};
+use std::borrow::Cow;
 
 impl Executor {
     /// Writes a dense, row-major f32 slice to a tensor of floats, in order with the runs: an
@@ -47,40 +47,6 @@ impl Executor {
     pub fn write_u32(&mut self, value: Value, dense: &[u32]) -> Result<(), Error> {
         let of = self.check(value, dense.len(), "u32")?;
         self.upload(value, &pad(of, dense))
-    }
-
-    /// Waits, then returns the dense, row-major contents of a tensor of floats as f32.
-    ///
-    /// # Errors
-    /// If the value is no tensor of floats or has no place, or the device is lost.
-    pub fn read(&mut self, value: Value) -> Result<Vec<f32>, Error> {
-        let of = self.check_element(value, "f32")?;
-        Ok(decode(of, &self.contents(&[value])?))
-    }
-
-    /// Waits, then returns the dense, row-major contents of a u32 tensor.
-    ///
-    /// # Errors
-    /// As [`Executor::read`].
-    pub fn read_u32(&mut self, value: Value) -> Result<Vec<u32>, Error> {
-        let of = self.check_element(value, "u32")?;
-        Ok(unpad(of, &self.contents(&[value])?))
-    }
-
-    /// Waits once, then returns what [`Executor::read`] and [`Executor::read_u32`] would.
-    ///
-    /// # Errors
-    /// As [`Executor::read`].
-    pub fn read_with(
-        &mut self,
-        floats: Value,
-        words: Value,
-    ) -> Result<(Vec<f32>, Vec<u32>), Error> {
-        let (of_floats, of_words) =
-            (self.check_element(floats, "f32")?, self.check_element(words, "u32")?);
-        let bytes = self.contents(&[floats, words])?;
-        let (floats, words) = bytes.split_at(of_floats.bytes() as usize);
-        Ok((decode(of_floats, floats), unpad(of_words, words)))
     }
 
     /// Where a value lies on the device, for work of the caller's own on the same queue. A tensor
@@ -126,18 +92,12 @@ impl Executor {
         Ok(())
     }
 
-    /// Waits, then returns the bytes from a value's first to the end of its buffer.
-    ///
-    /// # Errors
-    /// If the value has no place, or the device is lost.
-    pub fn read_raw(&mut self, value: Value) -> Result<Vec<u8>, Error> {
-        let place = self.placement(value, "read")?;
-        let buffer = self.buffers[place.buffer].clone();
-        self.download(&[(&buffer, place.offset, buffer.size() - place.offset)])
-    }
-
     /// The value's type, if the plan knows it and it stores what the caller has.
-    fn check_element(&self, value: Value, asked: &'static str) -> Result<TensorType, Error> {
+    pub(super) fn check_element(
+        &self,
+        value: Value,
+        asked: &'static str,
+    ) -> Result<TensorType, Error> {
         let of = self.plan.find(value).ok_or(GpuError::Foreign { value, action: "find" })?;
         if (of.element == ElementType::U32) != (asked == "u32") {
             return Err(GpuError::Element { value, of, asked }.into());
@@ -154,67 +114,16 @@ impl Executor {
         Ok(of)
     }
 
-    fn placement(&self, value: Value, action: &'static str) -> Result<Placement, GpuError> {
+    pub(super) fn placement(
+        &self,
+        value: Value,
+        action: &'static str,
+    ) -> Result<Placement, GpuError> {
         self.plan.find(value).ok_or(GpuError::Foreign { value, action })?;
         let Contents { inputs, outputs, shared, .. } = &*self.plan;
         let known = [inputs, outputs, shared].iter().any(|values| values.contains(&value));
         let placement = self.plan.placements.get(value.index()).copied().flatten();
         placement.filter(|_| known).ok_or(GpuError::NoContents { value, action })
-    }
-
-    /// Waits, then returns the bytes of these values, one after another.
-    fn contents(&mut self, values: &[Value]) -> Result<Vec<u8>, Error> {
-        let range = |&value: &Value| {
-            let Placement { buffer, offset } = self.placement(value, "read")?;
-            Ok((self.buffers[buffer].clone(), offset, self.plan.types[value.index()].bytes()))
-        };
-        let ranges = values.iter().map(range).collect::<Result<Vec<_>, Error>>()?;
-        let ranges: Vec<_> = ranges.iter().map(|(from, at, size)| (from, *at, *size)).collect();
-        self.download(&ranges)
-    }
-
-    /// Waits, then returns the bytes of ranges (buffer, offset, size), one after another.
-    pub(super) fn download(
-        &mut self,
-        ranges: &[(&wgpu::Buffer, u64, u64)],
-    ) -> Result<Vec<u8>, Error> {
-        let size = ranges.iter().map(|(_, _, size)| size).sum();
-        if size == 0 {
-            return Ok(Vec::new());
-        }
-        let (device, queue) = (self.gpu.device(), self.gpu.queue());
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let staging = self.gpu.guard("reading back", size, || {
-            let staging = device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("read back"),
-                size,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            let mut encoder = device.create_command_encoder(&Default::default());
-            let mut end = 0;
-            for &(from, offset, size) in ranges {
-                encoder.copy_buffer_to_buffer(from, offset, &staging, end, size);
-                end += size;
-            }
-            queue.submit([encoder.finish()]);
-            staging.map_async(wgpu::MapMode::Read, .., move |result| {
-                // The receiver lives until this function returns; if it is gone, nobody asks.
-                let _ = sender.send(result);
-            });
-            staging
-        })?;
-        self.stats.submits += 1;
-        self.stats.maps += 1;
-        self.stats.read_back += size;
-        self.wait()?;
-        let failed = |error: &dyn Display| {
-            let (action, message) = ("reading back".to_owned(), error.to_string());
-            self.gpu.lost_or(GpuError::Device { action, message })
-        };
-        receiver.recv().map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-        let range = staging.get_mapped_range(..).map_err(|error| failed(&error))?;
-        Ok(range.to_vec())
     }
 }
 
@@ -233,7 +142,7 @@ fn pad<T: bytemuck::Pod>(of: TensorType, dense: &[T]) -> Cow<'_, [u8]> {
 }
 
 /// The dense elements of padded bytes.
-fn unpad<T: bytemuck::Pod>(of: TensorType, bytes: &[u8]) -> Vec<T> {
+pub(super) fn unpad<T: bytemuck::Pod>(of: TensorType, bytes: &[u8]) -> Vec<T> {
     let (columns, pitch) = (of.shape.last(), of.pitch());
     let row = pitch * size_of::<T>();
     bytes
@@ -259,7 +168,7 @@ fn encode(of: TensorType, dense: &[f32]) -> Cow<'_, [u8]> {
 }
 
 /// The f32 numbers behind the bytes of `of`, a tensor of floats.
-fn decode(of: TensorType, bytes: &[u8]) -> Vec<f32> {
+pub(super) fn decode(of: TensorType, bytes: &[u8]) -> Vec<f32> {
     match of.element {
         ElementType::F16 => {
             unpad::<half::f16>(of, bytes).into_iter().map(half::f16::to_f32).collect()

@@ -154,8 +154,8 @@ impl Executor {
             offset += chunk.len() as u64;
             self.stats.uploaded += chunk.len() as u64;
             self.staged += chunk.len();
-            if self.staged >= MOST_STAGED {
-                // Submitting and polling gives the staging memory back.
+            // Submitting and polling gives the staging memory back; a browser does it by itself.
+            if self.staged >= MOST_STAGED && !cfg!(target_family = "wasm") {
                 self.gpu.guard("uploading", 0, || self.gpu.queue().submit([]))?;
                 self.wait()?;
             }

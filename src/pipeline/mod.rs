@@ -82,8 +82,11 @@ fn write_as(
     Ok(())
 }
 
-/// The files of a pipeline by their paths below `folder`.
-pub(crate) fn files(
+/// The files that [`write()`] writes, by their paths below `folder`, which is for the errors alone.
+///
+/// # Errors
+/// If a number does not fit the precision.
+pub fn files(
     folder: &Path,
     unet: &UNetConfig,
     scheduler: &SchedulerConfig,

@@ -1,7 +1,7 @@
 //! Many steps without a host wait in between, and what is told of them.
 use super::{step::TrainingGraph, steps::Metrics, trainer::Trainer};
-use crate::error::Error;
-use std::{ops::ControlFlow, time::Instant};
+use crate::{clock::Instant, error::Error};
+use std::ops::ControlFlow;
 
 /// Time between two readings of the history: often enough for a progress bar.
 const REPORT_SECONDS: f64 = 0.5;

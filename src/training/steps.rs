@@ -35,10 +35,26 @@ impl Steps {
         optimizer: &Optimizer,
         executor: &mut Executor,
     ) -> Result<Vec<Metrics>, Error> {
-        let history = executor.read(optimizer.history)?;
+        let (history, counter) = executor.read_with(optimizer.history, optimizer.counter)?;
+        self.told(&history, &counter)
+    }
+
+    /// As [`Steps::metrics`], without blocking.
+    pub async fn metrics_async(
+        &mut self,
+        optimizer: &Optimizer,
+        executor: &mut Executor,
+    ) -> Result<Vec<Metrics>, Error> {
+        let (history, counter) =
+            executor.read_with_async(optimizer.history, optimizer.counter).await?;
+        self.told(&history, &counter)
+    }
+
+    fn told(&mut self, history: &[f32], counter: &[u32]) -> Result<Vec<Metrics>, Error> {
+        let counter = Counter::from_words(std::array::from_fn(|word| counter[word]));
         let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
         let row = |index: u64| rows[index as usize % rows.len()];
-        if let Some(index) = optimizer.counted(executor)?.bad_step.map(u64::from) {
+        if let Some(index) = counter.bad_step.map(u64::from) {
             // The device stands still since the step before; so does the host's count.
             *self = Self { submitted: index, reported: index };
             let (step, loss, norm) = (index + 1, row(index)[0], row(index)[1]);
@@ -66,6 +82,19 @@ impl Optimizer {
     /// A part of the state by the parameters' names.
     pub(super) fn read_part(&self, executor: &mut Executor, part: usize) -> Result<Weights, Error> {
         self.arenas.weights(self.state[part].iter().map(|&arena| executor.read(arena)))
+    }
+
+    /// As [`Optimizer::read_part`], without blocking.
+    pub(super) async fn read_part_async(
+        &self,
+        executor: &mut Executor,
+        part: usize,
+    ) -> Result<Weights, Error> {
+        let mut arenas = Vec::new();
+        for &arena in &self.state[part] {
+            arenas.push(executor.read_async(arena).await?);
+        }
+        self.arenas.weights(arenas.into_iter().map(Ok))
     }
 
     pub(super) fn write_part(

@@ -210,12 +210,28 @@ impl<M, S> Trainer<M, S> {
         self.steps.metrics(&self.graph.optimizer, &mut self.executor)
     }
 
+    /// As [`Trainer::metrics`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Trainer::metrics`].
+    pub async fn metrics_async(&mut self) -> Result<Vec<Metrics>, Error> {
+        self.steps.metrics_async(&self.graph.optimizer, &mut self.executor).await
+    }
+
     /// The moving average of the weights: what one samples with.
     ///
     /// # Errors
     /// If the device is lost.
     pub fn averaged_weights(&mut self) -> Result<Weights, Error> {
         self.read_part(3)
+    }
+
+    /// As [`Trainer::averaged_weights`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Trainer::averaged_weights`].
+    pub async fn averaged_weights_async(&mut self) -> Result<Weights, Error> {
+        self.graph.optimizer.read_part_async(&mut self.executor, 3).await
     }
 
     /// The weights as the optimizer sees them.

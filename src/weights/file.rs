@@ -2,7 +2,7 @@
 use super::{
     Below, Layout, Names, NonFinite, TensorFile,
     dialects::{Origin, Rows},
-    open,
+    of_bytes, open,
 };
 use crate::{
     error::{Error, WeightsError},
@@ -63,6 +63,19 @@ impl FileWeights {
         non_finite: NonFinite,
     ) -> Result<Self, WeightsError> {
         Self::of(path, open(path)?.into(), "", expected, &Names::Diffusers, non_finite)
+    }
+
+    /// As [`FileWeights::open`], from the bytes of a file; `name` is for the errors alone.
+    ///
+    /// # Errors
+    /// As [`FileWeights::open`].
+    pub fn from_bytes(
+        name: &Path,
+        bytes: Vec<u8>,
+        expected: &[ParameterSpec],
+        non_finite: NonFinite,
+    ) -> Result<Self, WeightsError> {
+        Self::of(name, of_bytes(name, bytes)?.into(), "", expected, &Names::Diffusers, non_finite)
     }
 
     /// As [`FileWeights::open`], of an open file whose names are those of another project, after a prefix.

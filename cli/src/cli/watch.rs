@@ -11,6 +11,9 @@ pub struct WatchArguments {
     /// film.png [default: the last step alone, as samples.png]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub sample_every: Option<u32>,
+    /// Images of such a picture [default: 64, of images above 16x16 pixels 16]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=4096))]
+    pub samples: Option<u32>,
     /// Keep the N checkpoints before the last in checkpoints/step-0000500, ... [default: 0]
     #[arg(long, value_name = "N")]
     pub keep: Option<u32>,

@@ -30,6 +30,8 @@ pub struct Notes {
     pub save_every: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_every: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u32>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub keep: u32,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -122,6 +124,7 @@ impl Notes {
             steps: 0,
             save_every: save_every(),
             sample_every: None,
+            samples: None,
             keep: 0,
             keep_best: false,
             patience: None,
@@ -136,6 +139,7 @@ impl Notes {
         Self {
             save_every: of.save_every.unwrap_or(self.save_every),
             sample_every: of.sample_every.or(self.sample_every),
+            samples: of.samples.or(self.samples),
             keep: of.keep.unwrap_or(self.keep),
             keep_best: of.keep_best || self.keep_best,
             patience: of.patience.or(self.patience),

@@ -16,7 +16,7 @@ const STEPS: usize = 50;
 /// Largest picture that is read for the film, in bytes.
 const LARGEST: u64 = 1 << 30;
 
-/// Pixels of an image up to which a picture has 64 of them; of larger ones it has 16.
+/// Pixels of an image up to which a picture has 64 of them unasked; of larger ones it has 16.
 const SMALL: usize = 16 * 16;
 
 /// A picture of images that a model of the run samples, always from the same noise, and their number.
@@ -26,7 +26,8 @@ pub fn picture(run: &Run, model: &Pipeline) -> Result<(Picture, usize), Failure>
     let options = SamplerOptions { steps, ..SamplerOptions::default() };
     let table = SamplerKind::usual(&model.scheduler)?.table(&model.scheduler, &options)?;
     let shape @ [height, width, _] = data.shape();
-    let count = if height * width <= SMALL { 64 } else { 16 };
+    let usual = if height * width <= SMALL { 64 } else { 16 };
+    let count = run.notes.samples.map_or(usual, |count| count as usize);
     let request = SamplingRequest::new(&table, [height, width], count, trainer.options().seed);
     let images = sample(trainer.gpu(), model, request)?;
     let scale = comfortable_scale(height, width);

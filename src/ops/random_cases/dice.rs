@@ -121,7 +121,7 @@ impl Dice {
     pub fn counter(&mut self) -> Input {
         let step = 1 + self.below(1000) as u32;
         let bad_step = self.flip().then(|| self.below(step as usize) as u32);
-        let seed = self.below(1 << 40) as u64;
+        let seed = self.word() % (1 << 40);
         Counter { seed, step, bad_step, ..Counter::default() }.input()
     }
 

@@ -23,7 +23,7 @@ use crate::{
 use safetensors::Safetensors;
 use shards::Shards;
 use source::Source;
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 use torch::Torch;
 
 /// Opens a file of any known format, or the index of several.
@@ -52,9 +52,9 @@ fn alone(path: &Path) -> Result<Box<dyn TensorFile>, WeightsError> {
 /// tensors takes a tenth of it.
 pub fn of_bytes<'a>(
     path: &Path,
-    bytes: &'a [u8],
+    bytes: impl Into<Cow<'a, [u8]>>,
 ) -> Result<Box<dyn TensorFile + 'a>, WeightsError> {
-    of(path, Source::Memory(bytes))
+    of(path, Source::Memory(bytes.into()))
 }
 
 /// The format is told by the first bytes, whatever the file is called.

@@ -8,7 +8,7 @@ use std::{
 
 /// Where the bytes of a file come from.
 pub(super) enum Source<'a> {
-    Memory(&'a [u8]),
+    Memory(Cow<'a, [u8]>),
     Disk(File),
 }
 
@@ -52,7 +52,7 @@ impl Source<'_> {
     /// The file from its beginning.
     pub fn reader(&self) -> Box<dyn ReadSeek + '_> {
         match self {
-            Self::Memory(bytes) => Box::new(Cursor::new(*bytes)),
+            Self::Memory(bytes) => Box::new(Cursor::new(&**bytes)),
             Self::Disk(file) => Box::new(BufReader::new(Positioned { file, at: 0 })),
         }
     }

@@ -1,0 +1,68 @@
+//! The forward pass that the page in `demos/web` must compute too: the file holds an image and what the digits model predicts
+//! for it. `REWRITE=1` writes it anew.
+use common::support;
+use ddim::{
+    diffusion::{Sampler, schedule::SchedulerConfig},
+    models::unet2d::{DownBlock, SampleSize, UNet, UNetConfig, UpBlock},
+    nn::{self, Weights},
+    ops::Input,
+    value::TensorType,
+};
+use serde_json::{Value as Json, json};
+use std::{fs, path::Path};
+
+mod common;
+
+/// The model of `demos/web`.
+fn unet() -> UNet {
+    UNet::new(UNetConfig {
+        sample_size: Some(SampleSize::Square(8)),
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![32, 64],
+        down_block_types: vec![DownBlock::Plain, DownBlock::Attention],
+        up_block_types: vec![UpBlock::Attention, UpBlock::Plain],
+        layers_per_block: 1,
+        attention_head_dim: None,
+        norm_num_groups: 8,
+        ..UNetConfig::default()
+    })
+    .expect("a small model")
+}
+
+#[test]
+fn the_page_is_held_against_these_numbers() {
+    let Some(gpu) = support::gpu() else { return };
+    let unet = unet();
+    let specs = nn::parameters(&unet, [1, 8, 8]).expect("a small model");
+    let weights = Weights::initial(&specs, 0);
+    let image = Input::normal(TensorType::f32(&[64])).tensor(1).data;
+    let image: Vec<f32> = image.into_iter().map(|number| number as f32).collect();
+    let table = SchedulerConfig::default().ddim(1, 0.0).expect("one step");
+    let mut sampler =
+        Sampler::new(&gpu, &unet, &weights, [1, 8, 8], &table, None, 0).expect("a small model");
+    sampler.begin_from(0, &image).expect("64 numbers");
+    sampler.advance(1).expect("a device");
+    let prediction = sampler.prediction().expect("a device");
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("demos/web/test/forward.json");
+    if std::env::var_os("REWRITE").is_some() {
+        let text = json!({ "image": image, "prediction": prediction });
+        fs::write(&path, format!("{text:#}\n")).expect("room");
+    }
+    let text = fs::read_to_string(&path).expect("it is in the repository");
+    let known: Json = serde_json::from_str(&text).expect("JSON");
+    let numbers = |name: &str| -> Vec<f32> {
+        let list = known[name].as_array().expect("numbers").iter();
+        list.map(|number| number.as_f64().expect("a number") as f32).collect()
+    };
+    assert_eq!(numbers("image"), image);
+    let expected = numbers("prediction");
+    assert_eq!(expected.len(), prediction.len());
+    let largest = expected.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
+    assert!(largest > 0.1, "all numbers are small: {largest}");
+    for (number, (found, known)) in prediction.iter().zip(&expected).enumerate() {
+        // f32 sums in the order of another driver's kernels.
+        assert!((found - known).abs() < 1e-5 * largest.max(1.0), "{number}: {found}, not {known}");
+    }
+}
