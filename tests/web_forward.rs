@@ -6,7 +6,9 @@ use ddim::{
     models::unet2d::{DownBlock, SampleSize, UNet, UNetConfig, UpBlock},
     nn::{self, Weights},
     ops::Input,
+    pipeline,
     value::TensorType,
+    weights::{FileWeights, NonFinite, Precision},
 };
 use serde_json::{Value as Json, json};
 use std::{fs, path::Path};
@@ -65,4 +67,35 @@ fn the_page_is_held_against_these_numbers() {
         // f32 sums in the order of another driver's kernels.
         assert!((found - known).abs() < 1e-5 * largest.max(1.0), "{number}: {found}, not {known}");
     }
+}
+
+#[test]
+fn a_model_is_written_and_read_in_memory() {
+    let (unet, scheduler) = (unet(), SchedulerConfig::default());
+    let specs = nn::parameters(&unet, [1, 8, 8]).expect("a small model");
+    let weights = Weights::initial(&specs, 1);
+    let config = unet.config();
+    let files = pipeline::files(Path::new("model"), config, &scheduler, &weights, Precision::F32);
+    let files = files.expect("finite numbers");
+    let bytes = |wanted: &str| {
+        let found = files.iter().find(|(path, _)| path.ends_with(wanted));
+        found.expect("a file of every pipeline").1.clone()
+    };
+    let text = |wanted: &str| String::from_utf8(bytes(wanted)).expect("text");
+    assert_eq!(UNetConfig::parse(&text("unet/config.json")).expect("its own"), *config);
+    let read = SchedulerConfig::parse(&text("scheduler_config.json")).expect("its own");
+    assert_eq!(read, scheduler);
+    let open = |bytes| {
+        let name = Path::new("held in memory");
+        FileWeights::from_bytes(name, bytes, &specs, NonFinite::Refuse)
+    };
+    let mut held = bytes("diffusion_pytorch_model.safetensors");
+    let read = open(held.clone()).and_then(|file| file.read()).expect("its own file");
+    assert_eq!(read.len(), weights.len());
+    for (name, parameter) in weights.iter() {
+        assert_eq!(read.get(name).expect("written").data, parameter.data, "{name}");
+    }
+    held.truncate(held.len() - 4);
+    let error = open(held).expect_err("a truncated file").to_string();
+    assert!(error.contains("held in memory"), "{error}");
 }
