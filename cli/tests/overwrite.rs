@@ -61,6 +61,9 @@ fn files_of_others_stay() {
     fails(evaluate, at.path(), &["g/bound.svg", "--overwrite"]);
     let profile = "profile {}/model --batch 1 --runs 1 --trace {}/h.json";
     respects(profile, "h.json", at.path());
+    let profile = "profile {}/model --batch 1 --runs 1";
+    respects(&format!("{profile} --json {{}}/j.json"), "j.json", at.path());
+    respects(&format!("{profile} --html {{}}/k.html"), "k.html", at.path());
     respects("measure report --out {}/i", "i/report.json", at.path());
     respects("measure device --rehearse --out {}/i", "i/device.json", at.path());
     succeeds("measure report --out {}/i", at.path());

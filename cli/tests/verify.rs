@@ -182,6 +182,34 @@ fn profile_tells_where_the_time_goes() {
 }
 
 #[test]
+fn a_profile_is_a_page_and_is_compared_with_an_earlier_one() {
+    let at = folder();
+    tiny::pipeline(&at.path().join("model"));
+    let profile = "profile {}/model --batch 1 --runs 2";
+    succeeds(&format!("{profile} --json {{}}/before.json"), at.path());
+    let text = std::fs::read_to_string(at.path().join("before.json")).expect("the numbers");
+    let numbers: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let list = |name: &str| numbers[name].as_array().expect(name);
+    let calls = |of: &serde_json::Value| of["calls"].as_u64().expect("a count");
+    let launches: u64 = list("kernels").iter().map(calls).sum();
+    assert_eq!(list("memory").len() as u64, launches);
+    assert_eq!(list("scopes").iter().map(calls).sum::<u64>(), launches);
+    assert!(list("memory").iter().all(|bytes| bytes.as_u64() > Some(0)));
+    let compare = format!("{profile} --against {{}}/before.json --html {{}}/profile.html");
+    let out = succeeds(&compare, at.path());
+    assert!(out.contains("against ") && out.contains("  a step: "), "{out}");
+    let page = std::fs::read_to_string(at.path().join("profile.html")).expect("the page");
+    for part in ["Roofline", "mid_block", "data:image/svg+xml", "Against the earlier profile"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for foreign in ["<script", "{{", "src=\"http", "url("] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    std::fs::write(at.path().join("before.json"), "{}").expect("room");
+    fails(&compare, at.path(), &["before.json", "software"]);
+}
+
+#[test]
 fn plan_prints_what_would_run() {
     let at = folder();
     tiny::pipeline(&at.path().join("model"));

@@ -114,6 +114,17 @@ impl Profile {
         self.grouped(part, |timing| timing.cost)
     }
 
+    /// Launches gathered by their whole scope, in the order of their first launches.
+    pub fn whole_scopes(&self) -> Vec<GroupTime> {
+        let scope = |timing: &Timing| timing.scope.as_str().to_owned();
+        let first = |group: &GroupTime| {
+            self.timings.iter().position(|timing| timing.scope.as_str() == group.name)
+        };
+        let mut groups = self.grouped(scope, |timing| timing.cost);
+        groups.sort_by_cached_key(first);
+        groups
+    }
+
     fn grouped(
         &self,
         name: impl Fn(&Timing) -> String,

@@ -3,6 +3,7 @@
 use crate::value::{GraphId, TensorType, Value};
 use std::{collections::HashSet, fmt, ops::Deref};
 
+mod alive;
 mod devices;
 mod dispatch;
 mod family;

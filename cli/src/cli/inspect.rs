@@ -68,7 +68,9 @@ pub struct Step {
 Examples:
   ddim profile                          a sampling step of the demo's model
   ddim profile --train --batch 16       a training step of it
-  ddim profile run --trace trace.json   open it in ui.perfetto.dev or chrome://tracing")]
+  ddim profile run --trace trace.json   open it in ui.perfetto.dev or chrome://tracing
+  ddim profile run --json before.json   and after a change:
+  ddim profile run --against before.json --html profile.html")]
 pub struct Profile {
     #[command(flatten)]
     pub step: Step,
@@ -78,6 +80,15 @@ pub struct Profile {
     /// Write the launches as a trace in Chrome's format
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Write the times and what they are compared with as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a page: roofline, time by part of the model, memory by launch, kernels below half of their ceiling
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Compare with the profile that --json wrote earlier
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
     #[command(flatten)]
     pub existing: Overwrite,
 }

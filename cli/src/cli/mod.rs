@@ -227,7 +227,7 @@ impl Command {
             Self::Average(arguments) => arguments.out.is_some(),
             Self::Config(arguments) => arguments.out.is_some(),
             Self::Evaluate(arguments) => arguments.out.is_some(),
-            Self::Profile(arguments) => arguments.trace.is_some(),
+            Self::Profile(of) => [&of.trace, &of.json, &of.html].iter().any(|file| file.is_some()),
             _ => true,
         }
     }

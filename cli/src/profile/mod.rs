@@ -1,4 +1,8 @@
 //! `ddim profile`: where the time of a step goes.
+mod charts;
+mod page;
+mod results;
+
 use crate::{
     cli::{self, Device},
     console::say,
@@ -14,16 +18,26 @@ use ddim::{
     ops::Input,
     value::ElementType,
 };
+use results::Results;
 use std::time::{Duration, Instant};
 
-/// How a trace begins.
-const SIGN: &str = r#"{"otherData":{"software":"ddim"}"#;
+/// How a trace and a profile's numbers begin.
+const TRACE_SIGN: &str = r#"{"otherData":{"software":"ddim"}"#;
+const JSON_SIGN: &str = "{\n  \"software\": \"ddim\"";
 
 /// Measures and prints.
 pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
-    if let Some(path) = &arguments.trace {
-        files::prepare_file(path, SIGN, arguments.existing.overwrite)?;
+    let written = [
+        (&arguments.trace, TRACE_SIGN),
+        (&arguments.json, JSON_SIGN),
+        (&arguments.html, page::SIGN),
+    ];
+    for (path, sign) in written {
+        if let Some(path) = path {
+            files::prepare_file(path, sign, arguments.existing.overwrite)?;
+        }
     }
+    let earlier = arguments.against.as_deref().map(Results::read).transpose()?;
     let gpu = device.open()?;
     let step = arguments.step.build(gpu.target())?;
     let mut executor = executor(&gpu, &step)?;
@@ -61,9 +75,10 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let launch = 1e6 * host.as_secs_f64() / launches.max(1) as f64;
     say!("host: {launch:.2} us for each of {launches} launches");
     each.sort();
-    let [fastest, median, slowest] = [0, each.len() / 2, each.len() - 1].map(|n| each[n]);
-    let ratio = median.as_secs_f64() / profile.total().time.as_secs_f64();
-    let [fastest, median, slowest] = [fastest, median, slowest].map(|t| 1e3 * t.as_secs_f64());
+    let alive = executor.plan().alive_bytes();
+    let results = Results::new((&step.title, describe(&gpu)), &roofline, &profile, &each, alive);
+    let results::Times { median, fastest, slowest } = results.milliseconds;
+    let ratio = median / (1e3 * profile.total().time.as_secs_f64());
     say!(
         "a step: {median:.2} ms ({fastest:.2} to {slowest:.2} in {} runs), {ratio:.2} times the sum \
          of its kernels\n",
@@ -73,9 +88,20 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     for (groups, name) in tables {
         say!("{}\n", profile.table(&groups, name, Some(&roofline)));
     }
-    if let Some(path) = &arguments.trace {
-        files::write(path, profile.trace().as_bytes())?;
-        say!("wrote {}", path.display());
+    let compared = earlier.as_ref().map(|earlier| results.against(earlier));
+    if let Some((compared, earlier)) = compared.as_ref().zip(earlier.as_ref()) {
+        say!("against {}\n{}", earlier.device, results::table(compared, &results, earlier));
+    }
+    let outputs = [
+        (&arguments.trace, profile.trace()),
+        (&arguments.json, results.json()),
+        (&arguments.html, page::page(&results, compared.as_deref())?),
+    ];
+    for (path, text) in outputs {
+        if let Some(path) = path {
+            files::write(path, text.as_bytes())?;
+            say!("wrote {}", path.display());
+        }
     }
     Ok(())
 }
