@@ -13,7 +13,7 @@ use crate::{
 };
 use cpu_time::ThreadTime;
 use ddim::{
-    gpu::{Executor, Gpu, Roofline},
+    gpu::{Executor, Gpu, Profile, Roofline},
     nn::Weights,
     ops::Input,
     value::ElementType,
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 const TRACE_SIGN: &str = r#"{"otherData":{"software":"ddim"}"#;
 const JSON_SIGN: &str = "{\n  \"software\": \"ddim\"";
 
-/// Measures and prints.
+/// Measures, prints and writes.
 pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let written = [
         (&arguments.trace, TRACE_SIGN),
@@ -41,53 +41,11 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let gpu = device.open()?;
     let step = arguments.step.build(gpu.target())?;
     let mut executor = executor(&gpu, &step)?;
-    let compiling = Instant::now();
-    executor.run(1)?;
-    executor.wait()?;
-    let first = compiling.elapsed();
-    let roofline = Roofline::measure(&gpu)?;
-    // Steps before and after the profile: other work on the machine slows them alike.
-    let (mut host, mut each) = (Duration::ZERO, Vec::new());
-    let mut steps = |executor: &mut Executor| -> Result<(), Failure> {
-        for _ in 0..arguments.runs {
-            // The thread's own time: submitting may block until the driver has room.
-            let (encoding, stepping) = (ThreadTime::now(), Instant::now());
-            executor.run(1)?;
-            host += encoding.elapsed();
-            executor.wait()?;
-            each.push(stepping.elapsed());
-        }
-        Ok(())
-    };
-    let before = executor.stats().dispatches;
-    steps(&mut executor)?;
-    let launches = 2 * (executor.stats().dispatches - before);
-    let profile = executor.profile(arguments.runs)?;
-    steps(&mut executor)?;
-
-    say!("{}\nfor {}", step.title, describe(&gpu));
-    say!(
-        "ceilings: {:.1} GFLOP/s in registers, {:.1} GB/s copying",
-        roofline.flops_per_second / 1e9,
-        roofline.bytes_per_second / 1e9,
-    );
-    say!("first run, with compilation: {:.2} s", first.as_secs_f64());
-    let launch = 1e6 * host.as_secs_f64() / launches.max(1) as f64;
-    say!("host: {launch:.2} us for each of {launches} launches");
-    each.sort();
-    let alive = executor.plan().alive_bytes();
-    let results = Results::new((&step.title, describe(&gpu)), &roofline, &profile, &each, alive);
-    let results::Times { median, fastest, slowest } = results.milliseconds;
-    let ratio = median / (1e3 * profile.total().time.as_secs_f64());
-    say!(
-        "a step: {median:.2} ms ({fastest:.2} to {slowest:.2} in {} runs), {ratio:.2} times the sum \
-         of its kernels\n",
-        each.len(),
-    );
-    let tables = [(profile.scopes(), "part of the model"), (profile.entry_points(), "kernel")];
-    for (groups, name) in tables {
-        say!("{}\n", profile.table(&groups, name, Some(&roofline)));
-    }
+    let measured = Measured::new(&mut executor, arguments.runs)?;
+    let Measured { roofline, profile, each, .. } = &measured;
+    let (of, alive) = ((&*step.title, describe(&gpu)), executor.plan().alive_bytes());
+    let results = Results::new(of, roofline, profile, each, alive);
+    measured.print(&results);
     let compared = earlier.as_ref().map(|earlier| results.against(earlier));
     if let Some((compared, earlier)) = compared.as_ref().zip(earlier.as_ref()) {
         say!("against {}\n{}", earlier.device, results::table(compared, &results, earlier));
@@ -104,6 +62,73 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// What was measured of a step.
+struct Measured {
+    /// The first run, with compilation.
+    first: Duration,
+    roofline: Roofline,
+    profile: Profile,
+    /// Each step by the host's clock, the fastest first.
+    each: Vec<Duration>,
+    /// Time of this thread in all of them, and their launches.
+    host: Duration,
+    launches: u64,
+}
+
+impl Measured {
+    fn new(executor: &mut Executor, runs: usize) -> Result<Self, Failure> {
+        let compiling = Instant::now();
+        executor.run(1)?;
+        executor.wait()?;
+        let first = compiling.elapsed();
+        let roofline = Roofline::measure(executor.gpu())?;
+        // Steps before and after the profile: other work on the machine slows them alike.
+        let (mut host, mut each) = (Duration::ZERO, Vec::new());
+        let mut steps = |executor: &mut Executor| -> Result<(), Failure> {
+            for _ in 0..runs {
+                // The thread's own time: submitting may block until the driver has room.
+                let (encoding, stepping) = (ThreadTime::now(), Instant::now());
+                executor.run(1)?;
+                host += encoding.elapsed();
+                executor.wait()?;
+                each.push(stepping.elapsed());
+            }
+            Ok(())
+        };
+        let before = executor.stats().dispatches;
+        steps(executor)?;
+        let launches = 2 * (executor.stats().dispatches - before);
+        let profile = executor.profile(runs)?;
+        steps(executor)?;
+        each.sort();
+        Ok(Self { first, roofline, profile, each, host, launches })
+    }
+
+    fn print(&self, of: &Results) {
+        let Self { first, roofline, profile, each, host, launches } = self;
+        say!("{}\nfor {}", of.step, of.device);
+        say!(
+            "ceilings: {:.1} GFLOP/s in registers, {:.1} GB/s copying",
+            roofline.flops_per_second / 1e9,
+            roofline.bytes_per_second / 1e9,
+        );
+        say!("first run, with compilation: {:.2} s", first.as_secs_f64());
+        let launch = 1e6 * host.as_secs_f64() / *launches.max(&1) as f64;
+        say!("host: {launch:.2} us for each of {launches} launches");
+        let results::Times { median, fastest, slowest } = of.milliseconds;
+        let ratio = median / (1e3 * profile.total().time.as_secs_f64());
+        say!(
+            "a step: {median:.2} ms ({fastest:.2} to {slowest:.2} in {} runs), {ratio:.2} times the sum \
+             of its kernels\n",
+            each.len(),
+        );
+        let tables = [(profile.scopes(), "part of the model"), (profile.entry_points(), "kernel")];
+        for (groups, name) in tables {
+            say!("{}\n", profile.table(&groups, name, Some(roofline)));
+        }
+    }
 }
 
 /// The step on its device, with untrained weights.
