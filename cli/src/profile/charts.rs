@@ -51,7 +51,7 @@ pub fn memory(of: &Results, form: &Form) -> Result<String, Failure> {
         let x = Axis(0.0..last, "launch", &|launch| format!("{launch:.0}"));
         let y = Axis(0.0..highest.max(1e-3) * 1.1, "MiB", &rounded);
         let mut chart = axes(area, form, x, y)?;
-        chart.draw_series(AreaSeries::new(points, 0.0, DARK.mix(0.2)).border_style(DARK))?;
+        chart.draw_series(LineSeries::new(points, DARK.stroke_width(2)))?;
         Ok(())
     })
 }
