@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let table = scheduler.ddim(50, 0.0)?;
     let size = [100, 8, 8];
     let mut sampler = Sampler::new(&gpu, &unet, &weights, size, &table, None, 0)?;
-    let images = sampler.sample(200, |done| println!("sampled {done}"))?;
+    let images = sampler.sample(100, |done| println!("sampled {done}"))?;
     for row in images[..8 * 8].chunks(8) {
         let shades: String = row
             .iter()
