@@ -124,6 +124,9 @@ fn check(target: &Target) {
         assert!(live > parameters, "{what}: {live} alive, {parameters} of parameters");
         // Sizes are rounded up to whole bindings, here and there.
         let counted = alive_at_most(&plan);
+        let of_run: Vec<u64> = plan.alive_bytes().collect();
+        assert_eq!(of_run.len(), plan.dispatches().count());
+        assert!(of_run.iter().all(|&alive| parameters < alive && alive <= live), "{what}");
         let ratio = counted as f64 / live as f64;
         assert!((ratio - 1.0).abs() < 0.01, "{what}: {counted} counted, {live} said to be alive");
     }

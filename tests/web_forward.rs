@@ -1,9 +1,9 @@
-//! The forward pass that the page in `demos/web` must compute too: the file holds an image and what the digits model predicts
-//! for it. `REWRITE=1` writes it anew.
+//! What the page in `demos/web` relies on: the numbers of a forward pass, and a model in memory. `demos/web/test/forward.json`
+//! holds an image and what the digits model predicts for it; `REWRITE=1` writes it anew.
 use common::support;
 use ddim::{
     diffusion::{Sampler, schedule::SchedulerConfig},
-    models::unet2d::{DownBlock, SampleSize, UNet, UNetConfig, UpBlock},
+    models::unet2d::{UNet, UNetConfig},
     nn::{self, Weights},
     ops::Input,
     pipeline,
@@ -17,19 +17,8 @@ mod common;
 
 /// The model of `demos/web`.
 fn unet() -> UNet {
-    UNet::new(UNetConfig {
-        sample_size: Some(SampleSize::Square(8)),
-        in_channels: 1,
-        out_channels: 1,
-        block_out_channels: vec![32, 64],
-        down_block_types: vec![DownBlock::Plain, DownBlock::Attention],
-        up_block_types: vec![UpBlock::Attention, UpBlock::Plain],
-        layers_per_block: 1,
-        attention_head_dim: None,
-        norm_num_groups: 8,
-        ..UNetConfig::default()
-    })
-    .expect("a small model")
+    let config = include_str!("../benches/models/digits.json");
+    UNet::new(UNetConfig::parse(config).expect("a configuration")).expect("a small model")
 }
 
 #[test]

@@ -44,8 +44,11 @@ impl Gpu {
     /// Opens the best adapter that fits `options`. A browser has [`Gpu::new_async`] alone.
     ///
     /// # Errors
-    /// If there is none, or it gives no device.
+    /// If there is none, it gives no device, or this is a browser.
     pub fn new(options: &GpuOptions) -> Result<Self, GpuError> {
+        if cfg!(target_family = "wasm") {
+            return Err(GpuError::Blocks);
+        }
         pollster::block_on(Self::new_async(options))
     }
 

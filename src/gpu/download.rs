@@ -6,7 +6,7 @@ use super::{
 use crate::{
     error::{Error, GpuError},
     plan::Placement,
-    value::Value,
+    value::{TensorType, Value},
 };
 use std::fmt::Display;
 
@@ -29,6 +29,12 @@ fn bytes(
     mapped.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     let range = staging.get_mapped_range(..).map_err(|error| failed(&error))?;
     Ok(range.to_vec())
+}
+
+/// The contents of a tensor of floats and of one of words, from their bytes one after the other.
+fn pair((floats, words): (TensorType, TensorType), bytes: &[u8]) -> (Vec<f32>, Vec<u32>) {
+    let (first, second) = bytes.split_at(floats.bytes() as usize);
+    (decode(floats, first), unpad(words, second))
 }
 
 impl Executor {
@@ -59,11 +65,8 @@ impl Executor {
         floats: Value,
         words: Value,
     ) -> Result<(Vec<f32>, Vec<u32>), Error> {
-        let (of_floats, of_words) =
-            (self.check_element(floats, "f32")?, self.check_element(words, "u32")?);
-        let bytes = self.contents(&[floats, words])?;
-        let (floats, words) = bytes.split_at(of_floats.bytes() as usize);
-        Ok((decode(of_floats, floats), unpad(of_words, words)))
+        let types = (self.check_element(floats, "f32")?, self.check_element(words, "u32")?);
+        Ok(pair(types, &self.contents(&[floats, words])?))
     }
 
     /// Waits, then returns the bytes from a value's first to the end of its buffer.
@@ -104,11 +107,8 @@ impl Executor {
         floats: Value,
         words: Value,
     ) -> Result<(Vec<f32>, Vec<u32>), Error> {
-        let (of_floats, of_words) =
-            (self.check_element(floats, "f32")?, self.check_element(words, "u32")?);
-        let bytes = self.contents_async(&[floats, words]).await?;
-        let (floats, words) = bytes.split_at(of_floats.bytes() as usize);
-        Ok((decode(of_floats, floats), unpad(of_words, words)))
+        let types = (self.check_element(floats, "f32")?, self.check_element(words, "u32")?);
+        Ok(pair(types, &self.contents_async(&[floats, words]).await?))
     }
 
     /// Waits, then returns the bytes of these values, one after another.

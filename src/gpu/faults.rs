@@ -6,17 +6,19 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// An error scope that is closed, and tells later what it caught: in a browser, where nothing blocks.
+/// What an error scope caught.
+type Caught = Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>;
+
+/// An error scope that is closed and whose error is not known yet, as in a browser.
 pub(super) struct Late {
     action: String,
     bytes: u64,
-    caught: Pin<Box<dyn Future<Output = Option<wgpu::Error>> + Send>>,
+    caught: Caught,
 }
 
-impl Late {
-    fn poll(&mut self) -> Poll<Option<wgpu::Error>> {
-        self.caught.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    }
+/// The error, if it is known without waiting.
+fn known(caught: &mut Caught) -> Poll<Option<wgpu::Error>> {
+    caught.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
 impl Gpu {
@@ -36,10 +38,12 @@ impl Gpu {
         let result = work();
         let mut caught = None;
         for scope in scopes.into_iter().rev() {
-            let mut late = Late { action: action.to_owned(), bytes, caught: Box::pin(scope.pop()) };
-            match late.poll() {
+            let mut error: Caught = Box::pin(scope.pop());
+            match known(&mut error) {
                 Poll::Ready(error) => caught = error.or(caught),
-                Poll::Pending => self.late().push(late),
+                Poll::Pending => {
+                    self.late().push(Late { action: action.to_owned(), bytes, caught: error });
+                }
             }
         }
         match caught {
@@ -81,15 +85,16 @@ impl Gpu {
         // Only waiting can time out.
         let _ = self.device().poll(wgpu::PollType::Poll);
         self.check_lost()?;
-        let mut known = Vec::new();
-        self.late().retain_mut(|late| match late.poll() {
+        let mut first = None;
+        self.late().retain_mut(|late| match known(&mut late.caught) {
             Poll::Pending => true,
-            Poll::Ready(error) => {
-                known.extend(error.map(|error| (late.action.clone(), late.bytes, error)));
+            Poll::Ready(None) => false,
+            Poll::Ready(Some(error)) => {
+                first.get_or_insert_with(|| (late.action.clone(), late.bytes, error));
                 false
             }
         });
-        if let Some((action, bytes, error)) = known.into_iter().next() {
+        if let Some((action, bytes, error)) = first {
             return Err(self.named(&action, bytes, error));
         }
         self.check_maps()

@@ -157,6 +157,7 @@ pub(super) fn plan(gpu: &Gpu, mut dispatches: Vec<Dispatch>, types: Vec<TensorTy
         |of: &TensorType| PlannedBuffer { bytes: of.bytes(), role: BufferRole::Persistent };
     let buffers: Vec<PlannedBuffer> = types.iter().map(buffer).collect();
     let bytes = types.iter().map(TensorType::bytes).sum();
+    let alive = vec![bytes; dispatches.len()];
     Plan(Contents {
         target: gpu.target().clone(),
         graph: GraphId::MEASURE,
@@ -175,6 +176,7 @@ pub(super) fn plan(gpu: &Gpu, mut dispatches: Vec<Dispatch>, types: Vec<TensorTy
         shared: Vec::new(),
         outputs: values,
         live_bytes: bytes,
+        alive,
         unplanned_bytes: bytes,
         types,
     })

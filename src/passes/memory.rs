@@ -37,10 +37,12 @@ pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<P
     check_access(&lowered, &placements)?;
     let Lowered { sections, staged, choices, types, .. } = lowered;
     let launches = sections.iter().map(|section| section.launches.len()).sum();
+    let alive: Vec<u64> = alive(&temporaries, launches).map(|bytes| fixed + bytes).collect();
     Ok(Plan(Contents {
         target: target.clone(),
         graph: graph.graph_id(),
-        live_bytes: fixed + most_alive(&temporaries, launches),
+        live_bytes: alive.iter().copied().max().unwrap_or(fixed),
+        alive,
         unplanned_bytes: fixed + temporaries.iter().map(|(bytes, _)| bytes).sum::<u64>(),
         types,
         placements,
@@ -161,16 +163,16 @@ fn check_access(lowered: &Lowered, placements: &[Option<Placement>]) -> Result<(
     Ok(())
 }
 
-/// Largest sum of bytes of temporaries alive at one launch.
-fn most_alive(temporaries: &[(u64, Lifetime)], launches: usize) -> u64 {
+/// The sum of bytes of temporaries alive at each launch.
+fn alive(temporaries: &[(u64, Lifetime)], launches: usize) -> impl Iterator<Item = u64> {
     let mut change = vec![0_i64; launches + 1];
     for &(bytes, lifetime) in temporaries {
         change[lifetime.first] += bytes as i64;
         change[lifetime.last.min(launches - 1) + 1] -= bytes as i64;
     }
-    let alive = change.iter().scan(0, |sum, change| {
-        *sum += change;
-        Some(*sum)
-    });
-    alive.max().unwrap_or(0) as u64
+    let mut sum = 0;
+    change.into_iter().take(launches).map(move |change| {
+        sum += change;
+        sum as u64
+    })
 }

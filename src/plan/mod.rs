@@ -3,7 +3,6 @@
 use crate::value::{GraphId, TensorType, Value};
 use std::{collections::HashSet, fmt, ops::Deref};
 
-mod alive;
 mod devices;
 mod dispatch;
 mod family;
@@ -98,6 +97,8 @@ pub struct Contents {
     pub outputs: Vec<Value>,
     /// Largest sum of the bytes of values alive at once: what no placement can undercut.
     pub live_bytes: u64,
+    /// Bytes of values alive during each launch, section by section.
+    pub(crate) alive: Vec<u64>,
     /// Bytes if every value had a buffer of its own.
     pub unplanned_bytes: u64,
 }
@@ -116,6 +117,15 @@ impl Plan {
     /// The launches of a run.
     pub fn dispatches(&self) -> impl Iterator<Item = &Dispatch> {
         self.launches(|section| section.trigger == Trigger::EveryRun)
+    }
+
+    /// Bytes of values alive during each launch of a run.
+    pub fn alive_bytes(&self) -> impl Iterator<Item = u64> {
+        let sections = self.sections.iter();
+        let of_run = sections.flat_map(|section| {
+            section.launches.iter().map(|_| section.trigger == Trigger::EveryRun)
+        });
+        self.alive.iter().zip(of_run).filter(|(_, of_run)| *of_run).map(|(bytes, _)| *bytes)
     }
 
     /// The launches that run after a write of constants.

@@ -80,7 +80,7 @@ pub struct Profile {
     /// Write the launches as a trace in Chrome's format
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// Write the times and what they are compared with as JSON
+    /// Write times, ceilings and memory as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Write a page: roofline, time by part of the model, memory by launch, kernels below half of their ceiling

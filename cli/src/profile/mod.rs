@@ -19,7 +19,10 @@ use ddim::{
     value::ElementType,
 };
 use results::Results;
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// How a trace and a profile's numbers begin.
 const TRACE_SIGN: &str = r#"{"otherData":{"software":"ddim"}"#;
@@ -43,24 +46,27 @@ pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let mut executor = executor(&gpu, &step)?;
     let measured = Measured::new(&mut executor, arguments.runs)?;
     let Measured { roofline, profile, each, .. } = &measured;
-    let (of, alive) = ((&*step.title, describe(&gpu)), executor.plan().alive_bytes());
+    let alive = executor.plan().alive_bytes().collect();
+    let of = (&*step.title, describe(&gpu));
     let results = Results::new(of, roofline, profile, each, alive);
     measured.print(&results);
     let compared = earlier.as_ref().map(|earlier| results.against(earlier));
     if let Some((compared, earlier)) = compared.as_ref().zip(earlier.as_ref()) {
         say!("against {}\n{}", earlier.device, results::table(compared, &results, earlier));
     }
-    let outputs = [
-        (&arguments.trace, profile.trace()),
-        (&arguments.json, results.json()),
-        (&arguments.html, page::page(&results, compared.as_deref())?),
-    ];
-    for (path, text) in outputs {
-        if let Some(path) = path {
-            files::write(path, text.as_bytes())?;
-            say!("wrote {}", path.display());
-        }
-    }
+    write(&arguments.trace, || Ok(profile.trace()))?;
+    write(&arguments.json, || Ok(results.json()))?;
+    write(&arguments.html, || page::page(&results, compared.as_deref()))
+}
+
+/// Makes a file, if it was asked for.
+fn write(
+    path: &Option<PathBuf>,
+    text: impl FnOnce() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    files::write(path, text()?.as_bytes())?;
+    say!("wrote {}", path.display());
     Ok(())
 }
 

@@ -98,7 +98,7 @@ pub struct Results {
     pub kernels: Vec<Group>,
     /// Parts of the model by their whole path, in the order of their first launches.
     pub scopes: Vec<Group>,
-    /// Bytes of the tensors that are alive during each launch.
+    /// Bytes of the values alive during each launch of a run.
     pub memory: Vec<u64>,
 }
 
@@ -134,8 +134,7 @@ impl Results {
     /// Reads what [`Results::json`] wrote.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = files::read(path, LARGEST).map_err(|error| Failure::file(path, error))?;
-        let of = |error: serde_json::Error| Failure::Usage(format!("{}: {error}", path.display()));
-        serde_json::from_slice(&bytes).map_err(of)
+        serde_json::from_slice(&bytes).map_err(|error| Failure::file(path, error))
     }
 
     /// The kernels that take a hundredth of the time or more and reach less than half of their ceiling.

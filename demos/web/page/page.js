@@ -4,7 +4,7 @@ import init, { Gpu, Model, Training } from "./pkg/ddim_web.js";
 const id = (name) => document.getElementById(name);
 const buttons = ["train", "sample", "interpolate", "download", "load", "unzip"].map(id);
 const BETWEEN = 16;
-// A pause between calls in which the page answers, in steps of this many milliseconds.
+// Milliseconds of training between two updates of the page.
 const BURST = 300;
 
 let gpu;
@@ -167,12 +167,6 @@ async function open() {
   choose(Model.untrained(0));
   buttons.forEach((button) => (button.disabled = false));
 }
-
-// What the test asks beside the page.
-window.test = {
-  losses,
-  predict: async (image) => [...(await Model.untrained(0).predict(gpu, new Float32Array(image)))],
-};
 
 open().catch((error) => {
   id("device").textContent = error.message ?? String(error);

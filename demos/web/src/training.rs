@@ -3,7 +3,8 @@ use crate::{Gpu, model::Model};
 use ddim::{
     data::{Batches, Dataset, digits},
     diffusion::schedule::SchedulerConfig,
-    models::unet2d::{DownBlock, SampleSize, UNet, UNetConfig, UpBlock},
+    error::Error,
+    models::unet2d::{UNet, UNetConfig},
     training::{Trainer, TrainingOptions},
 };
 use wasm_bindgen::prelude::*;
@@ -58,18 +59,8 @@ impl Training {
     }
 }
 
-/// Two levels, attention on the 4x4 pixels of the second: that of `ddim demo`.
-pub fn unet() -> Result<UNet, ddim::error::Error> {
-    UNet::new(UNetConfig {
-        sample_size: Some(SampleSize::Square(8)),
-        in_channels: 1,
-        out_channels: 1,
-        block_out_channels: vec![32, 64],
-        down_block_types: vec![DownBlock::Plain, DownBlock::Attention],
-        up_block_types: vec![UpBlock::Attention, UpBlock::Plain],
-        layers_per_block: 1,
-        attention_head_dim: None,
-        norm_num_groups: 8,
-        ..UNetConfig::default()
-    })
+/// The model of `ddim demo`.
+pub fn unet() -> Result<UNet, Error> {
+    let config = include_str!("../../../benches/models/digits.json");
+    UNet::new(UNetConfig::parse(config)?)
 }
