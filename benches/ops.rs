@@ -1,6 +1,7 @@
 //! Every kernel at the shapes of real models, each by every family; fusions with and without;
 //! whole steps. Times are the device's own where it has timestamps; after each stands the median
-//! with its spread, and its share of the ceiling that applies, measured in the same run.
+//! with its spread, and its share of the ceiling that applies, measured in the same run. All of it
+//! becomes `bench.json` and `bench.html` in the target folder, compared with the run before.
 //!
 //! ```sh
 //! cargo bench                                       # the chosen set of support/set.rs, minutes
@@ -13,13 +14,13 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use ddim::{
     Error,
     bench_cases::{self, BenchCase, BenchModel, BenchStep, Variant},
-    gpu::{Bottleneck, Gpu, GpuOptions, Roofline},
+    gpu::{Bottleneck, Gpu, GpuOptions, Report, ReportLine, Roofline},
     passes,
     plan::{Cost, Plan},
 };
 use filter::Filter;
 use gpu_time::{GpuTime, Timed};
-use std::{cell::OnceCell, process};
+use std::{cell::OnceCell, env, fs, io, path::PathBuf, process};
 
 #[path = "support/filter.rs"]
 mod filter;
@@ -42,6 +43,7 @@ fn main() -> Result<(), Error> {
         filter: Filter::from_arguments(set::chosen(&kernels, gpu.target())),
         roofline: OnceCell::new(),
         left_out: Vec::new(),
+        lines: Vec::new(),
         gpu,
     };
     for case in &kernels {
@@ -54,6 +56,10 @@ fn main() -> Result<(), Error> {
     if !bench.left_out.is_empty() {
         println!("left out:\n{}", bench.left_out.join("\n"));
     }
+    if let Err(error) = bench.report() {
+        eprintln!("error: no report: {error}");
+        process::exit(1);
+    }
     Ok(())
 }
 
@@ -63,6 +69,8 @@ struct Bench {
     filter: Filter,
     roofline: OnceCell<Roofline>,
     left_out: Vec<String>,
+    /// What was timed.
+    lines: Vec<ReportLine>,
 }
 
 impl Bench {
@@ -140,11 +148,31 @@ impl Bench {
         benches.throughput(case).bench_function(id, |bencher| timed.iterate(bencher));
         benches.finish();
         if let Some(times) = timed.spread() {
+            self.lines.push(ReportLine::new(&title, 1, times.into(), cost, &roofline));
             let share = 100.0 * roofline.share(cost, times[1]);
             let [least, median, most] = times.map(|time| 1e3 * time.as_secs_f64());
             println!("{:24}median: {median:.4} ms, {least:.4} to {most:.4}", "");
             println!("{:24}bound:  {share:.1}% of the rate of {bound}\n", "");
         }
+        Ok(())
+    }
+
+    /// Writes what was timed as numbers and as a page, which compares it with the run before.
+    fn report(&self) -> io::Result<()> {
+        let Some(roofline) = self.roofline.get().filter(|_| !self.lines.is_empty()) else {
+            return Ok(());
+        };
+        // This program lies in target/release/deps.
+        let program = env::current_exe()?;
+        let target = program.ancestors().nth(3).map(PathBuf::from).unwrap_or_default();
+        let (numbers, page) = (target.join("bench.json"), target.join("bench.html"));
+        let info = self.gpu.info();
+        let device = format!("{} ({} {})", info.name, info.driver, info.driver_info);
+        let report = Report::new("cargo bench", &device, roofline, self.lines.clone());
+        let earlier = Report::read(&numbers).ok();
+        fs::write(&page, report.html(earlier.as_ref()))?;
+        fs::write(&numbers, report.json())?;
+        println!("wrote {} and {}", numbers.display(), page.display());
         Ok(())
     }
 

@@ -1,11 +1,13 @@
-//! Input files, which are not trusted: regular files of a bounded size.
+//! Input files, which are not trusted: regular files of a bounded size. Output files, which are never half-written.
 //!
 //! Opening a FIFO waits for a writer, and `/dev/zero` has no end. So every reader of this crate
 //! opens its files here.
 mod json;
+mod write;
 
 pub use json::{excerpt, parse_object};
 pub(crate) use json::{parse_config, warn_of_others, warn_of_unknown};
+pub use write::{remove_parts, write_file};
 
 use std::{
     fs::{File, Metadata},

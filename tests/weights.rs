@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use common::case::Case;
 use ddim::error::WeightsError;
+use ddim::files::write_file;
 use ddim::nn::{Initial, ParameterSource, ParameterSpec};
 use ddim::value::{Shape, TensorType};
 use ddim::weights::{
     self, FileWeights, Layout, NonFinite, Numbers, Precision, canonical_name, read, read_tensors,
-    write, write_file, write_tensors,
+    write, write_tensors,
 };
 use safetensors::{Dtype, tensor::TensorView};
 

@@ -34,13 +34,17 @@ impl Device {
     pub fn open(&self) -> Result<Gpu, Failure> {
         let gpu = Gpu::new(&self.options())?;
         gpu.on_compile(progress::compiled);
-        let tuning = tunings().and_then(|folder| tuner::load(&gpu, &folder));
+        let Some(folder) = caches() else { return Ok(gpu) };
+        if let Err(error) = gpu.keep_pipelines(&folder) {
+            log::warn!("compiled kernels are not kept: {error}");
+        }
+        let tuning = tuner::load(&gpu, &folder);
         Ok(gpu.tuned(tuning))
     }
 }
 
-/// Where the tunings of this user's devices lie.
-pub fn tunings() -> Option<PathBuf> {
+/// Where the tunings and the compiled kernels of this user's devices lie.
+pub fn caches() -> Option<PathBuf> {
     Some(choose_base_strategy().ok()?.cache_dir().join("ddim"))
 }
 

@@ -2,9 +2,8 @@
 //! that nothing is replaced that this command did not write.
 use crate::failure::Failure;
 use ddim::{
-    files::{open, read},
+    files::{open, read, remove_parts, write_file},
     pictures::Picture,
-    weights::{remove_parts, write_file},
 };
 use std::{
     fs,

@@ -18,7 +18,7 @@ pub struct Form {
     /// Size of the letters.
     font: u32,
     /// About so many numbers at an axis.
-    pub labels: usize,
+    labels: usize,
     /// More points than the chart has pixels say nothing.
     points: usize,
 }
@@ -32,8 +32,8 @@ pub const NARROW: Form = Form { width: 360, height: 300, font: 17, labels: 5, po
 const PAPER: RGBColor = RGBColor(255, 255, 255);
 const INK: RGBColor = RGBColor(27, 39, 51);
 const PALE: RGBColor = RGBColor(150, 178, 204);
-pub const DARK: RGBColor = RGBColor(20, 82, 140);
-pub const WARM: RGBColor = RGBColor(196, 80, 24);
+const DARK: RGBColor = RGBColor(20, 82, 140);
+const WARM: RGBColor = RGBColor(196, 80, 24);
 
 /// What the colors become on a dark page.
 const DARK_STYLE: &str = "<style>@media (prefers-color-scheme: dark) {
@@ -43,18 +43,17 @@ const DARK_STYLE: &str = "<style>@media (prefers-color-scheme: dark) {
 }</style>
 ";
 
-pub type Plotted<T> = Result<T, Box<dyn std::error::Error>>;
-pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-pub type Coordinate<R> = <R as AsRangedCoord>::CoordDescType;
-pub type Axes<'a, X, Y> =
-    ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate<X>, Coordinate<Y>>>;
+type Plotted<T> = Result<T, Box<dyn std::error::Error>>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Coordinate<R> = <R as AsRangedCoord>::CoordDescType;
+type Axes<'a, X, Y> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate<X>, Coordinate<Y>>>;
 type Points = Vec<(f64, f64)>;
 
 /// An axis: its range, its name, and how its numbers are written.
-pub struct Axis<'a, R>(pub R, pub &'a str, pub &'a dyn Fn(&f64) -> String);
+struct Axis<'a, R>(R, &'a str, &'a dyn Fn(&f64) -> String);
 
 /// An SVG that `plot` fills.
-pub fn svg(
+fn svg(
     what: &'static str,
     form: &Form,
     plot: impl FnOnce(&Area) -> Plotted<()>,
@@ -73,7 +72,7 @@ pub fn svg(
 }
 
 /// Axes with room for the numbers of the second.
-pub fn axes<'a, X, Y>(
+fn axes<'a, X, Y>(
     area: &Area<'a>,
     form: &Form,
     Axis(x, x_name, x_text): Axis<X>,
@@ -107,7 +106,7 @@ where
 }
 
 /// A logarithmic axis with numbers at the finest of some round steps that make at most `most`.
-pub fn logarithmic(range: Range<f64>, most: usize) -> WithKeyPoints<LogCoord<f64>> {
+fn logarithmic(range: Range<f64>, most: usize) -> WithKeyPoints<LogCoord<f64>> {
     const STEPS: [(&[u32], i32); 7] = [
         (&[1, 2, 3, 4, 5, 6, 7, 8, 9], 1),
         (&[1, 2, 5], 1),
@@ -186,7 +185,7 @@ pub fn losses(losses: &Losses, form: &Form) -> Result<String, Failure> {
 }
 
 /// A number with at most four decimals.
-pub fn rounded(number: &f64) -> String {
+fn rounded(number: &f64) -> String {
     ((number * 1e4).round() / 1e4).to_string()
 }
 

@@ -2,7 +2,7 @@
 use crate::{
     cli::{self, Device},
     console::say,
-    devices::{describe, tunings},
+    devices::{caches, describe},
     failure::Failure,
     plan::ModelStep,
     profile::executor,
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Measures, keeps what wins, and prints both.
 pub fn run(device: &Device, arguments: &cli::Tune) -> Result<(), Failure> {
-    let Some(folder) = tunings() else {
+    let Some(folder) = caches() else {
         return Err(Failure::Usage("this user has no folder for caches: set HOME".into()));
     };
     let gpu = device.open()?;

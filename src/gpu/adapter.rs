@@ -37,6 +37,7 @@ pub struct AdapterReport {
 /// Features that kernels and profiling use where they are offered.
 pub(super) fn optional_features() -> wgpu::Features {
     wgpu::Features::SHADER_F16
+        | wgpu::Features::PIPELINE_CACHE
         | wgpu::Features::SHADER_INT64
         | wgpu::Features::SUBGROUP
         | wgpu::Features::TIMESTAMP_QUERY

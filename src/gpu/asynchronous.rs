@@ -1,8 +1,9 @@
 //! Waiting without blocking: a thread of its own waits, or in a browser its event loop.
-use super::{Executor, Gpu};
+use super::{DeviceTensor, Executor, Gpu};
 use crate::{
     error::{Error, GpuError},
     plan::Plan,
+    value::Value,
 };
 #[cfg(not(target_family = "wasm"))]
 use std::{panic, thread};
@@ -56,14 +57,26 @@ impl Executor {
     /// # Errors
     /// As [`Executor::new`].
     pub async fn new_async(gpu: &Gpu, plan: Plan) -> Result<Self, Error> {
+        Self::with_buffers_async(gpu, plan, Vec::new()).await
+    }
+
+    /// As [`Executor::with_buffers`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Executor::with_buffers`].
+    pub async fn with_buffers_async(
+        gpu: &Gpu,
+        plan: Plan,
+        tensors: Vec<(Value, DeviceTensor)>,
+    ) -> Result<Self, Error> {
         #[cfg(not(target_family = "wasm"))]
         let executor = {
             let gpu = gpu.clone();
-            elsewhere(move || Self::new(&gpu, plan)).await?
+            elsewhere(move || Self::with_buffers(&gpu, plan, &tensors)).await?
         };
         // A browser compiles what it is given beside this thread.
         #[cfg(target_family = "wasm")]
-        let executor = Self::new(gpu, plan)?;
+        let executor = Self::with_buffers(gpu, plan, &tensors)?;
         gpu.settled().await?;
         Ok(executor)
     }

@@ -3,6 +3,7 @@ use super::{
     adapter::{GpuOptions, choose, optional_features, target},
     cache::Pipelines,
     faults::Late,
+    pipeline_cache::PipelineFile,
 };
 use crate::{
     error::GpuError,
@@ -10,7 +11,7 @@ use crate::{
 };
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// An open device, and how it is planned for. Clones share the device.
@@ -31,6 +32,8 @@ struct Inner {
     /// Errors that are not known yet.
     late: Mutex<Vec<Late>>,
     pipelines: Mutex<Pipelines>,
+    /// The driver's own cache, if it is kept.
+    file: OnceLock<PipelineFile>,
     listener: Mutex<Option<Listener>>,
 }
 
@@ -140,8 +143,8 @@ impl Gpu {
         let info = device.adapter_info();
         let target = target(&info, device.features(), &device.limits());
         log::info!("{} ({}, {})", info.name, info.backend, info.driver_info);
-        let (lost, late, pipelines, listener) = Default::default();
-        let inner = Inner { device, queue, info, watched, lost, late, pipelines, listener };
+        let (lost, late, pipelines, file, listener) = Default::default();
+        let inner = Inner { device, queue, info, watched, lost, late, pipelines, file, listener };
         Self(Arc::new(inner), target)
     }
 
@@ -214,5 +217,15 @@ impl Gpu {
     pub(super) fn pipelines(&self) -> MutexGuard<'_, Pipelines> {
         // A panic while compiling leaves the cache without the entry, which is no harm.
         self.0.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver's own cache, if it is kept.
+    pub(super) fn pipeline_file(&self) -> Option<&PipelineFile> {
+        self.0.file.get()
+    }
+
+    /// Whether this is the first.
+    pub(super) fn set_pipeline_file(&self, file: PipelineFile) -> bool {
+        self.0.file.set(file).is_ok()
     }
 }

@@ -1,5 +1,8 @@
 //! Plans to silicon: the only floor that knows wgpu.
-#![expect(unsafe_code, reason = "trusted shader modules, where the argument stands")]
+#![expect(
+    unsafe_code,
+    reason = "trusted shader modules and kept pipelines, where the arguments stand"
+)]
 
 mod adapter;
 mod asynchronous;
@@ -14,8 +17,10 @@ mod faults;
 mod frames;
 mod host_buffers;
 mod overhead;
+mod pipeline_cache;
 mod pipelines;
 mod profile;
+mod report;
 mod roofline;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -32,5 +37,6 @@ pub use executor::{Executor, Stats};
 pub use frames::{Budget, Progress, Run};
 pub use overhead::{Overhead, with_checks};
 pub use profile::{Clock, GroupTime, Profile, Timing};
+pub use report::{Compared, Report, ReportLine, Times};
 pub use roofline::{Bottleneck, Roofline};
 pub use textures::TextureConverter;

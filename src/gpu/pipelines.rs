@@ -45,6 +45,11 @@ impl Gpu {
             self.tell_compiled(done.fetch_add(1, Ordering::Relaxed) + 1, of);
             Ok(Arc::new(compiled))
         })?;
+        if of > 0
+            && let Some(file) = self.pipeline_file()
+        {
+            file.save();
+        }
         let mut known = self.pipelines();
         known.modules.extend(modules);
         for (key, pipeline) in compiled {
@@ -187,7 +192,7 @@ fn compile(
                 // Our kernels write their workgroup memory before they read it.
                 zero_initialize_workgroup_memory: !dispatch.trusted,
             },
-            cache: None,
+            cache: gpu.pipeline_file().map(|file| &file.cache),
         });
         Compiled { pipeline, layout }
     })

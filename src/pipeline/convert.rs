@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     error::{Error, FileError},
-    weights::{self, Precision, write_file},
+    files::write_file,
+    weights::{self, Precision},
 };
 use std::path::Path;
 

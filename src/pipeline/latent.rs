@@ -9,10 +9,10 @@ use super::{
 use crate::{
     diffusion::schedule::SchedulerConfig,
     error::{Error, FileError},
-    files::MODEL_INDEX,
+    files::{MODEL_INDEX, write_file},
     models::{autoencoder_kl::Autoencoder, unet2d_condition::TextUNet},
     nn::{ParameterSource, ParameterSpec},
-    weights::{self, FileWeights, Names, NonFinite, Precision, TensorFile, write_file},
+    weights::{self, FileWeights, Names, NonFinite, Precision, TensorFile},
 };
 use serde_json::{Value as Json, json};
 use std::{path::Path, sync::Arc};

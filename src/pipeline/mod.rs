@@ -40,10 +40,10 @@ use crate::{
     data::Dataset,
     diffusion::schedule::SchedulerConfig,
     error::{Error, FileError, TrainingError},
-    files::{self, MODEL_INDEX},
+    files::{self, MODEL_INDEX, write_file},
     models::unet2d::{UNet, UNetConfig},
     nn::{Model, ParameterSource, Weights},
-    weights::{self, Precision, write_file},
+    weights::{self, Precision},
 };
 use serde_json::{Map, Value as Json, json};
 use std::{path::Path, sync::Arc};

@@ -1,11 +1,10 @@
 //! Tunings in a folder: a file for each adapter, driver and version of the kernels.
 use crate::{
     error::{Error, FileError},
-    files,
+    files::{self, write_file},
     gpu::Gpu,
     plan::Tuning,
     shaders,
-    weights::write_file,
 };
 use serde::{Deserialize, Serialize};
 use std::{

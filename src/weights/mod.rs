@@ -1,15 +1,14 @@
-//! Weights in files: formats, the dialects of other people's checkpoints, and files that are never
-//! half-written.
+//! Weights in files: formats, and the dialects of other people's checkpoints.
 mod dialects;
 mod file;
 mod formats;
 mod lora;
-mod write;
 
 use std::path::Path;
 
 use crate::{
     error::{FileError, WeightsError},
+    files::write_file,
     nn::{Parameter, ParameterSpec, Weights},
 };
 
@@ -22,7 +21,6 @@ pub use formats::{
 };
 pub(crate) use lora::adapter_bytes;
 pub use lora::{Adapted, Lora, LoraFile, Loras, LowRank};
-pub use write::{remove_parts, write_file};
 
 /// Policy for weights that are infinite or NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{FileError, WeightsError},
-    weights::write_file,
+    files::write_file,
 };
 
 /// Bytes of the longest header that is read: a number of two letters may take 64 bytes of memory.

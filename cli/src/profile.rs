@@ -1,8 +1,4 @@
 //! `ddim profile`: where the time of a step goes.
-mod charts;
-mod page;
-mod results;
-
 use crate::{
     cli::{self, Device},
     console::say,
@@ -13,59 +9,55 @@ use crate::{
 };
 use cpu_time::ThreadTime;
 use ddim::{
-    gpu::{Executor, Gpu, Profile, Roofline},
+    gpu::{Executor, Gpu, Profile, Report, Roofline, Times},
     nn::Weights,
     ops::Input,
     value::ElementType,
 };
-use results::Results;
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-/// How a trace and a profile's numbers begin.
+/// How a trace, a report's numbers and its page begin.
 const TRACE_SIGN: &str = r#"{"otherData":{"software":"ddim"}"#;
 const JSON_SIGN: &str = "{\n  \"software\": \"ddim\"";
+const PAGE_SIGN: &str = "<!DOCTYPE html>\n<!-- ddim report -->";
 
 /// Measures, prints and writes.
 pub fn run(device: &Device, arguments: &cli::Profile) -> Result<(), Failure> {
     let written = [
         (&arguments.trace, TRACE_SIGN),
         (&arguments.json, JSON_SIGN),
-        (&arguments.html, page::SIGN),
+        (&arguments.html, PAGE_SIGN),
     ];
     for (path, sign) in written {
         if let Some(path) = path {
             files::prepare_file(path, sign, arguments.existing.overwrite)?;
         }
     }
-    let earlier = arguments.against.as_deref().map(Results::read).transpose()?;
+    let read = |path| Report::read(path).map_err(|error| Failure::file(path, error));
+    let earlier = arguments.against.as_deref().map(read).transpose()?;
     let gpu = device.open()?;
     let step = arguments.step.build(gpu.target())?;
     let mut executor = executor(&gpu, &step)?;
     let measured = Measured::new(&mut executor, arguments.runs)?;
     let Measured { roofline, profile, each, .. } = &measured;
     let alive = executor.plan().alive_bytes().collect();
-    let of = (&*step.title, describe(&gpu));
-    let results = Results::new(of, roofline, profile, each, alive);
-    measured.print(&results);
-    let compared = earlier.as_ref().map(|earlier| results.against(earlier));
-    if let Some((compared, earlier)) = compared.as_ref().zip(earlier.as_ref()) {
-        say!("against {}\n{}", earlier.device, results::table(compared, &results, earlier));
+    let report = Report::of_profile([&step.title, &describe(&gpu)], roofline, profile, each, alive);
+    measured.print(&report);
+    if let Some(earlier) = &earlier {
+        say!("against {}\n{}", earlier.device, report.comparison(earlier));
     }
-    write(&arguments.trace, || Ok(profile.trace()))?;
-    write(&arguments.json, || Ok(results.json()))?;
-    write(&arguments.html, || page::page(&results, compared.as_deref()))
+    write(&arguments.trace, || profile.trace())?;
+    write(&arguments.json, || report.json())?;
+    write(&arguments.html, || report.html(earlier.as_ref()))
 }
 
 /// Makes a file, if it was asked for.
-fn write(
-    path: &Option<PathBuf>,
-    text: impl FnOnce() -> Result<String, Failure>,
-) -> Result<(), Failure> {
+fn write(path: &Option<PathBuf>, text: impl FnOnce() -> String) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
-    files::write(path, text()?.as_bytes())?;
+    files::write(path, text().as_bytes())?;
     say!("wrote {}", path.display());
     Ok(())
 }
@@ -112,7 +104,7 @@ impl Measured {
         Ok(Self { first, roofline, profile, each, host, launches })
     }
 
-    fn print(&self, of: &Results) {
+    fn print(&self, of: &Report) {
         let Self { first, roofline, profile, each, host, launches } = self;
         say!("{}\nfor {}", of.step, of.device);
         say!(
@@ -123,13 +115,14 @@ impl Measured {
         say!("first run, with compilation: {:.2} s", first.as_secs_f64());
         let launch = 1e6 * host.as_secs_f64() / *launches.max(&1) as f64;
         say!("host: {launch:.2} us for each of {launches} launches");
-        let results::Times { median, fastest, slowest } = of.milliseconds;
-        let ratio = median / (1e3 * profile.total().time.as_secs_f64());
-        say!(
-            "a step: {median:.2} ms ({fastest:.2} to {slowest:.2} in {} runs), {ratio:.2} times the sum \
-             of its kernels\n",
-            each.len(),
-        );
+        if let Some(Times { median, fastest, slowest }) = of.milliseconds {
+            let ratio = median / (1e3 * profile.total().time.as_secs_f64());
+            say!(
+                "a step: {median:.2} ms ({fastest:.2} to {slowest:.2} in {} runs), {ratio:.2} times the \
+                 sum of its kernels\n",
+                each.len(),
+            );
+        }
         let tables = [(profile.scopes(), "part of the model"), (profile.entry_points(), "kernel")];
         for (groups, name) in tables {
             say!("{}\n", profile.table(&groups, name, Some(roofline)));
