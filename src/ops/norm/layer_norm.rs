@@ -41,8 +41,11 @@ fn statistics_type(x: TensorType) -> TensorType {
     TensorType::f32(&[x.rows(), 2])
 }
 
-/// Invocations that share a row: the usual ones, and those for the longest rows.
-const WORKGROUPS: [u32; 2] = [64, 256];
+/// Invocations that share a row: the usual ones, and those for the longest rows. A software driver leaves its
+/// loop over subgroups at every barrier; a workgroup of one subgroup has no such loop.
+fn workgroups(lowering: &Lowering) -> [u32; 2] {
+    if lowering.target().profile.is_software() { [8, 256] } else { [64, 256] }
+}
 
 fn params(of: TensorType, slot_rows: usize, eps: f64) -> shader::Params {
     shader::Params {
@@ -97,7 +100,7 @@ impl Operator for LayerNorm {
         let of = lowering.type_of(x);
         let kernel = shader::Forward { x, weight, bias, y, statistics_out };
         let params = params(of, 0, self.eps.get());
-        Ok(lowering.push_first(WORKGROUPS.map(|workgroup| {
+        Ok(lowering.push_first(workgroups(lowering).map(|workgroup| {
             let overrides = shader::Overrides { workgroup, ..Default::default() };
             kernel.dispatch(params, overrides, fold(of.rows()))
         }))?)
@@ -153,7 +156,7 @@ impl Operator for LayerNormBackward {
         let slots = of.rows().div_ceil(slot_rows);
         let (params, overrides) = (params(of, slot_rows, 0.0), shader::Overrides::default());
         let kernel = shader::Backward { x, weight, statistics, dy, dx };
-        lowering.push_first(WORKGROUPS.map(|workgroup| {
+        lowering.push_first(workgroups(lowering).map(|workgroup| {
             let overrides = shader::Overrides { workgroup, ..overrides };
             kernel.dispatch(params, overrides, fold(of.rows()))
         }))?;
