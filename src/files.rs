@@ -2,6 +2,18 @@
 //!
 //! Opening a FIFO waits for a writer, and `/dev/zero` has no end. So every reader of this crate
 //! opens its files here.
+//!
+//! ```
+//! use ddim::files;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("settings.json");
+//! files::write_file(&path, br#"{"steps": 50}"#)?;
+//! assert_eq!(files::read_json(&path)?, r#"{"steps": 50}"#);
+//! assert!(files::read(&path, 4).is_err(), "it has more than 4 bytes");
+//! assert!(files::read_text(folder.path()).is_err(), "it is a folder");
+//! # Ok::<(), std::io::Error>(())
+//! ```
 mod json;
 mod write;
 

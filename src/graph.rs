@@ -1,5 +1,22 @@
 //! The language: a straight-line program over tensors. Above 300 lines: building,
 //! checking and printing one type.
+//!
+//! ```
+//! use ddim::{graph::Graph, ops::{Linear, Silu}, value::TensorType};
+//!
+//! let mut graph = Graph::new();
+//! let x = graph.input(TensorType::f32(&[8, 4]));
+//! let weight = graph.constant(TensorType::f32(&[4, 3]));
+//! let h = graph.push(Linear, &[x, weight])?;
+//! let y = graph.push(Silu, &[h])?;
+//! graph.outputs.push(y);
+//! graph.verify()?;
+//! assert_eq!(graph.type_of(y), TensorType::f32(&[8, 3]));
+//! assert!(graph.to_string().contains("%2: f32[8,3] = linear %0 %1\n"));
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/convolution.rs`.
 use crate::{
     error::{Error, GraphError},
     ops::{Op, Operator},

@@ -1,4 +1,16 @@
 //! Images as PNG files: grids, small ones enlarged, and animations. With the feature `pictures`.
+//!
+//! ```
+//! use ddim::{data, pictures::{Picture, columns, comfortable_scale}};
+//!
+//! let digits = data::digits();
+//! let images: Vec<f32> = (0..4).flat_map(|number| digits.image(number)).collect();
+//! let picture = Picture::grid(&images, [8, 8, 1], columns(4), comfortable_scale(8, 8))?;
+//! // Two rows of 64 pixels, and three gaps of 4.
+//! assert_eq!(picture.size(), [2 * 64 + 3 * 4; 2]);
+//! assert_eq!(Picture::of_png(&picture.png()?)?, picture);
+//! # Ok::<(), ddim::Error>(())
+//! ```
 use crate::error::PictureError;
 
 /// About how wide an enlarged image is.

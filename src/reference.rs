@@ -1,5 +1,20 @@
 //! Evaluates a graph on the CPU in f64, one equation after another: the definition that every
 //! kernel is held against.
+//!
+//! ```
+//! use ddim::{graph::Graph, ops::Linear, reference::{Tensor, evaluate}, value::TensorType};
+//!
+//! let of = TensorType::f32(&[2, 2]);
+//! let mut graph = Graph::new();
+//! let [x, weight] = [(); 2].map(|()| graph.input(of));
+//! let y = graph.push(Linear, &[x, weight])?;
+//! let tensor = |numbers: [f64; 4]| Tensor::new(of.shape, numbers.into());
+//! let inputs = [(x, tensor([1.0, 2.0, 3.0, 4.0])), (weight, tensor([0.0, 1.0, 1.0, 0.0]))];
+//! assert_eq!(evaluate(&graph, inputs.into())?[&y].data, [2.0, 1.0, 4.0, 3.0]);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program, which holds kernels against it: `examples/custom_op.rs`.
 use crate::{
     error::GraphError,
     graph::Graph,

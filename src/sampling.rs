@@ -1,4 +1,20 @@
 //! Images of a pipeline: any number of them, in batches that fit the device.
+//!
+//! ```no_run
+//! use ddim::{Error, gpu::{Gpu, GpuOptions}, pipeline, sampling::SamplingRequest};
+//!
+//! let gpu = Gpu::new(&GpuOptions::default())?;
+//! let model = pipeline::open("model".as_ref())?;
+//! let table = model.scheduler.ddim(50, 0.0)?;
+//! let request = SamplingRequest { class: Some(3), ..SamplingRequest::new(&table, [32, 32], 100, 0) };
+//! let mut sampling = request.open(&gpu, &model)?;
+//! println!("{} batches of {}", sampling.batches(), sampling.batch());
+//! let images = sampling.images(&[], |_| {}, |_, _| Ok::<_, Error>(()))?;
+//! assert_eq!(images.len(), 100 * 32 * 32 * 3);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! A whole program: `examples/guided_digits.rs`.
 use crate::{
     diffusion::{
         ClassifierGuidance, Guidance, Sampler, SamplingGraph, SamplingOptions, samplers::Table,

@@ -1,6 +1,18 @@
 //! The Rust side of the WGSL in `shaders/`, written by the build script from the WGSL alone: per
 //! file a module with its parameters, its overrides, and one struct per entry point with one
 //! field per buffer, that becomes a [`Dispatch`](crate::plan::Dispatch).
+//!
+//! ```
+//! use ddim::{graph::Graph, shaders::{ALL, silu}, value::TensorType};
+//!
+//! let mut graph = Graph::new();
+//! let of = TensorType::f32(&[100, 8]);
+//! let [x, y] = [(); 2].map(|()| graph.input(of));
+//! let params = silu::Params { vectors: of.vectors() as u32 };
+//! let dispatch = silu::Forward { x, y }.over(params, of.vectors());
+//! assert_eq!(dispatch.workgroups, [4, 1, 1]); // 200 vec4s, 64 a workgroup
+//! assert!(ALL.iter().any(|shader| shader.source == dispatch.kernel.source));
+//! ```
 
 /// A shader as the build script saw it; [`ALL`] lists them.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,13 @@
 //! Values, shapes and types: the words every other floor uses. This module imports nothing.
+//!
+//! ```
+//! use ddim::value::TensorType;
+//!
+//! let of = TensorType::f16(&[2, 3, 6]);
+//! assert_eq!(of.to_string(), "f16[2,3,6]");
+//! assert_eq!((of.rows(), of.pitch()), (6, 8));
+//! assert_eq!((of.shape.elements(), of.bytes()), (36, 6 * 8 * 2));
+//! ```
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,

@@ -3,7 +3,7 @@
 //!
 //! The list is read from the sources: what public modules define and export, with public methods,
 //! fields and variants. It leaves out what is `#[doc(hidden)]`, and what macros and the build script
-//! write: the variants of `Op`, the modules of `shaders`.
+//! write: the variants of `Op`, the modules of `shaders`. Each public module shows an example too.
 use std::{collections::BTreeMap, fs, path::Path};
 use syn::{Attribute, ImplItem, Item, TraitItem, Type, UseTree, Visibility, spanned::Spanned};
 
@@ -20,6 +20,8 @@ struct Crate {
     /// Kind, what follows the name, and fields or variants.
     items: BTreeMap<Names, (&'static str, String, Names)>,
     methods: BTreeMap<String, Names>,
+    /// Modules in files of their own, public or not, whose docs have no example.
+    without_example: Names,
 }
 
 fn join(path: &[String], name: impl ToString) -> Names {
@@ -38,9 +40,26 @@ fn is_public(visibility: &Visibility, attributes: &[Attribute]) -> bool {
     matches!(visibility, Visibility::Public(_)) && !hidden
 }
 
+/// Whether the docs in a file's head have an example: a block of code, not of text.
+fn has_example(source: &str) -> bool {
+    let mut blocks = source.lines().filter(|line| line.starts_with("//! ```")).step_by(2);
+    blocks.any(|block| block != "//! ```text")
+}
+
 impl Crate {
+    /// The library's sources.
+    fn of_library() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = Self::default();
+        found.read(&root.join("lib.rs"), &root, &[]);
+        found
+    }
+
     fn read(&mut self, file: &Path, folder: &Path, path: &[String]) {
         let source = fs::read_to_string(file).expect("a module's file is there");
+        if !has_example(&source) {
+            self.without_example.push(path.join("::"));
+        }
         let parsed = syn::parse_file(&source).expect("a file that compiles");
         parsed.items.into_iter().for_each(|item| self.add(item, folder, path));
     }
@@ -196,10 +215,8 @@ impl Crate {
 #[test]
 fn the_public_items_are_those_of_the_list() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Crate::default();
-    found.read(&root.join("src/lib.rs"), &root.join("src"), &[]);
     let (mut lines, mut types) = (Names::new(), BTreeMap::new());
-    found.list(&[], &mut lines, &mut types);
+    Crate::of_library().list(&[], &mut lines, &mut types);
     lines.sort();
     lines.dedup();
     assert!(lines.len() > 500, "{}", lines.len());
@@ -219,4 +236,25 @@ fn the_public_items_are_those_of_the_list() {
     let changes: Vec<String> =
         gone.map(|line| format!("- {line}")).chain(new.map(|line| format!("+ {line}"))).collect();
     assert!(changes.is_empty(), "REWRITE=1 rewrites the list:\n{}", changes.join("\n"));
+}
+
+#[test]
+fn every_public_module_has_an_example() {
+    let (found, mut lines) = (Crate::of_library(), Names::new());
+    found.list(&[], &mut lines, &mut BTreeMap::new());
+    let modules: Names =
+        lines.iter().filter_map(|line| line.strip_prefix("mod ")).map(String::from).collect();
+    assert!(modules.len() > 25, "{modules:?}");
+    let (without, private): (Names, Names) =
+        found.without_example.into_iter().partition(|module| modules.contains(module));
+    assert!(without.is_empty(), "an example is missing in the first comment of {without:?}");
+    assert!(private.len() > 100, "private modules have none, and are found: {private:?}");
+    for (head, has) in [
+        ("//! About it.\n/// ```\n/// f();\n/// ```\nfn f() {}", false),
+        ("//! ```text\n//! y = f(x)\n//! ```", false),
+        ("//! ```text\n//! y = f(x)\n//! ```\n//! ```no_run\n//! f();\n//! ```", true),
+        ("//! ```\n//! f();\n//! ```", true),
+    ] {
+        assert_eq!(has_example(head), has, "{head}");
+    }
 }

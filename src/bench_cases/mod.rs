@@ -1,5 +1,21 @@
 //! What is timed: every kernel at the shapes of real models, small graphs with and without
 //! fusion, and whole steps. `cargo bench` and `ddim measure` share this table.
+//!
+//! ```
+//! use ddim::{bench_cases::products, plan::Target};
+//!
+//! // A product of two 64x64 matrices, and its gradients.
+//! let cases = products(&[64], &[])?;
+//! assert_eq!(cases[0].cost.flops, 2 * 64 * 64 * 64);
+//! for case in &cases {
+//!     for variant in case.variants(&Target::default()) {
+//!         println!("{}, {}: {} launches", case.title(), variant.name, variant.plan?.all().count());
+//!     }
+//! }
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! On a device [`BenchCase::executor`] runs a variant's plan. A whole program: `benches/ops.rs`.
 mod families;
 mod fusions;
 mod models;

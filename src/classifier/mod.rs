@@ -2,6 +2,23 @@
 //!
 //! Its 64 features stand in for those of the Inception network in a Frechet distance, for images
 //! that Inception never saw: handwritten digits.
+//!
+//! ```no_run
+//! use ddim::{classifier::Classifier, data::digits, models::classifier::ConvClassifier};
+//! # use ddim::gpu::{Gpu, GpuOptions};
+//!
+//! let gpu = Gpu::new(&GpuOptions::default())?;
+//! let (train, test) = digits().split(0.2, 0)?;
+//! let (network, options) = (ConvClassifier { size: [8, 8, 1], classes: 10 }, Classifier::options(0));
+//! let (mut judge, _) = Classifier::train(&gpu, network, &train, &options, 400, None, |step, loss| {
+//!     println!("step {step}: loss {loss:.3}");
+//! })?;
+//! println!("{:.1}% are right", 100.0 * judge.accuracy(&test)?);
+//! assert_eq!(judge.features(&test.images())?.len(), test.len() * ConvClassifier::FEATURES);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/guided_digits.rs`.
 mod training;
 
 pub use training::Checkpoints;

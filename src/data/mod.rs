@@ -1,4 +1,21 @@
 //! Images to train on: the embedded handwritten digits, idx files, CIFAR, NumPy's archives, and folders of pictures.
+//!
+//! ```
+//! use ddim::data::{Batches, Moments, digits};
+//!
+//! let (training, held_out) = digits().split(0.1, 7)?;
+//! assert_eq!([training.len(), held_out.len()], [1617, 180]);
+//! let batch = Batches::new(&training, 32, 7, false).batch(0);
+//! assert_eq!(batch.images.len(), 32 * 8 * 8);
+//!
+//! // Digits are nearer to other digits than to black images.
+//! let black = Moments::of_images(&[-1.0; 2 * 8 * 8], 8 * 8)?;
+//! let (training, held_out) = (Moments::of(&training)?, Moments::of(&held_out)?);
+//! assert!(held_out.distance(&training) < 0.1 * held_out.distance(&black));
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/digits.rs`.
 mod augment;
 mod batches;
 #[cfg(feature = "pictures")]

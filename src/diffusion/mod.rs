@@ -1,4 +1,19 @@
 //! The mathematics of diffusion: schedules in f64, and sampling as one replayed plan.
+//!
+//! ```no_run
+//! use ddim::{diffusion::Sampler, gpu::{Gpu, GpuOptions}, pipeline};
+//!
+//! let gpu = Gpu::new(&GpuOptions::default())?;
+//! let model = pipeline::open("model".as_ref())?;
+//! let table = model.scheduler.ddim(50, 0.0)?;
+//! let size = [4, 32, 32];
+//! let mut sampler = Sampler::new(&gpu, &model.unet, &*model.weights, size, &table, None, 0)?;
+//! let images = sampler.sample(16, |done| println!("{done} of 16"))?;
+//! assert_eq!(images.len(), 16 * 32 * 32 * 3);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/digits.rs`.
 pub(crate) mod closure;
 mod guidance;
 mod interpolate;

@@ -3,6 +3,17 @@
 //! A [`Schedule`] is the list of betas of Ho et al., *Denoising Diffusion Probabilistic Models*
 //! (2020), and what follows from them. [`SchedulerConfig`] reads and writes diffusers'
 //! `scheduler_config.json`, and [`Spacing`] picks the timesteps of a shorter sampling run.
+//!
+//! ```
+//! use ddim::diffusion::schedule::{Level, SchedulerConfig, Spacing};
+//!
+//! let schedule = SchedulerConfig::default().schedule()?;
+//! assert_eq!(Spacing::Leading.timesteps(schedule.timesteps(), 4, 0)?, [750, 500, 250, 0]);
+//! // The first timestep is nearly the image, the last nearly noise.
+//! let [first, last] = [0, 999].map(|timestep| Level::of(&schedule, timestep));
+//! assert!(first?.alpha_bar() > 0.999 && last?.alpha_bar() < 1e-4);
+//! # Ok::<(), ddim::Error>(())
+//! ```
 mod classes;
 mod config;
 mod kinds;

@@ -1,5 +1,18 @@
 //! Everything that can go wrong, as plain data: one file for each floor's errors, and [`Error`], which
 //! wraps them. Nothing here imports more than [`value`](crate::value).
+//!
+//! ```
+//! use ddim::{Error, error::ShapeError, graph::Graph, ops::Add, value::TensorType};
+//!
+//! let mut graph = Graph::new();
+//! let [x, y] = [4, 5].map(|extent| graph.input(TensorType::f32(&[extent])));
+//! match graph.push(Add, &[x, y]) {
+//!     Err(Error::Shape(error @ ShapeError::Conflict { .. })) => {
+//!         assert_eq!(error.to_string(), "add: a and b differ in type (operands: f32[4], f32[5])");
+//!     }
+//!     other => panic!("{other:?}"),
+//! }
+//! ```
 mod data;
 mod file;
 mod gpu;

@@ -1,4 +1,21 @@
 //! Plans to silicon: the only floor that knows wgpu.
+//!
+//! ```no_run
+//! use ddim::{gpu::{Executor, Gpu, GpuOptions}, graph::Graph, ops::Silu, passes, value::TensorType};
+//!
+//! let gpu = Gpu::new(&GpuOptions::default())?;
+//! let mut graph = Graph::new();
+//! let x = graph.input(TensorType::f32(&[2]));
+//! let y = graph.push(Silu, &[x])?;
+//! graph.outputs.push(y);
+//! let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
+//! executor.write(x, &[-1.0, 1.0])?;
+//! executor.run(1)?;
+//! println!("{:?}", executor.read(y)?);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! Whole programs: `examples/convolution.rs`, and on the buffers of a host `examples/host_block.rs`.
 #![expect(
     unsafe_code,
     reason = "trusted shader modules and kept pipelines, where the arguments stand"

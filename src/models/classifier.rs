@@ -1,4 +1,20 @@
 //! A small convolutional classifier of images.
+//!
+//! ```
+//! use ddim::{graph::Graph, models::classifier::ConvClassifier, nn::trace, value::TensorType};
+//!
+//! let network = ConvClassifier { size: [28, 28, 1], classes: 10 };
+//! let (parameters, widths) = trace(Graph::new(), |layers| {
+//!     let x = layers.graph.input(TensorType::f32(&[16, 28, 28, 1]));
+//!     let results = network.build(layers, x)?;
+//!     Ok(results.map(|of| layers.graph.type_of(of).shape.last()))
+//! })?;
+//! assert_eq!(widths, [ConvClassifier::FEATURES, 10]);
+//! assert_eq!(parameters, network.parameters()?);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/guided_digits.rs`.
 use crate::{
     error::Error,
     graph::Graph,

@@ -1,6 +1,20 @@
 //! The operations: one file per shader family, five facts and a table of cases each.
 //!
 //! To add one: `shaders/x.wgsl`, `src/ops/THEME/x.rs`, and here its module and its place in the list.
+//!
+//! ```
+//! use ddim::{ops::{Conv2d, Input, Operator}, value::TensorType};
+//!
+//! let conv = Conv2d { stride: 2, padding: [1; 4] };
+//! let types = [TensorType::f32(&[1, 8, 8, 4]), TensorType::f32(&[3, 3, 4, 16])];
+//! assert_eq!(conv.infer(&types)?, [TensorType::f32(&[1, 4, 4, 16])]);
+//! assert_eq!(conv.cost(&types).flops, 2 * (4 * 4 * 16) * (3 * 3 * 4));
+//! let [x, weight] = types.map(|of| Input::normal(of).tensor(7));
+//! assert!(conv.reference(&[&x, &weight])[0].max_abs() > 1.0);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program, with an op of its own: `examples/custom_op.rs`.
 use any::operations;
 use cases::MANY_IMAGES;
 use kit::{activation, check, display, elementwise_cost, floats, operands, prelude};

@@ -1,4 +1,21 @@
 //! Graph to graph, graph to plan. Each pass is a file; none knows another, this one orders them.
+//!
+//! ```
+//! use ddim::{graph::Graph, ops::{GroupNorm, Silu}, passes, plan::Target, value::TensorType};
+//!
+//! let mut graph = Graph::new();
+//! let x = graph.input(TensorType::f32(&[1, 8, 8, 32]));
+//! let [scale, shift] = [(); 2].map(|()| graph.input(TensorType::f32(&[32])));
+//! let h = graph.push(GroupNorm { groups: 8, eps: 1e-5.into() }, &[x, scale, shift])?;
+//! let y = graph.push(Silu, &[h])?;
+//! graph.outputs.push(y);
+//! let target = Target::default();
+//! let [fused, plain] = [passes::compile(&graph, &target)?, passes::compile_unfused(&graph, &target)?];
+//! assert!(fused.dispatches().count() < plain.dispatches().count());
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program, with gradients: `examples/convolution.rs`.
 use crate::{
     error::Error,
     graph::Graph,

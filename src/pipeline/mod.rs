@@ -1,4 +1,22 @@
 //! Pipelines: folders of a model, its noise schedule and weights, as diffusers writes them.
+//!
+//! ```no_run
+//! use ddim::pipeline::{self, Opening};
+//! use std::path::Path;
+//!
+//! let model = pipeline::open(Path::new("model"))?;
+//! println!("{:?} channels", model.unet.config().block_out_channels);
+//! let weights = model.weights.load()?;
+//! pipeline::write(Path::new("copy"), model.unet.config(), &model.scheduler, &weights)?;
+//!
+//! // The weights in f16.
+//! let how = Opening { variant: Some("fp16".into()), ..Opening::default() };
+//! let half = pipeline::open_with(Path::new("model"), &how)?;
+//! assert_eq!(half.unet.parameters()?, model.unet.parameters()?);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/guided_digits.rs`.
 mod classes;
 mod classifier;
 mod convert;

@@ -1,5 +1,23 @@
 //! What to run, as plain data: kernels, dispatches, buffers. No device is needed to make, print
-//! or check a [`Plan`]; only `gpu/` turns one into silicon.
+//! or check a [`Plan`]; only `gpu/` turns one into silicon. Above 300 lines with its example: one
+//! type, and what is read from it.
+//!
+//! ```
+//! use ddim::{graph::Graph, ops::Linear, passes, plan::{DEVICES, Target}, value::TensorType};
+//!
+//! let mut graph = Graph::new();
+//! let [x, weight] = [(); 2].map(|()| graph.input(TensorType::f32(&[1024, 1024])));
+//! let y = graph.push(Linear, &[x, weight])?;
+//! graph.outputs.push(y);
+//! for (name, profile) in DEVICES {
+//!     let plan = passes::compile(&graph, &Target::of(*profile))?;
+//!     assert_eq!(plan.cost().flops, 2 * 1024_u64.pow(3));
+//!     println!("{name}: {:?}\n{plan}", plan.predict());
+//! }
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `ddim plan` in `cli/src/plan.rs`.
 use crate::value::{GraphId, TensorType, Value};
 use std::{collections::HashSet, fmt, ops::Deref};
 

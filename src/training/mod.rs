@@ -1,4 +1,23 @@
 //! Training: one plan a step, from drawing timesteps to the moving average of the weights.
+//!
+//! ```no_run
+//! use ddim::training::{Trainer, TrainingOptions};
+//! # use ddim::{data, gpu::{Gpu, GpuOptions}, models::unet2d::{UNet, UNetConfig}};
+//! # let gpu = Gpu::new(&GpuOptions::default())?;
+//! # let unet = UNet::new(UNetConfig { in_channels: 1, out_channels: 1, ..UNetConfig::default() })?;
+//!
+//! let options = TrainingOptions { learning_rate: 2e-3, ema_decay: 0.99, ..Default::default() };
+//! let mut trainer = Trainer::new(&gpu, unet, Default::default(), [8, 8], options)?;
+//! trainer.train(&data::digits(), 1000, false, |metrics| {
+//!     metrics.iter().for_each(|of| println!("step {}: loss {:.4}", of.step, of.loss));
+//!     std::ops::ControlFlow::Continue(())
+//! })?;
+//! let weights = trainer.averaged_weights()?;
+//! trainer.save("model".as_ref(), serde_json::json!({ "data": "digits" }))?;
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! Whole programs: `examples/digits.rs`, and without diffusion `examples/regression.rs`.
 mod adapters;
 mod averages;
 mod bursts;

@@ -1,4 +1,21 @@
 //! Which candidates are fastest on a device: measured when a caller asks, never else.
+//!
+//! ```no_run
+//! use ddim::{bench_cases::BenchModel, gpu::{Gpu, GpuOptions}, tuner};
+//! use std::{path::Path, time::Duration};
+//!
+//! let gpu = Gpu::new(&GpuOptions::default())?;
+//! let step = BenchModel::digits()?.sampling(16, gpu.target())?;
+//! let tuning = tuner::tune(&gpu, &step.graph, Duration::from_secs(60), |measured, total| {
+//!     println!("one of {total}: {}", measured.problem);
+//! })?;
+//! tuner::save(&gpu, Path::new("tunings"), &tuning)?;
+//! // A later process: plans for this target use what was measured.
+//! let gpu = gpu.tuned(tuner::load(&gpu, Path::new("tunings")));
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `ddim tune` in `cli/src/tune.rs`.
 mod file;
 
 pub use file::{load, save};

@@ -1,5 +1,18 @@
 //! Is this device to be trusted? Every op's own table of cases, and reference cases from files,
 //! run on the device and held against f64.
+//!
+//! ```no_run
+//! use ddim::{gpu::{Gpu, GpuOptions}, ops::{Case, Input, Silu}, value::TensorType, verify};
+//!
+//! let gpu = Gpu::new(&GpuOptions::default())?;
+//! let summary = verify::op_tables(&gpu, |name, outcome, _| println!("{}", outcome.line(name)))?;
+//! assert_eq!(summary.failed, 0, "{summary}");
+//! let case = Case::new(Silu, vec![Input::normal(TensorType::f32(&[5, 13]))]);
+//! assert!(verify::check_case(&gpu, &case).is_ok());
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! Whole programs: `ddim verify` in `cli/src/verify.rs`, and of an op of its own `examples/custom_op.rs`.
 mod autoencoder;
 mod case_files;
 mod case_graph;

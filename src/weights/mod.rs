@@ -1,4 +1,17 @@
 //! Weights in files: formats, and the dialects of other people's checkpoints.
+//!
+//! ```
+//! use ddim::{nn::Weights, value::Shape, weights::{self, Precision}};
+//!
+//! let (path, mut own) = ("proj.safetensors".as_ref(), Weights::default());
+//! own.insert("proj.weight", Shape::new(&[2, 3]), vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+//! let bytes = weights::to_bytes(path, &own, Precision::F16)?;
+//! // `[in, out]` here is PyTorch's `[out, in]`.
+//! let stored = weights::parse_tensors(path, &bytes)?;
+//! assert_eq!(stored[0].shape, [3, 2]);
+//! assert_eq!(stored[0].numbers.to_f64(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+//! # Ok::<(), ddim::Error>(())
+//! ```
 mod dialects;
 mod file;
 mod formats;

@@ -2,6 +2,23 @@
 //!
 //! To add one: a function that makes its table, a variant of [`SamplerKind`] and its row in
 //! the table `SAMPLERS` of `registry.rs`.
+//!
+//! ```
+//! use ddim::diffusion::{
+//!     samplers::{SamplerKind, SamplerOptions},
+//!     schedule::SchedulerConfig,
+//! };
+//!
+//! let options = SamplerOptions { steps: Some(20), ..SamplerOptions::default() };
+//! let table = SamplerKind::Ddim.table(&SchedulerConfig::default(), &options)?;
+//! assert_eq!((table.steps.len(), table.adds_noise()), (20, false));
+//! // One pixel: the last step leaves the image that it predicts.
+//! let (predicted, next) = table.steps[19].apply(table.clip, 0.3, 0.2, 0.0);
+//! assert_eq!(next, predicted);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/guided_digits.rs`.
 mod ddim;
 mod ddpm;
 mod dpm_single;

@@ -1,5 +1,23 @@
 //! diffusers' `AutoencoderKL`: between images and latents. Rombach et al. 2022, section 3.1; Esser et al. 2021,
 //! table 7.
+//!
+//! ```
+//! use ddim::models::autoencoder_kl::{Autoencoder, AutoencoderConfig, Posterior};
+//! # use ddim::{graph::Graph, nn::trace, value::TensorType};
+//!
+//! let vae = Autoencoder::new(AutoencoderConfig::default())?;
+//! let (_, moments) = trace(Graph::new(), |layers| {
+//!     let image = layers.graph.input(TensorType::f32(&[1, 16, 16, 3]));
+//!     let moments = vae.encode(layers, image)?;
+//!     Ok(layers.graph.type_of(moments))
+//! })?;
+//! assert_eq!(moments, TensorType::f32(&[1, 16, 16, 2 * 4]));
+//! // A pixel of means 1 and variances 1, and noise of 0.5.
+//! assert_eq!(Posterior::of(&[1.0, 0.0], 1).sample(&[0.5]), [1.5]);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! [`latent::Codec`](crate::latent::Codec) runs it on a device.
 mod config;
 mod posterior;
 

@@ -1,5 +1,23 @@
 //! The classifier of noisy images that guides ADM: Dhariwal and Nichol 2021, section 4. The encoder and the middle of the
 //! U-Net, then a pool over the pixels; guided-diffusion's `EncoderUNetModel`.
+//!
+//! ```
+//! use ddim::{models::classifier_unet::{ClassifierConfig, ClassifierUNet}, nn::Model};
+//!
+//! let classifier = ClassifierUNet::new(ClassifierConfig {
+//!     image_size: 32,
+//!     in_channels: 1,
+//!     num_classes: 10,
+//!     classifier_width: 64,
+//!     channel_mult: "1,2,2".into(),
+//!     ..ClassifierConfig::default()
+//! })?;
+//! assert_eq!((classifier.channels(), classifier.classes()), (1, Some(10)));
+//! assert!(classifier.parameters()?.iter().any(|of| of.name.starts_with("out.2.")));
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/guided_digits.rs`.
 mod config;
 mod pools;
 

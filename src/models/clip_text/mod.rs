@@ -1,4 +1,22 @@
 //! CLIP's text encoder: Radford et al. 2021, section 2.4. A transformer whose tokens see those before them.
+//!
+//! ```
+//! use ddim::models::clip_text::{ClipText, ClipTextConfig, TextInputs};
+//! # use ddim::{graph::Graph, nn::trace, value::TensorType};
+//!
+//! let encoder = ClipText::new(ClipTextConfig::default())?;
+//! let (parameters, read) = trace(Graph::new(), |layers| {
+//!     let inputs = TextInputs::inputs(layers.graph, 2, 77);
+//!     let outputs = encoder.build(layers, &inputs)?;
+//!     Ok(layers.graph.type_of(outputs.last_hidden_state))
+//! })?;
+//! assert_eq!(read, TensorType::f32(&[2, 77, 512]));
+//! let elements: usize = parameters.iter().map(|of| of.of.shape.elements()).sum();
+//! assert_eq!(elements, 63_165_952);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! With the feature `tokenizer` a prompt becomes tokens. A whole program: `examples/tokens.rs`.
 #[cfg(feature = "tokenizer")]
 mod byte_pairs;
 mod config;

@@ -1,5 +1,21 @@
 //! diffusers' `UNet2DModel` of the DDPM family as graphs: Ho et al. 2020, appendix B; Dhariwal
 //! and Nichol 2021 for the scale-and-shift variants.
+//!
+//! ```
+//! use ddim::{models::unet2d::{UNet, UNetConfig}, nn::Weights};
+//!
+//! let config = UNetConfig::parse(r#"{
+//!     "in_channels": 1, "out_channels": 1, "block_out_channels": [32, 64],
+//!     "layers_per_block": 1, "norm_num_groups": 8, "attention_head_dim": null,
+//!     "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+//!     "up_block_types": ["AttnUpBlock2D", "UpBlock2D"]
+//! }"#)?;
+//! let unet = UNet::new(config)?;
+//! assert_eq!(Weights::initial(&unet.parameters()?, 0).elements(), 701_345);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/digits.rs`.
 mod config;
 
 pub use config::{

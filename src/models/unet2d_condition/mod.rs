@@ -1,5 +1,20 @@
 //! diffusers' `UNet2DConditionModel` of Stable Diffusion 1.x, 2.x and XL: a U-Net whose levels have transformers, which
 //! attend to the tokens of a text. Rombach et al. 2022, section 3.3; Podell et al. 2023, section 2.
+//!
+//! ```
+//! use ddim::{models::{PerLevel, unet2d_condition::{TextUNet, TextUNetConfig}}, nn::Model};
+//! # use ddim::value::TensorType;
+//!
+//! // Stable Diffusion 1.x.
+//! let cross_attention_dim = PerLevel::All(768);
+//! let unet = TextUNet::new(TextUNetConfig { cross_attention_dim, ..TextUNetConfig::default() })?;
+//! assert_eq!(unet.context_type(1), Some(TensorType::f32(&[1, 77, 768])));
+//! let elements: usize = unet.parameters()?.iter().map(|of| of.of.shape.elements()).sum();
+//! assert_eq!(elements, 859_520_964);
+//! # Ok::<(), ddim::Error>(())
+//! ```
+//!
+//! A whole program: `examples/latent_speed.rs`.
 mod config;
 mod transformer;
 
