@@ -2,7 +2,8 @@
 //! weights and inputs.
 //!
 //! ```sh
-//! cargo run --release --example latent_speed -- FOLDER 512 f16      # pictures of 512x512, the U-Net's numbers in f16
+//! cargo run --release --example latent_speed -- FOLDER 512 f16        # pictures of 512x512, the U-Net's weights in f16
+//! cargo run --release --example latent_speed -- FOLDER 512 f16 f16    # its activations too
 //! ```
 use ddim::{
     Error,
@@ -94,22 +95,27 @@ fn seconds(gpu: &Gpu, plan: Plan) -> Result<[f64; 2], Error> {
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [folder, rest @ ..] = &arguments[..] else {
-        println!("latent_speed FOLDER [SIDE] [f32|f16|bf16]");
+        println!("latent_speed FOLDER [SIDE] [f32|f16|bf16] [f32|f16|bf16]");
         return Ok(());
     };
     let (folder, gpu) = (Path::new(folder), Gpu::new(&GpuOptions::default())?);
     let side = rest.first().and_then(|side| side.parse().ok()).unwrap_or(512);
-    let element = match rest.get(1).map(String::as_str) {
+    let element = |at: usize| match rest.get(at).map(String::as_str) {
         Some("f16") => ElementType::F16,
         Some("bf16") => ElementType::Bf16,
         _ => ElementType::F32,
     };
+    let types = ElementTypes { weights: element(1), activations: element(2) };
     let LatentModel { unet, vae, scheduler } = LatentModel::read(folder, &Opening::default())?;
     let text = TextEncoders::networks(folder, gpu.target().max_binding)?;
     let table = SamplerKind::Ddim.table(&scheduler, &SamplerOptions::default())?;
-    let types = ElementTypes::of(element);
     let request = PictureRequest { types, ..PictureRequest::new(&table, [side; 2], 1, 0) };
-    println!("a guided picture of {side}x{side}, the U-Net in {element}, on {}", gpu.info().name);
+    println!(
+        "a guided picture of {side}x{side}, the U-Net's weights in {}, its activations in {}, on {}",
+        types.weights,
+        types.activations,
+        gpu.info().name,
+    );
     let networks = LatentNetworks { text: &text, unet: &unet, vae: &vae };
     for NetworkPlan { name, plan } in networks.plans(gpu.target(), &request)? {
         let (launches, work) = (plan.dispatches().count(), plan.cost().flops as f64 / 1e9);

@@ -1,7 +1,7 @@
 // Cuts a matrix into panels of WIDTH vec4 of columns, one after another, so that a subgroup which computes those columns
 // reads one run of memory:
 //   panels[column / WIDTH, row / depth, column % WIDTH, row % depth] = weight[row, column]
-// What pads the last panel is never used.
+// What pads the last panel is never used. The panels may be of another element type than the matrix.
 // Tiling: one invocation per vec4.
 // tile: WIDTH = 8
 // import: invocation
@@ -17,7 +17,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight: array<weight4>;
-@group(0) @binding(2) var<storage, read_write> panels: array<weight4>;
+@group(0) @binding(2) var<storage, read_write> panels: array<activation4>;
 
 override WORKGROUP: u32 = 64u;
 
@@ -32,5 +32,6 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let panel = column / WIDTH;
     let level = row % params.depth;
     let lane = column - panel * WIDTH;
-    panels[(panel * params.rows + row - level) * WIDTH + lane * params.depth + level] = weight[index];
+    panels[(panel * params.rows + row - level) * WIDTH + lane * params.depth + level] =
+        narrow_activation(widen_weight(weight[index]));
 }

@@ -200,9 +200,16 @@ impl<'a> Lowering<'a> {
     }
 
     /// The place of another form of `value`: the same for every op that asks for the `form` of
-    /// this name. A [`Packed`](crate::plan::Packed) of the candidate says how it is made.
-    pub fn packed(&mut self, value: Value, form: &'static str, of: TensorType) -> Value {
-        let constant = self.constants.contains(&value);
+    /// this name. A [`Packed`](crate::plan::Packed) of the candidate says how it is made, and likewise whether that of
+    /// a constant is kept.
+    pub fn packed(
+        &mut self,
+        value: Value,
+        form: &'static str,
+        of: TensorType,
+        kept: bool,
+    ) -> Value {
+        let constant = kept && self.constants.contains(&value);
         let (section, again) =
             if constant { (Self::SETUP, false) } else { (self.section, self.again) };
         if let Some(&known) = self.forms.get(&(value, form, of, section, again)) {
@@ -245,9 +252,8 @@ impl<'a> Lowering<'a> {
         *self.choices.entry((problem.class, chosen.family)).or_default() += 1;
         for packed in chosen.packed {
             if self.is_first(&packed) {
-                self.fold_constants(&[packed.of], &[packed.form], |lowering| {
-                    lowering.push(packed.dispatch)
-                })?;
+                let of = if packed.kept { &[packed.of][..] } else { &[] };
+                self.fold_constants(of, &[packed.form], |lowering| lowering.push(packed.dispatch))?;
             }
         }
         chosen.dispatches.into_iter().try_for_each(|dispatch| self.push(dispatch))

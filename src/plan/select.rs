@@ -140,7 +140,8 @@ pub const TABLE: &[Rule] = &[
         classes: &[OpClass::Convolution, OpClass::InputGradient, OpClass::WeightGradient],
         rows: 128,
         channels: 16,
-        families: &[Winograd, Subgroup, Tiled],
+        // Narrow tiles where the filters of wide ones pass the largest binding.
+        families: &[Winograd, WinogradNarrow, Subgroup, Tiled],
         ..SOFTWARE
     },
     Rule {

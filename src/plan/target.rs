@@ -87,4 +87,6 @@ pub struct Packed {
     pub form: Value,
     /// What makes one from the other.
     pub dispatch: Dispatch,
+    /// Whether the form of a constant is made once, and kept. Else each run makes it, in memory that other values use too.
+    pub kept: bool,
 }

@@ -123,7 +123,7 @@ impl Operands {
         let Extents { in_channels, out_channels, .. } = *extents;
         let of = TensorType::f32(&[extents.taps(), in_channels, out_channels]);
         let of = of.with_element(lowering.type_of(self.weight).element);
-        let form = lowering.packed(self.weight, "turned", of);
+        let form = lowering.packed(self.weight, "turned", of, true);
         let params = conv2d_turn_weight::Params {
             taps: extents.taps() as u32,
             in_channels: out_channels as u32,
@@ -132,7 +132,7 @@ impl Operands {
         let blocks = extents.taps() * out_channels.div_ceil(4) * in_channels.div_ceil(4);
         let kernel = conv2d_turn_weight::Forward { weight: self.weight, turned: form };
         let dispatch = kernel.over(params, blocks);
-        let packed = Packed { of: self.weight, form, dispatch };
+        let packed = Packed { of: self.weight, form, dispatch, kept: true };
         (Some(packed), Self { weight: form, turned: false, ..*self })
     }
 

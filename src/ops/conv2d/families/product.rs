@@ -10,19 +10,25 @@ use crate::{
     value::{ElementType, TensorType, Value},
 };
 
-/// The panels of a weight: the form that subgroups read, `depth` rows of a lane side by side.
+/// Fewest rows of x for which a weight in halves is widened in each run: that takes about as long as it saves with 40.
+const WIDENED_ROWS: usize = 64;
+
+/// The panels of a weight: the form that subgroups read, `depth` rows of a lane side by side. Pairs are of f32.
 pub(super) fn panels(lowering: &mut Lowering, lanes: u32, depth: u32, weight: Value) -> Packed {
     let of = lowering.type_of(weight);
+    let element = if depth == 1 { of.element } else { ElementType::F32 };
+    // Weights in halves are there to save memory.
+    let kept = of.element == element;
     let (rows, columns4) = (of.rows(), of.pitch() / 4);
     let width = 4 * lanes as usize;
     let panels = TensorType::f32(&[of.pitch().div_ceil(width), rows, width]);
     let name = if depth == 1 { "panels" } else { "panels of pairs" };
-    let form = lowering.packed(weight, name, panels.with_element(of.element));
+    let form = lowering.packed(weight, name, panels.with_element(element), kept);
     let overrides = panels::Overrides { width: lanes, ..Default::default() };
     let params = panels::Params { rows: rows as u32, columns4: columns4 as u32, depth };
     let grid = fold((rows * columns4).div_ceil(overrides.workgroup as usize));
     let kernel = panels::Forward { weight, panels: form };
-    Packed { of: weight, form, dispatch: kernel.dispatch(params, overrides, grid) }
+    Packed { of: weight, form, dispatch: kernel.dispatch(params, overrides, grid), kept }
 }
 
 /// Matrix products of one shape, one per pair of matrices.
@@ -72,10 +78,10 @@ impl Product {
 /// The most rows of a weight that a lane can read at once, side by side in its form: two where it
 /// reads pairs of numbers as integers of 64 bits.
 pub(super) fn depth(lowering: &Lowering, operands: &Operands) -> u32 {
-    let Operands { x0, x1, weight, residual, y, .. } = *operands;
+    let Operands { x0, x1, residual, y, .. } = *operands;
     let sources: Vec<Value> = [x0].into_iter().chain(x1).collect();
     let f32 = |value: Value| lowering.type_of(value).element == ElementType::F32;
-    let others = [weight, y].into_iter().chain(residual).all(f32);
+    let others = [y].into_iter().chain(residual).all(f32);
     if others && lowering.in_pairs(&sources) { 2 } else { 1 }
 }
 
@@ -94,6 +100,10 @@ pub(super) fn offer(
     let lanes = lowering.target().subgroup.filter(|_| applies(extents, operands))?;
     let own = if family == Family::Wide { 2 } else { 1 };
     if own > depth(lowering, operands) {
+        return None;
+    }
+    let is_wide = lowering.type_of(operands.weight).element == ElementType::F32;
+    if own == 2 && !is_wide && extents.pixels() < WIDENED_ROWS {
         return None;
     }
     let Extents { in_channels, out_channels, .. } = *extents;

@@ -56,6 +56,10 @@ impl Tile {
 /// Spread tiles that a CPU's caches hold.
 const CACHE_BYTES: u64 = 4 << 20;
 
+/// Filters that a software driver keeps from run to run. Larger ones take less time to make than a direct
+/// convolution of 128 pixels takes, and together more memory than the weights.
+const KEPT_BYTES: u64 = 96 << 20;
+
 /// Whether minimal filtering applies.
 fn applies(extents: &Extents) -> bool {
     extents.kernel == [3, 3] && extents.stride == 1 && extents.spread == 1
@@ -143,7 +147,8 @@ pub(super) fn offer(
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
     let spread_x = lowering.scratch(tile.spread(extents, images, extents.in_channels));
     let sums = lowering.scratch(tile.spread(extents, images, extents.out_channels));
-    let filters = lowering.packed(operands.weight, family.name(), filters_of);
+    let kept = !target.profile.is_software() || filters_of.bytes() <= KEPT_BYTES;
+    let filters = lowering.packed(operands.weight, family.name(), filters_of, kept);
     let multiplied = Operands::new(spread_x, in_channels, filters, sums);
     let depth = product::depth(lowering, &multiplied);
     let base = winograd::Params {
@@ -180,7 +185,7 @@ pub(super) fn offer(
     let filtering = winograd::Filters { weight: operands.weight, spread: filters };
     let invocations = in_channels * out_channels4;
     let dispatch = filtering.dispatch(base, plain, grid(invocations));
-    let packed = Packed { of: operands.weight, form: filters, dispatch };
+    let packed = Packed { of: operands.weight, form: filters, dispatch, kept };
     Some(Candidate::new(family, dispatches).with(packed))
 }
 
