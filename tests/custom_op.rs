@@ -42,6 +42,42 @@ fn an_op_of_ones_own_runs_forward_and_backward() {
     }
 }
 
+#[test]
+fn an_author_vouches_for_an_op_and_for_nothing_else() {
+    let Some(gpu) = support::gpu() else { return };
+    #[expect(unsafe_code, reason = "the shader compares its index with the number of vectors")]
+    // SAFETY: it has no loop and no workgroup memory either.
+    let vouched = |dispatch: Dispatch, _| unsafe { dispatch.without_checks() };
+    let run = |square: Square| {
+        let mut graph = Graph::new();
+        let x = graph.input(TensorType::f32(&[3, 5]));
+        let y = graph.push(Op::custom(square), &[x]).unwrap();
+        graph.outputs.push(y);
+        let plan = passes::compile(&graph, gpu.target()).unwrap();
+        let is_custom = |dispatch: &&Dispatch| dispatch.is_custom();
+        let trusted: Vec<bool> =
+            plan.dispatches().filter(is_custom).map(Dispatch::is_trusted).collect();
+        let mut executor = Executor::new(&gpu, plan).unwrap();
+        executor.poison().unwrap();
+        executor.write(x, &(0..15).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+        executor.run(1).unwrap();
+        (trusted, executor.read(y).unwrap())
+    };
+    let (checked, y) = run(Square::default());
+    let (unchecked, same) = run(Square { wrong: vouched, ..Square::default() });
+    assert_eq!((checked, unchecked), (vec![false], vec![true]));
+    assert!(y == same && y[14] == 196.0, "{y:?}");
+    // Its bindings are still held against its text.
+    let both = |dispatch: Dispatch, x| {
+        #[expect(unsafe_code, reason = "it is refused before it runs")]
+        // SAFETY: as above.
+        unsafe {
+            dispatch.without_checks().read(7, x)
+        }
+    };
+    assert!(refused(&gpu, Square { wrong: both, ..Square::default() }).contains('7'));
+}
+
 /// What the device says of a [`Square`] that is wrong somewhere.
 fn refused(gpu: &Gpu, square: Square) -> String {
     let mut graph = Graph::new();

@@ -340,7 +340,8 @@ impl<'a> Lowering<'a> {
         if dispatch.workgroups.contains(&0) {
             return Ok(());
         }
-        dispatch.trusted = self.custom.is_none() && !dispatch.is_custom();
+        let own = self.custom.is_none() && !dispatch.is_custom();
+        dispatch.trusted = own || dispatch.vouched;
         let pads = self.pads(&dispatch);
         dispatch.scope = self.scope.clone();
         dispatch.recomputes = self.again;

@@ -220,6 +220,8 @@ pub struct Dispatch {
     pub invocations: u32,
     /// Whether it may be compiled without run-time checks: see `gpu/pipelines.rs`.
     pub(crate) trusted: bool,
+    /// Whether a caller vouches for its own text.
+    pub(crate) vouched: bool,
     /// The most iterations of all loops of one invocation together, nested ones multiplied, as the
     /// shader states them: below [`MAX_ITERATIONS`]. 0 of a caller's own WGSL, which states none.
     pub iterations: u64,
@@ -260,6 +262,7 @@ impl Dispatch {
             executed: 0,
             invocations: 0,
             trusted: false,
+            vouched: false,
             iterations: 0,
             zeroes_pads: false,
         }
@@ -302,8 +305,19 @@ impl Dispatch {
         self.iterations < MAX_ITERATIONS
     }
 
+    /// Lets release builds compile a caller's own text without run-time checks: indices are not clamped, loops have no
+    /// bound of their own, workgroup memory is not zeroed first. Debug builds keep the checks.
+    ///
+    /// # Safety
+    /// Whatever the tensors hold: no index passes the end of its buffer, every loop ends, and workgroup memory is written
+    /// before it is read.
+    #[expect(unsafe_code, reason = "the caller vouches for WGSL that this crate does not read")]
+    pub unsafe fn without_checks(self) -> Self {
+        Self { vouched: true, ..self }
+    }
+
     /// Whether release builds compile it without run-time checks: a kernel of this crate, appended
-    /// by an op of this crate.
+    /// by an op of this crate, or one for which its caller vouches: [`Dispatch::without_checks`].
     pub fn is_trusted(&self) -> bool {
         self.trusted
     }
