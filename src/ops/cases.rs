@@ -162,13 +162,22 @@ impl Case {
         self
     }
 
-    /// The case in every storage that it may have. One of many numbers is there for the length of its loops, which no
-    /// storage changes: it stays as it is.
+    /// Whether an operand has so many numbers that the case is there for the length of its loops.
+    fn is_long(&self) -> bool {
+        self.inputs.iter().any(|input| input.of.shape.elements() > LONG)
+    }
+
+    /// Whether the case stays in an op's table: of long ones the form of each op that may be stored in halves is enough, for
+    /// a bias or a residual changes no loop.
+    pub(super) fn is_short_or_stored_in_halves(&self) -> bool {
+        !self.is_long() || !self.half.is_empty()
+    }
+
+    /// The case in every storage that it may have. A long one stays as it is: no storage changes its loops.
     pub fn storages(self) -> impl Iterator<Item = Self> {
-        let large = |input: &Input| input.of.shape.elements() > LONG;
         let halves = match self.half {
             [] => &[][..],
-            _ if self.inputs.iter().any(large) => &[],
+            _ if self.is_long() => &[],
             _ => &[ElementType::F16, ElementType::Bf16],
         };
         let stored = halves.iter().map(|&half| self.clone().stored_as(half)).collect::<Vec<_>>();
