@@ -36,8 +36,10 @@ struct Params {
     left: u32,
     /// Tiles side by side.
     tiles_across: u32,
-    /// Tiles one below the other.
+    /// Tiles one below the other, of those that are computed at a time.
     tiles_down: u32,
+    /// Rows of tiles above them: an even number, and none where whole images are computed.
+    first_row: u32,
     /// vec4s of columns in a panel of `spread_weight`: see panels.wgsl.
     panel: u32,
     /// Its rows that stand together, as there.
@@ -170,7 +172,7 @@ fn input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
         return;
     }
     let image = params.first + tile.n;
-    let row = i32(2u * tile.row) - i32(params.top);
+    let row = i32(2u * (params.first_row + tile.row)) - i32(params.top);
     let column = i32(COLUMNS * tile.column) - i32(params.left);
     var source = Source(image, tile.channel4, row, column, vec4<f32>(), vec4<f32>(), vec4<f32>());
     if HAS_AFFINE {
@@ -302,17 +304,19 @@ fn output(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     let step = tiles_step(params.out_channels4);
     let line = square.n * params.tiles_down + 2u * square.row;
     let tile = line * params.tiles_across + square.column;
-    let first = store_tile(sink, 4u * square.row, tile * params.out_channels4 + o4, step);
+    let row = 2u * params.first_row + 4u * square.row;
+    let first = store_tile(sink, row, tile * params.out_channels4 + o4, step);
     // An image of an odd number of tile rows has no second half in its last squares.
     let below = select(tile, tile + params.tiles_across, 2u * square.row + 1u < params.tiles_down);
-    let second = store_tile(sink, 4u * square.row + 2u, below * params.out_channels4 + o4, step);
+    let second = store_tile(sink, row + 2u, below * params.out_channels4 + o4, step);
     if HAS_MOMENTS {
         // Offered only where the squares fill the image.
         let mean = (1.0 / 16.0)
             * ((sum_row(first.upper) + sum_row(first.lower)) + (sum_row(second.upper) + sum_row(second.lower)));
         let squared = (deviations(first.upper, mean) + deviations(first.lower, mean))
             + (deviations(second.upper, mean) + deviations(second.lower, mean));
-        let element = 2u * (params.first * squares_down * params.tiles_across + square.at) * params.out_channels4 + o4;
+        let line = sink.image * ((params.out_height + 3u) / 4u) + row / 4u;
+        let element = 2u * (line * params.tiles_across + square.column) * params.out_channels4 + o4;
         moments[element] = mean;
         moments[element + params.out_channels4] = squared;
     }

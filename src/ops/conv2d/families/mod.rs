@@ -17,6 +17,7 @@ mod slots;
 mod tiled;
 mod window;
 mod winograd;
+mod winograd_tiles;
 
 /// What fusion puts around a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,58 +3,17 @@
 use super::{
     product::{self, Product},
     slots,
+    winograd_tiles::{Part, Tile, parts},
 };
 use crate::{
     ops::{
         Lowering,
         conv2d::{Extents, Operands},
     },
-    plan::{Candidate, Dispatch, Family, Packed, Target, fold},
+    plan::{Candidate, Dispatch, Family, Packed, fold},
     shaders::{conv2d_weight_gradient_subgroup, winograd},
     value::{TensorType, Value},
 };
-
-/// A tile of two rows of `y`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tile {
-    /// Of four pixels each.
-    Wide,
-    /// Of two, with half the rounding error and half as many products again.
-    Narrow,
-}
-
-impl Tile {
-    fn of(family: Family) -> Self {
-        if family == Family::WinogradNarrow { Self::Narrow } else { Self::Wide }
-    }
-
-    fn columns(self) -> usize {
-        match self {
-            Self::Wide => 4,
-            Self::Narrow => 2,
-        }
-    }
-
-    /// Products per tile and pair of channels.
-    fn places(self) -> usize {
-        4 * (self.columns() + 2)
-    }
-
-    /// Tiles of the images.
-    fn count(self, extents: &Extents) -> [usize; 3] {
-        let (down, across) = (extents.out_height.div_ceil(2), extents.out_width);
-        [extents.batch, down, across.div_ceil(self.columns())]
-    }
-
-    /// The spread tiles of `images` images, of this many channels.
-    fn spread(self, extents: &Extents, images: usize, channels: usize) -> TensorType {
-        let [_, down, across] = self.count(extents);
-        TensorType::f32(&[self.places(), images * down * across, channels])
-    }
-}
-
-/// Spread tiles that a CPU's caches hold.
-const CACHE_BYTES: u64 = 4 << 20;
 
 /// Filters that a software driver keeps from run to run. Larger ones take less time to make than a direct
 /// convolution of 128 pixels takes, and together more memory than the weights.
@@ -93,38 +52,17 @@ fn grid(invocations: usize) -> [u32; 3] {
     fold(invocations.div_ceil(winograd::Overrides::default().workgroup as usize))
 }
 
-/// As many images as their spread tiles fit a binding and, on a CPU, its caches; none where not
-/// one does, or the filters do not.
-fn images_at_a_time(
-    target: &Target,
-    tile: Tile,
-    extents: &Extents,
-    filters: TensorType,
-) -> Option<usize> {
-    let bytes = |channels| tile.spread(extents, 1, channels).bytes();
-    let (read, written) = (bytes(extents.in_channels), bytes(extents.out_channels));
-    let mut images = target.max_binding / read.max(written);
-    if target.profile.is_software() {
-        images = images.min((CACHE_BYTES.max(filters.bytes()) / (read + written)).max(1));
-    }
-    if images == 0 || filters.bytes() > target.max_binding {
-        return None;
-    }
-    let chunks = extents.batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
-    Some(extents.batch.div_ceil(chunks))
-}
-
-/// Bytes of a launch that takes a share, so many images of so many, of tensors that it binds whole,
+/// Bytes of a launch that takes a share, so many tiles of so many, of tensors that it binds whole,
 /// and all of its scratch.
 fn moved(
     lowering: &Lowering,
     whole: &[Option<Value>],
-    [images, of]: [usize; 2],
+    [tiles, of]: [usize; 2],
     scratch: Value,
 ) -> u64 {
     let bytes = |value: Value| lowering.type_of(value).bytes();
     let whole: u64 = whole.iter().flatten().map(|value| bytes(*value)).sum();
-    whole * images as u64 / of as u64 + bytes(scratch)
+    whole * tiles as u64 / of as u64 + bytes(scratch)
 }
 
 /// `y` of a convolution, fused or not, where its tensors fit a binding.
@@ -142,11 +80,15 @@ pub(super) fn offer(
     let panel = lanes as usize;
     let panels = out_channels4.div_ceil(panel);
     let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * panel]);
-    let images = images_at_a_time(&target, tile, extents, filters_of)?;
+    let parts = parts(&target, tile, extents, filters_of)?;
+    let [_, down, across] = tile.count(extents);
+    let all = extents.batch * down * across;
+    let tiles = |part: &Part| part.images * part.rows * across;
+    let most = parts.iter().map(tiles).max()?;
     let mut product = Product { batch: tile.places(), rows: 0, in_channels, out_channels };
     let Operands { x0, x1, affine, bias, embedding, residual, y, moments, .. } = *operands;
-    let spread_x = lowering.scratch(tile.spread(extents, images, extents.in_channels));
-    let sums = lowering.scratch(tile.spread(extents, images, extents.out_channels));
+    let spread_x = lowering.scratch(tile.spread(most, in_channels));
+    let sums = lowering.scratch(tile.spread(most, out_channels));
     let kept = !target.profile.is_software() || filters_of.bytes() <= KEPT_BYTES;
     let filters = lowering.packed(operands.weight, family.name(), filters_of, kept);
     let multiplied = Operands::new(spread_x, in_channels, filters, sums);
@@ -160,31 +102,27 @@ pub(super) fn offer(
     };
     let plain = winograd::Overrides { narrow: tile == Tile::Narrow, ..Default::default() };
     let overrides = winograd::Overrides { silu: operands.silu, ..plain };
-
     let mut dispatches = Vec::new();
-    for first in (0..extents.batch).step_by(images) {
-        let batch = images.min(extents.batch - first);
-        let params = winograd::Params { batch: batch as u32, first: first as u32, ..base };
-        let (share, [_, down, across]) = ([batch, extents.batch], tile.count(extents));
-        let rows = batch * down * across;
+    for part in parts {
+        let (rows, share) = (tiles(&part), [tiles(&part), all]);
+        let params = part.params(base);
         let input = winograd::Input { x0, x1, affine, spread: spread_x };
-        let in_channels4 = base.in_channels4 as usize;
-        let mut input = input.dispatch(params, overrides, grid(rows * in_channels4));
+        let invocations = rows * base.in_channels4 as usize;
+        let mut input = input.dispatch(params, overrides, grid(invocations));
         input.work.bytes = moved(lowering, &[Some(x0), x1, affine], share, spread_x);
         dispatches.push(input);
         product.rows = rows;
         let mut multiply = product.dispatch(lanes, depth, &multiplied);
-        multiply.cost.flops = extents.flops() * batch as u64 / extents.batch as u64;
+        multiply.cost.flops = extents.flops() * rows as u64 / all as u64;
         dispatches.push(multiply);
-        let squares = batch * down.div_ceil(2) * across;
+        let squares = part.images * part.rows.div_ceil(2) * across;
         let output = winograd::Output { products: sums, bias, embedding, residual, y, moments };
         let mut output = output.dispatch(params, plain, grid(squares * out_channels4));
         output.work.bytes = moved(lowering, &[embedding, residual, Some(y), moments], share, sums);
         dispatches.push(output);
     }
     let filtering = winograd::Filters { weight: operands.weight, spread: filters };
-    let invocations = in_channels * out_channels4;
-    let dispatch = filtering.dispatch(base, plain, grid(invocations));
+    let dispatch = filtering.dispatch(base, plain, grid(in_channels * out_channels4));
     let packed = Packed { of: operands.weight, form: filters, dispatch, kept };
     Some(Candidate::new(family, dispatches).with(packed))
 }
@@ -200,7 +138,8 @@ pub(super) fn weight_gradient(
     let lanes = target.subgroup.filter(|_| applies(extents))?;
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
     let tile = Tile::Wide;
-    let spread_of = |channels| tile.spread(extents, extents.batch, channels);
+    let tiles = tile.count(extents).iter().product();
+    let spread_of = |channels| tile.spread(tiles, channels);
     let products_of = TensorType::f32(&[tile.places(), in_channels, out_channels]);
     let largest = spread_of(in_channels.max(out_channels)).bytes().max(products_of.bytes());
     if largest > target.max_binding {
