@@ -21,6 +21,10 @@ try {
   const counted = report.kernels.filter((of) => of.flops > 0 && of.bytes > 0);
   assert.equal(await count("circle"), counted.length);
   assert.ok(counted.length > 0, "a report without a kernel that computes");
+  // As many as take a hundredth of the time or more and reach less than half of their ceiling.
+  const all = report.kernels.reduce((sum, of) => sum + of.milliseconds.median, 0);
+  const far = report.kernels.filter((of) => of.share_of_ceiling !== null && of.share_of_ceiling < 0.5 && of.milliseconds.median >= all / 100);
+  assert.equal(Math.max(0, await rows("Below half of their ceiling")), far.length);
   // Dots and lines lie within the chart: a number that is not finite would not be drawn.
   for (const [selector, names] of [["circle", ["cx", "cy", "r"]], [".grid", ["x1", "x2", "y1", "y2"]], ["rect", ["x", "y", "width"]]]) {
     for (const element of await page.locator(selector).all()) {
