@@ -10,7 +10,7 @@ use crate::{
     value::{ElementType, TensorType, Value},
 };
 
-/// Fewest rows of x for which a weight in halves is widened in each run: that takes about as long as it saves with 40.
+/// Fewest rows of x for which a weight in halves is widened in each run. By estimate that takes as long as it saves with 40.
 const WIDENED_ROWS: usize = 64;
 
 /// The panels of a weight: the form that subgroups read, `depth` rows of a lane side by side. Pairs are of f32.
