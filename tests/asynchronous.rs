@@ -19,12 +19,12 @@ use std::{
 
 mod common;
 
-/// A long row of activations: value read, value written.
-fn chain(gpu: &Gpu, elements: usize) -> (Executor, Value, Value) {
+/// A row of so many activations: value written, value read.
+fn chain(gpu: &Gpu, elements: usize, length: usize) -> (Executor, Value, Value) {
     let mut graph = Graph::new();
     let x = graph.input(TensorType::f32(&[elements]));
     let mut y = x;
-    for _ in 0..50 {
+    for _ in 0..length {
         y = graph.push(Silu, &[y]).expect("one operand");
     }
     graph.outputs.push(y);
@@ -40,7 +40,7 @@ fn numbers(count: usize) -> Vec<f32> {
 #[test]
 fn runs_and_reads_are_those_of_the_blocking_forms() {
     let Some(gpu) = support::gpu() else { return };
-    let (mut executor, x, y) = chain(&gpu, 1000);
+    let (mut executor, x, y) = chain(&gpu, 1000, 50);
     executor.poison().expect("a device");
     executor.write(x, &numbers(1000)).expect("1000 numbers");
     let mut told = Vec::new();
@@ -57,7 +57,7 @@ fn runs_and_reads_are_those_of_the_blocking_forms() {
 fn waiting_leaves_the_thread_free() {
     let Some(gpu) = support::gpu() else { return };
     // Some seconds of work on a software driver.
-    let (mut executor, x, y) = chain(&gpu, 1 << 20);
+    let (mut executor, x, y) = chain(&gpu, 1 << 20, 50);
     executor.write(x, &numbers(1 << 20)).expect("as many numbers");
     executor.run(20).expect("a device");
     let found = {
@@ -67,6 +67,27 @@ fn waiting_leaves_the_thread_free() {
         block_on(read).expect("a device")
     };
     assert_eq!(found, executor.read(y).expect("a device"));
+}
+
+#[test]
+fn writing_leaves_the_thread_free() {
+    let Some(gpu) = support::gpu() else { return };
+    // 24 MiB: the device has to catch up once.
+    let count = 6 << 20;
+    let (mut executor, x, y) = chain(&gpu, count, 1);
+    let dense = numbers(count);
+    executor.write(x, &dense).expect("as many numbers");
+    executor.run(1).expect("a device");
+    let expected = executor.read(y).expect("a device");
+    executor.poison().expect("a device");
+    {
+        let mut write = pin!(executor.write_async(x, &dense));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(write.as_mut().poll(&mut context), Poll::Pending));
+        block_on(write).expect("as many numbers");
+    }
+    executor.run(1).expect("a device");
+    assert_eq!(executor.read(y).expect("a device"), expected);
 }
 
 #[test]

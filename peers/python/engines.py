@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
@@ -20,7 +20,8 @@ class Engine:
     driver: bool = True
     # Why it cannot be started.
     missing: str = ""
-    environment: dict = field(default_factory=dict)
+    # Its prompts and noise: nothing to compare.
+    own_numbers: bool = False
 
 
 def build(package):
@@ -61,7 +62,7 @@ import importlib.metadata as m, json
 def version(name):
     try: return m.version(name)
     except m.PackageNotFoundError: return None
-found = {n: version(n) for n in ("ncnn", "onnxruntime-webgpu", "torch")}
+found = {n: version(n) for n in ("ncnn", "onnxruntime-webgpu", "torch", "diffusers", "transformers", "cyllama-vulkan")}
 try:
     import torch
     found["cuda"] = torch.cuda.is_available()
@@ -71,7 +72,21 @@ print(json.dumps(found))
 """
 
 
-def all_engines():
+def single_file(interpreter):
+    """The pipeline as one file, made once."""
+    folder = os.environ["PEERS_PIPELINE"]
+    out = TARGET / "single-files" / f"{Path(folder).name}.safetensors"
+    if not out.exists():
+        out.parent.mkdir(exist_ok=True)
+        program = "import sys, single_file; single_file.write(sys.argv[1], sys.argv[2])"
+        part = out.with_suffix(".part")
+        subprocess.run([interpreter, "-c", program, folder, part], cwd=HERE / "python", check=True)
+        part.rename(out)
+    os.environ["PEERS_SINGLE_FILE"] = str(out)
+
+
+def all_engines(latent):
+    """All engines, or those that run the networks of a latent pipeline."""
     TARGET.mkdir(exist_ok=True)
     interpreter = python()
     probed = subprocess.run([interpreter, "-c", PROBE], capture_output=True, text=True, check=True)
@@ -86,6 +101,14 @@ def all_engines():
         missing = "" if found[distribution] else "not installed"
         return Engine(name, found[distribution] or "", command, driver, missing)
 
+    if latent:
+        if missing := [name for name in ("torch", "diffusers", "transformers") if not found[name]]:
+            raise SystemExit(f"--pipeline: {interpreter} has no {', '.join(missing)}; PYTHON=... names another")
+        single_file(interpreter)
+        stable_diffusion = worker("stable-diffusion.cpp Vulkan", "cyllama-vulkan", "sd_worker.py", driver=False)
+        stable_diffusion.own_numbers = True
+        torch = worker("PyTorch CPU", "torch", "torch_worker.py", "cpu", driver=False)
+        return [rust("ddim", "peer-ddim", locked("ddim")), torch, stable_diffusion]
     engines = [
         rust("ddim", "peer-ddim", locked("ddim")),
         worker("ncnn", "ncnn", "ncnn_worker.py"),

@@ -141,6 +141,11 @@ def work(kind, n):
         batch, channels, side, layers = n
         x, expected = (put(uniform(seed, (batch, channels, side, side), 1.7)) for seed in (1, 2))
         return training(lambda b, x: models.blocks(b, x, channels, layers), x, expected)
+    if kind.startswith("latent"):
+        # What the other works do not need.
+        from latent import torch_work
+
+        return forward(torch_work(kind, n[0], put))
     return None
 
 

@@ -12,6 +12,8 @@ class Work:
     flop: float = 0
     # Of like size in each engine, not the same: results are not compared.
     other_model: bool = False
+    # Measured only where `--pipeline` names a folder: minutes, and gigabytes.
+    latent: bool = False
 
 
 def conv(n, c, h, w, k, size, kind="conv"):
@@ -50,4 +52,7 @@ WORKS = [
     Work("4 residual blocks + attention, batch 4, training step", "blocks_training 4 128 32 4", 1),
     Work("tiny latent U-Net, batch 1, training step", "tiny_training 1", 1, 0, True),
     Work("CIFAR-10 U-Net, batch 4, training step", "unet_training 4", 1),
+    Work("latent pipeline, both prompts encoded", "latent_text 256", 1, latent=True),
+    Work("latent pipeline, guided U-Net step, 256x256", "latent_unet 256", 1, latent=True),
+    Work("latent pipeline, picture decoded, 256x256", "latent_decoder 256", 1, latent=True),
 ]

@@ -239,7 +239,7 @@ impl Executor {
         {
             self.due.remove(&section);
             let zeros = vec![0; self.plan.types[part.index()].bytes() as usize];
-            self.upload_part(section, &zeros)?;
+            pollster::block_on(self.upload_part(section, &zeros))?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Overhead {
 }
 
 /// The same plan with the run-time checks that a caller's own WGSL gets: indices clamped, loops
-/// bounded, workgroup memory zeroed. In debug builds every plan has the first two.
+/// bounded, workgroup memory zeroed.
 pub fn with_checks(mut plan: Plan) -> Plan {
     for dispatch in plan.0.sections.iter_mut().flat_map(|section| &mut section.launches) {
         dispatch.trusted = false;

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     error::GpuError,
-    plan::{Access, Dispatch, Kernel, MAX_ITERATIONS},
+    plan::{Access, Dispatch, Kernel},
 };
 use std::{
     borrow::Cow,
@@ -110,15 +110,10 @@ fn in_parallel<K: Send + Sync, T: Send + Sync, R: Send>(
     })
 }
 
-/// How many times as many iterations an invocation may take with run-time checks, which keep
-/// drivers from unrolling loops: twice the most that was found, 31.
-const CHECKED_ITERATIONS: u64 = 64;
-
-/// Whether a kernel is compiled without run-time checks. A caller's own text keeps them. So does
-/// every debug build, but where a driver could then end its loops early.
+/// Whether a kernel is compiled without run-time checks. A caller's own text keeps them; in debug builds also where
+/// the caller vouches for it.
 fn is_unchecked(dispatch: &Dispatch) -> bool {
-    let fits = dispatch.iterations < MAX_ITERATIONS / CHECKED_ITERATIONS;
-    dispatch.trusted && !(cfg!(debug_assertions) && fits)
+    dispatch.trusted && !(dispatch.is_custom() && cfg!(debug_assertions))
 }
 
 fn module(
@@ -145,8 +140,8 @@ fn module(
         // `infer` gives, none with an extent of 0 or more elements than 32 bits count. A `Plan` is
         // sealed: nobody outside this crate makes or changes one, a custom op's dispatches are
         // compiled with checks whatever they run, unless its author vouched for them by an unsafe
-        // call, and the executor refuses a plan made for other subgroups. `tests/limits.rs` tries attributes, extents and indices at their limits and
-        // past them, with checks on and sentinels after each buffer.
+        // call, and the executor refuses a plan made for other subgroups. `tests/limits.rs` tries attributes, extents and
+        // indices at their limits and past them.
         unsafe { gpu.device().create_shader_module_trusted(descriptor, checks) }
     })
 }

@@ -9,13 +9,22 @@ use std::borrow::Cow;
 
 impl Executor {
     /// Writes a dense, row-major f32 slice to a tensor of floats, in order with the runs: an
-    /// input, or a part of one that the plan reads, such as a parameter of an arena.
+    /// input, or a part of one that the plan reads, such as a parameter of an arena. Waits for the
+    /// device after every 16 MiB, whose staging memory it gives back.
     ///
     /// # Errors
     /// If the value is no tensor of floats, holds another number of elements, or has no place.
     pub fn write(&mut self, value: Value, dense: &[f32]) -> Result<(), Error> {
+        pollster::block_on(self.write_async(value, dense))
+    }
+
+    /// As [`Executor::write`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Executor::write`].
+    pub async fn write_async(&mut self, value: Value, dense: &[f32]) -> Result<(), Error> {
         let of = self.check(value, dense.len(), "f32")?;
-        self.upload(value, &encode(of, dense))
+        self.upload(value, &encode(of, dense)).await
     }
 
     /// As [`Executor::write`], of a flat tensor of floats such as an arena, in pieces that follow each other: a
@@ -28,6 +37,18 @@ impl Executor {
         value: Value,
         pieces: impl IntoIterator<Item = Result<Cow<'p, [f32]>, Error>>,
     ) -> Result<(), Error> {
+        pollster::block_on(self.write_pieces_async(value, pieces))
+    }
+
+    /// As [`Executor::write_pieces`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Executor::write_pieces`].
+    pub async fn write_pieces_async<'p>(
+        &mut self,
+        value: Value,
+        pieces: impl IntoIterator<Item = Result<Cow<'p, [f32]>, Error>>,
+    ) -> Result<(), Error> {
         let of = self.check_element(value, "f32")?;
         if of != of.with_shape(&[of.physical_elements()]) {
             return Err(GpuError::Element { value, of, asked: "f32 without pads" }.into());
@@ -35,18 +56,27 @@ impl Executor {
         let mut upload = Upload::new(self, value)?;
         for piece in pieces {
             let piece = piece?;
-            upload.push(self, &encode(of.with_shape(&[piece.len()]), &piece))?;
+            let bytes = encode(of.with_shape(&[piece.len()]), &piece);
+            upload.push(self, &bytes).await?;
         }
         upload.finish(self)
     }
 
-    /// Writes a dense, row-major slice to a u32 tensor, in order with the runs.
+    /// Writes a dense, row-major slice to a u32 tensor, as [`Executor::write`] writes floats.
     ///
     /// # Errors
     /// As [`Executor::write`].
     pub fn write_u32(&mut self, value: Value, dense: &[u32]) -> Result<(), Error> {
+        pollster::block_on(self.write_u32_async(value, dense))
+    }
+
+    /// As [`Executor::write_u32`], without blocking.
+    ///
+    /// # Errors
+    /// As [`Executor::write`].
+    pub async fn write_u32_async(&mut self, value: Value, dense: &[u32]) -> Result<(), Error> {
         let of = self.check(value, dense.len(), "u32")?;
-        self.upload(value, &pad(of, dense))
+        self.upload(value, &pad(of, dense)).await
     }
 
     /// Where a value lies on the device, for work of the caller's own on the same queue. A tensor

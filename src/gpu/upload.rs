@@ -43,25 +43,26 @@ impl Upload {
         Ok(Self { value, place, parts: parts.into(), begun: Vec::new(), at: 0 })
     }
 
-    /// Sends the next bytes.
-    pub fn push(&mut self, executor: &mut Executor, bytes: &[u8]) -> Result<(), Error> {
+    /// Sends the next bytes, and lets the device catch up where much waits to be copied.
+    pub async fn push(&mut self, executor: &mut Executor, bytes: &[u8]) -> Result<(), Error> {
         let (start, end) = (self.at, self.at + bytes.len());
         self.at = end;
         if let Some(Placement { buffer, offset }) = self.place {
             self.check(executor, end)?;
-            return executor.send(Placement { buffer, offset: offset + start as u64 }, bytes);
+            let place = Placement { buffer, offset: offset + start as u64 };
+            return executor.send(place, bytes).await;
         }
         while let Some((section, part)) = self.parts.front().filter(|(_, part)| part.start < end) {
             let own = &bytes[part.start.max(start) - start..part.end.min(end) - start];
             // Most parts come whole, and are not copied.
             if own.len() == part.len() {
-                executor.upload_part(*section, own)?;
+                executor.upload_part(*section, own).await?;
             } else {
                 self.begun.extend_from_slice(own);
                 if self.begun.len() < part.len() {
                     break;
                 }
-                executor.upload_part(*section, &self.begun)?;
+                executor.upload_part(*section, &self.begun).await?;
                 self.begun.clear();
             }
             self.parts.pop_front();
@@ -127,24 +128,25 @@ impl Executor {
     }
 
     /// Writes all bytes of a value.
-    pub(super) fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) async fn upload(&mut self, value: Value, bytes: &[u8]) -> Result<(), Error> {
         let mut upload = Upload::new(self, value)?;
-        upload.push(self, bytes)?;
+        upload.push(self, bytes).await?;
         upload.finish(self)
     }
 
     /// Writes the staged part of this section, and packs it.
-    pub(super) fn upload_part(&mut self, section: usize, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) async fn upload_part(&mut self, section: usize, bytes: &[u8]) -> Result<(), Error> {
         let StagedPart { input, part, .. } = self.plan.staged[section];
         self.mark_due(input);
         let place = self.plan.placements[part.index()];
-        self.send(place.ok_or(GpuError::NoContents { value: part, action: "write" })?, bytes)?;
+        let place = place.ok_or(GpuError::NoContents { value: part, action: "write" })?;
+        self.send(place, bytes).await?;
         self.submit_section(section)?;
         self.due.remove(&section);
         Ok(())
     }
 
-    fn send(&mut self, place: Placement, bytes: &[u8]) -> Result<(), Error> {
+    async fn send(&mut self, place: Placement, bytes: &[u8]) -> Result<(), Error> {
         let mut offset = place.offset;
         // The pitch makes every f16 row a multiple of 8 bytes, so chunks stay 4-aligned.
         for chunk in bytes.chunks(MOST_STAGED) {
@@ -157,7 +159,7 @@ impl Executor {
             // Submitting and polling gives the staging memory back; a browser does it by itself.
             if self.staged >= MOST_STAGED && !cfg!(target_family = "wasm") {
                 self.gpu.guard("uploading", 0, || self.gpu.queue().submit([]))?;
-                self.wait()?;
+                self.wait_async().await?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! This crate's side of the comparison.
 mod kernels;
+mod latent;
 mod layout;
 mod models;
 mod training;
@@ -44,6 +45,9 @@ fn main() {
             "copies" => kernels::copies(&gpu, numbers(rest)?),
             "attention" => kernels::attention(&gpu, numbers(rest)?),
             "unet" => models::forward(&gpu, numbers(rest)?),
+            "latent_text" => latent::text(&gpu, numbers(rest)?),
+            "latent_unet" => latent::unet(&gpu, numbers(rest)?),
+            "latent_decoder" => latent::decoder(&gpu, numbers(rest)?),
             "unet_training" => training::unet(&gpu, numbers(rest)?),
             "blocks_training" => training::blocks(&gpu, numbers(rest)?),
             "tiny_training" => training::tiny(&gpu, numbers(rest)?),
