@@ -53,7 +53,7 @@ class Worker:
                 if select.select([self.process.stdout], [], [], left)[0]:
                     read = os.read(self.process.stdout.fileno(), 1 << 16)
                     if not read:
-                        raise Failed(f"ended, see {self.log.name}")
+                        raise Failed(f"ended, see {os.path.relpath(self.log.name)}")
                     *whole, self.buffer = (self.buffer + read).split(b"\n")
                     self.lines += [line.decode(errors="replace") for line in whole]
         finally:
@@ -78,7 +78,7 @@ class Worker:
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError as error:
-            raise Failed(f"ended, see {self.log.name}") from error
+            raise Failed(f"ended, see {os.path.relpath(self.log.name)}") from error
         _, rest = self.wait_for(answer)
         self.signal(signal.SIGSTOP)
         return rest
