@@ -1,4 +1,5 @@
 //! The kernels that lowering offers a device.
+use crate::latent;
 use ddim::{
     Error,
     bench_cases::{BenchModel, families, stable_diffusion},
@@ -96,12 +97,12 @@ fn attention(head: usize) -> Result<Graph, Error> {
     Ok(graph)
 }
 
-/// The plans that are looked at: sampling and training of two U-Nets.
+/// The plans that are looked at: sampling and training of two U-Nets, and the networks of a latent pipeline.
 ///
 /// # Errors
 /// If a model cannot be built for the target.
 pub fn plans(target: &Target) -> Result<Vec<(String, Plan)>, Error> {
-    let mut plans = Vec::new();
+    let mut plans = latent::plans(target)?;
     for model in [BenchModel::cifar10()?, BenchModel::digits()?] {
         for (step, batches) in [("sampling", &[1, 8, 64][..]), ("training", &[4, 64])] {
             for &batch in batches {

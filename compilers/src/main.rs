@@ -19,6 +19,7 @@ mod error;
 mod figures;
 mod hlsl;
 mod kernels;
+mod latent;
 mod plans;
 mod results;
 mod spirv;
