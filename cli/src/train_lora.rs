@@ -227,26 +227,27 @@ fn describe_run(gpu: &Gpu, run: &Run) {
     say!("run    steps {next} to {}, batch {batch}, learning rate {rate}", notes.notes.steps);
 }
 
-fn finish(gpu: &Gpu, mut run: Run, out: &Path) -> Result<(), Failure> {
+fn finish(gpu: &Gpu, run: Run, out: &Path) -> Result<(), Failure> {
     let steps = run.trainer.steps();
     if steps < u64::from(run.notes.notes.steps) {
         let (ddim, word) = (shell::program(), shell::path(out));
         say!("stopped after step {steps}; go on with: {ddim} train-lora --resume --out {word}");
         return Ok(());
     }
-    let base = Arc::clone(&run.base);
-    let weights = AdaptedWeights { base, adapters: run.trainer.averaged_weights()? };
-    let [height, width] = run.size;
-    let shape = [height, width, run.trainer.model().channels()];
+    let Run { mut trainer, base, size: [height, width], data, losses, .. } = run;
+    let weights = AdaptedWeights { base, adapters: trainer.averaged_weights()? };
+    let model = trainer.model().clone();
+    // Its memory is the next executor's.
+    drop(trainer);
+    let shape = [height, width, model.channels()];
     // The first picture's mean latents, twice, and its caption.
-    let images = run.data.autoencoder.scaled(&run.data.posteriors[0].mean).repeat(2);
-    let text = run.data.text_of[0];
-    let context = Some(run.data.texts[text].repeat(2));
-    let vector = run.data.vectors.get(text).map(|told| told.repeat(2));
+    let images = data.autoencoder.scaled(&data.posteriors[0].mean).repeat(2);
+    let text = data.text_of[0];
+    let context = Some(data.texts[text].repeat(2));
+    let vector = data.vectors.get(text).map(|told| told.repeat(2));
     let seen = Seen { shape, images, labels: None, context, vector };
-    check::write_seen(gpu, run.trainer.model(), &weights, &seen, out)?;
-    let loss =
-        smoothed(&run.losses.steps).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
+    check::write_seen(gpu, &model, &weights, &seen, out)?;
+    let loss = smoothed(&losses.steps).map_or(String::new(), |loss| format!(", loss {loss:.4}"));
     say!("{}: {}{loss}", out.display(), counted(steps, "step"));
     say!("{} opens in Python: pipeline.load_lora_weights", out.join(ADAPTER_FILE).display());
     Ok(())
