@@ -237,7 +237,7 @@ fn finish(gpu: &Gpu, run: Run, out: &Path) -> Result<(), Failure> {
     let Run { mut trainer, base, size: [height, width], data, losses, .. } = run;
     let weights = AdaptedWeights { base, adapters: trainer.averaged_weights()? };
     let model = trainer.model().clone();
-    // Its memory is the next executor's.
+    // Else its plan and the network below are on the device together.
     drop(trainer);
     let shape = [height, width, model.channels()];
     // The first picture's mean latents, twice, and its caption.

@@ -17,7 +17,8 @@ use ddim::{
     value::ElementType,
 };
 
-/// Plans of the text encoder, its table cut as the target binds it, of a step of the U-Net, whose weights are stored in f16, and of the decoder.
+/// Plans of the text encoder, of a step of the U-Net, and of the decoder. The U-Net's weights are stored in f16. The text
+/// encoder's table is cut into parts that the target can bind.
 ///
 /// # Errors
 /// If the target cannot run one.

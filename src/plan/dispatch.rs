@@ -316,8 +316,8 @@ impl Dispatch {
         Self { vouched: true, ..self }
     }
 
-    /// Whether it is compiled without run-time checks: a kernel of this crate, appended by an op of this crate, or, in
-    /// release builds, one for which its caller vouches: [`Dispatch::without_checks`].
+    /// Whether it may be compiled without run-time checks: a kernel of this crate, appended by an op of this crate, or
+    /// one for which its caller vouches: [`Dispatch::without_checks`].
     pub fn is_trusted(&self) -> bool {
         self.trusted
     }
