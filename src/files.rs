@@ -29,12 +29,18 @@ use std::{
 
 /// Largest JSON file that describes a model, a run or a case, in bytes. A number of two letters may
 /// take 32 bytes once it is read.
+///
+/// Example: [`crate::files::read()`].
 pub const JSON_LIMIT: u64 = 1 << 20;
 
 /// Largest file of other text, such as CSV, in bytes.
+///
+/// Example: [`crate::files::read()`].
 pub const TEXT_LIMIT: u64 = 16 << 20;
 
 /// Largest picture that is read or written unless the caller asks for more, in pixels: 64 megapixels.
+///
+/// Example: [`crate::error::PictureError`].
 pub const MAX_PIXELS: u64 = 64 << 20;
 
 /// The file by which the folder of a model is known.
@@ -44,6 +50,19 @@ pub(crate) const MODEL_INDEX: &str = "model_index.json";
 ///
 /// # Errors
 /// If there is none of that name, or a folder, FIFO, device or socket.
+///
+/// ```
+/// use ddim::files;
+/// use std::io::Read;
+///
+/// let folder = tempfile::tempdir()?;
+/// let (path, mut first) = (folder.path().join("numbers"), [0; 2]);
+/// files::write_file(&path, &[1, 2, 3])?;
+/// files::open(&path)?.read_exact(&mut first)?;
+/// assert_eq!(first, [1, 2]);
+/// assert!(files::open(folder.path()).is_err(), "it is a folder");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn open(path: &Path) -> io::Result<File> {
     // Before the file is opened: opening a FIFO may wait for ever.
     check(&path.metadata()?)?;
@@ -56,6 +75,17 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// As [`open`], or if the file has more than `limit` bytes.
+///
+/// ```
+/// use ddim::files::{self, JSON_LIMIT, TEXT_LIMIT};
+///
+/// let folder = tempfile::tempdir()?;
+/// let (path, text) = (folder.path().join("losses.csv"), vec![b'0'; JSON_LIMIT as usize + 1]);
+/// files::write_file(&path, &text)?;
+/// assert_eq!(files::read(&path, TEXT_LIMIT)?, text);
+/// assert!(files::read(&path, JSON_LIMIT).is_err(), "it has a byte too many");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let size = file.metadata()?.len();
@@ -108,6 +138,8 @@ pub(crate) fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> i
 ///
 /// # Errors
 /// As [`read`], or if the bytes are not UTF-8.
+///
+/// Example: [`crate::files`].
 pub fn read_text(path: &Path) -> io::Result<String> {
     text(read(path, TEXT_LIMIT)?)
 }
@@ -116,6 +148,8 @@ pub fn read_text(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 /// As [`read_text`].
+///
+/// Example: [`crate::files`].
 pub fn read_json(path: &Path) -> io::Result<String> {
     text(read(path, JSON_LIMIT)?)
 }

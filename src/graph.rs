@@ -26,6 +26,8 @@ use crate::{
 use std::{collections::HashSet, fmt};
 
 /// `outputs = op(inputs)`.
+///
+/// Example: [`Graph`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Equation {
     /// What is computed.
@@ -43,6 +45,8 @@ pub struct Equation {
 }
 
 /// After a run, `state` holds what `next` computed: parameters, moments, counters.
+///
+/// Example: [`Graph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Update {
     /// An input of the graph.
@@ -52,6 +56,20 @@ pub struct Update {
 }
 
 /// A straight-line program: equations in execution order, every value defined once.
+///
+/// ```
+/// use ddim::{graph::Graph, ops::Add, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let [total, x] = [(); 2].map(|()| graph.input(TensorType::f32(&[4])));
+/// graph.enter("sum");
+/// let next = graph.push(Add, &[total, x])?;
+/// graph.leave();
+/// graph.update(total, next);
+/// assert_eq!(graph.equations[0].scope.as_str(), "sum");
+/// assert!(graph.to_string().ends_with("%2: f32[4] = add %0 %1   // sum\nupdate %0 <- %2\n"));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Graph {
     graph: GraphId,

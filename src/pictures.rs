@@ -20,6 +20,8 @@ const COMFORTABLE: usize = 64;
 const GAP_SHADE: u8 = 0x30;
 
 /// A picture in bytes.
+///
+/// Example: [`crate::pictures`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     width: usize,
@@ -30,16 +32,28 @@ pub struct Picture {
 }
 
 /// How often a pixel is repeated in both directions, so that one sees it.
+///
+/// Example: [`crate::pictures`].
 pub fn comfortable_scale(height: usize, width: usize) -> usize {
     (COMFORTABLE / height.max(width)).max(1)
 }
 
 /// A number of columns that makes a grid of `count` images about square.
+///
+/// Example: [`crate::pictures`].
 pub fn columns(count: usize) -> usize {
     (count as f64).sqrt().ceil() as usize
 }
 
 /// A grid of images, with gaps between them and around.
+///
+/// ```
+/// // Four images of 8x8 in two rows, each pixel a square of 8: 140x140 with the gaps.
+/// let grid = ddim::pictures::Grid { count: 4, size: [8, 8], columns: 2, scale: 8 };
+/// grid.check(1, 140 * 140)?;
+/// assert!(grid.check(1, 140 * 140 - 1).is_err());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
     /// Images.
@@ -208,6 +222,13 @@ fn failed(what: &'static str, error: impl ToString) -> PictureError {
 
 /// Pictures of one size as an animated PNG that repeats; the last stands five times as long.
 ///
+/// ```
+/// use ddim::pictures::{Picture, animation};
+/// let frames = [-1.0, 1.0].map(|shade| Picture::single(&[shade; 64], [8, 8, 1]));
+/// assert!(animation(&frames, 100)?.starts_with(b"\x89PNG"));
+/// # Ok::<(), ddim::Error>(())
+/// ```
+///
 /// # Errors
 /// If there are none, or they cannot be encoded.
 pub fn animation(pictures: &[Picture], milliseconds: u16) -> Result<Vec<u8>, PictureError> {
@@ -230,6 +251,10 @@ pub fn animation(pictures: &[Picture], milliseconds: u16) -> Result<Vec<u8>, Pic
 }
 
 /// A number from -1 to 1 as a shade.
+///
+/// ```
+/// assert_eq!([-1.0, 0.0, 2.0].map(ddim::pictures::byte), [0, 128, 255]);
+/// ```
 pub fn byte(number: f32) -> u8 {
     ((number.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8
 }

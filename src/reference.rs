@@ -24,6 +24,8 @@ use crate::{
 use std::collections::HashMap;
 
 /// A dense, row-major tensor of f64.
+///
+/// Example: [`crate::reference`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     /// Extents.
@@ -70,12 +72,16 @@ pub(crate) fn clamp(x: f64, limit: f64) -> f64 {
 }
 
 /// Values of a running evaluation.
+///
+/// Example: [`crate::reference`].
 pub type Environment = HashMap<Value, Tensor>;
 
 /// Runs every equation; the result holds the inputs given and everything computed.
 ///
 /// # Errors
 /// If an equation reads a value that was neither given nor computed.
+///
+/// Example: [`crate::reference`].
 pub fn evaluate(graph: &Graph, inputs: Environment) -> Result<Environment, GraphError> {
     let mut environment = inputs;
     for (index, equation) in graph.equations.iter().enumerate() {

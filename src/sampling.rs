@@ -32,6 +32,8 @@ const LARGEST_BATCH: usize = 256;
 const COMFORTABLE_BYTES: u64 = 1 << 30;
 
 /// Which images to sample, and how.
+///
+/// Example: [`crate::sampling`].
 #[derive(Clone, Copy)]
 pub struct SamplingRequest<'a> {
     /// The steps.
@@ -59,6 +61,8 @@ pub struct SamplingRequest<'a> {
 }
 
 /// How far the images of a batch are.
+///
+/// Example: [`crate::sampling`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// Number of the first image of the batch.
@@ -145,6 +149,8 @@ impl<'a> SamplingRequest<'a> {
 }
 
 /// A request on its device.
+///
+/// Example: [`crate::sampling`].
 pub struct Sampling<'a> {
     request: SamplingRequest<'a>,
     pipeline: &'a Pipeline,
@@ -249,6 +255,13 @@ fn filled<T: Copy>(all: &[T], first: usize, batch: usize, elements: usize) -> Ve
 
 /// Labels of images `first..first + count`: of `class`, or of all classes in turn. `None` if the
 /// model takes none.
+///
+/// ```no_run
+/// let model = ddim::pipeline::open("model".as_ref())?;
+/// let labels = ddim::sampling::class_labels(&model, 0, 2, Some(3), None)?;
+/// assert_eq!(labels, Some(vec![3, 3]));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If the model does not have the class, or takes labels that are not rows of a table.

@@ -15,6 +15,15 @@
 //! ```
 
 /// A shader as the build script saw it; [`ALL`] lists them.
+///
+/// ```
+/// use ddim::shaders::ALL;
+///
+/// let silu = ALL.iter().find(|shader| shader.name == "silu").expect("silu.wgsl");
+/// assert!(silu.source.contains("fn forward"));
+/// let forward = silu.entries.iter().find(|entry| entry.name == "forward").expect("its entry");
+/// assert_eq!(forward.bindings, 2);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Shader {
     /// The file's name, without extension.
@@ -30,6 +39,8 @@ pub struct Shader {
 }
 
 /// An entry point of a [`Shader`].
+///
+/// Example: [`Shader`].
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// Its name.

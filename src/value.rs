@@ -1,4 +1,5 @@
-//! Values, shapes and types: the words every other floor uses. This module imports nothing.
+//! Values, shapes and types: the words every other floor uses. This module imports nothing. Above
+//! 300 lines with its examples: small types that stand together.
 //!
 //! ```
 //! use ddim::value::TensorType;
@@ -19,6 +20,8 @@ use std::{
 /// It knows its graph, so that a value of another graph is an error wherever one is given. Copies
 /// of a graph, and the plan compiled from it, know the same values. Nothing that is printed or
 /// hashed into a plan depends on which graph it is.
+///
+/// Example: [`crate::graph::Graph`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value {
     index: u32,
@@ -67,6 +70,8 @@ impl fmt::Display for Value {
 }
 
 /// How an element is stored. Arithmetic is f32 whatever the storage.
+///
+/// Example: [`TensorType`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
@@ -105,6 +110,15 @@ impl fmt::Display for ElementType {
 }
 
 /// Extents of up to five axes, the innermost last. A scalar is `[1]`.
+///
+/// ```
+/// use ddim::value::Shape;
+///
+/// let shape = Shape::new(&[8, 32, 32, 3]);
+/// assert_eq!((shape.len(), shape[0], shape.last()), (4, 8, 3));
+/// assert_eq!((shape.rows(), shape.elements()), (8 * 32 * 32, 8 * 32 * 32 * 3));
+/// assert_eq!(shape.to_string(), "[8,32,32,3]");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     rank: usize,
@@ -167,6 +181,15 @@ impl fmt::Display for Shape {
 ///
 /// On the device the innermost axis is padded with zeros to a multiple of 4, so that every
 /// kernel reads whole `vec4`s; files and callers' slices are dense.
+///
+/// ```
+/// use ddim::value::{ElementType, TensorType};
+///
+/// let of = TensorType::f32(&[32, 32, 3]);
+/// assert_eq!((of.pitch(), of.bytes()), (4, 32 * 32 * 4 * 4));
+/// let half = of.with_element(ElementType::Bf16);
+/// assert_eq!((half.to_string(), half.bytes()), ("bf16[32,32,3]".to_owned(), 32 * 32 * 4 * 2));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TensorType {
     /// Logical extents.
@@ -257,6 +280,14 @@ impl fmt::Display for TensorType {
 
 /// A floating-point constant inside an op: compared and hashed by its bits, so that ops are
 /// plain values that common-subexpression elimination may compare.
+///
+/// ```
+/// use ddim::{ops::Scale, value::Float};
+///
+/// let half = Scale { scale: 0.5.into(), shift: 0.0.into() };
+/// assert_eq!(half.scale, Float::from(0.5));
+/// assert_eq!(half.scale.get(), 0.5);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Float(u64);
 

@@ -8,6 +8,8 @@ use crate::{
 use std::cell::{Cell, RefCell};
 
 /// Takes the candidate of this rank, or the last.
+///
+/// Example: [`crate::bench_cases::families()`].
 #[derive(Debug)]
 pub struct Ranked {
     rank: usize,
@@ -25,6 +27,8 @@ impl KernelSelector for Ranked {
 }
 
 /// A way of lowering a graph.
+///
+/// Example: [`crate::bench_cases::families()`].
 #[derive(Debug)]
 pub struct FamilyPlan {
     /// Names of the candidates taken; `only` where there is no choice.
@@ -44,6 +48,18 @@ impl FamilyPlan {
 
 /// The different variants of lowering a graph for `target`, the one that lowering chooses by itself
 /// first.
+///
+/// ```
+/// use ddim::{bench_cases::{families, products}, passes, plan::Target};
+///
+/// let (case, target) = (products(&[64], &[])?.remove(0), Target::default());
+/// for way in families(&case.graph, &target) {
+///     // Its choice lowers the graph so once more.
+///     let plan = passes::compile_with(&case.graph, &target, &way.choice)?;
+///     assert_eq!(plan.hash(), way.plan?.hash(), "{}", way.name);
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn families(graph: &Graph, target: &Target) -> Vec<FamilyPlan> {
     let mut found: Vec<FamilyPlan> = Vec::new();
     for rank in 0.. {

@@ -27,6 +27,16 @@ struct Builder {
 
 /// Graphs of images `[batch, side, side, channels]`, one for each fusion, then a block of all.
 ///
+/// ```
+/// use ddim::{bench_cases::fusions, plan::Target};
+///
+/// let cases = fusions([1, 8, 16])?;
+/// assert_eq!(cases[0].title(), "fusion/norm and silu 1x8x8x16");
+/// let variants = cases[0].variants(&Target::default());
+/// assert!(variants.iter().map(|variant| &variant.name).eq(["fused", "unfused"]));
+/// # Ok::<(), ddim::Error>(())
+/// ```
+///
 /// # Errors
 /// If the channels are no multiple of the groups, 8.
 pub fn fusions(extents: [usize; 3]) -> Result<Vec<BenchCase>, Error> {

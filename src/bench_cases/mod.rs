@@ -38,6 +38,8 @@ use crate::{
 use std::{collections::HashSet, time::Duration};
 
 /// A run that is estimated longer than this is not timed.
+///
+/// Example: [`crate::bench_cases::too_long()`].
 pub const LONGEST_RUN: Duration = Duration::from_secs(4);
 
 /// The part of a ceiling that an estimate assumes a kernel to reach.
@@ -47,6 +49,14 @@ const ASSUMED_SHARE: f64 = 1.0 / 3.0;
 const PERIOD: usize = 65_521;
 
 /// Something to time.
+///
+/// ```
+/// use ddim::{bench_cases::BenchCase, ops::Silu, value::TensorType};
+///
+/// let case = BenchCase::of("mine", &Silu.into(), &[TensorType::f32(&[4, 8])], &[])?;
+/// assert_eq!(case.title(), "silu/mine 4x8");
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BenchCase {
     /// Kind: the op's name without attributes, or `fusion`.
@@ -65,6 +75,8 @@ pub struct BenchCase {
 }
 
 /// A plan that computes a [`BenchCase`].
+///
+/// Example: [`crate::bench_cases`].
 #[derive(Debug)]
 pub struct Variant {
     /// The kernel family, or `fused`, or `unfused`.
@@ -145,6 +157,15 @@ impl BenchCase {
 }
 
 /// Why a run of this cost is not timed, if it is not: its estimated time.
+///
+/// ```
+/// use ddim::{bench_cases::too_long, gpu::Roofline, plan::Cost};
+///
+/// let roofline = Roofline { flops_per_second: 1e12, bytes_per_second: 1e11 };
+/// // A kernel is taken to reach a third of the ceiling: three seconds, then six.
+/// assert_eq!(too_long(Cost { flops: 1_000_000_000_000, bytes: 0 }, &roofline), None);
+/// assert!(too_long(Cost { flops: 2_000_000_000_000, bytes: 0 }, &roofline).is_some());
+/// ```
 pub fn too_long(cost: Cost, roofline: &Roofline) -> Option<String> {
     let estimate = roofline.least_time(cost).div_f64(ASSUMED_SHARE);
     let (estimate, most) = (estimate.as_secs_f64(), LONGEST_RUN.as_secs());
@@ -153,6 +174,16 @@ pub fn too_long(cost: Cost, roofline: &Roofline) -> Option<String> {
 }
 
 /// These cases, each once: the same op at the same shapes is timed for the first that has it.
+///
+/// ```
+/// use ddim::bench_cases::{distinct, stable_diffusion};
+///
+/// let cases = stable_diffusion(&[])?;
+/// let all = cases.len();
+/// // The two coarsest levels read the prompt by projections of one shape.
+/// assert!(distinct(cases).len() < all);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn distinct(bench_cases: impl IntoIterator<Item = BenchCase>) -> Vec<BenchCase> {
     let mut seen = HashSet::new();
     let key = |case: &BenchCase| {

@@ -15,6 +15,18 @@ use crate::{
 };
 
 /// A U-Net that is timed.
+///
+/// ```
+/// use ddim::{bench_cases::BenchModel, passes, plan::Target};
+///
+/// let (model, target) = (BenchModel::digits()?, Target::default());
+/// let step = model.forward(16, &target)?;
+/// let plan = passes::compile(&step.graph, &target)?;
+/// println!("{}: {} flops", model.title(16), plan.cost().flops);
+/// let training = model.training(16, &target)?;
+/// assert!(training.graph.equations.len() > step.graph.equations.len());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BenchModel {
     name: &'static str,
@@ -23,6 +35,8 @@ pub struct BenchModel {
 }
 
 /// A step of a model, and what it starts from.
+///
+/// Example: [`BenchModel`].
 #[derive(Clone, Debug)]
 pub struct BenchStep {
     /// The step.
@@ -185,6 +199,17 @@ fn numbers(input: Input) -> Vec<f32> {
 }
 
 /// The equations of a graph, one case each; what only says where a tensor lies runs nothing.
+///
+/// ```
+/// use ddim::{bench_cases::equations, graph::Graph, ops::Silu, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[4, 8]));
+/// graph.outputs = vec![graph.push(Silu, &[x])?];
+/// let cases = equations("mine", &graph, &[])?;
+/// assert_eq!(cases[0].title(), "silu/mine 4x8");
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// None of a graph that holds them.

@@ -16,6 +16,8 @@ const PROMPT: [usize; 2] = [77, 768];
 ///
 /// # Errors
 /// None of shapes like these.
+///
+/// Example: [`crate::bench_cases`].
 pub fn products(extents: &[usize], cases: &[Case]) -> Result<Vec<BenchCase>, Error> {
     let mut bench_cases = Vec::new();
     for &n in extents {
@@ -31,6 +33,8 @@ pub fn products(extents: &[usize], cases: &[Case]) -> Result<Vec<BenchCase>, Err
 ///
 /// # Errors
 /// None of shapes like these.
+///
+/// Example: [`crate::bench_cases::distinct()`].
 pub fn stable_diffusion(cases: &[Case]) -> Result<Vec<BenchCase>, Error> {
     const WHOSE: &str = "sd";
     let mut bench_cases = Vec::new();

@@ -40,6 +40,8 @@ use std::path::Path;
 const BATCH: usize = 128;
 
 /// A trained classifier on a device.
+///
+/// Example: [`crate::classifier`].
 pub struct Classifier {
     network: ConvClassifier,
     weights: Weights,
@@ -148,6 +150,10 @@ impl Classifier {
 }
 
 /// The class of the largest of an image's probabilities, and that probability.
+///
+/// ```
+/// assert_eq!(ddim::classifier::likeliest(&[0.1, 0.7, 0.2]), (1, 0.7));
+/// ```
 pub fn likeliest(probabilities: &[f32]) -> (usize, f32) {
     let classes = probabilities.iter().copied().enumerate();
     classes.fold((0, f32::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best })

@@ -2,7 +2,7 @@
 use super::{Classifier, labels};
 use crate::{
     data::{Batches, Dataset},
-    error::{Error, TrainingError},
+    error::{Error, TrainingError, Unexpected},
     gpu::Gpu,
     graph::Graph,
     models::classifier::ConvClassifier,
@@ -21,11 +21,27 @@ use std::{path::Path, time::Instant};
 const REPORT: u64 = 50;
 
 /// Checkpoints of a training.
+///
+/// ```no_run
+/// use ddim::classifier::{Checkpoints, Classifier};
+/// use ddim::{data::digits, models::classifier::ConvClassifier};
+/// # use ddim::gpu::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+///
+/// let network = ConvClassifier { size: [8, 8, 1], classes: 10 };
+/// let kept = Some(Checkpoints { folder: "judge".as_ref(), every: 100 });
+/// let (data, options) = (digits(), Classifier::options(0));
+/// let (judge, seconds) =
+///     Classifier::train(&gpu, network, &data, &options, 400, kept, |_, _| {})?;
+/// println!("{seconds:.0} s, those before a break too");
+/// judge.save("judge.safetensors".as_ref())?;
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoints<'a> {
     /// A folder of its own.
     pub folder: &'a Path,
-    /// Steps between two.
+    /// Steps between two, at least 1.
     pub every: u64,
 }
 
@@ -47,7 +63,7 @@ impl Classifier {
     /// training without a break. Returns the seconds of all calls too.
     ///
     /// # Errors
-    /// If the data do not fit the network, the loss stops being a number, the device is lost, or a
+    /// If the data do not fit the network, `every` is 0, the loss stops being a number, the device is lost, or a
     /// checkpoint cannot be written, or is of another training.
     pub fn train(
         gpu: &Gpu,
@@ -58,6 +74,10 @@ impl Classifier {
         checkpoints: Option<Checkpoints>,
         mut progress: impl FnMut(u64, f32),
     ) -> Result<(Self, f64), Error> {
+        if let Some(Checkpoints { every, .. }) = checkpoints {
+            Unexpected::check(every > 0, "every", "at least 1", every)
+                .map_err(TrainingError::Option)?;
+        }
         let start = Instant::now();
         let mut run = begin(gpu, network, data, options)?;
         let before = checkpoints.map_or(Ok(0.0), |of| resume(&mut run, of.folder))?;

@@ -8,6 +8,8 @@ use super::{
 use std::f64::consts::{PI, TAU};
 
 /// Numbers that tell what was done to an image.
+///
+/// Example: [`crate::data::Loader`].
 pub const AUGMENT_LABELS: usize = 9;
 
 /// Standard deviation of scales, in powers of two, and of translations, in sides of the image.

@@ -60,6 +60,8 @@ impl Dataset {
 }
 
 /// The images of one training step.
+///
+/// Example: [`crate::data`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// `[batch, height, width, channels]`, from -1 to 1.
@@ -115,6 +117,8 @@ pub(super) fn mirrored(image: &[f32], width: usize, channels: usize) -> Vec<f32>
 
 /// An endless sequence of batches: every epoch all images once, in a new order. A batch may hold
 /// the end of one epoch and the beginning of the next.
+///
+/// Example: [`crate::data`].
 #[derive(Clone, Debug)]
 pub struct Batches<'a> {
     dataset: &'a Dataset,

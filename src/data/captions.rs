@@ -16,6 +16,14 @@ use std::path::{Component, Path, PathBuf};
 const LIST: &str = "metadata.jsonl";
 
 /// Pictures of one size, each with a caption.
+///
+/// ```no_run
+/// use ddim::{data::CaptionedPictures, files::MAX_PIXELS};
+///
+/// let set = CaptionedPictures::open("pictures".as_ref(), 512, MAX_PIXELS)?;
+/// println!("{} pictures, the first: {}", set.pictures.len(), set.captions[0]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaptionedPictures {
     /// The pictures.

@@ -6,6 +6,8 @@ use crate::{
 use std::path::Path;
 
 /// Which part of a set of images that is published in two.
+///
+/// Example: [`crate::data::digits_test_part()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Split {
     /// That to learn from.
@@ -15,6 +17,17 @@ pub enum Split {
 }
 
 /// Images of one size, in bytes, with or without labels.
+///
+/// ```
+/// use ddim::data::Dataset;
+///
+/// // Two images of 2x2 pixels, each with a label.
+/// let pixels = vec![0, 255, 0, 255, 255, 0, 255, 0];
+/// let images = Dataset::from_pixels("mine", [2, 2, 1], pixels, Some(vec![0, 1]))?;
+/// assert_eq!((images.len(), images.classes()), (2, Some(2)));
+/// assert!(images.image(0).eq([-1.0, 1.0, -1.0, 1.0]));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     pub(super) name: String,

@@ -7,6 +7,13 @@ const COUNT: usize = 1797;
 const SIDE: usize = 8;
 
 /// Whether a source names the embedded digits: the bare word. `digits/` and `./digits` are folders.
+///
+/// ```
+/// use ddim::data::is_digits;
+///
+/// assert!(is_digits("digits".as_ref()));
+/// assert!(!is_digits("./digits".as_ref()));
+/// ```
 pub fn is_digits(source: &Path) -> bool {
     source.as_os_str() == "digits"
 }
@@ -19,6 +26,8 @@ fn parts() -> (&'static [u8], &'static [u8], &'static [u8]) {
 }
 
 /// 1797 handwritten digits, 8x8 pixels of 17 grey levels, labelled 0 to 9.
+///
+/// Example: [`crate::data`].
 pub fn digits() -> Dataset {
     let (pixels, labels, _) = parts();
     Dataset {
@@ -34,6 +43,14 @@ pub fn digits() -> Dataset {
 }
 
 /// Is each of the digits marked as test part? 297 are.
+///
+/// ```
+/// use ddim::data::{Dataset, Split, digits_test_part};
+///
+/// let marked = digits_test_part().filter(|test| *test).count();
+/// assert_eq!(Dataset::open_part("digits".as_ref(), Split::Test, None)?.len(), marked);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn digits_test_part() -> impl Iterator<Item = bool> {
     parts().2.iter().map(|mark| *mark == 1)
 }

@@ -3,6 +3,8 @@ use super::Dataset;
 use crate::error::{DataError, Unexpected};
 
 /// Mean and covariance of a set of vectors: images with pixels between 0 and 1, or features.
+///
+/// Example: [`crate::data`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     mean: Vec<f64>,

@@ -8,6 +8,8 @@ use crate::error::{DataError, Unexpected};
 use std::{fmt, sync::Arc};
 
 /// The bytes of one image, `[height, width, channels]`.
+///
+/// Example: [`ImageSource`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pixels {
     /// Rows.
@@ -21,6 +23,22 @@ pub struct Pixels {
 }
 
 /// Where images come from. Several threads read at a time.
+///
+/// ```
+/// use ddim::{data::{ImageSource, Images, Pixels}, error::DataError};
+///
+/// struct Black;
+///
+/// impl ImageSource for Black {
+///     fn read(&self, _: usize) -> Result<Pixels, DataError> {
+///         Ok(Pixels { height: 4, width: 4, channels: 1, bytes: vec![0; 16] })
+///     }
+/// }
+///
+/// let images = Images::from_source("black", [2, 2, 1], 3, None, std::sync::Arc::new(Black))?;
+/// assert_eq!(images.image(0)?, [-1.0; 4]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub trait ImageSource: Send + Sync {
     /// An image. It may be larger than the images that it is one of, which are then parts of such; and grey where
     /// they have colours.
@@ -38,6 +56,8 @@ impl ImageSource for Dataset {
 }
 
 /// Images of one size, which are read when they are asked for.
+///
+/// Example: [`ImageSource`].
 #[derive(Clone)]
 pub struct Images {
     name: String,

@@ -15,6 +15,8 @@ use std::{
 const AHEAD: usize = 4;
 
 /// How batches are made of images.
+///
+/// Example: [`Loader`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loading {
     /// Mirror half of the images left to right.
@@ -65,6 +67,17 @@ impl Examples {
 /// The batches of a run, one after another: every epoch all images once, in a new order, the same as those of
 /// [`Batches`](super::Batches) whatever the number of workers. A batch may hold the end of one epoch and the beginning
 /// of the next.
+///
+/// ```
+/// use ddim::data::{AUGMENT_LABELS, Images, Loader, Loading, digits};
+///
+/// let loading = Loading { augment: Some(0.1), workers: 2, ..Loading::default() };
+/// let mut loader = Loader::new(&Images::from(digits()), 32, 7, loading, 0);
+/// assert_eq!(loader.batch()?.images.len(), 32 * 8 * 8);
+/// assert_eq!(loader.told().len(), 32 * AUGMENT_LABELS);
+/// assert_eq!(loader.step(), 1);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct Loader {
     examples: Arc<Examples>,
     threads: Option<Ordered<Example>>,

@@ -13,6 +13,8 @@ const MAX_SIZE: usize = 4096;
 const RESIDENT: u64 = 4 << 30;
 
 /// Which part of a picture is seen, where its sides are not in the ratio of the size.
+///
+/// Example: [`ReadOptions`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Crop {
     /// The middle.
@@ -23,6 +25,20 @@ pub enum Crop {
 }
 
 /// How images are read.
+///
+/// ```no_run
+/// use ddim::data::{Crop, Images, ReadOptions};
+///
+/// let options = ReadOptions {
+///     size: Some([64, 64]),
+///     crop: Crop::Random,
+///     workers: 4,
+///     ..ReadOptions::default()
+/// };
+/// let pictures = Images::open("pictures".as_ref(), &options)?;
+/// assert_eq!(pictures.shape()[..2], [64, 64]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
     /// Height and width of every image: the largest part of a picture in this ratio is resized. `None` takes

@@ -8,6 +8,8 @@ use crate::{
 };
 
 /// A step's request to the caller: fill `output` on the device from `x`.
+///
+/// Example: [`ClosureSampler`].
 pub struct Evaluation {
     /// The network's timestep.
     pub timestep: f64,
@@ -47,6 +49,23 @@ impl Model for Elsewhere {
 
 /// A [`Sampler`] for a network outside its plan. The update is the same kernel; the promise of one
 /// plan without a host in it is that of networks which are graphs.
+///
+/// ```no_run
+/// use ddim::diffusion::{ClosureSampler, Evaluation, schedule::SchedulerConfig};
+/// # let gpu = ddim::gpu::Gpu::new(&ddim::gpu::GpuOptions::default())?;
+///
+/// let table = SchedulerConfig::default().ddim(50, 0.0)?;
+/// let mut sampler = ClosureSampler::new(&gpu, [4, 32, 32, 3], 3, &table, 0)?;
+/// sampler.begin(0)?;
+/// // In the place of a network: no noise at all.
+/// sampler.run(|Evaluation { output, .. }: &Evaluation| {
+///     let zeros = vec![0_u8; output.of.bytes() as usize];
+///     gpu.queue().write_buffer(&output.buffer, output.offset, &zeros);
+///     Ok::<_, ddim::Error>(())
+/// })?;
+/// assert_eq!(sampler.images()?.len(), 4 * 32 * 32 * 3);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct ClosureSampler {
     sampler: Sampler,
     timesteps: Vec<f64>,

@@ -11,6 +11,16 @@ use crate::{
 
 /// Classifier-free guidance: each image is predicted twice in one batch, without and with its
 /// label.
+///
+/// ```
+/// use ddim::diffusion::Guidance;
+///
+/// // Of 10 classes, label 10 stands for none.
+/// let guidance = Guidance::of_scale(3.0, 10);
+/// assert_eq!(guidance, Guidance::ho_salimans(2.0, 10));
+/// let softer = Guidance { rescale: 0.7, ..guidance };
+/// assert_eq!(softer.scale, 3.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guidance {
     /// `e = u + scale (c - u)`: 1 follows the label as it was trained.
@@ -47,6 +57,31 @@ impl Guidance {
 
 /// Classifier guidance: Dhariwal and Nichol, *Diffusion Models Beat GANs on Image Synthesis* (2021),
 /// algorithms 1 and 2, of tables that give the gradient a weight.
+///
+/// ```
+/// use ddim::diffusion::{ClassifierGuidance, SamplingGraph, SamplingOptions};
+/// # use ddim::models::classifier_unet::{ClassifierConfig, ClassifierUNet};
+/// # use ddim::models::unet2d::{UNet, UNetConfig};
+/// # use ddim::{diffusion::schedule::SchedulerConfig, nn::Weights};
+/// # use ddim::{plan::Target, value::TensorType};
+/// # let unet = UNet::new(UNetConfig::parse(r#"{
+/// #     "block_out_channels": [32, 64], "norm_num_groups": 8,
+/// #     "down_block_types": ["DownBlock2D", "DownBlock2D"],
+/// #     "up_block_types": ["UpBlock2D", "UpBlock2D"]
+/// # }"#)?)?;
+/// # let network = ClassifierUNet::new(ClassifierConfig::parse(r#"{
+/// #     "image_size": 32, "num_classes": 10, "classifier_width": 64, "channel_mult": "1,2,2"
+/// # }"#)?)?;
+///
+/// let weights = Weights::initial(&network.parameters()?, 0);
+/// let guide = ClassifierGuidance { classifier: &network, weights: &weights, scale: 2.0 };
+/// let options = SamplingOptions { classifier: Some(guide), ..SamplingOptions::default() };
+/// let table = SchedulerConfig::default().ddpm(100)?;
+/// let step = SamplingGraph::new(&Target::default(), &unet, [4, 32, 32], &table, &options)?;
+/// let labels = step.classifier.as_ref().map(|guiding| step.graph.type_of(guiding.labels));
+/// assert_eq!(labels, Some(TensorType::u32(&[4])));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct ClassifierGuidance<'a> {
     /// Predicts logits `[batch, classes]` of noisy images at their timesteps.
@@ -58,6 +93,8 @@ pub struct ClassifierGuidance<'a> {
 }
 
 /// A classifier in the graph of a sampling step.
+///
+/// Example: [`ClassifierGuidance`].
 pub struct GuidingClassifier {
     /// `u32[batch]`: the class that each image is led to.
     pub labels: Value,

@@ -19,6 +19,20 @@ use crate::{
 use std::ops::ControlFlow;
 
 /// Samples images in batches of a fixed size.
+///
+/// ```no_run
+/// use ddim::{diffusion::Sampler, pipeline};
+/// # let gpu = ddim::gpu::Gpu::new(&ddim::gpu::GpuOptions::default())?;
+///
+/// let model = pipeline::open("model".as_ref())?;
+/// let (table, size) = (model.scheduler.ddim(50, 0.0)?, [4, 32, 32]);
+/// let mut sampler = Sampler::new(&gpu, &model.unet, &*model.weights, size, &table, None, 0)?;
+/// sampler.begin(0)?;
+/// sampler.advance_with(table.steps.len(), |done| println!("step {done} of 50"))?;
+/// let images = sampler.images()?;
+/// assert_eq!(images.len(), 4 * 32 * 32 * 3);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct Sampler {
     pub(super) executor: Executor,
     start: NormalNoise,

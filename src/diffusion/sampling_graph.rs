@@ -19,6 +19,8 @@ use crate::{
 };
 
 /// Options of a sampling step beside its table.
+///
+/// Example: [`SamplingGraph`].
 #[derive(Clone, Copy, Default)]
 pub struct SamplingOptions<'a> {
     /// Whether the noise of a step is an input; otherwise the kernel draws it.
@@ -42,6 +44,27 @@ impl SamplingOptions<'_> {
 }
 
 /// A sampling run as a graph, and the values that a caller writes and reads.
+///
+/// ```
+/// use ddim::diffusion::{Guidance, SamplingGraph, SamplingOptions};
+/// # use ddim::{diffusion::schedule::SchedulerConfig, models::unet2d::{UNet, UNetConfig}};
+/// # use ddim::{plan::Target, value::TensorType};
+/// # let unet = UNet::new(UNetConfig::parse(r#"{
+/// #     "block_out_channels": [32, 64], "norm_num_groups": 8, "num_class_embeds": 11,
+/// #     "down_block_types": ["DownBlock2D", "DownBlock2D"],
+/// #     "up_block_types": ["UpBlock2D", "UpBlock2D"]
+/// # }"#)?)?;
+///
+/// let table = SchedulerConfig::default().ddim(20, 0.0)?;
+/// let guidance = Some(Guidance::of_scale(3.0, 10));
+/// let options = SamplingOptions { guidance, ..SamplingOptions::default() };
+/// let step = SamplingGraph::new(&Target::default(), &unet, [2, 8, 8], &table, &options)?;
+/// // Each image is predicted without and with its label.
+/// let labels = step.condition.labels.map(|labels| step.graph.type_of(labels));
+/// assert_eq!(labels, Some(TensorType::u32(&[2 * 2])));
+/// assert!(step.plan(&Target::default())?.dispatches().count() > 0);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct SamplingGraph {
     /// One step: row, network, fused update, counter.
     pub graph: Graph,

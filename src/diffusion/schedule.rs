@@ -41,6 +41,15 @@ use crate::error::ScheduleError;
 
 /// The forward process: `x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise`, with `a_t` the product of
 /// `1 - beta` up to t (`alphas_cumprod` in diffusers, alpha-bar in DDPM, alpha in DDIM).
+///
+/// ```
+/// use ddim::diffusion::schedule::Schedule;
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// assert_eq!((schedule.timesteps(), schedule.betas()[0]), (1000, 1e-4));
+/// assert!(schedule.alphas_cumprod()[999] < 1e-4);
+/// assert_eq!(schedule.with_zero_terminal_snr().alphas_cumprod()[999], 0.0);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     betas: Vec<f64>,

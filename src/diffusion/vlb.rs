@@ -17,6 +17,8 @@ use crate::{
 use std::{f64::consts::LN_2, ops::ControlFlow};
 
 /// An image at a timestep.
+///
+/// Example: [`VlbEvaluator`].
 #[derive(Clone, Copy, Debug)]
 pub struct VlbPair<'a> {
     /// `[height, width, channels]`, -1 to 1.
@@ -30,6 +32,25 @@ pub struct VlbPair<'a> {
 }
 
 /// Evaluates the bound in batches of a fixed size.
+///
+/// ```no_run
+/// use ddim::{data, diffusion::{VlbEvaluator, VlbOptions, VlbPair}, pipeline};
+/// use std::ops::ControlFlow;
+/// # let gpu = ddim::gpu::Gpu::new(&ddim::gpu::GpuOptions::default())?;
+///
+/// let (data, size) = (data::digits(), [16, 8, 8]);
+/// let pipeline::Pipeline { unet, scheduler, weights, .. } = pipeline::open("model".as_ref())?;
+/// let (output, variance) = (scheduler.prediction(), scheduler.variance_type);
+/// let (schedule, half_bin) = (scheduler.schedule()?, data.half_bin());
+/// let options = VlbOptions { output, variance, half_bin };
+/// let mut bound = VlbEvaluator::new(&gpu, &unet, &*weights, size, &schedule, &options, 0)?;
+/// let vlb = bound.evaluate(&data, 100, 50, |_| ControlFlow::<()>::Continue(()))?;
+/// println!("{:?} bits per dimension", vlb.continue_value().map(|vlb| vlb.total()));
+/// let image: Vec<f32> = data.image(0).collect();
+/// let pair = VlbPair { image: &image, number: 0, timestep: 500, label: 0 };
+/// println!("{} bits at timestep 500", bound.terms(&[pair])?[0].bits);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct VlbEvaluator {
     executor: Executor,
     x0: Value,

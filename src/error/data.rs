@@ -2,7 +2,9 @@
 use super::{FileError, Unexpected};
 use std::path::PathBuf;
 
-/// What can be wrong with a set of images.
+/// What can be wrong with data: images, labels, prompts and the files they come from.
+///
+/// Example: [`Unexpected`].
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file or folder could not be read.

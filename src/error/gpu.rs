@@ -2,6 +2,8 @@
 use crate::value::{TensorType, Value};
 
 /// The device, its absence, its memory, or data that does not fit a buffer.
+///
+/// Example: [`crate::gpu::Gpu`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GpuError {

@@ -2,6 +2,17 @@
 use crate::value::{TensorType, Value};
 
 /// A malformed graph: a defect of whoever built it, or of a pass.
+///
+/// ```
+/// use ddim::{Error, error::GraphError, graph::Graph, ops::Silu, value::TensorType};
+///
+/// let [mut graph, mut other] = [Graph::new(), Graph::new()];
+/// let x = other.input(TensorType::f32(&[4]));
+/// match graph.push(Silu, &[x]) {
+///     Err(Error::Graph(GraphError::Foreign { value, .. })) => assert_eq!(value, x),
+///     result => panic!("{result:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// A value is of another graph.

@@ -1,6 +1,8 @@
 //! What can be wrong with a JSON text.
 
 /// What is wrong with a JSON text.
+///
+/// Example: [`crate::files::parse_object()`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]
 pub struct JsonError {

@@ -2,6 +2,23 @@
 use crate::value::{TensorType, Value};
 
 /// An equation that cannot run on the target.
+///
+/// ```
+/// use ddim::{Error, error::LoweringError, passes, plan::Target};
+/// # use ddim::{graph::Graph, ops::Silu, value::TensorType};
+///
+/// # let mut graph = Graph::new();
+/// # let x = graph.input(TensorType::f32(&[1024]));
+/// # let y = graph.push(Silu, &[x])?;
+/// # graph.outputs.push(y);
+/// // A graph of tensors of 4 KiB, for a device that binds 1 KiB at most.
+/// let small = Target { max_binding: 1024, ..Target::default() };
+/// match passes::compile(&graph, &small) {
+///     Err(Error::Lowering(LoweringError::Binding { bytes, .. })) => assert_eq!(bytes, 4096),
+///     result => panic!("{result:?}"),
+/// }
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoweringError {
     /// A bound value's storage is not what the shader reads.

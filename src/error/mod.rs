@@ -48,6 +48,21 @@ pub use weights::WeightsError;
 use crate::value::TensorType;
 
 /// Anything that this crate can refuse or fail to do.
+///
+/// ```
+/// use ddim::{Error, error::{ConfigError, WeightsError}, models::unet2d::UNetConfig, weights};
+///
+/// // `?` makes one error of those of every module.
+/// fn channels_and_tensors(config: &str, file: &[u8]) -> Result<(usize, usize), Error> {
+///     let config = UNetConfig::parse(config)?;
+///     let tensors = weights::parse_tensors("weights.safetensors".as_ref(), file)?;
+///     Ok((config.in_channels, tensors.len()))
+/// }
+/// let refused = channels_and_tensors("[]", b"");
+/// assert!(matches!(refused, Err(Error::Config(ConfigError::Json(_)))));
+/// let refused = channels_and_tensors("{}", b"no tensors");
+/// assert!(matches!(refused, Err(Error::Weights(WeightsError::Format { .. }))));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -2,7 +2,9 @@
 use super::{FileError, JsonError, Unexpected};
 use std::path::{Path, PathBuf};
 
-/// What can be wrong with a U-Net's configuration.
+/// What can be wrong with the configuration of a network, or with a vocabulary.
+///
+/// Example: [`crate::Error`].
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
@@ -22,16 +24,16 @@ pub enum ConfigError {
     /// Values that do not fit their range or each other.
     #[error("U-Net config: {0}")]
     Value(#[from] Unexpected),
-    /// The same of a classifier's flags.
+    /// A classifier's flags: not JSON, or a key holds what it may not.
     #[error("classifier config: {0}")]
     ClassifierJson(#[source] JsonError),
-    /// The same of a classifier's flags.
+    /// A classifier's flags: values that do not fit their range or each other.
     #[error("classifier config: {0}")]
     Classifier(#[source] Unexpected),
-    /// The same of a text encoder's configuration.
+    /// A text encoder's configuration: not JSON, or a key holds what it may not.
     #[error("text encoder config: {0}")]
     TextJson(#[source] JsonError),
-    /// The same of a text encoder's configuration.
+    /// A text encoder's configuration: values that do not fit their range or each other.
     #[error("text encoder config: {0}")]
     Text(#[source] Unexpected),
     /// A vocabulary that is not JSON, or a key holds what it may not.
@@ -40,10 +42,10 @@ pub enum ConfigError {
     /// A vocabulary that is not whole.
     #[error("tokenizer: {0}")]
     Tokenizer(#[source] Unexpected),
-    /// The same of an autoencoder.
+    /// An autoencoder's configuration: not JSON, or a key holds what it may not.
     #[error("autoencoder config: {0}")]
     AutoencoderJson(#[source] JsonError),
-    /// The same of an autoencoder.
+    /// An autoencoder's configuration: values that do not fit their range or each other.
     #[error("autoencoder config: {0}")]
     Autoencoder(#[source] Unexpected),
     /// An image that the levels cannot halve often enough.

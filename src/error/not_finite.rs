@@ -1,6 +1,14 @@
 //! Numbers of a sampler or an evaluation that are not finite.
 
 /// Where numbers that are infinite or NaN were found.
+///
+/// ```
+/// use ddim::error::{FoundIn, NotFinite};
+///
+/// let error = NotFinite::Sampling { step: 3, steps: 50, found_in: FoundIn::Output };
+/// let text = "step 3 of 50: the network's output is not finite (NaN or infinite)";
+/// assert_eq!(error.to_string(), text);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotFinite {
@@ -27,6 +35,8 @@ pub enum NotFinite {
 }
 
 /// A tensor of a step.
+///
+/// Example: [`NotFinite`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FoundIn {

@@ -1,6 +1,18 @@
 //! What can be wrong with a picture that is to be made.
 
 /// What can be wrong with a picture that is to be made.
+///
+/// ```
+/// # #[cfg(feature = "pictures")] {
+/// use ddim::{error::PictureError, files::MAX_PIXELS, pictures::Grid};
+///
+/// let grid = Grid { count: 100, size: [1024, 1024], columns: 10, scale: 1 };
+/// match grid.check(1, MAX_PIXELS) {
+///     Err(PictureError::Size { limit, .. }) => assert_eq!(limit, MAX_PIXELS),
+///     result => panic!("{result:?}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// It would be larger than a limit.

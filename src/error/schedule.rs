@@ -3,6 +3,8 @@ use super::{FileError, JsonError, Unexpected};
 use std::path::PathBuf;
 
 /// What can be wrong with a schedule, its configuration, or a request for sampling steps.
+///
+/// Example: [`Unexpected`].
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     /// The file could not be read.

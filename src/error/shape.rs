@@ -3,6 +3,8 @@ use crate::value::TensorType;
 use std::fmt::Display;
 
 /// Operands that do not fit an op. Every message ends with the types of all operands.
+///
+/// Example: [`crate::error`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShapeError {

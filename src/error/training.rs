@@ -3,6 +3,19 @@ use super::Unexpected;
 use std::path::{Path, PathBuf};
 
 /// What can go wrong in training, beyond the device.
+///
+/// ```
+/// use ddim::{error::TrainingError, training::TrainingOptions};
+/// # use ddim::{diffusion::schedule::SchedulerConfig, models::unet2d::{UNet, UNetConfig}};
+/// # let unet = UNet::new(UNetConfig::default())?;
+///
+/// let options = TrainingOptions { batch: 0, ..TrainingOptions::default() };
+/// match options.check(&unet, &SchedulerConfig::default()) {
+///     Err(TrainingError::Option(wrong)) => assert_eq!(wrong.name, "batch"),
+///     result => panic!("{result:?}"),
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingError {

@@ -1,6 +1,21 @@
 //! A value that is not what it may be.
 
 /// A value that is not what it may be.
+///
+/// ```
+/// use ddim::{data::Moments, diffusion::schedule::SchedulerConfig};
+/// use ddim::error::{DataError, ScheduleError};
+///
+/// match SchedulerConfig::default().timesteps(2000) {
+///     Err(ScheduleError::Value(wrong)) => {
+///         assert_eq!(wrong.to_string(), "steps: expected 1 to 1000, found 2000");
+///     }
+///     result => panic!("{result:?}"),
+/// }
+/// // Three numbers are not two vectors of two.
+/// let refused = Moments::of_vectors(vec![1.0; 3], 2);
+/// assert!(matches!(refused, Err(DataError::Value(wrong)) if wrong.found == "3"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: expected {expected}, found {found}")]
 pub struct Unexpected {

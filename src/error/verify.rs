@@ -3,6 +3,17 @@ use super::{Error, FileError};
 use std::path::PathBuf;
 
 /// What is wrong with a folder of reference cases.
+///
+/// ```
+/// use ddim::{error::CasesError, verify::parse_index};
+///
+/// let text = r#"{"cases": [{"group": "ops", "name": "silu"}]}"#;
+/// let cases = parse_index("index.json".as_ref(), text)?;
+/// assert_eq!(cases, [("ops".to_owned(), "silu".to_owned())]);
+/// let refused = parse_index("index.json".as_ref(), "{}");
+/// assert!(matches!(refused, Err(CasesError::Format { .. })));
+/// # Ok::<(), CasesError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CasesError {
@@ -30,6 +41,8 @@ pub enum CasesError {
 }
 
 /// What the device computed where it should have computed something else.
+///
+/// Example: [`CaseError`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Mismatch {
     /// An element is off.
@@ -89,6 +102,21 @@ pub enum Mismatch {
 }
 
 /// Why a case did not pass.
+///
+/// ```no_run
+/// use ddim::{error::{CaseError, Mismatch, NumberClass}, gpu::{Gpu, GpuOptions}, verify};
+/// # use ddim::{ops::{Case, Input, Silu}, plan::DefaultHeuristic, value::TensorType};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// let case = Case::new(Silu, vec![Input::normal(TensorType::f32(&[5, 13]))]);
+/// match verify::check_special(&gpu, &case, &DefaultHeuristic) {
+///     Err(CaseError::Mismatch(Mismatch::Class { number, got: NumberClass::Finite, .. })) => {
+///         println!("{number} is lost");
+///     }
+///     other => other?,
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum CaseError {
     /// The results differ.
@@ -100,6 +128,8 @@ pub enum CaseError {
 }
 
 /// Whether a number is finite.
+///
+/// Example: [`CaseError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NumberClass {
     /// It is.

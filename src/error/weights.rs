@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 /// What can go wrong with a file of weights. Shapes are those of the file, so PyTorch's: `[out,in]`
 /// for linear layers, `[out,in,height,width]` for convolutions.
+///
+/// Example: [`crate::Error`].
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The file could not be read.

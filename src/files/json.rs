@@ -58,6 +58,17 @@ fn string_end(text: &str) -> usize {
 ///
 /// # Errors
 /// If it is none, nests more than 127 deep, or a key holds what it may not; the error names it.
+///
+/// ```
+/// use ddim::files::parse_object;
+/// use std::collections::BTreeMap;
+///
+/// let settings: BTreeMap<String, u32> = parse_object(r#"{"steps": 50}"#)?;
+/// assert_eq!(settings["steps"], 50);
+/// let refused = parse_object::<BTreeMap<String, u32>>(r#"{"steps": -1}"#);
+/// assert_eq!(refused.expect_err("-1 is no u32").key, "steps");
+/// # Ok::<(), ddim::error::JsonError>(())
+/// ```
 pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
     // serde takes a list for a structure whose fields are in this order; nobody means that.
     if text.trim_start().starts_with('[') {
@@ -76,6 +87,13 @@ pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
 }
 
 /// The beginning of a stranger's text, quoted for a message.
+///
+/// ```
+/// use ddim::files::excerpt;
+///
+/// assert_eq!(excerpt("two\nlines"), r#""two\nlines""#);
+/// assert!(excerpt(&"x".repeat(1000)).ends_with(r#"xxx"..."#));
+/// ```
 pub fn excerpt(text: &str) -> String {
     const LETTERS: usize = 200;
     match text.char_indices().nth(LETTERS) {

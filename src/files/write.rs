@@ -10,6 +10,17 @@ const SUFFIX: &str = ".part";
 ///
 /// # Errors
 /// If the folder cannot be listed, or a file not be removed.
+///
+/// ```
+/// use ddim::files;
+///
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join(".aB3xY9.part"), "half a fi")?;
+/// files::write_file(&folder.path().join("whole.txt"), b"a whole file")?;
+/// files::remove_parts(folder.path())?;
+/// assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn remove_parts(folder: &Path) -> io::Result<()> {
     let is_part = |name: &str| {
         let random = name.strip_prefix(PREFIX).and_then(|name| name.strip_suffix(SUFFIX));
@@ -31,6 +42,8 @@ pub fn remove_parts(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// If the folder does not exist, `path` is something else than a file, or the system refuses; then
 /// `path` is untouched.
+///
+/// Example: [`crate::files`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A rename would put a file in place of a device or a socket.
     if path.metadata().is_ok_and(|found| !found.is_file()) {

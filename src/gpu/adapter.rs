@@ -6,6 +6,8 @@ use crate::{
 use std::{num::NonZero, thread};
 
 /// Which adapter to open.
+///
+/// Example: [`crate::gpu::Gpu`].
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
     /// Part of the adapter's name, in any case; `None` takes the best: discrete, integrated,
@@ -18,6 +20,8 @@ pub struct GpuOptions {
 }
 
 /// What an adapter offers, of all that matters here.
+///
+/// Example: [`crate::gpu::adapters()`].
 #[derive(Clone, Debug)]
 pub struct AdapterReport {
     /// Name, kind, driver and API.
@@ -106,6 +110,14 @@ async fn candidates(options: &GpuOptions) -> Vec<wgpu::Adapter> {
 }
 
 /// The adapters of this machine, best first.
+///
+/// ```no_run
+/// use ddim::gpu::{GpuOptions, adapters};
+///
+/// for found in pollster::block_on(adapters(&GpuOptions::default())) {
+///     println!("{} ({}), f16: {}", found.info.name, found.info.backend, found.target.f16);
+/// }
+/// ```
 pub async fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
     let report = |adapter: wgpu::Adapter| {
         let (info, limits) = (adapter.get_info(), adapter.limits());

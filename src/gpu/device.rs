@@ -15,6 +15,19 @@ use std::{
 };
 
 /// An open device, and how it is planned for. Clones share the device.
+///
+/// ```no_run
+/// use ddim::{error::GpuError, gpu::{Gpu, GpuOptions}};
+///
+/// let options = GpuOptions { adapter: Some("radeon".into()), ..GpuOptions::default() };
+/// let gpu = match Gpu::new(&options) {
+///     // Then the best of the others.
+///     Err(GpuError::NoAdapter { .. }) => Gpu::new(&GpuOptions::default())?,
+///     opened => opened?,
+/// };
+/// println!("{}, f16: {}", gpu.info().name, gpu.target().f16);
+/// # Ok::<(), GpuError>(())
+/// ```
 #[derive(Clone)]
 pub struct Gpu(Arc<Inner>, Target);
 

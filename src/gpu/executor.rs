@@ -13,6 +13,8 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 const ABSENT_BYTES: u64 = 32;
 
 /// What an executor has asked of the device so far.
+///
+/// Example: [`Executor`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Command buffers submitted.
@@ -73,6 +75,23 @@ pub(super) struct Recording {
 }
 
 /// A plan with its buffers, pipelines and bind groups on a device.
+///
+/// ```no_run
+/// use ddim::{gpu::{Executor, Gpu, GpuOptions}, graph::Graph, ops::Add, passes, value::TensorType};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// let mut graph = Graph::new();
+/// let [sum, step] = [(); 2].map(|()| graph.input(TensorType::f32(&[2])));
+/// let next = graph.push(Add, &[sum, step])?;
+/// graph.update(sum, next);
+/// let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
+/// executor.write(step, &[1.0, 2.0])?;
+/// // Ten runs, submitted at once. The reading waits for them.
+/// executor.run(10)?;
+/// assert_eq!(executor.read(sum)?, [10.0, 20.0]);
+/// println!("{} launches", executor.stats().dispatches);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct Executor {
     pub(super) gpu: Gpu,
     pub(super) plan: Plan,

@@ -19,6 +19,8 @@ use std::{
 const UNDER_WAY: usize = 2;
 
 /// How much of a run [`Executor::record`] takes at once; it always takes one launch.
+///
+/// Example: [`crate::gpu::TextureConverter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
     /// So many launches.
@@ -38,6 +40,8 @@ enum Told {
 }
 
 /// How far a [`Run`] is.
+///
+/// Example: [`Run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Launches that the device has done.
@@ -55,6 +59,24 @@ impl Progress {
 
 /// Runs of a plan under way: [`Run::poll`] submits what comes next, and nothing waits. Dropped before its
 /// end it submits no more; what it has submitted is done, and the executor can be used again.
+///
+/// ```no_run
+/// use ddim::gpu::{Executor, Gpu, GpuOptions};
+/// # use ddim::{graph::Graph, passes};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let plan = passes::compile(&Graph::new(), gpu.target())?;
+///
+/// let mut executor = Executor::new(&gpu, plan)?;
+/// let mut run = executor.start(100)?;
+/// loop {
+///     let progress = run.poll()?;
+///     if progress.is_finished() {
+///         break;
+///     }
+///     println!("{} of {} launches", progress.done, progress.of); // Draw a frame meanwhile.
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct Run<'e> {
     pub(super) executor: &'e mut Executor,
     times: usize,

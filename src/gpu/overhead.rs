@@ -12,6 +12,8 @@ use crate::{
 use std::time::Duration;
 
 /// Time of a tiny launch among many in one pass.
+///
+/// Example: [`crate::gpu::with_checks()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overhead {
     /// Where each reads what the one before it wrote: with a barrier between.
@@ -47,6 +49,21 @@ impl Overhead {
 
 /// The same plan with the run-time checks that a caller's own WGSL gets: indices clamped, loops
 /// bounded, workgroup memory zeroed.
+///
+/// ```no_run
+/// use ddim::gpu::{Executor, Gpu, GpuOptions, Overhead, with_checks};
+/// # use ddim::{graph::Graph, passes};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let plan = passes::compile(&Graph::new(), gpu.target())?;
+///
+/// let launch = Overhead::measure(&gpu, 1000, true)?;
+/// println!("a launch that waits for another: {:?}", launch.dependent);
+/// // What the checks cost a plan.
+/// for plan in [plan.clone(), with_checks(plan)] {
+///     println!("{:?}", Executor::new(&gpu, plan)?.time(100)?);
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn with_checks(mut plan: Plan) -> Plan {
     for dispatch in plan.0.sections.iter_mut().flat_map(|section| &mut section.launches) {
         dispatch.trusted = false;

@@ -140,7 +140,7 @@ fn module(
         // `infer` gives, none with an extent of 0 or more elements than 32 bits count. A `Plan` is
         // sealed: nobody outside this crate makes or changes one, a custom op's dispatches are
         // compiled with checks whatever they run, unless its author vouched for them by an unsafe
-        // call, and the executor refuses a plan made for other subgroups. `tests/limits.rs` tries attributes, extents and
+        // call, and the executor refuses a plan made for other subgroups. `tests/plans/limits.rs` tries attributes, extents and
         // indices at their limits and past them.
         unsafe { gpu.device().create_shader_module_trusted(descriptor, checks) }
     })

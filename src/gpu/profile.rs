@@ -4,6 +4,8 @@ use crate::plan::{Cost, Scope};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// What launches are timed by.
+///
+/// Example: [`Profile`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
     /// Timestamps between the launches of one pass, as in a plain run.
@@ -15,6 +17,8 @@ pub enum Clock {
 }
 
 /// Times of one launch.
+///
+/// Example: [`Profile`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
     /// Where in the model; the section in parentheses, `(step)`, where no layer made the launch.
@@ -42,6 +46,8 @@ impl Timing {
 }
 
 /// Time of launches that have something in common.
+///
+/// Example: [`Profile`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupTime {
     /// What they have in common: the kernel's printed form, its entry point, or a part of the model.
@@ -74,6 +80,22 @@ impl GroupTime {
 ///
 /// Parts of the model have the cost of their equations, kernels the work of their launches
 /// ([`Dispatch::work`](crate::plan::Dispatch::work)).
+///
+/// ```no_run
+/// use ddim::gpu::{Clock, Executor, Gpu, GpuOptions, Timing};
+/// # use ddim::{graph::Graph, passes};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let plan = passes::compile(&Graph::new(), gpu.target())?;
+///
+/// let profile = Executor::new(&gpu, plan)?.profile(10)?;
+/// println!("{profile}\nwith submits: {}", profile.clock == Clock::Host);
+/// for part in profile.scopes() {
+///     println!("{}: {:?} in {} launches", part.name, part.time, part.calls);
+/// }
+/// let longest = |timing: &&Timing| timing.times.iter().max().copied();
+/// println!("{:?}", profile.timings.iter().max_by_key(longest));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// How it was measured.

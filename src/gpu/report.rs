@@ -10,7 +10,9 @@ const PAGE: &str = include_str!("report.html");
 /// Largest file of a report that is read, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// Median, fastest and slowest of several runs, in milliseconds.
+/// Median, fastest and slowest of several runs, in milliseconds. From durations in rising order.
+///
+/// Example: [`Roofline`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Times {
     /// Half of the runs took less.
@@ -22,7 +24,6 @@ pub struct Times {
 }
 
 impl From<[Duration; 3]> for Times {
-    /// Of the fastest, the median and the slowest.
     fn from(times: [Duration; 3]) -> Self {
         let [fastest, median, slowest] = times.map(|time| 1e3 * time.as_secs_f64());
         Self { median, fastest, slowest }
@@ -42,6 +43,8 @@ impl Times {
 }
 
 /// A kernel, a part of a model or a bench.
+///
+/// Example: [`Roofline`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportLine {
     /// The kernel's printed form, the part's whole path, or the bench's title.
@@ -88,6 +91,8 @@ impl ReportLine {
 }
 
 /// What was measured on a device: a step with its kernels, or benches.
+///
+/// Example: [`Roofline`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// What made it.
@@ -112,7 +117,7 @@ pub struct Report {
     pub kernels: Vec<ReportLine>,
     /// Parts of the model by their whole path, in the order of their first launches.
     pub scopes: Vec<ReportLine>,
-    /// Bytes of the values alive during each launch of a run.
+    /// Bytes alive in each launch of a run: [`Plan::alive_bytes`](crate::plan::Plan::alive_bytes).
     pub memory: Vec<u64>,
 }
 
@@ -135,8 +140,7 @@ impl Report {
         }
     }
 
-    /// Of a profile. `steps` are whole runs by the host's clock, the fastest first; `memory` is
-    /// [`Plan::alive_bytes`](crate::plan::Plan::alive_bytes).
+    /// Of a profile. `steps` are whole runs by the host's clock, the fastest first.
     pub fn of_profile(
         [title, device]: [&str; 2],
         roofline: &Roofline,
@@ -170,8 +174,7 @@ impl Report {
         Ok(serde_json::from_slice(&files::read(path, LARGEST)?)?)
     }
 
-    /// The page: roofline, time by part of the model, memory, a table, and the differences to an earlier report. It needs
-    /// nothing beside it but a browser.
+    /// A page for a browser alone: roofline, parts, memory, table, changes since an earlier report.
     pub fn html(&self, earlier: Option<&Self>) -> String {
         let compared = earlier.map(|earlier| self.against(earlier)).unwrap_or_default();
         let numbers = serde_json::json!({ "report": self, "compared": compared });
@@ -213,6 +216,8 @@ impl Report {
 }
 
 /// The times of one thing in two reports.
+///
+/// Example: [`Roofline`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Compared {
     /// The kernel's printed form, or `a step`.

@@ -25,6 +25,20 @@ const COPY_BYTES: u64 = 256 << 20;
 const STEPS: u64 = 32;
 
 /// Ceilings of a device.
+///
+/// ```
+/// use ddim::{gpu::{Bottleneck, Report, ReportLine, Roofline, Times}, plan::Cost};
+///
+/// let roofline = Roofline { flops_per_second: 1e12, bytes_per_second: 1e11 };
+/// // 1 ms of arithmetic, 0.01 ms of traffic.
+/// let cost = Cost { flops: 1_000_000_000, bytes: 1_000_000 };
+/// assert_eq!(roofline.bottleneck(cost), Bottleneck::Compute);
+/// let times = Times { median: 2.0, fastest: 1.9, slowest: 2.3 };
+/// let line = ReportLine::new("conv2d", 1, times, cost, &roofline);
+/// assert_eq!(line.share_of_ceiling, Some(0.5));
+/// let report = Report::new("a kernel", "a device", &roofline, vec![line]);
+/// assert_eq!(report.against(&report)[0].verdict, "within the spread");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roofline {
     /// Floating-point operations in f32, a multiply-add counted as two, from registers.
@@ -34,6 +48,8 @@ pub struct Roofline {
 }
 
 /// The ceiling that a kernel meets first.
+///
+/// Example: [`Roofline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bottleneck {
     /// Arithmetic.

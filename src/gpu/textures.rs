@@ -36,6 +36,22 @@ struct Params {
 ///
 /// A number x of the tensor is `(x - low) / (high - low)` in the texture: `low` is black. One channel is grey
 /// there, two are red and green; the alpha of three is 1. The way back takes the texture's first channels.
+///
+/// ```no_run
+/// use ddim::{gpu::{Budget, TextureConverter}, value::ElementType, wgpu::TextureFormat};
+/// # use ddim::{Error, gpu::{Executor, Gpu}, value::Value, wgpu::Texture};
+/// # fn draw(gpu: &Gpu, executor: &mut Executor, y: Value, screen: &Texture) -> Result<(), Error> {
+///
+/// // The first image of the plan's output `y`, in a frame of the host's.
+/// let converter = TextureConverter::new(gpu, TextureFormat::Rgba8Unorm, ElementType::F32)?;
+/// let mut encoder = gpu.device().create_command_encoder(&Default::default());
+/// while !executor.record(&mut encoder, Budget::Launches(100))? {}
+/// let image = executor.tensor(y)?; // A `DeviceTensor`.
+/// converter.to_texture(&mut encoder, &image, 0, screen, [-1.0, 1.0])?;
+/// gpu.queue().submit([encoder.finish()]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct TextureConverter {
     gpu: Gpu,
     format: wgpu::TextureFormat,

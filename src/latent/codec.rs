@@ -12,6 +12,21 @@ use crate::{
 };
 
 /// Encodes pictures and decodes latents, one picture or tile at a time.
+///
+/// ```no_run
+/// use ddim::latent::Codec;
+/// # use ddim::{gpu::{Gpu, GpuOptions}, pipeline::{LatentPipeline, Opening}};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let model = LatentPipeline::open("model".as_ref(), &Opening::default())?;
+///
+/// let (network, weights) = (&model.vae, &*model.vae_weights);
+/// let codec = Codec { gpu: &gpu, network, weights, tile: Some(512) };
+/// let picture = vec![0.0_f32; 768 * 512 * 3];
+/// let latents = codec.encode(&picture, [1, 768, 512])?.mean;
+/// let again = codec.decode(&latents, [1, 768 / 8, 512 / 8])?;
+/// assert_eq!(again.len(), picture.len());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Codec<'a> {
     /// The device.
@@ -26,6 +41,8 @@ pub struct Codec<'a> {
 }
 
 /// The two networks of an autoencoder.
+///
+/// Example: [`codec_plan()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// From a picture to its latents.
@@ -111,6 +128,16 @@ fn tiling(network: &Autoencoder, half: Half, pixels: usize) -> Tiling {
 ///
 /// # Errors
 /// If the picture is too small, or the target cannot run it.
+///
+/// ```
+/// use ddim::latent::{Half, codec_plan};
+/// # use ddim::{models::autoencoder_kl::{Autoencoder, AutoencoderConfig}, plan::Target};
+///
+/// let vae = Autoencoder::new(AutoencoderConfig::default())?;
+/// let plan = codec_plan(&Target::default(), &vae, Half::Decoder, [16, 16], None)?;
+/// assert!(plan.dispatches().count() > 0);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn codec_plan(
     target: &Target,
     network: &Autoencoder,

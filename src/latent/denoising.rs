@@ -11,6 +11,8 @@ use crate::{
 };
 
 /// How far a picture is.
+///
+/// Example: [`crate::latent`].
 #[derive(Clone, Copy, Debug)]
 pub struct DenoisingProgress<'a> {
     /// Its number.
@@ -22,6 +24,8 @@ pub struct DenoisingProgress<'a> {
 }
 
 /// A request whose U-Net is on the device.
+///
+/// Example: [`crate::latent`].
 pub struct Denoising {
     table: Table,
     count: usize,

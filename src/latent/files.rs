@@ -14,6 +14,16 @@ const BESIDE_PIXELS: u64 = 64 << 20;
 ///
 /// # Errors
 /// If the file is no picture of at most `max_pixels` pixels, or has other channels.
+///
+/// ```no_run
+/// use ddim::latent::{PictureStart, read_mask, read_start};
+///
+/// let (picture, size) = read_start("photograph.png".as_ref(), 3, 1 << 24)?;
+/// let mask = read_mask("mask.png".as_ref(), size, 1 << 24)?;
+/// assert_eq!(picture.len(), 3 * mask.len());
+/// let start = PictureStart { picture: &picture, strength: 0.8, mask: Some(&mask) };
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn read_start(
     path: &Path,
     channels: usize,
@@ -37,6 +47,8 @@ pub fn read_start(
 ///
 /// # Errors
 /// If the file is no picture of at most `max_pixels` pixels, or has not this size.
+///
+/// Example: [`read_start()`].
 pub fn read_mask(path: &Path, size: [usize; 2], max_pixels: u64) -> Result<Vec<f32>, Error> {
     // ITU-R 601, as PIL's conversion to grey.
     const LUMINANCE: [f32; 3] = [0.299, 0.587, 0.114];

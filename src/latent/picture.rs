@@ -9,6 +9,15 @@ use crate::{
 ///
 /// # Errors
 /// If the share is none of at least one step, or steps read what earlier ones kept.
+///
+/// ```
+/// use ddim::{diffusion::schedule::SchedulerConfig, latent::partial};
+///
+/// let table = SchedulerConfig::default().ddim(50, 0.0)?;
+/// let rest = partial(table, 0.5)?;
+/// assert_eq!((rest.steps.len(), rest.steps[0].timestep), (25, 480.0));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn partial(mut table: Table, strength: f64) -> Result<Table, ScheduleError> {
     let steps = table.steps.len();
     let run = ((steps as f64 * strength) as usize).min(steps);
@@ -24,6 +33,8 @@ pub fn partial(mut table: Table, strength: f64) -> Result<Table, ScheduleError> 
 }
 
 /// Latents with standard normal noise at a level: `alpha latent + sigma noise`.
+///
+/// Example: [`KeptPart`].
 pub fn noised(level: &Level, latent: &[f32], noise: &[f32]) -> Vec<f32> {
     let mix = |(z, noise): (&f32, &f32)| {
         (level.alpha * f64::from(*z) + level.sigma * f64::from(*noise)) as f32
@@ -33,6 +44,8 @@ pub fn noised(level: &Level, latent: &[f32], noise: &[f32]) -> Vec<f32> {
 
 /// The mask `[batch, height / factor, width / factor]` of latents: 1 where the mask `[batch, height, width]` of
 /// the pictures is 0.5 or more at the first pixel of a block, else 0.
+///
+/// Example: [`KeptPart`].
 pub fn latent_mask(mask: &[f32], [batch, height, width]: [usize; 3], factor: usize) -> Vec<f32> {
     let mut pixels = Vec::new();
     for image in 0..batch {
@@ -46,6 +59,19 @@ pub fn latent_mask(mask: &[f32], [batch, height, width]: [usize; 3], factor: usi
 }
 
 /// A part of a picture that a run keeps: after each step it is put back, with the noise of that level.
+///
+/// ```
+/// use ddim::{diffusion::schedule::Level, latent::{KeptPart, latent_mask, noised}};
+///
+/// // The right half of a picture of 2x4 is painted anew; it has two pixels of latents.
+/// let mask = latent_mask(&[0.0_f32, 0.0, 1.0, 1.0].repeat(2), [1, 2, 4], 2);
+/// assert_eq!(mask, [0.0, 1.0]);
+/// let (latent, noise, level) = ([0.5, 0.5], [1.0, -1.0], Level::flow(250.0, 0.25));
+/// let kept = KeptPart { latent: &latent, noise: &noise, mask: &mask };
+/// let mut x = [9.0, 9.0];
+/// kept.put_back(&mut x, Some(&level));
+/// assert_eq!(x, [noised(&level, &latent, &noise)[0], 9.0]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct KeptPart<'a> {
     /// The picture's latents, `[batch, height, width, channels]`.

@@ -8,6 +8,28 @@ use crate::{
 };
 
 /// The networks of a latent pipeline.
+///
+/// ```
+/// use ddim::latent::{LatentNetworks, NetworkPlan, PictureRequest, PlannedNetwork};
+/// # use ddim::models::autoencoder_kl::{Autoencoder, AutoencoderConfig};
+/// # use ddim::models::unet2d_condition::{TextUNet, TextUNetConfig};
+/// # use ddim::{diffusion::schedule::SchedulerConfig, plan::Target};
+/// # let unet = TextUNet::new(TextUNetConfig::parse(r#"{
+/// #     "block_out_channels": [64, 128], "cross_attention_dim": 64,
+/// #     "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+/// #     "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"]
+/// # }"#)?)?;
+/// # let vae = Autoencoder::new(AutoencoderConfig::default())?;
+/// # let (target, table) = (Target::default(), SchedulerConfig::default().ddim(50, 0.0)?);
+///
+/// let networks = LatentNetworks { text: &[], unet: &unet, vae: &vae };
+/// let request = PictureRequest::new(&table, [8, 8], 1, 0);
+/// let plans: Vec<NetworkPlan> = networks.plans(&target, &request)?;
+/// assert_eq!([&plans[0].name, &plans[1].name], ["U-Net step", "decoder"]);
+/// let each: Vec<PlannedNetwork> = networks.each_plan(&target, &request)?;
+/// assert!(each.iter().all(|network| network.plan.is_ok()));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct LatentNetworks<'a> {
     /// Its text encoders; none if the embeddings come from elsewhere.
@@ -19,6 +41,8 @@ pub struct LatentNetworks<'a> {
 }
 
 /// The plan of a network for one picture.
+///
+/// Example: [`LatentNetworks`].
 #[derive(Clone, Debug)]
 pub struct NetworkPlan {
     /// What it does.
@@ -28,6 +52,8 @@ pub struct NetworkPlan {
 }
 
 /// A network and its plan for one picture, or why the target cannot run it.
+///
+/// Example: [`LatentNetworks`].
 #[derive(Debug)]
 pub struct PlannedNetwork {
     /// What it does.

@@ -17,6 +17,8 @@ const TOKENS: [&str; 2] = ["prompt_embeds", "negative_prompt_embeds"];
 const POOLED: [&str; 2] = ["pooled_prompt_embeds", "negative_pooled_prompt_embeds"];
 
 /// A text as a U-Net reads it.
+///
+/// Example: [`PromptEmbeddings`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextEmbedding {
     /// `[tokens, channels]`.
@@ -26,6 +28,20 @@ pub struct TextEmbedding {
 }
 
 /// A prompt and what the picture shall not show.
+///
+/// ```no_run
+/// use ddim::latent::{PromptEmbeddings, TextEmbedding};
+/// # use ddim::pipeline::{LatentPipeline, Opening};
+/// # let model = LatentPipeline::open("model".as_ref(), &Opening::default())?;
+///
+/// let mut embeddings = PromptEmbeddings::read("prompt.safetensors".as_ref(), &model.unet)?;
+/// // Without a negative prompt, guidance leads away from zeros.
+/// let zeros = |of: &Vec<f32>| vec![0.0; of.len()];
+/// let TextEmbedding { tokens, pooled } = &embeddings.prompt;
+/// let nothing = TextEmbedding { tokens: zeros(tokens), pooled: pooled.as_ref().map(zeros) };
+/// embeddings.negative.get_or_insert(nothing);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptEmbeddings {
     /// The prompt.

@@ -9,6 +9,17 @@ use crate::{
 
 /// Which pictures to make of a prompt, and how. One is made at a time, so that a picture follows from the seed and its
 /// number alone.
+///
+/// ```
+/// use ddim::{diffusion::schedule::SchedulerConfig, latent::{PictureRequest, PictureStart}};
+///
+/// let table = SchedulerConfig::default().ddim(50, 0.0)?;
+/// let picture = vec![0.0_f32; 512 * 512 * 3];
+/// let start = Some(PictureStart { picture: &picture, strength: 0.6, mask: None });
+/// let request = PictureRequest { start, ..PictureRequest::new(&table, [512, 512], 4, 7) };
+/// assert!(request.is_guided());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct PictureRequest<'a> {
     /// The steps of a run from noise.
@@ -32,6 +43,8 @@ pub struct PictureRequest<'a> {
 }
 
 /// A picture to start from, and what of it to keep.
+///
+/// Example: [`PictureRequest`].
 #[derive(Clone, Copy, Debug)]
 pub struct PictureStart<'a> {
     /// `[height, width, channels]`, -1 to 1.

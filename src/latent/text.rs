@@ -44,6 +44,17 @@ impl TextGraph {
 ///
 /// # Errors
 /// If the target cannot run it.
+///
+/// ```
+/// use ddim::{latent::text_plan, models::clip_text::{ClipText, ClipTextConfig}, plan::Target};
+///
+/// let config = ClipTextConfig { num_hidden_layers: 2, ..ClipTextConfig::default() };
+/// let encoder = ClipText::new(config)?;
+/// // A prompt and what guidance leads away from.
+/// let plan = text_plan(&Target::default(), &encoder, 2, false)?;
+/// assert!(plan.dispatches().count() > 0);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn text_plan(
     target: &Target,
     network: &ClipText,

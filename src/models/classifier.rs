@@ -28,6 +28,8 @@ use crate::{
 const FIRST: usize = 32;
 
 /// A classifier of images of one size: convolutions until one pixel is left, then a linear layer.
+///
+/// Example: [`crate::models::classifier`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvClassifier {
     /// `[height, width, channels]` of an image.

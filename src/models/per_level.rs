@@ -3,6 +3,13 @@ use crate::error::Unexpected;
 use serde::{Deserialize, Serialize};
 
 /// A setting of every level of a U-Net.
+///
+/// ```
+/// use ddim::models::PerLevel;
+///
+/// let [same, own] = [PerLevel::All(8), PerLevel::Each(vec![5, 10, 20])];
+/// assert_eq!([same.at(2), own.at(2)], [&8, &20]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "one value, or a list of one for each level")]
 pub enum PerLevel<T> {

@@ -18,11 +18,33 @@ use std::{borrow::Cow, sync::Arc};
 
 /// `A` of an adapter, after the layer's name, as peft calls it: `[in, rank]`, of a convolution
 /// `[height, width, in, rank]`.
+///
+/// Example: [`Adapters`].
 pub const LORA_DOWN: &str = "lora_A.weight";
 /// `B`: `[rank, out]`, of a convolution `[1, 1, rank, out]`.
+///
+/// Example: [`Adapters`].
 pub const LORA_UP: &str = "lora_B.weight";
 
 /// Low-rank products beside some layers of a network.
+///
+/// ```
+/// # use ddim::{graph::Graph, nn::trace, value::TensorType};
+/// use ddim::nn::{AdaptedWeights, Adapters, LORA_DOWN, LORA_UP, ParameterSource, Weights};
+///
+/// let (parameters, _) = trace(Graph::new(), |layers| {
+///     let x = layers.graph.input(TensorType::f32(&[8, 4]));
+///     layers.linear("to_q", x, 6)
+/// })?;
+/// let adapters = Adapters::of(&parameters, |layer| layer == "to_q", 2, 4.0);
+/// let names = [LORA_DOWN, LORA_UP].map(|name| format!("to_q.{name}"));
+/// assert!(adapters.specs.iter().map(|spec| &spec.name).eq(&names));
+/// assert_eq!((adapters.specs[1].of, adapters.scale), (TensorType::f32(&[2, 6]), 2.0));
+/// let base = std::sync::Arc::new(Weights::initial(&parameters, 7));
+/// let weights = AdaptedWeights { base, adapters: Weights::initial(&adapters.specs, 7) };
+/// assert_eq!(weights.names().len(), 4);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapters {
     /// The matrices, [`LORA_DOWN`] and [`LORA_UP`] of each of these layers.
@@ -80,6 +102,8 @@ impl Adapters {
 }
 
 /// The parameters of a model with those of its adapters.
+///
+/// Example: [`Adapters`].
 #[derive(Clone, Debug)]
 pub struct AdaptedWeights {
     /// The model's own.

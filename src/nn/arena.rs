@@ -9,9 +9,13 @@ use crate::{
 use std::{borrow::Cow, collections::HashMap, iter};
 
 /// What fills an arena: dense elements that follow each other.
+///
+/// Example: [`crate::nn::FrozenModel`].
 pub type Piece<'a> = Result<Cow<'a, [f32]>, Error>;
 
 /// Position of a parameter.
+///
+/// Example: [`Arenas`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Which arena.
@@ -22,6 +26,26 @@ pub struct Place {
 
 /// Parameters laid into flat arenas, each of one storage and none larger than the device binds.
 /// Gradients, moments and moving averages of f32 parameters use the same places in arenas of their own.
+///
+/// ```
+/// # use ddim::{Error, graph::Graph, value::TensorType};
+/// use ddim::nn::{Arenas, Initial, ParameterSpec, Place, Weights};
+///
+/// let (of, initial) = (TensorType::f32(&[4, 3]), Initial::Normal(1.0));
+/// let specs = vec![ParameterSpec { name: "last.weight".into(), of, initial }];
+/// let weights = Weights::initial(&specs, 7);
+/// let arenas = Arenas::new(specs, 1 << 20);
+/// assert_eq!(arenas.places, [Place { arena: 0, offset: 0 }]);
+///
+/// let mut graph = Graph::new();
+/// let inputs = arenas.inputs(&mut graph);
+/// let views = arenas.views(&mut graph, &inputs)?;
+/// assert_eq!(views.get("last.weight").map(|value| graph.type_of(value)), Some(of));
+/// // What to write to the inputs, and the parameters in what was read from them.
+/// let contents = arenas.contents(&weights)?;
+/// assert_eq!(arenas.weights(contents.into_iter().map(Ok::<_, Error>))?, weights);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arenas {
     /// The parameters.
@@ -190,6 +214,8 @@ fn padded<'a>(of: &TensorType, dense: Cow<'a, [f32]>) -> Cow<'a, [f32]> {
 }
 
 /// The values that stand for a model's parameters in a graph, by name.
+///
+/// Example: [`Arenas`].
 #[derive(Clone, Debug, Default)]
 pub struct Views(HashMap<String, Value>);
 

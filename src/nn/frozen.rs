@@ -6,6 +6,8 @@ use super::{
 use crate::{error::Error, graph::Graph, value::Value};
 
 /// Parameters in arenas that are constants of a graph.
+///
+/// Example: [`FrozenModel`].
 #[derive(Clone, Debug)]
 pub struct FrozenParameters {
     /// Their layout.
@@ -24,7 +26,7 @@ impl FrozenParameters {
     /// The parameters in them.
     ///
     /// # Errors
-    /// None of the graph that they were added to.
+    /// If `graph` is not the one that they were added to.
     pub fn views(&self, graph: &mut Graph) -> Result<Views, Error> {
         self.arenas.views(graph, &self.inputs)
     }
@@ -50,6 +52,30 @@ impl FrozenParameters {
 }
 
 /// A model in a graph, its parameters in arenas that are constant while the graph runs.
+///
+/// ```no_run
+/// # use ddim::{gpu::{Executor, Gpu, GpuOptions}, models::unet2d::{UNet, UNetConfig}, passes};
+/// # use ddim::{graph::Graph, value::{ElementType, TensorType}};
+/// use ddim::nn::{Condition, ElementTypes, FrozenModel, ModelInputs, Weights};
+///
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// let unet = UNet::new(UNetConfig::default())?;
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[1, 32, 32, 3]));
+/// let timesteps = graph.input(TensorType::f32(&[1]));
+/// let condition = Condition::inputs(&mut graph, &unet, 1);
+/// let inputs = ModelInputs { x, timesteps, condition };
+/// let (most, types) = (gpu.target().max_binding, ElementTypes::of(ElementType::F16));
+/// let model = FrozenModel::stored(&mut graph, &unet, &inputs, most, types)?;
+/// graph.outputs.push(model.prediction);
+///
+/// let mut executor = Executor::new(&gpu, passes::compile(&graph, gpu.target())?)?;
+/// let weights = Weights::initial(&model.parameters.arenas.specs, 7);
+/// for (arena, pieces) in model.pieces(&weights)? {
+///     executor.write_pieces(arena, pieces)?;
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct FrozenModel {
     /// The prediction, `[batch, height, width, out_channels]`.

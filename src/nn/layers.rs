@@ -21,10 +21,11 @@ enum Source<'a> {
 /// Appends layers to a graph and finds their parameters by name.
 ///
 /// Names follow PyTorch: layer `conv` in scope `block.0` has `block.0.conv.weight` and
-/// `block.0.conv.bias`, whose first values are PyTorch's defaults. A layer fails if its operand does
-/// not fit the op, or with [`Error::MissingParameter`] if the model is built without its parameter.
-/// A linear layer or convolution of which there are [`LORA_DOWN`] and [`LORA_UP`] too adds their product: see
-/// [`Adapters`](super::Adapters).
+/// `block.0.conv.bias`, whose first values are PyTorch's defaults. A layer fails if its operand
+/// does not fit the op, or with [`Error::MissingParameter`] without its parameter. A linear layer
+/// or convolution adds [`LORA_DOWN`] times [`LORA_UP`], if given ([`Adapters`](super::Adapters)).
+///
+/// Example: [`crate::nn`].
 pub struct Layers<'a> {
     /// The graph that the layers are appended to.
     pub graph: &'a mut Graph,
@@ -34,11 +35,13 @@ pub struct Layers<'a> {
     streams: u32,
 }
 
-/// Builds a network in `graph`, whose values it may take, and drops the graph. Returns the parameters in the order
-/// in which the network asked for them.
+/// Builds a network in `graph`, whose values it may take, and drops the graph. Returns the
+/// parameters in the order in which the network asked for them.
 ///
 /// # Errors
 /// Those of `build`.
+///
+/// Example: [`crate::nn`].
 pub fn trace<T>(
     mut graph: Graph,
     build: impl FnOnce(&mut Layers) -> Result<T, Error>,

@@ -7,6 +7,8 @@ use crate::{
 };
 
 /// Inputs of a model.
+///
+/// Example: [`Model`].
 #[derive(Clone, Copy, Debug)]
 pub struct ModelInputs {
     /// Noisy images `f32[batch, height, width, channels]`.
@@ -18,6 +20,8 @@ pub struct ModelInputs {
 }
 
 /// Conditioning: each part is there if the model takes it.
+///
+/// Example: [`crate::nn::FrozenModel`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Condition {
     /// Class labels of the type [`Model::label_type`].
@@ -68,6 +72,29 @@ impl Condition {
 }
 
 /// A network that predicts from noisy images.
+///
+/// ```
+/// # use ddim::{Error, ops::Conv2d, value::{TensorType, Value}};
+/// use ddim::nn::{Layers, Model, ModelInputs, parameters};
+///
+/// /// One convolution, whatever the timestep.
+/// struct Small;
+///
+/// impl Model for Small {
+///     fn channels(&self) -> usize {
+///         3
+///     }
+///
+///     fn build(&self, layers: &mut Layers, inputs: &ModelInputs) -> Result<Value, Error> {
+///         layers.conv2d("conv", inputs.x, 3, 3, Conv2d { stride: 1, padding: [1; 4] })
+///     }
+/// }
+///
+/// let found = parameters(&Small, [1, 8, 8])?;
+/// assert_eq!((found[0].name.as_str(), found[1].name.as_str()), ("conv.weight", "conv.bias"));
+/// assert_eq!(found[0].of, TensorType::f32(&[3, 3, 3, 3]));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub trait Model {
     /// Channels of the images.
     fn channels(&self) -> usize;
@@ -121,6 +148,8 @@ pub trait Model {
 ///
 /// # Errors
 /// If the model cannot be built at this size.
+///
+/// Example: [`Model`].
 pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSpec>, Error> {
     let [batch, height, width] = size;
     let (parameters, _) = trace(Graph::new(), |layers| {
@@ -134,6 +163,8 @@ pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSp
 
 /// How a model's numbers are stored. Arithmetic is f32 whatever the storage; each number is rounded once
 /// where it is written: by at most 2^-11 of itself as f16 (whose largest number is 65,504), 2^-8 as bf16.
+///
+/// Example: [`crate::nn::FrozenModel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ElementTypes {
     /// Kernels, matrices and tables: see [`Arenas::stored`](super::Arenas::stored).

@@ -5,6 +5,8 @@ use crate::{
 };
 
 /// Initial values of a parameter.
+///
+/// Example: [`ParameterSpec`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initial {
     /// Uniform in `[-bound, bound)`; PyTorch's default for convolutions and linears, with
@@ -17,6 +19,16 @@ pub enum Initial {
 }
 
 /// A parameter that a model asks for.
+///
+/// ```
+/// use ddim::{nn::{Initial, ParameterSpec}, value::TensorType};
+///
+/// let (of, initial) = (TensorType::f32(&[64, 10]), Initial::Uniform(0.125));
+/// let spec = ParameterSpec { name: "last.weight".into(), of, initial };
+/// let first = spec.initialise(7);
+/// assert_eq!(first.len(), 64 * 10);
+/// assert!(first.iter().all(|x| x.abs() <= 0.125));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
     /// diffusers' name, like `down_blocks.0.resnets.0.conv1.weight`.

@@ -5,6 +5,34 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 /// Where the parameters of a model come from: the host ([`Weights`]), or a file from which each is read
 /// when it is asked for.
+///
+/// ```
+/// use ddim::{Error, nn::ParameterSource, value::Shape};
+/// use std::borrow::Cow;
+///
+/// /// One bias of two zeros.
+/// #[derive(Debug)]
+/// struct Zeros;
+///
+/// impl ParameterSource for Zeros {
+///     fn names(&self) -> Vec<&str> {
+///         vec!["last.bias"]
+///     }
+///
+///     fn shape(&self, name: &str) -> Option<Shape> {
+///         (name == "last.bias").then(|| Shape::new(&[2]))
+///     }
+///
+///     fn elements(&self, name: &str) -> Result<Cow<'_, [f32]>, Error> {
+///         let missing = || Error::MissingParameter { name: name.into() };
+///         let shape = self.shape(name).ok_or_else(missing)?;
+///         Ok(vec![0.0; shape.elements()].into())
+///     }
+/// }
+///
+/// assert_eq!(Zeros.load()?.elements(), 2);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub trait ParameterSource: fmt::Debug + Send + Sync {
     /// The names, in their order.
     fn names(&self) -> Vec<&str>;
@@ -34,6 +62,8 @@ pub trait ParameterSource: fmt::Debug + Send + Sync {
 }
 
 /// One parameter in this crate's layout, dense (no pad lanes).
+///
+/// Example: [`Weights`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
     /// `[height, width, in, out]` of a convolution, `[in, out]` of a linear layer, `[rows, width]`
@@ -44,6 +74,17 @@ pub struct Parameter {
 }
 
 /// The parameters of a model by name, in the order of the names.
+///
+/// ```
+/// use ddim::{nn::{ParameterSource, Weights}, value::Shape};
+///
+/// let mut weights = Weights::default();
+/// weights.insert("last.bias", Shape::new(&[2]), vec![0.5, -0.5]);
+/// assert_eq!(weights.get("last.bias").expect("just inserted").data, [0.5, -0.5]);
+/// // Graphs take them from any source.
+/// assert_eq!(weights.names(), ["last.bias"]);
+/// assert_eq!(weights.shape("last.weight"), None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weights(BTreeMap<String, Parameter>);
 

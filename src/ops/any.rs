@@ -14,6 +14,8 @@ use std::{
 };
 
 /// An operation of another crate, behind the same five facts.
+///
+/// Example: [`Operator`].
 #[derive(Clone, Debug)]
 pub struct Custom(pub(super) Arc<dyn Operator>);
 
@@ -44,6 +46,14 @@ macro_rules! operations {
         $(pub use $($module)+::{$($op),+};)+
 
         /// Any operation. Built-in ops are plain values; a pass may match on them.
+        ///
+        /// ```
+        /// use ddim::ops::{Op, Silu};
+        ///
+        /// let op = Op::from(Silu);
+        /// assert!(matches!(op, Op::Silu(_)));
+        /// assert_eq!(op.to_string(), "silu");
+        /// ```
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "each variant holds the documented op of its name")]
         pub enum Op { $($($op($op),)+)+ Custom(Custom) }
@@ -61,6 +71,11 @@ macro_rules! operations {
         }
 
         /// Every op's table of cases: the GPU check, the gradient check and the bench read it.
+        ///
+        /// ```
+        /// let cases = ddim::ops::cases();
+        /// assert!(cases.iter().any(|case| case.op.to_string() == "silu"));
+        /// ```
         pub fn cases() -> Vec<Case> {
             let mut all = Vec::new();
             $(all.extend($($module)+::cases());)+

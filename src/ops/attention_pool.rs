@@ -6,10 +6,24 @@ use crate::shaders::{add_embedding, concat as rows, pool_tokens as shader};
 
 /// `y [batch, 1 + pixels, channels]`, the mean of each image's pixels and then the pixels, plus the position of each;
 /// operands `x [batch, .., channels]` and `position [1 + pixels, channels]` of one storage.
+///
+/// ```
+/// use ddim::{graph::Graph, ops::{FirstToken, PoolTokens}, passes, value::TensorType};
+/// let mut graph = Graph::new();
+/// let [x, position] = [&[2, 4, 4, 8][..], &[17, 8]].map(|of| graph.input(TensorType::f32(of)));
+/// let tokens = graph.push(PoolTokens, &[x, position])?;
+/// let y = graph.push(FirstToken, &[tokens])?;
+/// let dy = graph.input(TensorType::f32(&[2, 8]));
+/// passes::gradient(&mut graph, y, dy, &[x, position])?;
+/// assert_eq!(graph.equations.len(), 2 + 3); // FirstTokenBackward, PoolTokensBackward, SumImages
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolTokens;
 
 /// `dx [batch, height, width, channels]` from `dy [batch, 1 + height width, channels]`.
+///
+/// Example: [`PoolTokens`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolTokensBackward {
     /// Rows of `dx`.
@@ -19,14 +33,20 @@ pub struct PoolTokensBackward {
 }
 
 /// `y [tokens, channels]`, the sum of `x [batch, tokens, channels]` over the images: the gradient of positions.
+///
+/// Example: [`PoolTokens`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SumImages;
 
 /// `y [batch, channels]`, the first token of each image of `x [batch, tokens, channels]`.
+///
+/// Example: [`PoolTokens`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FirstToken;
 
 /// `dx [batch, tokens, channels]`, zero but for the first token of each image, which is `dy [batch, channels]`.
+///
+/// Example: [`PoolTokens`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FirstTokenBackward {
     /// Tokens of an image.

@@ -8,9 +8,13 @@ use crate::{
 };
 
 /// One entry per operand: its gradient, `None` where there is none.
+///
+/// Example: [`crate::ops::Operator`].
 pub type Gradients = Vec<Option<Value>>;
 
 /// The view that one equation's [`vjp`](super::Operator::vjp) has of the backward pass.
+///
+/// Example: [`crate::ops::Operator`].
 pub struct Backward<'a> {
     graph: &'a mut Graph,
     cotangents: Vec<Option<Value>>,

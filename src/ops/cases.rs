@@ -14,6 +14,8 @@ pub(super) const MANY_IMAGES: usize = 70_000;
 const LONG: usize = 200_000;
 
 /// What an operand of a case is filled with.
+///
+/// Example: [`Input`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fill {
     /// Normal numbers.
@@ -37,6 +39,17 @@ pub enum Fill {
 }
 
 /// An operand of a case.
+///
+/// ```
+/// use ddim::{ops::{Fill, Input}, value::TensorType};
+///
+/// let given = Input::values(TensorType::f16(&[2]), vec![1.0, 0.1]);
+/// assert_eq!(given.tensor(0).data, [1.0, 0.0999755859375]);
+/// let drawn = Input::below(TensorType::u32(&[1000]), 10);
+/// assert_eq!(drawn.fill, Fill::Below(10));
+/// assert_eq!(drawn.tensor(7), drawn.tensor(7));
+/// assert_ne!(drawn.tensor(7), drawn.tensor(8));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// Its type.
@@ -112,6 +125,18 @@ impl Input {
 
 /// An op with operands: checked on the GPU against the reference, its gradient against central
 /// differences, and timed.
+///
+/// ```
+/// use ddim::{ops::{Case, Input, Linear}, value::TensorType};
+///
+/// let [x, weight] = [[2, 3], [3, 4]].map(|of| Input::normal(TensorType::f32(&of)));
+/// let case = Case::new(Linear, vec![x, weight]).terms(3).half(&[0, 1]);
+/// assert_eq!(case.title(), "linear f32[2,3] f32[3,4]");
+/// assert_eq!(case.output_types()?, [TensorType::f32(&[2, 4])]);
+/// // As it is, in f16 and in bf16.
+/// assert_eq!(case.storages().count(), 3);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The op.

@@ -16,6 +16,8 @@ use std::{
 };
 
 /// Collects the dispatches of a plan, equation by equation.
+///
+/// Example: [`Operator`].
 pub struct Lowering<'a> {
     target: &'a Target,
     selector: &'a dyn KernelSelector,

@@ -10,6 +10,54 @@ use crate::{
 use std::fmt::{Debug, Display};
 
 /// The five facts of an operation.
+///
+/// ```
+/// use ddim::ops::{Backward, Gradients, Lowering, Op, Operator};
+/// use ddim::{Error, error::ShapeError, graph::{Equation, Graph}, passes};
+/// use ddim::{plan::{Dispatch, Target}, reference::Tensor, value::TensorType};
+///
+/// const WGSL: &str = "
+/// @group(0) @binding(1) var<storage, read> x: array<f32>;
+/// @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+/// @compute @workgroup_size(1) fn double() {
+///     for (var i = 0u; i < arrayLength(&x); i++) { y[i] = 2.0 * x[i]; }
+/// }";
+///
+/// #[derive(Debug)]
+/// struct Double;
+///
+/// # impl std::fmt::Display for Double {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// #         f.write_str("double")
+/// #     }
+/// # }
+/// #
+/// impl Operator for Double {
+///     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
+///         Ok(inputs.to_vec())
+///     }
+///     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
+///         vec![inputs[0].map(|x| 2.0 * x)]
+///     }
+///     fn vjp(&self, backward: &mut Backward, _: &Equation) -> Result<Gradients, Error> {
+///         let dy = backward.dy();
+///         Ok(vec![Some(backward.push(Op::custom(Double), &[dy])?)])
+///     }
+///     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
+///         let (x, y) = (equation.inputs[0], equation.outputs[0]);
+///         Ok(lowering.push(Dispatch::custom(WGSL, "double").read(1, x).write(2, y))?)
+///     }
+/// }
+///
+/// let mut graph = Graph::new();
+/// let [x, dy] = [(); 2].map(|()| graph.input(TensorType::f32(&[4])));
+/// let y = graph.push(Op::custom(Double), &[x])?;
+/// let dx = passes::gradient(&mut graph, y, dy, &[x])?;
+/// graph.outputs.push(y);
+/// graph.outputs.extend(dx.into_iter().flatten());
+/// assert_eq!(passes::compile(&graph, &Target::default())?.dispatches().count(), 2);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub trait Operator: Debug + Display + Send + Sync {
     /// Types of the outputs, or why the operands do not fit.
     ///
@@ -65,6 +113,13 @@ pub trait Operator: Debug + Display + Send + Sync {
 
 /// What becomes of NaN and infinities in the operands, on the device against the reference;
 /// [`verify::check_special`](crate::verify::check_special) holds each op to it.
+///
+/// ```
+/// use ddim::ops::{Add, Attention, Operator, Special};
+///
+/// assert_eq!(Add.special(), Special::Same);
+/// assert_eq!(Attention::to_all(1).special(), Special::NanSpreads);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
     /// Each element is what the reference's is: finite, NaN, or infinite with its sign.

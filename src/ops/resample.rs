@@ -5,18 +5,43 @@ use crate::{
 };
 
 /// Every pixel of `x [batch, height, width, channels]` becomes a block of 2x2.
+///
+/// ```
+/// use ddim::ops::{Operator, UpsampleNearest, UpsampleNearestBackward};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 1, 1, 1]), vec![3.0]);
+/// let y = &UpsampleNearest.reference(&[&x])[0];
+/// assert_eq!(y.data, [3.0; 4]);
+/// assert_eq!(UpsampleNearestBackward.reference(&[y])[0].data, [12.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpsampleNearest;
 
 /// Sum of every block of 2x2: the gradient of [`UpsampleNearest`].
+///
+/// Example: [`UpsampleNearest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpsampleNearestBackward;
 
 /// Mean of every block of 2x2; an odd last row or column is left out.
+///
+/// ```
+/// use ddim::ops::{AveragePool, AveragePoolBackward, Operator};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 2, 2, 1]), vec![1.0, 2.0, 3.0, 6.0]);
+/// let y = &AveragePool.reference(&[&x])[0];
+/// assert_eq!(y.data, [3.0]);
+/// let gradient = AveragePoolBackward { height: 2, width: 2 };
+/// assert_eq!(gradient.reference(&[y])[0].data, [0.75; 4]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AveragePool;
 
 /// The gradient of [`AveragePool`] for an image of this size.
+///
+/// Example: [`AveragePool`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AveragePoolBackward {
     /// Rows of the pooled image.

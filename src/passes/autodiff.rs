@@ -15,6 +15,24 @@ use std::collections::{HashMap, HashSet};
 /// backward equations read of the forward pass are ordinary values; their lives, not a tape,
 /// decide what is kept.
 ///
+/// ```
+/// # use ddim::{graph::Graph, passes, reference, value::TensorType};
+/// use ddim::ops::{Constant, MeanSquaredError, Reduction};
+///
+/// let of = TensorType::f32(&[1, 2]);
+/// let mut graph = Graph::new();
+/// let [x, wanted] = [(); 2].map(|()| graph.input(of));
+/// let loss = graph.push(MeanSquaredError { reduction: Reduction::Mean }, &[x, wanted])?;
+/// let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
+/// let seed = graph.push(one, &[])?;
+/// let dx = passes::gradient(&mut graph, loss, seed, &[x])?[0].expect("the loss depends on x");
+///
+/// let tensor = |numbers: [f64; 2]| reference::Tensor::new(of.shape, numbers.into());
+/// let inputs = [(x, tensor([3.0, 0.0])), (wanted, tensor([1.0, 0.0]))].into();
+/// assert_eq!(reference::evaluate(&graph, inputs)?[&dx].data, [2.0, 0.0]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
+///
 /// # Errors
 /// If an op on the way has no gradient, a custom one gives gradients that do not fit its operands,
 /// or a value is of another graph.

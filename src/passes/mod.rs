@@ -39,6 +39,8 @@ pub use simplify::simplify;
 ///
 /// # Errors
 /// If the graph is malformed, or an equation cannot run on the target.
+///
+/// Example: [`crate::passes`].
 pub fn compile(graph: &Graph, target: &Target) -> Result<Plan, Error> {
     compile_with(graph, target, &DefaultHeuristic)
 }
@@ -47,6 +49,8 @@ pub fn compile(graph: &Graph, target: &Target) -> Result<Plan, Error> {
 ///
 /// # Errors
 /// As [`compile`].
+///
+/// Example: [`KernelSelector`].
 pub fn compile_with(
     graph: &Graph,
     target: &Target,
@@ -59,6 +63,22 @@ pub fn compile_with(
 /// As [`compile`], in at most `budget` bytes of the device: where the plan would take more, gradients wait
 /// for their readers, and where that is not enough, activations are dropped after the forward pass and
 /// recomputed in the backward pass. Every bit is as without.
+///
+/// ```
+/// use ddim::{graph::Graph, ops::Silu, passes, plan::Target, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let [x, dy] = [(); 2].map(|()| graph.input(TensorType::f32(&[64, 64])));
+/// let y = (0..8).try_fold(x, |h, _| graph.push(Silu, &[h]))?;
+/// let dx = passes::gradient(&mut graph, y, dy, &[x])?[0].expect("y depends on x");
+/// graph.outputs.push(dx);
+/// let whole = passes::compile(&graph, &Target::default())?;
+/// let budget = whole.peak_bytes() * 9 / 10;
+/// let plan = passes::compile_within(&graph, &Target::default(), budget)?;
+/// assert!(plan.peak_bytes() <= budget && plan.recomputed() > 0);
+/// assert_eq!(plan.hash(), whole.hash());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`compile`], and [`LoweringError::Memory`](crate::error::LoweringError::Memory) if the least plan that is
@@ -83,6 +103,8 @@ pub fn compile_within(graph: &Graph, target: &Target, budget: u64) -> Result<Pla
 ///
 /// # Errors
 /// As [`compile`].
+///
+/// Example: [`crate::passes`].
 pub fn compile_unfused(graph: &Graph, target: &Target) -> Result<Plan, Error> {
     graph.verify()?;
     plan(&simplify(graph), target, &DefaultHeuristic)
@@ -91,6 +113,20 @@ pub fn compile_unfused(graph: &Graph, target: &Target) -> Result<Plan, Error> {
 /// The same program in fewer, larger ops: group norm and SiLU where a convolution reads,
 /// concatenations and upsampling read in place, embedding, residual and the moments of the next
 /// norm where a convolution writes. Fused ops have no gradients, so this comes last.
+///
+/// ```
+/// use ddim::{graph::Graph, ops::{Linear, Silu}, passes, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let [x, weight] = [(); 2].map(|()| graph.input(TensorType::f32(&[8, 8])));
+/// let h = graph.push(Linear, &[x, weight])?;
+/// let y = graph.push(Silu, &[h])?;
+/// graph.outputs.push(y);
+/// let fused = passes::fuse(&graph)?;
+/// assert_eq!(fused.equations.len(), 1);
+/// assert_eq!(fused.equations[0].op.to_string(), "fused_linear{silu}");
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If the graph is malformed.

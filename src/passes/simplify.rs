@@ -12,6 +12,18 @@ use std::collections::{HashMap, HashSet, hash_map::Entry};
 ///
 /// Ops compare as values: random tensors are merged only if they are of the same stream. State that is
 /// updated in place is never merged.
+///
+/// ```
+/// use ddim::{graph::Graph, ops::{Add, Silu}, passes, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[4]));
+/// let [a, b] = [graph.push(Silu, &[x])?, graph.push(Silu, &[x])?];
+/// let y = graph.push(Add, &[a, b])?;
+/// graph.outputs.push(y);
+/// assert_eq!((graph.equations.len(), passes::simplify(&graph).equations.len()), (3, 2));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn simplify(graph: &Graph) -> Graph {
     let mut result = graph.clone();
     let renamed = merge_common(&mut result);

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The file, by its path below the folder.
+///
+/// Example: [`crate::pipeline::class_names()`].
 pub const CLASS_NAMES: &str = "training/classes.json";
 
 #[derive(Serialize, Deserialize)]
@@ -15,6 +17,8 @@ struct Classes {
 ///
 /// # Errors
 /// If it is damaged.
+///
+/// Example: [`crate::pipeline::class_names()`].
 pub fn parse_class_names(path: &Path, text: &str) -> Result<Vec<String>, TrainingError> {
     let classes: Classes = parse_object(text).map_err(|error| TrainingError::Checkpoint {
         path: path.into(),
@@ -24,6 +28,8 @@ pub fn parse_class_names(path: &Path, text: &str) -> Result<Vec<String>, Trainin
 }
 
 /// The text of a file of class names, by label.
+///
+/// Example: [`crate::pipeline::class_names()`].
 pub fn class_names_json(names: &[String]) -> String {
     let classes = Classes { names: names.into() };
     serde_json::to_string_pretty(&classes).expect("text is JSON") + "\n"

@@ -14,6 +14,16 @@ pub(crate) const CLASSIFIER: &str = "config.json";
 const WEIGHTS: &str = "classifier.safetensors";
 
 /// A classifier of noisy images with its weights.
+///
+/// ```no_run
+/// use ddim::pipeline::NoisyClassifier;
+///
+/// // A file of guided-diffusion, and one with the flags of its command line.
+/// let (weights, flags) = ("64x64_classifier.pt".as_ref(), "flags".as_ref());
+/// let classifier = NoisyClassifier::read(weights, Some(flags))?;
+/// println!("{} classes", classifier.network.config().num_classes);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct NoisyClassifier {
     /// The network.
@@ -76,6 +86,15 @@ fn given(path: &Path) -> Result<ClassifierConfig, ConfigError> {
 }
 
 /// The weights of a classifier in a file, by guided-diffusion's names or this crate's.
+///
+/// ```no_run
+/// use ddim::models::classifier_unet::{ClassifierConfig, ClassifierUNet};
+/// use ddim::pipeline::read_classifier;
+///
+/// let network = ClassifierUNet::new(ClassifierConfig::read("config.json".as_ref())?)?;
+/// println!("{:?}", read_classifier(&network, "classifier.safetensors".as_ref())?);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`FileWeights::open`].

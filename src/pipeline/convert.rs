@@ -16,6 +16,16 @@ use std::path::Path;
 /// Writes a model that opens here as a folder of diffusers: a pipeline, or the model's own folder where the
 /// noise schedule is not known. Weights are rounded to the precision.
 ///
+/// ```no_run
+/// use ddim::{pipeline::{self, Opening}, weights::Precision};
+///
+/// // DDIM's release of CIFAR-10, with its settings.
+/// let how = Opening { flags: Some("cifar10.yml".into()), ..Opening::default() };
+/// pipeline::convert("model-790000.ckpt".as_ref(), "cifar10".as_ref(), &how, Precision::F16)?;
+/// let model = pipeline::open("cifar10".as_ref())?;
+/// # Ok::<(), ddim::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`open`](super::open), if a file cannot be written, or a weight does not fit the precision.
 pub fn convert(path: &Path, out: &Path, how: &Opening, precision: Precision) -> Result<(), Error> {

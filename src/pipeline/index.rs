@@ -37,6 +37,8 @@ struct Index {
 /// If a file is missing or damaged, if the pipeline has a part that this crate does not run (an
 /// autoencoder, a text encoder, another U-Net or process), or if the U-Net's channels are not those
 /// that the scheduler's variance takes; the error names file, key, what it may be and what it is.
+///
+/// Example: [`crate::pipeline::write()`].
 pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
     let folder = RunFolder::open(folder)?;
     let path = places::index(&folder)?;
@@ -58,6 +60,19 @@ pub fn read_model(folder: &Path) -> Result<(UNet, SchedulerConfig), Error> {
 }
 
 /// Checks the text of a `model_index.json`; `path` is for the error alone.
+///
+/// ```
+/// use ddim::pipeline::check_index;
+///
+/// let (path, index) = ("model_index.json".as_ref(), r#"{
+///     "_class_name": "DDPMPipeline",
+///     "scheduler": ["diffusers", "DDPMScheduler"],
+///     "unet": ["diffusers", "UNet2DModel"]
+/// }"#);
+/// check_index(path, index)?;
+/// assert!(check_index(path, &index.replace("DDPM", "StableDiffusion")).is_err());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`read_model`].

@@ -13,6 +13,8 @@ use crate::{
 use std::path::{Path, PathBuf};
 
 /// What a path holds.
+///
+/// Example: [`crate::pipeline::inspect()`].
 #[derive(Clone, Debug)]
 pub struct Inspection {
     /// The file of weights, or the index of several.
@@ -33,6 +35,17 @@ pub struct Inspection {
 
 /// Tells what a path holds: format, dialect, tensors, and the configuration that is in it, given beside it or
 /// guessed from the shapes.
+///
+/// ```no_run
+/// use ddim::pipeline::{self, Opening};
+///
+/// let found = pipeline::inspect("model.ckpt".as_ref(), &Opening::default())?;
+/// println!("{}: {}, {} tensors", found.format, found.dialect, found.tensors.len());
+/// for (part, json) in &found.configuration {
+///     println!("{part}: {json}");
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If no file of weights is found, or it is damaged or of no known model.

@@ -18,6 +18,15 @@ use serde_json::{Value as Json, json};
 use std::{path::Path, sync::Arc};
 
 /// A text-to-picture model but for its text encoder.
+///
+/// ```no_run
+/// use ddim::{pipeline::{LatentPipeline, Opening}, weights::Precision};
+///
+/// let model = LatentPipeline::open("model.safetensors".as_ref(), &Opening::default())?;
+/// println!("{} latent channels", model.vae.config().latent_channels);
+/// model.write("half".as_ref(), Precision::F16)?;
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LatentPipeline {
     /// The U-Net.

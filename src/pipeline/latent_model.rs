@@ -32,6 +32,17 @@ pub(super) const PARTS: [(&str, &str); 2] =
 pub(super) const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
 /// The networks of a text-to-picture model but for its text encoders, and its noise schedule.
+///
+/// ```no_run
+/// use ddim::pipeline::{LatentModel, Opening};
+///
+/// let path = "model".as_ref();
+/// if LatentModel::is_at(path) {
+///     let model = LatentModel::read(path, &Opening::default())?;
+///     println!("{} latent channels", model.vae.config().latent_channels);
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LatentModel {
     /// The U-Net.

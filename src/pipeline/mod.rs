@@ -71,6 +71,26 @@ pub(crate) const SETTINGS: &str = "training/settings.json";
 
 /// Writes the folder that diffusers' `DDPMPipeline.from_pretrained` opens.
 ///
+/// ```
+/// use ddim::{diffusion::schedule::SchedulerConfig, nn::Weights, pipeline};
+/// # use ddim::models::unet2d::{DownBlock, UNet, UNetConfig, UpBlock};
+/// # let config = UNetConfig {
+/// #     block_out_channels: vec![8, 16],
+/// #     down_block_types: vec![DownBlock::Plain, DownBlock::Attention],
+/// #     up_block_types: vec![UpBlock::Attention, UpBlock::Plain],
+/// #     norm_num_groups: 4,
+/// #     ..UNetConfig::default()
+/// # };
+///
+/// let folder = tempfile::tempdir()?;
+/// let weights = Weights::initial(&UNet::new(config.clone())?.parameters()?, 0);
+/// pipeline::write(folder.path(), &config, &SchedulerConfig::default(), &weights)?;
+/// let (unet, _) = pipeline::read_model(folder.path())?;
+/// assert_eq!(unet.config().block_out_channels, [8, 16]);
+/// assert_eq!(pipeline::open(folder.path())?.weights.load()?, weights);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// If a file cannot be written; those already written are whole.
 pub fn write(
@@ -104,6 +124,8 @@ fn write_as(
 ///
 /// # Errors
 /// If a number does not fit the precision.
+///
+/// Example: [`crate::pipeline::write()`].
 pub fn files(
     folder: &Path,
     unet: &UNetConfig,
@@ -126,6 +148,8 @@ pub fn files(
 }
 
 /// A model with its weights and noise schedule.
+///
+/// Example: [`crate::pipeline`].
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The model.
@@ -155,6 +179,18 @@ fn label_drop(path: &Path) -> Result<f64, Error> {
 }
 
 /// The names of the classes by label, if the checkpoint in a folder has any.
+///
+/// ```
+/// use ddim::pipeline::{self, CLASS_NAMES, RunFolder};
+///
+/// let (run, names) = (tempfile::tempdir()?, ["cat".to_owned(), "dog".to_owned()]);
+/// let text = pipeline::class_names_json(&names);
+/// assert_eq!(pipeline::parse_class_names(CLASS_NAMES.as_ref(), &text)?, names);
+/// std::fs::create_dir(run.path().join("training"))?;
+/// std::fs::write(run.path().join(CLASS_NAMES), text)?;
+/// assert_eq!(pipeline::class_names(&RunFolder::open(run.path())?)?, names);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// If their file is damaged.

@@ -19,6 +19,8 @@ use std::{
 };
 
 /// What is said of a model beside its path.
+///
+/// Example: [`crate::pipeline`].
 #[derive(Clone, Debug, Default)]
 pub struct Opening {
     /// A file of settings, for a file of weights that does not hold its configuration: flags of a
@@ -40,6 +42,8 @@ pub struct Opening {
 /// # Errors
 /// If a file is missing, damaged, does not fit the others, or holds weights that are not finite; the
 /// error names it. If a file does not hold its configuration, the error says what is missing.
+///
+/// Example: [`crate::pipeline`].
 pub fn open(path: &Path) -> Result<Pipeline, Error> {
     open_with(path, &Opening::default())
 }
@@ -48,6 +52,8 @@ pub fn open(path: &Path) -> Result<Pipeline, Error> {
 ///
 /// # Errors
 /// As [`open`].
+///
+/// Example: [`crate::pipeline`].
 pub fn open_with(path: &Path, how: &Opening) -> Result<Pipeline, Error> {
     let flags = how.flags.as_deref().map(settings::read).transpose()?;
     if flags.is_none() && !path.is_file() {

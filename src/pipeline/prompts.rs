@@ -17,6 +17,8 @@ use std::{
 };
 
 /// A text encoder of a pipeline.
+///
+/// Example: [`TextEncoders`].
 #[derive(Clone, Debug)]
 pub struct TextEncoder {
     /// The network.
@@ -30,6 +32,17 @@ pub struct TextEncoder {
 }
 
 /// The text encoders of a pipeline.
+///
+/// ```no_run
+/// use ddim::{gpu::{Gpu, GpuOptions}, pipeline::TextEncoders};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// let text = TextEncoders::read("model".as_ref(), gpu.target().max_binding)?;
+/// for encoder in &text.encoders {
+///     println!("{} channels", encoder.network.config().hidden_size);
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TextEncoders {
     /// One, or the two of SDXL.

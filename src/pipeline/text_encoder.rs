@@ -24,6 +24,16 @@ const WEIGHTS: [&str; 5] = [
 const HEAD: usize = 64;
 
 /// Where a single file of Stable Diffusion has a text encoder.
+///
+/// ```
+/// use ddim::{pipeline::TextPlace, weights::{Precision, of_bytes, tensor_bytes}};
+///
+/// let (path, place) = ("model.safetensors".as_ref(), TextPlace::Sd1);
+/// let name = format!("{}text_model.final_layer_norm.bias", place.prefix());
+/// let bytes = tensor_bytes(path, Precision::F32, [(&name[..], &[1][..], &[0.5][..])])?;
+/// assert_eq!(TextPlace::of(&*of_bytes(path, bytes)?), [place]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TextPlace {
     /// Version 1: OpenAI's.
@@ -148,6 +158,14 @@ impl TextPlace {
 
 /// Opens the folder of a text encoder: `config.json` and its weights. A table of tokens of more than
 /// `max_bytes` is cut.
+///
+/// ```no_run
+/// use ddim::pipeline::read_text_encoder;
+///
+/// let (network, weights) = read_text_encoder("model/text_encoder".as_ref(), u64::MAX)?;
+/// println!("{weights:?}, {} channels", network.config().hidden_size);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If a file is missing, damaged, or does not fit the other; the error names it.

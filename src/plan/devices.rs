@@ -5,6 +5,8 @@ use std::{collections::HashSet, time::Duration};
 /// What a launch costs that waits for the one before it: the cores run empty, what was written becomes
 /// visible, and the next grid starts. Assumed of every GPU, not measured here: `scripts/measure-gpu` prints a
 /// device's own, and predictions stand beside the totals for 2 and 25 us.
+///
+/// Example: [`DeviceProfile`].
 pub const DEPENDENT_LAUNCH: Duration = Duration::from_micros(4);
 
 /// Registers of a core, of 32 bits. NVIDIA's CUDA programming guide, table of compute capabilities: 64 Ki
@@ -69,6 +71,8 @@ const fn adreno(cores: usize) -> DeviceProfile {
 
 /// GPUs by name. Cores, lanes of a core, f32 GFLOP/s without matrix units at the boost clock, and GB/s of
 /// memory, as the vendor states them.
+///
+/// Example: [`crate::plan`].
 pub const DEVICES: &[(&str, DeviceProfile)] = &[
     // NVIDIA's H100, H200, A100, L4, L40S and T4 datasheets; the Hopper, Ampere, Ada and Turing whitepapers.
     ("H200", nvidia([132, 128, 66_900, 4_800])),

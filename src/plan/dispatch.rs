@@ -7,15 +7,27 @@ use std::{borrow::Cow, fmt, sync::Arc};
 mod prelude;
 
 /// Workgroups that one axis of a grid may have (WebGPU's limit on every device).
+///
+/// Example: [`fold()`].
 pub const MAX_WORKGROUPS: u32 = 65_535;
 
 /// Iterations after which Mesa's lavapipe (22.3.6, Debian 12's) ends every loop of an invocation
 /// at its first turn, without a word: those of all its loops together, nested ones multiplied. The
 /// turn that finds a loop's end counts too; a loop that the driver unrolls does not.
+///
+/// Example: [`Kernel`].
 pub const MAX_ITERATIONS: u64 = 65_535;
 
 /// Folds a one-dimensional grid into x and y, so that neither passes [`MAX_WORKGROUPS`].
 /// Kernels compute their index as `y * num_workgroups.x + x` and skip what lies past the end.
+///
+/// ```
+/// use ddim::plan::{MAX_WORKGROUPS, fold};
+///
+/// assert_eq!(fold(200), [200, 1, 1]);
+/// assert_eq!(fold(100_000), [50_000, 2, 1]);
+/// assert!(fold(1 << 30).iter().all(|n| *n <= MAX_WORKGROUPS));
+/// ```
 pub fn fold(workgroups: usize) -> [u32; 3] {
     let workgroups = workgroups.max(1);
     let y = workgroups.div_ceil(MAX_WORKGROUPS as usize);
@@ -23,6 +35,8 @@ pub fn fold(workgroups: usize) -> [u32; 3] {
 }
 
 /// How a dispatch uses a buffer.
+///
+/// Example: [`Dispatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<storage, read>`.
@@ -32,6 +46,8 @@ pub enum Access {
 }
 
 /// What the elements of a bound array are.
+///
+/// Example: [`Kernel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
     /// `activation4`: f32, f16 or bf16 as the prelude says.
@@ -47,6 +63,8 @@ pub enum Storage {
 }
 
 /// One storage buffer of a dispatch.
+///
+/// Example: [`Dispatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Binding {
     /// `@binding(n)`.
@@ -62,6 +80,8 @@ pub struct Binding {
 }
 
 /// The storage types that the prelude gives to `activation4` and `weight4`.
+///
+/// Example: [`Kernel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Elements {
     /// Behind `activation4`.
@@ -90,6 +110,25 @@ impl Default for Elements {
 }
 
 /// A shader variant: everything that a compiled pipeline depends on.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::Silu, passes, plan::Target, value::TensorType};
+/// use ddim::{plan::{Elements, MAX_ITERATIONS, Storage}, value::ElementType};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f16(&[64, 4]));
+/// let y = graph.push(Silu, &[x])?;
+/// graph.outputs.push(y);
+/// let plan = passes::compile(&graph, &Target::default())?;
+/// let launch = plan.dispatches().next().expect("one launch");
+/// assert_eq!(launch.bindings[0].storage, Storage::Activation);
+/// // The target has no f16 in shaders.
+/// let (activation, packed) = (ElementType::F16, true);
+/// assert_eq!(launch.kernel.elements, Elements { activation, packed, ..Elements::default() });
+/// assert!(launch.kernel.wgsl().contains("fn forward"));
+/// assert!(launch.iterations < MAX_ITERATIONS);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
     /// Name of the file, without extension.
@@ -151,6 +190,8 @@ impl fmt::Display for Kernel {
 }
 
 /// Arithmetic and least memory traffic of an operation.
+///
+/// Example: [`crate::plan`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Floating-point operations; a multiply-add counts two.
@@ -167,6 +208,8 @@ impl std::ops::AddAssign for Cost {
 }
 
 /// Where in the model an equation stands, like `down.1/resnet.0/conv1`; a prime marks backward.
+///
+/// Example: [`crate::graph::Graph`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope(Arc<str>);
 
@@ -193,6 +236,28 @@ impl Scope {
 }
 
 /// One kernel launch.
+///
+/// ```
+/// use ddim::{graph::Graph, plan::{Access, Dispatch}, value::TensorType};
+///
+/// const WGSL: &str = "
+/// @group(0) @binding(1) var<storage, read> x: array<f32>;
+/// @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+///
+/// @compute @workgroup_size(64)
+/// fn double(@builtin(global_invocation_id) id: vec3<u32>) {
+///     if id.x < arrayLength(&x) { y[id.x] = 2.0 * x[id.x]; }
+/// }
+/// ";
+/// let of = TensorType::f32(&[1000, 3]);
+/// let mut graph = Graph::new();
+/// let [x, y] = [(); 2].map(|()| graph.input(of));
+/// let groups = of.physical_elements().div_ceil(64) as u32;
+/// let dispatch = Dispatch::custom(WGSL, "double").read(1, x).write(2, y);
+/// let dispatch = dispatch.workgroups([groups, 1, 1]);
+/// assert_eq!(dispatch.workgroups, [63, 1, 1]);
+/// assert_eq!((dispatch.bindings[1].value, dispatch.bindings[1].access), (Some(y), Access::Write));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dispatch {
     /// What runs.

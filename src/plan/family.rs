@@ -3,6 +3,8 @@ use std::fmt;
 
 /// A family of kernels: one way of computing an op. In alphabetical order, in which plans list
 /// what was chosen.
+///
+/// Example: [`crate::plan::KernelSelector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// One invocation adds all.

@@ -45,6 +45,8 @@ pub use target::{Candidate, Packed, Target};
 pub use tuning::Tuning;
 
 /// What a planned buffer is for.
+///
+/// Example: [`Plan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BufferRole {
     /// An input or state: keeps its contents from run to run.
@@ -54,6 +56,8 @@ pub enum BufferRole {
 }
 
 /// A buffer that the executor allocates.
+///
+/// Example: [`Plan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedBuffer {
     /// Size in bytes.
@@ -63,6 +67,8 @@ pub struct PlannedBuffer {
 }
 
 /// Where a value lives.
+///
+/// Example: [`Plan`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Index into [`Contents::buffers`].
@@ -74,6 +80,23 @@ pub struct Placement {
 /// Dispatches in order, and where their operands live. Only passes make one: kernels compiled
 /// without run-time checks rely on parameters that follow from the types of what they bind.
 /// [`Contents`] is what it holds, to read.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::Silu, passes, plan::Target, value::TensorType};
+/// use ddim::plan::{BufferRole, Placement};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[64, 3]));
+/// let y = graph.push(Silu, &[x])?;
+/// graph.outputs.push(y);
+/// let plan = passes::compile(&graph, &Target::default())?;
+/// assert_eq!(plan.dispatches().count(), 1);
+/// let Placement { buffer, offset } = plan.placements[x.index()].expect("a launch reads it");
+/// assert_eq!((plan.buffers[buffer].role, offset), (BufferRole::Persistent, 0));
+/// // Rows of three numbers are padded to four.
+/// assert_eq!(plan.peak_bytes(), 2 * (64 * 4 * 4));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Plan(pub(crate) Contents);
 
@@ -85,6 +108,8 @@ impl Deref for Plan {
 }
 
 /// What a [`Plan`] holds.
+///
+/// Example: [`Plan`].
 #[derive(Clone, Debug)]
 pub struct Contents {
     /// The device that it was made for.

@@ -33,6 +33,21 @@ const PASS_INVOCATIONS: u32 = 64;
 const COUNTED_LAUNCHES: u32 = 4;
 
 /// How long work takes by the model.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::Silu, passes, value::TensorType};
+/// use ddim::plan::{DEPENDENT_LAUNCH, DeviceProfile, Target};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[1024, 1024]));
+/// let y = graph.push(Silu, &[x])?;
+/// graph.outputs.push(y);
+/// let card = DeviceProfile::named("H100").expect("a known GPU");
+/// let predicted = passes::compile(&graph, &Target::of(card))?.predict().expect("known rates");
+/// assert_eq!(predicted.launches, 1);
+/// assert_eq!(predicted.time(DEPENDENT_LAUNCH), predicted.work + DEPENDENT_LAUNCH);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PredictedTime {
     /// Computing, or moving bytes where that takes longer, of one launch after another.

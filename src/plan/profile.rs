@@ -2,6 +2,8 @@
 use std::{fmt, time::Duration};
 
 /// Where kernels run.
+///
+/// Example: [`DeviceProfile`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
     /// A CPU pretending to be a GPU (lavapipe, SwiftShader).
@@ -21,6 +23,8 @@ impl fmt::Display for DeviceKind {
 }
 
 /// Rates of a device.
+///
+/// Example: [`DeviceProfile`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rates {
     /// Multiply-adds in f32 a second, of all cores together.
@@ -33,6 +37,17 @@ pub struct Rates {
 
 /// What kernels are chosen by, beyond limits and features. It steers speed alone: a plan runs on
 /// every device that has what it needs.
+///
+/// ```
+/// use ddim::plan::{DEPENDENT_LAUNCH, DeviceKind, DeviceProfile};
+///
+/// let card = DeviceProfile::named("NVIDIA GeForce RTX 4090").expect("a known GPU");
+/// assert_eq!((card.kind, card.cores), (DeviceKind::Gpu, Some(128)));
+/// let rates = card.rates.expect("known rates");
+/// assert_eq!((rates.bytes, rates.launch), (1_008_000_000_000, DEPENDENT_LAUNCH));
+/// // The GPU of a laptop is another one.
+/// assert_eq!(DeviceProfile::named("NVIDIA GeForce RTX 4090 Laptop GPU"), None);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceProfile {
     /// Where kernels run.

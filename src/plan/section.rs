@@ -3,6 +3,8 @@ use super::Dispatch;
 use crate::value::Value;
 
 /// When a section runs.
+///
+/// Example: [`Section`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// In each run, and when it is called by name.
@@ -14,6 +16,22 @@ pub enum Trigger {
 }
 
 /// Launches that run together, in order.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::Silu, passes, plan::Target, value::TensorType};
+/// use ddim::plan::{Section, Trigger};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[8]));
+/// let h = graph.push(Silu, &[x])?;
+/// graph.section_by_name("report");
+/// let y = graph.push(Silu, &[h])?;
+/// graph.outputs.push(y);
+/// let plan = passes::compile(&graph, &Target::default())?;
+/// let found: Vec<_> = plan.sections.iter().map(|of| (of.name.as_str(), &of.trigger)).collect();
+/// assert_eq!(found, [(Section::STEP, &Trigger::EveryRun), ("report", &Trigger::ByName)]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Section {
     /// What it is called by. A section that runs after a write is not.
@@ -38,6 +56,25 @@ impl Section {
 
 /// One tensor of a weight arena that is packed on upload: its bytes go to a temporary slot, then a
 /// section of its own packs it.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::{Conv2d, View}, passes, value::TensorType};
+/// use ddim::plan::{DeviceProfile, Target};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[1, 8, 8, 16]));
+/// let arena = graph.constant(TensorType::f32(&[3 * 3 * 16 * 16]));
+/// let view = View { offset: 0, of: TensorType::f32(&[3, 3, 16, 16]) };
+/// let weight = graph.push(view, &[arena])?;
+/// let y = graph.push(Conv2d { stride: 1, padding: [1; 4] }, &[x, weight])?;
+/// graph.outputs.push(y);
+/// // The kernels of this device read a packed weight.
+/// let profile = DeviceProfile::SOFTWARE;
+/// let target = Target { subgroup: Some(8), profile, ..Target::default() };
+/// let plan = passes::compile(&graph, &target)?;
+/// assert_eq!((plan.staged[0].input, plan.staged[0].part), (arena, weight));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagedPart {
     /// The arena, an input that has no buffer.

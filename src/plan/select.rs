@@ -5,6 +5,8 @@ use Family::{Serial, Subgroup, Tiled, Tree, Wide, Window, Winograd, WinogradNarr
 use std::{collections::BTreeMap, fmt};
 
 /// What several families of kernels can compute.
+///
+/// Example: [`KernelSelector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OpClass {
     /// `y = x w` of matrices: linear layers and 1x1 convolutions.
@@ -41,9 +43,13 @@ impl fmt::Display for OpClass {
 }
 
 /// How often each family was chosen for each class of ops.
+///
+/// Example: [`KernelSelector`].
 pub type Choices = BTreeMap<(OpClass, Family), usize>;
 
 /// What an equation computes, as far as families differ by it.
+///
+/// Example: [`KernelSelector`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// What is computed.
@@ -75,6 +81,8 @@ impl fmt::Display for Problem {
 }
 
 /// A line of the table: the families in the order in which they win.
+///
+/// Example: [`TABLE`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// Where it holds.
@@ -128,6 +136,16 @@ impl fmt::Display for Rule {
 /// images: 0.9 of the time of a step). In training the rounding of the forward
 /// pass goes into the gradients: wide tiles make these miss the tolerance of a reference case
 /// (unet_32_64_rgb_b3_16x16), narrow ones do not.
+///
+/// ```
+/// use ddim::plan::{DeviceKind, Family, TABLE};
+///
+/// for rule in TABLE {
+///     println!("{rule}");
+/// }
+/// let gpus = TABLE.iter().find(|rule| rule.on == DeviceKind::Gpu).expect("a rule for GPUs");
+/// assert_eq!(gpus.families[0], Family::Tiled);
+/// ```
 pub const TABLE: &[Rule] = &[
     Rule {
         classes: &[OpClass::Convolution, OpClass::TrainedConvolution, OpClass::InputGradient],
@@ -170,12 +188,42 @@ const SOFTWARE: Rule = Rule {
 };
 
 /// Decides between kernel families.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::Linear, passes, value::TensorType};
+/// use ddim::plan::{
+///     Candidate, DefaultHeuristic, Family, KernelSelector, OpClass, Problem, Target,
+/// };
+///
+/// /// Products by tiles that read their operands as they are, the rest by the table.
+/// struct Plain;
+///
+/// impl KernelSelector for Plain {
+///     fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize {
+///         let plain = |of: &Candidate| of.family == Family::Tiled && of.packed.is_empty();
+///         match candidates.iter().position(plain) {
+///             Some(index) if problem.class == OpClass::Product => index,
+///             _ => DefaultHeuristic.select(target, problem, candidates),
+///         }
+///     }
+/// }
+///
+/// let mut graph = Graph::new();
+/// let [x, weight] = [(); 2].map(|()| graph.input(TensorType::f32(&[256, 256])));
+/// let y = graph.push(Linear, &[x, weight])?;
+/// graph.outputs.push(y);
+/// let plan = passes::compile_with(&graph, &Target::default(), &Plain)?;
+/// assert_eq!(plan.choices[&(OpClass::Product, Family::Tiled)], 1);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub trait KernelSelector {
     /// Index of the candidate to run for `problem` on `target`.
     fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize;
 }
 
 /// Decides by the target's [`Tuning`](super::Tuning) where the problem was measured, else by the [`TABLE`].
+///
+/// Example: [`KernelSelector`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultHeuristic;
 

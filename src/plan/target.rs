@@ -4,6 +4,22 @@ use crate::value::Value;
 use std::{fmt, sync::Arc};
 
 /// What lowering must know of a device: plain data, so that plans are made without one.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::Silu, passes, value::TensorType};
+/// use ddim::plan::{DeviceProfile, Target};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f16(&[64, 4]));
+/// let y = graph.push(Silu, &[x])?;
+/// graph.outputs.push(y);
+/// let least = Target::default();
+/// let card = Target::of(DeviceProfile::named("RTX 4090").expect("a known GPU"));
+/// // A plan for the least device runs on the card, one for the card only where shaders have f16.
+/// assert!(passes::compile(&graph, &least)?.lacks(&card).is_empty());
+/// assert_eq!(passes::compile(&graph, &card)?.lacks(&least), ["f16 in shaders, found none"]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// The subgroup's size where it is fixed and within 4 to 16; kernels that broadcast through
@@ -48,6 +64,8 @@ impl Target {
 }
 
 /// One way of computing an equation: a complete list of dispatches.
+///
+/// Example: [`crate::plan::KernelSelector`].
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Whose kernels they are, printed with the plan.
@@ -79,6 +97,8 @@ impl fmt::Display for Candidate {
 }
 
 /// Another form of a value, such as a transposed weight.
+///
+/// Example: [`crate::plan::KernelSelector`].
 #[derive(Clone, Debug)]
 pub struct Packed {
     /// The value.

@@ -3,6 +3,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What was measured on one device: for each problem, the candidate that won.
+///
+/// Example: [`crate::tuner`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuning {
     /// From a [`Problem`](super::Problem), printed, to a [`Candidate`](super::Candidate), printed.

@@ -26,9 +26,36 @@ use serde_json::Value as Json;
 use std::{ops::ControlFlow, path::Path};
 
 /// The file of the adapters in a run's folder, by the name that diffusers looks for.
+///
+/// Example: [`LatentData`].
 pub const ADAPTER_FILE: &str = "pytorch_lora_weights.safetensors";
 
 /// Pictures and their captions as a U-Net in training reads them.
+///
+/// ```no_run
+/// use ddim::training::{ADAPTER_FILE, LatentData, Trainer, TrainingOptions};
+/// # use ddim::{data::Dataset, gpu::Gpu, nn::Adapters, pipeline::{LatentPipeline, TextEncoders}};
+/// # use std::ops::ControlFlow;
+/// # fn train(
+/// #     gpu: &Gpu,
+/// #     model: &LatentPipeline,
+/// #     encoders: &TextEncoders,
+/// #     pictures: &Dataset,
+/// #     captions: &[Vec<u32>],
+/// # ) -> Result<(), ddim::Error> {
+///
+/// let data = LatentData::encode(gpu, model, encoders, (pictures, captions), |_, _| {})?;
+/// let adapters = Adapters::of(&model.unet.parameters()?, |name| name.contains("attn"), 8, 8.0);
+/// let unet = model.unet.clone().with_tokens(77).with_adapters(adapters);
+/// let (scheduler, options) = (model.scheduler.clone(), TrainingOptions::default());
+/// let mut trainer = Trainer::new(gpu, unet, scheduler, [64, 64], options)?;
+/// trainer.load_frozen(&*model.unet_weights)?;
+/// trainer.train_latents(&data, 500, |_| ControlFlow::Continue(()))?;
+/// trainer.save_adapters("style".as_ref(), serde_json::json!({ "steps": 500 }), &[])?;
+/// println!("diffusers opens style/{ADAPTER_FILE}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LatentData {
     /// The autoencoder, whose factor scales latents.

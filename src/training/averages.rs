@@ -15,6 +15,8 @@ use std::fmt;
 const LONGEST: f64 = 0.288_675_134_594_812_9;
 
 /// A moving average of the weights.
+///
+/// Example: [`crate::training::read_average()`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Average {
@@ -41,7 +43,7 @@ impl Average {
                 ((0.0..1.0).contains(decay), "a decay of 0 to 1, without 1", decay)
             }
             Self::Power(length) => {
-                let expected = "a relative length above 0 and below 0.2886";
+                let expected = "a relative length above 0.0001 and below 0.2886";
                 (*length > 1e-4 && *length < LONGEST, expected, length)
             }
         };
@@ -57,7 +59,16 @@ impl Average {
     }
 }
 
-/// The exponent of a power function with a relative length, which falls as it grows.
+/// The exponent of a power function with a relative length, which falls as it grows; for lengths above 1e-4
+/// and below 0.2886, as [`Average::Power`] takes them.
+///
+/// ```
+/// use ddim::training::gamma;
+///
+/// // Karras et al. 2024, section 3.2.
+/// assert!((gamma(0.05) - 16.97).abs() < 0.005);
+/// assert!((gamma(0.1) - 6.94).abs() < 0.005);
+/// ```
 pub fn gamma(length: f64) -> f64 {
     let of = |gamma: f64| ((gamma + 1.0) / ((gamma + 2.0).powi(2) * (gamma + 3.0))).sqrt();
     let (mut low, mut high) = (0.0, 1e5);
@@ -77,6 +88,18 @@ fn product((one, at): (f64, f64), (other, until): (f64, f64)) -> f64 {
 
 /// The weights of kept averages, each `(relative length, step)`, whose sum comes nearest to an average of another
 /// relative length that ends at `step`: Karras et al. 2024, algorithm 3.
+///
+/// ```
+/// use ddim::training::post_hoc;
+///
+/// let kept = [(0.05, 1000), (0.1, 1000)];
+/// let weights = post_hoc(&kept, 0.075, 1000)?;
+/// assert!(weights.iter().all(|weight| *weight > 0.0));
+/// // One that was kept is made of itself alone.
+/// let weights = post_hoc(&kept, 0.1, 1000)?;
+/// assert!(weights[0].abs() < 1e-9 && (weights[1] - 1.0).abs() < 1e-9);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If there is none, or two of them are one.

@@ -21,6 +21,22 @@ pub(crate) const STATE: &str = "training/state.safetensors";
 const LARGEST_SIDE: usize = 1 << 14;
 
 /// A resumed run.
+///
+/// ```no_run
+/// use ddim::{pipeline::RunFolder, training::{Resumed, Trainer, TrainingOptions}};
+/// # use ddim::gpu::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+///
+/// let (folder, notes) = (RunFolder::open("model".as_ref())?, serde_json::json!({}));
+/// let options = TrainingOptions { batch: 32, ..Default::default() };
+/// let (trainer, resumed) = Trainer::resume_with(&gpu, &folder, options, notes)?;
+/// let Resumed { settings, differences } = resumed;
+/// println!("after step {}: {}", trainer.steps(), differences.join("; "));
+/// for past in &settings.history {
+///     println!("until step {}: batches of {}", past.until, past.settings.options.batch);
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Resumed {
     /// The settings as they hold from now on, with the history of those before.
@@ -31,6 +47,14 @@ pub struct Resumed {
 }
 
 /// The steps that the model in `folder` was trained, if [`Trainer::save`] wrote it.
+///
+/// ```no_run
+/// match ddim::training::steps_trained("model".as_ref())? {
+///     Some(steps) => println!("trained for {steps} steps"),
+///     None => println!("not trained by this crate"),
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If the state is there and damaged.

@@ -3,6 +3,20 @@ use serde::{Deserialize, Serialize};
 
 /// The loss. The variational bound is in bits per dimension, its predicted image is not clipped, and
 /// pixels are bytes.
+///
+/// ```
+/// use ddim::training::{Loss, Timesteps, TrainingOptions};
+/// # use ddim::diffusion::schedule::{SchedulerConfig, Variance};
+/// # use ddim::models::unet2d::{UNet, UNetConfig};
+///
+/// let (loss, timesteps) = (Loss::Hybrid, Timesteps::Importance);
+/// let options = TrainingOptions { loss, timesteps, ..Default::default() };
+/// // The network gives the variance too, in three more channels.
+/// let unet = UNet::new(UNetConfig { out_channels: 6, ..Default::default() })?;
+/// let variance_type = Variance::LearnedRange;
+/// options.check(&unet, &SchedulerConfig { variance_type, ..Default::default() })?;
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
@@ -19,6 +33,8 @@ pub enum Loss {
 }
 
 /// Sampling of timesteps in a batch.
+///
+/// Example: [`Loss`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Timesteps {
@@ -33,6 +49,17 @@ pub enum Timesteps {
 }
 
 /// How a learning rate falls, if `decay_steps` says that it does.
+///
+/// ```
+/// use ddim::training::{RateSchedule, TrainingOptions};
+///
+/// let (learning_rate, decay_steps) = (1e-3, Some(100));
+/// let falling = TrainingOptions { learning_rate, decay_steps, ..Default::default() };
+/// let with = |rate_schedule| TrainingOptions { rate_schedule, ..falling.clone() };
+/// assert_eq!(with(RateSchedule::Linear).rate(50), 5e-4);
+/// assert!((with(RateSchedule::Cosine).rate(50) - 5e-4).abs() < 1e-12);
+/// assert_eq!(with(RateSchedule::InverseSqrt).rate(399), 5e-4);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RateSchedule {

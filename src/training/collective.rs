@@ -7,6 +7,18 @@ use std::{
 
 /// How the ranks of a run add up what each of them computed. Every rank trains the same model, from the same
 /// weights, on its part of a step's images; so all of them take the same step.
+///
+/// ```
+/// use ddim::{error::TrainingError, training::{Alone, Collective}};
+///
+/// fn mean(of: &mut dyn Collective, number: f32) -> Result<f32, TrainingError> {
+///     let mut numbers = [number];
+///     of.sum(&mut numbers)?;
+///     Ok(numbers[0] / of.ranks() as f32)
+/// }
+/// assert_eq!(mean(&mut Alone, 3.0)?, 3.0);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub trait Collective: Send {
     /// The number of this rank, from 0.
     fn rank(&self) -> usize;
@@ -27,6 +39,8 @@ pub trait Collective: Send {
 }
 
 /// A run of one rank.
+///
+/// Example: [`Collective`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Alone;
 
@@ -47,6 +61,22 @@ impl Collective for Alone {
 }
 
 /// A rank among threads of one process. When it is dropped, the others end.
+///
+/// ```
+/// use ddim::{error::TrainingError, training::{Collective, ThreadRank}};
+/// use std::{thread, time::Duration};
+///
+/// fn sum(mut rank: ThreadRank) -> Result<[f32; 2], TrainingError> {
+///     let mut numbers = [rank.rank() as f32, 1.0];
+///     rank.sum(&mut numbers).map(|()| numbers)
+/// }
+/// let ranks = ThreadRank::group(2, Duration::from_secs(10));
+/// let threads = ranks.into_iter().map(|rank| thread::spawn(move || sum(rank)));
+/// for thread in threads.collect::<Vec<_>>() {
+///     assert_eq!(thread.join().expect("no panic")?, [1.0, 2.0]);
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ThreadRank {
     rank: usize,

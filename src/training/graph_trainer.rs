@@ -16,6 +16,25 @@ use crate::{
 
 /// Layers and a loss of the caller's in training: a step on the device is their gradient, clipping, Adam and the
 /// moving average. `cargo run --example regression` learns a curve with it.
+///
+/// ```no_run
+/// use ddim::ops::{MeanSquaredError, Reduction};
+/// use ddim::{graph::Graph, training::{GraphTrainer, TrainingOptions}, value::TensorType};
+/// # use ddim::gpu::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+///
+/// let mut graph = Graph::new();
+/// let [x, y] = [(); 2].map(|()| graph.input(TensorType::f32(&[256, 1])));
+/// let mut trainer = GraphTrainer::new(&gpu, graph, &TrainingOptions::default(), |layers| {
+///     let line = layers.linear("line", x, 1)?;
+///     layers.push(MeanSquaredError { reduction: Reduction::Mean }, &[line, y])
+/// })?;
+/// trainer.executor().write(x, &[0.5; 256])?;
+/// trainer.executor().write(y, &[2.0; 256])?;
+/// trainer.step()?;
+/// println!("loss {}", trainer.metrics()?[0].loss);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct GraphTrainer {
     optimizer: Optimizer,
     executor: Executor,

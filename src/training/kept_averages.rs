@@ -9,6 +9,8 @@ use crate::{
 use std::path::Path;
 
 /// The file of the averages, below a run's folder.
+///
+/// Example: [`read_average()`].
 pub const AVERAGES: &str = "training/averages.safetensors";
 
 impl<M, S> Trainer<M, S> {
@@ -73,6 +75,17 @@ impl<M, S> Trainer<M, S> {
 }
 
 /// An average in a file of them, of a model with these parameters.
+///
+/// ```no_run
+/// use ddim::{models::unet2d::{UNet, UNetConfig}, training::{AVERAGES, Average, read_average}};
+/// use std::path::Path;
+///
+/// let run = Path::new("model");
+/// let unet = UNet::new(UNetConfig::read(&run.join("unet/config.json"))?)?;
+/// let weights = read_average(&run.join(AVERAGES), Average::Power(0.05), &unet.parameters()?)?;
+/// assert_eq!(weights.iter().count(), unet.parameters()?.len());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If the file cannot be read, or lacks the average or one of its tensors.

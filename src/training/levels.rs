@@ -16,6 +16,8 @@ const FIRST_TIME: f64 = 1e-5;
 const LAST_TIMESTEP: f64 = 999.0;
 
 /// A level of noise in training.
+///
+/// Example: [`TrainingObjective`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLevel {
     /// What the network is told.
@@ -29,6 +31,8 @@ pub struct TrainingLevel {
 }
 
 /// A stochastic equation at a time: weight of the image, deviation of the noise, and `g`.
+///
+/// Example: [`TrainingObjective`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Diffusion {
     /// Weight of the image.

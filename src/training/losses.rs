@@ -7,6 +7,17 @@ use std::path::Path;
 const HEADER: &str = "step,loss,gradient_norm,held_out_loss";
 
 /// The losses of a run.
+///
+/// ```
+/// use ddim::training::{Losses, Metrics};
+///
+/// let steps = vec![Metrics { step: 1, loss: 0.5, gradient_norm: 2.0 }];
+/// let losses = Losses { steps, held_out: vec![(1, 0.75)] };
+/// let text = losses.to_csv();
+/// assert_eq!(text, "step,loss,gradient_norm,held_out_loss\n1,0.5,2,0.75\n");
+/// assert_eq!(Losses::parse("loss.csv".as_ref(), &text, 1)?, losses);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Losses {
     /// Of every step.

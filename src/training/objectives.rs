@@ -10,6 +10,8 @@ const MOST_LEVELS: usize = 1 << 14;
 
 /// Weights of the levels in flow matching: Esser et al., *Scaling Rectified Flow Transformers for
 /// High-Resolution Image Synthesis* (2024), section 3.1.
+///
+/// Example: [`TrainingObjective`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlowWeighting {
@@ -23,6 +25,21 @@ pub enum FlowWeighting {
 }
 
 /// What a network is trained for.
+///
+/// ```
+/// use ddim::training::{FlowWeighting, TrainingObjective};
+///
+/// let weighting = FlowWeighting::SigmaSqrt;
+/// let flow = TrainingObjective::FlowMatching { mean: 0.0, deviation: 1.0, weighting };
+/// let level = flow.level(0.5, false);
+/// assert_eq!((level.timestep, level.weight), (500.0, 4.0));
+/// assert_eq!((level.shown, level.wanted), ([0.5, 0.5], [-1.0, 1.0]));
+///
+/// let (sigma_min, sigma_max) = (0.01, 50.0);
+/// let exploding = TrainingObjective::VeSde { sigma_min, sigma_max, likelihood: false };
+/// let at = exploding.diffusion(0.0).map(|at| (at.mean, at.deviation));
+/// assert_eq!(at, Some((1.0, sigma_min)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainingObjective {

@@ -12,6 +12,27 @@ use crate::{
 };
 
 /// Adam and the moving average of the weights, in a graph: the state as inputs of a step.
+///
+/// ```
+/// use ddim::training::{Optimizer, TrainingOptions};
+/// # use ddim::{graph::Graph, models::classifier::ConvClassifier, nn::{Arenas, Layers}};
+/// # use ddim::{ops::SoftmaxCrossEntropy, value::TensorType};
+/// # let network = ConvClassifier { size: [8, 8, 1], classes: 10 };
+/// # let options = TrainingOptions::default();
+/// # let mut graph = Graph::new();
+/// # let x = graph.input(TensorType::f32(&[64, 8, 8, 1]));
+/// # let labels = graph.input(TensorType::u32(&[64]));
+///
+/// let arenas = Arenas::new(network.parameters()?, 128 << 20);
+/// let mut optimizer = Optimizer::new(&mut graph, arenas);
+/// let begun = optimizer.begin(&mut graph, &options)?;
+/// let views = optimizer.parameters(&mut graph)?;
+/// let [_, logits] = network.build(&mut Layers::new(&mut graph, &views, Some(begun.key)), x)?;
+/// let loss = graph.push(SoftmaxCrossEntropy, &[logits, labels])?;
+/// let ended = optimizer.end(&mut graph, &views, &options, begun, loss)?;
+/// assert_eq!(ended.loss, loss);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     /// Layout of each part of the state.
@@ -30,6 +51,8 @@ pub struct Optimizer {
 }
 
 /// Random key and rates of a step.
+///
+/// Example: [`Optimizer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Begun {
     /// The counter's copy `u32[8]`, from which a step draws its random numbers.
@@ -39,6 +62,8 @@ pub struct Begun {
 }
 
 /// The numbers of a step.
+///
+/// Example: [`Optimizer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     /// `f32[1]`: the loss, of several micro-batches the mean.

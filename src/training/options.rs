@@ -16,6 +16,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Numbers that decide a training run, beside the model and its schedule.
+///
+/// Example: [`crate::training`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrainingOptions {

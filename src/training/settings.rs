@@ -11,6 +11,15 @@ use serde_json::Value as Json;
 use std::path::Path;
 
 /// Everything recorded of a run beside its tensors: `training/settings.json`.
+///
+/// ```
+/// use ddim::training::Settings;
+///
+/// let text = r#"{ "options": { "batch": 32 }, "size": [8, 8], "plan": "0f", "device": "a GPU" }"#;
+/// let settings = Settings::parse("settings.json".as_ref(), text)?;
+/// assert_eq!((settings.options.batch, settings.size), (32, [8, 8]));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The training options.
@@ -40,6 +49,8 @@ pub struct Settings {
 }
 
 /// Settings of earlier steps of a run.
+///
+/// Example: [`crate::training::Resumed`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Past {
     /// The last of these steps.

@@ -23,6 +23,8 @@ use crate::{
 };
 
 /// Random inputs of a step that the caller gives.
+///
+/// Example: [`TrainingGraph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given {
     /// Nothing: timesteps and noise are drawn on the device.
@@ -42,6 +44,8 @@ impl Given {
 }
 
 /// Timesteps and noise as inputs of a step.
+///
+/// Example: [`TrainingGraph`].
 #[derive(Clone, Copy, Debug)]
 pub struct GivenInputs {
     /// `f32[batch]`: timesteps, or rows of an objective's levels.
@@ -53,6 +57,23 @@ pub struct GivenInputs {
 }
 
 /// A training step as a graph, and the values that a caller writes and reads.
+///
+/// ```
+/// use ddim::training::{Given, TrainingGraph, TrainingOptions};
+/// # use ddim::{diffusion::schedule::SchedulerConfig, models::unet2d::{UNet, UNetConfig}};
+/// # use ddim::plan::Target;
+///
+/// let (unet, target) = (UNet::new(UNetConfig::default())?, Target::default());
+/// let (scheduler, options) = (SchedulerConfig::default(), TrainingOptions::default());
+/// let given = Given::TimestepsAndNoise;
+/// let step = TrainingGraph::new(&target, &unet, [8, 8], &scheduler, &options, given)?;
+/// let noise = step.given.map(|given| step.graph.type_of(given.noise));
+/// assert_eq!(noise, Some(step.graph.type_of(step.x0)));
+/// for (table, numbers) in step.tables.iter() {
+///     assert_eq!(step.graph.type_of(table).shape.elements(), numbers.len());
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TrainingGraph {
     /// The step.

@@ -8,6 +8,8 @@ use crate::{
 };
 
 /// Metrics of a step.
+///
+/// Example: [`crate::training::Losses`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
     /// The step, counted from 1.

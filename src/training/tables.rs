@@ -7,6 +7,8 @@ use crate::{
 };
 
 /// Tables of numbers, written once before the first step.
+///
+/// Example: [`crate::training::TrainingGraph`].
 #[derive(Clone, Debug, Default)]
 pub struct Tables(Vec<(Value, Vec<f32>)>);
 

@@ -20,6 +20,8 @@ use crate::{
 use std::ops::ControlFlow;
 
 /// A model in training. `S` is its noise schedule; a classifier has none.
+///
+/// Example: [`crate::training`].
 pub struct Trainer<M = UNet, S = SchedulerConfig> {
     pub(super) model: M,
     pub(super) scheduler: S,

@@ -22,6 +22,23 @@ const SEED: u64 = 0x7661_6c69_6461_7465;
 /// Measures the loss of the averaged weights on held-out images: the mean squared error per
 /// element of what the network predicts, whatever it is trained by, without dropout, with the same
 /// timesteps and noise every time, so that two measurements differ by the weights alone.
+///
+/// ```no_run
+/// use ddim::{data, training::{Trainer, TrainingOptions, Validation}};
+/// # use ddim::models::unet2d::{UNet, UNetConfig};
+/// # use ddim::gpu::{Gpu, GpuOptions};
+/// # let gpu = Gpu::new(&GpuOptions::default())?;
+/// # let config = UNetConfig { in_channels: 1, out_channels: 1, ..UNetConfig::default() };
+/// # let unet = UNet::new(config)?;
+///
+/// let (train, held_out) = data::digits().split(0.1, 0)?;
+/// let options = TrainingOptions::default();
+/// let mut trainer = Trainer::new(&gpu, unet, Default::default(), [8, 8], options)?;
+/// let mut validation = Validation::new(&trainer, held_out)?;
+/// trainer.train(&train, 1000, false, |_| std::ops::ControlFlow::Continue(()))?;
+/// println!("held-out loss {:.4}", validation.loss(&mut trainer, |_, _| {})?);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct Validation {
     executor: Executor,
     x0: Value,

@@ -55,6 +55,8 @@ impl Measurable {
 ///
 /// # Errors
 /// If the folder or the file cannot be written.
+///
+/// Example: [`crate::tuner`].
 pub fn save(gpu: &Gpu, folder: &Path, tuning: &Tuning) -> Result<PathBuf, Error> {
     let of = Measurable::new(gpu);
     let path = of.path(folder);
@@ -67,6 +69,8 @@ pub fn save(gpu: &Gpu, folder: &Path, tuning: &Tuning) -> Result<PathBuf, Error>
 
 /// The tuning of a device that [`save`] wrote into `folder`. A file that is damaged, or of other kernels, is
 /// none, and told in a warning.
+///
+/// Example: [`crate::tuner`].
 pub fn load(gpu: &Gpu, folder: &Path) -> Option<Tuning> {
     let of = Measurable::new(gpu);
     let path = of.path(folder);

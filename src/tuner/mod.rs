@@ -51,6 +51,8 @@ const TIMED: Duration = Duration::from_millis(8);
 const HOPELESS: u32 = 4;
 
 /// A problem that was measured.
+///
+/// Example: [`crate::tuner`].
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// The problem, printed.
@@ -67,6 +69,8 @@ pub struct Measured {
 ///
 /// # Errors
 /// If the graph does not fit the device, or the device is lost.
+///
+/// Example: [`crate::tuner`].
 pub fn tune(
     gpu: &Gpu,
     graph: &Graph,
@@ -136,6 +140,18 @@ fn measure(
 
 /// The median time of each candidate that is `timed`, and the index of the winner: the fastest, or the first
 /// where none beats it by the margin.
+///
+/// ```
+/// use ddim::tuner::fastest;
+/// use std::time::Duration;
+///
+/// let times = [3, 2, 1].map(Duration::from_millis);
+/// // The third candidate is not timed.
+/// let time = |index: usize| Ok::<_, ddim::Error>(times[index]);
+/// let (medians, winner) = fastest(&[true, true, false], time)?;
+/// assert_eq!((medians, winner), (vec![Some(times[0]), Some(times[1]), None], 1));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// Those of `time`.

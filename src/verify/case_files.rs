@@ -29,12 +29,22 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
 ///
 /// # Errors
 /// If it is none.
+///
+/// Example: [`crate::error::CasesError`].
 pub fn parse_index(path: &Path, text: &str) -> Result<Vec<(String, String)>, CasesError> {
     let Index { cases } = parse(path, text)?;
     Ok(cases.into_iter().map(|Entry { group, name }| (group, name)).collect())
 }
 
 /// The kind of the case that the text of a manifest describes; `path` is for the error alone.
+///
+/// ```
+/// use ddim::verify::parse_manifest;
+///
+/// let text = r#"{"kind": "silu", "file": "silu.safetensors", "outputs": {}}"#;
+/// assert_eq!(parse_manifest("silu.json".as_ref(), text)?, "silu");
+/// # Ok::<(), ddim::Error>(())
+/// ```
 ///
 /// # Errors
 /// If it is none.

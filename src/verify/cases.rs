@@ -21,6 +21,17 @@ use std::{collections::BTreeSet, path::Path};
 ///
 /// A case that is damaged or cannot run has failed, with the error as its text.
 ///
+/// ```no_run
+/// use ddim::{gpu::{Gpu, GpuOptions}, verify::reference_cases};
+///
+/// let (gpu, groups) = (Gpu::new(&GpuOptions::default())?, ["ops".to_owned()]);
+/// let summary = reference_cases(&gpu, "cases".as_ref(), &groups, |name, outcome, _| {
+///     println!("{}", outcome.line(name));
+/// })?;
+/// assert_eq!(summary.failed, 0, "{summary}");
+/// # Ok::<(), ddim::Error>(())
+/// ```
+///
 /// # Errors
 /// If the list is missing, damaged, or has no case of a group, or if the device is lost.
 pub fn reference_cases(

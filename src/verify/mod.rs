@@ -55,6 +55,8 @@ use crate::{
 use std::fmt;
 
 /// How a case ended.
+///
+/// Example: [`crate::verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every number is within its tolerance.
@@ -91,6 +93,8 @@ impl Outcome {
 }
 
 /// How many cases ended how.
+///
+/// Example: [`crate::verify`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Passed.
@@ -124,6 +128,8 @@ impl fmt::Display for Summary {
 ///
 /// # Errors
 /// If the device is lost.
+///
+/// Example: [`crate::verify`].
 pub fn op_tables(
     gpu: &Gpu,
     mut on_result: impl FnMut(&str, &Outcome, usize),
@@ -160,11 +166,24 @@ const SENTINEL: u64 = 256;
 ///
 /// # Errors
 /// The first difference, or why the case could not run.
+///
+/// Example: [`crate::verify`].
 pub fn check_case(gpu: &Gpu, case: &Case) -> Result<(), CaseError> {
     Expected::new(case)?.check(gpu, gpu.target(), &DefaultHeuristic)
 }
 
 /// A case and what it should give: the reference runs once, however many kernels are held to it.
+///
+/// ```no_run
+/// use ddim::{bench_cases::families, gpu::{Gpu, GpuOptions}, ops, verify::Expected};
+///
+/// let (gpu, case) = (Gpu::new(&GpuOptions::default())?, ops::random_case(7));
+/// let expected = Expected::new(&case)?;
+/// for way in families(&case.graph()?, gpu.target()) {
+///     expected.check(&gpu, gpu.target(), &way.choice)?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Expected<'a> {
     case: &'a Case,

@@ -17,6 +17,15 @@ const MOST_WORK: u64 = 1 << 21;
 
 /// The smallest case of each op, by its printed form, if it is small: what is checked with numbers
 /// that are not finite.
+///
+/// ```
+/// use ddim::{ops::{Case, Input, Silu}, value::TensorType, verify::special_cases};
+///
+/// let case = |rows| Case::new(Silu, vec![Input::normal(TensorType::f32(&[rows, 4]))]);
+/// let smallest = special_cases(vec![case(8), case(2)]);
+/// assert_eq!(smallest.len(), 1);
+/// assert_eq!(smallest[0].types(), [TensorType::f32(&[2, 4])]);
+/// ```
 pub fn special_cases(cases: Vec<Case>) -> Vec<Case> {
     let work = |case: &Case| {
         let types = case.types();
@@ -40,6 +49,8 @@ pub fn special_cases(cases: Vec<Case>) -> Vec<Case> {
 ///
 /// # Errors
 /// The first difference, or why the case could not run.
+///
+/// Example: [`crate::error::CaseError`].
 pub fn check_special(
     gpu: &Gpu,
     case: &Case,

@@ -22,6 +22,19 @@ const MOST_READ: usize = 1 << 18;
 
 /// The weights of a model in a file that stays open: a parameter is read when it is asked for, a few rows at
 /// a time, and is on the host once.
+///
+/// ```
+/// use ddim::nn::{Initial, ParameterSource, ParameterSpec, Weights};
+/// use ddim::{value::TensorType, weights::{FileWeights, NonFinite, Precision, to_bytes}};
+///
+/// let (name, of) = ("proj.weight".to_owned(), TensorType::f32(&[2, 3]));
+/// let specs = [ParameterSpec { name, of, initial: Initial::Constant(0.5) }];
+/// let path = "proj.safetensors".as_ref();
+/// let bytes = to_bytes(path, &Weights::initial(&specs, 0), Precision::F16)?;
+/// let file = FileWeights::from_bytes(path, bytes, &specs, NonFinite::Refuse)?;
+/// assert_eq!(file.elements("proj.weight")?[..], [0.5; 6]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct FileWeights {
     path: PathBuf,
     file: Arc<dyn TensorFile>,

@@ -17,13 +17,15 @@ use std::{collections::BTreeMap, path::Path};
 pub(crate) use write::adapter_bytes;
 
 /// The change of a layer: `x` adds `alpha / rank * up(down(x))` to the layer's output.
+///
+/// Example: [`Lora`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LowRank {
     /// `[in, rank]`, or `[height, width, in, rank]` of a convolution.
     pub down: Parameter,
     /// `[rank, out]`, or `[1, 1, rank, out]` of a convolution.
     pub up: Parameter,
-    /// See there.
+    /// The numerator of the factor `alpha / rank`.
     pub alpha: f64,
 }
 
@@ -35,6 +37,24 @@ impl LowRank {
 }
 
 /// The adapters of a file by network and layer.
+///
+/// ```
+/// use ddim::weights::{Adapted, Lora, Precision, write_tensors};
+/// # use ddim::{nn::{Initial, ParameterSpec}, value::TensorType};
+/// # let (name, of) = ("proj.weight".to_owned(), TensorType::f32(&[2, 3]));
+/// # let specs = [ParameterSpec { name, of, initial: Initial::Constant(0.0) }];
+/// # let folder = tempfile::tempdir()?;
+///
+/// // The network has one layer, `proj`, of two inputs and three outputs.
+/// let path = folder.path().join("style.safetensors");
+/// let down = ("unet.proj.lora_A.weight", &[1, 2][..], &[1.0, 2.0][..]);
+/// let up = ("unet.proj.lora_B.weight", &[3, 1][..], &[1.0, 2.0, 3.0][..]);
+/// write_tensors(&path, Precision::F32, [down, up])?;
+/// let lora = Lora::read(&path, &[(Adapted::Unet, &specs[..])])?;
+/// let layers = lora.layers(Adapted::Unet).map(|(layer, change)| (layer, change.rank()));
+/// assert!(layers.eq([("proj", 1)]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lora(BTreeMap<(Adapted, String), LowRank>);
 

@@ -36,6 +36,8 @@ pub(crate) use lora::adapter_bytes;
 pub use lora::{Adapted, Lora, LoraFile, Loras, LowRank};
 
 /// Policy for weights that are infinite or NaN.
+///
+/// Example: [`FileWeights`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
     /// Refuse the file.
@@ -48,12 +50,27 @@ pub enum NonFinite {
 /// Reads the weights of a model with these parameters to the host: see [`FileWeights::open`].
 ///
 /// # Errors
-/// As [`FileWeights::open`], or holds numbers that are not finite in f32.
+/// As [`FileWeights::open`], which refuses numbers that are not finite.
+///
+/// Example: [`crate::weights::write()`].
 pub fn read(path: &Path, expected: &[ParameterSpec]) -> Result<Weights, WeightsError> {
     FileWeights::open(path, expected, NonFinite::Refuse)?.read()
 }
 
-/// Writes a file that diffusers opens: its names and layouts, f32 or f16.
+/// Writes a file that diffusers opens: its names and layouts, in f32, f16 or bf16.
+///
+/// ```
+/// use ddim::nn::{Initial, ParameterSpec, Weights};
+/// use ddim::{value::TensorType, weights::{self, Precision}};
+///
+/// let (name, of) = ("proj.weight".to_owned(), TensorType::f32(&[2, 3]));
+/// let specs = [ParameterSpec { name, of, initial: Initial::Normal(1.0) }];
+/// let (folder, own) = (tempfile::tempdir()?, Weights::initial(&specs, 0));
+/// let path = folder.path().join("model.safetensors");
+/// weights::write(&path, &own, Precision::F32)?;
+/// assert_eq!(weights::read(&path, &specs)?, own);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// If the file cannot be written, or a number does not fit the precision.
@@ -66,6 +83,8 @@ pub fn write(path: &Path, weights: &Weights, precision: Precision) -> Result<(),
 ///
 /// # Errors
 /// If a number does not fit the precision.
+///
+/// Example: [`crate::weights`].
 pub fn to_bytes(
     path: &Path,
     weights: &Weights,

@@ -6,6 +6,8 @@ use crate::{
 };
 
 /// The choices of DDIM's sampler.
+///
+/// Example: [`ddim_table()`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DdimOptions {
     /// Noise of a step: 0 is deterministic, 1 has that of DDPM, equation 16.
@@ -46,6 +48,18 @@ impl Default for DdimOptions {
 /// # Errors
 /// If eta is negative or no number, `timesteps` rise or pass the schedule, or one has no signal
 /// left for a network that predicts noise.
+///
+/// ```
+/// use ddim::diffusion::{samplers::{DdimOptions, ddim_table}, schedule::{Prediction, Schedule}};
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// let options = DdimOptions { eta: 1.0, ..DdimOptions::default() };
+/// let table = ddim_table(&schedule, &[750, 500, 250, 0], &Prediction::default(), &options)?;
+/// // The noise of DDPM, but none on the clean image.
+/// assert!(table.adds_noise());
+/// assert_eq!(table.steps[3].sigma, 0.0);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn ddim_table(
     schedule: &Schedule,
     timesteps: &[usize],
@@ -93,6 +107,8 @@ pub fn ddim_table(
 }
 
 /// At which level's timestep the network is asked on the way from image to noise.
+///
+/// Example: [`encode_table()`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EncodeRule {
     /// At the level that is left, the image borrowing the first timestep: equation 13 read
@@ -110,6 +126,18 @@ pub enum EncodeRule {
 ///
 /// # Errors
 /// As [`ddim_table`].
+///
+/// ```
+/// use ddim::diffusion::{samplers::{EncodeRule, encode_table}, schedule::{Prediction, Schedule}};
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// let (timesteps, prediction) = ([750, 500, 250, 0], Prediction::default());
+/// let table = encode_table(&schedule, &timesteps, &prediction, EncodeRule::Leaving, 1.0)?;
+/// // The network is asked at the levels that steps leave.
+/// let asked: Vec<f64> = table.steps.iter().map(|step| step.timestep).collect();
+/// assert_eq!(asked, [0.0, 0.0, 250.0, 500.0]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn encode_table(
     schedule: &Schedule,
     timesteps: &[usize],

@@ -18,6 +18,17 @@ use crate::{
 /// # Errors
 /// If `timesteps` rise or pass the schedule, or one has no signal left for a network that predicts
 /// noise.
+///
+/// ```
+/// use ddim::diffusion::{samplers::ddpm_table, schedule::{Prediction, Schedule, Variance}};
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// let timesteps: Vec<usize> = (0..1000).rev().collect();
+/// let table = ddpm_table(&schedule, &timesteps, &Prediction::default(), Variance::FixedLarge)?;
+/// assert!((table.steps[0].sigma.powi(2) - 0.02).abs() < 1e-9);
+/// assert_eq!(table.steps[999].sigma, 0.0);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn ddpm_table(
     schedule: &Schedule,
     timesteps: &[usize],

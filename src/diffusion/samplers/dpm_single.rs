@@ -14,6 +14,8 @@ use crate::{
 ///
 /// # Errors
 /// As [`dpm_multistep_table`](super::dpm_multistep_table), and for a stochastic solver of third order.
+///
+/// Example: [`crate::diffusion::samplers::dpm_multistep_table()`].
 pub fn dpm_singlestep_table(
     levels: &[Level],
     prediction: &Prediction,

@@ -11,6 +11,8 @@ use crate::{
 };
 
 /// The choices of a solver.
+///
+/// Example: [`dpm_multistep_table()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DpmSolver {
     /// 1 to 3.
@@ -120,6 +122,22 @@ impl DpmSolver {
 ///
 /// # Errors
 /// If the order is not 1 to 3, or a level has no signal left for a network that predicts noise.
+///
+/// ```
+/// use ddim::diffusion::{samplers::*, schedule::*};
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// let levels = schedule_levels(&schedule, &[800, 600, 400, 200])?;
+/// let levels = [&levels[..], &[Level::CLEAN]].concat();
+/// let (algorithm, kind) = (DpmAlgorithm::Image, SolverType::Heun);
+/// let solver = DpmSolver { algorithm, kind, ..DpmSolver::default() };
+/// let multi = dpm_multistep_table(&levels, &Prediction::default(), &solver)?;
+/// let single = dpm_singlestep_table(&levels, &Prediction::default(), &solver)?;
+/// assert_eq!((multi.steps.len(), single.steps.len()), (4, 4));
+/// // Second order: one prediction is kept.
+/// assert_eq!(multi.memories(), 1);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn dpm_multistep_table(
     levels: &[Level],
     prediction: &Prediction,

@@ -10,6 +10,8 @@ use crate::{
 };
 
 /// Noise that a deterministic sampler adds on its way, and takes out again: algorithm 2.
+///
+/// Example: [`euler_table()`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Churn {
     /// `S_churn`: over all steps; one step raises sigma by `S_churn / steps` of it, at most
@@ -60,6 +62,19 @@ fn pairs(levels: &[Level]) -> impl Iterator<Item = (&Level, &Level)> {
 ///
 /// # Errors
 /// If a level has no signal left for a network that predicts noise, or the churn is no such.
+///
+/// ```
+/// use ddim::diffusion::{samplers::*, schedule::{Level, Prediction, Schedule}};
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// let levels = schedule_levels(&schedule, &[900, 600, 300])?;
+/// let (levels, prediction) = ([&levels[..], &[Level::CLEAN]].concat(), Prediction::default());
+/// let flow = euler_table(&levels, &prediction, &Churn::NONE)?;
+/// let ancestral = euler_ancestral_table(&levels, &prediction)?;
+/// assert_eq!((flow.steps.len(), ancestral.steps.len()), (3, 3));
+/// assert_eq!((flow.adds_noise(), ancestral.adds_noise()), (false, true));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn euler_table(
     levels: &[Level],
     prediction: &Prediction,
@@ -107,6 +122,8 @@ fn raised_level(from: &Level, sigma: f64, prediction: &Prediction) -> Level {
 ///
 /// # Errors
 /// As [`euler_table`].
+///
+/// Example: [`euler_table()`].
 pub fn euler_ancestral_table(
     levels: &[Level],
     prediction: &Prediction,
@@ -130,6 +147,19 @@ pub fn euler_ancestral_table(
 ///
 /// # Errors
 /// As [`euler_table`], and if a level has no signal left.
+///
+/// ```
+/// use ddim::diffusion::{samplers::{Churn, heun_table}, schedule::{Level, Prediction}};
+///
+/// // EDM: its network is told a quarter of the logarithm of sigma.
+/// let timestep = |sigma: f64| 0.25 * sigma.ln();
+/// let levels = [80.0, 1.0, 0.1].map(|sigma| Level::scaled(timestep(sigma), sigma, 0.5));
+/// let levels = [&levels[..], &[Level::CLEAN]].concat();
+/// let prediction = Prediction { sigma_data: Some(0.5), ..Prediction::default() };
+/// let table = heun_table(&levels, &prediction, &Churn::IMAGENET, timestep)?;
+/// assert_eq!(table.steps.len(), 2 + 2 + 1);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn heun_table(
     levels: &[Level],
     prediction: &Prediction,

@@ -26,6 +26,16 @@ pub(super) fn levels_with_signal(
 ///
 /// # Errors
 /// If `timesteps` rise or pass the schedule, or one has no signal left.
+///
+/// ```
+/// use ddim::diffusion::{samplers::probability_flow_table, schedule::{Prediction, Schedule}};
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// let timesteps: Vec<usize> = (0..1000).rev().step_by(20).collect();
+/// let table = probability_flow_table(&schedule, &timesteps, &Prediction::default())?;
+/// assert_eq!((table.steps.len(), table.adds_noise()), (50, false));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn probability_flow_table(
     schedule: &Schedule,
     timesteps: &[usize],

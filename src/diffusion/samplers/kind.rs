@@ -3,6 +3,19 @@ use super::Churn;
 use crate::diffusion::schedule::{Respacing, SigmaSpacing, Spacing};
 
 /// A sampler.
+///
+/// ```
+/// use ddim::diffusion::{
+///     samplers::{SamplerKind, SamplerOptions},
+///     schedule::SchedulerConfig,
+/// };
+///
+/// let kind: SamplerKind = "unipc".parse()?;
+/// assert_eq!((kind, kind.classes()), (SamplerKind::UniPc, &["UniPCMultistepScheduler"][..]));
+/// let table = kind.table(&SchedulerConfig::default(), &SamplerOptions::default())?;
+/// assert_eq!(table.steps.len(), 50);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SamplerKind {
     /// Song, Meng, Ermon 2021: *Denoising Diffusion Implicit Models*.
@@ -49,6 +62,8 @@ pub enum SamplerKind {
 }
 
 /// Options of a sampling run.
+///
+/// Example: [`crate::diffusion::samplers`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SamplerOptions {
     /// Steps; `None` is all timesteps for DDPM, 4 for latent consistency models and 50 for the

@@ -14,6 +14,8 @@ const SIGMA_DATA: f64 = 0.5;
 ///
 /// # Errors
 /// If there are more steps than original ones, or more of these than timesteps.
+///
+/// Example: [`lcm_table()`].
 pub fn lcm_timesteps(
     train: usize,
     original: usize,
@@ -33,6 +35,18 @@ pub fn lcm_timesteps(
 /// # Errors
 /// If `timesteps` rise or pass the schedule, or one has no signal left for a network that predicts
 /// noise.
+///
+/// ```
+/// use ddim::diffusion::{samplers::{lcm_table, lcm_timesteps}, schedule::{Prediction, Schedule}};
+///
+/// let schedule = Schedule::scaled_linear(1000, 0.00085, 0.012);
+/// let timesteps = lcm_timesteps(1000, 50, 4)?;
+/// assert_eq!(timesteps, [999, 759, 499, 259]);
+/// let table = lcm_table(&schedule, &timesteps, &Prediction::default(), 10.0)?;
+/// // The last step adds no noise.
+/// assert_eq!(table.steps[3].sigma, 0.0);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn lcm_table(
     schedule: &Schedule,
     timesteps: &[usize],

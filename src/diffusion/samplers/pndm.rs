@@ -116,12 +116,25 @@ impl Run<'_> {
     }
 }
 
-/// PNDM along `timesteps`, noisiest first, of a run with so many steps. Without Runge and Kutta's method
+/// PNDM along `timesteps`, noisiest first. Without Runge and Kutta's method
 /// the second timestep is asked twice: the first move is done again with the mean of two outputs.
 ///
 /// # Errors
 /// If `timesteps` rise or pass the schedule, the network predicts the image, or there are too few steps
 /// for Runge and Kutta's method.
+///
+/// ```
+/// use ddim::diffusion::{samplers::pndm_table, schedule::{Prediction, Schedule, Spacing}};
+///
+/// let schedule = Schedule::scaled_linear(1000, 0.00085, 0.012);
+/// let (first, prediction) = (schedule.alphas_cumprod()[0], Prediction::default());
+/// let timesteps = Spacing::Leading.timesteps(1000, 10, 1)?;
+/// let plms = pndm_table(&schedule, &timesteps, &prediction, first, false)?;
+/// let pndm = pndm_table(&schedule, &timesteps, &prediction, first, true)?;
+/// // Evaluations: one step has two, or three steps have four.
+/// assert_eq!((plms.steps.len(), pndm.steps.len()), (10 + 1, 10 + 3 * 3));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn pndm_table(
     schedule: &Schedule,
     timesteps: &[usize],

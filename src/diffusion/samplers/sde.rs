@@ -9,6 +9,19 @@ use crate::{
 
 /// The variance-preserving process in continuous time: `beta(t) = beta_min + t (beta_max -
 /// beta_min)`, t from 0 to 1.
+///
+/// ```
+/// use ddim::diffusion::{samplers::VariancePreserving, schedule::Prediction};
+///
+/// let (beta_min, beta_max, end, last_timestep) = (0.1, 20.0, 1e-3, 999.0);
+/// let process = VariancePreserving { beta_min, beta_max, end, last_timestep };
+/// // At time 1 little is left of the image.
+/// assert!(process.level(1.0).alpha < 0.01);
+/// let prediction = Prediction::default();
+/// let [sde, flow] = [false, true].map(|flow| process.table(1000, &prediction, flow, true));
+/// assert_eq!((sde?.adds_noise(), flow?.adds_noise()), (true, false));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VariancePreserving {
     /// `beta(0)`: T times the first beta of a linear schedule.
@@ -86,6 +99,8 @@ impl VariancePreserving {
 ///
 /// # Errors
 /// If a timestep is past the schedule, or has no signal left.
+///
+/// Example: [`crate::diffusion::samplers::euler_table()`].
 pub fn schedule_levels(
     schedule: &Schedule,
     timesteps: &[usize],
@@ -138,6 +153,8 @@ fn run(levels: &[Level], steps: Vec<Step>, prediction: &Prediction) -> Table {
 ///
 /// # Errors
 /// If a level has no signal left for a network that predicts noise.
+///
+/// Example: [`predictor_corrector_table()`].
 pub fn variance_exploding_table(
     levels: &[Level],
     prediction: &Prediction,
@@ -154,6 +171,22 @@ pub fn variance_exploding_table(
 /// # Errors
 /// As [`variance_exploding_table`]; if `snr` is not above 0, the network predicts something else
 /// than the noise, or there would be more than [`Table::MAX_STEPS`] steps.
+///
+/// ```
+/// use ddim::diffusion::{samplers::*, schedule::{Level, Prediction, PredictionType}};
+///
+/// let level = |number: i32| Level::variance_exploding(number.into(), 50.0 * 0.3_f64.powi(number));
+/// let levels: Vec<Level> = (0..8).map(level).collect();
+/// let prediction = Prediction { kind: PredictionType::ScaledScore, ..Prediction::default() };
+/// let predictor = variance_exploding_table(&levels, &prediction)?;
+/// let both = predictor_corrector_table(&levels, 1, 0.16, &prediction)?;
+/// assert_eq!((predictor.steps.len(), both.steps.len()), (8, 8 + 8));
+/// assert_eq!((both.is_adaptive(), both.start), (true, 50.0));
+/// let langevin = annealed_langevin_table(&levels, 100, 2e-5, true, &prediction)?;
+/// // Its last evaluation gives the predicted image.
+/// assert_eq!(langevin.steps.len(), 8 * 100 + 1);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn predictor_corrector_table(
     levels: &[Level],
     correctors: usize,
@@ -189,6 +222,8 @@ pub fn predictor_corrector_table(
 /// # Errors
 /// As [`variance_exploding_table`]; if `epsilon` is not above 0, or there are no steps or more than
 /// [`Table::MAX_STEPS`] in all.
+///
+/// Example: [`predictor_corrector_table()`].
 pub fn annealed_langevin_table(
     levels: &[Level],
     steps: usize,

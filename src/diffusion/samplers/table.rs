@@ -11,6 +11,8 @@ use crate::{
 const MEMORIES: usize = SamplingStep::MOST_MEMORIES;
 
 /// Weights of what a step adds up: what it has at hand, and what earlier steps kept.
+///
+/// Example: [`Table`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepSum {
     /// Of image, output and sample.
@@ -70,6 +72,8 @@ impl From<StepWeights> for StepSum {
 /// x' = next + sigma noise, next = now.x0 x0 + now.output output + now.x x + sum_k memory_k m_k
 /// m_slot' = kept, a sum of the same terms
 /// ```
+///
+/// Example: [`Table`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Step {
     /// The network's timestep.
@@ -114,6 +118,19 @@ impl Step {
 }
 
 /// All steps of a sampling run, in the order in which they are taken.
+///
+/// ```
+/// use ddim::diffusion::{samplers::{Step, StepSum, Table}, schedule::*};
+///
+/// // A run of one step: the image that is predicted at timestep 999.
+/// let (level, prediction) = (Level::variance_preserving(999.0, 0.25), Prediction::default());
+/// let next = StepSum::from(StepWeights { x0: 1.0, ..StepWeights::default() });
+/// let image = prediction.image(&level)?;
+/// let step = Step { timestep: level.timestep, image, next, ..Step::default() };
+/// let table = Table::new(vec![step], &prediction);
+/// assert_eq!((table.adds_noise(), table.rows().len()), (false, Table::COLUMNS));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     /// The steps.

@@ -7,6 +7,8 @@ use crate::{
 };
 
 /// The choices of UniPC.
+///
+/// Example: [`unipc_table()`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniPc {
     /// 1 to 3.
@@ -123,6 +125,19 @@ fn solve(places: &[f64], sides: &[f64], found: &mut [f64; MOST]) {
 ///
 /// # Errors
 /// If the order is not 1 to 3, or a level has no signal left for a network that predicts noise.
+///
+/// ```
+/// use ddim::diffusion::{samplers::*, schedule::{Level, Prediction, Schedule}};
+///
+/// let schedule = Schedule::linear(1000, 1e-4, 0.02);
+/// let levels = schedule_levels(&schedule, &[800, 600, 400, 200])?;
+/// let levels = [&levels[..], &[Level::CLEAN]].concat();
+/// let solver = UniPc { order: 3, ..UniPc::default() };
+/// let table = unipc_table(&levels, &Prediction::default(), &solver)?;
+/// // Third order: three predictions are kept.
+/// assert_eq!((table.steps.len(), table.memories()), (4, 3));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn unipc_table(
     levels: &[Level],
     prediction: &Prediction,

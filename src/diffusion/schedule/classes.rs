@@ -7,6 +7,8 @@
 use crate::error::ScheduleError;
 
 /// The forward process of a model.
+///
+/// Example: [`crate::diffusion::schedule::SchedulerConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Process {
     /// A schedule of betas.

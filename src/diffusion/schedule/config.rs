@@ -9,7 +9,21 @@ use super::{
 use crate::error::{ScheduleError, Unexpected};
 
 /// The settings of a noise schedule and its sampler, as diffusers' schedulers keep them. A missing key
-/// means the default of the class. Classes of other processes are refused.
+/// means the default of the class. Unknown classes are refused.
+///
+/// ```
+/// use ddim::diffusion::schedule::{BetaSchedule, PredictionType, Process, SchedulerConfig};
+///
+/// let config = SchedulerConfig::parse(r#"{
+///     "_class_name": "DDIMScheduler",
+///     "beta_schedule": "scaled_linear", "prediction_type": "v_prediction"
+/// }"#)?;
+/// assert_eq!(config.beta_schedule, BetaSchedule::ScaledLinear);
+/// assert_eq!(config.prediction_type, PredictionType::VPrediction);
+/// assert_eq!(config.process(), Process::Betas);
+/// assert_eq!(config.timesteps(4)?, [750, 500, 250, 0]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SchedulerConfig {
@@ -86,7 +100,7 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// Refuses a class of diffusers whose process is not that of these settings, and unknown ones.
+    /// Refuses a class of diffusers that is not known here.
     ///
     /// # Errors
     /// If it is one; the error names it.

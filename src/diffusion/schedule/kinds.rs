@@ -39,6 +39,8 @@ impl serde::de::Error for Unknown {
 }
 
 /// Shape of the betas over the timesteps.
+///
+/// Example: [`crate::diffusion::schedule::SchedulerConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BetaSchedule {
@@ -72,6 +74,8 @@ impl FromStr for BetaSchedule {
 }
 
 /// Parametrisation of the prediction.
+///
+/// Example: [`crate::diffusion::schedule::SchedulerConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PredictionType {
@@ -109,6 +113,8 @@ impl fmt::Display for PredictionType {
 }
 
 /// The variance of DDPM's steps. diffusers' `fixed_small_log` is the small one by another route.
+///
+/// Example: [`crate::diffusion::samplers::ddpm_table()`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variance {

@@ -3,6 +3,8 @@ use super::{PredictionType, Schedule};
 use crate::error::ScheduleError;
 
 /// A level of noise: `x = alpha x0 + sigma epsilon`, epsilon being standard normal.
+///
+/// Example: [`Prediction`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
     /// The network's timestep.
@@ -69,6 +71,8 @@ impl Level {
 }
 
 /// Weights of what a step adds up.
+///
+/// Example: [`Prediction`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepWeights {
     /// Of the predicted image, after clipping.
@@ -97,6 +101,8 @@ impl StepWeights {
 }
 
 /// Dynamic thresholding of the predicted image: Saharia et al. (2022), section 2.3.
+///
+/// Example: [`Prediction`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Threshold {
     /// Share of the magnitudes below the bound.
@@ -106,9 +112,22 @@ pub struct Threshold {
 }
 
 /// Parametrisation of a network's prediction, and clipping of the image that follows from it.
+///
+/// ```
+/// use ddim::diffusion::schedule::{Level, Prediction, StepWeights, Threshold};
+///
+/// let threshold = Some(Threshold { ratio: 0.995, limit: 2.0 });
+/// let prediction = Prediction { threshold, ..Prediction::default() };
+/// // Where x = 0.8 x0 + 0.6 noise, the image is 1.25 x - 0.75 noise.
+/// let level = Level::variance_preserving(300.0, 0.64);
+/// let StepWeights { x, output, .. } = prediction.image(&level)?;
+/// assert!((x - 1.25).abs() < 1e-9 && (output + 0.75).abs() < 1e-9);
+/// assert_eq!(prediction.unclipped(), Prediction::default());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Prediction {
-    /// Noise, image or v.
+    /// What the network predicts: noise, image, v, flow or score.
     pub kind: PredictionType,
     /// Largest magnitude of the predicted image, if it is clipped.
     pub clip: Option<f64>,

@@ -8,6 +8,16 @@ const KEY: &str = "timestep_respacing";
 
 /// Which timesteps of a process are kept, as Nichol and Dhariwal's code writes it: `ddim50` or
 /// `10,15,20`.
+///
+/// ```
+/// use ddim::diffusion::schedule::Respacing;
+///
+/// let every: Respacing = "ddim50".parse()?;
+/// assert_eq!(every.timesteps(1000)?[..3], [980, 960, 940]);
+/// let sections: Respacing = "3,2".parse()?;
+/// assert_eq!(sections.timesteps(10)?, [9, 5, 4, 2, 0]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Respacing {
     /// `ddimN`: every k-th timestep from 0 on, with the least k that leaves exactly N.

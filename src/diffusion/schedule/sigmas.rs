@@ -6,10 +6,12 @@ use super::{Schedule, evenly_spaced, kinds::by_name};
 use crate::error::ScheduleError;
 
 /// How the sigmas of a run lie between the largest and the smallest one.
+///
+/// Example: [`crate::diffusion::schedule::SolverConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SigmaSpacing {
-    /// Even steps in `sigma^(1/7)`: Karras et al. (2022), equation 5.
+    /// Even steps in `sigma^(1/rho)`, rho 7 by default: Karras et al. (2022), equation 5.
     Karras,
     /// Even steps in the logarithm.
     Exponential,

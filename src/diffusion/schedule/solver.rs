@@ -5,6 +5,8 @@ use super::SigmaSpacing;
 use crate::error::{ScheduleError, Unexpected};
 
 /// What a DPM-Solver integrates, and whether it adds noise.
+///
+/// Example: [`crate::diffusion::samplers::dpm_multistep_table()`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DpmAlgorithm {
     /// The flow, in predictions of the image.
@@ -23,6 +25,8 @@ pub enum DpmAlgorithm {
 }
 
 /// Variants of the solvers. A solver takes a name of the other's for its default, as in diffusers.
+///
+/// Example: [`crate::diffusion::samplers::dpm_multistep_table()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SolverType {
@@ -38,6 +42,8 @@ pub enum SolverType {
 }
 
 /// The sigma that the last step ends at.
+///
+/// Example: [`SolverConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinalSigma {
@@ -50,6 +56,18 @@ pub enum FinalSigma {
 
 /// Settings of diffusers' schedulers beside betas, spacing and prediction, under its names. Each class
 /// reads some of them. A missing key means the class's default.
+///
+/// ```
+/// use ddim::diffusion::{samplers::*, schedule::*};
+///
+/// let (use_karras_sigmas, final_sigmas_type) = (true, FinalSigma::SigmaMin);
+/// let solver = SolverConfig { use_karras_sigmas, final_sigmas_type, ..SolverConfig::default() };
+/// assert_eq!(solver.spacing()?, Some(SigmaSpacing::Karras));
+/// let scheduler = SchedulerConfig { solver, ..SchedulerConfig::default() };
+/// let table = SamplerKind::Euler.table(&scheduler, &SamplerOptions::default())?;
+/// assert_eq!(table.steps.len(), 50);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SolverConfig {

@@ -11,6 +11,17 @@ use super::{Schedule, evenly_spaced, kinds::by_name};
 /// The first three are diffusers' (its `timestep_spacing`), `uniform` and `quad` those of the code
 /// released with Song et al., *Denoising Diffusion Implicit Models* (2021), `quadratic` that of
 /// the paper. They parse from these names.
+///
+/// ```
+/// use ddim::diffusion::schedule::{Spacing, StepRule, given_timesteps};
+///
+/// assert_eq!(Spacing::Trailing.timesteps(1000, 4, 0)?, [999, 749, 499, 249]);
+/// let quad: Spacing = "quad".parse()?;
+/// assert_eq!(quad.rule(), StepRule::NextEntry);
+/// // Timesteps of one's own, in either order.
+/// assert_eq!(given_timesteps(&[0, 250, 999], 1000)?, [999, 250, 0]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Spacing {
@@ -33,6 +44,8 @@ pub enum Spacing {
 }
 
 /// To which level a step of DDIM goes.
+///
+/// Example: [`Spacing`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StepRule {
     /// To that of the next entry of the list of timesteps: the paper and its code.
@@ -143,6 +156,8 @@ pub(crate) fn trailing(first: usize, train: usize, count: usize) -> Vec<usize> {
 /// # Errors
 /// If there are none, one is not below `train`, or they neither increase nor decrease strictly;
 /// the error names the first that does not fit.
+///
+/// Example: [`Spacing`].
 pub fn given_timesteps(list: &[usize], train: usize) -> Result<Vec<usize>, ScheduleError> {
     const KEY: &str = "timesteps";
     let Some((first, last)) = list.first().zip(list.last()) else {

@@ -9,6 +9,15 @@ use crate::error::{ScheduleError, Unexpected};
 /// # Errors
 /// If `count` is not 2 to `train`, or `train` is above
 /// [`Schedule::MAX_TIMESTEPS`].
+///
+/// ```
+/// use ddim::diffusion::schedule::vlb_levels;
+///
+/// assert_eq!(vlb_levels(3, 3)?, [(0, 1), (1, 1), (2, 1)]);
+/// let estimate = vlb_levels(1000, 20)?;
+/// assert_eq!(estimate.iter().map(|(_, stands_for)| stands_for).sum::<usize>(), 1000);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub fn vlb_levels(train: usize, count: usize) -> Result<Vec<(usize, usize)>, ScheduleError> {
     ScheduleError::check("timesteps", [2, train], count)?;
     let mut levels = vec![(0, 1)];

@@ -15,6 +15,8 @@ use crate::{
 };
 
 /// Options of the variational bound.
+///
+/// Example: [`VlbGraph`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VlbOptions {
     /// Parametrisation and clipping of the prediction.
@@ -26,6 +28,8 @@ pub struct VlbOptions {
 }
 
 /// Source of the noise of an evaluation.
+///
+/// Example: [`VlbGraph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VlbNoise {
     /// An input of the images' type.
@@ -40,6 +44,23 @@ pub enum VlbNoise {
 }
 
 /// Terms of the bound for a batch of images, each at a timestep of its own, as a graph.
+///
+/// ```
+/// use ddim::diffusion::{VlbGraph, VlbNoise, VlbOptions, schedule::{Prediction, Variance}};
+/// # use ddim::{models::unet2d::{UNet, UNetConfig}, plan::Target, value::TensorType};
+/// # let unet = UNet::new(UNetConfig::parse(r#"{
+/// #     "block_out_channels": [32, 64], "norm_num_groups": 8,
+/// #     "down_block_types": ["DownBlock2D", "DownBlock2D"],
+/// #     "up_block_types": ["UpBlock2D", "UpBlock2D"]
+/// # }"#)?)?;
+///
+/// let (output, variance) = (Prediction::default(), Variance::FixedSmall);
+/// let options = VlbOptions { output, variance, half_bin: 1.0 / 255.0 };
+/// let bound = VlbGraph::new(&Target::default(), &unet, [2, 8, 8], 1000, &options, true)?;
+/// assert!(matches!(bound.noise, VlbNoise::Given(_)));
+/// assert_eq!(bound.graph.type_of(bound.measures), TensorType::f32(&[2, 4]));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub struct VlbGraph {
     /// Noise, network, terms.
     pub graph: Graph,

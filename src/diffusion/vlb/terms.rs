@@ -1,6 +1,8 @@
 //! The terms of the bound, for one image and in the mean over many.
 
 /// The bound's term of an image at a timestep, or the mean of some.
+///
+/// Example: [`Vlb`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct VlbTerm {
     /// `L_t` above timestep 0, where it is a KL divergence, and `L_0` there: Ho et al. 2020,
@@ -34,6 +36,8 @@ impl VlbTerm {
 }
 
 /// The bound's terms at a timestep, in the mean over images.
+///
+/// Example: [`Vlb`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VlbLevel {
     /// The timestep.
@@ -46,6 +50,18 @@ pub struct VlbLevel {
 
 /// The variational bound `L_T + L_{T-1} + .. + L_0` of a data set, Ho et al. 2020, equation 5, in
 /// bits per dimension, in the mean over its images.
+///
+/// ```
+/// use ddim::diffusion::{Vlb, VlbLevel, VlbTerm};
+///
+/// let level = |timestep, stands_for, bits| {
+///     let mean = VlbTerm { bits, ..VlbTerm::default() };
+///     VlbLevel { timestep, stands_for, mean }
+/// };
+/// let levels = vec![level(0, 1, 0.5), level(5, 9, 0.25)];
+/// let vlb = Vlb { images: 1, prior: 0.0, levels, standard_error: 0.0 };
+/// assert_eq!((vlb.decoder(), vlb.divergence(), vlb.is_estimate()), (0.5, 9.0 * 0.25, true));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vlb {
     /// Number of images.

@@ -18,6 +18,8 @@ const REFUSED: [&str; 2] = ["latents_mean", "latents_std"];
 const WITHOUT_EFFECT: &str = "force_upcast";
 
 /// A level of the encoder.
+///
+/// Example: [`AutoencoderConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EncoderBlock {
     /// Residual blocks.
@@ -25,6 +27,8 @@ pub enum EncoderBlock {
 }
 
 /// A level of the decoder.
+///
+/// Example: [`AutoencoderConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DecoderBlock {
     /// Residual blocks.
@@ -32,6 +36,21 @@ pub enum DecoderBlock {
 }
 
 /// The settings of an autoencoder, by diffusers' names. A missing key means diffusers' default.
+///
+/// ```
+/// use ddim::models::autoencoder_kl::{AutoencoderConfig, DecoderBlock, EncoderBlock};
+///
+/// let config = AutoencoderConfig {
+///     down_block_types: vec![EncoderBlock::DownEncoderBlock2D; 4],
+///     up_block_types: vec![DecoderBlock::UpDecoderBlock2D; 4],
+///     block_out_channels: vec![128, 256, 512, 512],
+///     ..AutoencoderConfig::default()
+/// };
+/// config.check()?;
+/// assert_eq!(config.factor(), 8);
+/// assert_eq!(config.scaled(&[1.0]), [0.18215]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AutoencoderConfig {

@@ -36,6 +36,8 @@ use crate::{
 const EPS: f64 = 1e-6;
 
 /// An autoencoder.
+///
+/// Example: [`crate::models::autoencoder_kl`].
 #[derive(Clone, Debug)]
 pub struct Autoencoder {
     config: AutoencoderConfig,

@@ -5,6 +5,8 @@ const LEAST: f32 = -30.0;
 const LARGEST: f32 = 20.0;
 
 /// Independent normal distributions of the elements of latents.
+///
+/// Example: [`crate::models::autoencoder_kl`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Posterior {
     /// Their means, `[batch, height, width, channels]`.

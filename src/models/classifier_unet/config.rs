@@ -20,6 +20,8 @@ const MULTIPLES: [(usize, &str); 4] =
     [(512, "0.5,1,1,2,2,4,4"), (256, "1,1,2,2,4,4"), (128, "1,1,2,3,4"), (64, "1,2,3,4")];
 
 /// From the pixels of the coarsest level to the classes.
+///
+/// Example: [`ClassifierConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
@@ -33,6 +35,15 @@ pub enum Pool {
 }
 
 /// The flags of a classifier, by guided-diffusion's names. What a file leaves out is as there.
+///
+/// ```
+/// use ddim::models::classifier_unet::{ClassifierConfig, Pool};
+///
+/// let config = ClassifierConfig::parse(r#"{"image_size": 128, "classifier_pool": "spatial"}"#)?;
+/// assert_eq!((config.num_classes, config.classifier_pool), (1000, Pool::Spatial));
+/// assert_eq!(ClassifierConfig::parse(&config.to_json())?, config);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClassifierConfig {

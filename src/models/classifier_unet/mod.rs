@@ -31,6 +31,8 @@ use crate::{
 };
 
 /// A classifier of given flags. Its prediction is the logits `[batch, classes]`.
+///
+/// Example: [`crate::models::classifier_unet`].
 #[derive(Clone, Debug)]
 pub struct ClassifierUNet {
     config: ClassifierConfig,

@@ -10,6 +10,8 @@ use std::path::Path;
 const MOST: usize = 1 << 20;
 
 /// What stands between the two layers of a perceptron.
+///
+/// Example: [`ClipTextConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextActivation {
@@ -22,6 +24,17 @@ pub enum TextActivation {
 
 /// The settings of a text encoder, by transformers' names. A missing key means transformers' default;
 /// unknown keys are ignored.
+///
+/// ```
+/// use ddim::models::clip_text::{ClipTextConfig, TextActivation};
+///
+/// let config = ClipTextConfig::parse(r#"{
+///     "hidden_size": 1024, "num_attention_heads": 16, "hidden_act": "gelu"
+/// }"#)?;
+/// assert_eq!((config.hidden_act, config.max_position_embeddings), (TextActivation::Gelu, 77));
+/// assert!(!config.projects());
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClipTextConfig {

@@ -36,6 +36,8 @@ use crate::{
 };
 
 /// A text encoder.
+///
+/// Example: [`crate::models::clip_text`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipText {
     config: ClipTextConfig,
@@ -45,6 +47,8 @@ pub struct ClipText {
 }
 
 /// Inputs of a text encoder.
+///
+/// Example: [`crate::models::clip_text`].
 #[derive(Clone, Copy, Debug)]
 pub struct TextInputs {
     /// Tokens `u32[batch, tokens]`.
@@ -56,6 +60,8 @@ pub struct TextInputs {
 }
 
 /// Values of a text encoder; whoever reads none of one computes none.
+///
+/// Example: [`crate::models::clip_text`].
 #[derive(Clone, Debug)]
 pub struct TextOutputs {
     /// What the table has for the tokens, `[batch, tokens, channels]`.

@@ -20,6 +20,16 @@ const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
 ///
 /// Texts are taken apart as transformers 5 and the `tokenizers` crate do: composed (NFC), runs of white
 /// space as one blank, in lower case letter by letter, nothing removed or repaired.
+///
+/// ```no_run
+/// use ddim::models::clip_text::Tokenizer;
+///
+/// let tokenizer = Tokenizer::read("model/tokenizer".as_ref())?;
+/// let ids = tokenizer.encode("a photograph of an astronaut");
+/// assert_eq!(ids.len(), tokenizer.length());
+/// println!("{:?}", tokenizer.tokens("an astronaut", 75));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tokenizer {
     pairs: BytePairs,

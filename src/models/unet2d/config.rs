@@ -1,4 +1,5 @@
-//! diffusers' `config.json` of a `UNet2DModel`.
+//! diffusers' `config.json` of a `UNet2DModel`. Above 300 lines, for each key and each choice has
+//! its docs.
 mod check;
 
 use std::path::Path;
@@ -18,6 +19,8 @@ const BEYOND_DIFFUSERS: [&str; 3] =
     ["num_attention_heads", "conv_in_channels", "time_proj_channels"];
 
 /// A level of the encoder.
+///
+/// Example: [`crate::models::unet2d::UNet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DownBlock {
     /// Residual blocks.
@@ -32,6 +35,8 @@ pub enum DownBlock {
 }
 
 /// A level of the decoder.
+///
+/// Example: [`crate::models::unet2d::UNet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UpBlock {
     /// Residual blocks.
@@ -46,6 +51,8 @@ pub enum UpBlock {
 }
 
 /// The middle of the U-Net.
+///
+/// Example: [`crate::models::unet2d::UNet`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MidBlock {
     /// A residual block, an attention, a residual block.
@@ -54,6 +61,8 @@ pub enum MidBlock {
 }
 
 /// Resampling of levels with attention; of the others, the block's type says it.
+///
+/// Example: [`UNetConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resampling {
@@ -65,6 +74,8 @@ pub enum Resampling {
 }
 
 /// The activation function.
+///
+/// Example: [`UNetConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -75,6 +86,8 @@ pub enum Activation {
 }
 
 /// Injection of the time embedding into a residual block.
+///
+/// Example: [`UNetConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeScaleShift {
@@ -86,6 +99,8 @@ pub enum TimeScaleShift {
 }
 
 /// Kind of time embedding.
+///
+/// Example: [`UNetConfig`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeEmbedding {
@@ -98,6 +113,8 @@ pub enum TimeEmbedding {
 }
 
 /// Class embedding other than a table.
+///
+/// Example: [`UNetConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassEmbedding {
@@ -108,6 +125,8 @@ pub enum ClassEmbedding {
 }
 
 /// Height and width of the images.
+///
+/// Example: [`UNetConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a number or two numbers")]
 pub enum SampleSize {
@@ -129,6 +148,22 @@ impl SampleSize {
 
 /// The settings of a U-Net, by diffusers' names. A missing key means diffusers' default; unknown keys
 /// are ignored, and [`UNetConfig::read`] warns of them.
+///
+/// ```
+/// use ddim::models::unet2d::*;
+///
+/// let config = UNetConfig::parse(r#"{
+///     "sample_size": 64, "act_fn": "silu", "time_embedding_type": "positional",
+///     "downsample_type": "resnet", "resnet_time_scale_shift": "scale_shift",
+///     "class_embed_type": "timestep"
+/// }"#)?;
+/// assert_eq!(config.sample_size, Some(SampleSize::Square(64)));
+/// assert_eq!((config.act_fn, config.downsample_type), (Activation::Silu, Resampling::Resnet));
+/// assert_eq!(config.time_embedding_type, TimeEmbedding::Positional);
+/// assert_eq!(config.resnet_time_scale_shift, TimeScaleShift::ScaleShift);
+/// assert_eq!(config.class_embed_type, Some(ClassEmbedding::Timestep));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UNetConfig {

@@ -36,6 +36,22 @@ use crate::{
 pub(crate) const AUGMENT_EMBEDDING: &str = "augment_embedding";
 
 /// A U-Net of a given architecture.
+///
+/// ```
+/// use ddim::models::unet2d::{DownBlock, MidBlock, UNet, UNetConfig, UpBlock};
+///
+/// let unet = UNet::new(UNetConfig {
+///     block_out_channels: vec![32, 64],
+///     down_block_types: vec![DownBlock::Plain, DownBlock::Attention],
+///     mid_block_type: Some(MidBlock::UNetMidBlock2D),
+///     up_block_types: vec![UpBlock::Attention, UpBlock::Plain],
+///     num_class_embeds: Some(11),
+///     ..UNetConfig::default()
+/// })?;
+/// // The last row of the classes may stand for none.
+/// assert_eq!(unet.null_label(), Some(10));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct UNet {
     config: UNetConfig,

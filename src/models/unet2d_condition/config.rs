@@ -43,6 +43,8 @@ const WITHOUT_EFFECT: [&str; 5] = [
 ];
 
 /// A level of the encoder.
+///
+/// Example: [`crate::models::unet2d_condition::TextUNet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TextDownBlock {
     /// Residual blocks.
@@ -54,6 +56,8 @@ pub enum TextDownBlock {
 }
 
 /// A level of the decoder.
+///
+/// Example: [`crate::models::unet2d_condition::TextUNet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TextUpBlock {
     /// Residual blocks.
@@ -65,6 +69,8 @@ pub enum TextUpBlock {
 }
 
 /// The middle of the U-Net.
+///
+/// Example: [`crate::models::unet2d_condition::TextUNet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TextMidBlock {
     /// A residual block, a transformer, a residual block.
@@ -72,6 +78,8 @@ pub enum TextMidBlock {
 }
 
 /// Class embedding other than a table.
+///
+/// Example: [`crate::models::unet2d_condition::TextUNet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LabelEmbedding {
@@ -84,6 +92,8 @@ pub enum LabelEmbedding {
 }
 
 /// What is added to the time embedding besides.
+///
+/// Example: [`TextUNetConfig`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddedEmbedding {
@@ -92,6 +102,19 @@ pub enum AddedEmbedding {
 }
 
 /// The settings of a U-Net that reads a text, by diffusers' names. A missing key means diffusers' default.
+///
+/// ```
+/// use ddim::models::unet2d_condition::{AddedEmbedding, TextUNetConfig};
+///
+/// // Of SDXL: the pooled text and six sizes.
+/// let config = TextUNetConfig {
+///     addition_embed_type: Some(AddedEmbedding::TextTime),
+///     addition_time_embed_dim: Some(256),
+///     ..TextUNetConfig::default()
+/// };
+/// let vector = config.vector(&[0.0; 1280], &[1024.0, 1024.0, 0.0, 0.0, 1024.0, 1024.0]);
+/// assert_eq!(vector.len(), 1280 + 6 * 256);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextUNetConfig {

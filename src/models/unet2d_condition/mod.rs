@@ -39,6 +39,23 @@ use transformer::Transformer;
 const TOKENS: usize = 77;
 
 /// A U-Net that reads a text.
+///
+/// ```
+/// use ddim::{models::unet2d_condition::*, nn::Model, value::TensorType};
+///
+/// let unet = TextUNet::new(TextUNetConfig {
+///     block_out_channels: vec![64, 128],
+///     down_block_types: vec![TextDownBlock::Transformer, TextDownBlock::Plain],
+///     mid_block_type: Some(TextMidBlock::UNetMidBlock2DCrossAttn),
+///     up_block_types: vec![TextUpBlock::Plain, TextUpBlock::Transformer],
+///     class_embed_type: Some(LabelEmbedding::Timestep),
+///     ..TextUNetConfig::default()
+/// })?;
+/// assert_eq!(unet.label_type(2), Some(TensorType::f32(&[2])));
+/// let longer = unet.with_tokens(154).context_type(2);
+/// assert_eq!(longer, Some(TensorType::f32(&[2, 154, 1280])));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TextUNet {
     config: TextUNetConfig,

@@ -17,6 +17,17 @@ use std::fmt;
 /// Gradients of [`Attention`](super::Attention): operands `q`, `k`, `v`, `y`, `log_sum_exp`,
 /// `dy`; outputs `dq`, `dk`, `dv`. With `p = exp(q k^T / sqrt(head size) - log_sum_exp)` and
 /// `ds = p (dy v^T - rowsum(dy y)) / sqrt(head size)`: `dq = ds k`, `dk = ds^T q`, `dv = p^T dy`.
+///
+/// ```
+/// use ddim::{graph::Graph, ops::Attention, passes, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let [q, k, v, dy] = [(); 4].map(|()| graph.input(TensorType::f32(&[2, 16, 8])));
+/// let y = graph.push(Attention::to_all(2), &[q, k, v])?;
+/// passes::gradient(&mut graph, y, dy, &[q, k, v])?;
+/// assert!(graph.to_string().contains("attention_backward{heads=2}"));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionBackward {
     /// Number of heads.

@@ -13,6 +13,15 @@ use std::fmt;
 /// [`Attention`] of one operand `[batch, .., 3 * channels]` that holds `q`, `k` and `v` side by
 /// side; the outputs are those of `Attention`. The channels are a multiple of 4, and so is the
 /// size of a head unless there is one head.
+///
+/// ```
+/// use ddim::{ops::{JointAttention, Operator}, value::TensorType};
+///
+/// let attention = JointAttention { heads: 2, causal: false };
+/// let [y, log_sum_exp] = [&[1, 16, 8], &[1, 2, 16]].map(|of| TensorType::f32(of));
+/// assert_eq!(attention.infer(&[TensorType::f32(&[1, 16, 3 * 8])])?, [y, log_sum_exp]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JointAttention {
     /// Number of heads; divides the channels.

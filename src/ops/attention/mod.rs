@@ -32,6 +32,18 @@ pub(super) use random::random;
 /// | `k`, `v` | `[batch, .., channels]` with any one or two axes of keys |
 /// | output `y` | as `q` |
 /// | output `log_sum_exp` | `[batch, heads, queries]`, f32: of each row of scaled scores; carries no gradient |
+///
+/// ```
+/// use ddim::{ops::{Attention, Operator}, reference::Tensor, value::Shape};
+///
+/// let tokens = |data: [f64; 2]| Tensor::new(Shape::new(&[1, 2, 1]), data.into());
+/// let (q, k, v) = (tokens([0.0, 0.0]), tokens([1.0, 2.0]), tokens([4.0, 6.0]));
+/// // All scores are 0: each query gets the mean of the values that it sees.
+/// let y = &Attention { heads: 1, causal: true }.reference(&[&q, &k, &v])[0];
+/// assert!(y.zip(&tokens([4.0, 5.0]), |y, wanted| y - wanted).max_abs() < 1e-12);
+/// let y = &Attention::to_all(1).reference(&[&q, &k, &v])[0];
+/// assert!(y.zip(&tokens([5.0, 5.0]), |y, wanted| y - wanted).max_abs() < 1e-12);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attention {
     /// Number of heads; divides the channels.

@@ -21,6 +21,18 @@ use std::fmt;
 /// \[`embedding [batch, channels]`,
 /// of which `out` channels are added\], \[`residual` as `y`\]. Outputs `y` and \[`moments`, as
 /// [`GroupMoments`]\].
+///
+/// ```
+/// use ddim::{ops::{Conv2d, FusedConv2d, Load, Operator, Prologue}, value::TensorType};
+///
+/// let conv = Conv2d { stride: 1, padding: [1; 4] };
+/// let load = Load { prologue: Prologue::AffineSilu, ..Load::default() };
+/// let fused = FusedConv2d { load, bias: true, ..conv.into() };
+/// let [x, affine] = [&[1, 8, 8, 4][..], &[1, 3, 4]].map(|of| TensorType::f32(of));
+/// let [weight, bias] = [&[3, 3, 4, 16][..], &[16]].map(|of| TensorType::f32(of));
+/// assert_eq!(fused.infer(&[x, affine, weight, bias])?, [TensorType::f32(&[1, 8, 8, 16])]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FusedConv2d {
     /// The convolution.
@@ -40,6 +52,18 @@ pub struct FusedConv2d {
 
 /// [`Conv2dWeightGradient`] of an input that is read as [`Load`] says; operands those of the load,
 /// then `dy`.
+///
+/// ```
+/// use ddim::ops::{Conv2dWeightGradient, FusedConv2dWeightGradient, Load, Operator};
+/// use ddim::value::TensorType;
+///
+/// let gradient = Conv2dWeightGradient { stride: 1, padding: [1; 4], kernel: [3, 3], bias: false };
+/// let load = Load { upsample: true, ..Load::default() };
+/// let [x, dy] = [[1, 4, 4, 8], [1, 8, 8, 16]].map(|of| TensorType::f32(&of));
+/// let types = FusedConv2dWeightGradient { gradient, load }.infer(&[x, dy])?;
+/// assert_eq!(types, [TensorType::f32(&[3, 3, 8, 16])]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FusedConv2dWeightGradient {
     /// The gradient.

@@ -15,6 +15,21 @@ use std::fmt;
 ///
 /// Operands `dy [batch, out_height, out_width, out]` and `weight [kernel_height, kernel_width, in,
 /// out]`, \[`residual` as `dx`, which is added\]; `dx [batch, height, width, in]` has the storage of `dy`.
+///
+/// ```
+/// use ddim::{graph::Graph, ops::Conv2d, passes, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input(TensorType::f32(&[1, 8, 8, 4]));
+/// let weight = graph.input(TensorType::f32(&[3, 3, 4, 16]));
+/// let y = graph.push(Conv2d { stride: 2, padding: [1; 4] }, &[x, weight])?;
+/// let dy = graph.input(TensorType::f32(&[1, 4, 4, 16]));
+/// passes::gradient(&mut graph, y, dy, &[x, weight])?;
+/// for op in ["conv2d_input_gradient", "conv2d_weight_gradient"] {
+///     assert!(graph.to_string().contains(op));
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dInputGradient {
     /// Of the forward op.

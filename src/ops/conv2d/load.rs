@@ -9,6 +9,8 @@ use crate::{
 use std::fmt;
 
 /// What happens to each element of the input when it is read.
+///
+/// Example: [`crate::ops::FusedConv2d`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Prologue {
     /// Nothing.
@@ -23,6 +25,8 @@ pub enum Prologue {
 /// What a fused convolution reads in place of a tensor that holds its input: operands `x0`, `x1`
 /// if a concatenation, `affine f32[batch, 3, channels]` if there is a prologue. Zeros outside the
 /// image are zeros after the prologue.
+///
+/// Example: [`crate::ops::FusedConv2d`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Load {
     /// Two tensors, channels side by side.

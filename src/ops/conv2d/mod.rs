@@ -36,6 +36,15 @@ pub use weight_gradient::Conv2dWeightGradient;
 /// Operands `x [batch, height, width, in]`, `weight [kernel_height, kernel_width, in, out]` and,
 /// if there is a third, `bias [out]` in f32; `y` has the storage of `x` and the extents
 /// `(height + top + bottom - kernel_height) / stride + 1`, likewise for the width.
+///
+/// ```
+/// use ddim::{ops::{Conv2d, Operator}, reference::Tensor, value::Shape};
+///
+/// let conv = Conv2d { stride: 1, padding: [0; 4] };
+/// let row = Tensor::new(Shape::new(&[1, 1, 3, 1]), vec![1.0, 2.0, 4.0]);
+/// let difference = Tensor::new(Shape::new(&[1, 2, 1, 1]), vec![-1.0, 1.0]);
+/// assert_eq!(conv.reference(&[&row, &difference])[0].data, [1.0, 2.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Pixels of `x` from one pixel of `y` to the next.

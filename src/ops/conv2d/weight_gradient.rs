@@ -16,6 +16,8 @@ use std::fmt;
 /// Operands `x [batch, height, width, in]` and `dy [batch, out_height, out_width, out]` of one
 /// storage; `dweight [kernel_height, kernel_width, in, out]` is f32, and so is \[`dbias [out]`, the sum of
 /// `dy`\].
+///
+/// Example: [`crate::ops::Conv2dInputGradient`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv2dWeightGradient {
     /// Of the forward op.

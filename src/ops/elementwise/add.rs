@@ -2,6 +2,13 @@
 use crate::{ops::prelude::*, shaders::add as shader};
 
 /// `y = a + b`; the residual connection, and what autodiff joins gradients with.
+///
+/// ```
+/// use ddim::{ops::{Add, Operator}, reference::Tensor, value::Shape};
+///
+/// let [a, b] = [[1.0, 2.0], [10.0, 20.0]].map(|of| Tensor::new(Shape::new(&[2]), of.into()));
+/// assert_eq!(Add.reference(&[&a, &b])[0].data, [11.0, 22.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Add;
 

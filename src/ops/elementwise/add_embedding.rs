@@ -6,11 +6,23 @@ use crate::{
 
 /// `y[b, .., c] = x[b, .., c] + embedding[b, c]`; operands `x [batch, .., channels]` and
 /// `embedding [batch, channels]` of one storage.
+///
+/// ```
+/// use ddim::{ops::{AddEmbedding, Operator, SumPixels}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 2, 1]), vec![1.0, 2.0]);
+/// let embedding = Tensor::new(Shape::new(&[1, 1]), vec![10.0]);
+/// let y = &AddEmbedding.reference(&[&x, &embedding])[0];
+/// assert_eq!(y.data, [11.0, 12.0]);
+/// assert_eq!(SumPixels.reference(&[y])[0].data, [23.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddEmbedding;
 
 /// `y[b, c]`, the sum of `x[b, .., c]` over the pixels: the gradient of an added embedding,
 /// and a mean but for a factor.
+///
+/// Example: [`AddEmbedding`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SumPixels;
 

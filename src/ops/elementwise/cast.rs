@@ -2,6 +2,14 @@
 use crate::{ops::prelude::*, shaders::cast as shader};
 
 /// `y = x` in another storage, rounded once.
+///
+/// ```
+/// use ddim::{ops::{Cast, Operator}, value::{ElementType, TensorType}};
+///
+/// let cast = Cast { to: ElementType::F16 };
+/// assert_eq!(cast.infer(&[TensorType::f32(&[2, 3])])?, [TensorType::f16(&[2, 3])]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cast {
     /// Storage of the result: f32, f16 or bf16.

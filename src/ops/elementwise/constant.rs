@@ -2,6 +2,13 @@
 use crate::{ops::prelude::*, shaders::constant as shader};
 
 /// `y[..] = number`, of type `of`; no operands.
+///
+/// ```
+/// use ddim::{ops::{Constant, Operator}, value::TensorType};
+///
+/// let ones = Constant { of: TensorType::f32(&[3]), number: 1.0.into() };
+/// assert_eq!(ones.reference(&[])[0].data, [1.0; 3]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Constant {
     /// Type of the result.

@@ -6,11 +6,24 @@ use crate::{
 
 /// `y [.., channels] = a gelu(g)`, where `a` and `g` are the halves of a row of
 /// `x [.., 2 channels]`, in this order.
+///
+/// ```
+/// use ddim::{ops::{Geglu, GegluBackward, Operator}, reference::Tensor, value::Shape};
+///
+/// // Far above zero the gate is open: gelu(30) = 30.
+/// let x = Tensor::new(Shape::new(&[1, 2]), vec![2.0, 30.0]);
+/// let y = &Geglu.reference(&[&x])[0];
+/// assert_eq!(y.data, [60.0]);
+/// let dy = y.map(|_| 1.0);
+/// assert_eq!(GegluBackward.reference(&[&x, &dy])[0].data, [30.0, 2.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geglu;
 
 /// `dx [.., 2 channels]`, of which the halves are `dy gelu(g)` and `dy a gelu'(g)`; operands `x` and
 /// `dy [.., channels]`.
+///
+/// Example: [`Geglu`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GegluBackward;
 

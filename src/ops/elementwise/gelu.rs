@@ -6,8 +6,18 @@ activation! {
     /// `y = x P(x)`, with `P` the normal distribution, exact and not its tanh approximation; `x` and
     /// `y` of any one type. In f32 `|y - x P(x)|` is at most 1e-6, or a rounding of `y` where that is
     /// more.
+    ///
+    /// ```
+    /// use ddim::{ops::{Gelu, GeluBackward, Operator}, reference::Tensor, value::Shape};
+    ///
+    /// let [x, dy] = [[0.0], [1.0]].map(|of| Tensor::new(Shape::new(&[1]), of.into()));
+    /// assert_eq!(Gelu.reference(&[&x])[0].data, [0.0]);
+    /// assert_eq!(GeluBackward.reference(&[&x, &dy])[0].data, [0.5]);
+    /// ```
     Gelu: "gelu", 26, value;
     /// `dx = dy (P(x) + x exp(-x^2 / 2) / sqrt(2 pi))`; operands `x`, `dy`.
+    ///
+    /// Example: [`Gelu`].
     GeluBackward: "gelu_backward", 28, slope;
     shader: gelu;
     far: [-3e38, -100.0, -15.1, 0.0, 20.0, 88.0, 100.0];

@@ -11,11 +11,24 @@ use crate::{
 /// | `x` | `[batch, height, width, channels]` or `[batch, tokens, channels]` |
 /// | `embedding` | `[batch, 2 * channels]` = (scale, shift), stored as `x` |
 /// | output `y` | as `x` |
+///
+/// ```
+/// use ddim::{ops::{Modulate, ModulateBackward, Operator}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 2, 1]), vec![1.0, 2.0]);
+/// let embedding = Tensor::new(Shape::new(&[1, 2]), vec![1.0, 5.0]);
+/// assert_eq!(Modulate.reference(&[&x, &embedding])[0].data, [7.0, 9.0]);
+/// let gradients = ModulateBackward.reference(&[&x, &embedding, &x.map(|_| 1.0)]);
+/// assert_eq!(gradients[0].data, [2.0, 2.0]);
+/// assert_eq!(gradients[1].data, [3.0, 2.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Modulate;
 
 /// Gradients of [`Modulate`]: operands `x`, `embedding`, `dy`; outputs `dx = dy (1 + scale)` and
 /// `dembedding`, the sums over the pixels of (`dy x`, `dy`).
+///
+/// Example: [`Modulate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ModulateBackward;
 

@@ -2,6 +2,14 @@
 use crate::{ops::prelude::*, shaders::scale as shader};
 
 /// `y = scale x + shift`.
+///
+/// ```
+/// use ddim::{ops::{Operator, Scale}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[2]), vec![0.0, 3.0]);
+/// let line = Scale { scale: 2.0.into(), shift: 1.0.into() };
+/// assert_eq!(line.reference(&[&x])[0].data, [1.0, 7.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Scale {
     /// The slope.

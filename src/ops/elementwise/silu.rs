@@ -4,8 +4,18 @@ use crate::ops::activation;
 activation! {
     /// `y = x / (1 + exp(-x))`; `x` and `y` of any one type. In f32 `|error / y|` is at most
     /// `(2 + |x|) 2^-23`: the exponential of a number that is rounded once is off by that much.
+    ///
+    /// ```
+    /// use ddim::{ops::{Operator, Silu, SiluBackward}, reference::Tensor, value::Shape};
+    ///
+    /// let [x, dy] = [[0.0], [1.0]].map(|of| Tensor::new(Shape::new(&[1]), of.into()));
+    /// assert_eq!(Silu.reference(&[&x])[0].data, [0.0]);
+    /// assert_eq!(SiluBackward.reference(&[&x, &dy])[0].data, [0.5]);
+    /// ```
     Silu: "silu", 4, value;
     /// `dx = dy (s + x s (1 - s))` with `s = 1 / (1 + exp(-x))`; operands `x`, `dy`.
+    ///
+    /// Example: [`Silu`].
     SiluBackward: "silu_backward", 6, slope;
     shader: silu;
     far: [-100.0, -20.0, 0.0, 20.0, 88.0, 100.0];

@@ -3,6 +3,20 @@ use crate::{ops::prelude::*, shaders::timestep_embedding as shader};
 
 /// `y [batch, width]` of `timesteps f32[batch]`, fractional ones too: sines and cosines of
 /// `t * max_period^(-i / (width / 2 - freq_shift))`; an odd last column is zero.
+///
+/// ```
+/// use ddim::{ops::{Operator, TimestepEmbedding}, reference::Tensor, value::{ElementType, Shape}};
+///
+/// let embedding = TimestepEmbedding {
+///     width: 4,
+///     flip_sin_to_cos: false,
+///     freq_shift: 1.0.into(),
+///     max_period: 1e4.into(),
+///     element: ElementType::F32,
+/// };
+/// let first = Tensor::zeros(Shape::new(&[1]));
+/// assert_eq!(embedding.reference(&[&first])[0].data, [0.0, 0.0, 1.0, 1.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimestepEmbedding {
     /// Columns of the result.

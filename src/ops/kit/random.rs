@@ -12,6 +12,14 @@ use crate::{
 /// What a run's random numbers and its step depend on: the contents of the `u32[8]` state that
 /// [`TrainingRow`](crate::ops::TrainingRow) and [`SamplingRow`](crate::ops::SamplingRow) read and
 /// [`Advance`](crate::ops::Advance) moves on. The `key` operand of every random op is a copy of it.
+///
+/// ```
+/// use ddim::ops::Counter;
+///
+/// let counter = Counter { seed: 1 << 32 | 7, step: 3, ..Counter::default() };
+/// assert_eq!(counter.words(), [7, 1, 3, 0, 0, 0, 0, 0]);
+/// assert_eq!(Counter::from_words(counter.words()), counter);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
     /// Seed of the run.

@@ -5,6 +5,8 @@ use crate::ops::prelude::*;
 
 /// The tensor of type `of` that starts at element `offset` of a flat arena of its storage, in the
 /// device's layout (rows padded to four).
+///
+/// Example: [`Pack`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// First element in the arena; a multiple of [`View::alignment`].
@@ -14,6 +16,17 @@ pub struct View {
 }
 
 /// The flat f32 arena that holds each operand at its offset and zeros elsewhere.
+///
+/// ```
+/// use ddim::{ops::{Operator, Pack, View}, reference::Tensor, value::TensorType};
+///
+/// let of = TensorType::f32(&[2]);
+/// let room = View::room(of);
+/// let tensor = Tensor::new(of.shape, vec![1.0, 2.0]);
+/// let pack = Pack { offsets: vec![0, room], elements: 2 * room };
+/// let arena = &pack.reference(&[&Tensor::zeros(of.shape), &tensor])[0];
+/// assert_eq!(View { offset: room, of }.reference(&[arena])[0], tensor);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pack {
     /// First element of each operand; multiples of [`View::alignment`].

@@ -3,6 +3,16 @@ use crate::{ops::prelude::*, shaders::collect as shader};
 
 /// Keeps a number of each image where it lies: `kept[first + i] = x[i]`, the key naming the first image;
 /// operands `kept f32[count]`, `x f32[batch]`, `key u32[8]`. Images past `count` are left out.
+///
+/// ```
+/// use ddim::{ops::{Collect, Counter, Operator}, reference::Tensor, value::Shape};
+///
+/// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[data.len()]), data.to_vec());
+/// let counter = Counter { first_image: 2, ..Counter::default() };
+/// let key = tensor(&counter.words().map(f64::from));
+/// let kept = Collect.reference(&[&tensor(&[0.0; 5]), &tensor(&[7.0, 8.0]), &key]);
+/// assert_eq!(kept[0].data, [0.0, 0.0, 7.0, 8.0, 0.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Collect;
 

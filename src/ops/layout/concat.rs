@@ -2,10 +2,24 @@
 use crate::{ops::prelude::*, shaders::concat as shader};
 
 /// `y = [x0, x1]` along the channels; the other axes and the storage agree.
+///
+/// ```
+/// use ddim::ops::{Concat, Operator, PadChannels, SliceChannels};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let row = |data: &[f64]| Tensor::new(Shape::new(&[1, data.len()]), data.to_vec());
+/// let y = &Concat.reference(&[&row(&[1.0]), &row(&[2.0, 3.0])])[0];
+/// assert_eq!(y.data, [1.0, 2.0, 3.0]);
+/// let part = &SliceChannels { start: 1, count: 2 }.reference(&[y])[0];
+/// assert_eq!(part.data, [2.0, 3.0]);
+/// assert_eq!(PadChannels { before: 1, after: 0 }.reference(&[part])[0].data, [0.0, 2.0, 3.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Concat;
 
 /// Channels `start .. start + count` of `x`.
+///
+/// Example: [`Concat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SliceChannels {
     /// First channel.
@@ -15,6 +29,8 @@ pub struct SliceChannels {
 }
 
 /// `x` with this many channels of zeros before and after it: the gradient of a slice.
+///
+/// Example: [`Concat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PadChannels {
     /// Channels before.

@@ -7,6 +7,23 @@ use crate::{
 
 /// `y[b] = table[labels[b]]`; operands `labels u32[batch, ..]` and `table [.., width]`, of which all
 /// axes but the last count rows. A label past the table reads its last row.
+///
+/// ```
+/// use ddim::ops::{GatherRows, GatherRowsBackward, Operator, TablePart};
+/// use ddim::{reference::Tensor, value::{ElementType, Shape}};
+///
+/// let table = Tensor::new(Shape::new(&[3, 2]), vec![0.0, 1.0, 10.0, 11.0, 20.0, 21.0]);
+/// let labels = Tensor::new(Shape::new(&[2]), vec![2.0, 0.0]);
+/// let gather = GatherRows::of(ElementType::F32);
+/// let rows = &gather.reference(&[&labels, &table])[0];
+/// assert_eq!(rows.data, [20.0, 21.0, 0.0, 1.0]);
+/// // The same table as rows 2 to 4 of five.
+/// let part = GatherRows { part: Some(TablePart { first: 2, rows: 5 }), ..gather };
+/// assert_eq!(part.reference(&[&labels, &table])[0].data, [0.0, 1.0, 0.0, 0.0]);
+/// let backward = GatherRowsBackward { table: table.shape, part: None };
+/// let dtable = &backward.reference(&[&labels, rows])[0];
+/// assert_eq!(dtable.data, [0.0, 1.0, 0.0, 0.0, 20.0, 21.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GatherRows {
     /// Storage of the result.
@@ -16,6 +33,8 @@ pub struct GatherRows {
 }
 
 /// `dtable f32`; operands `labels u32[batch, ..]` and `dy [batch, .., width]`.
+///
+/// Example: [`GatherRows`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GatherRowsBackward {
     /// Extents of the table.
@@ -25,6 +44,8 @@ pub struct GatherRowsBackward {
 }
 
 /// Rows of a table that is cut because it is more than a device binds.
+///
+/// Example: [`GatherRows`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TablePart {
     /// Number of the first row.

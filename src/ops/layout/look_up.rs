@@ -3,6 +3,14 @@ use crate::{ops::prelude::*, shaders::look_up as shader};
 
 /// `y f32[batch] = table[rows]`; operands `rows f32[batch]` of whole numbers and `table f32[count]`. A
 /// row past the table reads its last number.
+///
+/// ```
+/// use ddim::{ops::{LookUp, Operator}, reference::Tensor, value::Shape};
+///
+/// let rows = Tensor::new(Shape::new(&[2]), vec![1.0, 9.0]);
+/// let table = Tensor::new(Shape::new(&[3]), vec![0.1, 0.2, 0.3]);
+/// assert_eq!(LookUp.reference(&[&rows, &table])[0].data, [0.2, 0.3]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LookUp;
 

@@ -7,6 +7,22 @@ use crate::{
 /// `losses f32[batch]`: each image's squared error, meant or summed over it, times the weight of its
 /// timestep; operands `prediction` and `expected`, of one type `[batch, ..]`, `timesteps f32[batch]`
 /// and `weights f32[timesteps]`. Only `prediction` has a gradient.
+///
+/// ```
+/// use ddim::ops::{Constant, ImageSquaredError, MeanLoss, Reduction};
+/// use ddim::{graph::Graph, passes, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let [found, expected] = [(); 2].map(|()| graph.input(TensorType::f32(&[4, 8, 8, 3])));
+/// let [timesteps, weights] = [4, 1000].map(|count| graph.input(TensorType::f32(&[count])));
+/// let op = ImageSquaredError { reduction: Reduction::Mean };
+/// let losses = graph.push(op, &[found, expected, timesteps, weights])?;
+/// let loss = graph.push(MeanLoss, &[losses])?;
+/// let one = graph.push(Constant { of: TensorType::f32(&[1]), number: 1.0.into() }, &[])?;
+/// passes::gradient(&mut graph, loss, one, &[found])?;
+/// assert!(graph.to_string().contains("image_squared_error_backward"));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageSquaredError {
     /// How the squares of an image are reduced.
@@ -14,6 +30,8 @@ pub struct ImageSquaredError {
 }
 
 /// `dprediction`; the operands of [`ImageSquaredError`], then `dlosses f32[batch]`.
+///
+/// Example: [`ImageSquaredError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageSquaredErrorBackward {
     /// How the squares of an image were reduced.

@@ -3,10 +3,23 @@ use crate::{ops::prelude::*, shaders::mean_loss as shader};
 
 /// `loss f32[1]`: the mean of `losses f32[batch]`, each times its own factor if there is a second
 /// operand, `factors f32[batch]`.
+///
+/// ```
+/// use ddim::{ops::{MeanLoss, MeanLossBackward, Operator}, reference::Tensor, value::Shape};
+///
+/// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[data.len()]), data.to_vec());
+/// let (losses, factors) = (tensor(&[1.0, 3.0]), tensor(&[1.0, 0.5]));
+/// assert_eq!(MeanLoss.reference(&[&losses])[0].data, [2.0]);
+/// assert_eq!(MeanLoss.reference(&[&losses, &factors])[0].data, [1.25]);
+/// let dlosses = MeanLossBackward { batch: 2 }.reference(&[&tensor(&[1.0]), &factors]);
+/// assert_eq!(dlosses[0].data, [0.5, 0.25]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MeanLoss;
 
 /// `dlosses f32[batch]`; operands `dloss f32[1]` and perhaps `factors f32[batch]`.
+///
+/// Example: [`MeanLoss`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MeanLossBackward {
     /// Images.

@@ -3,6 +3,8 @@ use crate::{ops::prelude::*, shaders::mean_squared_error as shader};
 use std::fmt;
 
 /// What the squared differences are divided by.
+///
+/// Example: [`MeanSquaredError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reduction {
     /// All elements: DDPM, diffusers.
@@ -35,6 +37,19 @@ impl fmt::Display for Reduction {
 
 /// `loss f32[1]`, the reduced squares of `prediction - expected`; the operands are of one type
 /// `[batch, ..]`.
+///
+/// ```
+/// use ddim::ops::{MeanSquaredError, MeanSquaredErrorBackward, Operator, Reduction};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let reduction = Reduction::Mean;
+/// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[1, data.len()]), data.to_vec());
+/// let (found, expected) = (tensor(&[1.0, 2.0]), tensor(&[1.0, 4.0]));
+/// assert_eq!(MeanSquaredError { reduction }.reference(&[&found, &expected])[0].data, [2.0]);
+/// let dloss = Tensor::new(Shape::new(&[1]), vec![1.0]);
+/// let gradient = MeanSquaredErrorBackward { reduction }.reference(&[&found, &expected, &dloss]);
+/// assert_eq!(gradient[0].data, [0.0, -2.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MeanSquaredError {
     /// How the squares are reduced.
@@ -42,6 +57,8 @@ pub struct MeanSquaredError {
 }
 
 /// `dprediction`; operands `prediction`, `expected` and `dloss f32[1]`.
+///
+/// Example: [`MeanSquaredError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MeanSquaredErrorBackward {
     /// How the squares were reduced.

@@ -4,10 +4,24 @@ use crate::{error::LoweringError, ops::prelude::*, shaders::softmax_cross_entrop
 /// `loss f32[1]`, the mean over all rows of `-log softmax(logits)[label]`; operands
 /// `logits [.., classes]` and `labels u32[rows]`, one for each row of the logits. A label past the
 /// classes counts as the last one.
+///
+/// ```
+/// use ddim::ops::{Operator, SoftmaxCrossEntropy, SoftmaxCrossEntropyBackward};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let logits = Tensor::zeros(Shape::new(&[1, 4]));
+/// let [label, dloss] = [2.0, 1.0].map(|number| Tensor::new(Shape::new(&[1]), vec![number]));
+/// let loss = &SoftmaxCrossEntropy.reference(&[&logits, &label])[0];
+/// assert!((loss.data[0] - 4_f64.ln()).abs() < 1e-12);
+/// let dlogits = &SoftmaxCrossEntropyBackward.reference(&[&logits, &label, &dloss])[0];
+/// assert!((dlogits.data[2] + 0.75).abs() < 1e-12);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftmaxCrossEntropy;
 
 /// `dlogits`; operands `logits`, `labels` and `dloss f32[1]`.
+///
+/// Example: [`SoftmaxCrossEntropy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftmaxCrossEntropyBackward;
 

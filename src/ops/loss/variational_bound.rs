@@ -29,6 +29,25 @@ use std::{f64::consts::LN_2, fmt};
 /// infinite.
 ///
 /// Of these `bound` has a gradient, for `output`.
+///
+/// ```
+/// use ddim::{ops::{Operator, VariationalBound, VariationalBoundBackward}, value::TensorType};
+///
+/// let bound = VariationalBound {
+///     learned: true,
+///     clip: Some(1.0.into()),
+///     half_bin: (1.0 / 255.0).into(),
+///     frozen_mean: false,
+/// };
+/// let [x, output] = [3, 6].map(|channels| TensorType::f32(&[2, 8, 8, channels]));
+/// let each = TensorType::f32(&[2]);
+/// let table = TensorType::f32(&[1000, VariationalBound::COLUMNS]);
+/// let types = bound.infer(&[output, x, x, each, table])?;
+/// assert_eq!(types, [each, TensorType::f32(&[2, 4])]);
+/// let backward = VariationalBoundBackward { bound, of_variance: true };
+/// assert_eq!(backward.infer(&[output, x, x, each, table, each])?, [x]);
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VariationalBound {
     /// Does a second half of the output's channels say where the variance lies?

@@ -19,12 +19,31 @@ use std::fmt;
 ///
 /// Operands `x [.., in]` of two axes or more, `weight [in, out]` and, if there is a third,
 /// `bias [out]` in f32; `y [.., out]` has the storage of `x`.
+///
+/// ```
+/// use ddim::{ops::{Linear, Operator}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 2]), vec![1.0, 2.0]);
+/// let weight = Tensor::new(Shape::new(&[2, 1]), vec![10.0, 1.0]);
+/// let bias = Tensor::new(Shape::new(&[1]), vec![0.5]);
+/// assert_eq!(Linear.reference(&[&x, &weight, &bias])[0].data, [12.5]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Linear;
 
 /// `y = activation(linear(x, weight, bias) + residual)`: fusion makes it of [`Linear`] and what
 /// follows it. Operands `x`, `weight`, \[`bias`\], \[`residual` as `y`\], as the fields say. Outputs `y` and
 /// \[`moments`, as [`GroupMoments`]\].
+///
+/// ```
+/// use ddim::{ops::{FusedLinear, Input, Linear, Operator, Silu}, value::TensorType};
+///
+/// let shapes = [&[4, 3][..], &[3, 2], &[2]];
+/// let [x, weight, bias] = shapes.map(|of| Input::normal(TensorType::f32(of)).tensor(7));
+/// let fused = FusedLinear { bias: true, residual: false, silu: true, moments: false };
+/// let y = &Linear.reference(&[&x, &weight, &bias])[0];
+/// assert_eq!(fused.reference(&[&x, &weight, &bias]), Silu.reference(&[y]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FusedLinear {
     /// Whether there is a bias.
@@ -39,6 +58,19 @@ pub struct FusedLinear {
 
 /// `dx[.., c] = sum over o of dy[.., o] weight[c, o]`; operands `dy`, `weight`, \[`residual` as `dx`,
 /// which is added\].
+///
+/// ```
+/// use ddim::{graph::Graph, ops::Linear, passes, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let [x, weight, dy] = [[8, 3], [3, 2], [8, 2]].map(|of| graph.input(TensorType::f32(&of)));
+/// let y = graph.push(Linear, &[x, weight])?;
+/// passes::gradient(&mut graph, y, dy, &[x, weight])?;
+/// for op in ["linear_input_gradient", "linear_weight_gradient"] {
+///     assert!(graph.to_string().contains(op));
+/// }
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinearInputGradient {
     /// Whether a residual is added: another gradient of `x`.
@@ -47,6 +79,8 @@ pub struct LinearInputGradient {
 
 /// `dweight[c, o]`, the sum of `x[.., c] dy[.., o]` over all rows, in f32; operands `x`, `dy`. Outputs
 /// `dweight`, \[`dbias [out]`, the sum of `dy`, in f32\].
+///
+/// Example: [`LinearInputGradient`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinearWeightGradient {
     /// Whether the gradient of a bias is computed too.

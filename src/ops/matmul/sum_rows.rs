@@ -10,6 +10,13 @@ use crate::{
 };
 
 /// `y[c]`, the sum of `x[.., c]` over all other axes; `y` is f32 whatever the storage of `x`.
+///
+/// ```
+/// use ddim::{ops::{Operator, SumRows}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[2, 2]), vec![1.0, 2.0, 3.0, 4.0]);
+/// assert_eq!(SumRows.reference(&[&x])[0].data, [4.0, 6.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SumRows;
 

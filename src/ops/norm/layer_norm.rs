@@ -13,6 +13,20 @@ use crate::{
 /// | `x` | `[.., channels]` |
 /// | `weight`, `bias` | `[channels]`, f32 |
 /// | outputs `y`, `statistics` | as `x`; `[rows, 2]` = (mean, rstd), f32 |
+///
+/// ```
+/// use ddim::{ops::{LayerNorm, LayerNormBackward, Operator}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 2]), vec![1.0, 3.0]);
+/// let [one, zero] = [1.0, 0.0].map(|number| Tensor::new(Shape::new(&[2]), vec![number; 2]));
+/// let results = LayerNorm { eps: 0.0.into() }.reference(&[&x, &one, &zero]);
+/// assert_eq!(results[0].data, [-1.0, 1.0]);
+/// // A gradient that is the same for all channels leaves `x` as it is.
+/// let dy = x.map(|_| 1.0);
+/// let gradients = LayerNormBackward.reference(&[&x, &one, &results[1], &dy]);
+/// assert_eq!(gradients[0].data, [0.0; 2]);
+/// assert_eq!(gradients[2].data, [1.0; 2]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerNorm {
     /// Added to the variance.
@@ -30,6 +44,8 @@ pub struct LayerNorm {
 /// | outputs `dx`, `dweight`, `dbias` | as `x`, `weight`, `weight` |
 ///
 /// The operands stand in the order `x`, `weight`, `statistics`, `dy`.
+///
+/// Example: [`LayerNorm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerNormBackward;
 

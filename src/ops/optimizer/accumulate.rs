@@ -3,6 +3,20 @@ use crate::{ops::prelude::*, shaders::accumulate as shader};
 
 /// Adds `scale x` to a sum where it lies; operands `sum` and `x` of one f32 type, and `key u32[8]`. Where
 /// the key begins below image `round`, the sum begins: it becomes `scale x`, whatever it was.
+///
+/// ```
+/// use ddim::{ops::{Accumulate, Counter, Operator}, reference::Tensor, value::Shape};
+///
+/// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[data.len()]), data.to_vec());
+/// let key = |first_image| {
+///     tensor(&Counter { first_image, ..Counter::default() }.words().map(f64::from))
+/// };
+/// // A step of two micro-batches of four images.
+/// let mean = Accumulate { scale: 0.5.into(), round: 4 };
+/// let first = &mean.reference(&[&tensor(&[9.0]), &tensor(&[2.0]), &key(0)])[0];
+/// assert_eq!(first.data, [1.0]);
+/// assert_eq!(mean.reference(&[first, &tensor(&[6.0]), &key(4)])[0].data, [4.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Accumulate {
     /// What is added is multiplied by this: one over the number of micro-batches gives their mean.

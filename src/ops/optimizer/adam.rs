@@ -8,6 +8,25 @@ use std::fmt;
 /// [`GlobalNorm`](crate::ops::GlobalNorm), then `gradient`, `parameter`, first and second moment and,
 /// if `ema`, the moving average, all of one f32 type. Outputs: the next contents of the last
 /// three or four. If the norm's verdict is no, they are what they were.
+///
+/// ```
+/// use ddim::{ops::{Adam, Operator}, reference::Tensor, value::Shape};
+///
+/// let adam = Adam {
+///     beta1: 0.9.into(),
+///     beta2: 0.999.into(),
+///     epsilon: 1e-8.into(),
+///     weight_decay: 0.0.into(),
+///     decoupled: true,
+///     ema: false,
+/// };
+/// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[data.len()]), data.to_vec());
+/// let (row, norm) = (tensor(&[0.1, 0.1, 0.001, 0.0]), tensor(&[2.0, 1.0, 1.0, 0.0]));
+/// let (gradient, parameter, zero) = (tensor(&[2.0]), tensor(&[1.0]), tensor(&[0.0]));
+/// let next = adam.reference(&[&row, &norm, &gradient, &parameter, &zero, &zero]);
+/// // The first step is as long as the learning rate.
+/// assert!((next[0].data[0] - 0.9).abs() < 1e-6);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Adam {
     /// Decay of the first moment.

@@ -6,6 +6,8 @@ use crate::{
 use std::fmt;
 
 /// How fast an average forgets.
+///
+/// Example: [`AverageWeights`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AverageDecay {
     /// It keeps this part of itself in a step; `warmup` begins with less: `min(decay, (1 + step) / (10 + step))`.
@@ -27,6 +29,18 @@ pub enum AverageDecay {
 ///
 /// Operands: `key u32[8]`, `norm f32[4]` of [`GlobalNorm`](crate::ops::GlobalNorm), `parameter` and `average` of one f32
 /// type. The output is the next content of the last. If the norm's verdict is no, it is what it was.
+///
+/// ```
+/// use ddim::ops::{AverageDecay, AverageWeights, Counter, Operator};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[data.len()]), data.to_vec());
+/// let (key, norm) = (tensor(&[0.0; Counter::WORDS]), tensor(&[1.0, 1.0, 1.0, 0.0]));
+/// let (parameter, average) = (tensor(&[8.0]), tensor(&[4.0]));
+/// let decay = AverageDecay::Constant { decay: 0.75.into(), warmup: false };
+/// let next = AverageWeights { decay }.reference(&[&key, &norm, &parameter, &average]);
+/// assert_eq!(next[0].data, [5.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AverageWeights {
     /// How fast it forgets.

@@ -10,6 +10,15 @@ use std::fmt;
 ///
 /// If `guarded`, the operands begin with `loss f32[1]` and `key u32[8]`, and good asks besides
 /// that the loss is finite and that no earlier step was bad.
+///
+/// ```
+/// use ddim::{ops::{GlobalNorm, Operator}, reference::Tensor, value::Shape};
+///
+/// let [a, b] = [3.0, 4.0].map(|number| Tensor::new(Shape::new(&[1]), vec![number]));
+/// let norm = &GlobalNorm { clip: Some(1.0.into()), guarded: false }.reference(&[&a, &b])[0];
+/// assert_eq!((norm.data[0], norm.data[2]), (5.0, 1.0));
+/// assert!((norm.data[1] - 0.2).abs() < 1e-6);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GlobalNorm {
     /// The largest norm that is left alone; `None` never clips.

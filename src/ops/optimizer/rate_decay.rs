@@ -5,6 +5,8 @@ use crate::{
 };
 
 /// How a learning rate falls.
+///
+/// Example: [`RateDecay`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fall {
     /// `(1 + cos(pi p)) / 2`, with `p` from 0 at the end of the warm-up to 1 at the end of `steps`: Loshchilov and
@@ -16,6 +18,17 @@ pub enum Fall {
 
 /// Lowers the learning rate of a row of [`TrainingRow`](crate::ops::TrainingRow): from `key u32[8]` and `row f32[4]` a row
 /// whose first number is multiplied.
+///
+/// ```
+/// use ddim::ops::{Fall, RateDecay};
+///
+/// let cosine = RateDecay { fall: Fall::Cosine, warmup: 0, steps: 100 };
+/// for (step, factor) in [(0.0, 1.0), (50.0, 0.5), (100.0, 0.0)] {
+///     assert!((cosine.factor(step) - factor).abs() < 1e-12);
+/// }
+/// let root = RateDecay { fall: Fall::InverseSqrt, ..cosine };
+/// assert_eq!([99.0, 399.0].map(|step| root.factor(step)), [1.0, 0.5]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RateDecay {
     /// How it falls.

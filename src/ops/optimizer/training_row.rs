@@ -8,6 +8,21 @@ use bytemuck::Zeroable;
 
 /// Begins a training step: from `counter u32[8]`, `key u32[8]` (its copy) and
 /// `row f32[4] = (learning rate, 1 - beta1^t, 1 - beta2^t, 1 - ema decay)` with `t = step + 1`.
+///
+/// ```
+/// use ddim::ops::TrainingRow;
+///
+/// let row = TrainingRow {
+///     learning_rate: 0.5.into(),
+///     warmup: 4,
+///     decay_steps: 0,
+///     beta1: 0.9.into(),
+///     beta2: 0.999.into(),
+///     ema_decay: 0.9999.into(),
+///     ema_warmup: true,
+/// };
+/// assert_eq!([0.0, 1.0, 3.0, 9.0].map(|step| row.rate(step)), [0.125, 0.25, 0.5, 0.5]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TrainingRow {
     /// The learning rate after the warm-up.

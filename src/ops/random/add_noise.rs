@@ -7,11 +7,26 @@ use crate::{
 /// `y = signal[t] x + deviation[t] noise`, each image at its own `t`; operands
 /// `x [batch, ..]`, `timesteps f32[batch]`, `coefficients f32[count, 2]` (rows of signal
 /// `sqrt(abar)` and deviation `sqrt(1 - abar)`), `noise` of the type of `x`.
+///
+/// ```
+/// use ddim::{ops::{AddDrawnNoise, AddNoise, Counter, Operator}, reference::Tensor, value::Shape};
+///
+/// let tensor = |extents: &[usize], data: &[f64]| Tensor::new(Shape::new(extents), data.to_vec());
+/// let (x, noise) = (tensor(&[1, 1], &[5.0]), tensor(&[1, 1], &[10.0]));
+/// let timesteps = tensor(&[1], &[1.0]);
+/// let table = tensor(&[2, 2], &[1.0, 0.0, 0.6, 0.8]);
+/// assert_eq!(AddNoise.reference(&[&x, &timesteps, &table, &noise])[0].data, [11.0]);
+/// let key = Tensor::zeros(Counter::of().shape);
+/// let drawn = AddDrawnNoise { stream: 1 }.reference(&[&x, &timesteps, &table, &key]);
+/// assert_eq!(AddNoise.reference(&[&x, &timesteps, &table, &drawn[1]])[0], drawn[0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddNoise;
 
 /// [`AddNoise`] with standard normal noise drawn in the kernel; the last operand is
 /// `key u32[8]`. Outputs `y` and the noise, which is what the network has to find.
+///
+/// Example: [`AddNoise`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddDrawnNoise {
     /// Which of the model's random streams.
@@ -20,6 +35,19 @@ pub struct AddDrawnNoise {
 
 /// [`AddNoise`] with standard normal noise that follows from the key's seed, the image's number
 /// and its timestep alone; the last operands are `key u32[8]` and `numbers u32[batch]`.
+///
+/// ```
+/// use ddim::{ops::{AddNumberedNoise, Counter, Operator}, reference::Tensor, value::Shape};
+///
+/// let tensor = |extents: &[usize], data: &[f64]| Tensor::new(Shape::new(extents), data.to_vec());
+/// let (x, timesteps) = (Tensor::zeros(Shape::new(&[2, 4])), tensor(&[2], &[0.0, 0.0]));
+/// let (table, key) = (tensor(&[1, 2], &[0.6, 0.8]), Tensor::zeros(Counter::of().shape));
+/// // Twice the same image at the same timestep.
+/// let numbers = tensor(&[2], &[7.0, 7.0]);
+/// let op = AddNumberedNoise { stream: 1 };
+/// let y = &op.reference(&[&x, &timesteps, &table, &key, &numbers])[0];
+/// assert_eq!(y.data[..4], y.data[4..]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddNumberedNoise {
     /// Which of the model's random streams.

@@ -4,6 +4,20 @@ use crate::{ops::prelude::*, shaders::counter as shader};
 /// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
 /// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead. The
 /// number of the first image stays the counter's own.
+///
+/// ```
+/// use ddim::{ops::{Advance, Counter, NextImages, Operator}, reference::Tensor};
+///
+/// let tensor = |counter: Counter| {
+///     Tensor::new(Counter::of().shape, counter.words().map(f64::from).into())
+/// };
+/// let counter = Counter { seed: 7, step: 2, ..Counter::default() };
+/// let key = tensor(counter);
+/// let next = &Advance { guarded: false }.reference(&[&key, &key])[0];
+/// assert_eq!(*next, tensor(Counter { step: 3, ..counter }));
+/// let next = &NextImages { images: 4, step_images: 16 }.reference(&[&key, &key])[0];
+/// assert_eq!(*next, tensor(Counter { first_image: 4, ..counter }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Advance {
     /// Whether the norm comes last.
@@ -12,6 +26,8 @@ pub struct Advance {
 
 /// Ends a micro-batch, in place: the next one begins `images` further, and after the last one of a step of
 /// `step_images` at image 0 again; operands `counter u32[8]` and `key u32[8]`.
+///
+/// Example: [`Advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NextImages {
     /// Images of the micro-batch.
@@ -23,6 +39,16 @@ pub struct NextImages {
 /// Keeps a step's numbers for the host, in place: row `step % capacity` of
 /// `history f32[capacity, 4]` becomes (loss, norm, scale, good); operands `history`, `key u32[8]`,
 /// `loss f32[1]`, `norm f32[4]`. After a bad step the row stays the bad step's.
+///
+/// ```
+/// use ddim::{ops::{Counter, Operator, Record}, reference::Tensor, value::Shape};
+///
+/// let (history, key) = (Tensor::zeros(Shape::new(&[1, 4])), Tensor::zeros(Counter::of().shape));
+/// let loss = Tensor::new(Shape::new(&[1]), vec![0.25]);
+/// let norm = Tensor::new(Shape::new(&[4]), vec![3.0, 0.5, 1.0, 0.0]);
+/// let history = Record.reference(&[&history, &key, &loss, &norm]);
+/// assert_eq!(history[0].data, [0.25, 3.0, 0.5, 1.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record;
 

@@ -5,6 +5,18 @@ use crate::{
 };
 
 /// Standard normals of type `of`, whose outermost axis counts images; operand `key: u32[8]`.
+///
+/// ```
+/// use ddim::{ops::{Counter, DrawNormal, Operator}, reference::Tensor, value::TensorType};
+///
+/// let draw = DrawNormal { of: TensorType::f32(&[2, 3]), stream: 1 };
+/// let drawn = |seed| {
+///     let words = Counter { seed, ..Counter::default() }.words();
+///     draw.reference(&[&Tensor::new(Counter::of().shape, words.map(f64::from).into())])
+/// };
+/// assert_eq!(drawn(1), drawn(1));
+/// assert_ne!(drawn(1), drawn(2));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DrawNormal {
     /// Type of the result.
@@ -17,6 +29,16 @@ pub struct DrawNormal {
 ///
 /// With `antithetic`, as in the released code of the DDIM paper, `images / 2 + 1` are drawn for the images
 /// of a step and the others mirror the first of these: `count - 1 - t`.
+///
+/// ```
+/// use ddim::{ops::{Counter, DrawTimesteps, Operator}, reference::Tensor};
+///
+/// let op = DrawTimesteps { batch: 4, images: 4, count: 1000, antithetic: true, stream: 1 };
+/// let drawn = &op.reference(&[&Tensor::zeros(Counter::of().shape)])[0];
+/// assert!(drawn.data.iter().all(|t| (0.0..1000.0).contains(t)));
+/// // The last image mirrors the first.
+/// assert_eq!(drawn.data[3], 999.0 - drawn.data[0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DrawTimesteps {
     /// How many to draw.

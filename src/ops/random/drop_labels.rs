@@ -4,6 +4,18 @@ use crate::{ops::prelude::*, shaders::drop_labels as shader};
 
 /// Labels of which each gives way to `null` with this probability; operands `labels u32[batch]` and
 /// `key u32[8]`.
+///
+/// ```
+/// use ddim::{ops::{Counter, DropLabels, Operator}, reference::Tensor, value::Shape};
+///
+/// let labels = Tensor::new(Shape::new(&[3]), vec![4.0, 5.0, 6.0]);
+/// let key = Tensor::zeros(Counter::of().shape);
+/// let never = DropLabels { probability: 0.0.into(), null: 10, stream: 7 };
+/// assert_eq!(never.reference(&[&labels, &key])[0], labels);
+/// let often = DropLabels { probability: 0.5.into(), ..never };
+/// let kept = &often.reference(&[&labels, &key])[0];
+/// assert!(kept.data.iter().zip(&labels.data).all(|(kept, own)| kept == own || *kept == 10.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DropLabels {
     /// Probability of the null label, in `[0, 1)`.

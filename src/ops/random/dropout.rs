@@ -6,6 +6,15 @@ use crate::{
 
 /// Zero with probability `rate`, else `x / (1 - rate)`; operands `x [batch, ..]` and
 /// `key u32[8]`. The gradient is the same map applied to `dy`.
+///
+/// ```
+/// use ddim::{ops::{Counter, Dropout, Operator}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 8]), vec![1.0; 8]);
+/// let key = Tensor::zeros(Counter::of().shape);
+/// let y = &Dropout { rate: 0.5.into(), stream: 0 }.reference(&[&x, &key])[0];
+/// assert!(y.data.iter().all(|y| [0.0, 2.0].contains(y)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Dropout {
     /// Probability of a zero, in `[0, 1)`.

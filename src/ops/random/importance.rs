@@ -9,12 +9,26 @@ const LOSSES: usize = 10;
 /// `probabilities f32[timesteps]` from `memory f32[timesteps, 11]`, as [`Remember`] keeps it:
 /// `0.999 w / sum(w) + 0.001 / timesteps` with `w = sqrt(mean(loss^2))`; all alike until every
 /// timestep has ten losses.
+///
+/// ```
+/// use ddim::{ops::{Counter, DrawImportant, Operator, TimestepProbabilities}, reference::Tensor};
+///
+/// // No loss is known: all timesteps are alike, and no factor is needed.
+/// let memory = Tensor::zeros(TimestepProbabilities::memory(4).shape);
+/// let probabilities = &TimestepProbabilities.reference(&[&memory])[0];
+/// assert_eq!(probabilities.data, [0.25; 4]);
+/// let key = Tensor::zeros(Counter::of().shape);
+/// let drawn = DrawImportant { batch: 2, stream: 1 }.reference(&[&key, probabilities]);
+/// assert_eq!(drawn[1].data, [1.0; 2]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimestepProbabilities;
 
 /// `timesteps f32[batch]` drawn by `probabilities f32[timesteps]`, and `factors f32[batch]`, which
 /// are `1 / (timesteps p)` and leave the expected loss as it is; operands `key u32[8]` and
 /// `probabilities`.
+///
+/// Example: [`TimestepProbabilities`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DrawImportant {
     /// How many to draw.
@@ -27,6 +41,18 @@ pub struct DrawImportant {
 /// `memory f32[timesteps, 11]`, `timesteps f32[batch]`, `losses f32[batch]`, `norm f32[4]` of
 /// [`GlobalNorm`](crate::ops::GlobalNorm). A timestep past the memory is left out. A row holds ten losses and, last, their number: up to 10
 /// while they are being collected, then 10 to 19, the last digit being where the next one goes.
+///
+/// ```
+/// use ddim::{ops::{Operator, Remember, TimestepProbabilities}, reference::Tensor, value::Shape};
+///
+/// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[data.len()]), data.to_vec());
+/// let memory = Tensor::zeros(TimestepProbabilities::memory(2).shape);
+/// let (timestep, loss) = (tensor(&[1.0]), tensor(&[0.5]));
+/// let norm = tensor(&[3.0, 1.0, 1.0, 0.0]);
+/// let memory = &Remember.reference(&[&memory, &timestep, &loss, &norm])[0];
+/// // The second row begins with the loss and ends with their number.
+/// assert_eq!((memory.data[11], memory.data[21]), (0.5, 1.0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Remember;
 

@@ -6,6 +6,14 @@ mod dice;
 pub(crate) use dice::Dice;
 
 /// A random case of a random op: the same for the same seed.
+///
+/// ```
+/// use ddim::ops::random_case;
+///
+/// let case = random_case(7);
+/// assert_eq!(case.title(), random_case(7).title());
+/// assert!(case.output_types().is_ok());
+/// ```
 pub fn random_case(seed: u64) -> Case {
     let mut dice = Dice::new(seed);
     // A module of two ops is drawn twice as often as a module of one.

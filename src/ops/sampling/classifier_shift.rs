@@ -17,6 +17,19 @@ use crate::{
 /// that step. Outputs: `x'` and `key'`. An `output` with twice the channels of `x` gives the factor `f` of
 /// the deviation, as there; otherwise it is 1. A gradient that is not finite makes the step the
 /// `bad_step` of the key, unless the weight is 0.
+///
+/// ```
+/// use ddim::ops::{ClassifierShift, Counter, Operator, SamplingRow};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let pixel = |number| Tensor::new(Shape::new(&[1, 1]), vec![number]);
+/// let (x, gradient, output) = (pixel(2.0), pixel(4.0), pixel(0.0));
+/// let mut row = Tensor::zeros(Shape::new(&[SamplingRow::COLUMNS]));
+/// row.data[15] = 0.5; // The weight of the gradient.
+/// let key = Tensor::zeros(Counter::of().shape);
+/// let next = ClassifierShift.reference(&[&x, &gradient, &output, &row, &key]);
+/// assert_eq!(next[0].data, [4.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClassifierShift;
 

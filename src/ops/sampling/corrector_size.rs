@@ -6,8 +6,18 @@ use std::fmt;
 /// `size f32[batch] = |z|^2 / |output|^2` of each image, 0 where the output is 0. The paper takes the
 /// norms over the batch; here an image does not depend on its neighbours.
 ///
-/// Operands: `output [batch, .., channels or more]`, `key u32[8]` and, if `given_noise`, `z`;
+/// Operands: `output [batch, .., channels]` or twice the channels, `key u32[8]` and, if `given_noise`, `z`;
 /// otherwise the one that [`SamplingStep`](crate::ops::SamplingStep) draws from the same stream.
+///
+/// ```
+/// use ddim::{ops::{CorrectorSize, Counter, Operator}, reference::Tensor, value::Shape};
+///
+/// let output = Tensor::new(Shape::new(&[1, 2]), vec![1.0; 2]);
+/// let noise = output.map(|number| 2.0 * number);
+/// let key = Tensor::zeros(Counter::of().shape);
+/// let op = CorrectorSize { stream: 2, channels: 2, given_noise: true };
+/// assert_eq!(op.reference(&[&output, &key, &noise])[0].data, [4.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CorrectorSize {
     /// Which of the sampler's random streams.

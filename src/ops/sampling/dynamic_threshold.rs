@@ -12,6 +12,17 @@ use crate::{
 /// sampling table predicts, between 1 and `limit`. Operands `x f32[batch, .., channels]`, `output`
 /// and `row f32[24]`, as [`SamplingStep`](crate::ops::SamplingStep) reads them. The bound of an image
 /// with a magnitude that is NaN is NaN.
+///
+/// ```
+/// use ddim::{ops::{DynamicThreshold, Operator, SamplingRow}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 4]), vec![1.0, -2.0, 3.0, -4.0]);
+/// let output = Tensor::zeros(x.shape);
+/// let mut row = Tensor::zeros(Shape::new(&[SamplingRow::COLUMNS]));
+/// row.data[1] = 1.0; // The predicted image is `x`.
+/// let median = DynamicThreshold { ratio: 0.5.into(), limit: 10.0.into() };
+/// assert_eq!(median.reference(&[&x, &output, &row])[0].data, [2.5]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DynamicThreshold {
     /// Share of the magnitudes that lie below the bound, 0 to 1.

@@ -5,7 +5,9 @@ use crate::{
 };
 
 /// `y = [x, x]` along the outermost axis: each image once for the prediction without its label,
-/// once for that with it. Whole 16-byte blocks of `f32` images only.
+/// once for that with it. An image takes whole blocks of 16 bytes.
+///
+/// Example: [`Guide`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Twice;
 
@@ -20,6 +22,18 @@ pub struct Twice;
 /// The deviations are those of each image's guided channels. Ho and Salimans, *Classifier-Free
 /// Diffusion Guidance* (2022), equation 6, with `scale = 1 + w`; Lin et al., *Common Diffusion
 /// Noise Schedules and Sample Steps are Flawed* (2023), section 3.4.
+///
+/// ```
+/// use ddim::{ops::{Guide, Operator, Twice}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 1]), vec![5.0]);
+/// let both = &Twice.reference(&[&x])[0];
+/// assert_eq!(both.data, [5.0, 5.0]);
+/// // What a network makes of them: without its label, and with it.
+/// let predictions = Tensor::new(both.shape, vec![1.0, 2.0]);
+/// let guide = Guide { scale: 3.0.into(), rescale: 0.0.into(), channels: 1 };
+/// assert_eq!(guide.reference(&[&predictions])[0].data, [4.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Guide {
     /// 1 is the prediction with labels.

@@ -9,6 +9,20 @@ use bytemuck::Zeroable;
 /// counter's copy), `row f32[24]` (the table's row of this step, as
 /// [`SamplingStep`](crate::ops::SamplingStep) reads it), `timesteps f32[batch]`, all its first number, and
 /// `steps u32[batch]`, all the row's number.
+///
+/// ```
+/// use ddim::ops::{AllTimesteps, Counter, Operator, SamplingRow};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let mut table = Tensor::zeros(Shape::new(&[2, SamplingRow::COLUMNS]));
+/// table.data[0] = 999.0;
+/// table.data[SamplingRow::COLUMNS] = 499.0;
+/// assert_eq!(AllTimesteps.reference(&[&table])[0].data, [999.0, 499.0]);
+/// let words = Counter { step: 1, ..Counter::default() }.words().map(f64::from);
+/// let counter = Tensor::new(Counter::of().shape, words.into());
+/// let begun = SamplingRow { batch: 3 }.reference(&[&counter, &table]);
+/// assert_eq!(begun[2].data, [499.0; 3]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SamplingRow {
     /// Images.
@@ -16,6 +30,8 @@ pub struct SamplingRow {
 }
 
 /// `timesteps f32[steps]` of all rows of `table f32[steps, 24]`: its first column.
+///
+/// Example: [`SamplingRow`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AllTimesteps;
 

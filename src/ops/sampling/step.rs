@@ -33,6 +33,19 @@ use std::fmt;
 /// An `output` with twice the channels of `x` also gives the noise: its second half, `s` from -1
 /// to 1, makes the deviation `sigma exp(low + (s + 1) / 2 (high - low))`: Nichol and Dhariwal
 /// 2021, eq. 15.
+///
+/// ```
+/// use ddim::ops::{Counter, Operator, SamplingRow, SamplingStep};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let mut row = Tensor::zeros(Shape::new(&[SamplingRow::COLUMNS]));
+/// row.data[1..6].copy_from_slice(&[2.0, -1.0, 1.0, 0.5, 0.25]); // u, v, clip, a, b
+/// let [x, output] = [1.0, 0.5].map(|number| Tensor::new(Shape::new(&[1, 1]), vec![number]));
+/// let key = Tensor::zeros(Counter::of().shape);
+/// let next = SamplingStep::new(1).reference(&[&x, &output, &row, &key]);
+/// // x0 = 2 * 1 - 0.5 is clamped to 1.
+/// assert_eq!(next[0].data, [0.5 * 1.0 + 0.25 * 0.5]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SamplingStep {
     /// Which of the sampler's random streams.

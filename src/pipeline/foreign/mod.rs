@@ -22,6 +22,8 @@ use shapes::{Shapes, Told};
 use std::{fmt, path::Path};
 
 /// Whose names the tensors of a file have.
+///
+/// Example: [`crate::pipeline::inspect()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// diffusers' `UNet2DModel`.

@@ -9,6 +9,8 @@ use crate::error::{Error, FileError};
 use std::path::{Path, PathBuf};
 
 /// A run's or pipeline's folder, for reading.
+///
+/// Example: [`crate::pipeline::class_names()`].
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     pub(super) folder: PathBuf,

@@ -26,6 +26,18 @@ const CHAIN: u64 = 8;
 /// if it has one; or a graph of several ops, fused. The same seed and number give the same case on
 /// every machine.
 ///
+/// ```no_run
+/// use ddim::{gpu::{Gpu, GpuOptions}, verify::random_cases};
+///
+/// let gpu = Gpu::new(&GpuOptions::default())?;
+/// // The first hundred cases of seed 7, without a limit of time.
+/// let summary = random_cases(&gpu, 7, 0..100, || true, |number, title, outcome| {
+///     println!("{number}: {}", outcome.line(title));
+/// })?;
+/// assert_eq!(summary.failed, 0, "{summary}");
+/// # Ok::<(), ddim::Error>(())
+/// ```
+///
 /// # Errors
 /// If the device is lost.
 pub fn random_cases(

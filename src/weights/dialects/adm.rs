@@ -28,6 +28,8 @@ const ATTENTION: [(&str, &str); 5] = [
 ];
 
 /// Heads of an attention.
+///
+/// Example: [`crate::weights::Names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heads {
     /// As many at every width.
@@ -37,6 +39,8 @@ pub enum Heads {
 }
 
 /// The numbers that ADM's names and rows depend on.
+///
+/// Example: [`crate::weights::Names`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adm {
     /// Residual blocks of an encoder level.

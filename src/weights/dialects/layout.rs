@@ -4,6 +4,17 @@
 use crate::value::Shape;
 
 /// Order of a stored parameter's axes.
+///
+/// ```
+/// use ddim::{value::Shape, weights::Layout};
+///
+/// let shape = Shape::new(&[2, 3]);
+/// let layout = Layout::of("proj.weight", &shape);
+/// assert_eq!(layout, Layout::Linear);
+/// assert_eq!(layout.stored_shape(&shape), [3, 2]);
+/// let own = layout.read(&shape, &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+/// assert_eq!(own, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// The same in both: biases, norms, embedding tables.

@@ -3,6 +3,18 @@
 use super::{adm::Adm, clip, ddim, diffusers::canonical_name, origin::Origin};
 
 /// Whose names the tensors of a file have, with the numbers that these depend on.
+///
+/// ```
+/// use ddim::weights::{Adm, Heads, Names};
+///
+/// // guided-diffusion's model of 256x256 images: the three coarsest levels have attention.
+/// let names = Names::Adm(Adm {
+///     layers: 2,
+///     attention: vec![true, true, true, false, false, false],
+///     interleaved: Some(Heads::Channels(64)),
+/// });
+/// assert_ne!(names, Names::Diffusers);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Names {
     /// diffusers' `UNet2DModel`, of today or of 2022.

@@ -28,6 +28,19 @@ use torch::Torch;
 
 /// Opens a file of any known format, or the index of several.
 ///
+/// ```
+/// use ddim::weights::{self, Precision};
+///
+/// let folder = tempfile::tempdir()?;
+/// let (path, numbers) = (folder.path().join("x.safetensors"), [1.0, 2.0, 3.0, 4.0]);
+/// weights::write_tensors(&path, Precision::F32, [("x", &[2, 2][..], &numbers[..])])?;
+/// let file = weights::open(&path)?;
+/// assert_eq!(file.format(), "safetensors");
+/// assert_eq!(file.read("x")?.into_f32(), numbers);
+/// assert_eq!(weights::read_tensors(&path)?[0].name, "x");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// If the file cannot be read, or is damaged or truncated.
 pub fn open(path: &Path) -> Result<Box<dyn TensorFile>, WeightsError> {
@@ -50,6 +63,8 @@ fn alone(path: &Path) -> Result<Box<dyn TensorFile>, WeightsError> {
 /// # Errors
 /// If they are damaged or truncated, or the header is longer than a megabyte: that of a thousand
 /// tensors takes a tenth of it.
+///
+/// Example: [`TensorFile`].
 pub fn of_bytes<'a>(
     path: &Path,
     bytes: impl Into<Cow<'a, [u8]>>,
@@ -74,14 +89,18 @@ fn of<'a>(path: &Path, source: Source<'a>) -> Result<Box<dyn TensorFile + 'a>, W
 ///
 /// # Errors
 /// As [`open`], or if a tensor holds elements of another type than F16, BF16, F32, F64, I32 and I64.
+///
+/// Example: [`crate::weights::open()`].
 pub fn read_tensors(path: &Path) -> Result<Vec<Stored>, WeightsError> {
     all(&*open(path)?)
 }
 
-/// Reads every tensor of a safetensors file's bytes; `path` is for the errors alone.
+/// Reads every tensor of a file's bytes, safetensors or PyTorch's; `path` is for the errors alone.
 ///
 /// # Errors
 /// As [`of_bytes`] and [`read_tensors`].
+///
+/// Example: [`crate::weights`].
 pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<Vec<Stored>, WeightsError> {
     all(&*of_bytes(path, bytes)?)
 }

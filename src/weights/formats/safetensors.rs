@@ -137,6 +137,8 @@ impl TensorFile for Safetensors<'_> {
 ///
 /// # Panics
 /// If a tensor's elements are not as many as its shape says.
+///
+/// Example: [`crate::weights::open()`].
 pub fn write_tensors<'a>(
     path: &Path,
     precision: Precision,
@@ -153,6 +155,8 @@ pub fn write_tensors<'a>(
 ///
 /// # Panics
 /// If a tensor's elements are not as many as its shape says.
+///
+/// Example: [`TensorFile`].
 pub fn tensor_bytes<'a>(
     path: &Path,
     precision: Precision,

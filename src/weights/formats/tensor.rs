@@ -5,6 +5,17 @@ use safetensors::Dtype;
 use std::ops::Range;
 
 /// A file of named tensors, of which each is read when it is asked for.
+///
+/// ```
+/// use ddim::weights::{Numbers, Precision, of_bytes, tensor_bytes};
+///
+/// let (path, numbers) = ("x.safetensors".as_ref(), [1.0, 2.0, 3.0, 4.0]);
+/// let bytes = tensor_bytes(path, Precision::F32, [("x", &[2, 2][..], &numbers[..])])?;
+/// let file = of_bytes(path, bytes)?;
+/// assert_eq!(file.tensors(), [("x".to_owned(), vec![2, 2])]);
+/// assert_eq!(file.read_rows("x", Some(1..2))?, Numbers::F32(vec![3.0, 4.0]));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 pub trait TensorFile: Send + Sync {
     /// The format, in words.
     fn format(&self) -> String;
@@ -35,6 +46,8 @@ pub trait TensorFile: Send + Sync {
 }
 
 /// The elements of a stored tensor, 16-bit floats widened.
+///
+/// Example: [`TensorFile`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Numbers {
     /// From F16, BF16 and F32.
@@ -66,6 +79,8 @@ impl Numbers {
 }
 
 /// A tensor as a file holds it.
+///
+/// Example: [`crate::weights`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Its name.
@@ -77,6 +92,8 @@ pub struct Stored {
 }
 
 /// Precision of floats in a file.
+///
+/// Example: [`TensorFile`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// 32 bits: exact.

@@ -8,6 +8,8 @@ use crate::{
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 /// A file of adapters and how strong they are, in words `FILE` or `FILE:STRENGTH`; 0 takes them off.
+///
+/// Example: [`Loras`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoraFile {
     /// The file.
@@ -29,6 +31,17 @@ impl FromStr for LoraFile {
 }
 
 /// Adapters of several files with a strength each.
+///
+/// ```no_run
+/// use ddim::{pipeline::{LatentPipeline, Opening}, weights::{LoraFile, Loras}};
+///
+/// let model = LatentPipeline::open("model".as_ref(), &Opening::default())?;
+/// let file: LoraFile = "style.safetensors:0.8".parse()?;
+/// assert_eq!(file.strength, 0.8);
+/// let loras: Loras = model.read_loras(None, &[file])?;
+/// let model = model.with_loras(&loras);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loras {
     /// The files' contents and strengths.

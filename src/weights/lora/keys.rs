@@ -10,6 +10,8 @@ use serde_json::{Map, Value as Json};
 use std::{collections::HashMap, path::Path};
 
 /// The networks of a pipeline that have adapters.
+///
+/// Example: [`crate::weights::Lora`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Adapted {
     /// The U-Net.

@@ -9,6 +9,8 @@ use std::f64::consts::{FRAC_2_PI, LN_2};
 /// Gradient of the first result of [`VariationalBound`], of the type of `x0`, for the half of the
 /// output that gives the image or for the one that says where the variance lies. The last operand
 /// is `dbound f32[batch]`.
+///
+/// Example: [`VariationalBound`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VariationalBoundBackward {
     /// What it is the gradient of.

@@ -22,6 +22,19 @@ use crate::{
 /// | output `statistics` | `[batch, groups, 2]` = (mean, rstd), f32 |
 ///
 /// Tiles are merged as in Chan, Golub and LeVeque 1979, eq. 2.1.
+///
+/// ```
+/// use ddim::ops::{ApplyAffine, GroupAffine, GroupMoments, Operator};
+/// use ddim::{reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 2, 1]), vec![1.0, 3.0]);
+/// let [weight, bias] = [1.0, 0.0].map(|number| Tensor::new(Shape::new(&[1]), vec![number]));
+/// let moments = &GroupMoments.reference(&[&x])[0];
+/// let op = GroupAffine { groups: 1, eps: 0.0.into(), pixels: 2, tile_pixels: 16 };
+/// let affine = &op.reference(&[moments, &weight, &bias])[0];
+/// assert_eq!(affine.data, [2.0, 1.0, 0.0]);
+/// assert_eq!(ApplyAffine { silu: false }.reference(&[&x, affine])[0].data, [-1.0, 1.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupAffine {
     /// Number of groups; divides the channels.

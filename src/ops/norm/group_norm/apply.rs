@@ -12,6 +12,8 @@ use crate::{
 /// | `x` | `[batch, height, width, channels]` or `[batch, tokens, channels]`; two for a concatenation, the first with a multiple of 4 channels |
 /// | `affine` | `[batch, 3, channels]` = (center, scale, shift), f32, as [`GroupAffine`](super::GroupAffine) gives |
 /// | output `y` | as `x`, or the concatenation |
+///
+/// Example: [`crate::ops::GroupAffine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ApplyAffine {
     /// Whether SiLU follows.

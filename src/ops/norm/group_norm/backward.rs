@@ -19,6 +19,18 @@ use std::ops::Range;
 /// | `dy` | as `x` |
 /// | `residual`, if there is one | as `x`; added to `dx` |
 /// | outputs `dx`, `dweight`, `dbias` | as `x`, `weight`, `weight` |
+///
+/// ```
+/// use ddim::{graph::Graph, ops::GroupNorm, passes, value::TensorType};
+///
+/// let mut graph = Graph::new();
+/// let [x, dy] = [(); 2].map(|()| graph.input(TensorType::f32(&[1, 8, 8, 32])));
+/// let [weight, bias] = [(); 2].map(|()| graph.input(TensorType::f32(&[32])));
+/// let y = graph.push(GroupNorm { groups: 8, eps: 1e-5.into() }, &[x, weight, bias])?;
+/// passes::gradient(&mut graph, y, dy, &[x, weight, bias])?;
+/// assert!(graph.to_string().contains("group_norm_backward{groups=8"));
+/// # Ok::<(), ddim::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupNormBackward {
     /// Number of groups.

@@ -24,6 +24,17 @@ pub(crate) use moments::Tiles;
 /// | `weight`, `bias` | `[channels]`, f32 |
 /// | output `y` | as `x` |
 /// | output `statistics` | `[batch, groups, 2]` = (mean, rstd), f32; carries no gradient |
+///
+/// ```
+/// use ddim::{ops::{GroupNorm, Operator}, reference::Tensor, value::Shape};
+///
+/// let x = Tensor::new(Shape::new(&[1, 2, 1]), vec![1.0, 3.0]);
+/// let [weight, bias] = [1.0, 0.0].map(|number| Tensor::new(Shape::new(&[1]), vec![number]));
+/// let results = GroupNorm { groups: 1, eps: 0.0.into() }.reference(&[&x, &weight, &bias]);
+/// assert_eq!(results[0].data, [-1.0, 1.0]);
+/// // Mean and rstd.
+/// assert_eq!(results[1].data, [2.0, 1.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupNorm {
     /// Number of groups; divides the channels.

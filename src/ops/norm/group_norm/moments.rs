@@ -11,6 +11,8 @@ use crate::{
 ///
 /// The tiles are squares of 4 x 4 pixels, in row-major order, if `x` has four axes and height and
 /// width are multiples of 4; otherwise runs of 16 consecutive pixels, the last perhaps shorter.
+///
+/// Example: [`crate::ops::GroupAffine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupMoments;
 

@@ -1,0 +1,24 @@
+//! The command, run as from a shell. One program: each would link the library again.
+
+mod average;
+mod command;
+mod commands;
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+mod errors;
+mod evaluate;
+mod generate;
+mod guidance;
+mod kills;
+mod lora;
+mod newcomers;
+mod next;
+mod not_finite;
+mod opens;
+mod output;
+mod overwrite;
+mod pipelines;
+mod resume;
+mod sampling;
+mod verify;
+mod watch;

@@ -1,0 +1,28 @@
+//! Deep models: the time that a plan takes grows with its equations, not with their square.
+use cpu_time::ThreadTime;
+use ddim::plan::{DeviceProfile, Target};
+
+#[path = "../../benches/support/deep.rs"]
+mod deep;
+
+/// Eight times the equations take eight times as long, and a little more where caches end; where
+/// each equation is compared with every other they took 25 times as long.
+#[test]
+fn eight_times_the_equations_take_less_than_sixteen_times_as_long() {
+    let target =
+        Target { subgroup: Some(8), profile: DeviceProfile::SOFTWARE, ..Target::default() };
+    for trains in [false, true] {
+        let [small, large] = [3_000, 24_000].map(|equations| {
+            let layers = deep::layers(equations, trains, &target).expect("a small model");
+            let seconds = |_| {
+                let start = ThreadTime::now();
+                deep::plan(layers, trains, &target).expect("a plan");
+                start.elapsed().as_secs_f64()
+            };
+            // The least of several is what no other process disturbs.
+            (0..3).map(seconds).fold(f64::INFINITY, f64::min)
+        });
+        eprintln!("training {trains}: {small:.3} s, {large:.3} s");
+        assert!(large < 16.0 * small, "training {trains}: {small} s, then {large} s");
+    }
+}

@@ -1,0 +1,12 @@
+//! Plans: passes over graphs, memory, sections, recomputation, limits.
+
+mod accumulate;
+mod attributes;
+#[path = "../common/mod.rs"]
+mod common;
+mod depth;
+mod limits;
+mod memory;
+mod passes;
+mod recompute;
+mod sections;
