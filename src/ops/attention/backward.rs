@@ -10,7 +10,7 @@ use crate::{
         attention_backward as tiled, attention_backward_subgroup as subgroup,
         attention_backward_wide as wide,
     },
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 use std::fmt;
 
@@ -146,8 +146,10 @@ fn candidates(
         ];
         Candidate::new(Family::Tiled, dispatches)
     }];
+    let is_half = |value: &Value| lowering.type_of(*value).element != ElementType::F32;
+    let half = [q, k, v, dy].iter().any(is_half);
     if let Some(lanes) = lowering.target().subgroup
-        && let Some(Tile { rows, columns, .. }) = Tile::subgroup_backward(extents, lanes)
+        && let Some(Tile { rows, columns, .. }) = Tile::subgroup_backward(extents, lanes, half)
     {
         let overrides = subgroup::Overrides { causal, lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);
