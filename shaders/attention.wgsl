@@ -167,7 +167,7 @@ fn forward(
         }
         let token = first_query + r * GROUPS + row;
         if column == 0u && token < row_pitch() {
-            let value = maximum[r] + log(sum_of_weights);
+            let value = maximum[r] + log_of_sum(sum_of_weights);
             log_sum_exp[own.index * row_pitch() + token] = select(0.0, value, token < params.queries);
         }
         for (var j = 0u; j < COLUMNS; j++) {

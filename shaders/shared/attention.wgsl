@@ -64,6 +64,13 @@ fn seen_by(key: u32, queries: vec4<u32>) -> vec4<bool> {
     return (queries >= vec4<u32>(key)) | vec4<bool>(!CAUSAL);
 }
 
+/// The logarithm of a sum of at least 1, with a step of Newton's method. WGSL lets a driver be off by 2^-21, and the
+/// backward pass multiplies every weight of the row by exp of that.
+fn log_of_sum(sum: f32) -> f32 {
+    let rough = log(sum);
+    return rough + (sum * exp(-rough) - 1.0);
+}
+
 /// Numbers of a head's rows in log_sum_exp and delta.
 fn row_pitch() -> u32 {
     return (params.queries + 3u) / 4u * 4u;

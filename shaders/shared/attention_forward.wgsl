@@ -104,7 +104,7 @@ fn forward(
             }
         }
         if lane == 0u && token < row_pitch() {
-            log_sum_exp[first_row + token] = select(0.0, maximum[i] + log(row_total), token < params.queries);
+            log_sum_exp[first_row + token] = select(0.0, maximum[i] + log_of_sum(row_total), token < params.queries);
         }
     }
 }
