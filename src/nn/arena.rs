@@ -99,7 +99,8 @@ impl Arenas {
         let mut views = Views::default();
         for (spec, place) in self.specs.iter().zip(&self.places) {
             let view = View { offset: place.offset, of: spec.of };
-            views.insert(&spec.name, graph.push(view, &[arenas[place.arena]])?);
+            let arena = arenas.get(place.arena..=place.arena).unwrap_or_default();
+            views.insert(&spec.name, graph.push(view, arena)?);
         }
         Ok(views)
     }

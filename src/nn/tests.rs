@@ -54,5 +54,8 @@ fn arenas_give_back_the_weights_that_they_were_filled_with() {
     }
     let mut fewer = weights;
     fewer.insert("block.norm.bias", TensorType::f32(&[4]).shape, vec![0.0; 4]);
-    assert!(Arenas::new(found, 1 << 20).contents(&fewer).is_err(), "another shape");
+    let arenas = Arenas::new(found, 1 << 20);
+    assert!(arenas.contents(&fewer).is_err(), "another shape");
+    let error = arenas.views(&mut Graph::new(), &[]).expect_err("no arena").to_string();
+    assert!(error.contains("takes 1 operands, found 0"), "{error}");
 }
