@@ -10,7 +10,7 @@ const PAGE: &str = include_str!("report.html");
 /// Largest file of a report that is read, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// Median, fastest and slowest of several runs, in milliseconds. From durations in rising order.
+/// Median, fastest and slowest of several runs, in milliseconds. `From` takes the fastest, the median and the slowest.
 ///
 /// Example: [`Roofline`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ impl Report {
         Ok(serde_json::from_slice(&files::read(path, LARGEST)?)?)
     }
 
-    /// A page for a browser alone: roofline, parts, memory, table, changes since an earlier report.
+    /// The page: roofline, time by part of the model, memory, a table, and the differences to an earlier report.
     pub fn html(&self, earlier: Option<&Self>) -> String {
         let compared = earlier.map(|earlier| self.against(earlier)).unwrap_or_default();
         let numbers = serde_json::json!({ "report": self, "compared": compared });

@@ -19,7 +19,7 @@ fn eight_times_the_equations_take_less_than_sixteen_times_as_long() {
             start.elapsed().as_secs_f64()
         };
         let [mut small, mut large] = [f64::INFINITY; 2];
-        // The least of three is what no other process disturbs; of more where one did.
+        // Another process makes a time longer. The least of three counts; of up to ten, if that is too long.
         for round in 1..=10 {
             small = seconds(3_000).min(small);
             large = seconds(24_000).min(large);

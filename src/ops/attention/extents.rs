@@ -176,9 +176,9 @@ impl Tile {
         Self::subgroup(extents, lanes, 32, 4096)
     }
 
-    /// For the gradients, of which a number is widened from a `half`, or not. With 32 rows lavapipe
-    /// compiles some sizes for 20 seconds or more, and what it then runs is two to six times slower.
-    /// Heads of 256 halves took it minutes.
+    /// For the gradients. `half`: the kernel widens operands of 16 bits; with heads of 256 of them
+    /// lavapipe compiles for minutes. With 32 rows it compiles some sizes for 20 seconds or more, and
+    /// what it then runs is two to six times slower.
     pub fn subgroup_backward(extents: &Extents, lanes: u32, half: bool) -> Option<Self> {
         Self::subgroup(extents, lanes, 16, if half { 1024 } else { 2048 })
     }
