@@ -1,7 +1,7 @@
 //! A trained classifier, whose features and accuracy measure the quality of sampled images.
 //!
 //! Its 64 features stand in for those of the Inception network in a Frechet distance, for images
-//! that Inception never saw: handwritten digits.
+//! that Inception never saw: handwritten digits. [`InceptionFeatures`] are those of Inception itself.
 //!
 //! ```no_run
 //! use ddim::{classifier::Classifier, data::digits, models::classifier::ConvClassifier};
@@ -19,8 +19,10 @@
 //! ```
 //!
 //! A whole program: `examples/guided_digits.rs`.
+mod inception;
 mod training;
 
+pub use inception::{InceptionFeatures, Resizing};
 pub use training::Checkpoints;
 
 use crate::{

@@ -38,11 +38,14 @@ mod loader;
 mod npz;
 mod options;
 mod ordered;
+mod parallel;
 #[cfg(feature = "pictures")]
 mod picture;
+mod precision;
 mod resampled;
 #[cfg(feature = "pictures")]
 mod scan;
+mod spectrum;
 
 pub use augment::AUGMENT_LABELS;
 pub(crate) use batches::Epochs;
@@ -55,6 +58,7 @@ pub use frechet::Moments;
 pub use images::{ImageSource, Images, Pixels};
 pub use loader::{Loader, Loading};
 pub use options::{Crop, ReadOptions};
+pub use precision::PrecisionRecall;
 
 use crate::{
     error::{DataError, FileError},

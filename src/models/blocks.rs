@@ -3,7 +3,9 @@
 use crate::{
     error::Error,
     nn::Layers,
-    ops::{Add, AddEmbedding, AveragePool, Concat, Conv2d, Modulate, Scale, UpsampleNearest},
+    ops::{
+        Add, AddEmbedding, AveragePool, Concat, Conv2d, Modulate, Scale, SumPixels, UpsampleNearest,
+    },
     value::Value,
 };
 
@@ -33,6 +35,14 @@ fn divide(layers: &mut Layers, x: Value, factor: f64) -> Result<Value, Error> {
         return Ok(x);
     }
     layers.push(Scale { scale: factor.recip().into(), shift: 0.0.into() }, &[x])
+}
+
+/// The mean of each image's pixels, `[batch, channels]`.
+pub fn mean(layers: &mut Layers, x: Value) -> Result<Value, Error> {
+    let of = layers.graph.type_of(x);
+    let pixels = of.rows() / of.shape[0];
+    let sum = layers.push(SumPixels, &[x])?;
+    layers.push(Scale { scale: (1.0 / pixels as f64).into(), shift: 0.0.into() }, &[sum])
 }
 
 /// diffusers' `TimestepEmbedding`: two linear layers, SiLU between them.

@@ -48,6 +48,7 @@ mod conv2d;
 mod matmul;
 mod norm;
 mod resample;
+mod window_pool;
 
 /// Ops that compute each element, or each pixel, on its own.
 mod elementwise {
@@ -164,4 +165,5 @@ operations! {
     [sampling::guidance] { Twice, Guide }
     [sampling::row] { AllTimesteps, SamplingRow }
     [sampling::step] { SamplingStep }
+    [window_pool] { WindowPool }
 }

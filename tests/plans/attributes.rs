@@ -88,6 +88,7 @@ pub fn changed(op: &Op) -> Vec<Op> {
         Op::SliceChannels(op) => numbers!(op, all: start, count),
         Op::TimestepEmbedding(op) => numbers!(op, all: width),
         Op::TrainingRow(op) => numbers!(op, all: warmup, decay_steps),
+        Op::WindowPool(op) => numbers!(op, all: kernel, stride, padding),
         Op::Conv2d(op) => {
             numbers!(op, all: stride);
             let padded = each(op.padding);

@@ -1,22 +1,14 @@
 //! From the pixels of the coarsest level to logits, in three ways.
 use crate::{
     error::Error,
-    models::unet2d::UNetConfig,
+    models::{blocks::mean, unet2d::UNetConfig},
     nn::{Initial, Layers},
-    ops::{Attention, Concat, FirstToken, PoolTokens, Relu, Scale, SliceChannels, SumPixels},
+    ops::{Attention, Concat, FirstToken, PoolTokens, Relu, SliceChannels},
     value::Value,
 };
 
 /// Width of the hidden layer after a spatial pool.
 const HIDDEN: usize = 2048;
-
-/// The mean of each image's pixels, `[batch, channels]`.
-fn mean(layers: &mut Layers, x: Value) -> Result<Value, Error> {
-    let of = layers.graph.type_of(x);
-    let pixels = of.rows() / of.shape[0];
-    let sum = layers.push(SumPixels, &[x])?;
-    layers.push(Scale { scale: (1.0 / pixels as f64).into(), shift: 0.0.into() }, &[sum])
-}
 
 fn normalised(layers: &mut Layers, config: &UNetConfig, h: Value) -> Result<Value, Error> {
     let h = layers.group_norm("0", h, config.norm_num_groups, config.norm_eps)?;
