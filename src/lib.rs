@@ -27,7 +27,7 @@
 //! | 3 | [`passes`] | graph to graph to plan |
 //! | 4 | [`gpu`]; [`nn`]; [`models`], [`weights`]; [`pipeline`]; [`data`], [`diffusion::schedule`] | silicon; models and their files |
 //! | 5 | [`diffusion`], [`training`] | both together |
-//! | 6 | [`sampling`], [`latent`], [`bench_cases`], [`classifier`] | many images; prompts, latents and pictures; what is timed; a classifier that measures the quality of samples |
+//! | 6 | [`sampling`], [`latent`], [`bench_cases`], [`classifier`] | many images; prompts, latents and pictures; what is timed; networks that measure the quality of samples |
 //! | 7 | [`verify`], the command `ddim`, examples, benches, tests | |
 //!
 //! # Conventions

@@ -1,10 +1,10 @@
-//! `ddim evaluate`: the variational bound of a model on images.
+//! `ddim evaluate`: the variational bound of a model on images, or how far its samples are from them.
 use crate::{
     cli::{self, Device},
     console::{self, say},
     devices::describe,
     failure::Failure,
-    files, plot,
+    fid, files, plot,
     progress::{Progress, clock, thousands},
 };
 use ddim::{
@@ -17,7 +17,7 @@ use std::{ops::ControlFlow, path::Path, time::Instant};
 /// The first line of `bound.csv`.
 const HEADER: &str = "timestep,stands_for,bits_per_dim,bits_per_dim_exact_cdf,x0_mse,epsilon_mse";
 
-/// Evaluates the bound, prints its terms and writes them where they are wanted.
+/// Evaluates the bound, prints its terms and writes them where they are wanted; or measures samples.
 pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let start = Instant::now();
     let gpu = device.open()?;
@@ -29,6 +29,9 @@ pub fn run(device: &Device, arguments: &cli::Evaluate) -> Result<(), Failure> {
     let data = data.with_classes(&pipeline.class_names)?.with_channels(pipeline.unet.channels());
     pipeline.check_data(&arguments.model.path, &data)?;
     check(&data, arguments)?;
+    if let Some(weights) = &arguments.fid {
+        return fid::run(&gpu, arguments, &pipeline, &data, weights);
+    }
     let schedule = pipeline.scheduler.schedule()?;
     let levels = arguments.timestep_count.unwrap_or(schedule.timesteps());
     vlb_levels(schedule.timesteps(), levels)?;

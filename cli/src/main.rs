@@ -15,6 +15,7 @@ mod evaluate;
 mod experiments;
 mod exports;
 mod failure;
+mod fid;
 mod files;
 mod generate;
 mod latents;

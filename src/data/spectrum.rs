@@ -51,7 +51,7 @@ fn eigenvalues(mut matrix: Vec<f64>, order: usize) -> Vec<f64> {
 
 /// The diagonal, and what stands beside it (with a zero at the end), of a similar matrix of three diagonals.
 fn tridiagonal(matrix: &mut [f64], order: usize) -> (Vec<f64>, Vec<f64>) {
-    let mut beside = vec![0.0; order];
+    let mut beside = Vec::with_capacity(order);
     for step in 0..order.saturating_sub(2) {
         // The reflection that leaves one number of the column below the diagonal.
         let below = step + 1..order;
@@ -59,13 +59,13 @@ fn tridiagonal(matrix: &mut [f64], order: usize) -> (Vec<f64>, Vec<f64>) {
         let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
         let pivot = vector[0];
         let left = if pivot > 0.0 { -norm } else { norm };
-        beside[step] = left;
         vector[0] -= left;
         let square: f64 = vector.iter().map(|x| x * x).sum();
         if square <= f64::MIN_POSITIVE {
-            beside[step] = pivot;
+            beside.push(pivot);
             continue;
         }
+        beside.push(left);
         // A - v w^T - w v^T with w = p - (p^T v / v^T v) v and p = 2 A v / v^T v.
         let row = |row: usize| row * order + step + 1..(row + 1) * order;
         let mut product: Vec<f64> = below
@@ -85,8 +85,9 @@ fn tridiagonal(matrix: &mut [f64], order: usize) -> (Vec<f64>, Vec<f64>) {
         }
     }
     if order >= 2 {
-        beside[order - 2] = matrix[(order - 1) * order + order - 2];
+        beside.push(matrix[(order - 1) * order + order - 2]);
     }
+    beside.resize(order, 0.0);
     ((0..order).map(|index| matrix[index * order + index]).collect(), beside)
 }
 

@@ -7,6 +7,7 @@ mod clip_text;
 mod common;
 mod files;
 mod foreign;
+mod inception;
 mod latent;
 mod loading;
 mod lora;

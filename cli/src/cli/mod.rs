@@ -191,7 +191,7 @@ pub enum Command {
     Reconstruct(Reconstruct),
     /// Repeat the experiments of the DDIM paper on MNIST
     Experiments(Experiments),
-    /// Evaluate the variational bound of a model on images, in bits per dimension
+    /// Evaluate the variational bound of a model on images, or how far its samples are from them
     Evaluate(Evaluate),
     /// List the adapters, with the features and limits that matter here
     Devices,

@@ -1,8 +1,13 @@
 //! `ddim evaluate`: what it prints and writes.
 
 use crate::{
-    command::{fails, folder, succeeds},
+    command::{fails, folder, run, succeeds},
     common::{support, tiny},
+};
+use ddim::{
+    models::classifier::ConvClassifier,
+    nn::Weights,
+    weights::{self, Precision},
 };
 
 #[test]
@@ -55,4 +60,36 @@ fn the_command_prints_and_writes_the_terms() {
     fails(&LINE.replace("--images 2", "--images 298"), at.path(), &["--images 298", "297"]);
     fails(&LINE.replace("digits", "{}/model"), at.path(), &["t10k-images-idx3-ubyte"]);
     fails(&LINE.replace("/model", "/nothing"), at.path(), &["nothing"]);
+}
+
+#[test]
+fn samples_are_measured_in_the_features_of_a_network() {
+    if support::gpu().is_none() {
+        return;
+    }
+    let at = folder();
+    tiny::pipeline(&at.path().join("model"));
+    let network = ConvClassifier { size: [8, 8, 1], classes: 10 };
+    let judge = Weights::initial(&network.parameters().expect("a network"), 1);
+    let file = at.path().join("judge.safetensors");
+    weights::write(&file, &judge, Precision::F32).expect("room for a small file");
+    const LINE: &str = "evaluate --model {}/model --data digits --batch 7 --sampling-steps 2";
+    let line = format!("{LINE} --images 9 --samples 7 --fid {{}}");
+    let said = succeeds(&format!("{line}/judge.safetensors"), at.path());
+    let number = |name: &str| -> f64 {
+        let found = said.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        found.trim().parse().expect("a number")
+    };
+    // Samples of a model that nobody trained look like no digits.
+    assert!(number("Frechet distance") > 0.0, "{said}");
+    assert!([number("precision"), number("recall")].iter().all(|x| (0.0..=1.0).contains(x)));
+    assert!(said.contains("9 images, and 7 samples"), "{said}");
+    assert!(said.contains("of 64 images or fewer"), "{said}");
+
+    let other = format!("{line}/model/unet/diffusion_pytorch_model.safetensors");
+    fails(&other, at.path(), &["Conv2d_1a_3x3.conv.weight", "found no such tensor"]);
+    let few = line.replace("--samples 7", "--samples 3");
+    fails(&format!("{few}/judge.safetensors"), at.path(), &["expected 4", "found 9 and 3"]);
+    let both = run(&format!("{line}/judge.safetensors --out {{}}/bound"), at.path());
+    assert!(both.status == Some(2) && both.error.contains("--fid"), "{both:?}");
 }
