@@ -111,7 +111,10 @@ fn other(device: &Device, arguments: &cli::Train, processes: &Processes) -> Resu
     listen()?;
     let gpu = device.open_one(processes.adapter())?;
     let mut run = match arguments.resume {
-        true => resume(&gpu, arguments, &RunFolder::open(&arguments.out)?)?,
+        true => {
+            processes.opened()?;
+            resume(&gpu, arguments, &RunFolder::open(&arguments.out)?)?
+        }
         false => begin(&gpu, arguments)?,
     };
     processes.follow(&mut run)
@@ -123,6 +126,9 @@ fn first(device: &Device, arguments: &cli::Train, others: &impl Others) -> Resul
     let dry = arguments.watch.dry_run;
     let _lock = if dry { None } else { Some(Lock::of(out)?) };
     let folder = RunFolder::open(out)?;
+    if arguments.resume {
+        others.opened()?;
+    }
     if !arguments.resume && !arguments.existing.overwrite && !dry {
         refuse_other_run(&folder, out, &PIPELINE)?;
         watch::refuse_others(out)?;

@@ -89,6 +89,11 @@ impl Others for Processes {
         self.launch.local.unwrap_or_else(|| self.rank.local_rank())
     }
 
+    fn opened(&self) -> Result<(), Failure> {
+        self.rank.tell("")?;
+        Ok(())
+    }
+
     fn beside<T>(
         &self,
         _: &Device,

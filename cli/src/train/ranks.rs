@@ -11,6 +11,11 @@ pub trait Others {
         0
     }
 
+    /// Lets the others read the folder of a run that goes on: what a break left there is repaired.
+    fn opened(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Runs `train`, the first rank, while the others train beside it. None waits for another one for too long.
     fn beside<T>(
         &self,
