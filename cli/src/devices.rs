@@ -21,7 +21,7 @@ impl Device {
             Backend::Metal => Backends::METAL,
             Backend::Dx12 => Backends::DX12,
         });
-        GpuOptions { adapter: self.adapter.clone(), backends, minimal: false }
+        GpuOptions { adapter: self.adapter.clone(), backends, ..GpuOptions::default() }
     }
 
     /// Whether an adapter has the name that these arguments ask for.
@@ -32,7 +32,12 @@ impl Device {
 
     /// Opens the device that these arguments ask for.
     pub fn open(&self) -> Result<Gpu, Failure> {
-        let gpu = Gpu::new(&self.options())?;
+        self.open_one(0)
+    }
+
+    /// Opens one of the devices that these arguments ask for: [`GpuOptions::index`].
+    pub fn open_one(&self, index: usize) -> Result<Gpu, Failure> {
+        let gpu = Gpu::new(&GpuOptions { index, ..self.options() })?;
         gpu.on_compile(progress::compiled);
         let Some(folder) = caches() else { return Ok(gpu) };
         if let Err(error) = gpu.keep_pipelines(&folder) {

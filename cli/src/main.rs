@@ -73,14 +73,14 @@ fn log_to_standard_error() {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::of_arguments();
+    let mut cli = Cli::of_arguments();
     if cli.quiet && cli.command.writes_files() {
         console::be_quiet();
     }
     silence_mesa();
     log_to_standard_error();
     files::let_writes_fail();
-    let result = match &cli.command {
+    let result = match &mut cli.command {
         Command::Demo(arguments) => demo::run(&cli.device, arguments),
         Command::Train(arguments) => train::run(&cli.device, arguments),
         Command::TrainClassifier(arguments) => train_classifier::run(&cli.device, arguments),

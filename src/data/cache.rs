@@ -12,6 +12,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
+    hash::{BuildHasher, Hasher, RandomState},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
@@ -100,6 +101,11 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
+/// An ending for a file on its way that nobody else gives: ranks of several machines may write one cache at a time.
+fn part() -> String {
+    format!(".part-{:016x}", RandomState::new().build_hasher().finish())
+}
+
 /// Writes the pictures of a cache.
 pub(super) struct Writer {
     stem: PathBuf,
@@ -112,7 +118,7 @@ impl Writer {
     pub fn begin(cache: &Path, key: &Key) -> Result<Self, DataError> {
         fs::create_dir_all(cache).map_err(FileError::at(cache))?;
         let stem = key.stem(cache);
-        let part = with_ending(&stem, &format!(".part-{}", std::process::id()));
+        let part = with_ending(&stem, &part());
         let file = BufWriter::new(File::create(&part).map_err(FileError::at(&part))?);
         Ok(Self { stem, part, file })
     }
@@ -136,7 +142,7 @@ impl Writer {
         }
         fs::rename(&self.part, &pixels).map_err(FileError::at(&pixels))?;
         let text = serde_json::to_vec(index).expect("plain fields with string keys are JSON");
-        let part = with_ending(&list, ".part");
+        let part = with_ending(&list, &part());
         fs::write(&part, text).map_err(FileError::at(&part))?;
         fs::rename(&part, &list).map_err(FileError::at(&list))?;
         Cached::open(pixels, index.extents.clone())

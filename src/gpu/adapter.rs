@@ -15,6 +15,9 @@ pub struct GpuOptions {
     pub adapter: Option<String>,
     /// APIs to look through; `None` for all that this platform has.
     pub backends: Option<wgpu::Backends>,
+    /// Which of those that fit and have the kind and the API of the best, counted from 0 and around: ranks of
+    /// one machine take one each.
+    pub index: usize,
     /// Use WebGPU's default limits and no optional feature, whatever the adapter offers.
     pub minimal: bool,
 }
@@ -133,7 +136,7 @@ pub async fn adapters(options: &GpuOptions) -> Vec<AdapterReport> {
     candidates(options).await.into_iter().map(report).collect()
 }
 
-/// The best adapter that fits the options.
+/// The best adapter that fits the options, or one like it.
 pub(super) async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter, GpuError> {
     let mut adapters = candidates(options).await;
     let name = |adapter: &wgpu::Adapter| adapter.get_info().name;
@@ -156,5 +159,12 @@ pub(super) async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter, GpuErr
         let found = if names.is_empty() { none } else { names.join(", ") };
         return Err(GpuError::NoAdapter { wanted, found, software_helps });
     };
-    Ok(adapters.swap_remove(at))
+    let kind = |adapter: &wgpu::Adapter| {
+        let info = adapter.get_info();
+        (info.device_type, info.backend)
+    };
+    let best = kind(&adapters[at]);
+    let like_it = |adapter: &wgpu::Adapter| fits(&adapter) && kind(adapter) == best;
+    let found: Vec<usize> = (at..adapters.len()).filter(|&at| like_it(&adapters[at])).collect();
+    Ok(adapters.swap_remove(found[options.index % found.len()]))
 }

@@ -115,10 +115,10 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub accumulate: Option<usize>,
     /// Ranks that train together, threads with a device each: every step takes --batch images of each, and
-    /// is that of one rank with as many micro-batches [default: 1]
+    /// is that of one rank with as many micro-batches. Under mpirun the processes are the ranks [default: 1]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub ranks: Option<usize>,
-    /// Seconds that a rank waits for another one before the run ends
+    /// Seconds that a rank waits for another one before the run ends. They wait for the first one while it samples and saves
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: u64,
     /// Most memory of the device that a step may take, as 2GiB: activations are computed twice where it

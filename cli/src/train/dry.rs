@@ -9,7 +9,7 @@ use ddim::data::Loader;
 use std::{ops::ControlFlow, time::Instant};
 
 /// Says how long a step takes: after one, in which kernels are compiled.
-pub fn run(mut run: Run) -> Result<(), Failure> {
+pub fn run(run: &mut Run) -> Result<(), Failure> {
     let (images, held_out) = run.parts()?;
     if let Some(held_out) = held_out {
         say!("valid  {}", counted(held_out.len() as u64, "image"));

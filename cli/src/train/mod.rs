@@ -2,10 +2,14 @@
 mod begin;
 mod dry;
 mod events;
+mod follow;
 mod init;
 mod kept;
+mod launch;
 mod live;
 mod notes;
+#[cfg(feature = "mpi")]
+mod processes;
 mod ranks;
 mod resume;
 mod run;
@@ -35,11 +39,16 @@ use ddim::{
     training::Loss,
 };
 use init::fine_tune;
+use launch::Launch;
 use notes::workers;
 pub use notes::{Notes, Sides, absolute};
+#[cfg(feature = "mpi")]
+use processes::Processes;
+use ranks::{Others, Threads};
 use resume::{leave, resume};
 use run::Run;
 use std::{
+    env,
     path::Path,
     process,
     sync::{
@@ -62,16 +71,69 @@ pub const PIPELINE: [&str; 7] = [
 ];
 
 /// Trains, with checkpoints.
-pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
+pub fn run(device: &Device, arguments: &mut cli::Train) -> Result<(), Failure> {
+    match Launch::of(|name| env::var(name).ok()) {
+        Some(launch) => launched(&launch, device, arguments),
+        None => {
+            let timeout = Duration::from_secs(arguments.timeout);
+            first(device, arguments, &Threads { timeout })
+        }
+    }
+}
+
+/// Trains as one of several processes.
+#[cfg(feature = "mpi")]
+fn launched(launch: &Launch, device: &Device, arguments: &mut cli::Train) -> Result<(), Failure> {
+    let processes = Processes::start(launch, arguments)?;
+    arguments.ranks = Some(launch.ranks);
+    let result = match launch.rank {
+        0 => first(device, arguments, &processes),
+        _ => other(device, arguments, &processes),
+    };
+    processes.end(result)
+}
+
+/// Refuses several processes, each of which would train alone and write the same folder.
+#[cfg(not(feature = "mpi"))]
+fn launched(launch: &Launch, _: &Device, _: &mut cli::Train) -> Result<(), Failure> {
+    launch.give_way();
+    let Launch { launcher, ranks, .. } = launch;
+    Err(Failure::Usage(format!(
+        "{launcher} started {ranks} processes, and this ddim was built without MPI: build it with \
+         `cargo install --path cli --features mpi`, or train in one process with --ranks {ranks}",
+    )))
+}
+
+/// Trains beside the first rank, and neither says nor writes anything.
+#[cfg(feature = "mpi")]
+fn other(device: &Device, arguments: &cli::Train, processes: &Processes) -> Result<(), Failure> {
+    // Only the first rank obeys a signal that reaches all: it ends the others.
+    listen()?;
+    let gpu = device.open_one(processes.adapter())?;
+    let mut run = match arguments.resume {
+        true => {
+            processes.opened()?;
+            resume(&gpu, arguments, &RunFolder::open(&arguments.out)?)?
+        }
+        false => begin(&gpu, arguments)?,
+    };
+    processes.follow(&mut run)
+}
+
+/// Trains as the first rank, which alone says and writes something.
+fn first(device: &Device, arguments: &cli::Train, others: &impl Others) -> Result<(), Failure> {
     let out = &arguments.out;
     let dry = arguments.watch.dry_run;
     let _lock = if dry { None } else { Some(Lock::of(out)?) };
     let folder = RunFolder::open(out)?;
+    if arguments.resume {
+        others.opened()?;
+    }
     if !arguments.resume && !arguments.existing.overwrite && !dry {
         refuse_other_run(&folder, out, &PIPELINE)?;
         watch::refuse_others(out)?;
     }
-    let gpu = device.open()?;
+    let gpu = device.open_one(others.adapter())?;
     let mut run = match arguments.resume {
         true => resume(&gpu, arguments, &folder)?,
         false => begin(&gpu, arguments)?,
@@ -80,14 +142,13 @@ pub fn run(device: &Device, arguments: &cli::Train) -> Result<(), Failure> {
     run.notes.check()?;
     if dry {
         run.describe(&gpu);
-        return dry::run(run);
+        return others.beside(device, &mut run, dry::run);
     }
     files::prepare_own_folder(out)?;
     let stop = listen()?;
     run.describe(&gpu);
     let done = arguments.resume.then(|| run.trainer.steps());
-    let timeout = Duration::from_secs(arguments.timeout);
-    let ended = ranks::beside(device, &mut run, timeout, |run| train(run, out, done, &stop))?;
+    let ended = others.beside(device, &mut run, |run| train(run, out, done, &stop))?;
     match ended {
         Ended::Well => finish(&gpu, run, out, &stop),
         Ended::NotFinite { bad, kept } => leave(&gpu, run, out, kept, &bad),
@@ -103,7 +164,8 @@ pub fn refuse_other_run(folder: &RunFolder, out: &Path, written: &[&str]) -> Res
     files::refuse_taken(out, written)
 }
 
-/// Sets a flag at the first ctrl-c; the second ends the program.
+/// Sets a flag at the first ctrl-c, and at SIGUSR1, which mpirun hands on to all of its processes; the second ctrl-c ends
+/// the program.
 pub fn listen() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
@@ -113,6 +175,9 @@ pub fn listen() -> Result<Arc<AtomicBool>, Failure> {
         }
     })
     .map_err(|error| Failure::Usage(format!("listening for ctrl-c: {error}")))?;
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&stop))
+        .map_err(|error| Failure::Usage(format!("listening for SIGUSR1: {error}")))?;
     Ok(stop)
 }
 

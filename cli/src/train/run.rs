@@ -54,6 +54,16 @@ impl Run {
         self.notes.loading(self.trainer.options(), self.workers)
     }
 
+    /// The images to train on.
+    pub fn images(&self) -> Result<Images, Failure> {
+        match &self.notes.valid {
+            Some(HeldOut::Fraction(fraction)) => {
+                Ok(self.data.split(*fraction, self.trainer.options().seed)?.0)
+            }
+            _ => Ok(self.data.clone()),
+        }
+    }
+
     /// The images to train on, and those that are held out.
     pub fn parts(&self) -> Result<(Images, Option<Images>), Failure> {
         let (trainer, data) = (&self.trainer, &self.data);

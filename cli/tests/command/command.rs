@@ -57,7 +57,8 @@ pub fn run(line: &str, path: &Path) -> Ran {
     Ran::from(ddim(words(line, path)).output().expect("the command starts"))
 }
 
-fn words(line: &str, path: &Path) -> Vec<String> {
+/// The words of a command line, `{}` standing for `path`.
+pub fn words(line: &str, path: &Path) -> Vec<String> {
     let path = path.to_str().expect("temporary folders have plain names");
     line.split_whitespace().map(|word| word.replace("{}", path)).collect()
 }

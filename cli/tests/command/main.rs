@@ -10,7 +10,13 @@ mod evaluate;
 mod generate;
 mod guidance;
 mod kills;
+#[cfg(not(feature = "mpi"))]
+mod launched;
 mod lora;
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod mpi;
+#[cfg(all(feature = "mpi", target_os = "linux"))]
+mod mpi_ranks;
 mod newcomers;
 mod next;
 mod not_finite;
