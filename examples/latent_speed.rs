@@ -69,11 +69,17 @@ fn fill(executor: &mut Executor, of: TensorType, index: usize) -> Result<(), Err
     executor.write_pieces(value, pieces)
 }
 
-/// Seconds of the first run, and of the fastest of those after it.
-fn seconds(gpu: &Gpu, plan: Plan) -> Result<[f64; 2], Error> {
+/// Bytes that the device has given so far, if its API reports them.
+fn allocated(gpu: &Gpu) -> u64 {
+    let report = gpu.device().generate_allocator_report();
+    report.map_or(0, |report| report.total_allocated_bytes)
+}
+
+/// Seconds of the first run, and of the fastest of those after it; and what the device gave.
+fn measured(gpu: &Gpu, plan: Plan) -> Result<([f64; 2], u64), Error> {
     let types: Vec<Option<TensorType>> =
         plan.inputs.iter().map(|value| plan.find(*value)).collect();
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), allocated(gpu));
     let mut executor = Executor::new(gpu, plan)?;
     for (index, of) in types.into_iter().enumerate() {
         if let Some(of) = of.filter(|of| of.element != ElementType::U32) {
@@ -89,7 +95,7 @@ fn seconds(gpu: &Gpu, plan: Plan) -> Result<[f64; 2], Error> {
         executor.wait()?;
         fastest = fastest.min(began.elapsed().as_secs_f64());
     }
-    Ok([first, fastest])
+    Ok(([first, fastest], allocated(gpu).saturating_sub(before)))
 }
 
 fn main() -> Result<(), Error> {
@@ -120,12 +126,13 @@ fn main() -> Result<(), Error> {
     for NetworkPlan { name, plan } in networks.plans(gpu.target(), &request)? {
         let (launches, work) = (plan.dispatches().count(), plan.cost().flops as f64 / 1e9);
         let (planned, before) = (plan.peak_bytes() >> 20, anonymous());
-        let (most, found) = most_anonymous(|| seconds(&gpu, plan));
-        let ([first, warm], taken) = (found?, most.saturating_sub(before));
+        let (most, found) = most_anonymous(|| measured(&gpu, plan));
+        let (([first, warm], given), taken) = (found?, most.saturating_sub(before));
         let rate = work / warm;
         println!(
             "{name}: {launches} launches, {work:.0} GFLOP; {warm:.2} s ({rate:.0} GFLOP/s), the first {first:.2} s; \
-             {planned} MiB planned, {taken} MiB more than before it at most"
+             {planned} MiB planned, {} MiB given by the device, {taken} MiB more in the process at most",
+            given >> 20
         );
     }
     Ok(())

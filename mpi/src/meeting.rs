@@ -94,8 +94,8 @@ impl Meeting<'_> {
         }
 
         let mut parts = cut(numbers, (0..self.ranks).map(|rank| part(rank).len()));
-        let own: &[f32] = mem::take(&mut parts[self.rank]);
-        let sent = self.others().map(|rank| (rank, own)).collect();
+        let own = mem::take(&mut parts[self.rank]);
+        let sent = self.others().map(|rank| (rank, &*own)).collect();
         self.exchange(NUMBERS, sent, self.but_own(parts), time);
         Ok(())
     }
