@@ -3,8 +3,8 @@
 // What lies outside of the image takes no part, and does not count; every window has a pixel inside.
 // One invocation per vec4 of y.
 // import: finite, invocation
-// iterations: maximum = (kernel + 1) * (kernel + 1)
-// iterations: average = (kernel + 1) * (kernel + 1)
+// iterations: maximum = (kernel + 1) * (kernel + 1) + 1
+// iterations: average = (kernel + 1) * (kernel + 1) + 1
 
 struct Params {
     /// vec4s of y.
