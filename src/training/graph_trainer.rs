@@ -56,6 +56,7 @@ impl GraphTrainer {
         loss: impl Fn(&mut Layers) -> Result<Value, Error>,
     ) -> Result<Self, Error> {
         options.check_ranges()?;
+        options.check_f32("a graph of the caller's")?;
         let (one, expected) = (options.parts() == 1, "1, for a graph has one batch a step");
         Unexpected::check(one, "accumulate", expected, options.parts())
             .map_err(TrainingError::from)?;
