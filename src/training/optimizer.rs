@@ -58,7 +58,7 @@ pub struct Optimizer {
 
 /// The copy in halves of an arena of parameters, the masters.
 ///
-/// Example: [`Optimizer::storing`].
+/// Example: [`Optimizer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Halves {
     /// The input that holds it.
@@ -69,7 +69,7 @@ pub struct Halves {
 
 /// The state of a loss scale.
 ///
-/// Example: [`Optimizer::storing`].
+/// Example: [`Optimizer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Scaling {
     /// `f32[1]`.
