@@ -48,7 +48,7 @@ pub struct Adam {
 
 /// Results, and the operands whose places they take: those without average and copy, with one of them, and
 /// with both.
-const PLACES: [(usize, usize); 5] = [(0, 3), (1, 4), (2, 5), (3, 6), (4, 7)];
+static PLACES: [(usize, usize); 5] = [(0, 3), (1, 4), (2, 5), (3, 6), (4, 7)];
 
 impl fmt::Display for Adam {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
