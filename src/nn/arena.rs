@@ -110,7 +110,7 @@ impl Arenas {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn masters(specs: Vec<ParameterSpec>, copies: ElementType, max_bytes: u64) -> Self {
-        let mut masters = Self::stored(specs, copies, max_bytes * copies.bytes() as u64 / 4);
+        let mut masters = Self::stored(specs, copies, max_bytes / 4 * copies.bytes() as u64);
         let all = masters.specs.iter_mut().map(|spec| &mut spec.of).chain(&mut masters.arenas);
         all.for_each(|of| of.element = ElementType::F32);
         masters

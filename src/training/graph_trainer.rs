@@ -45,7 +45,7 @@ impl GraphTrainer {
     /// A step that lowers a loss. `graph` has the step's inputs; `loss` appends layers to it and returns the loss
     /// `f32[1]`. It is called twice: first to ask for the parameters. These begin as their layers say, by the
     /// options' seed. Of the options the rates, Adam's numbers, clipping, the moving average, the seed and
-    /// the memory count.
+    /// the memory count; the precision is f32.
     ///
     /// # Errors
     /// If an option is out of its range, `loss` fails, an op has no gradient, or the plan does not fit the device.

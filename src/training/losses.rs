@@ -136,14 +136,10 @@ mod tests {
     #[test]
     fn what_was_measured_after_a_skipped_step_stands_with_the_one_before() {
         // Step 3 was skipped.
-        let (path, held_out) = (Path::new("loss.csv"), vec![(2, 0.3), (3, 0.25), (5, 0.2)]);
+        let held_out = vec![(1, 0.4), (3, 0.25), (4, 0.2)];
         let text = Losses { held_out, ..losses() }.to_csv();
-        let found = Losses::parse(path, &text, 4).expect("own text").held_out;
-        assert_eq!(found, [(2, 0.3), (4, 0.25)]);
-        let held_out = vec![(1, 0.4), (3, 0.25)];
-        let text = Losses { held_out, ..losses() }.to_csv();
-        let found = Losses::parse(path, &text, 4).expect("own text");
-        assert_eq!(found.held_out, [(1, 0.4), (2, 0.25)]);
+        let found = Losses::parse(Path::new("loss.csv"), &text, 4).expect("own text");
+        assert_eq!(found.held_out, [(1, 0.4), (2, 0.25), (4, 0.2)]);
         assert_eq!(found.to_csv(), text);
     }
 
