@@ -1,4 +1,5 @@
-// One step of Adam (Kingma and Ba 2015, algorithm 1) or AdamW (Loshchilov and Hutter 2019), with the moving average of the weights.
+// One step of Adam (Kingma and Ba 2015, algorithm 1) or AdamW (Loshchilov and Hutter 2019), with the moving average of the weights, and a
+// copy of them in halves, rounded once.
 //   g = scale * gradient + l2 * p        m += (1 - beta1) (g - m)        v += (1 - beta2) (g^2 - v)
 //   p = (1 - rate * decay) p - rate * (m / correction1) / (sqrt(v / correction2) + epsilon)        ema += (1 - ema_decay) (p - ema)
 // A step whose verdict is no leaves everything as it was.  One invocation per vec4.
@@ -29,8 +30,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> first_moment: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> second_moment: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> ema: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> halves: array<weight4>;
 
 override HAS_EMA: bool = false;
+override HAS_HALVES: bool = false;
 override WORKGROUP: u32 = 256u;
 
 @compute @workgroup_size(WORKGROUP)
@@ -55,5 +58,8 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     if HAS_EMA {
         let average = ema[index];
         ema[index] = average + rates.w * (after - average);
+    }
+    if HAS_HALVES {
+        halves[index] = narrow_weight(after);
     }
 }

@@ -1,5 +1,6 @@
 // The norm of all gradients together, the factor that clips it, and the verdict on the step.  Pascanu et al. 2013, algorithm 1.
-//   norm = sqrt(sum of g^2),   scale = min(1, clip / (norm + 1e-6)),   good = norm and loss are finite and no step was bad before
+//   norm = sqrt(sum of g^2) / s,   scale = min(1, clip / (norm + 1e-6)) / s,   good = norm and loss are finite and no step was bad before
+// The gradients are those of s times the loss; s is 1 without a loss scale.
 // parts: each of at most 256 workgroups per gradient sums a strided part; fold: one workgroup adds those sums.  Both are fixed trees.
 // import: reduce
 // iterations: parts = vectors.div_ceil((groups * WORKGROUP).max(1)) + 1 + halvings(WORKGROUP)
@@ -24,9 +25,11 @@ struct Params {
 @group(0) @binding(3) var<storage, read> key: array<vec4<u32>>;
 // norm, scale, 1 if the step is good or else 0, 0
 @group(0) @binding(4) var<storage, read_write> norm: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> loss_scale: array<f32>;
 
 override HAS_LOSS: bool = false;
 override HAS_KEY: bool = false;
+override HAS_LOSS_SCALE: bool = false;
 override WORKGROUP: u32 = 256u;
 
 @compute @workgroup_size(WORKGROUP)
@@ -62,10 +65,16 @@ fn fold(@builtin(local_invocation_index) lane: u32) {
         if HAS_KEY {
             good = good && key[1].x == 0u;
         }
-        let length = sqrt(total);
+        var length = sqrt(total);
+        if HAS_LOSS_SCALE {
+            length /= loss_scale[0];
+        }
         var scale = 1.0;
         if length + 1e-6 > params.clip {
             scale = params.clip / (length + 1e-6);
+        }
+        if HAS_LOSS_SCALE {
+            scale /= loss_scale[0];
         }
         norm[0] = vec4<f32>(length, scale, select(0.0, 1.0, good), 0.0);
     }

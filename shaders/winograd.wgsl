@@ -54,6 +54,8 @@ struct Params {
     embedding_pitch4: u32,
     /// Those before the channels that are added.
     embedding_first4: u32,
+    /// Whether the gradient of the weight is added to what other images gave.
+    adds: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -357,9 +359,13 @@ fn output_gradient(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
 // Writes row `i` of the taps.
 fn store_weights(weights: mat3x4<f32>, i: u32, index: u32, tap: u32) {
     let first = index + 3u * i * tap;
-    dweight[first] = weights[0];
-    dweight[first + tap] = weights[1];
-    dweight[first + 2u * tap] = weights[2];
+    var sums = weights;
+    if params.adds != 0u {
+        sums += mat3x4<f32>(dweight[first], dweight[first + tap], dweight[first + 2u * tap]);
+    }
+    dweight[first] = sums[0];
+    dweight[first + tap] = sums[1];
+    dweight[first + 2u * tap] = sums[2];
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -99,7 +99,8 @@ impl cli::Step {
         unet.config().check_image(height, width)?;
         let batch = self.batch;
         let (what, graph, arenas, weights) = if self.train {
-            let options = TrainingOptions { batch, ..TrainingOptions::default() };
+            let precision = self.precision.map(Into::into).unwrap_or_default();
+            let options = TrainingOptions { batch, precision, ..TrainingOptions::default() };
             let (size, given) = ([height, width], Given::Nothing);
             let step = TrainingGraph::new(target, &unet, size, &scheduler, &options, given)?;
             let Optimizer { arenas, state: [weights, ..], .. } = step.optimizer;

@@ -240,7 +240,10 @@ mod tests {
     use super::*;
 
     fn falling(steps: u64) -> Losses {
-        let of = |step: u64| Metrics { step, loss: 1.0 / step as f32, gradient_norm: 1.0 };
+        let of = |step: u64| {
+            let loss = 1.0 / step as f32;
+            Metrics { step, loss, gradient_norm: 1.0, loss_scale: None }
+        };
         Losses { steps: (1..=steps).map(of).collect(), held_out: vec![(steps, 0.3)] }
     }
 

@@ -12,6 +12,7 @@ use ddim::{
     gpu::{Executor, Gpu, Profile, Report, Roofline, Times},
     nn::Weights,
     ops::Input,
+    training::Optimizer,
     value::ElementType,
 };
 use std::{
@@ -145,6 +146,9 @@ pub fn executor(gpu: &Gpu, step: &ModelStep) -> Result<Executor, Failure> {
             let data = Input::uniform(of, 0.05, 0.95).tensor(seed).data;
             executor.write(value, &data.iter().map(|&x| x as f32).collect::<Vec<_>>())?;
         }
+    }
+    if graph.sections().iter().any(|(name, _)| name == Optimizer::HALVES) {
+        executor.run_section(Optimizer::HALVES)?;
     }
     Ok(executor)
 }

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     fn metrics(loss: impl Fn(u64) -> f32, steps: u64) -> Vec<Metrics> {
-        let of = |step| Metrics { step, loss: loss(step), gradient_norm: 1.0 };
+        let of = |step| Metrics { step, loss: loss(step), gradient_norm: 1.0, loss_scale: None };
         (1..=steps).map(of).collect()
     }
 

@@ -21,7 +21,7 @@ use ddim::{
     files::MAX_PIXELS,
     gpu::Gpu,
     models::unet2d_condition::TextUNet,
-    nn::{AdaptedWeights, Adapters, ElementTypes, Model, ParameterSource},
+    nn::{AdaptedWeights, Adapters, Model, ParameterSource},
     pipeline::{LatentPipeline, Opening, RunFolder, TextEncoders},
     training::{ADAPTER_FILE, LatentData, Losses, Settings, Trainer, TrainingOptions},
 };
@@ -133,7 +133,7 @@ fn begin(gpu: &Gpu, arguments: &cli::TrainLora) -> Result<Run, Failure> {
         decoupled: true,
         ema_decay: 0.0,
         ema_warmup: false,
-        frozen: ElementTypes::from(arguments.precision).weights,
+        frozen: arguments.precision.into(),
         seed: arguments.seed,
         ..TrainingOptions::default()
     };

@@ -107,6 +107,7 @@ fn begin(
     options: &TrainingOptions,
 ) -> Result<Run, Error> {
     labels(&network, data)?;
+    options.check_f32("a classifier")?;
     let [height, width, channels] = network.size;
     let mut graph = Graph::new();
     let x0 = graph.input(TensorType::f32(&[options.batch, height, width, channels]));

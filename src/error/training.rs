@@ -33,6 +33,24 @@ pub enum TrainingError {
         /// Its gradient norm.
         norm: f32,
     },
+    /// A run in f16 whose loss scale helps no more: too many steps in a row had numbers that are not finite, or
+    /// the scale is the least. The state is that of the last good step.
+    #[error(
+        "step {step}: the loss is {loss} and the gradient norm {norm}, not finite numbers, after {in_row} skipped \
+         steps in a row and at a loss scale of {scale}; weights and optimizer are as the last good step left them"
+    )]
+    LossScale {
+        /// The step that was not skipped any more, counted from 1.
+        step: u64,
+        /// Its loss.
+        loss: f32,
+        /// Its gradient norm.
+        norm: f32,
+        /// The loss scale.
+        scale: f32,
+        /// Steps skipped before it, in a row.
+        in_row: u64,
+    },
     /// A rank of a run of several that ended, or did not come.
     #[error("rank {rank}: {why}")]
     Rank {

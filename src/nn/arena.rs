@@ -86,6 +86,51 @@ impl Arenas {
         Self { specs, places, arenas }
     }
 
+    /// f32 arenas whose contents have copies in halves, [`Arenas::copies`]: kernels, matrices and tables lie apart
+    /// from biases and the parameters of norms, at places where the copies may be cut into views. In f32
+    /// these are the arenas of [`Arenas::new`].
+    ///
+    /// ```
+    /// use ddim::nn::{Arenas, Initial, ParameterSpec, Weights};
+    /// use ddim::{Error, value::{ElementType, TensorType}};
+    ///
+    /// let spec = |name: &str, shape: &[usize]| {
+    ///     let (of, initial) = (TensorType::f32(shape), Initial::Normal(1.0));
+    ///     ParameterSpec { name: name.into(), of, initial }
+    /// };
+    /// let specs = vec![spec("weight", &[4, 3]), spec("bias", &[3]), spec("last", &[3, 2])];
+    /// let masters = Arenas::masters(specs, ElementType::Bf16, 1 << 20);
+    /// let copies = masters.copies(ElementType::Bf16);
+    /// assert_eq!(masters.arenas[0], TensorType::f32(&[256]));
+    /// assert_eq!(copies.arenas[0], masters.arenas[0].with_element(ElementType::Bf16));
+    /// assert_eq!(copies.arenas[1], masters.arenas[1]);
+    /// let weights = Weights::initial(&masters.specs, 7);
+    /// let contents = masters.contents(&weights)?.into_iter().map(Ok::<_, Error>);
+    /// assert_eq!(masters.weights(contents)?, weights);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn masters(specs: Vec<ParameterSpec>, copies: ElementType, max_bytes: u64) -> Self {
+        let mut masters = Self::stored(specs, copies, max_bytes / 4 * copies.bytes() as u64);
+        let all = masters.specs.iter_mut().map(|spec| &mut spec.of).chain(&mut masters.arenas);
+        all.for_each(|of| of.element = ElementType::F32);
+        masters
+    }
+
+    /// The layout of the copies of [`Arenas::masters`] for the same storage: arenas of biases and of the parameters of
+    /// norms stay f32, and have none.
+    ///
+    /// Example: [`Arenas::masters`].
+    pub fn copies(&self, element: ElementType) -> Self {
+        let mut copies = self.clone();
+        for (spec, place) in copies.specs.iter_mut().zip(&copies.places) {
+            if spec.of.shape.len() > 1 {
+                spec.of.element = element;
+                copies.arenas[place.arena].element = element;
+            }
+        }
+        copies
+    }
+
     /// One graph input per arena, a constant: see [`Graph::constants`].
     pub fn inputs(&self, graph: &mut Graph) -> Vec<Value> {
         self.arenas.iter().map(|&of| graph.constant(of)).collect()
@@ -153,14 +198,23 @@ impl Arenas {
             }
         }
         Ok((0..self.arenas.len()).map(move |arena| {
-            let specs = self.specs.iter().zip(&self.places);
-            let specs = specs.filter(move |(_, at)| at.arena == arena);
-            specs.flat_map(move |(spec, _)| {
-                let rest = View::room(spec.of) - spec.of.physical_elements();
+            self.rooms(arena).into_iter().flat_map(move |(spec, room)| {
+                let rest = room - spec.of.physical_elements();
                 let elements = source.elements(&spec.name).map(|of| padded(&spec.of, of));
                 iter::once(elements).chain((rest > 0).then(|| Ok(vec![0.0; rest].into())))
             })
         }))
+    }
+
+    /// The parameters of an arena, each with the elements up to the next one.
+    fn rooms(&self, arena: usize) -> Vec<(&ParameterSpec, usize)> {
+        let own = self.specs.iter().zip(&self.places).filter(|(_, at)| at.arena == arena);
+        let mut rooms: Vec<_> = own.map(|(spec, at)| (spec, at.offset)).collect();
+        let mut end = self.arenas[arena].shape.elements();
+        for (_, offset) in rooms.iter_mut().rev() {
+            (*offset, end) = (end - *offset, *offset);
+        }
+        rooms
     }
 
     /// The contents of one arena after another, each whole.

@@ -85,12 +85,13 @@ mod loss {
 }
 
 /// What a training step does besides the network: its row of rates, the sum and the norm of the gradients, the
-/// update.
+/// update, the scale of the loss.
 mod optimizer {
     pub(super) mod accumulate;
     pub(super) mod adam;
     pub(super) mod average;
     pub(super) mod global_norm;
+    pub(super) mod next_scale;
     pub(super) mod rate_decay;
     pub(super) mod training_row;
 }
@@ -122,7 +123,7 @@ operations! {
     [conv2d] { Conv2d, Conv2dInputGradient, Conv2dWeightGradient, FusedConv2d, FusedConv2dWeightGradient }
     [elementwise::add] { Add }
     [elementwise::add_embedding] { AddEmbedding, SumPixels }
-    [elementwise::cast] { Cast }
+    [elementwise::cast] { Cast, CastInto }
     [elementwise::constant] { Constant }
     [elementwise::geglu] { Geglu, GegluBackward }
     [elementwise::gelu] { Gelu, GeluBackward }
@@ -150,6 +151,7 @@ operations! {
     [optimizer::adam] { Adam }
     [optimizer::average] { AverageWeights }
     [optimizer::global_norm] { GlobalNorm }
+    [optimizer::next_scale] { NextScale }
     [optimizer::rate_decay] { RateDecay }
     [optimizer::training_row] { TrainingRow }
     [random::add_noise] { AddNoise, AddDrawnNoise, AddNumberedNoise }

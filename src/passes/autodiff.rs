@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 ///
 /// `seed` has the type of `output`: a [`Constant`](crate::ops::Constant) 1 for a loss. What the
 /// backward equations read of the forward pass are ordinary values; their lives, not a tape,
-/// decide what is kept.
+/// decide what is kept. The gradient of an entry of `wrt` that is stored in halves may be f32: it is a sum.
 ///
 /// ```
 /// # use ddim::{graph::Graph, passes, reference, value::TensorType};
@@ -62,7 +62,7 @@ pub fn gradient(
         let scope = equation.scope.backward();
         let mut backward = Backward::new(graph, arriving, needs.clone(), &equation.scope);
         let terms = equation.op.vjp(&mut backward, equation)?;
-        check(graph, equation, &terms)?;
+        check(graph, equation, &terms, wrt)?;
         for ((&input, term), needed) in equation.inputs.iter().zip(terms).zip(needs) {
             let (Some(term), true) = (term, needed) else { continue };
             accumulate(graph, &mut cotangents, input, term, &scope)?;
@@ -71,16 +71,24 @@ pub fn gradient(
     Ok(wrt.iter().map(|v| cotangents.get(v).copied()).collect())
 }
 
-/// An op gives one term an operand, of the operand's type.
-fn check(graph: &Graph, equation: &Equation, terms: &[Option<Value>]) -> Result<(), Error> {
+/// An op gives one term an operand, of the operand's type; of what is `wanted`, perhaps in f32.
+fn check(
+    graph: &Graph,
+    equation: &Equation,
+    terms: &[Option<Value>],
+    wanted: &[Value],
+) -> Result<(), Error> {
     let types: Vec<_> = equation.inputs.iter().map(|value| graph.type_of(*value)).collect();
     let found: Vec<_> = terms.iter().map(|term| term.map(|value| graph.type_of(value))).collect();
     let message = if found.len() != types.len() {
         format!("gives {} gradients for {} operands", found.len(), types.len())
     } else {
-        let unlike =
-            |(term, of): (&Option<TensorType>, &TensorType)| term.is_some_and(|term| term != *of);
-        let Some(operand) = found.iter().zip(&types).position(unlike) else { return Ok(()) };
+        let unlike = |operand: &usize| {
+            let (of, value) = (types[*operand], equation.inputs[*operand]);
+            let sum = |term| term == TensorType::f32(&of.shape) && wanted.contains(&value);
+            found[*operand].is_some_and(|term| term != of && !sum(term))
+        };
+        let Some(operand) = (0..types.len()).find(unlike) else { return Ok(()) };
         let found = found[operand].map_or("none".to_owned(), |of| of.to_string());
         format!("gives a gradient of {found} for operand {operand}")
     };

@@ -177,7 +177,8 @@ impl<M, S> Trainer<M, S> {
             Some(memory) => Some(self.executor.read(memory)?),
             None => None,
         };
-        Ok(State { parts, memory, step: self.counter()?.step })
+        let scaling = self.graph.optimizer.scaled(&mut self.executor)?;
+        Ok(State { parts, memory, scaling, step: self.counter()?.step })
     }
 
     /// Continues from a state.
@@ -188,6 +189,7 @@ impl<M, S> Trainer<M, S> {
         if let (Some(memory), Some(losses)) = (self.graph.memory, &state.memory) {
             self.executor.write(memory, losses)?;
         }
+        self.set_scaling(state.scaling)?;
         self.write_counter(state.step)?;
         self.steps = Steps { submitted: state.step.into(), reported: state.step.into() };
         Ok(())

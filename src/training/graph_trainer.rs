@@ -45,7 +45,7 @@ impl GraphTrainer {
     /// A step that lowers a loss. `graph` has the step's inputs; `loss` appends layers to it and returns the loss
     /// `f32[1]`. It is called twice: first to ask for the parameters. These begin as their layers say, by the
     /// options' seed. Of the options the rates, Adam's numbers, clipping, the moving average, the seed and
-    /// the memory count.
+    /// the memory count; the precision is f32.
     ///
     /// # Errors
     /// If an option is out of its range, `loss` fails, an op has no gradient, or the plan does not fit the device.
@@ -56,6 +56,7 @@ impl GraphTrainer {
         loss: impl Fn(&mut Layers) -> Result<Value, Error>,
     ) -> Result<Self, Error> {
         options.check_ranges()?;
+        options.check_f32("a graph of the caller's")?;
         let (one, expected) = (options.parts() == 1, "1, for a graph has one batch a step");
         Unexpected::check(one, "accumulate", expected, options.parts())
             .map_err(TrainingError::from)?;

@@ -11,7 +11,7 @@ const HEADER: &str = "step,loss,gradient_norm,held_out_loss";
 /// ```
 /// use ddim::training::{Losses, Metrics};
 ///
-/// let steps = vec![Metrics { step: 1, loss: 0.5, gradient_norm: 2.0 }];
+/// let steps = vec![Metrics { step: 1, loss: 0.5, gradient_norm: 2.0, loss_scale: None }];
 /// let losses = Losses { steps, held_out: vec![(1, 0.75)] };
 /// let text = losses.to_csv();
 /// assert_eq!(text, "step,loss,gradient_norm,held_out_loss\n1,0.5,2,0.75\n");
@@ -20,7 +20,7 @@ const HEADER: &str = "step,loss,gradient_norm,held_out_loss";
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Losses {
-    /// Of every step.
+    /// Of every step that was not skipped, without loss scales.
     pub steps: Vec<Metrics>,
     /// On held-out images, after a step.
     pub held_out: Vec<(u64, f32)>,
@@ -57,8 +57,11 @@ impl Losses {
     /// The text that [`Losses::parse`] reads.
     pub fn to_csv(&self) -> String {
         let mut held_out = self.held_out.iter().peekable();
-        let rows = self.steps.iter().map(|Metrics { step, loss, gradient_norm }| {
-            let measured = held_out.next_if(|(at, _)| at == step);
+        let next = self.steps.iter().skip(1).map(|of| of.step).chain([u64::MAX]);
+        let rows = self.steps.iter().zip(next).map(|(of, next)| {
+            let Metrics { step, loss, gradient_norm, .. } = of;
+            // A skipped step has no row: what was measured after it stands with the step before.
+            let measured = held_out.next_if(|(at, _)| *at < next);
             let measured = measured.map_or(String::new(), |(_, loss)| loss.to_string());
             format!("{step},{loss},{gradient_norm},{measured}\n")
         });
@@ -102,7 +105,8 @@ fn row(line: &str) -> Option<Row> {
         "" => None,
         text => Some(finite(text)?),
     };
-    columns.next().is_none().then_some((Metrics { step, loss, gradient_norm }, held_out))
+    let metrics = Metrics { step, loss, gradient_norm, loss_scale: None };
+    columns.next().is_none().then_some((metrics, held_out))
 }
 
 #[cfg(test)]
@@ -110,7 +114,10 @@ mod tests {
     use super::*;
 
     fn losses() -> Losses {
-        let metrics = |step| Metrics { step, loss: 0.1 * step as f32, gradient_norm: 1e-9 };
+        let metrics = |step| {
+            let loss = 0.1 * step as f32;
+            Metrics { step, loss, gradient_norm: 1e-9, loss_scale: None }
+        };
         Losses { steps: vec![metrics(1), metrics(2), metrics(4)], held_out: vec![(2, 0.3)] }
     }
 
@@ -124,6 +131,16 @@ mod tests {
         short.steps.truncate(1);
         short.held_out.clear();
         assert_eq!(Losses::parse(path, &text, 1).expect("own text"), short);
+    }
+
+    #[test]
+    fn what_was_measured_after_a_skipped_step_stands_with_the_one_before() {
+        // Step 3 was skipped.
+        let held_out = vec![(1, 0.4), (3, 0.25), (4, 0.2)];
+        let text = Losses { held_out, ..losses() }.to_csv();
+        let found = Losses::parse(Path::new("loss.csv"), &text, 4).expect("own text");
+        assert_eq!(found.held_out, [(1, 0.4), (2, 0.25), (4, 0.2)]);
+        assert_eq!(found.to_csv(), text);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) mod objective;
 mod objectives;
 mod optimizer;
 mod options;
+mod precision;
 mod ranks;
 mod settings;
 mod snr;
@@ -57,8 +58,9 @@ pub use kept_averages::{AVERAGES, read_average};
 pub use levels::{Diffusion, TrainingLevel};
 pub use losses::Losses;
 pub use objectives::{FlowWeighting, TrainingObjective};
-pub use optimizer::{Begun, Ended, Optimizer};
+pub use optimizer::{Begun, Ended, Halves, Optimizer, Scaling};
 pub use options::TrainingOptions;
+pub use precision::LossScale;
 pub use settings::{Past, Settings};
 pub(crate) use snr::min_snr_weights;
 #[doc(hidden)]

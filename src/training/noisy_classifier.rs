@@ -36,6 +36,7 @@ impl TrainingGraph {
         options: &TrainingOptions,
     ) -> Result<Self, Error> {
         options.check_ranges()?;
+        options.check_f32("a classifier")?;
         let schedule = scheduler.schedule()?;
         let mut objective = Objective::new(scheduler, Some(&schedule), options);
         let mut graph = Graph::new();

@@ -1,12 +1,13 @@
 //! What every training step has around its loss: it begins with the counter and ends with the
 //! gradient, clipping, Adam, the moving average, and the record. The section `gradients` runs once for
-//! each micro-batch and adds up what they give, the section `update` once.
+//! each micro-batch and adds up what they give, the section `update` once, the section `halves` where masters
+//! were written.
 use super::{averages::Average, options::TrainingOptions};
 use crate::{
     error::Error,
     graph::Graph,
     nn::{Arenas, Views},
-    ops::{Accumulate, Advance, AverageWeights, Constant, Counter, GlobalNorm, NextImages, Record},
+    ops::{Accumulate, Adam, AverageWeights, Constant, Counter, GlobalNorm, NextImages, Record},
     passes,
     value::{TensorType, Value},
 };
@@ -39,15 +40,42 @@ pub struct Optimizer {
     pub arenas: Arenas,
     /// Seed and step: a [`Counter`].
     pub counter: Value,
-    /// `f32[capacity, 4]`: loss, gradient norm, clip factor, good, a row a step.
+    /// `f32[capacity, 4]`: loss, gradient norm, clip factor or loss scale, good, a row a step.
     pub history: Value,
     /// Parameters, first moments, second moments, moving averages.
     pub state: [Vec<Value>; 4],
+    /// The copy in halves of each arena of parameters that has one: see [`Optimizer::storing`].
+    pub halves: Vec<Option<Halves>>,
+    /// The loss scale, if the step has one.
+    pub scaling: Option<Scaling>,
     /// The step's gradient of each arena, which callers may read and change between the sections; of
-    /// several micro-batches the mean. There are none before [`Optimizer::end`].
+    /// several micro-batches the mean, and so many times it as the loss scale says. There are none before
+    /// [`Optimizer::end`].
     pub gradients: Vec<Value>,
     /// More moving averages.
     pub averages: Vec<(Average, Vec<Value>)>,
+}
+
+/// The copy in halves of an arena of parameters, the masters.
+///
+/// Example: [`Optimizer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Halves {
+    /// The input that holds it.
+    pub state: Value,
+    /// What the section [`Optimizer::HALVES`] makes of the masters there, and a step reads.
+    pub made: Value,
+}
+
+/// The state of a loss scale.
+///
+/// Example: [`Optimizer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Scaling {
+    /// `f32[1]`.
+    pub scale: Value,
+    /// `f32[4]`: that of [`NextScale`](crate::ops::NextScale).
+    pub tally: Value,
 }
 
 /// Random key and rates of a step.
@@ -79,6 +107,13 @@ impl Optimizer {
     pub const GRADIENTS: &'static str = "gradients";
     /// The section that ends a step.
     pub const UPDATE: &'static str = "update";
+    /// The section, by name, that makes the halves of the masters, where there are any: to be run after these were
+    /// written.
+    pub const HALVES: &'static str = "halves";
+    /// Good steps in a row after which a loss scale is doubled: the default of PyTorch.
+    pub const GROWTH: u32 = 2000;
+    /// Steps in a row that a loss scale may skip.
+    pub const SKIPS: u32 = 20;
 
     /// Adds the inputs.
     pub fn new(graph: &mut Graph, arenas: Arenas) -> Self {
@@ -86,7 +121,8 @@ impl Optimizer {
         let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
         let (gradients, averages) = (Vec::new(), Vec::new());
-        Self { arenas, counter, history, state, gradients, averages }
+        let (halves, scaling) = (vec![None; arenas.arenas.len()], None);
+        Self { arenas, counter, history, state, halves, scaling, gradients, averages }
     }
 
     /// The same with more moving averages.
@@ -111,12 +147,16 @@ impl Optimizer {
         Ok(Begun { key, row })
     }
 
-    /// The parameters by name.
+    /// The parameters by name, as a step stores them.
     ///
     /// # Errors
     /// None of the graph that it was made for.
     pub fn parameters(&self, graph: &mut Graph) -> Result<Views, Error> {
-        self.arenas.views(graph, &self.state[0])
+        let read =
+            |(master, halves): (&Value, &Option<Halves>)| halves.map_or(*master, |of| of.made);
+        let arenas: Vec<Value> = self.state[0].iter().zip(&self.halves).map(read).collect();
+        let made = self.halves.iter().flatten().next().map(|of| graph.type_of(of.made).element);
+        self.arenas.copies(made.unwrap_or_default()).views(graph, &arenas)
     }
 
     /// Ends a step that computed `loss` of a micro-batch from the parameters in `views`.
@@ -131,8 +171,10 @@ impl Optimizer {
         Begun { key, row }: Begun,
         loss: Value,
     ) -> Result<Ended, Error> {
-        let one = Constant { of: graph.type_of(loss), number: 1.0.into() };
-        let seed = graph.push(one, &[])?;
+        let seed = match self.scaling {
+            Some(Scaling { scale, .. }) => scale,
+            None => graph.push(Constant { of: graph.type_of(loss), number: 1.0.into() }, &[])?,
+        };
         let wrt: Vec<Value> =
             self.arenas.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
         let gradients = passes::gradient(graph, loss, seed, &wrt)?;
@@ -152,31 +194,48 @@ impl Optimizer {
             counter = graph.push(op, &[counter, key])?;
         }
         graph.section(Self::UPDATE);
-        let norm = GlobalNorm { clip: options.clip.map(Into::into), guarded: true };
+        let (clip, scale) = (options.clip.map(Into::into), self.scaling.map(|of| of.scale));
         let mut operands = vec![loss, key];
+        operands.extend(scale);
         operands.extend(&gradients);
+        let norm = GlobalNorm { clip, guarded: true, scaled: scale.is_some() };
         let norm = graph.push(norm, &operands)?;
-        let adam = options.adam();
         for (arena, &gradient) in gradients.iter().enumerate() {
-            let own = [0, 1, 2, 3].map(|part: usize| self.state[part][arena]);
-            let mut operands = vec![row, norm, gradient];
-            operands.extend(own);
-            let next = graph.push_all(adam, &operands)?;
-            for (average, arenas) in &self.averages {
-                let op = AverageWeights { decay: average.decay() };
-                let moved = graph.push(op, &[key, norm, next[0], arenas[arena]])?;
-                graph.update(arenas[arena], moved);
-            }
-            for (state, next) in own.into_iter().zip(next) {
-                graph.update(state, next);
-            }
+            self.move_arena(graph, options, arena, [key, row, norm, gradient])?;
         }
-        let recorded = graph.push(Record, &[self.history, key, loss, norm])?;
+        let mut operands = vec![self.history, key, loss, norm];
+        operands.extend(scale);
+        let recorded = graph.push(Record, &operands)?;
         graph.update(self.history, recorded);
-        let advanced = graph.push(Advance { guarded: true }, &[counter, key, norm])?;
-        graph.update(self.counter, advanced);
+        self.advance(graph, [counter, key, norm])?;
         graph.leave();
         Ok(Ended { loss: told, norm })
+    }
+
+    /// Updates the parameters of an arena, and what follows from them.
+    fn move_arena(
+        &self,
+        graph: &mut Graph,
+        options: &TrainingOptions,
+        arena: usize,
+        [key, row, norm, gradient]: [Value; 4],
+    ) -> Result<(), Error> {
+        let own = [0, 1, 2, 3].map(|part: usize| self.state[part][arena]);
+        let halves = self.halves[arena];
+        let stored = halves.map(|of| graph.type_of(of.made).element);
+        let mut operands = vec![row, norm, gradient];
+        operands.extend(own);
+        operands.extend(halves.map(|of| of.made));
+        let next = graph.push_all(Adam { halves: stored, ..options.adam() }, &operands)?;
+        for (average, arenas) in &self.averages {
+            let op = AverageWeights { decay: average.decay() };
+            let moved = graph.push(op, &[key, norm, next[0], arenas[arena]])?;
+            graph.update(arenas[arena], moved);
+        }
+        for (state, next) in own.into_iter().chain(halves.map(|of| of.state)).zip(next) {
+            graph.update(state, next);
+        }
+        Ok(())
     }
 }
 

@@ -32,6 +32,9 @@ pub struct TrainingOptions {
     /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
     /// it would take more. Without, where the device gives less. No bit depends on it.
     pub memory: Option<u64>,
+    /// Storage of weights and activations in a step: f32, f16, which has a [`LossScale`](super::LossScale), or bf16.
+    /// Masters of the weights, moments, averages, gradients of weights and sums are f32.
+    pub precision: ElementType,
     /// Learning rate after the warm-up.
     pub learning_rate: f64,
     /// Steps in which it grows to that.
@@ -92,6 +95,7 @@ impl Default for TrainingOptions {
             accumulate: 1,
             ranks: 1,
             memory: None,
+            precision: ElementType::F32,
             learning_rate: 2e-4,
             warmup: 0,
             decay_steps: None,
@@ -165,6 +169,7 @@ impl TrainingOptions {
             weight_decay: self.weight_decay.into(),
             decoupled: self.decoupled,
             ema: true,
+            halves: None,
         }
     }
 
@@ -178,6 +183,7 @@ impl TrainingOptions {
         scheduler: &SchedulerConfig,
     ) -> Result<(), TrainingError> {
         self.check_ranges()?;
+        self.check_precision(model)?;
         self.objective.check()?;
         let own = self.objective != TrainingObjective::Betas;
         let plain = self.loss == Loss::Simple && self.min_snr_gamma.is_none();
@@ -247,8 +253,10 @@ impl TrainingOptions {
             let again = self.averages[..number].contains(average);
             Unexpected::check(!again, "averages", "each once", format!("{average} twice"))?;
         }
-        let fits = self.frozen != ElementType::U32;
-        Unexpected::check(fits, "frozen", "f32, f16 or bf16", self.frozen)?;
+        for (option, stored) in [("frozen", self.frozen), ("precision", self.precision)] {
+            let fits = stored != ElementType::U32;
+            Unexpected::check(fits, option, "f32, f16 or bf16", stored)?;
+        }
         let steps = self.decay_steps.unwrap_or(u32::MAX);
         let expected = format!("more than the {} steps of the warm-up", self.warmup);
         let root = self.rate_schedule == RateSchedule::InverseSqrt && steps > 0;
@@ -257,7 +265,7 @@ impl TrainingOptions {
     }
 
     /// Checks that a run that began with the options `before` may go on with these. Rates, decays,
-    /// clipping, batch, micro-batches, ranks and moving average may change: the state is the same.
+    /// clipping, batch, micro-batches, ranks, precision and moving average may change: the state is the same.
     ///
     /// # Errors
     /// Names the option, what it has to stay and what it is.

@@ -148,8 +148,16 @@ impl Settings {
 }
 
 /// Options that came after the first settings were written.
-const LATER: [&str; 7] =
-    ["accumulate", "ranks", "memory", "rate_schedule", "averages", "augment", "frozen"];
+const LATER: [&str; 8] = [
+    "accumulate",
+    "ranks",
+    "memory",
+    "precision",
+    "rate_schedule",
+    "averages",
+    "augment",
+    "frozen",
+];
 
 /// Writes the options. A later one is written only if it is not the default, so a plain run's settings keep their bytes.
 fn written<S: Serializer>(options: &TrainingOptions, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,6 +2,7 @@
 use crate::{
     error::{Error, TrainingError, WeightsError},
     nn::{ParameterSpec, Weights},
+    ops::NextScale,
     value::{Shape, TensorType},
     weights::{self, Precision, TensorFile, tensor_bytes},
 };
@@ -13,6 +14,10 @@ const PARTS: [&str; 4] = ["weight", "first_moment", "second_moment", "average"];
 /// The tensor of the last losses of each timestep, where these are drawn by importance.
 const MEMORY: &str = "timestep_losses";
 
+/// The tensor of the loss scale, of a run in f16: the scale, the good steps since it changed, the steps skipped in a
+/// row and in all.
+const SCALING: &str = "loss_scale";
+
 /// The tensor of the steps done: two halves of 16 bits, since f32 holds each of them exactly.
 const STEP: &str = "step";
 
@@ -23,6 +28,8 @@ pub struct State {
     pub parts: [Weights; 4],
     /// The last losses of each timestep, if these are drawn by importance.
     pub memory: Option<Vec<f32>>,
+    /// The loss scale, the good steps since it changed, the steps skipped in a row and in all, of a run in f16.
+    pub scaling: Option<[f32; 4]>,
     /// Steps done.
     pub step: u32,
 }
@@ -42,6 +49,9 @@ impl State {
         if let Some(memory) = &self.memory {
             let columns = memory_type(1).shape.last();
             named.push((MEMORY.into(), vec![memory.len() / columns, columns], memory));
+        }
+        if let Some(scaling) = &self.scaling {
+            named.push((SCALING.into(), vec![scaling.len()], scaling));
         }
         let halves = [(self.step >> 16) as f32, (self.step & 0xffff) as f32];
         named.push((STEP.into(), vec![2], &halves));
@@ -97,12 +107,13 @@ impl State {
             Some(shape) => Some(found.memory(shape)?),
             None => None,
         };
+        let scaling = found.scaling()?;
         let step = found.step()?;
         match found.shapes.into_iter().next() {
             Some((name, shape)) => {
                 Err(refuse(path, format!("{name}: expected no such tensor, found {shape:?}")))
             }
-            None => Ok(Self { parts, memory, step }),
+            None => Ok(Self { parts, memory, scaling, step }),
         }
     }
 
@@ -174,6 +185,21 @@ impl<'a> Tensors<'a> {
             count.fract() == 0.0 && (0.0..=most as f32).contains(&count)
         })?;
         Ok(data)
+    }
+
+    /// The loss scale, if the file has one: whether a run needs it follows from its precision, which may change.
+    fn scaling(&mut self) -> Result<Option<[f32; 4]>, Error> {
+        if !self.shapes.contains_key(SCALING) {
+            return Ok(None);
+        }
+        let data = self.take(SCALING, &[4])?;
+        let scales = NextScale::LEAST..=NextScale::MOST;
+        let expected = format!("a scale of {} to {}", NextScale::LEAST, NextScale::MOST);
+        self.check(SCALING, &data[..1], &expected, |scale| scales.contains(&scale))?;
+        self.check(SCALING, &data[1..], "whole numbers of 0 or above", |count| {
+            count >= 0.0 && count.fract() == 0.0
+        })?;
+        Ok(Some(std::array::from_fn(|place| data[place])))
     }
 
     fn step(&mut self) -> Result<u32, Error> {

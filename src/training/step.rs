@@ -143,8 +143,10 @@ impl TrainingGraph {
         let own = nn::parameters(model, [batch, height, width])?;
         let most = target.max_binding;
         let (trained, frozen) = split(&mut graph, model, own, options.frozen, most);
-        let mut optimizer = Optimizer::new(&mut graph, Arenas::new(trained, most))
-            .averaging(&mut graph, &options.averages);
+        let masters = Arenas::masters(trained, options.precision, most);
+        let mut optimizer = Optimizer::new(&mut graph, masters)
+            .averaging(&mut graph, &options.averages)
+            .storing(&mut graph, options.precision)?;
         let given = given.inputs(&mut graph, image, levels);
         // Timesteps of the caller's are not drawn.
         let memory = (given.is_none() && options.timesteps == Timesteps::Importance)
@@ -160,7 +162,7 @@ impl TrainingGraph {
         let timesteps = noisy.drawn.timesteps;
         let told = objective.told(&mut graph, timesteps)?;
         let inputs = ModelInputs { x: noisy.x, timesteps: told, condition: seen };
-        let output = model.build(&mut Layers::new(&mut graph, &views, Some(key)), &inputs)?;
+        let output = predicted(&mut graph, model, &views, key, inputs, options.precision)?;
         let losses = objective.losses(&mut graph, &noisy, output)?;
         let tables = objective.tables;
         let mut collected = Vec::new();
@@ -254,6 +256,21 @@ fn all_views(
     let mut views = frozen.views(graph)?;
     views.extend(adapters.scaled(graph, trained.clone())?);
     Ok(views)
+}
+
+/// What the model predicts, its activations in this storage.
+fn predicted(
+    graph: &mut Graph,
+    model: &dyn Model,
+    views: &Views,
+    key: Value,
+    inputs: ModelInputs,
+    element: ElementType,
+) -> Result<Value, Error> {
+    let mut layers = Layers::new(graph, views, Some(key));
+    let x = layers.cast(inputs.x, element)?;
+    let prediction = model.build(&mut layers, &ModelInputs { x, ..inputs })?;
+    layers.cast(prediction, ElementType::F32)
 }
 
 /// The labels that the model sees: some of them dropped, if it is to learn to do without.

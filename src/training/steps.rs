@@ -18,6 +18,29 @@ pub struct Metrics {
     pub loss: f32,
     /// Norm of all gradients together, before clipping.
     pub gradient_norm: f32,
+    /// The loss scale, of a run in f16.
+    pub loss_scale: Option<f32>,
+}
+
+/// A step whose numbers are not finite, and that was not skipped.
+struct BadStep {
+    /// Counted from 1.
+    step: u64,
+    loss: f32,
+    norm: f32,
+}
+
+impl BadStep {
+    /// The error of a run with these numbers of a loss scale, or without.
+    fn error(self, scaling: Option<[f32; 4]>) -> TrainingError {
+        let Self { step, loss, norm } = self;
+        match scaling {
+            None => TrainingError::NotFinite { step, loss, norm },
+            Some([scale, _, in_row, _]) => {
+                TrainingError::LossScale { step, loss, norm, scale, in_row: in_row as u64 }
+            }
+        }
+    }
 }
 
 /// The steps of a run.
@@ -31,14 +54,18 @@ pub(super) struct Steps {
 
 impl Steps {
     /// Waits, then returns what the steps since the last call recorded: the last of them that the history
-    /// holds. A step that was not finite is an error: nothing was updated in it or since.
+    /// holds, those left out that a loss scale skipped. A step that was not finite, and not skipped, is an
+    /// error: nothing was updated in it or since.
     pub fn metrics(
         &mut self,
         optimizer: &Optimizer,
         executor: &mut Executor,
     ) -> Result<Vec<Metrics>, Error> {
         let (history, counter) = executor.read_with(optimizer.history, optimizer.counter)?;
-        self.told(&history, &counter)
+        match self.told(optimizer, &history, &counter) {
+            Ok(metrics) => Ok(metrics),
+            Err(bad) => Err(bad.error(optimizer.scaled(executor)?).into()),
+        }
     }
 
     /// As [`Steps::metrics`], without blocking.
@@ -49,24 +76,34 @@ impl Steps {
     ) -> Result<Vec<Metrics>, Error> {
         let (history, counter) =
             executor.read_with_async(optimizer.history, optimizer.counter).await?;
-        self.told(&history, &counter)
+        match self.told(optimizer, &history, &counter) {
+            Ok(metrics) => Ok(metrics),
+            Err(bad) => Err(bad.error(optimizer.scaled_async(executor).await?).into()),
+        }
     }
 
-    fn told(&mut self, history: &[f32], counter: &[u32]) -> Result<Vec<Metrics>, Error> {
+    fn told(
+        &mut self,
+        optimizer: &Optimizer,
+        history: &[f32],
+        counter: &[u32],
+    ) -> Result<Vec<Metrics>, BadStep> {
         let counter = Counter::from_words(std::array::from_fn(|word| counter[word]));
         let rows: Vec<&[f32]> = history.chunks_exact(4).collect();
         let row = |index: u64| rows[index as usize % rows.len()];
         if let Some(index) = counter.bad_step.map(u64::from) {
             // The device stands still since the step before; so does the host's count.
             *self = Self { submitted: index, reported: index };
-            let (step, loss, norm) = (index + 1, row(index)[0], row(index)[1]);
-            return Err(TrainingError::NotFinite { step, loss, norm }.into());
+            return Err(BadStep { step: index + 1, loss: row(index)[0], norm: row(index)[1] });
         }
         let first = self.reported.max(self.submitted.saturating_sub(rows.len() as u64));
-        let metrics = (first..self.submitted)
+        let scaled = optimizer.scaling.is_some();
+        let good = (first..self.submitted).filter(|index| row(*index)[3] == 1.0);
+        let metrics = good
             .map(|index| {
                 let (step, row) = (index + 1, row(index));
-                Metrics { step, loss: row[0], gradient_norm: row[1] }
+                let loss_scale = scaled.then_some(row[2]);
+                Metrics { step, loss: row[0], gradient_norm: row[1], loss_scale }
             })
             .collect();
         self.reported = self.submitted;
@@ -107,6 +144,9 @@ impl Optimizer {
     ) -> Result<(), Error> {
         for (&arena, pieces) in self.state[part].iter().zip(self.arenas.pieces(weights)?) {
             executor.write_pieces(arena, pieces)?;
+        }
+        if part == 0 && self.halves.iter().any(Option::is_some) {
+            executor.run_section(Self::HALVES)?;
         }
         Ok(())
     }

@@ -143,6 +143,7 @@ impl<M, S> Trainer<M, S> {
         let mut trainer =
             Self { model, scheduler, options, graph, executor, collective, steps, size, history };
         trainer.write_counter(0)?;
+        trainer.set_scaling(None)?;
         trainer.load(&start)?;
         if let Some(told) = trainer.graph.condition.vector {
             let none = vec![0.0; trainer.graph.graph.type_of(told).shape.elements()];
@@ -204,10 +205,11 @@ impl<M, S> Trainer<M, S> {
     }
 
     /// Waits, then returns what the steps since the last call recorded (the last
-    /// [`TrainingGraph::HISTORY`] of them).
+    /// [`TrainingGraph::HISTORY`] of them), those left out that a loss scale skipped.
     ///
     /// # Errors
-    /// [`TrainingError::NotFinite`] if a step was bad: nothing was updated in it or since.
+    /// [`TrainingError::NotFinite`] if a step was bad, in f16 [`TrainingError::LossScale`]: nothing was updated in it
+    /// or since.
     pub fn metrics(&mut self) -> Result<Vec<Metrics>, Error> {
         self.steps.metrics(&self.graph.optimizer, &mut self.executor)
     }

@@ -85,7 +85,11 @@ impl Validation {
         let made = graph.push_all(noising, &[x0, timesteps, levels, counter])?;
         let told = objective.told(&mut graph, timesteps)?;
         let inputs = ModelInputs { x: made[0], timesteps: told, condition };
-        let network = FrozenModel::new(&mut graph, model, &inputs, gpu.target().max_binding)?;
+        // Laid out as the averages, which are copied whole.
+        let (arenas, most) = (trainer.arenas().clone(), gpu.target().max_binding);
+        let network = FrozenModel::adapted(&mut graph, arenas, None, most, |layers| {
+            model.build(layers, &inputs)
+        })?;
         let drawn = Drawn { timesteps, factors: None };
         let noisy = Noisy { x0, noise: made[1], x: made[0], drawn };
         let compared = objective.compared(&mut graph, &noisy, network.prediction)?;

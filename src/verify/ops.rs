@@ -229,9 +229,11 @@ impl Step {
         };
         let began = graph.push_all(row, &[counter])?;
         let clip = config.grad_clip_norm.map(Into::into);
-        let norm = graph.push(GlobalNorm { clip, guarded: false }, &[gradient])?;
+        let norm = GlobalNorm { clip, guarded: false, scaled: false };
+        let norm = graph.push(norm, &[gradient])?;
         let (epsilon, weight_decay) = (config.eps.into(), config.weight_decay.into());
-        let adam = Adam { beta1, beta2, epsilon, weight_decay, decoupled, ema: true };
+        let (ema, halves) = (true, None);
+        let adam = Adam { beta1, beta2, epsilon, weight_decay, decoupled, ema, halves };
         let operands = [&[began[1], norm, gradient], &state[..]].concat();
         for (state, next) in state.into_iter().zip(graph.push_all(adam, &operands)?) {
             graph.update(state, next);

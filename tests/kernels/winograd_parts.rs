@@ -1,17 +1,34 @@
-//! Minimal filtering of an image whose spread tiles pass the largest binding: part by part, with the same bits.
+//! Minimal filtering part by part: of an image whose spread tiles pass the largest binding, with the same bits; and of
+//! images in halves, whose spread tiles would take more than they do.
 use crate::common::support;
 use ddim::{
     Error,
     gpu::{Executor, Gpu},
     graph::Graph,
-    ops::{Conv2d, GroupNorm, Input, Silu},
+    ops::{Case, Conv2d, Conv2dWeightGradient, GroupNorm, Input, Silu},
     passes,
     plan::Plan,
-    value::TensorType,
+    value::{ElementType, TensorType},
+    verify,
 };
 
 /// Large enough for every tensor, too small for the tiles of a whole image.
 const BINDING: u64 = 150_000;
+
+/// Launches of a kernel of minimal filtering.
+fn launches(plan: &Plan, entry: &str) -> usize {
+    let name = format!("winograd.{entry} ");
+    plan.dispatches().filter(|launch| launch.kernel.to_string().starts_with(&name)).count()
+}
+
+/// Whether minimal filtering is what the device takes, or why not.
+fn applies(gpu: &Gpu) -> bool {
+    let applies = gpu.target().profile.is_software() && gpu.target().subgroup.is_some();
+    if !applies {
+        println!("skipped: no software driver with subgroups");
+    }
+    applies
+}
 
 /// Norm, SiLU, convolution, norm: the convolution reads what the first norm scales, and writes the second one's moments.
 fn plan(gpu: &Gpu, [height, width]: [usize; 2]) -> Result<Plan, Error> {
@@ -45,25 +62,46 @@ fn results(gpu: &Gpu, plan: Plan) -> Result<[Vec<f32>; 2], Error> {
 #[test]
 fn parts_have_the_bits_of_the_whole() -> Result<(), Error> {
     let Some(gpu) = support::gpu() else { return Ok(()) };
-    if !gpu.target().profile.is_software() || gpu.target().subgroup.is_none() {
-        println!("skipped: no software driver with subgroups");
+    if !applies(&gpu) {
         return Ok(());
     }
     let small = gpu.binding_at_most(BINDING);
     // Whole squares with moments; an odd number of tile rows; a width that no tile divides.
     for size in [[24, 32], [22, 32], [21, 33]] {
-        let launches = |plan: &Plan| {
-            plan.dispatches()
-                .filter(|launch| launch.kernel.to_string().starts_with("winograd.input"))
-                .count()
-        };
         let (whole, parts) = (plan(&gpu, size)?, plan(&small, size)?);
-        assert_eq!(launches(&whole), 1, "{size:?}");
+        assert_eq!(launches(&whole, "input"), 1, "{size:?}");
         // Two images of 11 or 12 rows of tiles, of which 8 or 6 fit at a time.
-        assert_eq!(launches(&parts), 4, "{size:?}");
+        assert_eq!(launches(&parts, "input"), 4, "{size:?}");
         let [expected, found] = [results(&gpu, whole)?, results(&small, parts)?];
         assert!(expected == found, "{size:?}");
         assert!(expected.iter().flatten().all(|number| number.is_finite()));
     }
+    Ok(())
+}
+
+#[test]
+fn a_gradient_of_weights_in_halves_is_summed_in_parts() -> Result<(), Error> {
+    let Some(gpu) = support::gpu() else { return Ok(()) };
+    if !applies(&gpu) {
+        return Ok(());
+    }
+    let small = gpu.binding_at_most(BINDING);
+    let op = Conv2dWeightGradient { stride: 1, padding: [1; 4], kernel: [3, 3], bias: false };
+    let case = |element| {
+        let of = |channels| TensorType::f32(&[5, 8, 16, channels]).with_element(element);
+        let operands = [16, 32].map(|channels| Input::normal(of(channels)));
+        Case::new(op, operands.into()).terms(5 * 8 * 16)
+    };
+    // An image of 16 tiles takes 49,152 bytes: three fit.
+    for element in [ElementType::F16, ElementType::Bf16] {
+        let plan = passes::compile(&case(element).graph()?, small.target())?;
+        assert_eq!(launches(&plan, "filters_gradient"), 2, "{element}");
+        verify::check_case(&small, &case(element)).expect("the definition's gradient");
+        let plan = passes::compile(&case(element).graph()?, gpu.target())?;
+        assert_eq!(launches(&plan, "filters_gradient"), 1, "{element}");
+    }
+    // In f32 nothing is saved by parts.
+    let plan = passes::compile(&case(ElementType::F32).graph()?, small.target())?;
+    assert_eq!(launches(&plan, "filters_gradient"), 0);
     Ok(())
 }

@@ -228,7 +228,9 @@ impl Format {
                     weights.insert(&spec.name, shape, vec![0.5; shape.elements()]);
                 }
                 let parts = [(); 4].map(|()| weights.clone());
-                let state = State { parts, memory: Some(vec![3.0; 2 * 11]), step: 70_000 };
+                let memory = Some(vec![3.0; 2 * 11]);
+                let scaling = Some([1024.0, 7.0, 0.0, 3.0]);
+                let state = State { parts, memory, scaling, step: 70_000 };
                 vec![state.to_bytes(Path::new("file")).expect("plain tensors")]
             }
             Self::Pointer => vec![

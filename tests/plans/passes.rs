@@ -218,6 +218,7 @@ fn golden_texts() {
         weight_decay: 0.0.into(),
         decoupled: false,
         ema: false,
+        halves: None,
     };
     let operands = [row, norm, gradient.expect("it depends"), weight, first, second];
     let states = graph.push_all(adam, &operands).expect("fits");

@@ -58,6 +58,7 @@ fn training() -> (Graph, [Value; 2], [Value; 4]) {
         weight_decay: 0.01.into(),
         decoupled: true,
         ema: true,
+        halves: None,
     };
     let operands = [&[row, norm, gradient], &state[..]].concat();
     let next = graph.push_all(adam, &operands).unwrap();

@@ -9,6 +9,7 @@ mod data_formats;
 mod graph_trainer;
 mod lora_training;
 mod not_finite;
+mod precision;
 mod ranks;
 mod training;
 mod training_data;

@@ -51,13 +51,19 @@ pub enum Dtype {
     Bf16,
 }
 
+impl From<Dtype> for ElementType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 impl From<Dtype> for ElementTypes {
     fn from(dtype: Dtype) -> Self {
-        Self::of(match dtype {
-            Dtype::F32 => ElementType::F32,
-            Dtype::F16 => ElementType::F16,
-            Dtype::Bf16 => ElementType::Bf16,
-        })
+        Self::of(dtype.into())
     }
 }
 

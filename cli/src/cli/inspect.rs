@@ -1,5 +1,5 @@
 //! Arguments of the commands that plan, time and check.
-use super::{Overwrite, at_least_one, bytes::bytes, number};
+use super::{Overwrite, at_least_one, bytes::bytes, convert::Dtype, number};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -47,6 +47,9 @@ pub struct Step {
     /// Height and width in pixels [default: the model's]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub size: Option<usize>,
+    /// Storage of weights and activations in a training step [default: f32]
+    #[arg(long, value_name = "TYPE", requires = "train")]
+    pub precision: Option<Dtype>,
     /// Most memory of the device that a training step may take, as 2GiB: activations are computed twice
     /// where it would take more
     #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "train")]

@@ -1,7 +1,7 @@
 //! Arguments of the commands that train.
 use super::{
     Beside, ImageArguments, OptimizerArguments, Overwrite, WatchArguments, at_least_one, below_one,
-    bytes::bytes, named, not_negative, positive,
+    bytes::bytes, convert::Dtype, named, not_negative, positive,
 };
 use crate::failure::Failure;
 use clap::{
@@ -89,7 +89,8 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Go on with the run in --out: its data and settings, the same bits as without a break. Data,
-    /// batch, micro-batches, ranks, rates, clipping and --ema may be others from here on; what makes another model is refused
+    /// batch, micro-batches, ranks, precision, rates, clipping and --ema may be others from here on; what makes another
+    /// model is refused
     #[arg(long)]
     pub resume: bool,
     /// Refuse to go on where the bits would not be those of a run without a break
@@ -125,6 +126,10 @@ pub struct Train {
     /// would take more, and every bit stays as it is [default: what the device gives]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory: Option<u64>,
+    /// Storage of weights and activations in a step; masters of the weights, moments, averages and sums are f32. f16 scales
+    /// the loss, and skips steps whose gradients pass its range [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    pub precision: Option<Dtype>,
     /// Learning rate of Adam [default: by the images]
     #[arg(long, value_name = "RATE", value_parser = positive)]
     pub lr: Option<f64>,
@@ -214,6 +219,7 @@ impl Train {
             accumulate: self.accumulate.unwrap_or(others.accumulate),
             ranks: self.ranks.unwrap_or(others.ranks),
             memory: self.memory.or(others.memory),
+            precision: self.precision.map_or(others.precision, Into::into),
             learning_rate: self.lr.unwrap_or(others.learning_rate),
             warmup: self.warmup.unwrap_or(others.warmup),
             decay_steps: decay_steps.unwrap_or(others.decay_steps),

@@ -52,6 +52,7 @@ impl Shown {
             ("Model", format!("U-Net, {parameters} parameters, channels {widths:?}")),
             ("Classes", trainer.model().classes().map_or("none".into(), |of| of.to_string())),
             ("Batch", options.images().to_string()),
+            ("Weights and activations in", options.precision.to_string()),
             ("Optimizer", format!("Adam, betas {beta1} and {beta2}, epsilon {}", options.epsilon)),
             ("Learning rate", options.learning_rate.to_string()),
             ("Moving average", options.ema_decay.to_string()),

@@ -14,6 +14,7 @@ use ddim::{
     nn::Model,
     pipeline::Pipeline,
     training::{Losses, Trainer, TrainingOptions},
+    value::ElementType,
 };
 use std::{
     path::{Path, PathBuf},
@@ -137,6 +138,7 @@ impl Run {
             clip,
             ema_decay,
             seed,
+            precision,
             ..
         } = trainer.options();
         let falling = decay_steps.map_or(String::new(), |end| format!(", none after step {end}"));
@@ -144,6 +146,10 @@ impl Run {
         let batch = match trainer.options().parts() {
             1 => batch.to_string(),
             parts => format!("{} in {parts} parts of {batch}", batch * parts),
+        };
+        let stored = match precision {
+            ElementType::F32 => String::new(),
+            halves => format!(", weights and activations in {halves}"),
         };
         let (next, total) = (trainer.steps() + 1, u64::from(notes.steps));
         let steps = match next <= total {
@@ -153,7 +159,7 @@ impl Run {
         say!(
             "run    {steps}, batch {batch}, learning rate {learning_rate} after {warmup} steps\
              {falling}, \
-             clip {clip}, EMA {ema_decay}, seed {seed}",
+             clip {clip}, EMA {ema_decay}, seed {seed}{stored}",
         );
         if !self.differences.is_empty() {
             say!("but    from here on not with the bits of a run without a break:");

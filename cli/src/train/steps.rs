@@ -6,8 +6,17 @@ use super::{
     samples,
     watch::{self, Watch},
 };
-use crate::{average, failure::Failure, progress::Progress};
-use ddim::{data::Loader, error::TrainingError, training::Validation};
+use crate::{
+    average,
+    failure::Failure,
+    progress::{Progress, counted},
+};
+use ddim::{
+    Error,
+    data::Loader,
+    error::TrainingError,
+    training::{LossScale, Validation},
+};
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -31,6 +40,8 @@ struct Way<'a> {
     progress: Progress,
     /// The step of the last checkpoint, if there is one.
     kept: Option<u64>,
+    /// Steps that a loss scale skipped, as far as was said.
+    skipped: u64,
 }
 
 /// Trains to the last step; `kept` is the step of the last checkpoint, if there is one.
@@ -54,7 +65,8 @@ pub fn train(
     let loader = Loader::new(&images, options.images(), options.seed, loading, done);
     let progress = Progress::new("training", done, total, "steps");
     let (watch, shown) = (Watch::begin(run, out)?, Shown::new(run, out));
-    let mut way = Way { out, loader, validation, watch, shown, progress, kept };
+    let skipped = run.trainer.loss_scale()?.map_or(0, |of| of.skipped);
+    let mut way = Way { out, loader, validation, watch, shown, progress, kept, skipped };
     way.watch.show(&way.shown, &run.losses, None);
     let ended = way.go(run, stop);
     let end = match &ended {
@@ -82,13 +94,13 @@ impl Way<'_> {
             let Self { watch, shown, progress, .. } = self;
             let hear = watch::listener(watch, shown, losses, progress, stop);
             let result = trainer.train_on(&mut self.loader, until, hear);
-            if let Err(ddim::Error::Training(TrainingError::NotFinite { step, loss, norm })) =
-                result
+            if let Err(Error::Training(error)) = &result
+                && let Some(bad) = not_finite(error)
             {
-                let bad = format!("step {step}: the loss is {loss} and the gradient norm {norm}");
                 return Ok(Ended::NotFinite { bad, kept: self.kept });
             }
             result?;
+            self.report_skipped(run)?;
             let (steps, stopped) = (run.trainer.steps(), stop.load(Ordering::Relaxed));
             if run.notes.samples_at(steps) && !stopped {
                 samples::write(run, self.out, &self.progress, &mut self.watch)?;
@@ -103,6 +115,19 @@ impl Way<'_> {
             }
         }
         Ok(Ended::Well)
+    }
+
+    /// Says how many steps a loss scale skipped since it was last said.
+    fn report_skipped(&mut self, run: &mut Run) -> Result<(), Failure> {
+        if let Some(LossScale { scale, skipped, .. }) = run.trainer.loss_scale()?
+            && skipped > self.skipped
+        {
+            let (count, steps) = (counted(skipped - self.skipped, "step"), run.trainer.steps());
+            let line = format!("step {steps}: {count} skipped, the loss scale is {scale}");
+            self.progress.line(&line);
+            self.skipped = skipped;
+        }
+        Ok(())
     }
 
     /// Measures the held-out loss, and writes a checkpoint.
@@ -150,5 +175,19 @@ impl Way<'_> {
         self.watch.held_out(steps, loss);
         self.progress.line(&format!("step {steps}: held-out loss {loss:.4}"));
         Ok(())
+    }
+}
+
+/// What was bad, of a step whose numbers were not finite.
+fn not_finite(error: &TrainingError) -> Option<String> {
+    match error {
+        TrainingError::NotFinite { step, loss, norm } => {
+            Some(format!("step {step}: the loss is {loss} and the gradient norm {norm}"))
+        }
+        TrainingError::LossScale { step, loss, norm, scale, in_row } => Some(format!(
+            "step {step}: the loss is {loss} and the gradient norm {norm}, after {in_row} skipped steps in a row and at \
+             a loss scale of {scale}"
+        )),
+        _ => None,
     }
 }

@@ -20,7 +20,8 @@ const METRICS: &str = "metrics.csv";
 const EVENTS: &str = "tensorboard";
 
 /// The first line of the file. A row is of a step, or, with its last number alone, of a measurement after it.
-const HEADER: &str = "step,loss,gradient_norm,learning_rate,images_per_second,held_out_loss";
+const HEADER: &str =
+    "step,loss,gradient_norm,learning_rate,images_per_second,loss_scale,held_out_loss";
 
 /// Largest file that is read again, in bytes.
 const LARGEST: u64 = 4 << 30;
@@ -90,6 +91,10 @@ impl Watch {
 
     /// Notes steps. No training ends because these files cannot be written: what is missing then is said once.
     fn steps(&mut self, metrics: &[Metrics]) {
+        // All may have been skipped: then the next ones take their time too.
+        if metrics.is_empty() {
+            return;
+        }
         let seconds = self.heard.elapsed().as_secs_f64();
         self.heard = Instant::now();
         let images = (metrics.len() * self.options.images()) as f64;
@@ -97,20 +102,22 @@ impl Watch {
         self.speed = Some(speed);
         let rows = metrics.iter().map(|of| {
             let rate = self.options.rate(of.step - 1);
-            let Metrics { step, loss, gradient_norm, .. } = of;
-            format!("{step},{loss},{gradient_norm},{rate},{speed:.1},\n")
+            let Metrics { step, loss, gradient_norm, loss_scale } = of;
+            let scale = loss_scale.map_or(String::new(), |scale| scale.to_string());
+            format!("{step},{loss},{gradient_norm},{rate},{speed:.1},{scale},\n")
         });
         let rows: String = rows.collect();
         self.append(&rows);
         let options = self.options.clone();
         self.event(|events| {
             for of in metrics {
-                let numbers = [
+                let mut numbers = vec![
                     ("loss", f64::from(of.loss)),
                     ("gradient_norm", f64::from(of.gradient_norm)),
                     ("learning_rate", options.rate(of.step - 1)),
                     ("images_per_second", speed),
                 ];
+                numbers.extend(of.loss_scale.map(|scale| ("loss_scale", scale.into())));
                 events.scalars(of.step, &numbers)?;
             }
             Ok(())
@@ -119,7 +126,7 @@ impl Watch {
 
     /// Notes a loss on held-out images.
     pub fn held_out(&mut self, step: u64, loss: f32) {
-        self.append(&format!("{step},,,,,{loss}\n"));
+        self.append(&format!("{step},,,,,,{loss}\n"));
         self.event(|events| events.scalars(step, &[("held_out_loss", loss.into())]));
     }
 

@@ -24,6 +24,7 @@ mod opens;
 mod output;
 mod overwrite;
 mod pipelines;
+mod precision;
 mod resume;
 mod sampling;
 mod verify;

@@ -27,11 +27,11 @@ fn read(at: &Path, name: &str) -> String {
 fn rows(at: &Path) -> Vec<(u64, Vec<String>)> {
     let text = read(at, "run/metrics.csv");
     let mut lines = text.lines();
-    let header = "step,loss,gradient_norm,learning_rate,images_per_second,held_out_loss";
+    let header = "step,loss,gradient_norm,learning_rate,images_per_second,loss_scale,held_out_loss";
     assert_eq!(lines.next(), Some(header));
     let row = |line: &str| {
         let cells: Vec<String> = line.split(',').map(str::to_owned).collect();
-        assert_eq!(cells.len(), 6, "{line}");
+        assert_eq!(cells.len(), 7, "{line}");
         (cells[0].parse().expect("a step"), cells[1..].to_vec())
     };
     lines.map(row).collect()
@@ -49,16 +49,16 @@ fn metrics_and_the_page_follow_a_run() {
     // What a break leaves: rows of steps that are done again, and the half of one.
     let path = at.path().join("run/metrics.csv");
     let text = read(at.path(), "run/metrics.csv");
-    fs::write(&path, format!("{text}7,1,1,1,1,\n8,0.5")).expect("room");
+    fs::write(&path, format!("{text}7,1,1,1,1,,\n8,0.5")).expect("room");
     succeeds("train --resume --steps 10 --out {}/run", at.path());
     let rows = rows(at.path());
-    let of_steps: Vec<_> = rows.iter().filter(|(_, cells)| cells[4].is_empty()).collect();
+    let of_steps: Vec<_> = rows.iter().filter(|(_, cells)| cells[5].is_empty()).collect();
     assert_eq!(
         of_steps.iter().map(|(step, _)| *step).collect::<Vec<_>>(),
         (1..=10).collect::<Vec<_>>()
     );
     let held_out: Vec<u64> =
-        rows.iter().filter(|(_, cells)| !cells[4].is_empty()).map(|(step, _)| *step).collect();
+        rows.iter().filter(|(_, cells)| !cells[5].is_empty()).map(|(step, _)| *step).collect();
     assert_eq!(held_out, [2, 4, 6, 8, 10]);
     // The same losses as the checkpoint's, and the rates of the warm-up.
     let losses = read(at.path(), "run/training/loss.csv");
@@ -67,6 +67,7 @@ fn metrics_and_the_page_follow_a_run() {
         let rate: f64 = cells[2].parse().expect("a rate");
         assert!((rate - 1e-3 * (*step as f64 / 4.0).min(1.0)).abs() < 1e-12, "{step}: {rate}");
         assert!(cells[3].parse::<f64>().expect("a speed") > 0.0);
+        assert!(cells[4].is_empty(), "no loss scale in f32");
     }
     let page = read(at.path(), "run/report.html");
     for part in
@@ -119,7 +120,7 @@ fn checkpoints_are_kept_and_go_on() {
     // The best by the losses that were measured.
     let held_out: Vec<(u64, f32)> = rows(at.path())
         .into_iter()
-        .filter_map(|(step, cells)| Some((step, cells[4].parse().ok()?)))
+        .filter_map(|(step, cells)| Some((step, cells[5].parse().ok()?)))
         .collect();
     let best = held_out.iter().min_by(|one, other| one.1.total_cmp(&other.1)).expect("losses").0;
     let losses = read(at.path(), "run/best/training/loss.csv");
@@ -153,7 +154,7 @@ fn patience_ends_a_run_that_learns_nothing() {
                 --valid 0.01 --patience 3 --steps 40 --out {}/run";
     let said = succeeds(line, at.path());
     assert!(said.contains("no lower held-out loss for 3 measurements"), "{said}");
-    assert_eq!(rows(at.path()).iter().filter(|(_, cells)| !cells[4].is_empty()).count(), 4);
+    assert_eq!(rows(at.path()).iter().filter(|(_, cells)| !cells[5].is_empty()).count(), 4);
     assert!(at.path().join("run/samples.png").exists());
     for flag in ["--patience 3", "--keep-best"] {
         let line = format!("{TRAIN} --steps 2 {flag} --out {{}}/other");

@@ -2,12 +2,12 @@
 use crate::{ops::prelude::*, shaders::adam as shader};
 use std::fmt;
 
-/// Updates a parameter, its moments and its moving average where they lie.
+/// Updates a parameter, its moments, its moving average and its copy in halves where they lie.
 ///
 /// Operands: `row f32[4]` of [`TrainingRow`](crate::ops::TrainingRow), `norm f32[4]` of
 /// [`GlobalNorm`](crate::ops::GlobalNorm), then `gradient`, `parameter`, first and second moment and,
-/// if `ema`, the moving average, all of one f32 type. Outputs: the next contents of the last
-/// three or four. If the norm's verdict is no, they are what they were.
+/// if `ema`, the moving average, all of one f32 type, and, if there are `halves`, the copy. Outputs: the
+/// next contents of all but the first three. If the norm's verdict is no, they are what they were.
 ///
 /// ```
 /// use ddim::{ops::{Adam, Operator}, reference::Tensor, value::Shape};
@@ -19,6 +19,7 @@ use std::fmt;
 ///     weight_decay: 0.0.into(),
 ///     decoupled: true,
 ///     ema: false,
+///     halves: None,
 /// };
 /// let tensor = |data: &[f64]| Tensor::new(Shape::new(&[data.len()]), data.to_vec());
 /// let (row, norm) = (tensor(&[0.1, 0.1, 0.001, 0.0]), tensor(&[2.0, 1.0, 1.0, 0.0]));
@@ -41,14 +42,21 @@ pub struct Adam {
     pub decoupled: bool,
     /// Whether a moving average of the parameter is kept.
     pub ema: bool,
+    /// Storage of a copy of the parameter, f16 or bf16, if one is kept: what the next step reads.
+    pub halves: Option<ElementType>,
 }
+
+/// Results, and the operands whose places they take: those without average and copy, with one of them, and
+/// with both.
+static PLACES: [(usize, usize); 5] = [(0, 3), (1, 4), (2, 5), (3, 6), (4, 7)];
 
 impl fmt::Display for Adam {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.decoupled { "adamw" } else { "adam" };
         let Self { beta1, beta2, epsilon, weight_decay, ema, .. } = self;
+        let halves = self.halves.map_or(String::new(), |element| format!(" halves={element}"));
         write!(f, "{name}{{betas={beta1},{beta2} epsilon={epsilon} ")?;
-        write!(f, "weight_decay={weight_decay} ema={ema}}}")
+        write!(f, "weight_decay={weight_decay} ema={ema}{halves}}}")
     }
 }
 
@@ -58,22 +66,32 @@ impl Adam {
         let decay = self.weight_decay.get();
         if self.decoupled { (0.0, decay) } else { (decay, 0.0) }
     }
+
+    /// How many results there are.
+    fn results(&self) -> usize {
+        3 + usize::from(self.ema) + usize::from(self.halves.is_some())
+    }
 }
 
 impl Operator for Adam {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
-        let expected = if self.ema { 7 } else { 6 };
-        if inputs.len() != expected {
-            return Err(check.count(expected));
+        if inputs.len() != 3 + self.results() {
+            return Err(check.count(3 + self.results()));
         }
         let [row, norm, gradient] = [inputs[0], inputs[1], inputs[2]];
         check.is("row", row, TensorType::f32(&[4]))?;
         check.is("norm", norm, TensorType::f32(&[4]))?;
         check.that(gradient == TensorType::f32(&gradient.shape), "gradient", "f32", gradient)?;
+        let (state, copy) = inputs[3..].split_at(3 + usize::from(self.ema));
         let names = ["parameter", "first_moment", "second_moment", "ema"];
-        for (name, &of) in names.into_iter().zip(&inputs[3..]) {
+        for (name, &of) in names.into_iter().zip(state) {
             check.that(of == gradient, name, format!("{gradient} as the gradient"), of)?;
+        }
+        if let (Some(element), &[halves]) = (self.halves, copy) {
+            let stored = [ElementType::F16, ElementType::Bf16].contains(&element);
+            check.that(stored, "halves", "f16 or bf16", element)?;
+            check.is("halves", halves, gradient.with_element(element))?;
         }
         Ok(inputs[3..].to_vec())
     }
@@ -97,6 +115,9 @@ impl Operator for Adam {
             if self.ema {
                 state[3].data[i] += ema_rate * (p - state[3].data[i]);
             }
+            if let (Some(_), Some(halves)) = (self.halves, state.last_mut()) {
+                halves.data[i] = p;
+            }
         }
         state
     }
@@ -119,7 +140,8 @@ impl Operator for Adam {
             parameter: equation.outputs[0],
             first_moment: equation.outputs[1],
             second_moment: equation.outputs[2],
-            ema: equation.outputs.get(3).copied(),
+            ema: self.ema.then(|| equation.outputs[3]),
+            halves: self.halves.and(equation.outputs.last().copied()),
         };
         Ok(lowering.push(kernel.over(params, vectors))?)
     }
@@ -129,7 +151,7 @@ impl Operator for Adam {
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
-        if self.ema { &[(0, 3), (1, 4), (2, 5), (3, 6)] } else { &[(0, 3), (1, 4), (2, 5)] }
+        &PLACES[..self.results()]
     }
 
     /// A division by the root of infinity may give NaN for zero.
@@ -146,6 +168,7 @@ impl Adam {
         let mut operands = vec![row, norm, Input::normal(of), Input::normal(of)];
         operands.extend(moments);
         operands.extend(self.ema.then(|| Input::normal(of)));
+        operands.extend(self.halves.map(|element| Input::normal(of.with_element(element))));
         Case::new(self, operands)
     }
 }
@@ -158,9 +181,12 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         weight_decay: 0.0.into(),
         decoupled: false,
         ema: true,
+        halves: None,
     };
     let l2 = Adam { weight_decay: 0.1.into(), ema: false, ..adam };
     let adamw = Adam { weight_decay: 0.01.into(), decoupled: true, ..adam };
+    let copied = |element| Adam { halves: Some(element), ..adamw };
+    let bf16 = copied(ElementType::Bf16);
     let case = |op: Adam, good: f64| {
         let row = Input::row([0.03, 0.19, 0.001_999, 0.1]);
         op.case(1000, row, Input::row([2.5, 0.4, good, 0.0]))
@@ -170,6 +196,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         case(l2, 1.0).name("l2"),
         case(adamw, 1.0),
         case(adamw, 0.0).name("bad step"),
+        case(copied(ElementType::F16), 1.0),
+        case(Adam { ema: false, ..bf16 }, 1.0).name("a copy and no average"),
+        case(bf16, 0.0).name("bad step with a copy"),
     ]
 }
 
@@ -181,6 +210,7 @@ pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
         weight_decay: dice.pick([0.0, 0.01, 0.1]).into(),
         decoupled: dice.flip(),
         ema: dice.flip(),
+        halves: dice.pick([None, Some(ElementType::F16), Some(ElementType::Bf16)]),
     };
     let row = Input::row([(); 4].map(|()| dice.float(0.001, 0.3)));
     op.case(dice.extent(6000), row, dice.norm())

@@ -9,13 +9,15 @@ use std::fmt;
 /// `min(1, clip / (norm + 1e-6))` and good 1 if the norm is finite, else 0.
 ///
 /// If `guarded`, the operands begin with `loss f32[1]` and `key u32[8]`, and good asks besides
-/// that the loss is finite and that no earlier step was bad.
+/// that the loss is finite and that no earlier step was bad. If `scaled`, `loss_scale f32[1]` comes next, or
+/// first: the gradients are those of so many times the loss, and `scale` takes that back.
 ///
 /// ```
 /// use ddim::{ops::{GlobalNorm, Operator}, reference::Tensor, value::Shape};
 ///
 /// let [a, b] = [3.0, 4.0].map(|number| Tensor::new(Shape::new(&[1]), vec![number]));
-/// let norm = &GlobalNorm { clip: Some(1.0.into()), guarded: false }.reference(&[&a, &b])[0];
+/// let clipping = GlobalNorm { clip: Some(1.0.into()), guarded: false, scaled: false };
+/// let norm = &clipping.reference(&[&a, &b])[0];
 /// assert_eq!((norm.data[0], norm.data[2]), (5.0, 1.0));
 /// assert!((norm.data[1] - 0.2).abs() < 1e-6);
 /// ```
@@ -25,23 +27,39 @@ pub struct GlobalNorm {
     pub clip: Option<Float>,
     /// Whether loss and key come first.
     pub guarded: bool,
+    /// Whether a loss scale comes before the gradients.
+    pub scaled: bool,
+}
+
+/// Operands by what they are.
+struct Given<'a, T> {
+    guard: Option<[T; 2]>,
+    loss_scale: Option<T>,
+    gradients: &'a [T],
 }
 
 impl fmt::Display for GlobalNorm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (guarded, scaled) = (self.guarded, if self.scaled { " scaled" } else { "" });
         match self.clip {
-            Some(clip) => write!(f, "global_norm{{clip={clip} guarded={}}}", self.guarded),
-            None => write!(f, "global_norm{{guarded={}}}", self.guarded),
+            Some(clip) => write!(f, "global_norm{{clip={clip} guarded={guarded}{scaled}}}"),
+            None => write!(f, "global_norm{{guarded={guarded}{scaled}}}"),
         }
     }
 }
 
 impl GlobalNorm {
-    /// Loss and key, if guarded, and the gradients.
-    fn split<'a, T: Copy>(&self, inputs: &'a [T]) -> (Option<[T; 2]>, &'a [T]) {
-        match inputs {
-            [loss, key, gradients @ ..] if self.guarded => (Some([*loss, *key]), gradients),
-            gradients => (None, gradients),
+    /// Loss and key, if guarded, the loss scale, if scaled, and the gradients.
+    fn split<'a, T: Copy>(&self, inputs: &'a [T]) -> Given<'a, T> {
+        let (guard, rest) = match inputs {
+            [loss, key, rest @ ..] if self.guarded => (Some([*loss, *key]), rest),
+            rest => (None, rest),
+        };
+        match rest {
+            [scale, gradients @ ..] if self.scaled => {
+                Given { guard, loss_scale: Some(*scale), gradients }
+            }
+            gradients => Given { guard, loss_scale: None, gradients },
         }
     }
 
@@ -53,10 +71,13 @@ impl GlobalNorm {
 impl Operator for GlobalNorm {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
-        let (guard, gradients) = self.split(inputs);
+        let Given { guard, loss_scale, gradients } = self.split(inputs);
         if let Some([loss, key]) = guard {
             check.key(key)?;
             check.is("loss", loss, TensorType::f32(&[1]))?;
+        }
+        if let Some(scale) = loss_scale {
+            check.is("loss_scale", scale, TensorType::f32(&[1]))?;
         }
         if gradients.is_empty() {
             return Err(check.conflict("takes at least one gradient, found none"));
@@ -68,19 +89,20 @@ impl Operator for GlobalNorm {
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let (guard, gradients) = self.split(inputs);
+        let Given { guard, loss_scale, gradients } = self.split(inputs);
         let squares = gradients.iter().flat_map(|g| g.data.iter().map(|g| g * g));
-        let norm = squares.sum::<f64>().sqrt();
+        let loss_scale = loss_scale.map_or(1.0, |scale| scale.data[0]);
+        let norm = squares.sum::<f64>().sqrt() / loss_scale;
         let allowed = guard.is_none_or(|[loss, key]| {
             loss.data[0].is_finite() && Counter::read(key).bad_step.is_none()
         });
         let good = if norm.is_finite() && allowed { 1.0 } else { 0.0 };
-        let scale = (self.clip() / (norm + 1e-6)).min(1.0);
+        let scale = (self.clip() / (norm + 1e-6)).min(1.0) / loss_scale;
         vec![Tensor::new(TensorType::f32(&[4]).shape, vec![norm, scale, good, 0.0])]
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let (guard, gradients) = self.split(&equation.inputs);
+        let Given { guard, loss_scale, gradients } = self.split(&equation.inputs);
         let overrides = shader::Overrides::default();
         let sizes: Vec<_> = gradients.iter().map(|&g| lowering.type_of(g).vectors()).collect();
         let groups = sizes.iter().map(|&vectors| partial_sums(vectors, overrides.workgroup));
@@ -100,13 +122,14 @@ impl Operator for GlobalNorm {
             sums: partials,
             loss: guard.map(|[loss, _]| loss),
             key: guard.map(|[_, key]| key),
+            loss_scale,
             norm: equation.outputs[0],
         };
         Ok(lowering.push(fold.dispatch(params, overrides, [1, 1, 1]))?)
     }
 
     fn cost(&self, inputs: &[TensorType]) -> Cost {
-        let (_, gradients) = self.split(inputs);
+        let Given { gradients, .. } = self.split(inputs);
         let elements: usize = gradients.iter().map(|g| g.shape.elements()).sum();
         let bytes = gradients.iter().map(TensorType::bytes).sum();
         Cost { flops: 2 * elements as u64, bytes }
@@ -116,7 +139,12 @@ impl Operator for GlobalNorm {
 pub(in crate::ops) fn cases() -> Vec<Case> {
     let gradients = [&[5, 3][..], &[7], &[3, 3, 12, 20], &[300_000]]
         .map(|shape| Input::normal(TensorType::f32(shape)));
-    let op = |clip: Option<f64>, guarded| GlobalNorm { clip: clip.map(Float::from), guarded };
+    let op = |clip: Option<f64>, guarded| {
+        let clip = clip.map(Float::from);
+        GlobalNorm { clip, guarded, scaled: false }
+    };
+    let scaled = |clip, guarded| GlobalNorm { scaled: true, ..op(clip, guarded) };
+    let scale = || Input::values(TensorType::f32(&[1]), vec![1024.0]);
     let guard = |loss, key| [Input::values(TensorType::f32(&[1]), vec![loss]), key];
     let bad_key = Counter { step: 7, bad_step: Some(6), ..Counter::default() }.input();
     let guarded = |loss, key| [&guard(loss, key)[..], &gradients[..2]].concat();
@@ -129,15 +157,28 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         Case::new(op(Some(1.0), true), guarded(f64::INFINITY, example_key()))
             .terms(22)
             .name("infinite loss"),
+        Case::new(
+            scaled(Some(1e-3), true),
+            [&guard(0.5, example_key())[..], &[scale()], &gradients[..2]].concat(),
+        )
+        .terms(22)
+        .name("loss scale"),
+        Case::new(scaled(None, false), vec![scale(), gradients[1].clone()])
+            .terms(7)
+            .name("loss scale, not clipped"),
     ]
 }
 
 pub(in crate::ops) fn random(dice: &mut Dice) -> Case {
     let clip = dice.flip().then(|| dice.float(0.1, 100.0).into());
-    let op = GlobalNorm { clip, guarded: dice.flip() };
+    let op = GlobalNorm { clip, guarded: dice.flip(), scaled: dice.flip() };
     let mut operands = Vec::new();
     if op.guarded {
         operands.extend([Input::normal(TensorType::f32(&[1])), dice.counter()]);
+    }
+    if op.scaled {
+        let scale = dice.pick([0.5, 1.0, 65536.0]);
+        operands.push(Input::values(TensorType::f32(&[1]), vec![scale]));
     }
     let gradients: Vec<TensorType> = (0..dice.extent(5)).map(|_| dice.tensor()).collect();
     let terms = gradients.iter().map(|of| of.shape.elements()).sum();

@@ -2,8 +2,9 @@
 use crate::{ops::prelude::*, shaders::counter as shader};
 
 /// Ends a step, in place: `counter u32[8]`, `key u32[8]` and, if `guarded`, `norm f32[4]` of
-/// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead. The
-/// number of the first image stays the counter's own.
+/// [`GlobalNorm`](crate::ops::GlobalNorm) give the next counter. A bad step is recorded instead, unless
+/// the `tally f32[4]` of [`NextScale`](crate::ops::NextScale), which may come last, says that it is skipped.
+/// The number of the first image stays the counter's own.
 ///
 /// ```
 /// use ddim::{ops::{Advance, Counter, NextImages, Operator}, reference::Tensor};
@@ -20,7 +21,7 @@ use crate::{ops::prelude::*, shaders::counter as shader};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Advance {
-    /// Whether the norm comes last.
+    /// Whether the norm comes next, and perhaps the tally.
     pub guarded: bool,
 }
 
@@ -38,7 +39,8 @@ pub struct NextImages {
 
 /// Keeps a step's numbers for the host, in place: row `step % capacity` of
 /// `history f32[capacity, 4]` becomes (loss, norm, scale, good); operands `history`, `key u32[8]`,
-/// `loss f32[1]`, `norm f32[4]`. After a bad step the row stays the bad step's.
+/// `loss f32[1]`, `norm f32[4]` and perhaps `loss_scale f32[1]`, which then takes the place of the scale. After
+/// a bad step the row stays the bad step's.
 ///
 /// ```
 /// use ddim::{ops::{Counter, Operator, Record}, reference::Tensor, value::Shape};
@@ -62,12 +64,14 @@ impl Operator for Advance {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
         let [counter, key] = match *inputs {
-            [counter, key, norm] if self.guarded => {
-                check.is("norm", norm, TensorType::f32(&[4]))?;
+            [counter, key, ref told @ ..] if self.guarded && (1..=2).contains(&told.len()) => {
+                for (name, &told) in ["norm", "tally"].into_iter().zip(told) {
+                    check.is(name, told, TensorType::f32(&[4]))?;
+                }
                 [counter, key]
             }
             [counter, key] if !self.guarded => [counter, key],
-            _ => return Err(check.count(if self.guarded { 3 } else { 2 })),
+            _ => return Err(check.count(if self.guarded { "3 or 4" } else { "2" })),
         };
         check.is("counter", counter, Counter::of())?;
         check.key(key)?;
@@ -77,7 +81,9 @@ impl Operator for Advance {
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let first_image = Counter::read(inputs[0]).first_image;
         let mut counter = Counter { first_image, ..Counter::read(inputs[1]) };
-        if inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0) {
+        let good = inputs.get(2).is_none_or(|norm| norm.data[2] == 1.0);
+        let skipped = inputs.get(3).is_some_and(|tally| tally.data[3] == 1.0);
+        if good || skipped && counter.bad_step.is_none() {
             counter.step = counter.step.wrapping_add(1);
         } else if counter.bad_step.is_none() {
             counter.bad_step = Some(counter.step);
@@ -91,6 +97,7 @@ impl Operator for Advance {
             key: equation.inputs[1],
             norm: equation.inputs.get(2).copied(),
             counter: equation.outputs[0],
+            tally: equation.inputs.get(3).copied(),
         };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
     }
@@ -132,32 +139,40 @@ impl Operator for NextImages {
 impl Operator for Record {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, ShapeError> {
         let check = Check::new(self, inputs);
-        let [history, key, loss, norm] = check.operands()?;
+        let &[history, key, loss, norm, ref scale @ ..] = inputs else {
+            return Err(check.count("4 or 5"));
+        };
         check.is("history", history, TensorType::f32(&[history.shape[0], 4]))?;
         check.key(key)?;
         check.is("loss", loss, TensorType::f32(&[1]))?;
         check.is("norm", norm, TensorType::f32(&[4]))?;
+        match *scale {
+            [] => (),
+            [scale] => check.is("loss_scale", scale, TensorType::f32(&[1]))?,
+            _ => return Err(check.count("4 or 5")),
+        }
         Ok(vec![history])
     }
 
     fn reference(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let [history, key, loss, norm] = fitted(inputs);
+        let [history, key, loss, norm] = fitted(&inputs[..4]);
         let mut history = (*history).clone();
         let counter = Counter::read(key);
         if counter.bad_step.is_none() {
             let row = counter.step as usize % history.shape[0];
-            let numbers = [loss.data[0], norm.data[0], norm.data[1], norm.data[2]];
+            let scale = inputs.get(4).map_or(norm.data[1], |scale| scale.data[0]);
+            let numbers = [loss.data[0], norm.data[0], scale, norm.data[2]];
             history.data[4 * row..4 * row + 4].copy_from_slice(&numbers);
         }
         vec![history]
     }
 
     fn lower(&self, lowering: &mut Lowering, equation: &Equation) -> Result<(), Error> {
-        let [_, key, loss, norm] = fitted(&equation.inputs);
-        let history = equation.outputs[0];
+        let [_, key, loss, norm] = fitted(&equation.inputs[..4]);
+        let (history, loss_scale) = (equation.outputs[0], equation.inputs.get(4).copied());
         let capacity = lowering.type_of(history).rows() as u32;
         let params = shader::Params { capacity, ..Default::default() };
-        let kernel = shader::Record { key, loss, norm: Some(norm), history };
+        let kernel = shader::Record { key, loss, norm: Some(norm), history, loss_scale };
         Ok(lowering.push(kernel.dispatch(params, shader::Overrides::default(), ONE_WORKGROUP))?)
     }
 
@@ -171,8 +186,10 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         Counter { seed: 3 << 32 | 1, step: 6, first_image: 8, bad_step, bad_parts: 0 }.input()
     };
     let norm = |good| Input::row([3.0, 0.5, good, 0.0]);
+    let tally = |skipped| Input::row([0.0, 2.0, 5.0, skipped]);
     let history = Input::normal(TensorType::f32(&[2, 4]));
-    let loss = Input::values(TensorType::f32(&[1]), vec![0.25]);
+    let [loss, scale] =
+        [0.25, 1024.0].map(|number| Input::values(TensorType::f32(&[1]), vec![number]));
     let guarded = Advance { guarded: true };
     let other = Counter { seed: 1, step: 9, first_image: 3, ..Counter::default() }.input();
     vec![
@@ -181,11 +198,17 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         Case::new(guarded, vec![at(None), at(None), norm(0.0)]).name("bad step"),
         Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0)]).name("after a bad step"),
         Case::new(guarded, vec![other.clone(), at(None), norm(1.0)]).name("other images"),
+        Case::new(guarded, vec![at(None), at(None), norm(0.0), tally(1.0)]).name("skipped step"),
+        Case::new(guarded, vec![at(None), at(None), norm(0.0), tally(0.0)]).name("not skipped"),
+        Case::new(guarded, vec![at(Some(4)), at(Some(4)), norm(0.0), tally(1.0)])
+            .name("skipped after a bad step"),
         Case::new(NextImages { images: 4, step_images: 16 }, vec![other.clone(), at(None)]),
         Case::new(NextImages { images: 8, step_images: 16 }, vec![other, at(Some(2))])
             .name("last micro-batch"),
         Case::new(Record, vec![history.clone(), example_key(), loss.clone(), norm(1.0)]),
-        Case::new(Record, vec![history, at(Some(6)), loss, norm(0.0)]).name("after a bad step"),
+        Case::new(Record, vec![history.clone(), at(Some(6)), loss.clone(), norm(0.0)])
+            .name("after a bad step"),
+        Case::new(Record, vec![history, example_key(), loss, norm(1.0), scale]).name("loss scale"),
     ]
 }
 

@@ -12,12 +12,18 @@ use crate::{
     },
     plan::{Candidate, Dispatch, Family, Packed, fold},
     shaders::{conv2d_weight_gradient_subgroup, winograd},
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 
 /// Filters that a software driver keeps from run to run. Larger ones take less time to make than a direct
 /// convolution of 128 pixels takes, and together more memory than the weights.
 const KEPT_BYTES: u64 = 96 << 20;
+
+/// Spread tiles of a part of the images, where a gradient of weights is summed in parts.
+const SPREAD_BYTES: u64 = 8 << 20;
+
+/// The same, in terms of their products, which each part writes and reads: fewer parts, where these are large.
+const SPREAD_PRODUCTS: u64 = 4;
 
 /// Whether minimal filtering applies.
 fn applies(extents: &Extents) -> bool {
@@ -127,6 +133,26 @@ pub(super) fn offer(
     Some(Candidate::new(family, dispatches).with(packed))
 }
 
+/// Images whose tiles are spread at a time for a gradient of weights: all, or, where numbers are stored in halves to
+/// save memory, so many that their tiles, which are f32, take little.
+fn images_at_once(
+    lowering: &Lowering,
+    extents: &Extents,
+    operands: &Operands,
+    products: TensorType,
+) -> usize {
+    let [batch, down, across] = Tile::Wide.count(extents);
+    if lowering.type_of(operands.x0).element == ElementType::F32 {
+        return batch;
+    }
+    let channels = extents.in_channels.max(extents.out_channels);
+    let one = Tile::Wide.spread(down * across, channels).bytes();
+    let most = SPREAD_BYTES.max(SPREAD_PRODUCTS * products.bytes());
+    let fitting = usize::try_from(most.min(lowering.target().max_binding) / one);
+    let parts = batch.div_ceil(fitting.unwrap_or(batch).clamp(1, batch));
+    batch.div_ceil(parts)
+}
+
 /// `dweight` of `dy`, the operands' `y` and `weight`, where the spread tiles fit a binding.
 pub(super) fn weight_gradient(
     lowering: &mut Lowering,
@@ -138,42 +164,74 @@ pub(super) fn weight_gradient(
     let lanes = target.subgroup.filter(|_| applies(extents))?;
     let (in_channels, out_channels) = (extents.in_channels, extents.out_channels);
     let tile = Tile::Wide;
-    let tiles = tile.count(extents).iter().product();
-    let spread_of = |channels| tile.spread(tiles, channels);
+    let [batch, down, across] = tile.count(extents);
     let products_of = TensorType::f32(&[tile.places(), in_channels, out_channels]);
+    let images = images_at_once(lowering, extents, operands, products_of);
+    let spread_of = |channels| tile.spread(images * down * across, channels);
     let largest = spread_of(in_channels.max(out_channels)).bytes().max(products_of.bytes());
     if largest > target.max_binding {
         return None;
     }
-    let params = params(tile, extents, operands);
-    let rows = tile.count(extents).iter().product::<usize>();
-    let Operands { x0, x1, affine, weight: dy, y: dweight, .. } = *operands;
-    let spread_x = lowering.scratch(spread_of(in_channels));
-    let spread_dy = lowering.scratch(spread_of(out_channels));
-    let products = lowering.scratch(products_of);
-    let (in_channels4, out_channels4) = (in_channels.div_ceil(4), out_channels.div_ceil(4));
+    let spreads = Spreads {
+        x: lowering.scratch(spread_of(in_channels)),
+        dy: lowering.scratch(spread_of(out_channels)),
+        products: lowering.scratch(products_of),
+    };
+    let all = params(tile, extents, operands);
+    let mut dispatches = Vec::new();
+    for first in (0..batch).step_by(images) {
+        let own = images.min(batch - first);
+        let params = winograd::Params {
+            batch: own as u32,
+            first: first as u32,
+            adds: (first > 0).into(),
+            ..all
+        };
+        let tiles = [own, batch].map(|images| images * down * across);
+        dispatches.extend(spreads.gradient(lowering, lanes, extents, operands, params, tiles));
+    }
+    Some(Candidate::new(family, dispatches))
+}
 
-    let overrides = winograd::Overrides::default();
-    let silu = winograd::Overrides { silu: operands.silu, ..overrides };
-    let input = winograd::Input { x0, x1, affine, spread: spread_x };
-    let gradient = winograd::OutputGradient { dy, spread: spread_dy };
-    let filters = winograd::FiltersGradient { products, dweight };
-    Some(Candidate::new(
-        family,
-        vec![
-            input.dispatch(params, silu, grid(rows * in_channels4)),
-            gradient.dispatch(params, overrides, grid(rows * out_channels4)),
-            outer_products(
-                lowering,
-                lanes,
-                tile.places(),
-                extents,
-                rows,
-                [spread_x, spread_dy, products],
-            ),
-            filters.dispatch(params, overrides, grid(in_channels * out_channels4)),
-        ],
-    ))
+/// What the launches of a gradient of weights leave to each other.
+struct Spreads {
+    x: Value,
+    dy: Value,
+    products: Value,
+}
+
+impl Spreads {
+    /// The gradient of some images, of so many tiles of so many in all.
+    fn gradient(
+        &self,
+        lowering: &Lowering,
+        lanes: u32,
+        extents: &Extents,
+        operands: &Operands,
+        params: winograd::Params,
+        share: [usize; 2],
+    ) -> [Dispatch; 4] {
+        let [rows, all] = share;
+        let Operands { x0, x1, affine, weight: dy, y: dweight, .. } = *operands;
+        let [in_channels4, out_channels4] =
+            [extents.in_channels, extents.out_channels].map(|channels| channels.div_ceil(4));
+        let overrides = winograd::Overrides::default();
+        let silu = winograd::Overrides { silu: operands.silu, ..overrides };
+        let input = winograd::Input { x0, x1, affine, spread: self.x };
+        let mut input = input.dispatch(params, silu, grid(rows * in_channels4));
+        input.work.bytes = moved(lowering, &[Some(x0), x1, affine], share, self.x);
+        let gradient = winograd::OutputGradient { dy, spread: self.dy };
+        let mut gradient = gradient.dispatch(params, overrides, grid(rows * out_channels4));
+        gradient.work.bytes = moved(lowering, &[Some(dy)], share, self.dy);
+        let values = [self.x, self.dy, self.products];
+        let places = Tile::Wide.places();
+        let mut multiply = outer_products(lowering, lanes, places, extents, rows, values);
+        multiply.cost.flops = extents.flops() * rows as u64 / all as u64;
+        let filters = winograd::FiltersGradient { products: self.products, dweight };
+        let filters =
+            filters.dispatch(params, overrides, grid(extents.in_channels * out_channels4));
+        [input, gradient, multiply, filters]
+    }
 }
 
 /// The product of the spread tiles at each place: the weight gradient of one tap, whose slots
