@@ -180,7 +180,8 @@ fn a_step_that_passes_the_range_is_skipped() {
     // Half by half it comes to where it learns; the numbers of steps count on.
     let mut good = Vec::new();
     while good.is_empty() && trainer.steps() < 20 {
-        good = step(&mut trainer, &batches.batch(trainer.steps()));
+        let batch = batches.batch(trainer.steps());
+        good = step(&mut trainer, &batch);
     }
     let [first] = good[..] else { panic!("{good:?}") };
     let now = loss_scale(&mut trainer);
