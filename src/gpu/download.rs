@@ -11,13 +11,15 @@ use crate::{
 use std::fmt::Display;
 
 /// Bytes on their way from the device.
-struct Download {
-    staging: wgpu::Buffer,
-    mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+pub(super) struct Download {
+    pub staging: wgpu::Buffer,
+    /// The copy to it.
+    pub submission: wgpu::SubmissionIndex,
+    pub mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
 /// The bytes of a mapped buffer, once the mapping ended so.
-fn bytes(
+pub(super) fn bytes(
     gpu: &Gpu,
     staging: &wgpu::Buffer,
     mapped: Result<Result<(), wgpu::BufferAsyncError>, oneshot::RecvError>,
@@ -119,7 +121,7 @@ impl Executor {
 
     async fn contents_async(&mut self, values: &[Value]) -> Result<Vec<u8>, Error> {
         let ranges = self.ranges(values)?;
-        let Some(Download { staging, mapped }) = self.begin_download(&ranges)? else {
+        let Some(Download { staging, mapped, .. }) = self.begin_download(&ranges)? else {
             return Ok(Vec::new());
         };
         self.wait_async().await?;
@@ -139,7 +141,7 @@ impl Executor {
         &mut self,
         ranges: &[(wgpu::Buffer, u64, u64)],
     ) -> Result<Vec<u8>, Error> {
-        let Some(Download { staging, mapped }) = self.begin_download(ranges)? else {
+        let Some(Download { staging, mapped, .. }) = self.begin_download(ranges)? else {
             return Ok(Vec::new());
         };
         self.wait()?;
@@ -147,7 +149,7 @@ impl Executor {
     }
 
     /// Asks for the bytes of ranges, unless there are none.
-    fn begin_download(
+    pub(super) fn begin_download(
         &mut self,
         ranges: &[(wgpu::Buffer, u64, u64)],
     ) -> Result<Option<Download>, Error> {
@@ -157,7 +159,7 @@ impl Executor {
         }
         let (device, queue) = (self.gpu.device(), self.gpu.queue());
         let (sender, mapped) = oneshot::channel();
-        let staging = self.gpu.guard("reading back", size, || {
+        let (staging, submission) = self.gpu.guard("reading back", size, || {
             let staging = device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read back"),
                 size,
@@ -170,14 +172,14 @@ impl Executor {
                 encoder.copy_buffer_to_buffer(from, *offset, &staging, end, *size);
                 end += size;
             }
-            queue.submit([encoder.finish()]);
+            let submission = queue.submit([encoder.finish()]);
             // Without a receiver nobody asks any more.
             staging.map_async(wgpu::MapMode::Read, .., move |result| drop(sender.send(result)));
-            staging
+            (staging, submission)
         })?;
         self.stats.submits += 1;
         self.stats.maps += 1;
         self.stats.read_back += size;
-        Ok(Some(Download { staging, mapped }))
+        Ok(Some(Download { staging, submission, mapped }))
     }
 }

@@ -228,17 +228,22 @@ impl Executor {
     /// # Errors
     /// If there is no such section, the device refuses the work or is lost.
     pub fn run_section(&mut self, name: &str) -> Result<(), Error> {
-        let own = self.plan.sections.iter().enumerate().filter(|(_, section)| !section.is_setup());
-        let Some((at, _)) = own.clone().find(|(_, section)| section.name == name) else {
-            let present: Vec<&str> = own.map(|(_, section)| section.name.as_str()).collect();
-            let present = present.join(", ");
-            return Err(GpuError::Section { name: name.to_owned(), present }.into());
-        };
+        let at = self.section_at(name)?;
         self.make_ready()?;
         self.staged = 0;
         self.submit_section(at)?;
         self.gpu.check_now()?;
         Ok(())
+    }
+
+    /// The graph's section of this name.
+    pub(super) fn section_at(&self, name: &str) -> Result<usize, GpuError> {
+        let own = self.plan.sections.iter().enumerate().filter(|(_, section)| !section.is_setup());
+        if let Some((at, _)) = own.clone().find(|(_, section)| section.name == name) {
+            return Ok(at);
+        }
+        let present: Vec<&str> = own.map(|(_, section)| section.name.as_str()).collect();
+        Err(GpuError::Section { name: name.to_owned(), present: present.join(", ") })
     }
 
     /// Runs what depends on constants alone, if they were written since.
@@ -339,7 +344,15 @@ impl Executor {
     /// The device has done everything: staging memory is free, and the time that it took is known.
     pub(super) fn waited(&mut self) {
         self.staged = 0;
-        if let Some((start, predicted)) = self.running.take()
+        if let Some((_, predicted)) = self.running {
+            self.measured(predicted);
+        }
+    }
+
+    /// The device has done so many predicted seconds of the work since the last wait. What follows is not measured
+    /// before the next wait: the caller may have paused meanwhile.
+    pub(super) fn measured(&mut self, predicted: f64) {
+        if let Some((start, _)) = self.running.take()
             && predicted > 0.0
         {
             self.pace = (start.elapsed().as_secs_f64() / predicted).clamp(1e-4, 1e3);

@@ -37,6 +37,7 @@ mod overhead;
 mod pipeline_cache;
 mod pipelines;
 mod profile;
+mod readings;
 mod report;
 mod roofline;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use executor::{Executor, Stats};
 pub use frames::{Budget, Progress, Run};
 pub use overhead::{Overhead, with_checks};
 pub use profile::{Clock, GroupTime, Profile, Timing};
+pub use readings::Reading;
 pub use report::{Compared, Report, ReportLine, Times};
 pub use roofline::{Bottleneck, Roofline};
 pub use textures::TextureConverter;

@@ -6,7 +6,7 @@ use crate::{
     ops::{Constant, Pack, View},
     value::{ElementType, TensorType, Value},
 };
-use std::{borrow::Cow, collections::HashMap, iter};
+use std::{borrow::Cow, collections::HashMap, iter, ops::Range};
 
 /// What fills an arena: dense elements that follow each other.
 ///
@@ -159,22 +159,29 @@ impl Arenas {
         graph: &mut Graph,
         gradients: &[Option<Value>],
     ) -> Result<Vec<Value>, Error> {
-        let mut packed = Vec::with_capacity(self.arenas.len());
-        for (arena, of) in self.arenas.iter().enumerate() {
-            let elements = of.shape.elements();
-            let (mut offsets, mut operands) = (Vec::new(), Vec::new());
-            for ((place, spec), gradient) in self.places.iter().zip(&self.specs).zip(gradients) {
-                if place.arena == arena {
-                    offsets.push(place.offset);
-                    operands.push(match gradient {
-                        Some(gradient) => *gradient,
-                        None => graph.push(Constant { of: spec.of, number: 0.0.into() }, &[])?,
-                    });
-                }
+        let arenas = self.arenas.iter().map(|of| 0..of.shape.elements()).enumerate();
+        arenas.map(|(arena, all)| self.pack_part(graph, gradients, arena, all)).collect()
+    }
+
+    /// The same for a part of one arena, from a parameter's first element to another's.
+    pub(crate) fn pack_part(
+        &self,
+        graph: &mut Graph,
+        gradients: &[Option<Value>],
+        arena: usize,
+        part: Range<usize>,
+    ) -> Result<Value, Error> {
+        let (mut offsets, mut operands) = (Vec::new(), Vec::new());
+        for ((place, spec), gradient) in self.places.iter().zip(&self.specs).zip(gradients) {
+            if place.arena == arena && part.contains(&place.offset) {
+                offsets.push(place.offset - part.start);
+                operands.push(match gradient {
+                    Some(gradient) => *gradient,
+                    None => graph.push(Constant { of: spec.of, number: 0.0.into() }, &[])?,
+                });
             }
-            packed.push(graph.push(Pack { offsets, elements }, &operands)?);
         }
-        Ok(packed)
+        graph.push(Pack { offsets, elements: part.len() }, &operands)
     }
 
     /// Number of parameters, as PyTorch counts them.

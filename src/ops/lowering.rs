@@ -40,7 +40,7 @@ pub struct Lowering<'a> {
     /// it is made again: what an op of another crate asks for under a name of ours is no form that a
     /// kernel of ours reads, and a form that is kept for what is recomputed would take its memory.
     pub(super) forms: HashMap<(Value, &'static str, TensorType, usize, bool), Value>,
-    /// Values that are rows of another one, and the byte in it at which they begin.
+    /// Values that are parts of another one, and the byte in it at which they begin.
     parts: Vec<(Value, Value, u64)>,
     /// The forms that a dispatch makes.
     pub(super) made: HashSet<Value>,
@@ -196,7 +196,12 @@ impl<'a> Lowering<'a> {
     pub(crate) fn rows(&mut self, whole: Value, rows: Range<usize>) -> Value {
         let of = self.type_of(whole);
         let first_byte = rows.start as u64 * of.with_extent(1, 1).bytes();
-        let part = self.scratch(of.with_extent(1, rows.len()));
+        self.part(whole, of.with_extent(1, rows.len()), first_byte)
+    }
+
+    /// The tensor of this type that begins at a byte of `whole`, where it lies.
+    pub(crate) fn part(&mut self, whole: Value, of: TensorType, first_byte: u64) -> Value {
+        let part = self.scratch(of);
         self.parts.push((part, whole, first_byte));
         part
     }
@@ -367,7 +372,7 @@ impl<'a> Lowering<'a> {
         way.map_or(Ok(()), |way| self.push(way))
     }
 
-    /// The values that are rows of another one, and the byte in it at which they begin.
+    /// The values that are parts of another one, and the byte in it at which they begin.
     pub(crate) fn parts(&self) -> &[(Value, Value, u64)] {
         &self.parts
     }

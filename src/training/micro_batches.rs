@@ -62,9 +62,12 @@ impl<M, S> Trainer<M, S> {
         } else {
             for round in 0..accumulate {
                 write(self, round * ranks + self.collective.rank())?;
-                self.executor.run_section(Optimizer::GRADIENTS)?;
+                if ranks > 1 && round + 1 == accumulate {
+                    self.run_and_add_up()?;
+                } else {
+                    self.executor.run_section(Optimizer::GRADIENTS)?;
+                }
             }
-            self.add_up()?;
             self.executor.run_section(Optimizer::UPDATE)?;
         }
         self.steps.submitted += 1;

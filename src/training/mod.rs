@@ -20,6 +20,7 @@
 //! Whole programs: `examples/digits.rs`, and without diffusion `examples/regression.rs`.
 mod adapters;
 mod averages;
+mod buckets;
 mod bursts;
 mod checkpoint;
 mod choices;

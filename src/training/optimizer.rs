@@ -2,7 +2,7 @@
 //! gradient, clipping, Adam, the moving average, and the record. The section `gradients` runs once for
 //! each micro-batch and adds up what they give, the section `update` once, the section `halves` where masters
 //! were written.
-use super::{averages::Average, options::TrainingOptions};
+use super::{averages::Average, buckets::Bucket, options::TrainingOptions};
 use crate::{
     error::Error,
     graph::Graph,
@@ -52,6 +52,8 @@ pub struct Optimizer {
     /// several micro-batches the mean, and so many times it as the loss scale says. There are none before
     /// [`Optimizer::end`].
     pub gradients: Vec<Value>,
+    /// The parts of them that ranks add up one after another, in the order in which a step completes them.
+    pub(super) buckets: Vec<Bucket>,
     /// More moving averages.
     pub averages: Vec<(Average, Vec<Value>)>,
 }
@@ -120,9 +122,9 @@ impl Optimizer {
         let counter = graph.input(Counter::of());
         let history = graph.input(TensorType::f32(&[Self::HISTORY, 4]));
         let state = [(); 4].map(|()| arenas.inputs(graph));
-        let (gradients, averages) = (Vec::new(), Vec::new());
+        let (gradients, buckets, averages) = Default::default();
         let (halves, scaling) = (vec![None; arenas.arenas.len()], None);
-        Self { arenas, counter, history, state, halves, scaling, gradients, averages }
+        Self { arenas, counter, history, state, halves, scaling, gradients, buckets, averages }
     }
 
     /// The same with more moving averages.
@@ -177,21 +179,26 @@ impl Optimizer {
         };
         let wrt: Vec<Value> =
             self.arenas.specs.iter().filter_map(|spec| views.get(&spec.name)).collect();
-        let gradients = passes::gradient(graph, loss, seed, &wrt)?;
+        let backward = graph.equations.len();
+        let found = passes::gradient(graph, loss, seed, &wrt)?;
         graph.enter("optimizer");
-        let mut gradients = self.arenas.pack(graph, &gradients)?;
+        let bucketed = options.ranks > 1;
+        let mut gradients = if bucketed { Vec::new() } else { self.arenas.pack(graph, &found)? };
         let (mut loss, mut counter) = (loss, self.counter);
         // What callers read: of sums the state.
         self.gradients.clone_from(&gradients);
         let mut told = loss;
         if options.parts() > 1 {
             let summed = [&mut loss].into_iter().chain(&mut gradients);
-            let sums = accumulated(graph, options, key, summed)?;
+            let sums = accumulated(graph, options.mean(), key, summed)?;
             told = sums[0];
             self.gradients = sums[1..].to_vec();
             let images = (options.batch * options.ranks) as u32;
             let op = NextImages { images, step_images: options.images() as u32 };
             counter = graph.push(op, &[counter, key])?;
+        }
+        if bucketed {
+            gradients = self.sum_in_buckets(graph, options, key, &found, backward)?;
         }
         graph.section(Self::UPDATE);
         let (clip, scale) = (options.clip.map(Into::into), self.scaling.map(|of| of.scale));
@@ -239,15 +246,34 @@ impl Optimizer {
     }
 }
 
+impl TrainingOptions {
+    /// The op that moves the weights.
+    fn adam(&self) -> Adam {
+        Adam {
+            beta1: self.betas.0.into(),
+            beta2: self.betas.1.into(),
+            epsilon: self.epsilon.into(),
+            weight_decay: self.weight_decay.into(),
+            decoupled: self.decoupled,
+            ema: true,
+            halves: None,
+        }
+    }
+
+    /// The op that adds a micro-batch to a mean over the step.
+    pub(super) fn mean(&self) -> Accumulate {
+        let round = (self.batch * self.ranks) as u32;
+        Accumulate { scale: (1.0 / self.parts() as f64).into(), round, offset: 0 }
+    }
+}
+
 /// Replaces values of a micro-batch by their means over the step, and returns the states that these are.
 fn accumulated<'a>(
     graph: &mut Graph,
-    options: &TrainingOptions,
+    op: Accumulate,
     key: Value,
     values: impl Iterator<Item = &'a mut Value>,
 ) -> Result<Vec<Value>, Error> {
-    let round = (options.batch * options.ranks) as u32;
-    let op = Accumulate { scale: (1.0 / options.parts() as f64).into(), round };
     let mut sums = Vec::new();
     for value in values {
         let sum = graph.input(graph.type_of(*value));

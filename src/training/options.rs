@@ -1,6 +1,7 @@
 //! The numbers and choices that decide a training run.
 use super::{
     averages::Average,
+    buckets::BUCKET,
     choices::{Loss, RateSchedule, Timesteps},
     objectives::TrainingObjective,
 };
@@ -9,7 +10,7 @@ use crate::{
     diffusion::schedule::{SchedulerConfig, Variance},
     error::{TrainingError, Unexpected},
     nn::Model,
-    ops::{Adam, Fall, RateDecay, TrainingRow},
+    ops::{Fall, RateDecay, TrainingRow},
     pipeline::channels,
     value::{ElementType, TensorType},
 };
@@ -32,6 +33,10 @@ pub struct TrainingOptions {
     /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
     /// it would take more. Without, where the device gives less. No bit depends on it.
     pub memory: Option<u64>,
+    /// Most bytes of gradients that ranks add up at once, while the backward pass goes on; a parameter that takes
+    /// more is added up alone. No bit depends on it, and no file records it.
+    #[serde(skip)]
+    pub bucket: u64,
     /// Storage of weights and activations in a step: f32, f16, which has a [`LossScale`](super::LossScale), or bf16.
     /// Masters of the weights, moments, averages, gradients of weights and sums are f32.
     pub precision: ElementType,
@@ -95,6 +100,7 @@ impl Default for TrainingOptions {
             accumulate: 1,
             ranks: 1,
             memory: None,
+            bucket: BUCKET,
             precision: ElementType::F32,
             learning_rate: 2e-4,
             warmup: 0,
@@ -158,19 +164,6 @@ impl TrainingOptions {
     /// The step from which on the learning rate is 0, if there is one.
     pub fn last_rate(&self) -> Option<u32> {
         self.decay_steps.filter(|_| self.rate_schedule != RateSchedule::InverseSqrt)
-    }
-
-    /// The op that moves the weights.
-    pub(super) fn adam(&self) -> Adam {
-        Adam {
-            beta1: self.betas.0.into(),
-            beta2: self.betas.1.into(),
-            epsilon: self.epsilon.into(),
-            weight_decay: self.weight_decay.into(),
-            decoupled: self.decoupled,
-            ema: true,
-            halves: None,
-        }
     }
 
     /// Checks that the options are in range and suit model and schedule.

@@ -1,6 +1,8 @@
 //! A trainer as one rank of several.
 use super::{
+    buckets::Bucket,
     collective::{Alone, Collective},
+    optimizer::Optimizer,
     trainer::Trainer,
 };
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
     ops::Counter,
     value::Value,
 };
+use std::borrow::Cow;
 
 impl<M, S> Trainer<M, S> {
     /// Takes part in a run of [`TrainingOptions::ranks`](super::TrainingOptions::ranks): from here on each step
@@ -45,15 +48,11 @@ impl<M, S> Trainer<M, S> {
         self.executor.write_u32(self.graph.optimizer.counter, &counter.words())
     }
 
-    /// Adds up what the ranks computed in a step.
-    pub(super) fn add_up(&mut self) -> Result<(), Error> {
-        if self.options.ranks == 1 {
-            return Ok(());
-        }
-        let own = [&self.graph.optimizer.gradients[..], &[self.graph.loss]].concat();
-        for value in own {
-            self.add_up_with(value, |_| ())?;
-        }
+    /// Runs the last micro-batch of a step, and adds up what the ranks computed in it.
+    pub(super) fn run_and_add_up(&mut self) -> Result<(), Error> {
+        self.run_and_add_up_gradients()?;
+        let loss = self.graph.loss;
+        self.add_up_with(loss, |_| ())?;
         // Each rank knows the numbers of its own images; those of the others are of an earlier step.
         let (batch, ranks) = (self.options.batch, self.options.ranks);
         for value in self.graph.collected.clone() {
@@ -65,6 +64,28 @@ impl<M, S> Trainer<M, S> {
                     }
                 }
             })?;
+        }
+        Ok(())
+    }
+
+    /// Runs the last micro-batch of a step, and adds up the gradients bucket by bucket: the device computes the next
+    /// ones meanwhile.
+    fn run_and_add_up_gradients(&mut self) -> Result<(), Error> {
+        let Optimizer { gradients, buckets, .. } = &self.graph.optimizer;
+        let part = |of: &Bucket| (gradients[of.arena], of.elements.clone());
+        let parts: Vec<_> = buckets.iter().map(part).collect();
+        let readings = self.executor.run_section_reading(Optimizer::GRADIENTS, &parts)?;
+        let mut sums = Vec::with_capacity(buckets.len());
+        for (bucket, reading) in buckets.iter().zip(readings) {
+            let mut numbers = self.executor.finish_reading(reading)?;
+            self.collective.sum(&mut numbers)?;
+            sums.push((bucket, numbers));
+        }
+        // A long write waits for the device, so all of them come last.
+        sums.sort_by_key(|(bucket, _)| (bucket.arena, bucket.elements.start));
+        for own in sums.chunk_by(|(a, _), (b, _)| a.arena == b.arena) {
+            let pieces = own.iter().map(|(_, numbers)| Ok(Cow::Borrowed(&numbers[..])));
+            self.executor.write_pieces(gradients[own[0].0.arena], pieces)?;
         }
         Ok(())
     }

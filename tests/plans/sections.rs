@@ -12,9 +12,10 @@ use ddim::{
         Silu,
     },
     passes,
-    plan::{Target, Trigger},
+    plan::{Section, Target, Trigger},
     value::{TensorType, Value},
 };
+use std::time::Instant;
 
 fn executor(gpu: &Gpu, graph: &Graph) -> Executor {
     let mut executor = Executor::new(gpu, passes::compile(graph, gpu.target()).unwrap()).unwrap();
@@ -126,6 +127,52 @@ fn what_sections_share_may_be_changed_between_them() {
     assert_eq!(executor.read(y).unwrap(), [4.0; 256]);
     executor.run(2).unwrap();
     assert_eq!(executor.read(y).unwrap(), [4.0; 256]);
+}
+
+#[test]
+fn a_part_comes_while_its_section_goes_on() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    let x = graph.input(TensorType::f32(&[256]));
+    let [start, weight] = [(); 2].map(|()| graph.input(TensorType::f32(&[512, 512])));
+    let doubled = graph.push(Scale { scale: 2.0.into(), shift: 0.0.into() }, &[x]).unwrap();
+    let mut product = start;
+    for _ in 0..100 {
+        product = graph.push(Linear, &[product, weight]).unwrap();
+    }
+    graph.outputs.extend([doubled, product]);
+    let mut executor = executor(&gpu, &graph);
+    executor.wait().unwrap();
+
+    let (before, began) = (executor.stats(), Instant::now());
+    let parts = [(doubled, 64..192), (doubled, 0..2), (doubled, 7..7)];
+    let readings = executor.run_section_reading(Section::STEP, &parts).unwrap();
+    let stats = executor.stats();
+    assert_eq!(stats.dispatches - before.dispatches, executor.plan().dispatches().count() as u64);
+    assert_eq!((stats.waits, stats.maps), (before.waits, before.maps + 2), "nothing waited");
+    let mut readings = readings.into_iter();
+    let mut next =
+        |executor: &mut Executor| executor.finish_reading(readings.next().unwrap()).unwrap();
+    let first = next(&mut executor);
+    let soon = began.elapsed();
+    executor.wait().unwrap();
+    let end = began.elapsed();
+    // A GPU may be done with it all before it is asked.
+    let slow = gpu.target().profile.is_software();
+    assert!(!slow || 2 * soon < end, "a part came after {soon:?}, the section ended after {end:?}");
+    let wanted: Vec<f32> = contents(&graph, x, 0).iter().map(|x| 2.0 * x).collect();
+    assert_eq!(first, wanted[64..192]);
+    assert_eq!(next(&mut executor), wanted[..2]);
+    assert!(next(&mut executor).is_empty());
+
+    let mut refused = |value, part| {
+        let parts = [(value, part)];
+        executor.run_section_reading(Section::STEP, &parts).err().unwrap().to_string()
+    };
+    let message = refused(doubled, 200..300);
+    assert!(message.ends_with("takes 256 elements, found 300"), "{message}");
+    let message = refused(product, 0..4);
+    assert!(message.ends_with("not a tensor of f32 with one axis"), "{message}");
 }
 
 #[test]

@@ -7,10 +7,17 @@ use ddim::{
     error::TrainingError,
     gpu::Gpu,
     pipeline::RunFolder,
-    training::{Collective, Metrics, ThreadRank, Timesteps, Trainer, TrainingOptions},
+    plan::{Dispatch, Plan},
+    training::{Collective, Metrics, Optimizer, ThreadRank, Timesteps, Trainer, TrainingOptions},
+    value::ElementType,
 };
 use serde_json::Value as Json;
-use std::{ops::ControlFlow, thread, time::Duration};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 const LONG: Duration = Duration::from_secs(300);
 
@@ -37,18 +44,26 @@ fn train(trainer: &mut Trainer, steps: u64) -> Result<Vec<Metrics>, Error> {
 type Run = (Vec<Metrics>, Vec<Vec<u32>>);
 
 /// What each rank heard, and its state in the end.
-fn together(mut first: Trainer, steps: u64) -> (Vec<Run>, Trainer) {
+fn together(first: Trainer, steps: u64) -> (Vec<Run>, Trainer) {
+    together_as(first, steps, |rank| Box::new(rank))
+}
+
+fn together_as(
+    mut first: Trainer,
+    steps: u64,
+    of: impl Fn(ThreadRank) -> Box<dyn Collective>,
+) -> (Vec<Run>, Trainer) {
     let mut ranks = ThreadRank::group(first.options().ranks, LONG).into_iter();
     let own = ranks.next().expect("a rank");
     let gpu = first.gpu().clone();
     let others: Vec<Trainer> = ranks
         .map(|rank| {
             let mut other = first.fork(&gpu).expect("a trainer");
-            other.join(Box::new(rank)).expect("its rank");
+            other.join(of(rank)).expect("its rank");
             other
         })
         .collect();
-    first.join(Box::new(own)).expect("its rank");
+    first.join(of(own)).expect("its rank");
     let run = |trainer: &mut Trainer| {
         let heard = train(trainer, steps).expect("good steps");
         (heard, tiny::state(trainer))
@@ -99,6 +114,72 @@ fn ranks_take_the_steps_of_one_with_as_many_micro_batches() {
         if timesteps == Timesteps::Antithetic {
             assert!(together(start(), 3).0 == runs, "and each run");
         }
+    }
+}
+
+/// A rank that notes how many numbers it adds up, if it is the first.
+struct Noting {
+    rank: ThreadRank,
+    sums: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Collective for Noting {
+    fn rank(&self) -> usize {
+        self.rank.rank()
+    }
+
+    fn ranks(&self) -> usize {
+        self.rank.ranks()
+    }
+
+    fn sum(&mut self, numbers: &mut [f32]) -> Result<(), TrainingError> {
+        if self.rank() == 0 {
+            self.sums.lock().expect("no panic").push(numbers.len());
+        }
+        self.rank.sum(numbers)
+    }
+
+    fn end(&mut self, why: &str) {
+        self.rank.end(why);
+    }
+}
+
+/// The part of a micro-batch's launches that is left when the first bucket is complete.
+fn left(plan: &Plan) -> f64 {
+    let section = plan.sections.iter().find(|of| of.name == Optimizer::GRADIENTS);
+    let launches = &section.expect("a step of several parts").launches;
+    let adds = |launch: &Dispatch| launch.kernel.shader == "accumulate";
+    let first = launches.iter().position(adds).expect("sums");
+    (launches.len() - 1 - first) as f64 / launches.len() as f64
+}
+
+#[test]
+fn gradients_are_added_up_in_buckets_with_the_bits_of_whole_arenas() {
+    let Some(gpu) = support::gpu() else { return };
+    let steps = 3;
+    for (accumulate, precision) in [(1, ElementType::F32), (2, ElementType::F16)] {
+        let whole = TrainingOptions { precision, ..options(2, accumulate, Timesteps::Uniform) };
+        let start = |bucket| trainer(&gpu, TrainingOptions { bucket, ..whole.clone() });
+        let (wanted, first) = together(start(whole.bucket), steps);
+        assert!(left(first.plan()) < 0.1, "one bucket is complete at the end");
+
+        let sums = Arc::new(Mutex::new(Vec::new()));
+        let noting =
+            |rank| -> Box<dyn Collective> { Box::new(Noting { rank, sums: Arc::clone(&sums) }) };
+        let (found, first) = together_as(start(4096), steps, noting);
+        assert!(found == wanted, "{:?} {:?}", found[0].0, wanted[0].0);
+        assert!(together(start(4096), steps).0 == found, "and each run");
+        let left = left(first.plan());
+        assert!(left > 0.3, "{left} of the launches behind the first bucket");
+
+        // Each step adds up all gradients, and the loss.
+        let sums = sums.lock().expect("no panic");
+        let of_step = sums.len() / steps as usize;
+        assert!(of_step > 5, "{sums:?}");
+        assert!(sums.chunks(of_step).all(|own| *own == sums[..of_step]), "{sums:?}");
+        let arenas = first.arenas().arenas.iter();
+        let elements: usize = arenas.map(|of| of.shape.elements()).sum();
+        assert_eq!(sums[..of_step].iter().sum::<usize>(), elements + 1);
     }
 }
 
