@@ -1,6 +1,5 @@
 //! The gradients of several ranks in buckets: those that the backward pass completes first are added up first, while it
 //! goes on. Buckets are parts of the arenas that one rank has, so the update of the weights has the same launches.
-use super::{optimizer::Optimizer, options::TrainingOptions};
 use crate::{error::Error, graph::Graph, nn::Arenas, ops::Accumulate, value::Value};
 use std::{collections::HashMap, ops::Range};
 
@@ -14,32 +13,37 @@ pub(super) struct Bucket {
     pub elements: Range<usize>,
 }
 
-impl Optimizer {
-    /// The means of gradients over a step, arena by arena. To each bucket of an arena its part of a micro-batch is
-    /// added as soon as it is complete; `backward` is the first equation of the backward pass.
-    pub(super) fn sum_in_buckets(
-        &mut self,
-        graph: &mut Graph,
-        options: &TrainingOptions,
-        key: Value,
-        gradients: &[Option<Value>],
-        backward: usize,
-    ) -> Result<Vec<Value>, Error> {
-        self.buckets = cut(&self.arenas, options.bucket);
-        sort(&mut self.buckets, graph, &self.arenas, gradients);
-        self.gradients = self.arenas.arenas.iter().map(|&of| graph.input(of)).collect();
-        let (mut sums, late) = (self.gradients.clone(), graph.equations.len());
-        for Bucket { arena, elements } in &self.buckets {
-            let packed = self.arenas.pack_part(graph, gradients, *arena, elements.clone())?;
-            let op = Accumulate { offset: elements.start, ..options.mean() };
-            sums[*arena] = graph.push(op, &[sums[*arena], packed, key])?;
-        }
-        for (&state, &next) in self.gradients.iter().zip(&sums) {
-            graph.update(state, next);
-        }
-        bring_forward(graph, backward, late);
-        Ok(sums)
+/// Arenas of gradients that are added up in buckets.
+pub(super) struct Sums {
+    pub buckets: Vec<Bucket>,
+    /// The means over a step, arena by arena: what callers read, and what a micro-batch makes of it.
+    pub states: Vec<Value>,
+    pub next: Vec<Value>,
+}
+
+/// Means of gradients over a step, arena by arena. To each bucket of at most so many bytes its part of a micro-batch is
+/// added by `op` as soon as it is complete; `backward` is the first equation of the backward pass.
+pub(super) fn sums(
+    graph: &mut Graph,
+    (arenas, gradients): (&Arenas, &[Option<Value>]),
+    (op, key): (Accumulate, Value),
+    bytes: u64,
+    backward: usize,
+) -> Result<Sums, Error> {
+    let mut buckets = cut(arenas, bytes);
+    sort(&mut buckets, graph, arenas, gradients);
+    let states: Vec<Value> = arenas.arenas.iter().map(|&of| graph.input(of)).collect();
+    let (mut next, late) = (states.clone(), graph.equations.len());
+    for Bucket { arena, elements } in &buckets {
+        let packed = arenas.pack_part(graph, gradients, *arena, elements.clone())?;
+        let op = Accumulate { offset: elements.start, ..op };
+        next[*arena] = graph.push(op, &[next[*arena], packed, key])?;
     }
+    for (&state, &next) in states.iter().zip(&next) {
+        graph.update(state, next);
+    }
+    bring_forward(graph, backward, late);
+    Ok(Sums { buckets, states, next })
 }
 
 /// Cuts arenas into buckets of at most so many bytes, or of one parameter that takes more. The bucket of the first layers

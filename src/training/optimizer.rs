@@ -2,7 +2,11 @@
 //! gradient, clipping, Adam, the moving average, and the record. The section `gradients` runs once for
 //! each micro-batch and adds up what they give, the section `update` once, the section `halves` where masters
 //! were written.
-use super::{averages::Average, buckets::Bucket, options::TrainingOptions};
+use super::{
+    averages::Average,
+    buckets::{Bucket, Sums, sums},
+    options::TrainingOptions,
+};
 use crate::{
     error::Error,
     graph::Graph,
@@ -198,7 +202,10 @@ impl Optimizer {
             counter = graph.push(op, &[counter, key])?;
         }
         if bucketed {
-            gradients = self.sum_in_buckets(graph, options, key, &found, backward)?;
+            let op = (options.mean(), key);
+            let of = (&self.arenas, &found[..]);
+            let Sums { buckets, states, next } = sums(graph, of, op, options.bucket, backward)?;
+            (self.buckets, self.gradients, gradients) = (buckets, states, next);
         }
         graph.section(Self::UPDATE);
         let (clip, scale) = (options.clip.map(Into::into), self.scaling.map(|of| of.scale));
