@@ -19,7 +19,7 @@ const TRAIN: &str = "train --data digits --config {}/config.json --batch 4 --lr 
 const LONG: &str = "--steps 1000000 --save-every 1000000";
 
 /// Longest wait for what is to happen at once.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(300);
 
 /// `mpirun` as root, with more ranks than cores, of which none spins.
 pub fn mpirun() -> Command {

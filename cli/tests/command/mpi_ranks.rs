@@ -9,7 +9,7 @@ use std::{env, thread, time::Duration};
 /// What a rank does.
 const DOES: &str = "DDIM_TEST_OF_RANKS";
 
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(300);
 
 /// Runs ranks that do this.
 fn ranks(number: usize, what: &str) -> Ran {
