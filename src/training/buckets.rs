@@ -25,8 +25,10 @@ pub(super) struct Sums {
 /// added by `op` as soon as it is complete; `backward` is the first equation of the backward pass.
 pub(super) fn sums(
     graph: &mut Graph,
-    (arenas, gradients): (&Arenas, &[Option<Value>]),
-    (op, key): (Accumulate, Value),
+    arenas: &Arenas,
+    gradients: &[Option<Value>],
+    op: Accumulate,
+    key: Value,
     bytes: u64,
     backward: usize,
 ) -> Result<Sums, Error> {

@@ -202,9 +202,9 @@ impl Optimizer {
             counter = graph.push(op, &[counter, key])?;
         }
         if bucketed {
-            let op = (options.mean(), key);
-            let of = (&self.arenas, &found[..]);
-            let Sums { buckets, states, next } = sums(graph, of, op, options.bucket, backward)?;
+            let (op, bytes) = (options.mean(), options.bucket);
+            let Sums { buckets, states, next } =
+                sums(graph, &self.arenas, &found, op, key, bytes, backward)?;
             (self.buckets, self.gradients, gradients) = (buckets, states, next);
         }
         graph.section(Self::UPDATE);

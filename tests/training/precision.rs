@@ -1,5 +1,5 @@
 //! Training with weights and activations in halves: what a step takes, what it computes, and the steps that a loss scale
-//! skips.
+//! skips. Above 300 lines: all of it trains the same tiny models.
 use crate::common::{support, tiny};
 use ddim::{
     Error,
