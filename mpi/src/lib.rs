@@ -1,11 +1,11 @@
 //! Ranks that train one model together, processes that a launcher of MPI started: [`MpiRank`] is the
 //! [`Collective`](ddim::training::Collective) among them.
 //!
-//! One thread of each process speaks MPI, and nobody else: then a message that never comes holds up that thread, and its
-//! process still knows when it has waited for too long.
+//! One thread of each process calls MPI. If a message never comes, that thread blocks, and the process still notices the
+//! timeout.
+mod backoff;
 mod meeting;
-mod naps;
+mod mpi_thread;
 mod rank;
-mod speaker;
 
 pub use rank::{MpiRank, StartError};

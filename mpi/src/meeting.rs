@@ -1,5 +1,6 @@
-//! Where the ranks meet. Each says what it brings, a header; then they exchange it. Who brings an end ends the others too.
-use crate::naps::Naps;
+//! A collective operation of the ranks. They exchange headers first: which operation, and how many elements. Then they
+//! exchange the elements. A rank whose header says that it ends, ends the others.
+use crate::backoff::Backoff;
 use mpi::{
     Rank, Tag,
     request::{LocalScope, Request, scope},
@@ -16,7 +17,7 @@ use std::{
 /// Elements of a message at most. MPI counts to 2^31.
 const MOST: usize = 1 << 22;
 
-/// Bytes of a text at most: then MPI keeps it until the other side asks.
+/// Bytes of a text at most.
 const MOST_TEXT: usize = 2000;
 
 /// Tags of messages.
@@ -24,15 +25,15 @@ const HEADER: Tag = 1;
 const TEXT: Tag = 2;
 const NUMBERS: Tag = 3;
 
-/// What a rank may bring to a meeting, as its header says it. Beside it stands how much.
-const BRINGS_NUMBERS: u64 = 0;
-const BRINGS_TEXT: u64 = 1;
-const BRINGS_END: u64 = 2;
+/// The operations, as headers name them. The number beside it counts elements or bytes.
+const SUM: u64 = 0;
+const GATHER: u64 = 1;
+const END: u64 = 2;
 
 /// Bytes a second at least, while numbers are on their way and nobody stands still.
 const LEAST_SPEED: f64 = 250e6;
 
-/// How the meetings ended.
+/// How the operations ended.
 #[derive(Clone, Debug)]
 pub struct End {
     /// By which rank.
@@ -42,16 +43,16 @@ pub struct End {
     pub agreed: bool,
 }
 
-/// What the thread of MPI and its process tell each other while messages are on their way.
+/// What the thread of MPI and the other threads of its process share while messages are on their way.
 #[derive(Debug)]
-pub struct Signs {
+pub struct Status {
     /// The rank that is waited for, or [`usize::MAX`].
     pub late: AtomicUsize,
     /// Whether all ranks are to be ended.
     pub abort: AtomicBool,
 }
 
-impl Default for Signs {
+impl Default for Status {
     fn default() -> Self {
         Self { late: AtomicUsize::new(usize::MAX), abort: AtomicBool::new(false) }
     }
@@ -60,7 +61,7 @@ impl Default for Signs {
 /// The ranks, as one of them sees them.
 pub struct Meeting<'a> {
     pub world: &'a SimpleCommunicator,
-    pub signs: &'a Signs,
+    pub status: &'a Status,
     pub rank: usize,
     pub ranks: usize,
 }
@@ -70,7 +71,7 @@ impl Meeting<'_> {
     /// gives it to the others: that is `2 (n - 1) / n` times the numbers on every rank's wire, as of a ring, but each
     /// number is added in the same order on every rank and in every run.
     pub fn sum(&self, numbers: &mut [f32], brought: &mut Vec<f32>) -> Result<(), End> {
-        let headers = self.meet(BRINGS_NUMBERS, numbers.len(), "")?;
+        let headers = self.meet(SUM, numbers.len(), "")?;
         self.check_lengths(&headers)?;
         let all = numbers.len();
         let bound = |rank| all / self.ranks * rank + (all % self.ranks).min(rank);
@@ -82,7 +83,7 @@ impl Meeting<'_> {
         brought.resize(self.ranks * length, 0.0);
         brought[self.rank * length..][..length].copy_from_slice(&numbers[own.clone()]);
         let sent = self.others().map(|rank| (rank, &numbers[part(rank)])).collect();
-        let places = self.but_own(cut(brought, repeat_n(length, self.ranks)));
+        let places = self.without_own(cut(brought, repeat_n(length, self.ranks)));
         self.exchange(NUMBERS, sent, places, time);
         let mut brought = (0..self.ranks).map(|rank| &brought[rank * length..][..length]);
         let sum = &mut numbers[own];
@@ -96,21 +97,21 @@ impl Meeting<'_> {
         let mut parts = cut(numbers, (0..self.ranks).map(|rank| part(rank).len()));
         let own = mem::take(&mut parts[self.rank]);
         let sent = self.others().map(|rank| (rank, &*own)).collect();
-        self.exchange(NUMBERS, sent, self.but_own(parts), time);
+        self.exchange(NUMBERS, sent, self.without_own(parts), time);
         Ok(())
     }
 
-    /// Tells the others a text, and hears theirs; a long one is cut.
-    pub fn tell(&self, text: &str) -> Result<Vec<String>, End> {
+    /// The texts of all ranks, this one's among them; a long one is cut.
+    pub fn all_gather(&self, text: &str) -> Result<Vec<String>, End> {
         let text = short(text);
-        let headers = self.meet(BRINGS_TEXT, text.len(), text)?;
+        let headers = self.meet(GATHER, text.len(), text)?;
         Ok(self.texts(text, headers.iter().map(|&[_, length]| length as usize).collect()))
     }
 
-    /// Ends the meetings, once the others come to one.
+    /// Ends all operations, at the next one of the others.
     pub fn end(&self, why: &str) -> End {
         let why = short(why);
-        let ended = self.meet(BRINGS_END, why.len(), why);
+        let ended = self.meet(END, why.len(), why);
         ended.err().unwrap_or_else(|| End { rank: self.rank, why: why.into(), agreed: true })
     }
 
@@ -119,12 +120,12 @@ impl Meeting<'_> {
         self.world.abort(1)
     }
 
-    /// Comes to a meeting with what a header says, and returns everybody's; `text` is for those who bring one.
+    /// Exchanges headers, and returns those of all ranks. If one of them ends, `text` is this rank's reason, if it does too.
     fn meet(&self, what: u64, length: usize, text: &str) -> Result<Vec<[u64; 2]>, End> {
         let headers = self.headers([what, length as u64]);
-        if let Some(rank) = headers.iter().position(|&[what, _]| what == BRINGS_END) {
+        if let Some(rank) = headers.iter().position(|&[what, _]| what == END) {
             let lengths = headers.iter().map(|&[what, length]| match what {
-                BRINGS_END => length as usize,
+                END => length as usize,
                 _ => 0,
             });
             let why = self.texts(text, lengths.collect()).swap_remove(rank);
@@ -155,7 +156,7 @@ impl Meeting<'_> {
         let mut headers = vec![own; self.ranks];
         let sent = self.others().map(|rank| (rank, own.as_slice())).collect();
         let places = headers.iter_mut().map(|header| header.as_mut_slice()).collect();
-        self.exchange(HEADER, sent, self.but_own(places), Duration::ZERO);
+        self.exchange(HEADER, sent, self.without_own(places), Duration::ZERO);
         headers
     }
 
@@ -166,7 +167,7 @@ impl Meeting<'_> {
         let own = &own.as_bytes()[..lengths[self.rank]];
         places[self.rank].copy_from_slice(own);
         let sent = self.others().map(|rank| (rank, own)).collect();
-        self.exchange(TEXT, sent, self.but_own(places), Duration::ZERO);
+        self.exchange(TEXT, sent, self.without_own(places), Duration::ZERO);
         let texts = cut(&mut bytes, lengths.iter().copied()).into_iter();
         texts.map(|text| String::from_utf8_lossy(text).into_owned()).collect()
     }
@@ -177,7 +178,7 @@ impl Meeting<'_> {
     }
 
     /// What is of each rank, without this one's own.
-    fn but_own<T>(&self, parts: Vec<T>) -> Vec<(usize, T)> {
+    fn without_own<T>(&self, parts: Vec<T>) -> Vec<(usize, T)> {
         parts.into_iter().enumerate().filter(|(rank, _)| *rank != self.rank).collect()
     }
 
@@ -204,7 +205,7 @@ impl Meeting<'_> {
                     open.push((rank, other.immediate_send_with_tag(scope, part, tag)));
                 }
             }
-            self.wait(open, Naps::after(time));
+            self.wait(open, Backoff::after(time));
         });
     }
 
@@ -212,25 +213,25 @@ impl Meeting<'_> {
     fn wait<'a, T>(
         &self,
         mut open: Vec<(usize, Request<'a, [T], &LocalScope<'a>>)>,
-        mut naps: Naps,
+        mut backoff: Backoff,
     ) {
         loop {
             let before = open.len();
             let tested = open.into_iter().map(|(rank, request)| (rank, request.test()));
             open = tested.filter_map(|(rank, done)| Some((rank, done.err()?))).collect();
             let late = open.first().map_or(usize::MAX, |(rank, _)| *rank);
-            self.signs.late.store(late, Ordering::Relaxed);
+            self.status.late.store(late, Ordering::Relaxed);
             if open.is_empty() {
                 return;
             }
-            if self.signs.abort.load(Ordering::Relaxed) {
+            if self.status.abort.load(Ordering::Relaxed) {
                 // Nothing waits for these messages any more.
                 self.abort();
             }
             if open.len() < before {
-                naps.shorten();
+                backoff.reset();
             }
-            naps.take();
+            backoff.wait();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A process as a rank of several.
 use crate::{
-    meeting::{End, Signs},
-    speaker::{Ask, Place, Reply, speak},
+    meeting::{End, Status},
+    mpi_thread::{Place, Reply, Task, run},
 };
 use ddim::{error::TrainingError, training::Collective};
 use std::{
@@ -18,7 +18,7 @@ use std::{
 /// Time in which a launcher hears what a process wrote last.
 const HEARD: Duration = Duration::from_millis(300);
 
-/// Time in which MPI ends a process that asks it to.
+/// Time in which MPI ends a process that called its abort.
 const ABORTED: Duration = Duration::from_secs(10);
 
 /// A process among those that a launcher of MPI started (`mpirun`, `mpiexec`, `srun`). Clones are the same rank.
@@ -45,8 +45,8 @@ pub struct MpiRank(Arc<Shared>);
 struct Shared {
     place: Place,
     timeout: Duration,
-    asks: Sender<Ask>,
-    signs: Arc<Signs>,
+    tasks: Sender<Task>,
+    status: Arc<Status>,
     state: Mutex<State>,
 }
 
@@ -72,7 +72,7 @@ pub enum StartError {
     /// It takes too long: some other process did not start.
     #[error("MPI did not start within {0:?}")]
     Late(Duration),
-    /// The thread that would speak it did not start.
+    /// The thread that would call it did not start.
     #[error("the thread of MPI: {0}")]
     Thread(#[from] io::Error),
 }
@@ -84,17 +84,17 @@ impl MpiRank {
     /// If it was started before, or takes too long. What MPI itself finds wrong ends the process with its message.
     pub fn start(timeout: Duration) -> Result<Self, StartError> {
         let (started, place) = mpsc::channel();
-        let (asks, asked) = mpsc::channel();
-        let signs = Arc::new(Signs::default());
-        let seen = Arc::clone(&signs);
+        let (tasks, asked) = mpsc::channel();
+        let status = Arc::new(Status::default());
+        let seen = Arc::clone(&status);
         let thread = thread::Builder::new().name("mpi".into());
-        thread.spawn(move || speak(&started, &asked, &seen))?;
+        thread.spawn(move || run(&started, &asked, &seen))?;
         let place = place.recv_timeout(timeout).map_err(|error| match error {
             RecvTimeoutError::Timeout => StartError::Late(timeout),
             RecvTimeoutError::Disconnected => StartError::Again,
         })?;
         let state = Mutex::default();
-        Ok(Self(Arc::new(Shared { place, timeout, asks, signs, state })))
+        Ok(Self(Arc::new(Shared { place, timeout, tasks, status, state })))
     }
 
     /// The number of this rank among those of its machine, from 0.
@@ -115,8 +115,8 @@ impl MpiRank {
     ///
     /// # Errors
     /// As [`Collective::sum`].
-    pub fn tell(&self, text: &str) -> Result<Vec<String>, TrainingError> {
-        self.ask(|reply| Ask::Tell(text.to_owned(), reply))
+    pub fn all_gather(&self, text: &str) -> Result<Vec<String>, TrainingError> {
+        self.ask(|reply| Task::AllGather(text.to_owned(), reply))
     }
 
     /// Whether a rank ended the run, and all know.
@@ -144,7 +144,7 @@ impl MpiRank {
         if !self.is_over() {
             self.leave("it has ended")?;
         }
-        self.request(Ask::Finish)?;
+        self.request(Task::Finish)?;
         self.state().finished = true;
         Ok(())
     }
@@ -158,8 +158,8 @@ impl MpiRank {
             return;
         }
         thread::sleep(HEARD);
-        self.0.signs.abort.store(true, Ordering::Relaxed);
-        if self.0.asks.send(Ask::Abort).is_ok() {
+        self.0.status.abort.store(true, Ordering::Relaxed);
+        if self.0.tasks.send(Task::Abort).is_ok() {
             thread::sleep(ABORTED);
         }
         // A launcher ends the others of a process that went without a word.
@@ -168,30 +168,30 @@ impl MpiRank {
 
     /// Tells the others that the run has ended; an error says that not all of them heard.
     fn leave(&self, why: &str) -> Result<(), TrainingError> {
-        match self.ask(|reply| Ask::End(why.to_owned(), reply)) {
+        match self.ask(|reply| Task::End(why.to_owned(), reply)) {
             Err(error) if !self.is_over() => Err(error),
             _ => Ok(()),
         }
     }
 
     /// Asks the thread of MPI, unless the run has ended.
-    fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, TrainingError> {
+    fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Task) -> Result<T, TrainingError> {
         if let Some(end) = &self.state().ended {
             return Err(error(end));
         }
         self.request(ask)
     }
 
-    fn request<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, TrainingError> {
-        let Shared { place, timeout, asks, signs, .. } = &*self.0;
+    fn request<T>(&self, ask: impl FnOnce(Reply<T>) -> Task) -> Result<T, TrainingError> {
+        let Shared { place, timeout, tasks, status, .. } = &*self.0;
         let (reply, answer) = mpsc::channel();
         let gone = || End { rank: place.rank, why: "MPI has ended".into(), agreed: false };
-        let end = match asks.send(ask(reply)).map(|()| answer.recv_timeout(*timeout)) {
+        let end = match tasks.send(ask(reply)).map(|()| answer.recv_timeout(*timeout)) {
             Ok(Ok(Ok(answer))) => return Ok(answer),
             Ok(Ok(Err(end))) => end,
             Ok(Err(RecvTimeoutError::Timeout)) => {
                 let late =
-                    Some(signs.late.load(Ordering::Relaxed)).filter(|&late| late < place.ranks);
+                    Some(status.late.load(Ordering::Relaxed)).filter(|&late| late < place.ranks);
                 let why = format!("it did not come within {timeout:?}");
                 End { rank: late.unwrap_or(place.rank), why, agreed: false }
             }
@@ -221,7 +221,7 @@ impl Collective for MpiRank {
         let mut sent = mem::take(&mut self.state().numbers);
         sent.clear();
         sent.extend_from_slice(numbers);
-        let sum = self.ask(|reply| Ask::Sum(sent, reply))?;
+        let sum = self.ask(|reply| Task::Sum(sent, reply))?;
         numbers.copy_from_slice(&sum);
         self.state().numbers = sum;
         Ok(())

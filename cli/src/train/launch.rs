@@ -1,7 +1,7 @@
 //! What a launcher of several processes tells each of them by its environment.
 use std::{thread, time::Duration};
 
-/// Time in which the first process speaks before others do.
+/// Time in which the first process prints before others do.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The variables of a launcher: a process's number, how many there are, and its number on its machine.
@@ -61,8 +61,8 @@ impl Launch {
         found.filter(|launch| launch.ranks > 1)
     }
 
-    /// Lets the first process speak first: most of what goes wrong does so in all of them, and its end ends the others.
-    pub fn give_way(&self) {
+    /// Delays all but the first process, so that it prints first: most errors happen in all of them, and its end ends the others.
+    pub fn let_the_first_print(&self) {
         if self.rank > 0 {
             thread::sleep(FIRST);
         }

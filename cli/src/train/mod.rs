@@ -44,7 +44,7 @@ use notes::workers;
 pub use notes::{Notes, Sides, absolute};
 #[cfg(feature = "mpi")]
 use processes::Processes;
-use ranks::{Others, Threads};
+use ranks::{OtherRanks, Threads};
 use resume::{leave, resume};
 use run::Run;
 use std::{
@@ -96,7 +96,7 @@ fn launched(launch: &Launch, device: &Device, arguments: &mut cli::Train) -> Res
 /// Refuses several processes, each of which would train alone and write the same folder.
 #[cfg(not(feature = "mpi"))]
 fn launched(launch: &Launch, _: &Device, _: &mut cli::Train) -> Result<(), Failure> {
-    launch.give_way();
+    launch.let_the_first_print();
     let Launch { launcher, ranks, .. } = launch;
     Err(Failure::Usage(format!(
         "{launcher} started {ranks} processes, and this ddim was built without MPI: build it with \
@@ -112,7 +112,7 @@ fn other(device: &Device, arguments: &cli::Train, processes: &Processes) -> Resu
     let gpu = device.open_one(processes.adapter())?;
     let mut run = match arguments.resume {
         true => {
-            processes.opened()?;
+            processes.folder_is_ready()?;
             resume(&gpu, arguments, &RunFolder::open(&arguments.out)?)?
         }
         false => begin(&gpu, arguments)?,
@@ -121,13 +121,13 @@ fn other(device: &Device, arguments: &cli::Train, processes: &Processes) -> Resu
 }
 
 /// Trains as the first rank, which alone says and writes something.
-fn first(device: &Device, arguments: &cli::Train, others: &impl Others) -> Result<(), Failure> {
+fn first(device: &Device, arguments: &cli::Train, others: &impl OtherRanks) -> Result<(), Failure> {
     let out = &arguments.out;
     let dry = arguments.watch.dry_run;
     let _lock = if dry { None } else { Some(Lock::of(out)?) };
     let folder = RunFolder::open(out)?;
     if arguments.resume {
-        others.opened()?;
+        others.folder_is_ready()?;
     }
     if !arguments.resume && !arguments.existing.overwrite && !dry {
         refuse_other_run(&folder, out, &PIPELINE)?;

@@ -1,5 +1,5 @@
 //! The other ranks of a run: processes that a launcher of MPI started, on this machine and others.
-use super::{follow::follow, launch::Launch, ranks::Others, run::Run};
+use super::{follow::follow, launch::Launch, ranks::OtherRanks, run::Run};
 use crate::{
     cli::{self, Device},
     console::{self, say},
@@ -27,7 +27,7 @@ impl Processes {
             log::set_max_level(log::LevelFilter::Error);
         }
         if let Some(asked) = arguments.ranks.filter(|&asked| asked != ranks) {
-            launch.give_way();
+            launch.let_the_first_print();
             let text = format!("--ranks {asked}: {launcher} started {ranks} processes");
             return Err(Failure::Usage(text));
         }
@@ -64,7 +64,7 @@ impl Processes {
         if let Err(failure) = &result
             && !self.rank.is_finished()
         {
-            self.launch.give_way();
+            self.launch.let_the_first_print();
             progress::clear();
             let line = failure.line();
             match self.launch.rank {
@@ -80,17 +80,17 @@ impl Processes {
     fn introduce(&self, run: &mut Run) -> Result<Vec<String>, Failure> {
         let device = describe(run.trainer.gpu());
         let own = format!("{}\n{}: {device}", beginning(run)?, self.rank.host());
-        Ok(self.rank.tell(&own)?)
+        Ok(self.rank.all_gather(&own)?)
     }
 }
 
-impl Others for Processes {
+impl OtherRanks for Processes {
     fn adapter(&self) -> usize {
         self.launch.local.unwrap_or_else(|| self.rank.local_rank())
     }
 
-    fn opened(&self) -> Result<(), Failure> {
-        self.rank.tell("")?;
+    fn folder_is_ready(&self) -> Result<(), Failure> {
+        self.rank.all_gather("")?;
         Ok(())
     }
 

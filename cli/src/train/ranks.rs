@@ -5,14 +5,14 @@ use ddim::training::ThreadRank;
 use std::{thread, time::Duration};
 
 /// The other ranks of a run.
-pub trait Others {
+pub trait OtherRanks {
     /// Which of the adapters that fit is this rank's.
     fn adapter(&self) -> usize {
         0
     }
 
     /// Lets the others read the folder of a run that goes on: what a break left there is repaired.
-    fn opened(&self) -> Result<(), Failure> {
+    fn folder_is_ready(&self) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -31,7 +31,7 @@ pub struct Threads {
     pub timeout: Duration,
 }
 
-impl Others for Threads {
+impl OtherRanks for Threads {
     fn beside<T>(
         &self,
         device: &Device,

@@ -43,7 +43,7 @@ fn sums() {
     let own = rank.rank();
     assert_eq!((rank.ranks(), rank.local_rank()), (3, own));
     assert!(MpiRank::start(SOON).is_err(), "it runs");
-    assert_eq!(rank.tell(&"x".repeat(own)).expect("all come"), ["", "x", "xx"]);
+    assert_eq!(rank.all_gather(&"x".repeat(own)).expect("all come"), ["", "x", "xx"]);
     // In f32 the order decides. Who waits leaves its core to others.
     let used = ProcessTime::now();
     if own == 0 {

@@ -1,5 +1,5 @@
-//! The thread that speaks MPI.
-use crate::meeting::{End, Meeting, Signs};
+//! The thread that calls MPI.
+use crate::meeting::{End, Meeting, Status};
 use mpi::{
     Threading, environment::processor_name, initialize_with_threading, traits::Communicator,
 };
@@ -9,9 +9,9 @@ use std::sync::mpsc::{Receiver, Sender};
 pub type Reply<T> = Sender<Result<T, End>>;
 
 /// What the thread is asked for.
-pub enum Ask {
+pub enum Task {
     Sum(Vec<f32>, Reply<Vec<f32>>),
-    Tell(String, Reply<Vec<String>>),
+    AllGather(String, Reply<Vec<String>>),
     /// Answered by the end.
     End(String, Reply<()>),
     /// Ends MPI, after which nothing is asked.
@@ -31,7 +31,7 @@ pub struct Place {
 }
 
 /// Starts MPI, says where this process stands, and does what it is asked for. Without a word MPI was running before.
-pub fn speak(started: &Sender<Place>, asked: &Receiver<Ask>, signs: &Signs) {
+pub fn run(started: &Sender<Place>, asked: &Receiver<Task>, status: &Status) {
     // This thread alone: what MPI grants is enough, whatever it is.
     let Some((universe, _)) = initialize_with_threading(Threading::Funneled) else { return };
     let world = universe.world();
@@ -40,27 +40,27 @@ pub fn speak(started: &Sender<Place>, asked: &Receiver<Ask>, signs: &Signs) {
     let host = processor_name().unwrap_or_default();
     // Whoever does not wait for it any more will ask for nothing.
     let _ = started.send(Place { rank, ranks, local, host });
-    let meeting = Meeting { world: &world, signs, rank, ranks };
+    let meeting = Meeting { world: &world, status, rank, ranks };
     let mut brought = Vec::new();
     let mut finished = None;
-    // Who does not hear an answer has given up, and asks for nothing but an end.
+    // Who does not hear an answer has given up, and tasks for nothing but an end.
     for ask in asked {
         match ask {
-            Ask::Sum(mut numbers, reply) => {
+            Task::Sum(mut numbers, reply) => {
                 let sum = meeting.sum(&mut numbers, &mut brought);
                 let _ = reply.send(sum.map(|()| numbers));
             }
-            Ask::Tell(text, reply) => {
-                let _ = reply.send(meeting.tell(&text));
+            Task::AllGather(text, reply) => {
+                let _ = reply.send(meeting.all_gather(&text));
             }
-            Ask::End(why, reply) => {
+            Task::End(why, reply) => {
                 let _ = reply.send(Err(meeting.end(&why)));
             }
-            Ask::Finish(reply) => {
+            Task::Finish(reply) => {
                 finished = Some(reply);
                 break;
             }
-            Ask::Abort => meeting.abort(),
+            Task::Abort => meeting.abort(),
         }
     }
     drop(universe);

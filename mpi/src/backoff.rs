@@ -1,28 +1,28 @@
-//! How a rank waits.
+//! How a rank waits for a message.
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// The first nap, and the longest.
+/// The first pause, and the longest.
 const FIRST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_millis(1);
 
-/// Longer and longer naps between two looks for a message, so that a waiting rank leaves its core to others.
-pub struct Naps {
+/// Exponential backoff: the pause between two tests of a message doubles, so that a waiting rank does not spin.
+pub struct Backoff {
     since: Instant,
     awake: Duration,
     next: Duration,
 }
 
-impl Naps {
-    /// Naps that begin after `awake`, in which messages are on their way: MPI moves them when it is asked for them.
+impl Backoff {
+    /// For `awake` it only yields: messages are on their way, and MPI moves them when they are tested.
     pub fn after(awake: Duration) -> Self {
         Self { since: Instant::now(), awake, next: FIRST }
     }
 
-    /// Takes the next one.
-    pub fn take(&mut self) {
+    /// Pauses, or yields.
+    pub fn wait(&mut self) {
         if self.since.elapsed() < self.awake {
             return thread::yield_now();
         }
@@ -30,8 +30,8 @@ impl Naps {
         self.next = LONGEST.min(self.next * 2);
     }
 
-    /// Something came: more of it may be near.
-    pub fn shorten(&mut self) {
+    /// Starts again with the first pause: a message came.
+    pub fn reset(&mut self) {
         self.next = FIRST;
     }
 }
