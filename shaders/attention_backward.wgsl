@@ -2,18 +2,21 @@
 //   p  = exp(scale * q k^T - log_sum_exp)        delta = rowsum(dy * y)
 //   ds = scale * p * (dy v^T - delta)
 //   dq = ds k      dk = ds^T q      dv = p^T dy
-// If CAUSAL, p is zero of the keys past the query's own position.
-// Tiling: as in the forward pass a workgroup of 64 lanes owns 64 / LANES * ROWS rows of one head (queries for dq, keys for
-// dk and dv) while the other tokens pass by 4 * LANES at a time; a lane makes ROWS x 4 weights and owns ROWS x COLUMNS
-// vec4s of each gradient. A head begins at a vec4.
+// If causal, p is zero of the keys past the query's own position.
+// Tiling: shared/attention_tiles.wgsl; the rows are queries for dq, keys for dk and dv. Where they are few, several
+// workgroups share them: each goes over a slot of the other side (`query_split`, `key_value_split`), and fold_slots.wgsl
+// adds the slots in their order. A head begins at a vec4.
 // tile: LANES = 8
 // tile: ROWS = 4
 // tile: COLUMNS = 2
-// import: attention, invocation
+// import: attention, attention_tiles, invocation
 // iterations: row_sums = head4 + 1
-// iterations: block = head4 + LANES + 3 + if ROWS * COLUMNS > 8 { 5 * LANES + 1 } else { 0 }
-// iterations: query = keys.div_ceil(4 * LANES) * block + 4
-// iterations: key_value = queries.div_ceil(4 * LANES) * block + 4
+// iterations: sums = 6 * LANES * COLUMNS.div_ceil(8) + 2 * LANES + 3
+// iterations: scores = 2 * (head4.div_ceil(4) * 6)
+// iterations: query = keys.div_ceil(4 * LANES) * (scores + sums + 1) + 4
+// iterations: query_split = slot_tokens.div_ceil(4 * LANES) * (scores + sums + 1) + 4
+// iterations: key_value = queries.div_ceil(4 * LANES) * (scores + 2 * sums + 1) + 4
+// iterations: key_value_split = slot_tokens.div_ceil(4 * LANES) * (scores + 2 * sums + 1) + 4
 
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;
@@ -25,18 +28,27 @@
 @group(0) @binding(7) var<storage, read_write> dq: array<activation4>;
 @group(0) @binding(7) var<storage, read_write> dk: array<activation4>;
 @group(0) @binding(8) var<storage, read_write> dv: array<activation4>;
+// Sums of each slot: [slots, batch, queries or keys, channels].
+@group(0) @binding(7) var<storage, read_write> query_parts: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> key_parts: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> value_parts: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read> y: array<activation4>;
 @group(0) @binding(6) var<storage, read_write> delta_out: array<f32>;
 
 override WORKGROUP: u32 = 64u;
 
-const BLOCK = 4u * LANES;
-const TILE_ROWS = 64u / LANES * ROWS;
-// One more than the vec4s of a row, so that rows begin in different banks.
-const PITCH = LANES + 1u;
-
-var<workgroup> weights: array<vec4<f32>, TILE_ROWS * PITCH>;
-var<workgroup> slopes: array<vec4<f32>, TILE_ROWS * PITCH>;
+fn operand_at(which: u32, place: u32) -> vec4<f32> {
+    if which == QUERIES {
+        return widen_activation(q[place]);
+    }
+    if which == KEYS {
+        return widen_activation(k[place]);
+    }
+    if which == VALUES {
+        return widen_activation(v[place]);
+    }
+    return widen_activation(dy[place]);
+}
 
 // One invocation per query and head.
 @compute @workgroup_size(WORKGROUP)
@@ -60,83 +72,135 @@ fn row_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     delta_out[row] = dot(sum, vec4<f32>(1.0));
 }
 
+fn query_side(own: Head) -> Side {
+    return Side(own.image * params.queries * params.channels4 + own.first4, params.channels4, params.queries);
+}
+
+fn key_side(own: Head) -> Side {
+    return Side(own.image * params.keys * params.channels4 + own.first4, params.channels4, params.keys);
+}
+
+// A lane's sums of dq, over the keys from `first_key` to `end`.
+fn add_keys(
+    sum: ptr<function, array<vec4<f32>, ROWS * COLUMNS>>,
+    own: Head,
+    first_query: u32,
+    first_key: u32,
+    end: u32,
+    lane: u32,
+) {
+    let queries = query_side(own);
+    let keys = key_side(own);
+    var row_log_sum: array<f32, ROWS>;
+    var row_delta: array<f32, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        let token = min(first_query + own_row(r, lane), params.queries - 1u);
+        row_log_sum[r] = log_sum_exp[own.index * row_pitch() + token];
+        row_delta[r] = delta[own.index * row_pitch() + token];
+    }
+    for (var block = first_key; block < end; block += BLOCK) {
+        var score: array<vec4<f32>, ROWS>;
+        var slope: array<vec4<f32>, ROWS>;
+        products(&score, vec2<u32>(QUERIES, KEYS), queries, keys, first_query, block, lane);
+        products(&slope, vec2<u32>(GRADIENTS, VALUES), queries, keys, first_query, block, lane);
+        // What was multiplied is still being read.
+        workgroupBarrier();
+        let unseen = queries_before(first_query, own_tokens(block, lane));
+        for (var r = 0u; r < ROWS; r++) {
+            let weight = exp(params.scale * score[r] - row_log_sum[r]);
+            let ds = params.scale * weight * (slope[r] - row_delta[r]);
+            keep(r, lane, select(vec4<f32>(), ds, unseen <= vec4<u32>(own_row(r, lane))));
+        }
+        add_tokens(sum, KEYS, keys, block, lane);
+    }
+}
+
 @compute @workgroup_size(64)
 fn query(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = lane / LANES * ROWS;
-    let column = lane % LANES;
     let own = head_of(group, groups);
     let first_query = group.x * TILE_ROWS;
-    let first_key = own.image * params.keys;
-
-    var query: array<u32, ROWS>;
-    var row_log_sum: array<f32, ROWS>;
-    var row_delta: array<f32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        let token = min(first_query + row + r, params.queries - 1u);
-        query[r] = (own.image * params.queries + token) * params.channels4 + own.first4;
-        let statistic = own.index * row_pitch() + token;
-        row_log_sum[r] = log_sum_exp[statistic];
-        row_delta[r] = delta[statistic];
-    }
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
-
-    let keys_end = keys_before(first_query + TILE_ROWS);
-    for (var block = 0u; block < keys_end; block += BLOCK) {
-        var key: array<u32, 4>;
-        for (var i = 0u; i < 4u; i++) {
-            let token = min(block + 4u * column + i, params.keys - 1u);
-            key[i] = (first_key + token) * params.channels4 + own.first4;
+    add_keys(&sum, own, first_query, 0u, keys_before(first_query + TILE_ROWS), lane);
+    for (var r = 0u; r < ROWS; r++) {
+        let token = first_query + own_row(r, lane);
+        for (var j = 0u; j < COLUMNS; j++) {
+            let channel4 = lane % LANES + LANES * j;
+            if token < params.queries && channel4 < params.head4 {
+                dq[place_of(query_side(own), token, channel4)] = narrow_activation(sum[r * COLUMNS + j]);
+            }
         }
+    }
+}
+
+// The grid's x axis has all tiles of queries for each slot.
+@compute @workgroup_size(64)
+fn query_split(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let own = head_of(group, groups);
+    let tiles = (params.queries + TILE_ROWS - 1u) / TILE_ROWS;
+    let slot = group.x / tiles;
+    let first_query = (group.x - slot * tiles) * TILE_ROWS;
+    let first_key = slot * params.slot_tokens;
+    let end = min(first_key + params.slot_tokens, keys_before(first_query + TILE_ROWS));
+    var sum: array<vec4<f32>, ROWS * COLUMNS>;
+    add_keys(&sum, own, first_query, first_key, end, lane);
+    let before = slot * params.batch * params.queries * params.channels4;
+    for (var r = 0u; r < ROWS; r++) {
+        let token = first_query + own_row(r, lane);
+        for (var j = 0u; j < COLUMNS; j++) {
+            let channel4 = lane % LANES + LANES * j;
+            if token < params.queries && channel4 < params.head4 {
+                query_parts[before + place_of(query_side(own), token, channel4)] = sum[r * COLUMNS + j];
+            }
+        }
+    }
+}
+
+// A lane's sums of dk and dv, over the queries from `first_query` to `end`.
+fn add_queries(
+    key_sum: ptr<function, array<vec4<f32>, ROWS * COLUMNS>>,
+    value_sum: ptr<function, array<vec4<f32>, ROWS * COLUMNS>>,
+    own: Head,
+    first_key: u32,
+    first_query: u32,
+    end: u32,
+    lane: u32,
+) {
+    let queries = query_side(own);
+    let keys = key_side(own);
+    let statistics = own.index * row_pitch();
+    for (var block = first_query; block < end; block += BLOCK) {
         var score: array<vec4<f32>, ROWS>;
         var slope: array<vec4<f32>, ROWS>;
-        for (var c = 0u; c < params.head4; c++) {
-            let b = transposed(k[key[0] + c], k[key[1] + c], k[key[2] + c], k[key[3] + c]);
-            let d = transposed(v[key[0] + c], v[key[1] + c], v[key[2] + c], v[key[3] + c]);
-            for (var r = 0u; r < ROWS; r++) {
-                score[r] += b * widen_activation(q[query[r] + c]);
-                slope[r] += d * widen_activation(dy[query[r] + c]);
-            }
-        }
-        let keys = vec4<u32>(block + 4u * column) + vec4<u32>(0u, 1u, 2u, 3u);
-        let exists = keys < vec4<u32>(params.keys);
+        products(&score, vec2<u32>(KEYS, QUERIES), keys, queries, first_key, block, lane);
+        products(&slope, vec2<u32>(VALUES, GRADIENTS), keys, queries, first_key, block, lane);
+        // What was multiplied is still being read.
+        workgroupBarrier();
+        let query = own_tokens(block, lane);
+        let seen_keys = keys_seen(first_key, query);
+        let row = vec4<u32>(statistics) + min(query, vec4<u32>(params.queries - 1u));
+        let row_log_sum = vec4<f32>(log_sum_exp[row.x], log_sum_exp[row.y], log_sum_exp[row.z], log_sum_exp[row.w]);
+        let row_delta = vec4<f32>(delta[row.x], delta[row.y], delta[row.z], delta[row.w]);
         for (var r = 0u; r < ROWS; r++) {
-            let weight = exp(params.scale * score[r] - row_log_sum[r]);
-            let ds = params.scale * weight * (slope[r] - row_delta[r]);
-            let seen = exists & sees(first_query + row + r, keys);
-            slopes[(row + r) * PITCH + column] = select(vec4<f32>(), ds, seen);
+            let seen = vec4<u32>(own_row(r, lane)) < seen_keys;
+            let weight = select(vec4<f32>(), exp(params.scale * score[r] - row_log_sum), seen);
+            slope[r] = params.scale * weight * (slope[r] - row_delta);
+            keep(r, lane, weight);
         }
+        add_tokens(value_sum, GRADIENTS, queries, block, lane);
+        // The weights are still being read.
         workgroupBarrier();
-
-        for (var i = 0u; i < LANES; i++) {
-            var a: array<vec4<f32>, ROWS>;
-            for (var r = 0u; r < ROWS; r++) {
-                a[r] = slopes[(row + r) * PITCH + i];
-            }
-            for (var c = 0u; c < 4u; c++) {
-                let token = min(block + 4u * i + c, params.keys - 1u);
-                let value = (first_key + token) * params.channels4 + own.first4;
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let b = widen_activation(k[value + min(column + LANES * j, params.head4 - 1u)]);
-                    for (var r = 0u; r < ROWS; r++) {
-                        sum[r * COLUMNS + j] = fma(vec4<f32>(a[r][c]), b, sum[r * COLUMNS + j]);
-                    }
-                }
-            }
+        for (var r = 0u; r < ROWS; r++) {
+            keep(r, lane, slope[r]);
         }
-        workgroupBarrier();
-    }
-
-    for (var r = 0u; r < ROWS; r++) {
-        for (var j = 0u; j < COLUMNS; j++) {
-            let channel4 = column + LANES * j;
-            if first_query + row + r < params.queries && channel4 < params.head4 {
-                dq[query[r] + channel4] = narrow_activation(sum[r * COLUMNS + j]);
-            }
-        }
+        add_tokens(key_sum, QUERIES, queries, block, lane);
     }
 }
 
@@ -146,81 +210,50 @@ fn key_value(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = lane / LANES * ROWS;
-    let column = lane % LANES;
     let own = head_of(group, groups);
     let first_key = group.x * TILE_ROWS;
-    let first_query = own.image * params.queries;
-    let first_statistic = own.index * row_pitch();
-
-    var key: array<u32, ROWS>;
-    for (var r = 0u; r < ROWS; r++) {
-        let token = min(first_key + row + r, params.keys - 1u);
-        key[r] = (own.image * params.keys + token) * params.channels4 + own.first4;
-    }
     var key_sum: array<vec4<f32>, ROWS * COLUMNS>;
     var value_sum: array<vec4<f32>, ROWS * COLUMNS>;
-
-    for (var block = first_query_of(first_key, BLOCK); block < params.queries; block += BLOCK) {
-        var query: array<u32, 4>;
-        var row_log_sum: vec4<f32>;
-        var row_delta: vec4<f32>;
-        for (var i = 0u; i < 4u; i++) {
-            let token = min(block + 4u * column + i, params.queries - 1u);
-            query[i] = (first_query + token) * params.channels4 + own.first4;
-            row_log_sum[i] = log_sum_exp[first_statistic + token];
-            row_delta[i] = delta[first_statistic + token];
-        }
-        var score: array<vec4<f32>, ROWS>;
-        var slope: array<vec4<f32>, ROWS>;
-        for (var c = 0u; c < params.head4; c++) {
-            let b = transposed(q[query[0] + c], q[query[1] + c], q[query[2] + c], q[query[3] + c]);
-            let d = transposed(dy[query[0] + c], dy[query[1] + c], dy[query[2] + c], dy[query[3] + c]);
-            for (var r = 0u; r < ROWS; r++) {
-                score[r] += b * widen_activation(k[key[r] + c]);
-                slope[r] += d * widen_activation(v[key[r] + c]);
-            }
-        }
-        let queries = vec4<u32>(block + 4u * column) + vec4<u32>(0u, 1u, 2u, 3u);
-        let exists = queries < vec4<u32>(params.queries);
-        for (var r = 0u; r < ROWS; r++) {
-            let seen = exists & seen_by(first_key + row + r, queries);
-            let weight = select(vec4<f32>(), exp(params.scale * score[r] - row_log_sum), seen);
-            weights[(row + r) * PITCH + column] = weight;
-            slopes[(row + r) * PITCH + column] = params.scale * weight * (slope[r] - row_delta);
-        }
-        workgroupBarrier();
-
-        for (var i = 0u; i < LANES; i++) {
-            var a: array<vec4<f32>, ROWS>;
-            var b: array<vec4<f32>, ROWS>;
-            for (var r = 0u; r < ROWS; r++) {
-                a[r] = slopes[(row + r) * PITCH + i];
-                b[r] = weights[(row + r) * PITCH + i];
-            }
-            for (var c = 0u; c < 4u; c++) {
-                let token = min(block + 4u * i + c, params.queries - 1u);
-                let first = (first_query + token) * params.channels4 + own.first4;
-                for (var j = 0u; j < COLUMNS; j++) {
-                    let channel4 = min(column + LANES * j, params.head4 - 1u);
-                    let query_value = widen_activation(q[first + channel4]);
-                    let gradient = widen_activation(dy[first + channel4]);
-                    for (var r = 0u; r < ROWS; r++) {
-                        key_sum[r * COLUMNS + j] = fma(vec4<f32>(a[r][c]), query_value, key_sum[r * COLUMNS + j]);
-                        value_sum[r * COLUMNS + j] = fma(vec4<f32>(b[r][c]), gradient, value_sum[r * COLUMNS + j]);
-                    }
-                }
-            }
-        }
-        workgroupBarrier();
-    }
-
+    let first_query = first_query_of(first_key, BLOCK);
+    add_queries(&key_sum, &value_sum, own, first_key, first_query, params.queries, lane);
     for (var r = 0u; r < ROWS; r++) {
+        let token = first_key + own_row(r, lane);
         for (var j = 0u; j < COLUMNS; j++) {
-            let channel4 = column + LANES * j;
-            if first_key + row + r < params.keys && channel4 < params.head4 {
-                dk[key[r] + channel4] = narrow_activation(key_sum[r * COLUMNS + j]);
-                dv[key[r] + channel4] = narrow_activation(value_sum[r * COLUMNS + j]);
+            let channel4 = lane % LANES + LANES * j;
+            if token < params.keys && channel4 < params.head4 {
+                let place = place_of(key_side(own), token, channel4);
+                dk[place] = narrow_activation(key_sum[r * COLUMNS + j]);
+                dv[place] = narrow_activation(value_sum[r * COLUMNS + j]);
+            }
+        }
+    }
+}
+
+// The grid's x axis has all tiles of keys for each slot.
+@compute @workgroup_size(64)
+fn key_value_split(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let own = head_of(group, groups);
+    let tiles = (params.keys + TILE_ROWS - 1u) / TILE_ROWS;
+    let slot = group.x / tiles;
+    let first_key = (group.x - slot * tiles) * TILE_ROWS;
+    let first_query = max(slot * params.slot_tokens, first_query_of(first_key, BLOCK));
+    let end = min((slot + 1u) * params.slot_tokens, params.queries);
+    var key_sum: array<vec4<f32>, ROWS * COLUMNS>;
+    var value_sum: array<vec4<f32>, ROWS * COLUMNS>;
+    add_queries(&key_sum, &value_sum, own, first_key, first_query, end, lane);
+    let before = slot * params.batch * params.keys * params.channels4;
+    for (var r = 0u; r < ROWS; r++) {
+        let token = first_key + own_row(r, lane);
+        for (var j = 0u; j < COLUMNS; j++) {
+            let channel4 = lane % LANES + LANES * j;
+            if token < params.keys && channel4 < params.head4 {
+                let place = before + place_of(key_side(own), token, channel4);
+                key_parts[place] = key_sum[r * COLUMNS + j];
+                value_parts[place] = value_sum[r * COLUMNS + j];
             }
         }
     }

@@ -15,9 +15,9 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> total: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> total: array<activation4>;
 @group(0) @binding(3) var<storage, read> other_partial: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> other_total: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> other_total: array<activation4>;
 
 override WORKGROUP: u32 = 64u;
 
@@ -35,7 +35,7 @@ fn forward(
     for (var slot = 1u; slot < params.slots; slot++) {
         sum += partial[slot * params.elements4 + element];
     }
-    total[element] = sum;
+    total[element] = narrow_activation(sum);
 }
 
 // Two results of as many slots.
@@ -65,8 +65,8 @@ fn both(
         }
     }
     if in_other {
-        other_total[element] = sum;
+        other_total[element] = narrow_activation(sum);
     } else {
-        total[element] = sum;
+        total[element] = narrow_activation(sum);
     }
 }

@@ -4,10 +4,10 @@ use ddim::{
     bench_cases::{FamilyPlan, families},
     gpu::{Executor, Gpu},
     graph::Graph,
-    ops::{self, Case, Conv2d, Input},
+    ops::{self, Attention, AttentionBackward, Case, Conv2d, Input},
     passes,
     plan::{DeviceProfile, MAX_WORKGROUPS, Target},
-    value::{ElementType, TensorType},
+    value::{ElementType, TensorType, Value},
     verify::{self, Expected},
 };
 use std::collections::HashSet;
@@ -94,6 +94,32 @@ fn odd_cases_agree_with_the_reference() {
     every_second_case_agrees(1);
 }
 
+/// Runs a graph planned for an H100 several times; launches of these entry points must be among its own.
+fn has_the_same_bits_in_every_run(gpu: &Gpu, graph: &Graph, inputs: &[Value], split: &[&str]) {
+    let profile = DeviceProfile::named("H100").expect("a card of the table");
+    let target = Target { subgroup: None, profile, ..gpu.target().clone() };
+    let plan = passes::compile(graph, &target).expect("it fits");
+    for entry in split {
+        assert!(plan.dispatches().any(|launch| launch.kernel.entry == *entry), "{entry}");
+    }
+    let mut executor = Executor::new(gpu, plan).expect("it fits");
+    for (seed, value) in (1..).zip(inputs) {
+        let numbers = Input::uniform(graph.type_of(*value), -1.0, 1.0).tensor(seed).data;
+        let numbers: Vec<f32> = numbers.into_iter().map(|x| x as f32).collect();
+        executor.write(*value, &numbers).expect("as many as the tensor has");
+    }
+    let mut run = || -> Vec<u32> {
+        executor.run(1).expect("it runs");
+        let read = |value: &Value| executor.read(*value).expect("an output");
+        graph.outputs.iter().flat_map(read).map(f32::to_bits).collect()
+    };
+    let first = run();
+    assert!(first.iter().any(|bits| *bits != 0));
+    for _ in 0..8 {
+        assert!(run() == first, "a run gave other bits");
+    }
+}
+
 /// Whichever part of a sum is done first, the parts are added in their order.
 #[test]
 fn sums_in_parts_have_the_same_bits_in_every_run() {
@@ -102,27 +128,31 @@ fn sums_in_parts_have_the_same_bits_in_every_run() {
     let types = [TensorType::f32(&[1, 8, 8, 256]), TensorType::f32(&[3, 3, 256, 64])];
     let inputs = types.map(|of| graph.input(of));
     let conv = Conv2d { stride: 1, padding: [1; 4] };
-    let outputs = graph.push_all(conv, &inputs).expect("operands of the op");
-    graph.outputs.clone_from(&outputs);
-    let profile = DeviceProfile::named("H100").expect("a card of the table");
-    let target = Target { subgroup: None, profile, ..gpu.target().clone() };
-    let plan = passes::compile(&graph, &target).expect("it fits");
-    assert!(plan.dispatches().any(|launch| launch.kernel.entry == "split"));
-    let mut executor = Executor::new(&gpu, plan).expect("it fits");
-    for (seed, (of, value)) in (1..).zip(types.into_iter().zip(inputs)) {
-        let numbers = Input::uniform(of, -1.0, 1.0).tensor(seed).data;
-        let numbers: Vec<f32> = numbers.into_iter().map(|x| x as f32).collect();
-        executor.write(value, &numbers).expect("as many as the tensor has");
-    }
-    let mut run = || -> Vec<u32> {
-        executor.run(1).expect("it runs");
-        let numbers = executor.read(outputs[0]).expect("an output");
-        numbers.into_iter().map(f32::to_bits).collect()
-    };
-    let first = run();
-    for _ in 0..8 {
-        assert!(run() == first, "a run gave other bits");
-    }
+    graph.outputs = graph.push_all(conv, &inputs).expect("operands of the op");
+    has_the_same_bits_in_every_run(&gpu, &graph, &inputs, &["split", "fold"]);
+}
+
+/// The same of attention, whose keys, or queries, are cut into slots.
+#[test]
+fn attention_in_slots_has_the_same_bits_in_every_run() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut graph = Graph::new();
+    let [few, many] = [32, 2048].map(|tokens| TensorType::f32(&[1, tokens, 64]));
+    let inputs = [few, many, many, few].map(|of| graph.input(of));
+    let [q, k, v, dy] = inputs;
+    let forward = graph.push_all(Attention::to_all(1), &[q, k, v]).expect("operands of the op");
+    let operands = [q, k, v, forward[0], forward[1], dy];
+    let backward = AttentionBackward { heads: 1, causal: false };
+    let gradients = graph.push_all(backward, &operands).expect("operands of the op");
+    graph.outputs = [forward, gradients].concat();
+    has_the_same_bits_in_every_run(&gpu, &graph, &inputs, &["split", "fold", "query_split"]);
+    let mut graph = Graph::new();
+    let inputs = [many, few, few, many].map(|of| graph.input(of));
+    let [q, k, v, dy] = inputs;
+    let forward = graph.push_all(Attention::to_all(1), &[q, k, v]).expect("operands of the op");
+    let operands = [q, k, v, forward[0], forward[1], dy];
+    graph.outputs = graph.push_all(backward, &operands).expect("operands of the op");
+    has_the_same_bits_in_every_run(&gpu, &graph, &inputs, &["key_value_split"]);
 }
 
 /// All kernel families of the smallest case of each op, with NaN and infinity in its operands.

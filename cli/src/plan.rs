@@ -26,7 +26,7 @@ use ddim::{
     training::{Given, Optimizer, TrainingGraph, TrainingOptions},
     value::Value,
 };
-use predicted::{launches, predicted};
+use predicted::{filled, launches, predicted};
 pub use summary::summary;
 
 /// Rows of a sampling table: any number gives the same plan but for the table's bytes.
@@ -154,6 +154,9 @@ pub fn run(device: &Device, arguments: &cli::Plan) -> Result<(), Failure> {
     }
     if let Some(predicted) = predicted(&plan) {
         say!("{predicted}");
+    }
+    if let Some(filled) = filled(&plan, !arguments.summary) {
+        say!("{filled}");
     }
     Ok(())
 }

@@ -18,8 +18,11 @@ use std::{
 
 /// An open driver.
 pub struct Driver {
-    /// The device, as wgpu opens it.
-    open: hal::OpenDevice<hal::api::Vulkan>,
+    device: ash::Device,
+    /// Keeps the device, if wgpu opened it.
+    _open: Option<hal::OpenDevice<hal::api::Vulkan>>,
+    /// Keeps what a device of our own is a part of.
+    _instance: wgpu::Instance,
     executables: executables::Device,
     /// The adapter's name.
     pub adapter: String,
@@ -40,11 +43,12 @@ pub struct Pipeline {
 }
 
 impl Driver {
-    /// The first adapter that the Vulkan loader finds.
+    /// The first adapter that the Vulkan loader finds: its device as wgpu opens it, or, if not `robust`, one of the same
+    /// features but for robust buffer access, which wgpu does not leave out.
     ///
     /// # Errors
     /// If there is none, or it gives no device.
-    pub fn open() -> Result<Self, Error> {
+    pub fn open(robust: bool) -> Result<Self, Error> {
         let backends = wgpu::Backends::VULKAN;
         let options = GpuOptions { backends: Some(backends), ..GpuOptions::default() };
         let AdapterReport { target, features, limits, info, .. } =
@@ -56,28 +60,24 @@ impl Driver {
         let adapter = found.into_iter().next().ok_or(Error::NoAdapter)?;
         // SAFETY: the adapter is only opened.
         let adapter = unsafe { adapter.as_hal::<hal::api::Vulkan>() }.ok_or(Error::NoAdapter)?;
-        let used =
-            wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64 | wgpu::Features::SUBGROUP;
-        let mut shown = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default()
-            .pipeline_executable_info(true);
-        let memory = wgpu::MemoryHints::MemoryUsage;
-        // SAFETY: the features are the adapter's; the callback adds an extension, and its feature,
-        // that each of these drivers has: if one had not, it would refuse the device.
-        let open = unsafe {
-            adapter.open_with_callback(
-                features & used,
-                &limits,
-                &memory,
-                Some(Box::new(|args| {
-                    args.extensions.push(executables::NAME);
-                    *args.create_info = args.create_info.push_next(&mut shown);
-                })),
-            )
-        }?;
-        let instance = adapter.shared_instance().raw_instance();
-        let executables = executables::Device::new(instance, open.device.raw_device());
         let version = format!("{} {}", info.driver, info.driver_info);
-        Ok(Self { open, executables, adapter: info.name, version, target })
+        let (device, open) = if robust {
+            let open = as_wgpu(&adapter, features, &limits)?;
+            (open.device.raw_device().clone(), Some(open))
+        } else {
+            (without_robustness(&adapter)?, None)
+        };
+        let raw = adapter.shared_instance().raw_instance();
+        let executables = executables::Device::new(raw, &device);
+        Ok(Self {
+            device,
+            _open: open,
+            _instance: instance,
+            executables,
+            adapter: info.name,
+            version,
+            target,
+        })
     }
 
     /// Compiles SPIR-V for what `dispatch` binds.
@@ -85,7 +85,7 @@ impl Driver {
     /// # Errors
     /// If the driver refuses it.
     pub fn compile(&self, dispatch: &Dispatch, code: &[u32]) -> Result<Pipeline, Error> {
-        let device = self.open.device.raw_device();
+        let device = &self.device;
         let slot = |binding, kind| {
             vk::DescriptorSetLayoutBinding::default()
                 .binding(binding)
@@ -169,7 +169,7 @@ impl Driver {
         part: &vk::PipelineExecutableInfoKHR<'_>,
     ) -> Result<Option<String>, Error> {
         let get = self.executables.fp().get_pipeline_executable_internal_representations_khr;
-        let device = self.open.device.raw_device().handle();
+        let device = self.device.handle();
         let mut count = 0;
         // SAFETY: the first call only counts, the second says how long each text is, the third
         // fills memory of that length.
@@ -187,6 +187,67 @@ impl Driver {
             Ok(texts.last().map(|text| String::from_utf8_lossy(text).into_owned()))
         }
     }
+}
+
+/// The device as wgpu opens it, with what kernels use, and with an extension that says what became of a pipeline.
+fn as_wgpu(
+    adapter: &hal::vulkan::Adapter,
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+) -> Result<hal::OpenDevice<hal::api::Vulkan>, Error> {
+    let used = wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64 | wgpu::Features::SUBGROUP;
+    let mut shown = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default()
+        .pipeline_executable_info(true);
+    // SAFETY: the features are the adapter's; the callback adds an extension, and its feature,
+    // that each of these drivers has: if one had not, it would refuse the device.
+    let open = unsafe {
+        adapter.open_with_callback(
+            features & used,
+            limits,
+            &wgpu::MemoryHints::MemoryUsage,
+            Some(Box::new(|args| {
+                args.extensions.push(executables::NAME);
+                *args.create_info = args.create_info.push_next(&mut shown);
+            })),
+        )
+    };
+    Ok(open?)
+}
+
+/// A device with every feature of Vulkan 1.3 that the driver has, but for robust access.
+fn without_robustness(adapter: &hal::vulkan::Adapter) -> Result<ash::Device, Error> {
+    let instance = adapter.shared_instance().raw_instance();
+    let physical = adapter.raw_physical_device();
+    let mut shown = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default()
+        .pipeline_executable_info(true);
+    let mut second = vk::PhysicalDeviceVulkan12Features::default();
+    let mut third = vk::PhysicalDeviceVulkan13Features::default();
+    let mut first = vk::PhysicalDeviceVulkan11Features::default();
+    let mut features = vk::PhysicalDeviceFeatures2::default()
+        .push_next(&mut first)
+        .push_next(&mut second)
+        .push_next(&mut third);
+    // SAFETY: the physical device is the instance's.
+    unsafe { instance.get_physical_device_features2(physical, &mut features) };
+    let core = features.features.robust_buffer_access(false);
+    third.robust_image_access = vk::FALSE;
+    // They are still linked as they were asked for.
+    (first.p_next, second.p_next, third.p_next) =
+        (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let mut features = vk::PhysicalDeviceFeatures2::default()
+        .features(core)
+        .push_next(&mut first)
+        .push_next(&mut second)
+        .push_next(&mut third)
+        .push_next(&mut shown);
+    let queue = vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0]);
+    let (queues, extensions) = ([queue], [executables::NAME.as_ptr()]);
+    let create = vk::DeviceCreateInfo::default()
+        .queue_create_infos(&queues)
+        .enabled_extension_names(&extensions)
+        .push_next(&mut features);
+    // SAFETY: the features are those that the driver has; the program ends before the device does.
+    Ok(unsafe { instance.create_device(physical, &create, None) }?)
 }
 
 /// Text of a fixed length that ends with a zero.

@@ -6,7 +6,7 @@ use ddim::wgpu::hal::DeviceError;
 pub enum Error {
     /// The arguments.
     #[error(
-        "usage: compilers check|write CHIP [FOLDER], with CHIP one of {chips}, found {found:?}"
+        "usage: compilers check|write|robust CHIP [FOLDER], with CHIP one of {chips}, found {found:?}"
     )]
     Usage {
         /// What there is.

@@ -85,10 +85,11 @@ impl Kernels {
     }
 }
 
-/// Attention with one head of so many channels, and its gradients.
+/// Attention with one head of so many channels, and its gradients. The tokens are several blocks of every kernel, so that
+/// their split forms are offered too.
 fn attention(head: usize) -> Result<Graph, Error> {
     let mut graph = Graph::new();
-    let tokens = TensorType::f32(&[1, 64, head]);
+    let tokens = TensorType::f32(&[1, 256, head]);
     let inputs = [0; 3].map(|_| graph.input(tokens));
     let outputs = graph.push_all(Attention::to_all(1), &inputs)?;
     let dy = graph.input(tokens);

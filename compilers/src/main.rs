@@ -3,6 +3,7 @@
 //!
 //! compilers check CHIP
 //! compilers write CHIP FOLDER
+//! compilers robust CHIP
 //! compilers hlsl FOLDER
 use chip::Chip;
 use driver::Driver;
@@ -22,6 +23,7 @@ mod kernels;
 mod latent;
 mod plans;
 mod results;
+mod robust;
 mod spirv;
 
 fn main() -> ExitCode {
@@ -43,6 +45,10 @@ fn run(arguments: &[String]) -> Result<bool, Error> {
         Error::Usage { chips, found: arguments.to_vec() }
     };
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["robust", chip] = words[..] {
+        println!("{}", robust::table(&Chip::find(chip).ok_or_else(usage)?)?);
+        return Ok(true);
+    }
     let (chip, folder) = match words[..] {
         ["hlsl", folder] => return write_hlsl(Path::new(folder)).map(|()| true),
         ["check", chip] => (chip, None),
@@ -82,7 +88,7 @@ fn write_hlsl(folder: &Path) -> Result<(), Error> {
 
 /// Compiles every kernel for the chip.
 fn results(chip: &Chip) -> Result<Results, Error> {
-    let driver = Driver::open()?;
+    let driver = Driver::open(true)?;
     let mut offered = Kernels::offered(&driver.target)?;
     let plans = kernels::plans(&driver.target)?;
     for (name, plan) in &plans {

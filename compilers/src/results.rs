@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 
 /// The part of a plan's work from which on a kernel stands in the table for readers.
-const MATTERS: f64 = 0.002;
+pub const MATTERS: f64 = 0.002;
 
 /// A kernel's figures.
 #[derive(Clone, Debug, Serialize)]

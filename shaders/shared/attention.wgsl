@@ -20,12 +20,14 @@ struct Params {
     heads: u32,
     /// Multiplies the products q k^T.
     scale: f32,
+    /// Keys that a workgroup goes over whose tile is split; queries, of the gradients of keys and values.
+    slot_tokens: u32,
+    /// 1 if a query sees the keys up to its own position alone, 0 if it sees all. A number rather than a constant: it is read
+    /// once for a block of tokens, and a constant would double the kernels.
+    causal: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-
-/// Whether a query sees the keys up to its own position alone.
-override CAUSAL: bool = false;
 
 /// The head of an image that a workgroup computes.
 struct Head {
@@ -44,24 +46,33 @@ fn head_of(group: vec3<u32>, groups: vec3<u32>) -> Head {
     return Head(index, image, (index - image * params.heads) * params.head4);
 }
 
+fn is_causal() -> bool {
+    return params.causal != 0u;
+}
+
 /// The number of keys that the queries before `end` see.
 fn keys_before(end: u32) -> u32 {
-    return select(params.keys, min(params.keys, end), CAUSAL);
+    return select(params.keys, min(params.keys, end), is_causal());
 }
 
 /// The first query that sees keys from `key` on, rounded down to a block of so many.
 fn first_query_of(key: u32, block: u32) -> u32 {
-    return select(0u, key / block * block, CAUSAL);
+    return select(0u, key / block * block, is_causal());
 }
 
-/// Which of four keys a query sees.
-fn sees(query: u32, keys: vec4<u32>) -> vec4<bool> {
-    return (keys <= vec4<u32>(query)) | vec4<bool>(!CAUSAL);
+/// Of each of four keys, how many of the queries from `first` on come before those that see it; past the last key, more than
+/// there are.
+fn queries_before(first: u32, keys: vec4<u32>) -> vec4<u32> {
+    let before = select(vec4<u32>(), keys - min(keys, vec4<u32>(first)), is_causal());
+    return select(vec4<u32>(0xffffffffu), before, keys < vec4<u32>(params.keys));
 }
 
-/// Which of four queries see a key.
-fn seen_by(key: u32, queries: vec4<u32>) -> vec4<bool> {
-    return (queries >= vec4<u32>(key)) | vec4<bool>(!CAUSAL);
+/// Of each of four queries, how many of the keys from `first` on it sees, whether there are as many or not; past the last
+/// query, none.
+fn keys_seen(first: u32, queries: vec4<u32>) -> vec4<u32> {
+    let ends = queries + 1u;
+    let seen = select(vec4<u32>(0xffffffffu), ends - min(ends, vec4<u32>(first)), is_causal());
+    return select(vec4<u32>(), seen, queries < vec4<u32>(params.queries));
 }
 
 /// The logarithm of a sum of at least 1, with a step of Newton's method. WGSL lets a driver be off by 2^-21, and the
@@ -74,9 +85,4 @@ fn log_of_sum(sum: f32) -> f32 {
 /// Numbers of a head's rows in log_sum_exp and delta.
 fn row_pitch() -> u32 {
     return (params.queries + 3u) / 4u * 4u;
-}
-
-/// The same four channels of four tokens, a vector of the tokens for each.
-fn transposed(a: activation4, b: activation4, c: activation4, d: activation4) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(widen_activation(a), widen_activation(b), widen_activation(c), widen_activation(d)));
 }

@@ -58,9 +58,9 @@ fn forward(
         }
 
         let token = vec4<u32>(block + lane) + LANES * vec4<u32>(0u, 1u, 2u, 3u);
-        let exists = token < vec4<u32>(params.keys);
+        let unseen = queries_before(first_query, token);
         for (var i = 0u; i < ROWS; i++) {
-            let seen = exists & sees(first_query + i, token);
+            let seen = unseen <= vec4<u32>(i);
             let score = select(vec4<f32>(LOWEST), params.scale * weight[i], seen);
             let highest = max(max(score.x, score.y), max(score.z, score.w));
             let new_maximum = max(maximum[i], subgroupMax(highest));

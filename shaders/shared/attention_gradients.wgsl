@@ -60,13 +60,13 @@ fn query(
             }
         }
 
-        let exists = token < vec4<u32>(params.keys);
+        let unseen = queries_before(first_row, token);
         for (var r = 0u; r < ROWS_PER_LANE; r++) {
             for (var i = 0u; i < LANES; i++) {
                 let at = r * LANES + i;
                 let weight = exp(params.scale * score[at] - subgroupShuffle(log_sum[r], i));
                 let ds = params.scale * weight * (slope[at] - subgroupShuffle(mean[r], i));
-                slope[at] = select(vec4<f32>(), ds, exists & sees(first_row + at, token));
+                slope[at] = select(vec4<f32>(), ds, unseen <= vec4<u32>(at));
             }
         }
 
@@ -146,9 +146,9 @@ fn key_value(
             }
         }
 
-        let exists = tokens_of(block, lane) < vec4<u32>(params.queries);
+        let seen_keys = keys_seen(first_row, tokens_of(block, lane));
         for (var i = 0u; i < ROWS; i++) {
-            let seen = exists & seen_by(first_row + i, token);
+            let seen = vec4<u32>(i) < seen_keys;
             weight[i] = select(vec4<f32>(), exp(params.scale * weight[i] - log_sum), seen);
             slope[i] = params.scale * weight[i] * (slope[i] - mean);
         }

@@ -281,6 +281,8 @@ pub struct Dispatch {
     /// Floating-point operations that its workgroups go through, those past the edges of a tensor
     /// included, where its family says so; else 0.
     pub executed: u64,
+    /// Parts that its sums are split into, each for workgroups of its own; else 1.
+    pub parts: u32,
     /// Invocations of a workgroup; 0 of a caller's own WGSL, which is not read for it.
     pub invocations: u32,
     /// Whether it may be compiled without run-time checks: see `gpu/pipelines.rs`.
@@ -325,6 +327,7 @@ impl Dispatch {
             cost: Cost::default(),
             work: Cost::default(),
             executed: 0,
+            parts: 1,
             invocations: 0,
             trusted: false,
             vouched: false,

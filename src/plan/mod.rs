@@ -24,6 +24,7 @@ use std::{collections::HashSet, fmt, ops::Deref};
 mod devices;
 mod dispatch;
 mod family;
+mod occupancy;
 mod predict;
 mod profile;
 mod section;
@@ -37,6 +38,8 @@ pub use dispatch::{
     Storage, fold,
 };
 pub use family::Family;
+pub use occupancy::Occupancy;
+pub(crate) use occupancy::{MOST_PARTS, SPLIT_PAYS};
 pub use predict::PredictedTime;
 pub use profile::{DeviceKind, DeviceProfile, Rates};
 pub use section::{Section, StagedPart, Trigger};

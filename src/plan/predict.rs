@@ -71,12 +71,8 @@ impl DeviceProfile {
     /// A core without a workgroup moves no bytes.
     pub fn predict(&self, launch: &Dispatch) -> Option<PredictedTime> {
         let workgroups = launch.workgroups.iter().map(|&n| u64::from(n)).product();
-        let invocations = match launch.invocations {
-            0 => CUSTOM_INVOCATIONS,
-            known => known,
-        };
         let cost = Cost { flops: launch.executed.max(launch.work.flops), ..launch.work };
-        Some(PredictedTime { work: self.work(workgroups, invocations, cost)?, launches: 1 })
+        Some(PredictedTime { work: self.work(workgroups, invocations(launch), cost)?, launches: 1 })
     }
 
     /// How long a grid of workgroups of so many invocations takes, without the launch.
@@ -97,6 +93,14 @@ impl DeviceProfile {
         let workgroups = vectors.div_ceil(PASS_INVOCATIONS.into());
         let work = self.work(workgroups, PASS_INVOCATIONS, Cost { flops: 0, bytes })?;
         Some(work + COUNTED_LAUNCHES * self.rates?.launch)
+    }
+}
+
+/// Invocations of a workgroup.
+pub(super) fn invocations(launch: &Dispatch) -> u32 {
+    match launch.invocations {
+        0 => CUSTOM_INVOCATIONS,
+        known => known,
     }
 }
 

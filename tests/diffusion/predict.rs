@@ -2,7 +2,7 @@
 use ddim::{
     bench_cases::BenchModel,
     graph::Graph,
-    ops::{Conv2d, Silu},
+    ops::{Attention, Conv2d, Silu},
     passes,
     plan::{DEVICES, DeviceProfile, Dispatch, Plan, Target},
     value::TensorType,
@@ -94,6 +94,44 @@ fn sums_are_split_where_cores_would_idle() {
     assert_eq!(launches([1, 4, 16], "H100").0, ["forward"]);
 }
 
+/// Launches of attention of so many queries and keys in heads of so many channels, planned for an H100.
+fn attending([queries, keys, heads, size]: [usize; 4]) -> Vec<Dispatch> {
+    let mut graph = Graph::new();
+    let of = |tokens| TensorType::f32(&[1, tokens, heads * size]);
+    let inputs = [of(queries), of(keys), of(keys)].map(|of| graph.input(of));
+    graph.outputs = graph.push_all(Attention::to_all(heads), &inputs).expect("operands of the op");
+    let plan = passes::compile(&graph, &Target { profile: h100(), ..Target::default() });
+    plan.expect("it fits").dispatches().cloned().collect()
+}
+
+#[test]
+fn few_queries_share_many_keys() {
+    let entries = |of| {
+        let entry = |launch: &Dispatch| launch.kernel.entry.to_string();
+        attending(of).iter().map(entry).collect::<Vec<_>>()
+    };
+    assert_eq!(entries([16, 4096, 1, 64]), ["split", "fold"]);
+    // Eight heads of 4,096 queries are workgroups enough; of sixteen keys nothing can be cut.
+    assert_eq!(entries([4096, 4096, 8, 40]), ["forward"]);
+    assert_eq!(entries([16, 16, 1, 64]), ["forward"]);
+    let parts = attending([16, 4096, 1, 64])[0].parts;
+    assert_eq!(attending([16, 4096, 1, 64])[0].workgroups[0] % parts, 0);
+    assert!(parts > 1, "{parts}");
+}
+
+#[test]
+fn no_tensor_of_attention_grows_with_the_square_of_the_tokens() {
+    let mut graph = Graph::new();
+    let inputs = [0; 3].map(|_| graph.input(TensorType::f32(&[1, 4096, 320])));
+    graph.outputs = graph.push_all(Attention::to_all(8), &inputs).expect("operands of the op");
+    let plan = passes::compile(&graph, &Target { profile: h100(), ..Target::default() });
+    let plan = plan.expect("it fits");
+    // What launches bind: other ways of computing it leave types that nothing holds.
+    let bound = plan.dispatches().flat_map(|launch| &launch.bindings).filter_map(|b| b.value);
+    let largest = bound.map(|value| plan.types[value.index()].bytes()).max();
+    assert!(largest < Some(4096 * 4096), "{largest:?}");
+}
+
 #[test]
 fn a_tiny_launch_costs_what_a_launch_costs() {
     let mut graph = Graph::new();
@@ -168,4 +206,28 @@ fn a_device_of_unknown_rates_has_no_prediction() {
     let step = BenchModel::digits().and_then(|model| model.sampling(1, &target)).expect("it fits");
     let plan = passes::compile(&step.graph, &target).expect("it fits");
     assert_eq!(plan.predict(), None);
+}
+
+/// Subgroups enough, sums in eight parts, or nothing to be gained by more of them: what is short of the first two is
+/// printed, with what more parts would bring.
+#[test]
+fn work_of_a_sampling_step_fills_an_h100_or_would_not_gain_by_more_parts() {
+    let target = Target::of(h100());
+    let model = BenchModel::cifar10().expect("part of the crate");
+    assert_eq!(h100().schedulers(), Some(528));
+    // A warp for each scheduler, and the four that hide what one waits for.
+    for (batch, warps) in [(1, 528), (8, 4 * 528)] {
+        let step = model.sampling(batch, &target).expect("it fits");
+        let plan = passes::compile(&step.graph, &target).expect("it fits");
+        let launches = plan.occupancy().expect("rates are known");
+        let whole: f64 = launches.iter().map(|of| of.share).sum();
+        assert!(whole >= 0.95, "{whole}");
+        let (enough, short): (Vec<_>, Vec<_>) =
+            launches.iter().partition(|of| of.is_split_enough(warps));
+        let part = enough.iter().map(|of| of.share).sum::<f64>() / whole;
+        println!("batch {batch}: {part:.3} of that work, {} of {}", enough.len(), launches.len());
+        short.iter().for_each(|of| println!("{of}"));
+        let gaining: Vec<_> = short.iter().filter(|of| of.gains_by_parts()).collect();
+        assert!(gaining.is_empty(), "batch {batch}: {gaining:?}");
+    }
 }

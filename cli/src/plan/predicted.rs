@@ -1,5 +1,5 @@
 //! What the model of a device predicts of a plan.
-use ddim::plan::Plan;
+use ddim::plan::{Occupancy, Plan};
 use std::time::Duration;
 
 /// Costs of a launch, microseconds, beside the profile's own.
@@ -28,6 +28,30 @@ pub fn launches(plan: &Plan) -> Option<String> {
         let ms = 1e3 * plan.target.profile.predict(launch)?.work.as_secs_f64();
         let ([x, y, z], kernel, scope) = (launch.workgroups, &launch.kernel, launch.scope.as_str());
         lines += &format!("{ms:9.4}  {kernel} {x}x{y}x{z}   // {scope}\n");
+    }
+    Some(lines)
+}
+
+/// Subgroups for each scheduler: one, and as many as hide what they wait for.
+const PER_SCHEDULER: [u64; 2] = [1, 4];
+
+/// How the launches that hold 95% of the work fill the device; of those that leave schedulers without a
+/// subgroup a line each, if `all`, that says what splitting their sums would bring.
+pub fn filled(plan: &Plan, all: bool) -> Option<String> {
+    let (launches, schedulers) = (plan.occupancy()?, plan.target.profile.schedulers()?);
+    let share = |launches: &[&Occupancy]| launches.iter().map(|of| of.share).sum::<f64>();
+    let whole = share(&launches.iter().collect::<Vec<_>>());
+    let counts = PER_SCHEDULER.map(|per| {
+        let wanted = per * schedulers;
+        let split: Vec<_> = launches.iter().filter(|of| of.is_split_enough(wanted)).collect();
+        let part = 100.0 * share(&split) / whole;
+        format!("{wanted} subgroups or sums in 8 parts: {} ({part:.0}% of that work)", split.len())
+    });
+    let counts = counts.join("; ");
+    let mut lines =
+        format!("filled            of {} launches with 95% of the work, {counts}", launches.len());
+    for of in launches.iter().filter(|of| all && !of.is_split_enough(schedulers)) {
+        lines += &format!("\n    {of}");
     }
     Some(lines)
 }

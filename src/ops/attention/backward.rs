@@ -1,13 +1,16 @@
 //! The gradients: Dao et al. 2022, algorithm 4.
-use super::{Attention, Extents, Heads, Tile, dot, named, rows};
+use super::{
+    Attention, Extents, Heads, Tile, dot, named, rows,
+    tiled::{Pass, Way},
+};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    ops::{Lowering, Operator, Special, operands},
-    plan::{Candidate, Cost, Family, OpClass},
+    ops::{Lowering, Operator, Special, kit::fold_slots, operands},
+    plan::{Candidate, Cost, Dispatch, Family, OpClass},
     reference::Tensor,
     shaders::{
-        attention_backward as tiled, attention_backward_subgroup as subgroup,
+        attention_backward as shader, attention_backward_subgroup as subgroup,
         attention_backward_wide as wide,
     },
     value::{ElementType, TensorType, Value},
@@ -94,11 +97,12 @@ impl Operator for AttentionBackward {
         let placed = [dq, dk, dv].map(|value| heads.place(lowering, value));
         let delta = lowering.scratch(extents.log_sum_exp());
         let vectors = extents.log_sum_exp().physical_elements();
-        let kernel = tiled::RowSums { dy, y, delta_out: delta };
-        lowering.push(kernel.over(extents.params(false), vectors))?;
+        let kernel = shader::RowSums { dy, y, delta_out: delta };
+        let params = extents.params(false, self.causal);
+        lowering.push(kernel.over(params, vectors))?;
 
         let operands = [q, k, v, dy, log_sum_exp, delta];
-        let candidates = candidates(lowering, &extents, self.causal, operands, placed);
+        let candidates = candidates(lowering, &extents, params, operands, placed);
         let problem = extents.problem(OpClass::AttentionBackward);
         lowering.choose(&self.to_string(), problem, candidates)?;
 
@@ -122,36 +126,30 @@ impl Operator for AttentionBackward {
 
 /// Every family.
 fn candidates(
-    lowering: &Lowering,
+    lowering: &mut Lowering,
     extents: &Extents,
-    causal: bool,
-    [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
-    [dq, dk, dv]: [Value; 3],
+    params: shader::Params,
+    operands: [Value; 6],
+    outputs: [Value; 3],
 ) -> Vec<Candidate> {
+    let ([q, k, v, dy, log_sum_exp, delta], [dq, dk, dv]) = (operands, outputs);
     let (queries, keys) = (extents.queries, extents.keys);
-    let params = extents.params(false);
-    let mut candidates = vec![{
-        let tile = |sums| {
-            let tile = Tile::tiled(extents, sums, causal, &lowering.target().profile);
-            let Tile { lanes, rows, columns } = tile;
-            let overrides = tiled::Overrides { causal, lanes, rows, columns, ..Default::default() };
-            (tile.workgroup_rows(), overrides)
-        };
-        let [(query_rows, query_tile), (key_rows, key_tile)] = [tile(1), tile(2)];
-        let query = tiled::Query { q, k, v, dy, log_sum_exp, delta, dq };
-        let key_value = tiled::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
-        let dispatches = vec![
-            query.dispatch(params, query_tile, extents.grid(queries, query_rows)),
-            key_value.dispatch(params, key_tile, extents.grid(keys, key_rows)),
-        ];
-        Candidate::new(Family::Tiled, dispatches)
-    }];
+    let query_ways = Way::offered(lowering, extents, Pass::Query, dq);
+    let key_ways = Way::offered(lowering, extents, Pass::KeyValue, dk);
+    let mut candidates = Vec::new();
+    for number in 0..query_ways.len().max(key_ways.len()) {
+        let of = |ways: &[Way]| ways[number.min(ways.len() - 1)];
+        let [query, key] = [of(&query_ways), of(&key_ways)];
+        let mut dispatches = tiled_query(lowering, extents, query, params, operands, dq);
+        dispatches.extend(tiled_key_value(lowering, extents, key, params, operands, [dk, dv]));
+        candidates.push(Candidate::new(Family::Tiled, dispatches));
+    }
     let is_half = |value: &Value| lowering.type_of(*value).element != ElementType::F32;
     let half = [q, k, v, dy].iter().any(is_half);
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns, .. }) = Tile::subgroup_backward(extents, lanes, half)
     {
-        let overrides = subgroup::Overrides { causal, lanes, rows_per_lane: rows, columns };
+        let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let grid = |tokens| extents.grid(tokens, lanes * rows);
         let query = subgroup::Query { q, k, v, dy, log_sum_exp, delta, dq };
         let key_value = subgroup::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
@@ -164,7 +162,7 @@ fn candidates(
         let fits = rows == 1 && extents.head_size.is_multiple_of(8 * lanes as usize);
         if fits && lowering.in_pairs(&[q, k, v, dy, dq, dk, dv]) {
             let columns = columns / 2;
-            let overrides = wide::Overrides { causal, lanes, rows_per_lane: rows, columns };
+            let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
             let query = wide::Query { q, k, v, dy, log_sum_exp, delta, dq };
             let key_value = wide::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
             let dispatches = vec![
@@ -175,4 +173,61 @@ fn candidates(
         }
     }
     candidates
+}
+
+fn overrides(Tile { lanes, rows, columns }: Tile) -> shader::Overrides {
+    shader::Overrides { lanes, rows, columns, ..Default::default() }
+}
+
+/// The gradient of the queries.
+fn tiled_query(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    way: Way,
+    params: shader::Params,
+    [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
+    dq: Value,
+) -> Vec<Dispatch> {
+    let grid = way.grid(extents, Pass::Query);
+    let slot_tokens = way.slot_tokens(extents, Pass::Query) as u32;
+    let params = shader::Params { slot_tokens, ..params };
+    let overrides = overrides(way.tile);
+    let query_parts = fold_slots::slots(lowering, way.slots, dq);
+    let sums = if way.slots == 1 {
+        let kernel = shader::Query { q, k, v, dy, log_sum_exp, delta, dq };
+        kernel.dispatch(params, overrides, grid)
+    } else {
+        let kernel = shader::QuerySplit { q, k, v, dy, log_sum_exp, delta, query_parts };
+        kernel.dispatch(params, overrides, grid)
+    };
+    let sums = way.counted(extents, Pass::Query, sums);
+    let fold = fold_slots::fold(lowering, way.slots, query_parts, dq);
+    [sums].into_iter().chain(fold).collect()
+}
+
+/// The gradients of keys and values.
+fn tiled_key_value(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    way: Way,
+    params: shader::Params,
+    [q, k, v, dy, log_sum_exp, delta]: [Value; 6],
+    [dk, dv]: [Value; 2],
+) -> Vec<Dispatch> {
+    let grid = way.grid(extents, Pass::KeyValue);
+    let slot_tokens = way.slot_tokens(extents, Pass::KeyValue) as u32;
+    let params = shader::Params { slot_tokens, ..params };
+    let overrides = overrides(way.tile);
+    let [key_parts, value_parts] = [dk, dv].map(|y| fold_slots::slots(lowering, way.slots, y));
+    let sums = if way.slots == 1 {
+        let kernel = shader::KeyValue { q, k, v, dy, log_sum_exp, delta, dk, dv };
+        kernel.dispatch(params, overrides, grid)
+    } else {
+        let kernel =
+            shader::KeyValueSplit { q, k, v, dy, log_sum_exp, delta, key_parts, value_parts };
+        kernel.dispatch(params, overrides, grid)
+    };
+    let sums = way.counted(extents, Pass::KeyValue, sums);
+    let fold = fold_slots::fold_both(lowering, way.slots, [key_parts, dk], [value_parts, dv]);
+    [sums].into_iter().chain(fold).collect()
 }

@@ -17,9 +17,9 @@ pub(in crate::ops) fn cases() -> Vec<Case> {
         (2, 20, 65, 1, 5, 1.0, "one odd head"),
         (1, 40, 40, 1, 1, 1.0, "one channel"),
         (1, 40, 77, 4, 40, 1.0, "cross attention"),
-        (1, 17, 33, 1, 512, 1.0, "largest head"),
+        (1, 70, 33, 1, 512, 1.0, "largest head, tokens of several blocks"),
         (2, 17, 33, 2, 64, 1.0, "heads of whole eights for eight lanes"),
-        (1, 33, 17, 2, 256, 1.0, "large heads"),
+        (1, 33, 40, 2, 256, 1.0, "large heads, tokens of several blocks"),
         (65_537, 1, 1, 1, 4, 1.0, "more images than an axis of a grid"),
     ];
     // A mask is the same for all images.

@@ -82,7 +82,7 @@ impl Extents {
 
     /// Parameters of the kernels: of three tensors, or of one that holds `q`, `k` and `v`
     /// side by side.
-    pub fn params(&self, joint: bool) -> attention::Params {
+    pub fn params(&self, joint: bool, causal: bool) -> attention::Params {
         let channels4 = self.channels4() as u32;
         let part = |index: u32| if joint { index * channels4 } else { 0 };
         attention::Params {
@@ -96,6 +96,8 @@ impl Extents {
             head4: self.head4() as u32,
             heads: self.heads as u32,
             scale: self.scale() as f32,
+            slot_tokens: 0,
+            causal: causal.into(),
         }
     }
 
@@ -122,7 +124,7 @@ impl Extents {
 }
 
 /// What a lane of a kernel computes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tile {
     /// Lanes side by side along a head.
     pub lanes: u32,
@@ -138,18 +140,11 @@ impl Tile {
     }
 
     /// For the tiled kernels, the first whose sums of `accumulators` tensors fit the device's
-    /// registers. Beside the sums a row takes 12 and all else 64 at most, 72 where positions are compared, as
-    /// `compilers/run` shows.
-    pub fn tiled(
-        extents: &Extents,
-        accumulators: u32,
-        causal: bool,
-        profile: &DeviceProfile,
-    ) -> Self {
-        let others = if causal { 72 } else { 64 };
+    /// registers. Beside the sums a row takes 12 and all else 48 at most, as `compilers/run` shows.
+    pub fn tiled(extents: &Extents, accumulators: u32, profile: &DeviceProfile) -> Self {
         let of = |lanes| [4, 2, 1].map(|rows| Self::new(extents, lanes, rows));
         let fits = |Self { rows, columns, .. }: &Self| {
-            4 * rows * columns * accumulators + 12 * rows + others <= profile.registers()
+            4 * rows * columns * accumulators + 12 * rows + 48 <= profile.registers()
         };
         // The last fits the largest head on every device.
         let last = Self::new(extents, 32, 1);

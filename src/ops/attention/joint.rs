@@ -87,8 +87,8 @@ impl Operator for JointAttention {
         let q = Self::part(lowering.type_of(joint))?.shape;
         let extents = Extents::of(q, q, self.heads);
         let outputs = [equation.outputs[0], equation.outputs[1]];
-        let params = extents.params(true);
-        let candidates = candidates(lowering, &extents, self.causal, params, [joint; 3], outputs);
+        let params = extents.params(true, self.causal);
+        let candidates = candidates(lowering, &extents, params, [joint; 3], outputs);
         let problem = extents.problem(OpClass::Attention);
         Ok(lowering.choose(&self.to_string(), problem, candidates)?)
     }

@@ -1,11 +1,11 @@
 //! Attention: Vaswani et al. 2017, eq. 1.
-use super::{Backward, Gradients, Lowering, Operator, Special, operands};
+use super::{Backward, Gradients, Lowering, Operator, Special, kit::fold_slots, operands};
 use crate::{
     error::{Error, ShapeError},
     graph::Equation,
-    plan::{Candidate, Cost, Family, OpClass},
+    plan::{Candidate, Cost, Dispatch, Family, OpClass},
     reference::Tensor,
-    shaders::{attention as tiled, attention_subgroup as subgroup, attention_wide as wide},
+    shaders::{attention as shader, attention_subgroup as subgroup, attention_wide as wide},
     value::{TensorType, Value},
 };
 use std::fmt;
@@ -16,6 +16,7 @@ mod extents;
 mod heads;
 mod joint;
 mod random;
+mod tiled;
 
 pub use backward::AttentionBackward;
 pub(super) use cases::cases;
@@ -23,6 +24,7 @@ use extents::{Extents, Tile};
 use heads::Heads;
 pub use joint::JointAttention;
 pub(super) use random::random;
+use tiled::{Pass, Way};
 
 /// `y = softmax(q k^T / sqrt(head size)) v` per head; head `i` owns the `i`-th run of channels.
 ///
@@ -158,9 +160,9 @@ impl Operator for Attention {
         let heads = Heads(extents);
         let apart = heads.separate(lowering, [q, k, v])?;
         let placed = heads.place(lowering, y);
-        let params = extents.params(false);
+        let params = extents.params(false, self.causal);
         let outputs = [placed, log_sum_exp];
-        let candidates = candidates(lowering, &extents, self.causal, params, apart, outputs);
+        let candidates = candidates(lowering, &extents, params, apart, outputs);
         let problem = extents.problem(OpClass::Attention);
         lowering.choose(&self.to_string(), problem, candidates)?;
         heads.join(lowering, placed, y)
@@ -181,37 +183,63 @@ impl Operator for Attention {
 
 /// Every family.
 fn candidates(
-    lowering: &Lowering,
+    lowering: &mut Lowering,
     extents: &Extents,
-    causal: bool,
-    params: tiled::Params,
+    params: shader::Params,
     [q, k, v]: [Value; 3],
     [y, log_sum_exp]: [Value; 2],
 ) -> Vec<Candidate> {
-    let queries = extents.queries;
-    let tile = Tile::tiled(extents, 1, causal, &lowering.target().profile);
-    let Tile { lanes, rows, columns } = tile;
-    let kernel = tiled::Forward { q, k, v, y, log_sum_exp };
-    let grid = extents.grid(queries, tile.workgroup_rows());
-    let overrides = tiled::Overrides { causal, lanes, rows, columns };
-    let dispatches = vec![kernel.dispatch(params, overrides, grid)];
-    let mut candidates = vec![Candidate::new(Family::Tiled, dispatches)];
+    let mut candidates = Vec::new();
+    for way in Way::offered(lowering, extents, Pass::Forward, y) {
+        let dispatches = tiled_forward(lowering, extents, way, params, [q, k, v], [y, log_sum_exp]);
+        candidates.push(Candidate::new(Family::Tiled, dispatches));
+    }
     if let Some(lanes) = lowering.target().subgroup
         && let Some(Tile { rows, columns, .. }) = Tile::subgroup_forward(extents, lanes)
     {
-        let overrides = subgroup::Overrides { causal, lanes, rows_per_lane: rows, columns };
+        let overrides = subgroup::Overrides { lanes, rows_per_lane: rows, columns };
         let kernel = subgroup::Forward { q, k, v, y, log_sum_exp };
-        let grid = extents.grid(queries, lanes * rows);
+        let grid = extents.grid(extents.queries, lanes * rows);
         let dispatches = vec![kernel.dispatch(params, overrides, grid)];
         candidates.push(Candidate::new(Family::Subgroup, dispatches));
         if lowering.in_pairs(&[q, k, v, y]) && extents.head_size.is_multiple_of(8 * lanes as usize)
         {
             let columns = columns / 2;
-            let overrides = wide::Overrides { causal, lanes, rows_per_lane: rows, columns };
+            let overrides = wide::Overrides { lanes, rows_per_lane: rows, columns };
             let kernel = wide::Forward { q, k, v, y, log_sum_exp };
             let dispatches = vec![kernel.dispatch(params, overrides, grid)];
             candidates.push(Candidate::new(Family::Wide, dispatches));
         }
     }
     candidates
+}
+
+/// The launches of a way: one, or the slots' and one that merges them.
+fn tiled_forward(
+    lowering: &mut Lowering,
+    extents: &Extents,
+    way: Way,
+    params: shader::Params,
+    [q, k, v]: [Value; 3],
+    [y, log_sum_exp]: [Value; 2],
+) -> Vec<Dispatch> {
+    let Tile { lanes, rows, columns } = way.tile;
+    let grid = way.grid(extents, Pass::Forward);
+    let overrides = shader::Overrides { lanes, rows, columns, ..Default::default() };
+    if way.slots == 1 {
+        let kernel = shader::Forward { q, k, v, y, log_sum_exp };
+        let forward = kernel.dispatch(params, overrides, grid);
+        return vec![way.counted(extents, Pass::Forward, forward)];
+    }
+    let slot_tokens = way.slot_tokens(extents, Pass::Forward) as u32;
+    let params = shader::Params { slot_tokens, ..params };
+    let parts = fold_slots::slots(lowering, way.slots, y);
+    // Two numbers for each row of log_sum_exp, of whole vec4s.
+    let rows = lowering.type_of(log_sum_exp);
+    let statistics = TensorType::f32(&[way.slots * rows.rows(), 2 * rows.pitch()]);
+    let statistics = lowering.scratch(statistics);
+    let sums = shader::Split { q, k, v, parts, statistics }.dispatch(params, overrides, grid);
+    let kernel = shader::Fold { partial: parts, row_statistics: statistics, y, log_sum_exp };
+    let vectors = extents.batch * extents.queries.next_multiple_of(4) * extents.channels4();
+    vec![way.counted(extents, Pass::Forward, sums), kernel.over(params, vectors)]
 }

@@ -60,6 +60,7 @@ pub(super) fn tiled(
     let workgroups: u64 = split.grid.iter().map(|&n| u64::from(n)).product();
     let products = (4 * TILE4).pow(2) * (split.params.slot_pixels as usize).next_multiple_of(DEPTH);
     sums.executed = 2 * workgroups * products as u64;
+    sums.parts = split.slots as u32;
     let (Some(partial), Some(dbias)) = (partial, dbias) else {
         return Some(split.candidate(lowering, family, sums, operands.y));
     };

@@ -6,7 +6,7 @@ use crate::{
         Lowering,
         conv2d::{Extents, Operands},
     },
-    plan::{Candidate, Cost, Family, fold},
+    plan::{Candidate, Cost, Family, MOST_PARTS, fold},
     shaders::{conv2d_tiled, shared::convolution::Params},
     value::{TensorType, Value},
 };
@@ -43,10 +43,7 @@ struct Way {
 }
 
 /// Ways that are offered beside the best one, so that each tile runs and is compiled everywhere.
-const WAYS: [(usize, u32); 6] = [(0, 1), (1, 1), (2, 1), (3, 1), (1, 3), (3, MOST_SLOTS)];
-
-/// Parts of a sum: more cost more to add than they save.
-const MOST_SLOTS: u32 = 8;
+const WAYS: [(usize, u32); 6] = [(0, 1), (1, 1), (2, 1), (3, 1), (1, 3), (3, MOST_PARTS)];
 
 /// Channels of a step of the kernel.
 const DEPTH: usize = 16;
@@ -139,7 +136,7 @@ pub(super) fn way<const N: usize>(
 /// The numbers of parts, none of them empty.
 fn slots(extents: &Extents) -> impl Iterator<Item = u32> + use<> {
     let steps = extents.in_channels.div_ceil(DEPTH) as u32;
-    (1..=MOST_SLOTS).filter(move |&slots| steps.div_ceil(steps.div_ceil(slots)) == slots)
+    (1..=MOST_PARTS).filter(move |&slots| steps.div_ceil(steps.div_ceil(slots)) == slots)
 }
 
 impl Way {
@@ -247,6 +244,7 @@ impl Way {
         let mut sums = kernel.dispatch(reading, overrides, grid);
         sums.executed = self.executed(extents, operands, workgroups);
         sums.work.bytes = bytes;
+        sums.parts = slots;
         let plain = conv2d_tiled::Overrides { lanes: FOLD_LANES, slots, ..Default::default() };
         let kernel = conv2d_tiled::Fold { partial: parts, bias, embedding, residual, y, moments };
         let mut folds = kernel.dispatch(params, plain, self.fold_grid(extents));
