@@ -10,8 +10,8 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Parses and validates the shader under one choice of storage types.
-    pub fn new(assembled: &Assembled, storages: [Four; 2]) -> Result<Self, String> {
+    /// Parses and validates the shader under one choice of storage types, and of what it multiplies in.
+    pub fn new(assembled: &Assembled, storages: [Four; 3]) -> Result<Self, String> {
         let tiles = assembled.tiles.iter().map(|tile| (tile.name.as_str(), tile.value));
         let mut capabilities = valid::Capabilities::SHADER_FLOAT16
             | valid::Capabilities::SHADER_INT64
@@ -22,8 +22,10 @@ impl Checked {
         let source = complete(&assembled.text, storages, tiles);
 
         let place = |location: Option<naga::SourceLocation>| {
-            let [activation, weight] = storages.map(Four::name);
-            let mut note = format!("  with activation4 = {activation}, weight4 = {weight}");
+            let [activation, weight, factor] = storages.map(Four::name);
+            let mut note = format!(
+                "  with activation4 = {activation}, weight4 = {weight}, factor4 = {factor}"
+            );
             if let Some(location) = location {
                 let line = location.line_number as usize;
                 let (path, origin) = assembled.origin(line);

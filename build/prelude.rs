@@ -53,13 +53,14 @@ impl Four {
 /// A shader's `source` with what stands before and behind it. There is no line break before it, so
 /// that line numbers in messages are the shader's own.
 ///
-/// `tiles` are the `// tile:` constants with the values to compile in.
+/// `factor` is what a kernel multiplies that imports `factors_f32`: `Four::F16`, or else f32. `tiles` are
+/// the `// tile:` constants with the values to compile in.
 pub fn complete<'a>(
     source: &str,
-    [activation, weight]: [Four; 2],
+    [activation, weight, factor]: [Four; 3],
     tiles: impl IntoIterator<Item = (&'a str, u32)>,
 ) -> String {
-    let f16 = [activation, weight].contains(&Four::F16).then_some("f16");
+    let f16 = [activation, weight, factor].contains(&Four::F16).then_some("f16");
     let mut text = String::new();
     for name in f16.into_iter().chain(enables(source)) {
         text += &format!("enable {name}; ");
@@ -72,8 +73,12 @@ pub fn complete<'a>(
     for four in [Some(activation), (!same).then_some(weight)].into_iter().flatten() {
         text += four.module().map_or("", |(_, module)| module);
     }
-    text
+    if factor == Four::F16 { text.replace(FACTORS_F32, FACTORS_F16) } else { text }
 }
+
+/// The module of products in f32 that a kernel imports, and the one of f16 that may stand in its place.
+pub const FACTORS_F32: &str = include_str!("../shaders/shared/factors_f32.wgsl");
+const FACTORS_F16: &str = include_str!("../shaders/shared/factors_f16.wgsl");
 
 /// The names after `// enable:` in a shader's text.
 pub fn enables(source: &str) -> impl Iterator<Item = &str> {

@@ -3,7 +3,7 @@
 use crate::assemble::Assembled;
 use crate::check::Checked;
 use crate::iterations::Iterations;
-use crate::prelude::Four;
+use crate::prelude::{FACTORS_F32, Four};
 use crate::shader::{Binding, Entry, Member, Override, Params, Presence, Shader, Struct};
 use crate::workgroup;
 use naga::{
@@ -16,11 +16,14 @@ const MAX_STORAGE_BUFFERS: usize = 8;
 
 /// Checks the shader and reflects it; the error is a message for people.
 pub fn reflect(assembled: Assembled) -> Result<Shader, String> {
-    let plain = Checked::new(&assembled, [Four::F32; 2])?;
-    let activation = Checked::new(&assembled, [Four::F16, Four::F32])?;
-    let weight = Checked::new(&assembled, [Four::F32, Four::F16])?;
-    Checked::new(&assembled, [Four::F16; 2])?;
-    Checked::new(&assembled, [Four::PackedF16, Four::Bf16])?;
+    let plain = Checked::new(&assembled, [Four::F32; 3])?;
+    let activation = Checked::new(&assembled, [Four::F16, Four::F32, Four::F32])?;
+    let weight = Checked::new(&assembled, [Four::F32, Four::F16, Four::F32])?;
+    Checked::new(&assembled, [Four::F16, Four::F16, Four::F32])?;
+    Checked::new(&assembled, [Four::PackedF16, Four::Bf16, Four::F32])?;
+    if assembled.text.contains(FACTORS_F32) {
+        Checked::new(&assembled, [Four::F16; 3])?;
+    }
 
     let located = |error| format!("{}: {error}", assembled.path);
     let shared = assembled.declares("Params");

@@ -1,9 +1,10 @@
 // Convolution in both directions, as conv2d_subgroup.wgsl has it (the same sum and bindings), for devices
 // without a small subgroup of fixed size.
 // Tiling: LANES invocations, eight beside each other, compute ROWS pixels of a phase by COLUMNS4 vec4s of channels; 16
-// channels of x and of weight at a time stand in workgroup memory (12 KiB at most). Where such tiles are few for the device,
-// several workgroups share one: each sums a part of the channels (`split`), and the sums are added in the order of the parts
-// (`fold`), so that a result does not depend on who finished first.
+// channels of x and of weight at a time stand in workgroup memory, in f32 (12 KiB at most) or in f16, and are multiplied so
+// (shared/factors_*.wgsl). Where such tiles are few for the device, several workgroups share one: each sums a part of the
+// channels (`split`), and the sums are added in the order of the parts (`fold`), so that a result does not depend on who
+// finished first.
 // What is read of x may be a concatenation, whose second part takes the binding of the residual: eight buffers are WebGPU's
 // limit. It may be normalized, activated and upsampled on the way (shared/tiled_input.wgsl).
 // Sixteen pixels that follow each other belong to neighbouring rows of invocations; where moments are wanted they are a square of 4 x 4.
@@ -11,7 +12,7 @@
 // tile: COLUMNS4 = 16 vec4s of channels of a workgroup.
 // tile: LANES = 64 Invocations of a workgroup.
 // tile: SLOTS = 1 Parts of the channels of x that are added.
-// import: convolution, tiled_input
+// import: convolution, tiled_input, factors_f32
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
 // iterations: sums = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down
@@ -45,9 +46,8 @@ const HOLDERS = SQUARE / PIXELS;
 const FOLDED4 = LANES / SQUARE;
 const NOWHERE = 0xffffffffu;
 
-var<workgroup> x_tile: array<vec4<f32>, DEPTH4 * ROWS>;
-// Of weights, then of what moments are taken of.
-var<workgroup> weight_tile: array<vec4<f32>, max(4u * DEPTH4 * COLUMNS4, 2u * LANES)>;
+var<workgroup> x_tile: array<factor4, DEPTH4 * ROWS>;
+var<workgroup> weight_tile: array<factor4, max(4u * DEPTH4 * COLUMNS4, LANES)>;
 var<workgroup> places: array<u32, ROWS>;
 
 fn second_at(place: u32) -> vec4<f32> {
@@ -128,41 +128,49 @@ fn multiply(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, ti
                 workgroupBarrier();
                 for (var i = 0u; i < DEPTH4 / SHARED; i++) {
                     let d = i * SHARED + own / ROWS;
-                    let fetched = input_at(source, image, min(k + d, in_channels4 - 1u));
-                    x_tile[d * ROWS + fetch_pixel] = select(vec4<f32>(), fetched, inside && k + d < in_channels4);
+                    let fetched = narrow_factor(input_at(source, image, min(k + d, in_channels4 - 1u)));
+                    x_tile[d * ROWS + fetch_pixel] = select(factor4(), fetched, inside && k + d < in_channels4);
                 }
                 if TURNED {
                     let row = (params.kernel_height * params.kernel_width - 1u - tap) * params.out_channels;
                     let weights = turned_weights(row, min(k + fetch_row, in_channels4 - 1u), fetch_column);
                     if fetch_row < DEPTH4 {
                         for (var q = 0u; q < 4u; q++) {
-                            weight_tile[(fetch_row * 4u + q) * COLUMNS4 + own % COLUMNS4] = weights[q];
+                            weight_tile[(fetch_row * 4u + q) * COLUMNS4 + own % COLUMNS4] = narrow_factor(weights[q]);
                         }
                     }
                 } else {
                     for (var i = 0u; i < 4u * DEPTH4 / FETCHED; i++) {
                         // Where x is zero, at pad lanes and past the last channel, any weight of this tap will do.
                         let channel = tap * params.in_channels + min(k * 4u + i * FETCHED + fetch_row, params.in_channels - 1u);
-                        weight_tile[i * LANES + own] = widen_weight(weight[channel * params.out_channels4 + fetch_column]);
+                        let weights = widen_weight(weight[channel * params.out_channels4 + fetch_column]);
+                        weight_tile[i * LANES + own] = narrow_factor(weights);
                     }
                 }
                 workgroupBarrier();
+                var products: array<factor4, VECTORS * PIXELS>;
+                for (var n = 0u; n < VECTORS * PIXELS; n++) {
+                    products[n] = begin_products(sum[n]);
+                }
                 for (var d = 0u; d < DEPTH4; d++) {
-                    var a: array<vec4<f32>, PIXELS>;
+                    var a: array<factor4, PIXELS>;
                     for (var i = 0u; i < PIXELS; i++) {
                         a[i] = x_tile[d * ROWS + i * LINES + tile_row];
                     }
                     for (var q = 0u; q < 4u; q++) {
-                        var b: array<vec4<f32>, VECTORS>;
+                        var b: array<factor4, VECTORS>;
                         for (var j = 0u; j < VECTORS; j++) {
                             b[j] = weight_tile[(d * 4u + q) * COLUMNS4 + j * 8u + tile_column];
                         }
                         for (var i = 0u; i < PIXELS; i++) {
                             for (var j = 0u; j < VECTORS; j++) {
-                                sum[i * VECTORS + j] = fma(vec4<f32>(a[i][q]), b[j], sum[i * VECTORS + j]);
+                                products[i * VECTORS + j] = fma(factor4(a[i][q]), b[j], products[i * VECTORS + j]);
                             }
                         }
                     }
+                }
+                for (var n = 0u; n < VECTORS * PIXELS; n++) {
+                    sum[n] = end_products(sum[n], products[n]);
                 }
             }
             offset_x += 1;
@@ -204,40 +212,44 @@ fn forward(
     if params.has_moments == 0u {
         return;
     }
-    // Merged as in Chan, Golub and LeVeque 1979, by one invocation for each square and column.
-    let square = block * (ROWS / SQUARE) + tile_row;
+    // Merged as in Chan, Golub and LeVeque 1979: every invocation finds the mean of its square, the first of these adds.
+    let holder = tile_row % HOLDERS;
+    let first = own - holder * 8u;
+    let square = block * (ROWS / SQUARE) + tile_row / HOLDERS;
     let squares = params.batch * params.out_height * params.out_width / SQUARE;
     for (var j = 0u; j < VECTORS; j++) {
         // About the first pixel, so that the mean of equal numbers is that number.
         let pivot = sum[j];
-        var mean = vec4<f32>();
+        var own_mean = vec4<f32>();
         for (var i = 0u; i < PIXELS; i++) {
-            mean += sum[i * VECTORS + j] - pivot;
+            own_mean += sum[i * VECTORS + j] - pivot;
         }
-        mean = fma(mean, vec4<f32>(1.0 / f32(PIXELS)), pivot);
-        var deviations = vec4<f32>();
+        own_mean = fma(own_mean, vec4<f32>(1.0 / f32(PIXELS)), pivot);
+        var own_deviations = vec4<f32>();
         for (var i = 0u; i < PIXELS; i++) {
-            let delta = sum[i * VECTORS + j] - mean;
-            deviations = fma(delta, delta, deviations);
+            let delta = sum[i * VECTORS + j] - own_mean;
+            own_deviations = fma(delta, delta, own_deviations);
         }
-        // The tile of weights, or of the moments before, is done with.
+        // The tile of weights, or the exchange before, is done with.
         workgroupBarrier();
-        weight_tile[own] = mean;
-        weight_tile[LANES + own] = deviations;
+        exchange(own, own_mean);
+        workgroupBarrier();
+        let first_mean = exchanged(first);
+        var mean = vec4<f32>();
+        for (var i = 1u; i < HOLDERS; i++) {
+            mean += exchanged(first + i * 8u) - first_mean;
+        }
+        mean = fma(mean, vec4<f32>(1.0 / f32(HOLDERS)), first_mean);
+        let delta = own_mean - mean;
+        // The means are done with.
+        workgroupBarrier();
+        exchange(own, fma(f32(PIXELS) * delta, delta, own_deviations));
         workgroupBarrier();
         let column = first_column + j * 8u + tile_column;
-        if tile_row < ROWS / SQUARE && square < squares && column < params.out_channels4 {
-            let first = tile_row * HOLDERS * 8u + tile_column;
-            let pivot = weight_tile[first];
-            var mean = vec4<f32>();
-            for (var i = 1u; i < HOLDERS; i++) {
-                mean += weight_tile[first + i * 8u] - pivot;
-            }
-            mean = fma(mean, vec4<f32>(1.0 / f32(HOLDERS)), pivot);
+        if holder == 0u && square < squares && column < params.out_channels4 {
             var deviations = vec4<f32>();
             for (var i = 0u; i < HOLDERS; i++) {
-                let delta = weight_tile[first + i * 8u] - mean;
-                deviations += fma(f32(PIXELS) * delta, delta, weight_tile[first + LANES + i * 8u]);
+                deviations += exchanged(own + i * 8u);
             }
             moments[2u * square * params.out_channels4 + column] = mean;
             moments[(2u * square + 1u) * params.out_channels4 + column] = deviations;
@@ -302,18 +314,18 @@ fn fold(
         }
         let value = finish(sum + bias_of(column), pixel, column);
         y[index] = narrow_activation(value);
-        weight_tile[own] = value;
+        exchange(own, value);
     }
     workgroupBarrier();
     if params.has_moments != 0u && exists && inner == 0u {
         var mean = vec4<f32>();
         for (var i = 1u; i < SQUARE; i++) {
-            mean += weight_tile[i * FOLDED4 + own] - weight_tile[own];
+            mean += exchanged(i * FOLDED4 + own) - exchanged(own);
         }
-        mean = fma(mean, vec4<f32>(1.0 / f32(SQUARE)), weight_tile[own]);
+        mean = fma(mean, vec4<f32>(1.0 / f32(SQUARE)), exchanged(own));
         var deviations = vec4<f32>();
         for (var i = 0u; i < SQUARE; i++) {
-            let delta = weight_tile[i * FOLDED4 + own] - mean;
+            let delta = exchanged(i * FOLDED4 + own) - mean;
             deviations = fma(delta, delta, deviations);
         }
         moments[2u * square * params.out_channels4 + column] = mean;

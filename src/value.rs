@@ -69,7 +69,8 @@ impl fmt::Display for Value {
     }
 }
 
-/// How an element is stored. Arithmetic is f32 whatever the storage.
+/// How an element is stored. Arithmetic is f32 whatever the storage, unless the caller allows
+/// [more](crate::plan::Arithmetic).
 ///
 /// Example: [`TensorType`].
 #[derive(

@@ -1,7 +1,7 @@
 //! Adapters: which there are, what of theirs a device takes, and how it is planned for.
 use crate::{
     error::GpuError,
-    plan::{DeviceProfile, Target},
+    plan::{Arithmetic, DeviceProfile, Target},
 };
 use std::{num::NonZero, thread};
 
@@ -77,6 +77,7 @@ pub(super) fn target(
         subgroup: (subgroups && fixed && broadcast).then_some(info.subgroup_min_size),
         profile,
         f16: features.contains(wgpu::Features::SHADER_F16),
+        arithmetic: Arithmetic::F32,
         int64: features.contains(wgpu::Features::SHADER_INT64),
         max_binding: limits.max_storage_buffer_binding_size,
         storage_alignment: u64::from(limits.min_storage_buffer_offset_alignment),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::GpuError,
-    plan::{Target, Tuning},
+    plan::{Arithmetic, Target, Tuning},
 };
 use std::{
     fmt,
@@ -205,6 +205,11 @@ impl Gpu {
     /// alone.
     pub fn tuned(&self, tuning: Option<Tuning>) -> Self {
         Self(self.0.clone(), Target { tuning: tuning.map(Arc::new), ..self.1.clone() })
+    }
+
+    /// The same device, whose plans compute products in these numbers where it can and their operands are stored so.
+    pub fn computing_in(&self, arithmetic: Arithmetic) -> Self {
+        Self(self.0.clone(), Target { arithmetic, ..self.1.clone() })
     }
 
     /// The same device, whose plans bind at most so many bytes at a time: the device's own limit if that is less.

@@ -161,8 +161,9 @@ pub fn parameters(model: &dyn Model, size: [usize; 3]) -> Result<Vec<ParameterSp
     Ok(parameters)
 }
 
-/// How a model's numbers are stored. Arithmetic is f32 whatever the storage; each number is rounded once
-/// where it is written: by at most 2^-11 of itself as f16 (whose largest number is 65,504), 2^-8 as bf16.
+/// How a model's numbers are stored. Arithmetic is f32 whatever the storage, unless the caller allows
+/// [more](crate::plan::Arithmetic); each number is rounded once where it is written: by at most 2^-11 of
+/// itself as f16 (whose largest number is 65,504), 2^-8 as bf16.
 ///
 /// Example: [`crate::nn::FrozenModel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

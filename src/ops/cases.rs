@@ -3,6 +3,7 @@ use super::{Op, Operator};
 use crate::{
     error::Error,
     graph::Graph,
+    plan::Arithmetic,
     reference::Tensor,
     value::{ElementType, TensorType, Value},
 };
@@ -238,6 +239,24 @@ impl Case {
         // The smallest normal f16 is 2^-14: below it the spacing no longer shrinks.
         let floor = if of.element == ElementType::F16 { 2_f64.powi(-25) } else { 0.0 };
         storage * want.abs() + floor + self.roundings(max_abs.max(self.op.scale()))
+    }
+
+    /// The same where products are computed in these numbers. In f16 each of n terms rounds a partial sum of at most
+    /// k = 16 of them, which is sqrt(k / n) of the result's size, by at most 2^-11 of it. These n errors add like a random
+    /// walk, to sqrt(k) x 2^-11 of the result's size; four times that are allowed. The rounding of an input that is
+    /// normalized as it is read is less than one of the k.
+    pub fn tolerance_in(
+        &self,
+        arithmetic: Arithmetic,
+        of: TensorType,
+        want: f64,
+        max_abs: f64,
+    ) -> f64 {
+        let products = match arithmetic {
+            Arithmetic::F32 => 0.0,
+            Arithmetic::Mixed => 4.0 * 2_f64.powi(-11) * (self.terms.min(16) as f64).sqrt(),
+        };
+        self.tolerance(of, want, max_abs) + products * max_abs.max(self.op.scale())
     }
 
     /// What the roundings of [`Case::terms`] terms of this size add up to.

@@ -295,7 +295,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Appends a dispatch. The storage types of `activation4` and `weight4` follow from the
-    /// bound values.
+    /// bound values; in what it multiplies it says itself.
     ///
     /// # Errors
     /// If a value's storage is not the shader's, or a binding or grid passes a limit.
@@ -328,7 +328,8 @@ impl<'a> Lowering<'a> {
         let stored = |element: Option<ElementType>| element.unwrap_or(ElementType::F32);
         let [activation, weight] = [activation, weight].map(stored);
         let packed = !self.target.f16 && [activation, weight].contains(&ElementType::F16);
-        dispatch.kernel.elements = Elements { activation, weight, packed };
+        let arithmetic = dispatch.kernel.elements.arithmetic;
+        dispatch.kernel.elements = Elements { activation, weight, packed, arithmetic };
         if dispatch.workgroups.iter().any(|&n| n > MAX_WORKGROUPS) {
             return Err(LoweringError::Grid {
                 kernel,

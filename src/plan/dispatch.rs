@@ -1,5 +1,6 @@
 //! One kernel launch, and all that its pipeline depends on. Above 300 lines, for what a custom
 //! dispatch promises stands here too.
+use super::Arithmetic;
 use crate::value::{ElementType, Value};
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -79,7 +80,7 @@ pub struct Binding {
     pub storage: Storage,
 }
 
-/// The storage types that the prelude gives to `activation4` and `weight4`.
+/// The storage types that the prelude gives to `activation4` and `weight4`, and what is multiplied.
 ///
 /// Example: [`Kernel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +91,8 @@ pub struct Elements {
     pub weight: ElementType,
     /// Whether f16 lies two to a `u32`: the device has no type for it.
     pub packed: bool,
+    /// In which numbers products are computed, by a kernel that has both ways.
+    pub arithmetic: Arithmetic,
 }
 
 impl Elements {
@@ -105,7 +108,8 @@ impl Elements {
 
 impl Default for Elements {
     fn default() -> Self {
-        Self { activation: ElementType::F32, weight: ElementType::F32, packed: false }
+        let (activation, weight) = (ElementType::F32, ElementType::F32);
+        Self { activation, weight, packed: false, arithmetic: Arithmetic::F32 }
     }
 }
 
@@ -149,15 +153,21 @@ impl Kernel {
     /// The complete WGSL: prelude, source and the conversions of its storage types. The prelude
     /// holds no line break, so line numbers in messages are the file's own.
     pub fn wgsl(&self) -> String {
-        let Elements { activation, weight, .. } = self.elements;
-        let storages = [activation, weight].map(|element| self.elements.four(element));
+        let Elements { activation, weight, arithmetic, .. } = self.elements;
+        let [activation, weight] = [activation, weight].map(|of| self.elements.four(of));
+        let factor = match arithmetic {
+            Arithmetic::F32 => prelude::Four::F32,
+            Arithmetic::Mixed => prelude::Four::F16,
+        };
+        let storages = [activation, weight, factor];
         prelude::complete(&self.source, storages, self.tiles.iter().copied())
     }
 
     /// Whether the text needs f16.
     pub(crate) fn computes_f16(&self) -> bool {
-        let Elements { activation, weight, packed } = self.elements;
+        let Elements { activation, weight, packed, arithmetic } = self.elements;
         !packed && [activation, weight].contains(&ElementType::F16)
+            || arithmetic == Arithmetic::Mixed
             || prelude::enables(&self.source).any(|name| name == "f16")
     }
 
@@ -178,6 +188,9 @@ impl fmt::Display for Kernel {
         }
         if self.elements.packed {
             write!(f, " packed")?;
+        }
+        if self.elements.arithmetic != Arithmetic::F32 {
+            write!(f, " arithmetic={}", self.elements.arithmetic)?;
         }
         for (name, value) in &self.tiles {
             write!(f, " {}={value}", name.to_lowercase())?;

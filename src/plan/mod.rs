@@ -21,6 +21,7 @@
 use crate::value::{GraphId, TensorType, Value};
 use std::{collections::HashSet, fmt, ops::Deref};
 
+mod arithmetic;
 mod devices;
 mod dispatch;
 mod family;
@@ -32,6 +33,7 @@ mod select;
 mod target;
 mod tuning;
 
+pub use arithmetic::Arithmetic;
 pub use devices::{DEPENDENT_LAUNCH, DEVICES};
 pub use dispatch::{
     Access, Binding, Cost, Dispatch, Elements, Kernel, MAX_ITERATIONS, MAX_WORKGROUPS, Scope,
@@ -243,6 +245,12 @@ impl Plan {
             lacks.push(format!("a binding at byte {offset}, found multiples of {alignment}"));
         }
         lacks
+    }
+
+    /// In which numbers products are computed, of some launches at least.
+    pub fn arithmetic(&self) -> Arithmetic {
+        let mut each = self.all().map(|launch| launch.kernel.elements.arithmetic);
+        each.find(|of| *of != Arithmetic::F32).unwrap_or_default()
     }
 
     /// Cost of a run.

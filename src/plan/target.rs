@@ -1,5 +1,5 @@
 //! What a device offers, and the candidates between which that decides.
-use super::{DeviceProfile, Dispatch, Family, Tuning};
+use super::{Arithmetic, DeviceProfile, Dispatch, Family, Tuning};
 use crate::value::Value;
 use std::{fmt, sync::Arc};
 
@@ -27,8 +27,10 @@ pub struct Target {
     pub subgroup: Option<u32>,
     /// What kernels are chosen by.
     pub profile: DeviceProfile,
-    /// Whether shaders may store f16.
+    /// Whether shaders may store f16, and compute with it.
     pub f16: bool,
+    /// In which numbers the caller lets products be computed.
+    pub arithmetic: Arithmetic,
     /// Whether shaders may compute with 64-bit integers.
     pub int64: bool,
     /// Largest binding, bytes.
@@ -46,6 +48,7 @@ impl Default for Target {
             subgroup: None,
             profile: DeviceProfile::default(),
             f16: false,
+            arithmetic: Arithmetic::F32,
             int64: false,
             max_binding: 128 << 20,
             storage_alignment: 256,

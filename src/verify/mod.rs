@@ -48,7 +48,7 @@ use crate::{
     graph::Graph,
     ops::{Case, Operator},
     passes,
-    plan::{DefaultHeuristic, KernelSelector, Target},
+    plan::{Arithmetic, DefaultHeuristic, KernelSelector, Target},
     reference::Tensor,
     value::{ElementType, TensorType, Value},
 };
@@ -216,6 +216,7 @@ impl<'a> Expected<'a> {
     ) -> Result<(), CaseError> {
         let Self { case, graph, tensors, wanted } = self;
         let mut plan = passes::compile_with(graph, target, selector)?;
+        let arithmetic = plan.arithmetic();
         for buffer in &mut plan.0.buffers {
             buffer.bytes += SENTINEL;
         }
@@ -229,7 +230,7 @@ impl<'a> Expected<'a> {
             let of = graph.type_of(value);
             let raw = executor.read_raw(value)?;
             let got = decode(of, &raw);
-            compare(output, case, of, &got, want)?;
+            compare(output, case, arithmetic, of, &got, want)?;
             // A slot may have had a larger occupant before this output: only what lies after it is ours.
             if raw[raw.len() - SENTINEL as usize..].iter().any(|&byte| byte != 0xff) {
                 return Err(Mismatch::Sentinel { output }.into());
@@ -272,6 +273,7 @@ fn decode(of: TensorType, raw: &[u8]) -> Vec<f64> {
 fn compare(
     output: usize,
     case: &Case,
+    arithmetic: Arithmetic,
     of: TensorType,
     padded: &[f64],
     want: &Tensor,
@@ -281,7 +283,8 @@ fn compare(
     let rows = padded.chunks_exact(of.pitch()).zip(want.data.chunks_exact(columns));
     for (row, (got, want)) in rows.enumerate() {
         for (column, (&got, &want)) in got.iter().zip(want).enumerate() {
-            let (error, tolerance) = ((got - want).abs(), case.tolerance(of, want, max_abs));
+            let error = (got - want).abs();
+            let tolerance = case.tolerance_in(arithmetic, of, want, max_abs);
             // Written so that NaN on either side fails.
             if error.is_nan() || error > tolerance {
                 let element = row * columns + column;

@@ -6,9 +6,9 @@ use crate::{
         Lowering,
         conv2d::{Extents, Operands},
     },
-    plan::{Candidate, Cost, Family, MOST_PARTS, fold},
+    plan::{Arithmetic, Candidate, Cost, Family, MOST_PARTS, fold},
     shaders::{conv2d_tiled, shared::convolution::Params},
-    value::{TensorType, Value},
+    value::{ElementType, TensorType, Value},
 };
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ struct Tile {
     lanes: u32,
     /// Multiply-adds of every hundred instructions of the inner loop on NVIDIA (`compilers/results`).
     share: u64,
-    /// Registers that an invocation must have: for sums, numbers of x, addresses.
+    /// Registers that an invocation must have: for sums, numbers of x, addresses. With products in f16, whose sums
+    /// come beside those in f32, factors take half: no tile needs more by more than it has to spare.
     registers: u32,
 }
 
@@ -133,6 +134,19 @@ pub(super) fn way<const N: usize>(
     fits.then(|| way.candidate(lowering, family, extents, operands))
 }
 
+/// In which numbers products of these operands are computed: as the caller allows, if they are stored in
+/// f16 and the device computes with it.
+fn arithmetic(lowering: &Lowering, operands: &Operands) -> Arithmetic {
+    let target = lowering.target();
+    let factors = [Some(operands.x0), operands.x1, Some(operands.weight)].into_iter().flatten();
+    let mut stored = factors.map(|value| lowering.type_of(value).element);
+    if target.f16 && stored.all(|element| element == ElementType::F16) {
+        target.arithmetic
+    } else {
+        Arithmetic::F32
+    }
+}
+
 /// The numbers of parts, none of them empty.
 fn slots(extents: &Extents) -> impl Iterator<Item = u32> + use<> {
     let steps = extents.in_channels.div_ceil(DEPTH) as u32;
@@ -233,6 +247,7 @@ impl Way {
             let kernel =
                 conv2d_tiled::Forward { x, weight, bias, embedding, residual, y, moments, affine };
             let mut sums = kernel.dispatch(reading, overrides, grid);
+            sums.kernel.elements.arithmetic = arithmetic(lowering, operands);
             sums.executed = self.executed(extents, operands, workgroups);
             return Candidate::new(family, vec![sums]);
         }
@@ -242,6 +257,7 @@ impl Way {
         let parts = lowering.scratch(parts);
         let kernel = conv2d_tiled::Split { x, weight, residual: x1, affine, parts };
         let mut sums = kernel.dispatch(reading, overrides, grid);
+        sums.kernel.elements.arithmetic = arithmetic(lowering, operands);
         sums.executed = self.executed(extents, operands, workgroups);
         sums.work.bytes = bytes;
         sums.parts = slots;
