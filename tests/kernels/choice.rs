@@ -2,10 +2,12 @@
 use ddim::{
     bench_cases::families,
     graph::Graph,
-    ops::{self, Conv2d, Conv2dWeightGradient, Linear, Op},
+    ops::{
+        self, Conv2d, Conv2dInputGradient, Conv2dWeightGradient, Linear, LinearInputGradient, Op,
+    },
     passes,
-    plan::{DeviceProfile, Family, OpClass, Plan, TABLE, Target},
-    value::TensorType,
+    plan::{Arithmetic, DeviceProfile, Family, OpClass, Plan, TABLE, Target},
+    value::{ElementType, TensorType},
 };
 use std::collections::BTreeSet;
 
@@ -20,8 +22,12 @@ fn software() -> Target {
 }
 
 fn plan(op: impl Into<Op>, operands: [&[usize]; 2], target: &Target) -> Plan {
+    stored(op, operands.map(TensorType::f32), target)
+}
+
+fn stored(op: impl Into<Op>, operands: [TensorType; 2], target: &Target) -> Plan {
     let mut graph = Graph::new();
-    let inputs = operands.map(|shape| graph.input(TensorType::f32(shape)));
+    let inputs = operands.map(|of| graph.input(of));
     graph.outputs = graph.push_all(op, &inputs).expect("operands of the op");
     passes::compile(&graph, target).expect("it fits")
 }
@@ -73,4 +79,43 @@ fn the_first_line_that_applies_decides() {
         chosen(plan(gradient, dy, &software())),
         [(OpClass::WeightGradient, Family::Winograd)]
     );
+}
+
+#[test]
+fn products_are_in_f16_where_the_caller_allows_it_and_both_operands_are_stored_so() {
+    let (f32, f16, bf16) = (ElementType::F32, ElementType::F16, ElementType::Bf16);
+    let arithmetic = Arithmetic::Mixed;
+    let allowed = Target { f16: true, arithmetic, ..Target::default() };
+    let (stride, padding) = (1, [1; 4]);
+    let (height, width, residual) = (8, 8, false);
+    let image = TensorType::f32(&[1, 8, 8, 32]);
+    let taps = TensorType::f32(&[3, 3, 32, 32]);
+    let [rows, matrix] = [TensorType::f32(&[64, 32]), TensorType::f32(&[32, 32])];
+    let products: [(Op, [TensorType; 2]); 4] = [
+        (Conv2d { stride, padding }.into(), [image, taps]),
+        (Conv2dInputGradient { stride, padding, height, width, residual }.into(), [image, taps]),
+        (Linear.into(), [rows, matrix]),
+        (LinearInputGradient::default().into(), [rows, matrix]),
+    ];
+    for (op, [x, weight]) in products {
+        let of = |target: &Target, elements: [ElementType; 2]| {
+            let operands = [x.with_element(elements[0]), weight.with_element(elements[1])];
+            stored(op.clone(), operands, target)
+        };
+        assert_eq!(of(&allowed, [f16; 2]).arithmetic(), Arithmetic::Mixed, "{op}");
+        for elements in [[f32; 2], [bf16; 2], [f32, f16], [f16, f32], [f16, bf16]] {
+            let found = of(&allowed, elements).arithmetic();
+            assert_eq!(found, Arithmetic::F32, "{op}: {elements:?}");
+        }
+        let without = Target { f16: false, ..allowed.clone() };
+        let own = Target { arithmetic: Arithmetic::F32, ..allowed.clone() };
+        for target in [&without, &own] {
+            assert_eq!(of(target, [f16; 2]).arithmetic(), Arithmetic::F32, "{op}: {target:?}");
+        }
+        // What is not stored in f16 has the same plan, whatever is allowed.
+        assert_eq!(of(&allowed, [f32; 2]).hash(), of(&own, [f32; 2]).hash(), "{op}");
+    }
+    let gradient = Conv2dWeightGradient { stride, padding, kernel: [3; 2], bias: false };
+    let plan = stored(gradient, [image.with_element(f16); 2], &allowed);
+    assert_eq!(plan.arithmetic(), Arithmetic::F32, "gradients of weights");
 }

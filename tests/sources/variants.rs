@@ -3,7 +3,7 @@
 use ddim::{
     bench_cases::families,
     ops,
-    plan::{DeviceProfile, Target},
+    plan::{Arithmetic, DeviceProfile, Target},
     shaders::{ALL, Entry, Shader},
     wgpu,
 };
@@ -23,14 +23,15 @@ const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_STORAGE_BUFFERS: usize = 8;
 
-/// How activations, and weights, are stored.
-const STORAGES: [[Four; 2]; 6] = [
-    [Four::F32, Four::F32],
-    [Four::F16, Four::F32],
-    [Four::F32, Four::F16],
-    [Four::F16, Four::F16],
-    [Four::PackedF16, Four::Bf16],
-    [Four::Bf16, Four::PackedF16],
+/// How activations, and weights, are stored, and what is multiplied.
+const STORAGES: [[Four; 3]; 7] = [
+    [Four::F32, Four::F32, Four::F32],
+    [Four::F16, Four::F32, Four::F32],
+    [Four::F32, Four::F16, Four::F32],
+    [Four::F16, Four::F16, Four::F32],
+    [Four::F16, Four::F16, Four::F16],
+    [Four::PackedF16, Four::Bf16, Four::F32],
+    [Four::Bf16, Four::PackedF16, Four::F32],
 ];
 
 type Constants = Vec<(&'static str, f64)>;
@@ -99,7 +100,7 @@ fn every_kernel_that_lowering_may_choose_translates() {
 #[test]
 fn a_misspelt_override_is_refused() {
     let shader = ALL.iter().find(|shader| !shader.overrides.is_empty()).expect("some have one");
-    let (module, info) = accept(&variant(shader, [Four::F32; 2])).expect("the build accepted it");
+    let (module, info) = accept(&variant(shader, [Four::F32; 3])).expect("the build accepted it");
     let (name, value) = shader.overrides[0];
     let entry = shader.entries[0].name;
     assert!(resolve(&module, &info, entry, &[(name, value)]).is_ok());
@@ -149,7 +150,8 @@ fn the_noop_device_makes_every_pipeline() {
     assert!(error.is_none(), "{error:?}");
 }
 
-/// Without subgroups, and with each size that the crate uses, on CPUs and GPUs.
+/// Without subgroups, and with each size that the crate uses, on CPUs and GPUs; and a GPU that computes products in f16
+/// and whose registers hold every tile.
 fn targets() -> Vec<Target> {
     let subgroups = [None, Some(4), Some(8), Some(16)];
     let targets = subgroups.into_iter().flat_map(|subgroup| {
@@ -158,11 +160,14 @@ fn targets() -> Vec<Target> {
             Target { subgroup, profile, f16: true, int64, ..Target::default() }
         })
     });
-    targets.collect()
+    let profile = DeviceProfile { vendor: 0x10de, ..DeviceProfile::default() };
+    let arithmetic = Arithmetic::Mixed;
+    let mixed = Target { profile, f16: true, arithmetic, ..Target::default() };
+    targets.chain([mixed]).collect()
 }
 
 /// The complete WGSL with the default tiles.
-fn variant(shader: &Shader, storages: [Four; 2]) -> String {
+fn variant(shader: &Shader, storages: [Four; 3]) -> String {
     prelude::complete(shader.source, storages, shader.tiles.iter().copied())
 }
 
