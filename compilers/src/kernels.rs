@@ -1,12 +1,12 @@
 //! The kernels that lowering offers a device.
-use crate::latent;
+use crate::{latent, mixed};
 use ddim::{
     Error,
     bench_cases::{BenchModel, families, stable_diffusion},
     graph::Graph,
     ops::{self, Attention},
     passes,
-    plan::{Dispatch, Plan, Target},
+    plan::{Arithmetic, Dispatch, Plan, Target},
     value::TensorType,
 };
 use std::collections::BTreeMap;
@@ -31,17 +31,19 @@ pub struct Offered {
 pub struct Kernels(pub BTreeMap<String, Offered>);
 
 impl Kernels {
-    /// All kernels that lowering offers `target`: for the op tables, for heads of every size, for
-    /// Stable Diffusion's layers.
+    /// All kernels that lowering offers `target`: for the op tables, with products in f16 too, for heads of every
+    /// size, for Stable Diffusion's layers.
     ///
     /// # Errors
     /// If the library refuses its own cases.
     pub fn offered(target: &Target) -> Result<Self, Error> {
         let cases = ops::cases();
         let mut kernels = Self::default();
+        let mixed = Target { arithmetic: Arithmetic::Mixed, ..target.clone() };
         for case in &cases {
             for case in case.clone().storages() {
                 kernels.add_families("op tables", &case.graph()?, target);
+                kernels.add_families("op tables, mixed", &case.graph()?, &mixed);
             }
         }
         for head in HEADS.map(|steps| steps * HEAD_STEP) {
@@ -104,6 +106,7 @@ fn attention(head: usize) -> Result<Graph, Error> {
 /// If a model cannot be built for the target.
 pub fn plans(target: &Target) -> Result<Vec<(String, Plan)>, Error> {
     let mut plans = latent::plans(target)?;
+    plans.extend(mixed::plans(target)?);
     for model in [BenchModel::cifar10()?, BenchModel::digits()?] {
         for (step, batches) in [("sampling", &[1, 8, 64][..]), ("training", &[4, 64])] {
             for &batch in batches {

@@ -21,6 +21,7 @@ mod figures;
 mod hlsl;
 mod kernels;
 mod latent;
+mod mixed;
 mod plans;
 mod results;
 mod robust;
