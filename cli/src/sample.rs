@@ -14,7 +14,9 @@ use ddim::{
     gpu::Gpu,
     pictures::{Grid, Picture, animation, columns, comfortable_scale},
     pipeline::Pipeline,
+    plan::Arithmetic,
     sampling::SamplingRequest,
+    value::ElementType,
 };
 use std::{path::PathBuf, time::Instant};
 
@@ -28,7 +30,7 @@ const FRAME_MILLISECONDS: u16 = 200;
 /// Samples images and writes them as one picture.
 pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let start = Instant::now();
-    let gpu = device.open()?;
+    let gpu = open_device(device, arguments)?;
     let pipeline = arguments.model.read()?;
     let folder = &arguments.model.path;
     let guidance = arguments.guided.guidance(&pipeline, folder)?;
@@ -85,6 +87,22 @@ pub fn run(device: &Device, arguments: &cli::Sample) -> Result<(), Failure> {
     let (count, taken) = (counted(count as u64, "image"), clock(start.elapsed().as_secs_f64()));
     say!("{path}: {count} of {height}x{width}, {steps}, {taken} in all");
     Ok(())
+}
+
+/// The device, which computes products as the arguments ask for.
+fn open_device(device: &Device, arguments: &cli::Sample) -> Result<Gpu, Failure> {
+    let arithmetic = Arithmetic::from(arguments.arithmetic);
+    let stored = ElementType::from(arguments.precision);
+    if arithmetic == Arithmetic::Mixed && stored != ElementType::F16 {
+        let text = format!("--arithmetic mixed goes with --precision f16, found {stored}");
+        return Err(Failure::Usage(text));
+    }
+    let gpu = device.open()?;
+    if arithmetic == Arithmetic::Mixed && !gpu.target().f16 {
+        let text = format!("--arithmetic mixed: {} has no f16 in shaders", gpu.info().name);
+        return Err(Failure::Usage(text));
+    }
+    Ok(gpu.computing_in(arithmetic))
 }
 
 /// Says how the images are sampled; the scheduler on standard error, for whoever meant another.

@@ -4,12 +4,15 @@ use super::{
 };
 use crate::console::say;
 use clap::{
-    Args,
+    Args, ValueEnum,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use ddim::diffusion::{
-    samplers::SamplerKind,
-    schedule::{Respacing, SigmaSpacing, Spacing},
+use ddim::{
+    diffusion::{
+        samplers::SamplerKind,
+        schedule::{Respacing, SigmaSpacing, Spacing},
+    },
+    plan,
 };
 use std::path::PathBuf;
 
@@ -31,6 +34,22 @@ pub fn list() {
             classes => format!("; {}", classes.join(", ")),
         };
         say!("{:width$}  {}; needs {}{classes}", kind.name(), kind.about(), kind.needs());
+    }
+}
+
+/// In which numbers products are computed.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Arithmetic {
+    F32,
+    Mixed,
+}
+
+impl From<Arithmetic> for plan::Arithmetic {
+    fn from(arithmetic: Arithmetic) -> Self {
+        match arithmetic {
+            Arithmetic::F32 => Self::F32,
+            Arithmetic::Mixed => Self::Mixed,
+        }
     }
 }
 
@@ -159,6 +178,10 @@ pub struct Sample {
     /// Numbers of the network: halves take half of the memory and round more
     #[arg(long, value_enum, default_value = "f32")]
     pub precision: Dtype,
+    /// Numbers of its products, with --precision f16 on a GPU: mixed multiplies in f16 and adds up to 16 products so,
+    /// which rounds more, and is infinite beyond 65,504
+    #[arg(long, value_enum, default_value = "f32")]
+    pub arithmetic: Arithmetic,
     /// Start from the x_T that `ddim encode` wrote, not from noise
     #[arg(long, value_name = "FILE.safetensors", conflicts_with = "count")]
     pub latents: Option<PathBuf>,

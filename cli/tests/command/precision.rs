@@ -1,6 +1,6 @@
-//! Training with weights and activations in halves, by the command.
+//! Weights and activations in halves, and products in f16, by the command.
 use crate::{
-    command::{folder, run, succeeds},
+    command::{fails, folder, run, succeeds},
     common::{support, tiny},
 };
 use std::fs;
@@ -38,4 +38,24 @@ fn a_run_in_halves_notes_its_loss_scale_and_goes_on_in_another_precision() {
         serde_json::from_str(&settings.expect("settings")).expect("JSON");
     assert_eq!(settings["options"]["precision"], "bf16");
     assert_eq!(settings["history"][0]["settings"]["options"]["precision"], "f16");
+}
+
+#[test]
+fn products_in_f16_want_f16_storage() {
+    let Some(gpu) = support::gpu() else { return };
+    let at = folder();
+    fs::write(at.path().join("config.json"), tiny::config(None).to_json()).expect("room");
+    let train = "train --data digits --config {}/config.json --batch 4 --steps 1 --out {}/run";
+    succeeds(train, at.path());
+    let sample = "sample --model {}/run --count 2 --steps 2 --arithmetic mixed --out {}/new.png";
+    let wanted = "--arithmetic mixed goes with --precision f16, found";
+    fails(sample, at.path(), &[wanted, "f32"]);
+    fails(&format!("{sample} --precision bf16"), at.path(), &[wanted, "bf16"]);
+    let sample = format!("{sample} --precision f16");
+    if gpu.target().f16 {
+        succeeds(&sample, at.path());
+        assert!(at.path().join("new.png").exists());
+    } else {
+        fails(&sample, at.path(), &["has no f16 in shaders"]);
+    }
 }
