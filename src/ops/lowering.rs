@@ -13,6 +13,7 @@ use std::{
     collections::{HashMap, HashSet},
     mem,
     ops::Range,
+    time::Duration,
 };
 
 /// Collects the dispatches of a plan, equation by equation.
@@ -136,12 +137,25 @@ impl<'a> Lowering<'a> {
         }
         let alone = own.len() == 1 && cost.bytes > 0;
         for dispatch in own {
-            let bound = dispatch.bindings.iter().filter_map(|binding| binding.value);
-            let bytes = bound.map(|value| self.types[value.index()].bytes()).sum();
-            let bytes = if dispatch.work.bytes > 0 { dispatch.work.bytes } else { bytes };
+            let bytes = moved(&self.types, dispatch);
             dispatch.work = if alone { cost } else { Cost { bytes, ..dispatch.cost } };
         }
         Ok(())
+    }
+
+    /// How long a candidate takes by the model of the device: its launches, and those that make anew in each run the
+    /// forms that it reads; none if nothing says what its workgroups go through.
+    pub(super) fn time(&self, candidate: &Candidate) -> Option<Duration> {
+        let Candidate { packed, dispatches, .. } = candidate;
+        dispatches.iter().find(|launch| launch.executed > 0)?;
+        let kept = |form: &&Packed| form.kept && self.constants.contains(&form.of);
+        let forms = packed.iter().filter(|form| !kept(form)).map(|form| &form.dispatch);
+        forms.chain(dispatches).map(|launch| self.counted(launch)).sum()
+    }
+
+    /// How long a launch takes by the model of the device, as choices count it.
+    pub(super) fn counted(&self, launch: &Dispatch) -> Option<Duration> {
+        self.target.profile.counted(launch, moved(&self.types, launch))
     }
 
     /// What `lower` pushes goes to the setup if all `inputs` are constant; `outputs` then are too.
@@ -383,4 +397,13 @@ impl<'a> Lowering<'a> {
     pub(crate) fn finish(self) -> (Vec<Vec<Dispatch>>, Vec<TensorType>, Choices) {
         (self.sections, self.types, self.choices)
     }
+}
+
+/// Bytes of a launch: those that its op states, or those of the tensors that it binds.
+fn moved(types: &[TensorType], launch: &Dispatch) -> u64 {
+    if launch.work.bytes > 0 {
+        return launch.work.bytes;
+    }
+    let bound = launch.bindings.iter().filter_map(|binding| binding.value);
+    bound.map(|value| types[value.index()].bytes()).sum()
 }

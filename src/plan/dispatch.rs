@@ -292,7 +292,7 @@ pub struct Dispatch {
     /// takes a part of a large tensor, or those of the tensors that it binds, each once.
     pub work: Cost,
     /// Floating-point operations that its workgroups go through, those past the edges of a tensor
-    /// included, where its family says so; else 0.
+    /// included, where its family says so; else 0. Of minimal filtering they are fewer than the op's.
     pub executed: u64,
     /// Parts that its sums are split into, each for workgroups of its own; else 1.
     pub parts: u32,

@@ -1,5 +1,8 @@
 //! Whether launches keep the schedulers of a GPU busy.
-use super::{Access, Cost, DeviceProfile, Dispatch, Plan, predict::invocations};
+use super::{
+    Access, Cost, DeviceProfile, Dispatch, Plan,
+    predict::{invocations, operations},
+};
 use crate::value::Value;
 use std::{fmt, time::Duration};
 
@@ -120,7 +123,7 @@ impl Plan {
         // Of a part, which is of f32.
         let vectors = (all / u64::from(parts)).max(1);
         let bytes = |parts: u32| u64::from(parts) * 16 * vectors;
-        let flops = launch.executed.max(launch.work.flops);
+        let flops = operations(launch, launch.work);
         let time = |parts: u32| {
             let bytes = launch.work.bytes + bytes(parts - launch.parts);
             let workgroups = workgroups * u64::from(parts) / u64::from(launch.parts);

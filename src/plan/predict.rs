@@ -70,9 +70,20 @@ impl DeviceProfile {
     /// core. A core with few subgroups does not reach its rate, for they wait and no other runs meanwhile.
     /// A core without a workgroup moves no bytes.
     pub fn predict(&self, launch: &Dispatch) -> Option<PredictedTime> {
+        Some(PredictedTime { work: self.launch_work(launch, launch.work)?, launches: 1 })
+    }
+
+    /// How long a launch takes that does this work, without what a launch costs.
+    fn launch_work(&self, launch: &Dispatch, work: Cost) -> Option<Duration> {
         let workgroups = launch.workgroups.iter().map(|&n| u64::from(n)).product();
-        let cost = Cost { flops: launch.executed.max(launch.work.flops), ..launch.work };
-        Some(PredictedTime { work: self.work(workgroups, invocations(launch), cost)?, launches: 1 })
+        let cost = Cost { flops: operations(launch, work), ..work };
+        self.work(workgroups, invocations(launch), cost)
+    }
+
+    /// How long a launch takes that moves so many bytes, as a choice of kernels counts it.
+    pub(crate) fn counted(&self, launch: &Dispatch, bytes: u64) -> Option<Duration> {
+        let work = self.launch_work(launch, Cost { bytes, ..launch.cost })?;
+        Some(work + COUNTED_LAUNCHES * self.rates?.launch)
     }
 
     /// How long a grid of workgroups of so many invocations takes, without the launch.
@@ -102,6 +113,12 @@ pub(super) fn invocations(launch: &Dispatch) -> u32 {
         0 => CUSTOM_INVOCATIONS,
         known => known,
     }
+}
+
+/// Floating-point operations of a launch that does this work: those that its workgroups go through, where its family says so.
+/// Minimal filtering goes through fewer than its op has.
+pub(super) fn operations(launch: &Dispatch, work: Cost) -> u64 {
+    if launch.executed > 0 { launch.executed } else { work.flops }
 }
 
 /// Share of its rate that a core reaches with so many invocations for each lane.

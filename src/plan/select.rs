@@ -2,7 +2,7 @@
 use super::{Candidate, DeviceKind, Family, Target};
 use crate::value::TensorType;
 use Family::{Serial, Subgroup, Tiled, Tree, Wide, Window, Winograd, WinogradNarrow};
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// What several families of kernels can compute.
 ///
@@ -137,6 +137,11 @@ impl fmt::Display for Rule {
 /// pass goes into the gradients: wide tiles make these miss the tolerance of a reference case
 /// (unet_32_64_rgb_b3_16x16), narrow ones do not.
 ///
+/// Of GPUs: none was measured. On one whose rates are known, another family of the line goes before the first if it is
+/// faster by the model of the device ([`Candidate::time`]): minimal filtering, where its products are so many that three
+/// launches and the bytes of the spread tiles cost less than the multiply-adds that it saves. On one of unknown rates it
+/// is not chosen: nothing says which of these costs more there.
+///
 /// ```
 /// use ddim::plan::{DeviceKind, Family, TABLE};
 ///
@@ -172,10 +177,20 @@ pub const TABLE: &[Rule] = &[
     SOFTWARE,
     Rule {
         on: DeviceKind::Gpu,
-        families: &[Tiled, Tree, Subgroup, Serial, WinogradNarrow, Winograd],
+        classes: &[OpClass::TrainedConvolution],
+        families: &[Tiled, Subgroup, WinogradNarrow],
+        ..SOFTWARE
+    },
+    Rule {
+        on: DeviceKind::Gpu,
+        families: &[Tiled, Tree, Subgroup, Serial, Winograd, WinogradNarrow],
         ..SOFTWARE
     },
 ];
+
+/// Most of the time of a line's first family that another takes which goes before it by the model: it has to save a
+/// tenth, for its spread tiles take memory, and no model is exact.
+const AT_MOST: f64 = 0.9;
 
 /// The last line for software drivers: everything that the lines before it do not name.
 const SOFTWARE: Rule = Rule {
@@ -221,23 +236,45 @@ pub trait KernelSelector {
     fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize;
 }
 
-/// Decides by the target's [`Tuning`](super::Tuning) where the problem was measured, else by the [`TABLE`].
+/// Decides by the target's [`Tuning`](super::Tuning) where the problem was measured, else by the [`TABLE`] and, on a GPU
+/// whose rates are known, by the model of the device.
 ///
 /// Example: [`KernelSelector`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultHeuristic;
 
 impl DefaultHeuristic {
-    /// Indices of the candidates that the table's rule names, in its order.
+    /// Indices of the candidates that the table's rule names: its choice, then the first of each family in its order, then
+    /// the others, which are there to be compared.
     pub fn ranked(target: &Target, problem: &Problem, candidates: &[Candidate]) -> Vec<usize> {
         let rule = TABLE.iter().find(|rule| rule.applies(target, problem));
         let families = rule.map_or(&[][..], |rule| rule.families);
         let rank =
             |index: &usize| families.iter().position(|family| *family == candidates[*index].family);
+        let is_other = |index: &usize| {
+            candidates[..*index].iter().any(|of| of.family == candidates[*index].family)
+        };
         let mut ranked: Vec<usize> =
             (0..candidates.len()).filter(|index| rank(index).is_some()).collect();
-        ranked.sort_by_key(rank);
+        ranked.sort_by_key(|index| (is_other(index), rank(index)));
+        let faster = Self::faster(candidates, ranked.iter().take_while(|index| !is_other(*index)));
+        if let Some(place) = faster {
+            ranked[..=place].rotate_right(1);
+        }
         ranked
+    }
+
+    /// The place of the candidate that is the fastest by the model, if it saves enough of the first one's time.
+    fn faster<'a>(
+        candidates: &[Candidate],
+        firsts: impl Iterator<Item = &'a usize>,
+    ) -> Option<usize> {
+        let times: Vec<Option<Duration>> = firsts.map(|index| candidates[*index].time).collect();
+        let most = times.first().copied().flatten()?.mul_f64(AT_MOST);
+        let known = times.into_iter().enumerate();
+        let known =
+            known.filter_map(|(place, time)| Some((time.filter(|time| *time <= most)?, place)));
+        known.min().map(|(_, place)| place)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a device offers, and the candidates between which that decides.
 use super::{Arithmetic, DeviceProfile, Dispatch, Family, Tuning};
 use crate::value::Value;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// What lowering must know of a device: plain data, so that plans are made without one.
 ///
@@ -77,12 +77,15 @@ pub struct Candidate {
     pub packed: Vec<Packed>,
     /// What it runs.
     pub dispatches: Vec<Dispatch>,
+    /// How long it takes by the model of the device, what a launch costs counted four times; none if the device's rates are
+    /// not known, or what its workgroups go through.
+    pub time: Option<Duration>,
 }
 
 impl Candidate {
-    /// A candidate that reads its operands as they are.
+    /// A candidate that reads its operands as they are, of unknown time.
     pub fn new(family: Family, dispatches: Vec<Dispatch>) -> Self {
-        Self { family, packed: Vec::new(), dispatches }
+        Self { family, packed: Vec::new(), dispatches, time: None }
     }
 
     /// The same, reading this form of an operand too.

@@ -134,6 +134,7 @@ pub(super) fn candidates(
         if own.dbias.is_none() {
             launches.extend_from_slice(&bias_gradient);
         }
+        candidate.time = lowering.time(&candidate);
         candidates.push(candidate);
     }
     Ok(candidates)
