@@ -4,10 +4,12 @@
 // channels of x and of weight at a time stand in workgroup memory, in f32 (12 KiB at most) or in f16, and are multiplied so
 // (shared/factors_*.wgsl). Where such tiles are few for the device, several workgroups share one: each sums a part of the
 // channels (`split`), and the sums are added in the order of the parts (`fold`), so that a result does not depend on who
-// finished first.
+// finished first. `batched` multiplies a pair of matrices for each z of the grid, in f32: the places of minimal filtering
+// (winograd.wgsl).
 // What is read of x may be a concatenation, whose second part takes the binding of the residual: eight buffers are WebGPU's
 // limit. It may be normalized, activated and upsampled on the way (shared/tiled_input.wgsl).
 // Sixteen pixels that follow each other belong to neighbouring rows of invocations; where moments are wanted they are a square of 4 x 4.
+// One file, though long: the entries share one loop over the channels.
 // tile: ROWS = 64 Pixels of a workgroup.
 // tile: COLUMNS4 = 16 vec4s of channels of a workgroup.
 // tile: LANES = 64 Invocations of a workgroup.
@@ -18,11 +20,13 @@
 // iterations: sums = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down
 // iterations: forward = sums + 84
 // iterations: split = sums + 24
+// iterations: batched = sums + 24
 // iterations: fold = SLOTS + 34
 
 // [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
-// Sums of each part of the channels, as they are written and read: [SLOTS, batch, out_height, out_width, out_channels].
+// Sums of each part of the channels, as they are written and read: [SLOTS, batch, out_height, out_width, out_channels]; or of
+// each pair of matrices, [pairs, rows, out_channels].
 @group(0) @binding(9) var<storage, read_write> parts: array<vec4<f32>>;
 @group(0) @binding(9) var<storage, read> partial: array<vec4<f32>>;
 /// Whether `x` is the first part of a concatenation.
@@ -67,8 +71,16 @@ fn turned_weights(row: u32, o4: u32, column: u32) -> mat4x4<f32> {
 }
 
 // The tile's sums, an invocation's rows LINES apart and its vec4s of channels 8; of the channels of x from `first4` to `end4`,
-// in vec4. `tile` counts tiles beside each other, phase by phase, `block` blocks of pixels.
-fn multiply(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, tile: u32, block: u32, first4: u32, end4: u32) {
+// in vec4. `tile` counts tiles beside each other, phase by phase, `block` blocks of pixels, `pair` pairs of images and weights.
+fn multiply(
+    sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>,
+    own: u32,
+    tile: u32,
+    block: u32,
+    first4: u32,
+    end4: u32,
+    pair: u32,
+) {
     let phase = tile / params.column_groups;
     let first_column = (tile - phase * params.column_groups) * COLUMNS4;
     let phase_y = phase / params.spread;
@@ -110,6 +122,8 @@ fn multiply(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, ti
     let first_y = (i32(phase_y * params.stride + first_ky) - i32(params.top)) / i32(params.spread);
     let first_x = (i32(phase_x * params.stride + first_kx) - i32(params.left)) / i32(params.spread);
     let in_channels4 = (params.in_channels + 3u) / 4u;
+    let first_source = pair * params.batch * params.in_height * params.in_width;
+    let first_weight = pair * params.kernel_height * params.kernel_width * params.in_channels;
 
     let tile_row = own / 8u;
     let tile_column = own % 8u;
@@ -121,7 +135,8 @@ fn multiply(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, ti
             let ix = source_x + offset_x;
             let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width);
             let line = n * (params.in_height >> params.upsample) + (u32(iy) >> params.upsample);
-            let source = select(0u, line * (params.in_width >> params.upsample) + (u32(ix) >> params.upsample), inside);
+            let pixel = line * (params.in_width >> params.upsample) + (u32(ix) >> params.upsample);
+            let source = first_source + select(0u, pixel, inside);
             let tap = ky * params.kernel_width + kx;
             for (var k = first4; k < end4; k += DEPTH4) {
                 // The tiles of the step before are still being read.
@@ -142,8 +157,9 @@ fn multiply(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, ti
                 } else {
                     for (var i = 0u; i < 4u * DEPTH4 / FETCHED; i++) {
                         // Where x is zero, at pad lanes and past the last channel, any weight of this tap will do.
-                        let channel = tap * params.in_channels + min(k * 4u + i * FETCHED + fetch_row, params.in_channels - 1u);
-                        let weights = widen_weight(weight[channel * params.out_channels4 + fetch_column]);
+                        let channel = min(k * 4u + i * FETCHED + fetch_row, params.in_channels - 1u);
+                        let row = first_weight + tap * params.in_channels + channel;
+                        let weights = widen_weight(weight[row * params.out_channels4 + fetch_column]);
                         weight_tile[i * LANES + own] = narrow_factor(weights);
                     }
                 }
@@ -181,6 +197,22 @@ fn multiply(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, ti
     workgroupBarrier();
 }
 
+// Writes the tile's sums to where those of `slot` lie: a part of the channels, or a pair of matrices.
+fn store_sums(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, tile: u32, slot: u32) {
+    let first = slot * params.batch * params.out_height * params.out_width;
+    for (var j = 0u; j < VECTORS; j++) {
+        let column = tile % params.column_groups * COLUMNS4 + j * 8u + own % 8u;
+        if column < params.out_channels4 {
+            for (var i = 0u; i < PIXELS; i++) {
+                let place = places[i * LINES + own / 8u];
+                if place != NOWHERE {
+                    parts[(first + place) * params.out_channels4 + column] = sum[i * VECTORS + j];
+                }
+            }
+        }
+    }
+}
+
 @compute @workgroup_size(LANES)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -193,7 +225,7 @@ fn forward(
     let tile_row = own / 8u;
     let tile_column = own % 8u;
     var sum: array<vec4<f32>, VECTORS * PIXELS>;
-    multiply(&sum, own, group.x, block, 0u, (params.in_channels + 3u) / 4u);
+    multiply(&sum, own, group.x, block, 0u, (params.in_channels + 3u) / 4u, 0u);
 
     for (var j = 0u; j < VECTORS; j++) {
         let column = first_column + j * 8u + tile_column;
@@ -271,20 +303,17 @@ fn split(
     let in_channels4 = (params.in_channels + 3u) / 4u;
     let part4 = (in_channels4 + slots * DEPTH4 - 1u) / (slots * DEPTH4) * DEPTH4;
     var sum: array<vec4<f32>, VECTORS * PIXELS>;
-    multiply(&sum, own, tile, group.z * groups.y + group.y, slot * part4, min((slot + 1u) * part4, in_channels4));
+    multiply(&sum, own, tile, group.z * groups.y + group.y, slot * part4, min((slot + 1u) * part4, in_channels4), 0u);
+    store_sums(&sum, own, tile, slot);
+}
 
-    let first = slot * params.batch * params.out_height * params.out_width;
-    for (var j = 0u; j < VECTORS; j++) {
-        let column = tile % params.column_groups * COLUMNS4 + j * 8u + own % 8u;
-        if column < params.out_channels4 {
-            for (var i = 0u; i < PIXELS; i++) {
-                let place = places[i * LINES + own / 8u];
-                if place != NOWHERE {
-                    parts[(first + place) * params.out_channels4 + column] = sum[i * VECTORS + j];
-                }
-            }
-        }
-    }
+// [pairs, rows, in_channels] by [pairs, in_channels, out_channels]: rows are the pixels of an image of one line, of one tap. The
+// pairs come last in the grid, so that workgroups which run together share a weight.
+@compute @workgroup_size(LANES)
+fn batched(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    var sum: array<vec4<f32>, VECTORS * PIXELS>;
+    multiply(&sum, local.x, group.x, group.y, 0u, (params.in_channels + 3u) / 4u, group.z);
+    store_sums(&sum, local.x, group.x, group.z);
 }
 
 // SQUARE pixels, those of a square where moments are wanted, and as many vec4s of channels as leaves an invocation for each.

@@ -157,13 +157,21 @@ fn pixel_at(source: Source, i: i32, j: i32) -> vec4<f32> {
     return select(vec4<f32>(), value, inside);
 }
 
-fn spread_pixels(source: Source, j: i32) -> mat4x4<f32> {
-    return input_column(mat4x4<f32>(
-        pixel_at(source, 0, j),
-        pixel_at(source, 1, j),
-        pixel_at(source, 2, j),
-        pixel_at(source, 3, j),
-    ));
+// Row `i` of the pixels of a tile; a narrow one ends in zeros.
+fn pixel_row(source: Source, i: i32) -> Row {
+    var row = Row(
+        pixel_at(source, i, 0),
+        pixel_at(source, i, 1),
+        pixel_at(source, i, 2),
+        pixel_at(source, i, 3),
+        vec4<f32>(),
+        vec4<f32>(),
+    );
+    if !NARROW {
+        row[4] = pixel_at(source, i, 4);
+        row[5] = pixel_at(source, i, 5);
+    }
+    return row;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -183,21 +191,16 @@ fn input(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
         source.scale = affine[first + params.in_channels4];
         source.shift = affine[first + 2u * params.in_channels4];
     }
-    let c0 = spread_pixels(source, 0);
-    let c1 = spread_pixels(source, 1);
-    let c2 = spread_pixels(source, 2);
-    let c3 = spread_pixels(source, 3);
-    var c4: mat4x4<f32>;
-    var c5: mat4x4<f32>;
-    if !NARROW {
-        c4 = spread_pixels(source, 4);
-        c5 = spread_pixels(source, 5);
-    }
+    // B' d a row at a time, each written before the next pixels are read: at most three rows of the tile are in registers.
     let step = tiles_step(params.in_channels4);
-    spread_row(input_row(Row(c0[0], c1[0], c2[0], c3[0], c4[0], c5[0])), 0u, index, step);
-    spread_row(input_row(Row(c0[1], c1[1], c2[1], c3[1], c4[1], c5[1])), 1u, index, step);
-    spread_row(input_row(Row(c0[2], c1[2], c2[2], c3[2], c4[2], c5[2])), 2u, index, step);
-    spread_row(input_row(Row(c0[3], c1[3], c2[3], c3[3], c4[3], c5[3])), 3u, index, step);
+    let d0 = pixel_row(source, 0);
+    let d2 = pixel_row(source, 2);
+    spread_row(input_row(row_difference(d0, d2)), 0u, index, step);
+    let d1 = pixel_row(source, 1);
+    spread_row(input_row(row_sum(d1, d2)), 1u, index, step);
+    spread_row(input_row(row_difference(d2, d1)), 2u, index, step);
+    let d3 = pixel_row(source, 3);
+    spread_row(input_row(row_difference(d3, d1)), 3u, index, step);
 }
 
 fn spread_weights(j: u32, index: u32, tap: u32) -> mat4x4<f32> {
@@ -235,28 +238,44 @@ fn filters(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 // Where an invocation of `output` writes to.
 struct Sink { image: u32, o4: u32, column: u32, addend: vec4<f32> }
 
-fn store_pixel(sink: Sink, row: u32, column: u32, sum: vec4<f32>) -> vec4<f32> {
-    var value = sum + sink.addend;
-    if row < params.out_height && column < params.out_width {
-        let element = ((sink.image * params.out_height + row) * params.out_width + column) * params.out_channels4 + sink.o4;
-        if HAS_RESIDUAL {
-            value += widen_activation(residual[element]);
-        }
-        y[element] = narrow_activation(value);
+fn is_inside(row: u32, column: u32) -> bool {
+    return row < params.out_height && column < params.out_width;
+}
+
+fn element_at(sink: Sink, row: u32, column: u32) -> u32 {
+    return ((sink.image * params.out_height + row) * params.out_width + column) * params.out_channels4 + sink.o4;
+}
+
+fn residual_at(sink: Sink, row: u32, column: u32) -> vec4<f32> {
+    // Beside the image nothing is stored: any element will do.
+    let element = select(0u, element_at(sink, row, column), is_inside(row, column));
+    return widen_activation(residual[element]);
+}
+
+fn store_pixel(sink: Sink, row: u32, column: u32, value: vec4<f32>) {
+    if is_inside(row, column) {
+        y[element_at(sink, row, column)] = narrow_activation(value);
     }
-    return value;
 }
 
 fn store_row(sink: Sink, row: u32, m: Row) -> mat4x4<f32> {
-    let sums = output_row(m);
-    var stored = sums;
-    stored[0] = store_pixel(sink, row, sink.column, sums[0]);
-    stored[1] = store_pixel(sink, row, sink.column + 1u, sums[1]);
-    if !NARROW {
-        stored[2] = store_pixel(sink, row, sink.column + 2u, sums[2]);
-        stored[3] = store_pixel(sink, row, sink.column + 3u, sums[3]);
+    var values = output_row(m) + mat4x4<f32>(sink.addend, sink.addend, sink.addend, sink.addend);
+    if HAS_RESIDUAL {
+        // All of a row before a store: none waits for another.
+        values[0] += residual_at(sink, row, sink.column);
+        values[1] += residual_at(sink, row, sink.column + 1u);
+        if !NARROW {
+            values[2] += residual_at(sink, row, sink.column + 2u);
+            values[3] += residual_at(sink, row, sink.column + 3u);
+        }
     }
-    return stored;
+    store_pixel(sink, row, sink.column, values[0]);
+    store_pixel(sink, row, sink.column + 1u, values[1]);
+    if !NARROW {
+        store_pixel(sink, row, sink.column + 2u, values[2]);
+        store_pixel(sink, row, sink.column + 3u, values[3]);
+    }
+    return values;
 }
 
 // The two rows of a tile.

@@ -52,6 +52,15 @@ const FAR_EVEN = 0.5 / (FAR2 * (FAR2 - NEAR2));
 // A row of pixels, or at its points; a narrow one has four.
 alias Row = array<vec4<f32>, 6>;
 
+// Of rows d0 to d3 of pixels B' d has d0 - d2, d1 + d2, d2 - d1 and d3 - d1, as `input_column` of a column.
+fn row_sum(a: Row, b: Row) -> Row {
+    return Row(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4], a[5] + b[5]);
+}
+
+fn row_difference(a: Row, b: Row) -> Row {
+    return Row(a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3], a[4] - b[4], a[5] - b[5]);
+}
+
 fn narrow_row(m: mat4x4<f32>) -> Row {
     return Row(m[0], m[1], m[2], m[3], vec4<f32>(), vec4<f32>());
 }

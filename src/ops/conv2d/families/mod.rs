@@ -11,6 +11,7 @@ use Part::{
     Activation, Affine, BiasGradient, Concat, Embedding, Moments, Residual, Turned, Upsample,
 };
 
+mod batched;
 mod direct;
 mod product;
 mod slots;
@@ -18,6 +19,7 @@ mod tiled;
 mod window;
 mod winograd;
 mod winograd_tiles;
+mod winograd_weights;
 
 /// What fusion puts around a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ pub(super) const WEIGHT_GRADIENTS: &[Member] = &[
     (Family::Tiled, &[BiasGradient], slots::tiled),
     (Family::Subgroup, &[], slots::subgroup),
     (Family::Wide, &[], slots::wide),
-    (Family::Winograd, &[Concat, Affine, Upsample], winograd::weight_gradient),
+    (Family::Winograd, &[Concat, Affine, Upsample], winograd_weights::offer),
 ];
 
 /// The candidates of all `families` that apply. An input that a family does not read in place is

@@ -6,7 +6,7 @@ use crate::{
         Lowering,
         conv2d::{Extents, Operands},
     },
-    plan::{Arithmetic, Candidate, Cost, Family, MOST_PARTS, fold},
+    plan::{Arithmetic, Candidate, Cost, Family, MOST_PARTS, Target, fold},
     shaders::{conv2d_tiled, shared::convolution::Params},
     value::{ElementType, TensorType, Value},
 };
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 /// What a workgroup computes.
 #[derive(Clone, Copy, Debug)]
-struct Tile {
+pub(super) struct Tile {
     /// Pixels.
-    rows: u32,
+    pub rows: u32,
     /// vec4s of channels.
-    columns4: u32,
+    pub columns4: u32,
     /// Invocations.
-    lanes: u32,
+    pub lanes: u32,
     /// Multiply-adds of every hundred instructions of the inner loop on NVIDIA (`compilers/results`).
     share: u64,
     /// Registers that an invocation must have: for sums, numbers of x, addresses. With products in f16, whose sums
@@ -28,13 +28,30 @@ struct Tile {
     registers: u32,
 }
 
-/// The largest first.
-const TILES: [Tile; 4] = [
+/// The largest first, which is the best for large grids alone.
+pub(super) const TILES: [Tile; 4] = [
     Tile { rows: 128, columns4: 16, lanes: 128, share: 88, registers: 160 },
     Tile { rows: 64, columns4: 16, lanes: 64, share: 85, registers: 160 },
     Tile { rows: 32, columns4: 16, lanes: 64, share: 77, registers: 96 },
     Tile { rows: 32, columns4: 8, lanes: 64, share: 66, registers: 64 },
 ];
+
+impl Tile {
+    /// That of a device whose rates are not known: the larger one that its registers hold.
+    pub fn usual(target: &Target) -> Option<Self> {
+        TILES.into_iter().skip(1).find(|tile| tile.fits(target))
+    }
+
+    /// Whether an invocation of the target has the registers.
+    pub fn fits(&self, target: &Target) -> bool {
+        self.registers <= target.profile.registers()
+    }
+
+    /// Operations of a workgroup each of whose sums adds so many products, and takes as long for each as the loops do.
+    pub fn executed(&self, products: u64) -> u64 {
+        2 * u64::from(self.rows * 4 * self.columns4) * products * TILES[1].share / self.share
+    }
+}
 
 /// A tile, and the parts of the channels of x.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +64,7 @@ struct Way {
 const WAYS: [(usize, u32); 6] = [(0, 1), (1, 1), (2, 1), (3, 1), (1, 3), (3, MOST_PARTS)];
 
 /// Channels of a step of the kernel.
-const DEPTH: usize = 16;
+pub(super) const DEPTH: usize = 16;
 
 /// Part of its time by which a norm and its SiLU lengthen a convolution of 64 columns that repeats them
 /// for each tap: static cycles of RDNA 3 (`compilers/results`).
@@ -105,8 +122,8 @@ pub(super) fn offer(
     operands: &Operands,
 ) -> Option<Candidate> {
     let best = best(lowering, extents, operands).map(|(_, way)| way);
-    let mut alone = TILES.into_iter().skip(1).map(|tile| Way { tile, slots: 1 });
-    let usual = alone.find(|way| way.fits(lowering, extents, operands));
+    let usual = Tile::usual(lowering.target()).map(|tile| Way { tile, slots: 1 });
+    let usual = usual.filter(|way| way.fits(lowering, extents, operands));
     Some(best.or(usual)?.candidate(lowering, family, extents, operands))
 }
 
@@ -162,8 +179,7 @@ impl Way {
         // A phase meets its own taps alone; a part has its own channels.
         let products = products as u64 / (extents.spread * extents.spread) as u64;
         let tiles = workgroups / u64::from(slots);
-        let own = 2 * u64::from(tile.rows * 4 * tile.columns4) * products;
-        let own = own * TILES[1].share / tile.share;
+        let own = tile.executed(products);
         let repeated = REPEATED * f64::from(TILES[1].columns4) / f64::from(tile.columns4);
         let repeated = if operands.affine.is_some() { repeated * own as f64 } else { 0.0 };
         tiles * (own + repeated as u64)
@@ -219,8 +235,7 @@ impl Way {
             return false;
         }
         let parts = if self.slots == 1 { 0 } else { self.parts(extents).bytes() };
-        self.tile.registers <= target.profile.registers()
-            && u64::from(self.slots) * parts <= target.max_binding
+        self.tile.fits(target) && u64::from(self.slots) * parts <= target.max_binding
     }
 
     fn candidate(

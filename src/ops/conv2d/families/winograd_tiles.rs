@@ -38,6 +38,11 @@ impl Tile {
         [extents.batch, down, across.div_ceil(self.columns())]
     }
 
+    /// Constants of the kernels.
+    pub fn overrides(self) -> winograd::Overrides {
+        winograd::Overrides { narrow: self == Self::Narrow, ..Default::default() }
+    }
+
     /// So many spread tiles, of this many channels.
     pub fn spread(self, tiles: usize, channels: usize) -> TensorType {
         TensorType::f32(&[self.places(), tiles, channels])
@@ -47,8 +52,12 @@ impl Tile {
 /// Spread tiles that a CPU's caches hold.
 const CACHE_BYTES: u64 = 4 << 20;
 
-/// Spread tiles of a part of an image, where those of a whole one pass the largest binding.
+/// Spread tiles of a part of an image on a CPU, where those of a whole one pass the largest binding.
 const PART_BYTES: u64 = 32 << 20;
+
+/// Spread tiles of a launch on a GPU, and at most as much again for their products: memory that a direct convolution does
+/// not take. To move as many takes 0.1 ms or more, beside which the launches of another part are little.
+const GPU_BYTES: u64 = 512 << 20;
 
 /// What is computed at a time: so many images from the first on, of each so many rows of tiles.
 pub(super) struct Part {
@@ -59,6 +68,12 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Its tiles.
+    pub fn tiles(&self, tile: Tile, extents: &Extents) -> usize {
+        let [_, _, across] = tile.count(extents);
+        self.images * self.rows * across
+    }
+
     /// The parameters of all parts, for this one.
     pub fn params(&self, all: winograd::Params) -> winograd::Params {
         winograd::Params {
@@ -71,8 +86,8 @@ impl Part {
     }
 }
 
-/// As many images as their spread tiles fit a binding and, on a CPU, its caches; parts of one where not one does. None
-/// where the filters do not fit a binding, or two rows of tiles.
+/// As many images as their spread tiles fit a binding and, on a CPU, its caches, on a GPU [`GPU_BYTES`]; parts of one where
+/// not one does. None where the filters do not fit a binding, or two rows of tiles.
 pub(super) fn parts(
     target: &Target,
     tile: Tile,
@@ -86,11 +101,14 @@ pub(super) fn parts(
     if filters.bytes() > target.max_binding {
         return None;
     }
-    let mut images = target.max_binding / read.max(written);
+    let software = target.profile.is_software();
+    let fitting = if software { target.max_binding } else { target.max_binding.min(GPU_BYTES) };
+    let mut images = fitting / read.max(written);
     if images == 0 {
         let line = bytes(across, extents.in_channels.max(extents.out_channels));
+        let fitting = if software { fitting.min(PART_BYTES) } else { fitting };
         // The squares of moments are two tiles high.
-        let most = 2 * (PART_BYTES.min(target.max_binding) / (2 * line)) as usize;
+        let most = 2 * (fitting / (2 * line)) as usize;
         if most == 0 {
             return None;
         }
@@ -101,7 +119,7 @@ pub(super) fn parts(
         };
         return Some((0..batch).flat_map(of).map(part).collect());
     }
-    if target.profile.is_software() {
+    if software {
         images = images.min((CACHE_BYTES.max(filters.bytes()) / (read + written)).max(1));
     }
     let chunks = batch.div_ceil(usize::try_from(images).unwrap_or(usize::MAX));
