@@ -1,24 +1,14 @@
 //! Forms of weights that each run makes anew: they take no memory between runs and change no result.
-use crate::common::support;
+use crate::{common::support, prefers::Prefers};
 use ddim::{
     Error,
     gpu::{Executor, Gpu},
     graph::Graph,
     ops::{Conv2d, Input, Linear, Op},
     passes,
-    plan::{Candidate, DefaultHeuristic, Family, KernelSelector, Plan, Problem, Target, Trigger},
+    plan::{Family, Plan, Trigger},
     value::{ElementType, TensorType},
 };
-
-/// Takes this family where it is on offer.
-struct Prefers(Family);
-
-impl KernelSelector for Prefers {
-    fn select(&self, target: &Target, problem: &Problem, candidates: &[Candidate]) -> usize {
-        let preferred = candidates.iter().position(|candidate| candidate.family == self.0);
-        preferred.unwrap_or_else(|| DefaultHeuristic.select(target, problem, candidates))
-    }
-}
 
 /// The operation on an input and on a constant.
 fn graph(op: impl Into<Op>, x: &[usize], weight: TensorType) -> Result<Graph, Error> {

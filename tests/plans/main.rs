@@ -7,6 +7,7 @@ mod common;
 mod depth;
 mod limits;
 mod memory;
+mod minimal_filtering;
 mod passes;
 mod recompute;
 mod sections;
