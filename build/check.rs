@@ -1,6 +1,6 @@
 //! Parses and validates a shader under one prelude; messages show the shader's own lines.
 use crate::assemble::Assembled;
-use crate::prelude::{Four, complete, enables};
+use crate::prelude::{COOPERATIVE_MATRIX, Four, complete, enables};
 use naga::{Module, front::wgsl, valid};
 
 /// A module that naga accepts.
@@ -16,7 +16,7 @@ impl Checked {
         let mut capabilities = valid::Capabilities::SHADER_FLOAT16
             | valid::Capabilities::SHADER_INT64
             | valid::Capabilities::SUBGROUP;
-        if enables(&assembled.text).any(|name| name == "wgpu_cooperative_matrix") {
+        if enables(&assembled.text).any(|name| name == COOPERATIVE_MATRIX) {
             capabilities |= valid::Capabilities::COOPERATIVE_MATRIX;
         }
         let source = complete(&assembled.text, storages, tiles);

@@ -1,7 +1,14 @@
 //! The complete text of a shader: one line before it with its `enable`s, its tile constants and the
-//! storage types `activation4` and `weight4`, and behind it the conversions that these need. The
-//! build script checks each shader so and the crate's `plan` writes it; this file is part of both,
-//! so it names neither.
+//! storage types `activation4` and `weight4`, and behind it the conversions that these need. Where
+//! subgroups multiply matrices, their types `Left`, `Right` and `Sum` stand there too. The build
+//! script checks each shader so and the crate's `plan` writes it; this file is part of both, so it
+//! names neither.
+
+/// What WGSL calls the extension of matrices that a subgroup multiplies together.
+pub const COOPERATIVE_MATRIX: &str = "wgpu_cooperative_matrix";
+
+/// The tile of a shader with such matrices that is their edge.
+const EDGE: &str = "EDGE";
 
 /// How four numbers lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +72,12 @@ pub fn complete<'a>(
     for name in f16.into_iter().chain(enables(source)) {
         text += &format!("enable {name}; ");
     }
+    let has_matrices = enables(source).any(|name| name == COOPERATIVE_MATRIX);
     for (name, value) in tiles {
         text += &format!("const {name} = {value}u; ");
+        if has_matrices && name == EDGE {
+            text += &matrices(value);
+        }
     }
     text = text + &activation.declare("activation") + &weight.declare("weight") + source;
     let same = activation == weight;
@@ -79,6 +90,14 @@ pub fn complete<'a>(
 /// The module of products in f32 that a kernel imports, and the one of f16 that may stand in its place.
 pub const FACTORS_F32: &str = include_str!("../shaders/shared/factors_f32.wgsl");
 const FACTORS_F16: &str = include_str!("../shaders/shared/factors_f16.wgsl");
+
+/// The types of both operands of a product of matrices and of its sums: WGSL has a name for each edge.
+fn matrices(edge: u32) -> String {
+    let alias = |name: &str, scalar: &str, role: &str| {
+        format!("alias {name} = coop_mat{edge}x{edge}<{scalar}, {role}>; ")
+    };
+    alias("Left", "f16", "A") + &alias("Right", "f16", "B") + &alias("Sum", "f32", "C")
+}
 
 /// The names after `// enable:` in a shader's text.
 pub fn enables(source: &str) -> impl Iterator<Item = &str> {

@@ -36,7 +36,7 @@
 //! kernel_width, in, out]`, linear weights `[in, out]`; only [`weights`] knows PyTorch's orders.
 //! Slices that callers pass are dense and row-major; on the device the innermost axis is padded
 //! with zeros to a multiple of four. Storage is f32, f16 or bf16, arithmetic f32 unless the caller allows
-//! [more](plan::Arithmetic), tables f64.
+//! [products in f16](plan::Arithmetic) or [matrix units](plan::CooperativeMatrices), tables f64.
 //! Images are -1 to 1. The same seed gives the same bits on the same device, driver and build.
 //!
 //! # A worked example

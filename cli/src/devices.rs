@@ -8,7 +8,7 @@ use crate::{
 use ddim::{
     gpu::{AdapterReport, Gpu, GpuOptions, adapters},
     tuner,
-    wgpu::{Backends, DeviceType},
+    wgpu::{Backends, CooperativeMatrixProperties, DeviceType},
 };
 use etcetera::{BaseStrategy, choose_base_strategy};
 use std::path::PathBuf;
@@ -21,7 +21,9 @@ impl Device {
             Backend::Metal => Backends::METAL,
             Backend::Dx12 => Backends::DX12,
         });
-        GpuOptions { adapter: self.adapter.clone(), backends, ..GpuOptions::default() }
+        let cooperative_matrices = self.cooperative_matrices;
+        let adapter = self.adapter.clone();
+        GpuOptions { adapter, backends, cooperative_matrices, ..GpuOptions::default() }
     }
 
     /// Whether an adapter has the name that these arguments ask for.
@@ -53,7 +55,7 @@ pub fn caches() -> Option<PathBuf> {
     Some(choose_base_strategy().ok()?.cache_dir().join("ddim"))
 }
 
-/// One line: name, kind, API and driver, and how many problems were tuned.
+/// One line: name, kind, API and driver, the matrices that kernels multiply by, and how many problems were tuned.
 pub fn describe(gpu: &Gpu) -> String {
     let info = gpu.info();
     let driver = format!("{} {}", info.driver, info.driver_info);
@@ -61,8 +63,10 @@ pub fn describe(gpu: &Gpu) -> String {
         Some(tuning) => format!(", {} kernels of ddim tune", tuning.winners.len()),
         None => String::new(),
     };
-    let (kind, driver) = (kind(info.device_type), driver.trim());
-    format!("{} ({kind}, {}, {driver}{tuned})", info.name, info.backend)
+    let matrices = gpu.cooperative_matrices().map(|of| format!(", cooperative matrices of {of}"));
+    let (kind, driver, matrices) =
+        (kind(info.device_type), driver.trim(), matrices.unwrap_or_default());
+    format!("{} ({kind}, {}, {driver}{matrices}{tuned})", info.name, info.backend)
 }
 
 fn kind(of: DeviceType) -> &'static str {
@@ -97,6 +101,7 @@ pub fn run(device: &Device) -> Result<(), Failure> {
             ("subgroup kernels", subgroup),
             ("f16 storage", yes(report.target.f16)),
             ("64-bit integers", yes(report.target.int64)),
+            ("matrix units", matrices(report)),
             ("timestamps", yes(report.timestamps)),
             ("largest binding", mebibytes(report.target.max_binding)),
             ("largest buffer", mebibytes(report.limits.max_buffer_size)),
@@ -115,6 +120,18 @@ pub fn run(device: &Device) -> Result<(), Failure> {
     }
     say!("* is used; --adapter NAME or --backend API choose another.");
     Ok(())
+}
+
+/// Matrices that a subgroup multiplies together: `16x16x16 f16 to f32`.
+pub fn matrix(of: &CooperativeMatrixProperties) -> String {
+    let (m, n, k) = (of.m_size, of.n_size, of.k_size);
+    format!("{m}x{n}x{k} {:?} to {:?}", of.ab_type, of.cr_type).to_lowercase()
+}
+
+/// Those that the driver lists.
+fn matrices(report: &AdapterReport) -> String {
+    let listed: Vec<String> = report.cooperative_matrices.iter().map(matrix).collect();
+    if listed.is_empty() { "none".to_owned() } else { listed.join(", ") }
 }
 
 fn yes(flag: bool) -> String {

@@ -34,10 +34,14 @@ const STEPS: usize = 50;
 
 impl Device {
     /// The target to plan for and its name: the GPU's of that name, or the adapter's, or WebGPU's floor
-    /// where there is none.
+    /// where there is none. Matrix units are planned for where they compute right, which takes the device.
     fn target(&self, device: Option<&str>) -> Result<(Target, String), Failure> {
         if let Some(device) = device {
             return named(device);
+        }
+        if self.cooperative_matrices {
+            let gpu = self.open()?;
+            return Ok((gpu.target().clone(), gpu.info().name.clone()));
         }
         let mut found = pollster::block_on(adapters(&self.options())).into_iter();
         match (found.find(|report| self.names(report)), &self.adapter) {

@@ -7,14 +7,14 @@ use ddim::{
 use naga::back::hlsl;
 
 /// The HLSL of every entry point of every shader in f32, by the names of both: `silu.forward`. Of shader
-/// model 5.1, which has no subgroups, no 64-bit integers and no f16.
+/// model 5.1, which has no subgroups and their matrices, no 64-bit integers and no f16.
 ///
 /// # Errors
 /// If naga refuses a text: the tests of the library accepted it.
 pub fn texts() -> Result<Vec<(String, String)>, Error> {
     let mut texts = Vec::new();
     for shader in shaders::ALL {
-        let lacking = ["subgroupShuffle", "subgroupAdd", "subgroupMax", "u64", "f16;"];
+        let lacking = ["subgroupShuffle", "subgroupAdd", "subgroupMax", "u64", "f16;", "coopLoad"];
         if lacking.iter().any(|word| shader.source.contains(word)) {
             continue;
         }

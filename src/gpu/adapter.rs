@@ -1,7 +1,7 @@
 //! Adapters: which there are, what of theirs a device takes, and how it is planned for.
 use crate::{
     error::GpuError,
-    plan::{Arithmetic, DeviceProfile, Target},
+    plan::{Arithmetic, CooperativeMatrices, DeviceProfile, Target},
 };
 use std::{num::NonZero, thread};
 
@@ -20,6 +20,12 @@ pub struct GpuOptions {
     pub index: usize,
     /// Use WebGPU's default limits and no optional feature, whatever the adapter offers.
     pub minimal: bool,
+    /// Let kernels multiply by the matrix units of the adapter, where it lists matrices of f16 with sums in f32. They round
+    /// both operands of products and convolutions to f16: each number is off by up to 2^-11 of itself, one above 65,504
+    /// becomes infinite. Kernels do without where the adapter lists none, its subgroups vary in size, or it does not
+    /// compute what the reference does: see [`Gpu::cooperative_matrices`](super::Gpu::cooperative_matrices). This asks for
+    /// a feature of wgpu that is experimental.
+    pub cooperative_matrices: bool,
 }
 
 /// What an adapter offers, of all that matters here.
@@ -51,6 +57,60 @@ pub(super) fn optional_features() -> wgpu::Features {
         | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
 }
 
+/// What kernels need that multiply matrices by subgroups.
+pub(super) fn matrix_features() -> wgpu::Features {
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+        | wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP
+}
+
+/// The largest subgroup whose kernels fit a workgroup.
+const LARGEST_SUBGROUP: u32 = 64;
+
+/// The matrices that kernels can use, or why they do without; none unless they are asked for.
+pub(super) fn matrices(
+    options: &GpuOptions,
+    adapter: &wgpu::Adapter,
+) -> Option<Result<CooperativeMatrices, String>> {
+    let info = adapter.get_info();
+    let subgroups = [info.subgroup_min_size, info.subgroup_max_size];
+    let features = if options.minimal { wgpu::Features::empty() } else { adapter.features() };
+    let lacking = matrix_features() - features;
+    options.cooperative_matrices.then(|| {
+        if lacking.is_empty() {
+            return fitting(subgroups, &adapter.cooperative_matrix_properties());
+        }
+        let names: Vec<_> = lacking.iter_names().map(|(name, _)| name).collect();
+        Err(format!("needs the features {}", names.join(", ")))
+    })
+}
+
+/// The largest square matrices of f16 with sums in f32 of those that are listed.
+fn fitting(
+    [least, most]: [u32; 2],
+    listed: &[wgpu::CooperativeMatrixProperties],
+) -> Result<CooperativeMatrices, String> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    if least != most || most > LARGEST_SUBGROUP {
+        return Err(format!(
+            "subgroups must have one size, at most {LARGEST_SUBGROUP}, found {least} to {most}"
+        ));
+    }
+    let fits = |of: &&wgpu::CooperativeMatrixProperties| {
+        let square = of.m_size == of.n_size && of.n_size == of.k_size;
+        square && of.ab_type == F16 && of.cr_type == F32
+    };
+    let edge = listed.iter().filter(fits).map(|of| of.m_size).max();
+    let edge = edge.ok_or_else(|| {
+        let printed = listed.iter().map(|of| {
+            let (m, n, k) = (of.m_size, of.n_size, of.k_size);
+            format!(", {m}x{n}x{k} {:?} to {:?}", of.ab_type, of.cr_type)
+        });
+        format!("the adapter lists no square ones of F16 to F32{}", printed.collect::<String>())
+    })?;
+    Ok(CooperativeMatrices { edge, subgroup: most })
+}
+
 pub(super) fn target(
     info: &wgpu::AdapterInfo,
     features: wgpu::Features,
@@ -74,6 +134,7 @@ pub(super) fn target(
         ..known
     };
     Target {
+        cooperative_matrices: None,
         subgroup: (subgroups && fixed && broadcast).then_some(info.subgroup_min_size),
         profile,
         f16: features.contains(wgpu::Features::SHADER_F16),
@@ -168,4 +229,37 @@ pub(super) async fn choose(options: &GpuOptions) -> Result<wgpu::Adapter, GpuErr
     let like_it = |adapter: &wgpu::Adapter| fits(&adapter) && kind(adapter) == best;
     let found: Vec<usize> = (at..adapters.len()).filter(|&at| like_it(&adapters[at])).collect();
     Ok(adapters.swap_remove(found[options.index % found.len()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpu::CooperativeScalarType::{F16, F32};
+
+    #[test]
+    fn the_largest_square_matrices_of_halves_are_taken() {
+        let of = |[m_size, n_size, k_size]: [u32; 3], ab_type, cr_type| {
+            let saturating_accumulation = false;
+            wgpu::CooperativeMatrixProperties {
+                m_size,
+                n_size,
+                k_size,
+                ab_type,
+                cr_type,
+                saturating_accumulation,
+            }
+        };
+        let (small, large) = (of([8; 3], F16, F32), of([16; 3], F16, F32));
+        let others = [of([16, 8, 16], F16, F32), of([16; 3], F16, F16), of([8; 3], F32, F32)];
+        let edge = |edge, subgroup| Ok(CooperativeMatrices { edge, subgroup });
+        assert_eq!(fitting([32, 32], &[small, large, others[0]]), edge(16, 32));
+        assert_eq!(fitting([8, 8], &[others[1], small]), edge(8, 8));
+        let none = fitting([32, 32], &others).expect_err("none of them is square, f16 to f32");
+        assert!(
+            none.ends_with(", 16x8x16 F16 to F32, 16x16x16 F16 to F16, 8x8x8 F32 to F32"),
+            "{none}"
+        );
+        assert!(fitting([32, 64], &[large]).is_err_and(|why| why.contains("found 32 to 64")));
+        assert!(fitting([128, 128], &[large]).is_err());
+    }
 }

@@ -22,6 +22,11 @@ pub fn check(dispatch: &Dispatch, types: &[TensorType]) -> Result<(), GpuError> 
 }
 
 fn compare(dispatch: &Dispatch, types: &[TensorType]) -> Result<(), String> {
+    if dispatch.kernel.multiplies_matrices() && !dispatch.vouched {
+        let message = "no check bounds what cooperative matrices load and store: their text needs its author's word, \
+                       `Dispatch::without_checks`";
+        return Err(message.to_owned());
+    }
     let text = dispatch.kernel.wgsl();
     let module = wgsl::parse_str(&text).map_err(|error| error.emit_to_string(&text))?;
     // What this device cannot do, wgpu says when it compiles the module.

@@ -1,13 +1,13 @@
 //! An open device.
 use super::{
-    adapter::{GpuOptions, choose, optional_features, target},
+    adapter::{GpuOptions, choose, matrices, matrix_features, optional_features, target},
     cache::Pipelines,
     faults::Late,
     pipeline_cache::PipelineFile,
 };
 use crate::{
     error::GpuError,
-    plan::{Arithmetic, Target, Tuning},
+    plan::{Arithmetic, CooperativeMatrices, Target, Tuning},
 };
 use std::{
     fmt,
@@ -47,6 +47,8 @@ struct Inner {
     pipelines: Mutex<Pipelines>,
     /// The driver's own cache, if it is kept.
     file: OnceLock<PipelineFile>,
+    /// Why plans use no cooperative matrices.
+    no_matrices: OnceLock<String>,
     listener: Mutex<Option<Listener>>,
 }
 
@@ -74,14 +76,23 @@ impl Gpu {
     /// As [`Gpu::new`].
     pub async fn new_async(options: &GpuOptions) -> Result<Self, GpuError> {
         let adapter = choose(options).await?;
+        let offered = matrices(options, &adapter);
         let (features, limits) = if options.minimal {
             (wgpu::Features::empty(), wgpu::Limits::default())
         } else {
             (Self::wanted_features(&adapter), adapter.limits())
         };
+        let (experimental_features, experiments) = match &offered {
+            // SAFETY: one experimental feature is asked for. Kernels of this crate use it, and are not used where they
+            // differ from the reference: what they load and store by it lies in workgroup memory, at places that
+            // follow from constants. Of other texts `custom.rs` refuses those for which nobody vouches.
+            Some(Ok(_)) => unsafe { (wgpu::ExperimentalFeatures::enabled(), matrix_features()) },
+            _ => Default::default(),
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("ddim"),
-            required_features: features,
+            required_features: features | experiments,
+            experimental_features,
             required_limits: limits,
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
@@ -97,7 +108,10 @@ impl Gpu {
             *lost.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(format!("{reason:?}: {message}"));
         });
-        Ok(gpu)
+        match offered {
+            Some(offered) => gpu.try_matrices(offered).await,
+            None => Ok(gpu),
+        }
     }
 
     /// The limits to open a device with, if the caller opens it: WebGPU's defaults, and the adapter's own
@@ -124,9 +138,9 @@ impl Gpu {
         adapter.features() & optional_features()
     }
 
-    /// Runs on the caller's own device, with the features that it has of
-    /// [`Gpu::wanted_features`]. No callback of the device is set: its loss is seen when a wait or a read
-    /// fails, or when the caller says so by [`Gpu::device_lost`].
+    /// Runs on the caller's own device, with the features that it has of [`Gpu::wanted_features`], and without
+    /// cooperative matrices. No callback of the device is set: its loss is seen when a wait or a read fails, or
+    /// when the caller says so by [`Gpu::device_lost`].
     ///
     /// # Errors
     /// If a limit is below WebGPU's defaults where this crate needs them.
@@ -156,8 +170,19 @@ impl Gpu {
         let info = device.adapter_info();
         let target = target(&info, device.features(), &device.limits());
         log::info!("{} ({}, {})", info.name, info.backend, info.driver_info);
-        let (lost, late, pipelines, file, listener) = Default::default();
-        let inner = Inner { device, queue, info, watched, lost, late, pipelines, file, listener };
+        let (lost, late, pipelines, file, no_matrices, listener) = Default::default();
+        let inner = Inner {
+            device,
+            queue,
+            info,
+            watched,
+            lost,
+            late,
+            pipelines,
+            file,
+            no_matrices,
+            listener,
+        };
         Self(Arc::new(inner), target)
     }
 
@@ -199,6 +224,29 @@ impl Gpu {
     /// The device as lowering sees it.
     pub fn target(&self) -> &Target {
         &self.1
+    }
+
+    /// The matrices by which kernels may multiply: [`GpuOptions::cooperative_matrices`].
+    ///
+    /// # Errors
+    /// Why they do without.
+    pub fn cooperative_matrices(&self) -> Result<CooperativeMatrices, &str> {
+        let why = || self.0.no_matrices.get().map_or("they were not asked for", String::as_str);
+        self.1.cooperative_matrices.ok_or_else(why)
+    }
+
+    /// The same device, whose plans may use these matrices.
+    pub(super) fn with_matrices(&self, matrices: CooperativeMatrices) -> Self {
+        let cooperative_matrices = Some(matrices);
+        Self(self.0.clone(), Target { cooperative_matrices, ..self.1.clone() })
+    }
+
+    /// The device, without matrices for this reason.
+    pub(super) fn without_matrices(self, why: String) -> Self {
+        log::warn!("{}: no cooperative matrices: {why}", self.0.info.name);
+        // The first reason stays.
+        self.0.no_matrices.get_or_init(|| why);
+        self
     }
 
     /// The same device, whose plans take what `tuning` measured before the table; none for the table

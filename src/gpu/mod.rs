@@ -18,12 +18,13 @@
 //! Whole programs: `examples/convolution.rs`, and on the buffers of a host `examples/host_block.rs`.
 #![expect(
     unsafe_code,
-    reason = "trusted shader modules and kept pipelines, where the arguments stand"
+    reason = "trusted shader modules, kept pipelines and an experimental feature, where the arguments stand"
 )]
 
 mod adapter;
 mod asynchronous;
 mod cache;
+mod cooperative;
 #[cfg(not(target_family = "wasm"))]
 mod custom;
 mod device;

@@ -171,6 +171,11 @@ impl Kernel {
             || prelude::enables(&self.source).any(|name| name == "f16")
     }
 
+    /// Whether subgroups multiply matrices in it.
+    pub(crate) fn multiplies_matrices(&self) -> bool {
+        prelude::enables(&self.source).any(|name| name == prelude::COOPERATIVE_MATRIX)
+    }
+
     /// Whether the text needs 64-bit integers, for which WGSL has no `enable`.
     pub(crate) fn computes_int64(&self) -> bool {
         ["u64", "i64"].iter().any(|word| self.source.contains(word))

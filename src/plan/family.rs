@@ -7,6 +7,9 @@ use std::fmt;
 /// Example: [`crate::plan::KernelSelector`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
+    /// Matrices that a subgroup multiplies together, with operands rounded to f16:
+    /// [`Target::cooperative_matrices`](super::Target::cooperative_matrices).
+    Cooperative,
     /// One invocation adds all.
     Serial,
     /// Numbers go round a subgroup by shuffles, sums stay in registers.
@@ -29,6 +32,7 @@ impl Family {
     /// The name that plans, benches and the table print.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Cooperative => "cooperative",
             Self::Serial => "serial",
             Self::Subgroup => "subgroup",
             Self::Tiled => "tiled",

@@ -30,6 +30,7 @@ mod predict;
 mod profile;
 mod section;
 mod select;
+mod table;
 mod target;
 mod tuning;
 
@@ -45,8 +46,9 @@ pub(crate) use occupancy::{MOST_PARTS, SPLIT_PAYS};
 pub use predict::PredictedTime;
 pub use profile::{DeviceKind, DeviceProfile, Rates};
 pub use section::{Section, StagedPart, Trigger};
-pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem, Rule, TABLE};
-pub use target::{Candidate, Packed, Target};
+pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem};
+pub use table::{Rule, TABLE};
+pub use target::{Candidate, CooperativeMatrices, Packed, Target};
 pub use tuning::Tuning;
 
 /// What a planned buffer is for.
@@ -229,6 +231,13 @@ impl Plan {
         }
         if !device.int64 && kernels().any(Kernel::computes_int64) {
             lacks.push("64-bit integers in shaders, found none".to_owned());
+        }
+        let matrices = self.target.cooperative_matrices;
+        if matrices != device.cooperative_matrices && kernels().any(Kernel::multiplies_matrices) {
+            let say =
+                |of: Option<CooperativeMatrices>| of.map_or("none".into(), |of| of.to_string());
+            let (wanted, found) = (say(matrices), say(device.cooperative_matrices));
+            lacks.push(format!("cooperative matrices of {wanted}, found {found}"));
         }
         let values = || {
             let bindings = self.all().flat_map(|dispatch| &dispatch.bindings);

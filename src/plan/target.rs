@@ -3,6 +3,38 @@ use super::{Arithmetic, DeviceProfile, Dispatch, Family, Tuning};
 use crate::value::Value;
 use std::{fmt, sync::Arc, time::Duration};
 
+/// Square matrices that a subgroup multiplies together, on the matrix units of a GPU: f16 operands, f32 sums.
+///
+/// ```
+/// # use ddim::{graph::Graph, ops::Linear, passes, value::TensorType};
+/// use ddim::plan::{CooperativeMatrices, DeviceProfile, Family, OpClass, Target};
+///
+/// let mut graph = Graph::new();
+/// let [x, weight] = [[4096, 512], [512, 512]].map(|of| graph.input(TensorType::f32(&of)));
+/// let y = graph.push(Linear, &[x, weight])?;
+/// graph.outputs.push(y);
+/// let card = Target::of(DeviceProfile::named("RTX 4090").expect("a known GPU"));
+/// let matrices = Some(CooperativeMatrices { edge: 16, subgroup: 32 });
+/// let plan = passes::compile(&graph, &Target { cooperative_matrices: matrices, ..card.clone() })?;
+/// assert_eq!(plan.choices[&(OpClass::Product, Family::Cooperative)], 1);
+/// assert_eq!(plan.lacks(&card).len(), 1);
+/// # Ok::<(), ddim::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CooperativeMatrices {
+    /// Rows and columns of each: 8 or 16.
+    pub edge: u32,
+    /// Invocations of a subgroup.
+    pub subgroup: u32,
+}
+
+impl fmt::Display for CooperativeMatrices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { edge, subgroup } = self;
+        write!(f, "{edge}x{edge} by {subgroup} lanes")
+    }
+}
+
 /// What lowering must know of a device: plain data, so that plans are made without one.
 ///
 /// ```
@@ -25,6 +57,9 @@ pub struct Target {
     /// The subgroup's size where it is fixed and within 4 to 16; kernels that broadcast through
     /// it are offered only then. With 32 lanes their sums do not fit the registers of a GPU.
     pub subgroup: Option<u32>,
+    /// The matrices by which kernels may multiply; none unless the caller asked for them, for they round operands to
+    /// f16, and the device computes right by them.
+    pub cooperative_matrices: Option<CooperativeMatrices>,
     /// What kernels are chosen by.
     pub profile: DeviceProfile,
     /// Whether shaders may store f16, and compute with it.
@@ -46,6 +81,7 @@ impl Default for Target {
     fn default() -> Self {
         Self {
             subgroup: None,
+            cooperative_matrices: None,
             profile: DeviceProfile::default(),
             f16: false,
             arithmetic: Arithmetic::F32,

@@ -17,7 +17,7 @@ use std::{
 struct Measurable {
     /// The adapter's name and API.
     adapter: String,
-    /// Its driver and the driver's version.
+    /// Its driver and the driver's version, and the matrices that kernels may use.
     driver: String,
     /// The version of this crate.
     version: String,
@@ -34,11 +34,13 @@ struct TuningFile {
 impl Measurable {
     fn new(gpu: &Gpu) -> Self {
         let info = gpu.info();
+        let matrices = gpu.target().cooperative_matrices;
+        let matrices = matrices.map_or(String::new(), |of| format!(", matrices of {of}"));
         let mut kernels = DefaultHasher::new();
         shaders::ALL.iter().for_each(|shader| shader.source.hash(&mut kernels));
         Self {
             adapter: format!("{} ({})", info.name, info.backend),
-            driver: format!("{} {}", info.driver, info.driver_info),
+            driver: format!("{} {}{matrices}", info.driver, info.driver_info),
             version: env!("CARGO_PKG_VERSION").into(),
             kernels: format!("{:016x}", kernels.finish()),
         }

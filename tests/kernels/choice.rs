@@ -6,7 +6,7 @@ use ddim::{
         self, Conv2d, Conv2dInputGradient, Conv2dWeightGradient, Linear, LinearInputGradient, Op,
     },
     passes,
-    plan::{Arithmetic, DeviceProfile, Family, OpClass, Plan, TABLE, Target},
+    plan::{Arithmetic, CooperativeMatrices, DeviceProfile, Family, OpClass, Plan, TABLE, Target},
     value::{ElementType, TensorType},
 };
 use std::collections::BTreeSet;
@@ -14,11 +14,18 @@ use std::collections::BTreeSet;
 fn software() -> Target {
     Target {
         subgroup: Some(8),
+        cooperative_matrices: Some(CooperativeMatrices { edge: 8, subgroup: 8 }),
         profile: DeviceProfile::SOFTWARE,
         f16: true,
         int64: true,
         ..Target::default()
     }
+}
+
+/// A GPU whose caller allows operands to be rounded to f16.
+fn matrix_units() -> Target {
+    let cooperative_matrices = Some(CooperativeMatrices { edge: 16, subgroup: 32 });
+    Target { cooperative_matrices, f16: true, ..Target::default() }
 }
 
 fn plan(op: impl Into<Op>, operands: [&[usize]; 2], target: &Target) -> Plan {
@@ -34,7 +41,7 @@ fn stored(op: impl Into<Op>, operands: [TensorType; 2], target: &Target) -> Plan
 
 #[test]
 fn every_family_of_the_table_is_offered_and_every_offer_is_in_it() {
-    let gpu = Target { subgroup: Some(8), f16: true, ..Target::default() };
+    let gpu = Target { subgroup: Some(8), ..matrix_units() };
     for target in [software(), gpu] {
         let mut offered = BTreeSet::new();
         for case in ops::cases() {
@@ -118,4 +125,35 @@ fn products_are_in_f16_where_the_caller_allows_it_and_both_operands_are_stored_s
     let gradient = Conv2dWeightGradient { stride, padding, kernel: [3; 2], bias: false };
     let plan = stored(gradient, [image.with_element(f16); 2], &allowed);
     assert_eq!(plan.arithmetic(), Arithmetic::F32, "gradients of weights");
+}
+
+#[test]
+fn cooperative_matrices_are_for_many_rows() {
+    let chosen = |rows: usize, target: &Target| {
+        let product = [&[rows, 64][..], &[64, 64]];
+        plan(Linear, product, target).choices.clone().into_keys().collect::<Vec<_>>()
+    };
+    let family = |family| [(OpClass::Product, family)];
+    assert_eq!(chosen(2048, &matrix_units()), family(Family::Cooperative));
+    assert_eq!(chosen(2047, &matrix_units()), family(Family::Tiled));
+    assert_eq!(chosen(2048, &Target { f16: true, ..Target::default() }), family(Family::Tiled));
+    // As slow as everything that a software driver loads number by number.
+    assert_eq!(chosen(2048, &software()), family(Family::Wide));
+}
+
+/// Gradients in f32 would vanish in f16.
+#[test]
+fn a_plan_that_trains_multiplies_by_matrices_what_is_stored_as_f16() {
+    for (element, expected) in [(ElementType::F32, false), (ElementType::F16, true)] {
+        let mut graph = Graph::new();
+        let of = |shape| TensorType::f32(shape).with_element(element);
+        let [x, weight, dy] =
+            [of(&[4096, 64]), of(&[64, 64]), of(&[4096, 64])].map(|of| graph.input(of));
+        let y = graph.push(Linear, &[x, weight]).expect("operands of the op");
+        let gradients = passes::gradient(&mut graph, y, dy, &[x, weight]).expect("it has one");
+        graph.outputs = [y].into_iter().chain(gradients.into_iter().flatten()).collect();
+        let plan = passes::compile(&graph, &matrix_units()).expect("it fits");
+        let found = plan.choices.keys().any(|(_, family)| *family == Family::Cooperative);
+        assert_eq!(found, expected, "{element}");
+    }
 }

@@ -6,7 +6,7 @@ use ddim::{
     graph::Graph,
     ops::{self, Case, Operator, Special},
     passes,
-    plan::{Access, DeviceProfile, Dispatch, Storage, Target},
+    plan::{Access, CooperativeMatrices, DeviceProfile, Dispatch, Storage, Target},
     shaders::ALL,
     value::{TensorType, Value},
 };
@@ -162,15 +162,17 @@ fn promise(special: Special) -> &'static str {
     }
 }
 
-/// A GPU without subgroups and one with them, and a software driver.
-fn targets() -> [Target; 3] {
+/// A GPU without subgroups, one with them and one with their matrices, and a software driver.
+fn targets() -> [Target; 4] {
     let target = |subgroup, profile: DeviceProfile| {
         let int64 = profile.is_software();
         Target { subgroup, profile, f16: true, int64, ..Target::default() }
     };
+    let cooperative_matrices = Some(CooperativeMatrices { edge: 16, subgroup: 32 });
     [
         target(None, DeviceProfile::default()),
         target(Some(16), DeviceProfile::default()),
+        Target { cooperative_matrices, ..target(None, DeviceProfile::default()) },
         target(Some(8), DeviceProfile::SOFTWARE),
     ]
 }
@@ -295,7 +297,7 @@ fn page(module: &Module, cases: &[Case]) -> String {
     for name in shaders {
         let shader = ALL.iter().find(|shader| shader.name == name).expect("a shader of the crate");
         let head = shader.source.lines().map_while(|line| line.strip_prefix("// "));
-        let directives = ["import:", "tile:", "iterations:"];
+        let directives = ["import:", "enable:", "tile:", "iterations:"];
         let head: Vec<&str> =
             head.filter(|line| !directives.iter().any(|word| line.starts_with(word))).collect();
         write!(page, "\n## shaders/{name}.wgsl\n\n```text\n{}\n```\n", head.join("\n"))

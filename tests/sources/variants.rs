@@ -3,12 +3,12 @@
 use ddim::{
     bench_cases::families,
     ops,
-    plan::{Arithmetic, DeviceProfile, Target},
+    plan::{Arithmetic, CooperativeMatrices, DeviceProfile, Target},
     shaders::{ALL, Entry, Shader},
     wgpu,
 };
 use naga::{
-    AddressSpace, Module, ShaderStage,
+    AddressSpace, Module, ShaderStage, TypeInner,
     back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv},
     valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
 };
@@ -163,7 +163,13 @@ fn targets() -> Vec<Target> {
     let profile = DeviceProfile { vendor: 0x10de, ..DeviceProfile::default() };
     let arithmetic = Arithmetic::Mixed;
     let mixed = Target { profile, f16: true, arithmetic, ..Target::default() };
-    targets.chain([mixed]).collect()
+    // Matrices in workgroups of each size, with f16 and without a type of it in storage.
+    let matrices = [(8, 8, true), (8, 32, true), (16, 32, false), (16, 64, true)];
+    let matrices = matrices.map(|(edge, subgroup, f16)| {
+        let cooperative_matrices = Some(CooperativeMatrices { edge, subgroup });
+        Target { cooperative_matrices, f16, ..Target::default() }
+    });
+    targets.chain([mixed]).chain(matrices).collect()
 }
 
 /// The complete WGSL with the default tiles.
@@ -185,8 +191,10 @@ fn presences(entry: &Entry) -> Vec<Constants> {
 /// What naga makes of WGSL.
 fn accept(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let capabilities =
-        Capabilities::SHADER_FLOAT16 | Capabilities::SHADER_INT64 | Capabilities::SUBGROUP;
+    let capabilities = Capabilities::SHADER_FLOAT16
+        | Capabilities::SHADER_INT64
+        | Capabilities::SUBGROUP
+        | Capabilities::COOPERATIVE_MATRIX;
     let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     Ok((module, info.map_err(|error| error.emit_to_string(source))?))
 }
@@ -247,6 +255,11 @@ fn translate(module: &Module, info: &ModuleInfo, entry: &str) -> Result<(), Stri
         .map_err(|error| format!("MSL: {error}"))?;
     names.entry_point_names[0].as_ref().map_err(|error| format!("MSL: {error}"))?;
 
+    // HLSL has no such matrices, and no adapter of DX12 lists any.
+    let is_matrix = |ty: &naga::Type| matches!(ty.inner, TypeInner::CooperativeMatrix { .. });
+    if module.types.iter().any(|(_, ty)| is_matrix(ty)) {
+        return Ok(());
+    }
     // 6.2 is the first shader model with f16; subgroups need 6.0.
     let options =
         hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..hlsl::Options::default() };
@@ -265,9 +278,18 @@ fn noop_device() -> wgpu::Device {
     descriptor.backend_options.noop.enable = true;
     let instance = wgpu::Instance::new(descriptor);
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()));
-    let features =
-        wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64 | wgpu::Features::SUBGROUP;
-    let descriptor = wgpu::DeviceDescriptor { required_features: features, ..Default::default() };
+    let features = wgpu::Features::SHADER_F16
+        | wgpu::Features::SHADER_INT64
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    #[expect(unsafe_code, reason = "one of the features is experimental")]
+    // SAFETY: the device computes nothing.
+    let experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: features,
+        experimental_features,
+        ..Default::default()
+    };
     let device = adapter.map(|adapter| pollster::block_on(adapter.request_device(&descriptor)));
     device.expect("the noop adapter is compiled in").expect("it has every feature").0
 }

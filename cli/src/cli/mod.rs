@@ -152,6 +152,9 @@ pub struct Device {
     /// The API to use [default: whatever this system has]
     #[arg(long, global = true, value_enum, help_heading = "Device")]
     pub backend: Option<Backend>,
+    /// Multiply by the adapter's matrix units, where it computes right by them: they round operands to f16
+    #[arg(long, global = true, help_heading = "Device")]
+    pub cooperative_matrices: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -84,7 +84,7 @@ fn arguments(at: &TempDir) -> cli::Experiments {
 }
 
 fn device() -> Device {
-    Device { adapter: None, backend: None }
+    Device { adapter: None, backend: None, cooperative_matrices: false }
 }
 
 fn with_data() -> TempDir {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     cli::{self, Stage},
     console::say,
-    devices::describe,
+    devices::{describe, matrix},
     failure::Failure,
 };
 use ddim::{
@@ -38,14 +38,7 @@ pub fn device(run: &Run, asked: &cli::Device) -> Result<(), Failure> {
         subgroup: report.target.subgroup,
         limits: limits.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         features: report.features.iter_names().map(|(name, _)| name.to_owned()).collect(),
-        cooperative_matrices: report
-            .cooperative_matrices
-            .iter()
-            .map(|p| {
-                let (m, n, k) = (p.m_size, p.n_size, p.k_size);
-                format!("{m}x{n}x{k} {:?} to {:?}", p.ab_type, p.cr_type).to_lowercase()
-            })
-            .collect(),
+        cooperative_matrices: report.cooperative_matrices.iter().map(matrix).collect(),
     };
     sheet.save()?;
     say!("{}", sheet.facts.adapter);

@@ -119,6 +119,7 @@ fn devices_are_listed_with_what_matters_here() {
         "subgroup kernels",
         "f16 storage",
         "64-bit integers",
+        "matrix units",
         "timestamps",
         "largest binding",
         "largest buffer",

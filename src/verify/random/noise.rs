@@ -9,7 +9,7 @@ use crate::{
     plan::KernelSelector,
     reference::{Environment, Tensor, evaluate},
     value::{ElementType, TensorType, Value},
-    verify::write,
+    verify::{rounding, write},
 };
 
 /// Evaluations with errors of random signs; and how many more where the device is farther off than
@@ -23,7 +23,8 @@ const MARGIN: f64 = 2.0;
 /// Runs `graph` on these inputs and compares its outputs with the reference. The tolerance of a
 /// tensor is how far it moves when every equation is off: its operands by the roundings of its
 /// longest sum, its result by the tolerance that a case of that op alone has, with random signs.
-/// So a sum of large terms that cancel may be off by their roundings, however small it is.
+/// So a sum of large terms that cancel may be off by their roundings, however small it is. Where cooperative
+/// matrices are used, operands are off by a rounding to f16 too.
 /// `terms` is the length of the longest sum where its cost does not tell.
 pub(super) fn check_graph(
     gpu: &Gpu,
@@ -33,7 +34,9 @@ pub(super) fn check_graph(
     tensors: Vec<Tensor>,
     seed: u64,
 ) -> Result<(), CaseError> {
-    let mut executor = Executor::new(gpu, passes::compile_with(graph, gpu.target(), selector)?)?;
+    let plan = passes::compile_with(graph, gpu.target(), selector)?;
+    let rounding = rounding::of_operands(&plan);
+    let mut executor = Executor::new(gpu, plan)?;
     executor.poison()?;
     for (&value, tensor) in graph.inputs.iter().zip(&tensors) {
         write(&mut executor, value, graph.type_of(value), tensor)?;
@@ -41,7 +44,7 @@ pub(super) fn check_graph(
     executor.run(1)?;
     let read = |&value: &Value| executor.read(value);
     let got: Vec<Vec<f32>> = graph.outputs.iter().map(read).collect::<Result<_, _>>()?;
-    let mut bound = Bound::new(graph, terms, tensors, seed)?;
+    let mut bound = Bound { rounding, ..Bound::new(graph, terms, tensors, seed)? };
     let mut result = Ok(());
     for trials in TRIALS {
         bound.widen(trials);
@@ -58,6 +61,8 @@ struct Bound<'a> {
     graph: &'a Graph,
     terms: usize,
     inputs: Environment,
+    /// What operands are rounded by besides, as a part of them.
+    rounding: f64,
     dice: Dice,
     outputs: Vec<(Tensor, f64)>,
 }
@@ -67,18 +72,49 @@ impl<'a> Bound<'a> {
         let inputs: Environment = graph.inputs.iter().copied().zip(tensors).collect();
         let wanted = evaluate(graph, inputs.clone())?;
         let outputs = graph.outputs.iter().map(|value| (wanted[value].clone(), 0.0)).collect();
-        Ok(Self { graph, terms, inputs, dice: Dice::new(seed), outputs })
+        Ok(Self { graph, terms, inputs, rounding: 0.0, dice: Dice::new(seed), outputs })
     }
 
     /// Evaluates the graph so often with errors, and raises each tolerance to what that moves.
     fn widen(&mut self, trials: usize) {
         for _ in 0..trials {
-            let moved = perturbed(self.graph, self.terms, self.inputs.clone(), &mut self.dice);
+            let moved = self.perturbed();
             for (value, (want, tolerance)) in self.graph.outputs.iter().zip(&mut self.outputs) {
                 let away = moved[value].zip(want, |a, b| (a - b).abs()).max_abs();
                 *tolerance = tolerance.max(MARGIN * away);
             }
         }
+    }
+
+    /// The graph's values where every equation is off.
+    fn perturbed(&mut self) -> Environment {
+        let Self { graph, terms, ref inputs, rounding, ref mut dice, .. } = *self;
+        let mut environment = inputs.clone();
+        for equation in &graph.equations {
+            let type_of = |value: &Value| graph.type_of(*value);
+            let types: Vec<TensorType> = equation.inputs.iter().map(type_of).collect();
+            let outputs: Vec<TensorType> = equation.outputs.iter().map(type_of).collect();
+            // The longest sum: the arithmetic of the smallest result, an element.
+            let least = outputs.iter().map(|of| of.shape.elements()).min().unwrap_or(1).max(1);
+            let terms = (equation.op.cost(&types).flops as usize).div_ceil(least).max(terms);
+            let bound = Case::new(equation.op.clone(), Vec::new()).terms(terms);
+            let mut operands: Vec<Tensor> =
+                equation.inputs.iter().map(|v| environment[v].clone()).collect();
+            for (operand, of) in operands.iter_mut().zip(&types) {
+                if of.element != ElementType::U32 {
+                    shake(operand, dice, |x| bound.roundings(x.abs()) + rounding * x.abs());
+                }
+            }
+            let mut results = equation.op.reference(&operands.iter().collect::<Vec<_>>());
+            for (result, &of) in results.iter_mut().zip(&outputs) {
+                if of.element != ElementType::U32 {
+                    let largest = result.max_abs();
+                    shake(result, dice, |x| bound.tolerance(of, x, largest));
+                }
+            }
+            environment.extend(equation.outputs.iter().copied().zip(results));
+        }
+        environment
     }
 
     fn compare(&self, got: &[Vec<f32>]) -> Result<(), Mismatch> {
@@ -101,35 +137,6 @@ fn shake(tensor: &mut Tensor, dice: &mut Dice, far: impl Fn(f64) -> f64) {
     for x in &mut tensor.data {
         *x += if dice.flip() { far(*x) } else { -far(*x) };
     }
-}
-
-/// The graph's values where every equation is off.
-fn perturbed(graph: &Graph, terms: usize, inputs: Environment, dice: &mut Dice) -> Environment {
-    let mut environment = inputs;
-    for equation in &graph.equations {
-        let types: Vec<TensorType> = equation.inputs.iter().map(|v| graph.type_of(*v)).collect();
-        let outputs: Vec<TensorType> = equation.outputs.iter().map(|v| graph.type_of(*v)).collect();
-        // The longest sum: the arithmetic of the smallest result, an element.
-        let least = outputs.iter().map(|of| of.shape.elements()).min().unwrap_or(1).max(1);
-        let terms = (equation.op.cost(&types).flops as usize).div_ceil(least).max(terms);
-        let bound = Case::new(equation.op.clone(), Vec::new()).terms(terms);
-        let mut operands: Vec<Tensor> =
-            equation.inputs.iter().map(|v| environment[v].clone()).collect();
-        for (operand, of) in operands.iter_mut().zip(&types) {
-            if of.element != ElementType::U32 {
-                shake(operand, dice, |x| bound.roundings(x.abs()));
-            }
-        }
-        let mut results = equation.op.reference(&operands.iter().collect::<Vec<_>>());
-        for (result, &of) in results.iter_mut().zip(&outputs) {
-            if of.element != ElementType::U32 {
-                let largest = result.max_abs();
-                shake(result, dice, |x| bound.tolerance(of, x, largest));
-            }
-        }
-        environment.extend(equation.outputs.iter().copied().zip(results));
-    }
-    environment
 }
 
 /// Contents of these types, in order.

@@ -12,6 +12,7 @@ use Part::{
 };
 
 mod batched;
+mod cooperative;
 mod direct;
 mod product;
 mod slots;
@@ -74,6 +75,7 @@ pub(super) const CONVOLUTIONS: &[Member] = &[
     (Family::Wide, &[Concat, Residual, Activation], product::offer),
     (Family::Winograd, &[Concat, Affine, Upsample, Embedding, Residual, Moments], winograd::offer),
     (Family::WinogradNarrow, &[Concat, Affine, Upsample, Embedding, Residual], winograd::offer),
+    (Family::Cooperative, &[Embedding, Residual, Activation], cooperative::offer),
 ];
 
 /// The families that compute gradients of weights.
