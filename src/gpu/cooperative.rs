@@ -3,7 +3,7 @@
 use super::{Executor, Gpu};
 use crate::{
     error::{CaseError, Error, GpuError, Mismatch},
-    ops::{Case, Input, Linear, Operator},
+    ops::{Case, Conv2d, Input, Linear, Operator},
     passes,
     plan::{Candidate, CooperativeMatrices, Family, KernelSelector, Problem, Target},
     value::{ElementType, TensorType},
@@ -18,10 +18,12 @@ impl KernelSelector for Matrices {
     }
 }
 
-/// Products whose last tiles are cut off on each side, in several steps.
-fn cases() -> [Case; 1] {
+/// A product and a convolution whose last tiles are cut off on each side, in several steps.
+fn cases() -> [Case; 2] {
     let product = vec![exact(&[150, 72]), exact(&[72, 84]), exact(&[84])];
-    [Case::new(Linear, product).terms(73)]
+    let images = vec![exact(&[2, 9, 11, 40]), exact(&[3, 3, 40, 68]), exact(&[68])];
+    let conv = Conv2d { stride: 1, padding: [1; 4] };
+    [Case::new(Linear, product).terms(72 + 1), Case::new(conv, images).terms(9 * 40 + 1)]
 }
 
 /// Numbers that f16 has: of these no rounding is left but that of sums in f32.

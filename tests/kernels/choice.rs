@@ -139,6 +139,13 @@ fn cooperative_matrices_are_for_many_rows() {
     assert_eq!(chosen(2048, &Target { f16: true, ..Target::default() }), family(Family::Tiled));
     // As slow as everything that a software driver loads number by number.
     assert_eq!(chosen(2048, &software()), family(Family::Wide));
+    let conv = Conv2d { stride: 1, padding: [1; 4] };
+    let pixels = |side: usize| {
+        let plan = plan(conv, [&[2, side, 32, 64], &[3, 3, 64, 32]], &matrix_units());
+        plan.choices.clone().into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(pixels(32), [(OpClass::Convolution, Family::Cooperative)]);
+    assert_eq!(pixels(31), [(OpClass::Convolution, Family::Tiled)]);
 }
 
 /// Gradients in f32 would vanish in f16.
