@@ -25,8 +25,10 @@ mod arithmetic;
 mod devices;
 mod dispatch;
 mod family;
+mod matrices;
 mod occupancy;
 mod predict;
+mod problem;
 mod profile;
 mod section;
 mod select;
@@ -41,14 +43,16 @@ pub use dispatch::{
     Storage, fold,
 };
 pub use family::Family;
+pub use matrices::CooperativeMatrices;
 pub use occupancy::Occupancy;
 pub(crate) use occupancy::{MOST_PARTS, SPLIT_PAYS};
 pub use predict::PredictedTime;
+pub use problem::{Choices, OpClass, Problem};
 pub use profile::{DeviceKind, DeviceProfile, Rates};
 pub use section::{Section, StagedPart, Trigger};
-pub use select::{Choices, DefaultHeuristic, KernelSelector, OpClass, Problem};
+pub use select::{DefaultHeuristic, KernelSelector};
 pub use table::{Rule, TABLE};
-pub use target::{Candidate, CooperativeMatrices, Packed, Target};
+pub use target::{Candidate, Packed, Target};
 pub use tuning::Tuning;
 
 /// What a planned buffer is for.

@@ -1,39 +1,7 @@
 //! What a device offers, and the candidates between which that decides.
-use super::{Arithmetic, DeviceProfile, Dispatch, Family, Tuning};
+use super::{Arithmetic, CooperativeMatrices, DeviceProfile, Dispatch, Family, Tuning};
 use crate::value::Value;
 use std::{fmt, sync::Arc, time::Duration};
-
-/// Square matrices that a subgroup multiplies together, on the matrix units of a GPU: f16 operands, f32 sums.
-///
-/// ```
-/// # use ddim::{graph::Graph, ops::Linear, passes, value::TensorType};
-/// use ddim::plan::{CooperativeMatrices, DeviceProfile, Family, OpClass, Target};
-///
-/// let mut graph = Graph::new();
-/// let [x, weight] = [[4096, 512], [512, 512]].map(|of| graph.input(TensorType::f32(&of)));
-/// let y = graph.push(Linear, &[x, weight])?;
-/// graph.outputs.push(y);
-/// let card = Target::of(DeviceProfile::named("RTX 4090").expect("a known GPU"));
-/// let matrices = Some(CooperativeMatrices { edge: 16, subgroup: 32 });
-/// let plan = passes::compile(&graph, &Target { cooperative_matrices: matrices, ..card.clone() })?;
-/// assert_eq!(plan.choices[&(OpClass::Product, Family::Cooperative)], 1);
-/// assert_eq!(plan.lacks(&card).len(), 1);
-/// # Ok::<(), ddim::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CooperativeMatrices {
-    /// Rows and columns of each: 8 or 16.
-    pub edge: u32,
-    /// Invocations of a subgroup.
-    pub subgroup: u32,
-}
-
-impl fmt::Display for CooperativeMatrices {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { edge, subgroup } = self;
-        write!(f, "{edge}x{edge} by {subgroup} lanes")
-    }
-}
 
 /// What lowering must know of a device: plain data, so that plans are made without one.
 ///
