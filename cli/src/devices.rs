@@ -45,9 +45,13 @@ impl Device {
         if let Err(error) = gpu.keep_pipelines(&folder) {
             log::warn!("compiled kernels are not kept: {error}");
         }
-        let tuning = tuner::load(&gpu, &folder);
-        Ok(gpu.tuned(tuning))
+        Ok(tuned(&gpu))
     }
+}
+
+/// The device with what this user tuned for what its kernels may multiply by and in.
+pub fn tuned(gpu: &Gpu) -> Gpu {
+    gpu.tuned(caches().and_then(|folder| tuner::load(gpu, &folder)))
 }
 
 /// Where the tunings and the compiled kernels of this user's devices lie.

@@ -255,9 +255,12 @@ impl Gpu {
         Self(self.0.clone(), Target { tuning: tuning.map(Arc::new), ..self.1.clone() })
     }
 
-    /// The same device, whose plans compute products in these numbers where it can and their operands are stored so.
+    /// The same device, whose plans compute products in these numbers where it can and their operands are stored so. What was
+    /// [tuned](Self::tuned) for other numbers is left out.
     pub fn computing_in(&self, arithmetic: Arithmetic) -> Self {
-        Self(self.0.clone(), Target { arithmetic, ..self.1.clone() })
+        let target = self.1.clone();
+        let tuning = target.tuning.filter(|_| arithmetic == target.arithmetic);
+        Self(self.0.clone(), Target { arithmetic, tuning, ..target })
     }
 
     /// The same device, whose plans bind at most so many bytes at a time: the device's own limit if that is less.

@@ -31,7 +31,8 @@ pub enum Arithmetic {
     F32,
     /// Products in f16, added in f16 up to sixteen at a time; these sums are added in f32. Kernels of
     /// [`Family::Tiled`](super::Family::Tiled) do so where both operands are stored in f16 and the device has f16 in
-    /// shaders; the others compute in f32.
+    /// shaders; the others compute in f32, minimal filtering too, which is chosen as if products were in f32.
+    /// [`Family::Cooperative`](super::Family::Cooperative), which a caller allows by itself, goes before both.
     ///
     /// Each of the sixteen partial sums is rounded to 11 bits, by at most 2^-11 of its size. So a result is off by at
     /// most 16 x 2^-11, 0.8%, of the sum of the magnitudes of its products, however many these are; where the roundings

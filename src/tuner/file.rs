@@ -3,7 +3,7 @@ use crate::{
     error::{Error, FileError},
     files::{self, write_file},
     gpu::Gpu,
-    plan::Tuning,
+    plan::{Arithmetic, Target, Tuning},
     shaders,
 };
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use std::{
 struct Measurable {
     /// The adapter's name and API.
     adapter: String,
-    /// Its driver and the driver's version, and the matrices that kernels may use.
+    /// Its driver and the driver's version, and what kernels may multiply by and in.
     driver: String,
     /// The version of this crate.
     version: String,
@@ -34,13 +34,16 @@ struct TuningFile {
 impl Measurable {
     fn new(gpu: &Gpu) -> Self {
         let info = gpu.info();
-        let matrices = gpu.target().cooperative_matrices;
-        let matrices = matrices.map_or(String::new(), |of| format!(", matrices of {of}"));
+        let Target { cooperative_matrices, arithmetic, .. } = gpu.target();
+        let matrices = cooperative_matrices.map(|of| format!(", matrices of {of}"));
+        let products =
+            (*arithmetic != Arithmetic::F32).then(|| format!(", products in {arithmetic}"));
+        let allowed = [matrices, products].into_iter().flatten().collect::<String>();
         let mut kernels = DefaultHasher::new();
         shaders::ALL.iter().for_each(|shader| shader.source.hash(&mut kernels));
         Self {
             adapter: format!("{} ({})", info.name, info.backend),
-            driver: format!("{} {}{matrices}", info.driver, info.driver_info),
+            driver: format!("{} {}{allowed}", info.driver, info.driver_info),
             version: env!("CARGO_PKG_VERSION").into(),
             kernels: format!("{:016x}", kernels.finish()),
         }

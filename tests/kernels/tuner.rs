@@ -5,7 +5,7 @@ use ddim::{
     graph::Graph,
     ops::Conv2d,
     passes,
-    plan::{Candidate, DefaultHeuristic, KernelSelector, Problem, Target, Tuning},
+    plan::{Arithmetic, Candidate, DefaultHeuristic, KernelSelector, Problem, Target, Tuning},
     tuner,
     value::TensorType,
 };
@@ -94,7 +94,10 @@ fn a_file_is_read_for_its_device_alone_and_a_damaged_one_is_ignored() {
         assert_eq!(tuner::load(&gpu, &folder), None, "{damaged}");
     }
     tuner::save(&gpu, &folder, &tuning).expect("a file");
-    assert_eq!(tuner::load(&gpu, &folder), Some(tuning));
+    assert_eq!(tuner::load(&gpu, &folder), Some(tuning.clone()));
+    let mixed = gpu.tuned(Some(tuning)).computing_in(Arithmetic::Mixed);
+    assert_eq!(mixed.target().tuning, None, "other kernels were timed");
+    assert_eq!(tuner::load(&mixed, &folder), None);
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn steps_of_the_cifar_10_model_take_few_launches_on_a_gpu() {
     // a convolution, is there from a batch of 8 on.
     for (device, target, most) in [
         ("a GPU", Target::default(), [776, 144, 167, 188]),
-        ("an H100", Target::of(h100), [800, 190, 205, 260]),
+        ("an H100", Target::of(h100), [800, 190, 197, 230]),
     ] {
         let launches = |step: Result<BenchStep, Error>| {
             let graph = step.expect("it fits").graph;

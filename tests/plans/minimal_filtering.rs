@@ -2,11 +2,14 @@
 use ddim::{
     Error,
     bench_cases::BenchModel,
+    graph::Graph,
+    ops::Conv2d,
     passes,
     plan::{
-        Candidate, DEPENDENT_LAUNCH, DefaultHeuristic, DeviceProfile, Dispatch, Family,
-        KernelSelector, OpClass, Plan, Problem, Target,
+        Arithmetic, Candidate, CooperativeMatrices, DEPENDENT_LAUNCH, DefaultHeuristic,
+        DeviceProfile, Dispatch, Family, KernelSelector, OpClass, Plan, Problem, Target,
     },
+    value::TensorType,
 };
 
 const FILTERING: [Family; 2] = [Family::Winograd, Family::WinogradNarrow];
@@ -24,6 +27,12 @@ impl KernelSelector for Direct {
 
 fn h100() -> Target {
     Target::of(DeviceProfile::named("H100").expect("a card of the table"))
+}
+
+/// Its caller allows matrix units.
+fn with_matrices() -> Target {
+    let matrices = CooperativeMatrices { edge: 16, subgroup: 32 };
+    Target { cooperative_matrices: Some(matrices), f16: true, ..h100() }
 }
 
 /// How often ops of a class, or of any, were given to these families.
@@ -76,13 +85,33 @@ fn large_batches_take_it_and_a_single_image_does_not() -> Result<(), Error> {
 
 #[test]
 fn the_forward_pass_of_training_takes_narrow_tiles_alone() -> Result<(), Error> {
-    let (model, target) = (BenchModel::cifar10()?, h100());
-    let plan = passes::compile(&model.training(64, &target)?.graph, &target)?;
-    println!("{}", plan.totals());
-    let forward = Some(OpClass::TrainedConvolution);
-    assert_eq!(chosen(&plan, forward, &[Family::Winograd]), 0);
-    assert!(chosen(&plan, forward, &[Family::WinogradNarrow]) > 0);
-    assert!(chosen(&plan, Some(OpClass::InputGradient), &FILTERING) > 0);
+    let model = BenchModel::cifar10()?;
+    // Numbers in f32 are no operands of matrices in training.
+    for target in [h100(), with_matrices()] {
+        let plan = passes::compile(&model.training(64, &target)?.graph, &target)?;
+        println!("{}", plan.totals());
+        let forward = Some(OpClass::TrainedConvolution);
+        assert_eq!(chosen(&plan, forward, &[Family::Winograd]), 0);
+        assert!(chosen(&plan, forward, &[Family::WinogradNarrow]) > 0);
+        assert!(chosen(&plan, Some(OpClass::InputGradient), &FILTERING) > 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn its_products_stay_in_f32_and_matrix_units_go_before_it() -> Result<(), Error> {
+    let mut graph = Graph::new();
+    let types = [TensorType::f16(&[64, 32, 32, 128]), TensorType::f16(&[3, 3, 128, 128])];
+    let inputs = types.map(|of| graph.input(of));
+    graph.outputs = graph.push_all(Conv2d { stride: 1, padding: [1; 4] }, &inputs)?;
+    let mixed = Target { f16: true, arithmetic: Arithmetic::Mixed, ..h100() };
+    let plan = passes::compile(&graph, &mixed)?;
+    assert_eq!(chosen(&plan, None, &FILTERING), 1);
+    assert_eq!(plan.arithmetic(), Arithmetic::F32);
+    let direct = passes::compile_with(&graph, &mixed, &Direct)?;
+    assert_eq!(direct.arithmetic(), Arithmetic::Mixed);
+    let plan = passes::compile(&graph, &with_matrices())?;
+    assert_eq!(chosen(&plan, None, &[Family::Cooperative]), 1);
     Ok(())
 }
 
