@@ -19,7 +19,6 @@ use crate::{
 };
 use ddim::{
     data::{self, Dataset, Moments},
-    diffusion::schedule::SchedulerConfig,
     files::read_text,
     gpu::Gpu,
     models::unet2d::UNet,
@@ -135,8 +134,9 @@ fn train(
     arguments: &cli::Demo,
 ) -> Result<Trained, Failure> {
     let preset = presets::digits();
-    let options = TrainingOptions { seed: arguments.seed, ..preset.options };
-    let scheduler = SchedulerConfig::default();
+    let decay_steps = Some(arguments.steps);
+    let options = TrainingOptions { seed: arguments.seed, decay_steps, ..preset.options };
+    let scheduler = presets::scheduler();
     let unet = UNet::new(preset.unet)?;
     let mut trainer = Trainer::new(gpu, unet.clone(), scheduler.clone(), [SIDE; 2], options)?;
     let parameters = thousands(trainer.arenas().elements() as u64);

@@ -39,7 +39,7 @@ pub fn next(pipeline: &Path, steps: u64) -> Next {
         ("More digits", format!("{ddim} sample --model {model} --count 100 --out more.png")),
         (
             "Better ones, by training as long again",
-            format!("{ddim} train --resume --out {model} --steps {}", 2 * steps),
+            format!("{ddim} train --resume --out {model} --steps {0} --decay-steps {0}", 2 * steps),
         ),
         (
             "A model of your own pictures, in a folder photos",

@@ -9,7 +9,6 @@ mod errors;
 mod evaluate;
 mod generate;
 mod guidance;
-mod kills;
 #[cfg(not(feature = "mpi"))]
 mod launched;
 mod lora;
