@@ -98,7 +98,8 @@ pub fn chosen(kernels: &[BenchCase], target: &Target) -> HashSet<String> {
             let variants = case.variants(target);
             let families: Vec<&str> = variants.iter().map(|way| way.name.as_str()).collect();
             for (&family, name) in families.iter().zip(names(case, &families)) {
-                if seen.insert(family.to_owned()) {
+                // The name of a single one leaves the family out.
+                if seen.insert((families.len() > 1).then(|| family.to_owned())) {
                     titles.insert(format!("{op}/{name}"));
                 }
             }

@@ -35,6 +35,7 @@ pub struct Lowering<'a> {
     constants: HashSet<Value>,
     /// Whether the plan computes gradients of weights.
     trains: bool,
+    differentiates: bool,
     /// Whether the equation is computed again.
     again: bool,
     /// Other forms of values, by value, name of the form, its type, the section that makes it and whether
@@ -68,6 +69,7 @@ impl<'a> Lowering<'a> {
             operands: Vec::new(),
             constants: HashSet::new(),
             trains: false,
+            differentiates: false,
             again: false,
             forms: HashMap::new(),
             parts: Vec::new(),
@@ -86,6 +88,16 @@ impl<'a> Lowering<'a> {
     /// pass harder than its own result does.
     pub fn trains(&self) -> bool {
         self.trains
+    }
+
+    /// Declares that the plan computes gradients of products or convolutions.
+    pub(crate) fn differentiate(&mut self) {
+        self.differentiates = true;
+    }
+
+    /// Whether the plan computes such gradients, which may be too small for f16.
+    pub(crate) fn differentiates(&self) -> bool {
+        self.differentiates
     }
 
     /// Declares that these values follow from constants alone.

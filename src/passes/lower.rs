@@ -33,6 +33,9 @@ pub(super) fn lower(
     if graph.equations.iter().any(computes_weight_gradient) {
         lowering.train();
     }
+    if graph.equations.iter().any(computes_gradient) {
+        lowering.differentiate();
+    }
     let (mut parts, mut arenas, placeable) = (Parts::default(), HashSet::new(), placeable(graph));
     for equation in &graph.equations {
         lowering.begin(equation);
@@ -165,6 +168,14 @@ fn check_sizes(graph: &Graph, equation: &Equation, target: &Target) -> Result<()
             Err(LoweringError::Binding { kernel, name, of, bytes, limit })
         }
     }
+}
+
+/// Of a product or a convolution.
+fn computes_gradient(equation: &Equation) -> bool {
+    let inputs = matches!(equation.op, Op::Conv2dInputGradient(_) | Op::LinearInputGradient(_));
+    inputs
+        || matches!(equation.op, Op::LinearWeightGradient(_))
+        || computes_weight_gradient(equation)
 }
 
 fn computes_weight_gradient(equation: &Equation) -> bool {

@@ -140,11 +140,18 @@ impl Tile {
     }
 
     /// For the tiled kernels, the first whose sums of `accumulators` tensors fit the device's
-    /// registers. Beside the sums a row takes 12 and all else 48 at most, as `compilers/run` shows.
-    pub fn tiled(extents: &Extents, accumulators: u32, profile: &DeviceProfile) -> Self {
+    /// registers, and of which a lane has at most `most_sums` vec4s. Beside the sums a row takes 12 and all else 48 at
+    /// most, as `compilers/run` shows.
+    pub fn tiled(
+        extents: &Extents,
+        accumulators: u32,
+        most_sums: u32,
+        profile: &DeviceProfile,
+    ) -> Self {
         let of = |lanes| [4, 2, 1].map(|rows| Self::new(extents, lanes, rows));
         let fits = |Self { rows, columns, .. }: &Self| {
-            4 * rows * columns * accumulators + 12 * rows + 48 <= profile.registers()
+            let sums = rows * columns * accumulators;
+            sums <= most_sums && 4 * sums + 12 * rows + 48 <= profile.registers()
         };
         // The last fits the largest head on every device.
         let last = Self::new(extents, 32, 1);

@@ -11,7 +11,7 @@ use crate::{
     value::{ElementType, Value},
 };
 
-/// Where the device has such matrices. A plan that trains has them for operands that are stored as f16 alone: their
+/// Where the device has such matrices. A plan with gradients has them for operands that are stored as f16 alone: their
 /// gradients have a loss scale, and those in f32 are too small for f16.
 pub(super) fn offer(
     lowering: &mut Lowering,
@@ -24,7 +24,7 @@ pub(super) fn offer(
     let Operands { x0: x, weight, bias, embedding, residual, y, .. } = *operands;
     let is_f16 = |value: Value| lowering.type_of(value).element == ElementType::F16;
     let rounds = !is_f16(x) || !is_f16(weight);
-    if lowering.trains() && rounds {
+    if lowering.differentiates() && rounds {
         return None;
     }
     let (params, grid) = direct::params(lowering, extents, operands, [side, side / 4]);
