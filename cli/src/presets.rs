@@ -25,7 +25,7 @@ pub struct Preset {
     pub steps: u32,
 }
 
-/// The noise of the demo and of the experiments. The network predicts v (Salimans and Ho 2022): near x_T an error of a
+/// The noise of the demo. The network predicts v (Salimans and Ho 2022): near x_T an error of a
 /// predicted epsilon is multiplied by up to 157 on its way to x_0, and DDIM of eta 0 adds no noise that would hide it.
 pub fn scheduler() -> SchedulerConfig {
     SchedulerConfig { prediction_type: PredictionType::VPrediction, ..SchedulerConfig::default() }
