@@ -45,13 +45,8 @@ impl Device {
         if let Err(error) = gpu.keep_pipelines(&folder) {
             log::warn!("compiled kernels are not kept: {error}");
         }
-        Ok(tuned(&gpu))
+        Ok(gpu.tuned(tuner::load(&gpu, &folder)))
     }
-}
-
-/// The device with what this user tuned for what its kernels may multiply by and in.
-pub fn tuned(gpu: &Gpu) -> Gpu {
-    gpu.tuned(caches().and_then(|folder| tuner::load(gpu, &folder)))
 }
 
 /// Where the tunings and the compiled kernels of this user's devices lie.

@@ -25,8 +25,8 @@ pub struct Preset {
     pub steps: u32,
 }
 
-/// The noise of the demo. The network predicts v (Salimans and Ho 2022): near x_T an error of a
-/// predicted epsilon is multiplied by up to 157 on its way to x_0, and DDIM of eta 0 adds no noise that would hide it.
+/// The scheduler of the demo. The network predicts v (Salimans and Ho 2022). An error of a predicted epsilon is multiplied by
+/// up to 157 on its way to x_0, and DDIM of eta 0 adds no noise that would correct it.
 pub fn scheduler() -> SchedulerConfig {
     SchedulerConfig { prediction_type: PredictionType::VPrediction, ..SchedulerConfig::default() }
 }

@@ -2,7 +2,7 @@
 use crate::{
     cli::{self, Device},
     console::{complain, is_quiet, say},
-    devices::{describe, tuned},
+    devices::describe,
     exports,
     failure::Failure,
     files,
@@ -102,7 +102,7 @@ fn open_device(device: &Device, arguments: &cli::Sample) -> Result<Gpu, Failure>
         let text = format!("--arithmetic mixed: {} has no f16 in shaders", gpu.info().name);
         return Err(Failure::Usage(text));
     }
-    Ok(tuned(&gpu.computing_in(arithmetic)))
+    Ok(gpu.computing_in(arithmetic))
 }
 
 /// Says how the images are sampled; the scheduler on standard error, for whoever meant another.
