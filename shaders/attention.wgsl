@@ -133,7 +133,6 @@ fn forward(
     }
 }
 
-// The grid's x axis has all tiles of queries for each slot.
 @compute @workgroup_size(64)
 fn split(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -141,9 +140,9 @@ fn split(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let own = head_of(group, groups);
-    let tiles = (params.queries + TILE_ROWS - 1u) / TILE_ROWS;
-    let slot = group.x / tiles;
-    let first_query = (group.x - slot * tiles) * TILE_ROWS;
+    let own_slot = slot_of(group.x, params.queries);
+    let slot = own_slot.index;
+    let first_query = own_slot.first_row;
     let first_key = slot * params.slot_tokens;
     let end = min(first_key + params.slot_tokens, keys_before(first_query + TILE_ROWS));
     var sum: array<vec4<f32>, ROWS * COLUMNS>;

@@ -136,7 +136,6 @@ fn query(
     }
 }
 
-// The grid's x axis has all tiles of queries for each slot.
 @compute @workgroup_size(64)
 fn query_split(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -144,9 +143,9 @@ fn query_split(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let own = head_of(group, groups);
-    let tiles = (params.queries + TILE_ROWS - 1u) / TILE_ROWS;
-    let slot = group.x / tiles;
-    let first_query = (group.x - slot * tiles) * TILE_ROWS;
+    let own_slot = slot_of(group.x, params.queries);
+    let slot = own_slot.index;
+    let first_query = own_slot.first_row;
     let first_key = slot * params.slot_tokens;
     let end = min(first_key + params.slot_tokens, keys_before(first_query + TILE_ROWS));
     var sum: array<vec4<f32>, ROWS * COLUMNS>;
@@ -229,7 +228,6 @@ fn key_value(
     }
 }
 
-// The grid's x axis has all tiles of keys for each slot.
 @compute @workgroup_size(64)
 fn key_value_split(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -237,9 +235,9 @@ fn key_value_split(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let own = head_of(group, groups);
-    let tiles = (params.keys + TILE_ROWS - 1u) / TILE_ROWS;
-    let slot = group.x / tiles;
-    let first_key = (group.x - slot * tiles) * TILE_ROWS;
+    let own_slot = slot_of(group.x, params.keys);
+    let slot = own_slot.index;
+    let first_key = own_slot.first_row;
     let first_query = max(slot * params.slot_tokens, first_query_of(first_key, BLOCK));
     let end = min((slot + 1u) * params.slot_tokens, params.queries);
     var key_sum: array<vec4<f32>, ROWS * COLUMNS>;

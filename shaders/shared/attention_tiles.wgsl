@@ -49,6 +49,16 @@ fn own_tokens(block: u32, lane: u32) -> vec4<u32> {
     return vec4<u32>(block + lane % LANES) + LANES * vec4<u32>(0u, 1u, 2u, 3u);
 }
 
+/// A slot of the tokens that pass by, and the first of a workgroup's rows.
+struct Slot { index: u32, first_row: u32 }
+
+/// The grid's x axis has all tiles of rows for each slot.
+fn slot_of(x: u32, tokens: u32) -> Slot {
+    let tiles = (tokens + TILE_ROWS - 1u) / TILE_ROWS;
+    let index = x / tiles;
+    return Slot(index, (x - index * tiles) * TILE_ROWS);
+}
+
 /// The products of a lane's rows with its tokens, summed over the channels of a head.
 fn products(
     product: ptr<function, array<vec4<f32>, ROWS>>,
