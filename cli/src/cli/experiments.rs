@@ -41,7 +41,7 @@ pub struct Experiments {
     /// Folder of a pipeline for MNIST [default: train one]
     #[arg(long, value_name = "DIR", conflicts_with = "train_steps")]
     pub model: Option<PathBuf>,
-    /// Training steps of the model [default: 3000]
+    /// Training steps of the model [default: 7000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub train_steps: Option<u32>,
     /// Leave out what takes more than S sampling steps

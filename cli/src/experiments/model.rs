@@ -4,14 +4,13 @@ use crate::{
     console::say,
     failure::Failure,
     lock::Lock,
-    presets::Preset,
+    presets::{self, Preset},
     progress::{Progress, clock, thousands},
     smoothing::smoothed,
     training,
 };
 use ddim::{
     data::Dataset,
-    diffusion::schedule::SchedulerConfig,
     files,
     gpu::Gpu,
     models::unet2d::UNet,
@@ -77,7 +76,13 @@ impl Source {
             Self::Trained { preset, .. } => {
                 let Preset { unet, options, steps } = &**preset;
                 let channels = &unet.block_out_channels;
-                Ok(json!({"steps": steps, "channels": channels, "options": options}))
+                let prediction = presets::scheduler().prediction_type;
+                Ok(json!({
+                    "steps": steps,
+                    "channels": channels,
+                    "prediction": prediction,
+                    "options": options,
+                }))
             }
         }
     }
@@ -122,7 +127,7 @@ fn train(gpu: &Gpu, data: &Dataset, folder: &Path, preset: &Preset) -> Result<()
         None => {
             let size = [data.height(), data.width()];
             let Preset { unet, options, .. } = preset.clone();
-            Trainer::new(gpu, UNet::new(unet)?, SchedulerConfig::default(), size, options)?
+            Trainer::new(gpu, UNet::new(unet)?, presets::scheduler(), size, options)?
         }
     };
     let mut losses = training::read_losses(&RunFolder::open(folder)?, trainer.steps())?;
