@@ -40,8 +40,8 @@ pub struct Equation {
     pub scope: Scope,
     /// Index into [`Graph::sections`].
     pub(crate) section: usize,
-    /// Whether an equation before it computes the same, of which nothing is left.
-    pub(crate) again: bool,
+    /// How many equations before it compute the same, of which nothing is left.
+    pub(crate) again: u32,
 }
 
 /// After a run, `state` holds what `next` computed: parameters, moments, counters.
@@ -204,8 +204,7 @@ impl Graph {
         let types: Vec<TensorType> = inputs.iter().map(|v| self.type_of(*v)).collect();
         let outputs: Vec<Value> = op.infer(&types)?.into_iter().map(|of| self.value(of)).collect();
         let (inputs, section) = (inputs.to_vec(), self.sections.len() - 1);
-        let equation =
-            Equation { op, inputs, outputs: outputs.clone(), scope, section, again: false };
+        let equation = Equation { op, inputs, outputs: outputs.clone(), scope, section, again: 0 };
         self.equations.push(equation);
         Ok(outputs)
     }

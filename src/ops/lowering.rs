@@ -36,12 +36,12 @@ pub struct Lowering<'a> {
     /// Whether the plan computes gradients of weights.
     trains: bool,
     differentiates: bool,
-    /// Whether the equation is computed again.
-    again: bool,
-    /// Other forms of values, by value, name of the form, its type, the section that makes it and whether
-    /// it is made again: what an op of another crate asks for under a name of ours is no form that a
+    /// How often the equation was computed before.
+    again: u32,
+    /// Other forms of values, by value, name of the form, its type, the section that makes it and how often
+    /// it was made before: what an op of another crate asks for under a name of ours is no form that a
     /// kernel of ours reads, and a form that is kept for what is recomputed would take its memory.
-    pub(super) forms: HashMap<(Value, &'static str, TensorType, usize, bool), Value>,
+    pub(super) forms: HashMap<(Value, &'static str, TensorType, usize, u32), Value>,
     /// Values that are parts of another one, and the byte in it at which they begin.
     parts: Vec<(Value, Value, u64)>,
     /// The forms that a dispatch makes.
@@ -70,7 +70,7 @@ impl<'a> Lowering<'a> {
             constants: HashSet::new(),
             trains: false,
             differentiates: false,
-            again: false,
+            again: 0,
             forms: HashMap::new(),
             parts: Vec::new(),
             made: HashSet::new(),
@@ -243,8 +243,7 @@ impl<'a> Lowering<'a> {
         kept: bool,
     ) -> Value {
         let constant = kept && self.constants.contains(&value);
-        let (section, again) =
-            if constant { (Self::SETUP, false) } else { (self.section, self.again) };
+        let (section, again) = if constant { (Self::SETUP, 0) } else { (self.section, self.again) };
         if let Some(&known) = self.forms.get(&(value, form, of, section, again)) {
             return known;
         }
@@ -302,7 +301,7 @@ impl<'a> Lowering<'a> {
         let outputs: Vec<Value> =
             op.infer(&types)?.into_iter().map(|of| self.scratch(of)).collect();
         let (inputs, first, scope) = (inputs.to_vec(), outputs[0], self.scope.clone());
-        let equation = Equation { op, inputs, outputs, scope, section: 0, again: false };
+        let equation = Equation { op, inputs, outputs, scope, section: 0, again: 0 };
         equation.op.lower(self, &equation)?;
         Ok(first)
     }
@@ -378,7 +377,7 @@ impl<'a> Lowering<'a> {
         dispatch.trusted = own || dispatch.vouched;
         let pads = self.pads(&dispatch);
         dispatch.scope = self.scope.clone();
-        dispatch.recomputes = self.again;
+        dispatch.recomputes = self.again > 0;
         self.sections[self.section].push(dispatch);
         pads.into_iter().try_for_each(|dispatch| self.push(dispatch))
     }
@@ -402,6 +401,11 @@ impl<'a> Lowering<'a> {
     /// The values that are parts of another one, and the byte in it at which they begin.
     pub(crate) fn parts(&self) -> &[(Value, Value, u64)] {
         &self.parts
+    }
+
+    /// How many launches the section has that launches go to.
+    pub(crate) fn launches(&self) -> usize {
+        self.sections[self.section].len()
     }
 
     /// The launches of the setup and of each section of the graph, the types of all values, scratch

@@ -37,8 +37,10 @@ pub(super) fn lower(
         lowering.differentiate();
     }
     let (mut parts, mut arenas, placeable) = (Parts::default(), HashSet::new(), placeable(graph));
+    let mut own = Vec::with_capacity(graph.equations.len());
     for equation in &graph.equations {
         lowering.begin(equation);
+        let first = lowering.launches();
         match &equation.op {
             Op::View(view) => {
                 let part = Part { whole: equation.inputs[0], offset: view.byte_offset() };
@@ -66,6 +68,7 @@ pub(super) fn lower(
                 })?;
             }
         }
+        own.push(first..lowering.launches());
     }
     let rows = lowering.parts().iter();
     parts.0.extend(rows.map(|&(part, whole, offset)| (part, Part { whole, offset })));
@@ -73,7 +76,7 @@ pub(super) fn lower(
     update(graph, &mut lowering, &parts)?;
     let (launches, types, choices) = lowering.finish();
     let sections = sections(graph, launches);
-    Ok(Lowered { sections, staged: Vec::new(), choices, types, parts, arenas })
+    Ok(Lowered { sections, staged: Vec::new(), own, choices, types, parts, arenas })
 }
 
 /// The operands of a pack lie in its arena: those that are computed there, and copies of the others.

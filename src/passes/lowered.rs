@@ -1,9 +1,13 @@
 //! What lowering hands to the passes after it.
 use crate::{
+    graph::{Equation, Graph},
     plan::{Choices, Section, StagedPart},
     value::{TensorType, Value},
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 /// A value that lies inside another one.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,8 @@ pub(super) struct Lowered {
     pub sections: Vec<Section>,
     /// The tensors that are packed on upload.
     pub staged: Vec<StagedPart>,
+    /// The launches of each equation of the graph in its section, as they were lowered.
+    pub own: Vec<Range<usize>>,
     /// How often each family was chosen.
     pub choices: Choices,
     /// Types of all values, scratch included.
@@ -29,6 +35,21 @@ pub(super) struct Lowered {
     pub parts: Parts,
     /// Values that several equations fill, bit by bit: their gaps must stay zero.
     pub arenas: HashSet<Value>,
+}
+
+impl Lowered {
+    /// Bytes that each equation binds beside values of the graph, if nothing was taken out of the setup yet.
+    pub fn scratch(&self, graph: &Graph) -> Vec<u64> {
+        let known = graph.types().len();
+        let of = |(equation, own): (&Equation, &Range<usize>)| {
+            let launches = &self.sections[1 + equation.section].launches[own.clone()];
+            let bindings = launches.iter().flat_map(|launch| &launch.bindings);
+            let roots = bindings.filter_map(|of| Some(self.parts.place(of.value?).0.index()));
+            let scratch: HashSet<usize> = roots.filter(|&index| index >= known).collect();
+            scratch.into_iter().map(|index| self.types[index].bytes()).sum()
+        };
+        graph.equations.iter().zip(&self.own).map(of).collect()
+    }
 }
 
 /// Values that share the bytes of another.

@@ -2,7 +2,7 @@
 //!
 //! wgpu refuses one buffer bound for reading and for writing in one dispatch, even at disjoint
 //! ranges, so temporaries are not ranges of one heap: each lives in a *slot*, a whole buffer that
-//! values share over time.
+//! values share over time. Where memory is short they share it side by side, too.
 use super::lowered::Lowered;
 use crate::{
     error::{Error, LoweringError},
@@ -15,23 +15,40 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
 };
 
+mod ranges;
 mod slots;
 
 use slots::Lifetime;
+
+/// How values share a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// One after the other: launches that use different values run at once.
+    InTurn,
+    /// In less memory, side by side as well: the device may wait between launches that use one slot.
+    SideBySide,
+}
 
 /// Places every value that a dispatch or a caller touches.
 ///
 /// # Errors
 /// If one dispatch reads and writes one buffer.
-pub(super) fn plan(graph: &Graph, lowered: Lowered, target: &Target) -> Result<Plan, Error> {
+pub(super) fn plan(
+    graph: &Graph,
+    lowered: Lowered,
+    target: &Target,
+    sharing: Sharing,
+) -> Result<Plan, Error> {
     let (lifetimes, shared) = lifetimes(graph, &lowered);
-    let assignment = assign(graph, &lowered, &lifetimes);
-    let Assignment { buffers, buffer_of, temporaries, fixed } = assignment;
+    let side_by_side = (sharing == Sharing::SideBySide).then_some(target.storage_alignment);
+    let assignment = assign(graph, &lowered, &lifetimes, side_by_side);
+    let Assignment { buffers, places, temporaries, fixed } = assignment;
     let values = (0..lowered.types.len()).map(|index| Value::new(graph.graph_id(), index));
     let (placements, roots): (Vec<_>, Vec<_>) = values
         .map(|value| {
             let (root, offset) = lowered.parts.place(value);
-            (buffer_of.get(&root).map(|&buffer| Placement { buffer, offset }), root)
+            let place = places.get(&root);
+            (place.map(|place| Placement { offset: place.offset + offset, ..*place }), root)
         })
         .unzip();
     check_access(&lowered, &placements)?;
@@ -103,17 +120,23 @@ fn lifetimes(graph: &Graph, lowered: &Lowered) -> (HashMap<Value, Lifetime>, Vec
     (lifetimes, shared.into_iter().collect())
 }
 
-/// Buffers, and the one of each value that no other value holds.
+/// Buffers, and the place in one of each value that no other value holds.
 struct Assignment {
     buffers: Vec<PlannedBuffer>,
-    buffer_of: HashMap<Value, usize>,
+    places: HashMap<Value, Placement>,
     /// Bytes and lifetimes of the values in slots.
     temporaries: Vec<(u64, Lifetime)>,
     /// Bytes of the persistent buffers.
     fixed: u64,
 }
 
-fn assign(graph: &Graph, lowered: &Lowered, lifetimes: &HashMap<Value, Lifetime>) -> Assignment {
+/// Values share a slot side by side at multiples of an alignment, if one is given.
+fn assign(
+    graph: &Graph,
+    lowered: &Lowered,
+    lifetimes: &HashMap<Value, Lifetime>,
+    side_by_side: Option<u64>,
+) -> Assignment {
     let types = &lowered.types;
     let bytes = |value: Value| types[value.index()].bytes().next_multiple_of(16);
     let staged: HashSet<Value> = lowered.staged.iter().map(|staged| staged.input).collect();
@@ -124,26 +147,52 @@ fn assign(graph: &Graph, lowered: &Lowered, lifetimes: &HashMap<Value, Lifetime>
     persistent.sort();
 
     let mut buffers = Vec::new();
-    let mut buffer_of: HashMap<Value, usize> = HashMap::new();
+    let mut places: HashMap<Value, Placement> = HashMap::new();
     for &value in &persistent {
-        buffer_of.insert(value, buffers.len());
+        places.insert(value, Placement { buffer: buffers.len(), offset: 0 });
         buffers.push(PlannedBuffer { bytes: bytes(value), role: BufferRole::Persistent });
     }
 
     let mut values: Vec<(Value, Lifetime)> = lifetimes.iter().map(|(&v, &l)| (v, l)).collect();
-    values.retain(|(value, _)| !buffer_of.contains_key(value));
+    values.retain(|(value, _)| !places.contains_key(value));
     values.sort_by_key(|&(value, lifetime)| (Reverse(bytes(value)), lifetime.first, value));
     let temporaries: Vec<(u64, Lifetime)> = values.iter().map(|&(v, l)| (bytes(v), l)).collect();
+    let in_slots = match side_by_side {
+        Some(alignment) => ranges::assign(&temporaries, &conflicts(lowered, &values), alignment),
+        None => slots::assign(&temporaries).into_iter().map(|slot| (slot, 0)).collect(),
+    };
     let first_slot = buffers.len();
-    for (&(value, _), slot) in values.iter().zip(slots::assign(&temporaries)) {
+    let slots = in_slots.iter().map(|&(slot, _)| slot + 1).max().unwrap_or(0);
+    buffers.resize(first_slot + slots, PlannedBuffer { bytes: 0, role: BufferRole::Slot });
+    for (&(value, _), (slot, offset)) in values.iter().zip(in_slots) {
         let buffer = first_slot + slot;
-        if buffer == buffers.len() {
-            buffers.push(PlannedBuffer { bytes: bytes(value), role: BufferRole::Slot });
-        }
-        buffer_of.insert(value, buffer);
+        buffers[buffer].bytes = buffers[buffer].bytes.max(offset + bytes(value));
+        places.insert(value, Placement { buffer, offset });
     }
     let fixed = persistent.iter().map(|&value| bytes(value)).sum();
-    Assignment { buffers, buffer_of, temporaries, fixed }
+    Assignment { buffers, places, temporaries, fixed }
+}
+
+/// Of each value those that a launch reads while it writes this one, or writes while it reads this one.
+fn conflicts(lowered: &Lowered, values: &[(Value, Lifetime)]) -> Vec<Vec<usize>> {
+    let numbers: HashMap<Value, usize> =
+        values.iter().enumerate().map(|(number, &(value, _))| (value, number)).collect();
+    let mut conflicts = vec![Vec::new(); values.len()];
+    for dispatch in lowered.sections.iter().flat_map(|section| &section.launches) {
+        let numbers = &numbers;
+        let bound = |access| {
+            let of_access = dispatch.bindings.iter().filter(move |of| of.access == access);
+            let roots = of_access.filter_map(|of| Some(lowered.parts.place(of.value?).0));
+            roots.filter_map(|root| numbers.get(&root).copied())
+        };
+        for read in bound(Access::Read) {
+            for written in bound(Access::Write) {
+                conflicts[read].push(written);
+                conflicts[written].push(read);
+            }
+        }
+    }
+    conflicts
 }
 
 /// No dispatch may both read and write one buffer.

@@ -35,6 +35,8 @@ mod sink;
 pub use autodiff::gradient;
 pub use simplify::simplify;
 
+use memory::Sharing;
+
 /// A finished graph as a plan for `target`: simplify, lower, place in memory.
 ///
 /// # Errors
@@ -57,12 +59,12 @@ pub fn compile_with(
     selector: &dyn KernelSelector,
 ) -> Result<Plan, Error> {
     graph.verify()?;
-    plan(&fuse(&simplify(graph))?, target, selector)
+    plan(&fuse(&simplify(graph))?, target, selector, Sharing::InTurn)
 }
 
 /// As [`compile`], in at most `budget` bytes of the device: where the plan would take more, gradients wait
-/// for their readers, and where that is not enough, activations are dropped after the forward pass and
-/// recomputed in the backward pass. Every bit is as without.
+/// for their readers and values lie side by side, and where that is not enough, activations are dropped and
+/// recomputed when they are read again. Every bit is as without.
 ///
 /// ```
 /// use ddim::{graph::Graph, ops::Silu, passes, plan::Target, value::TensorType};
@@ -86,17 +88,14 @@ pub fn compile_with(
 pub fn compile_within(graph: &Graph, target: &Target, budget: u64) -> Result<Plan, Error> {
     graph.verify()?;
     let graph = fuse(&simplify(graph))?;
-    let compile = |graph: &Graph| plan(graph, target, &DefaultHeuristic);
-    let whole = compile(&graph)?;
+    let whole = plan(&graph, target, &DefaultHeuristic, Sharing::InTurn)?;
     if whole.peak_bytes() <= budget {
         return Ok(whole);
     }
     let graph = sink::sink(&graph);
-    let sunk = compile(&graph)?;
-    match sunk.peak_bytes() <= budget {
-        true => Ok(sunk),
-        false => recompute::within(&graph, budget, compile),
-    }
+    let scratch = lower::lower(&graph, target, &DefaultHeuristic)?.scratch(&graph);
+    let compile = |graph: &Graph| plan(graph, target, &DefaultHeuristic, Sharing::SideBySide);
+    recompute::within(&graph, [budget, whole.peak_bytes()], scratch, compile)
 }
 
 /// As [`compile`], every equation by its own kernels: what fusion is held against.
@@ -107,7 +106,7 @@ pub fn compile_within(graph: &Graph, target: &Target, budget: u64) -> Result<Pla
 /// Example: [`crate::passes`].
 pub fn compile_unfused(graph: &Graph, target: &Target) -> Result<Plan, Error> {
     graph.verify()?;
-    plan(&simplify(graph), target, &DefaultHeuristic)
+    plan(&simplify(graph), target, &DefaultHeuristic, Sharing::InTurn)
 }
 
 /// The same program in fewer, larger ops: group norm and SiLU where a convolution reads,
@@ -138,11 +137,16 @@ pub fn fuse(graph: &Graph) -> Result<Graph, Error> {
     Ok(graph)
 }
 
-fn plan(graph: &Graph, target: &Target, selector: &dyn KernelSelector) -> Result<Plan, Error> {
+fn plan(
+    graph: &Graph,
+    target: &Target,
+    selector: &dyn KernelSelector,
+    sharing: Sharing,
+) -> Result<Plan, Error> {
     if cfg!(debug_assertions) {
         graph.verify()?;
     }
     let mut lowered = lower::lower(graph, target, selector)?;
     arenas::take_apart(graph, &mut lowered);
-    memory::plan(graph, lowered, target)
+    memory::plan(graph, lowered, target, sharing)
 }

@@ -1,90 +1,79 @@
-//! Less memory for more work: activations are dropped after the forward pass, and recomputed where the
-//! backward pass wants them. Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+//! Less memory for more work: activations are dropped, and computed again where they are read next, by the same ops
+//! from the same operands, so that every bit is as it was. Random numbers follow from the key, which stays.
 //!
-//! The forward pass is cut into segments. What a segment leaves to another stays; the rest is dropped and
-//! computed again, by the same ops from the same operands, so that every bit is as it was. Random numbers
-//! follow from the key, which stays. Of what is dropped, the dearest to compute is taken back as long as
-//! memory allows.
+//! A run of the graph within a limit drops what is least work for its bytes. Limits are tried from the whole graph's
+//! bytes down: a limit bounds what is alive, and the plan takes a little more or less. Of the plans that fit the budget
+//! the one with least work is taken.
 use crate::{
     error::{Error, LoweringError},
-    graph::Graph,
+    graph::{Equation, Graph},
     plan::Plan,
+    value::Value,
 };
-use std::iter;
+use std::{collections::HashMap, iter};
 
+mod run;
 mod schedule;
 
+use run::Turn;
 use schedule::Schedule;
 
-/// Of two lengths of segments that are tried, one over the other.
-const FINER: f64 = 1.3;
+/// A limit on the next lower one.
+const LIMITS: f64 = 0.99;
 
-/// The least segment that is tried, as part of all activations.
-const FINEST: f64 = 1.0 / 128.0;
-
-/// Cuts of which those that fit are refined: those that are least work.
-const REFINED: usize = 3;
-
-/// What is dropped, and what that takes.
-struct Cut {
-    dropped: Vec<bool>,
-    /// Bytes of the plan beyond those that the estimate knows: scratch, and what does not fit a slot.
-    beyond: u64,
-    plan: Plan,
-}
-
-/// The plan of the graph with the least work done again that the search finds for `budget` bytes; `compile`
-/// makes a plan.
+/// The plan of the graph with the least work done again that the search finds for `budget` bytes, where another plan
+/// takes `whole`. Each equation has so many bytes of `scratch`; `compile` makes a plan.
 ///
 /// # Errors
 /// [`LoweringError::Memory`] if the least plan that it finds takes more, or those of `compile`.
 pub(super) fn within(
     graph: &Graph,
-    budget: u64,
+    [budget, whole]: [u64; 2],
+    scratch: Vec<u64>,
     compile: impl Fn(&Graph) -> Result<Plan, Error>,
 ) -> Result<Plan, Error> {
-    let schedule = Schedule::of(graph);
-    let plan = |dropped: &[bool]| compile(&schedule.apply(graph, dropped)?);
-    let (mut fitting, mut least) = (Vec::new(), u64::MAX);
-    for dropped in cuts(&schedule) {
-        let plan = plan(&dropped)?;
-        let peak = plan.peak_bytes();
-        least = least.min(peak);
-        if peak <= budget {
-            let beyond = peak.saturating_sub(schedule.times(&dropped).peak);
-            fitting.push(Cut { dropped, beyond, plan });
-        }
+    let plan = compile(graph)?;
+    if plan.peak_bytes() <= budget {
+        return Ok(plan);
     }
-    let work = |dropped: &[bool]| schedule.times(dropped).work;
-    fitting.sort_by_key(|cut| work(&cut.dropped));
-    fitting.truncate(REFINED);
-    for Cut { dropped, beyond, plan: known } in &mut fitting {
-        let fewer = refined(&schedule, dropped.clone(), budget.saturating_sub(*beyond));
-        let plan = plan(&fewer)?;
+    let mut least = plan.peak_bytes().min(whole);
+    let schedule = Schedule::of(graph, scratch);
+    let lower = |limit: &u64| Some((*limit as f64 * LIMITS) as u64);
+    let limits = iter::successors(Some(least), lower).skip(1);
+    let mut best: Option<(u64, Plan)> = None;
+    for turns in limits.map_while(|limit| run::within(&schedule, limit)) {
+        let again = turns.iter().filter(|turn| turn.again > 0);
+        let work = again.map(|turn| schedule.work[turn.equation]).sum();
+        if best.as_ref().is_some_and(|(known, _)| *known <= work) {
+            continue;
+        }
+        let plan = compile(&apply(graph, &turns)?)?;
+        least = least.min(plan.peak_bytes());
         if plan.peak_bytes() <= budget {
-            (*dropped, *known) = (fewer, plan);
+            best = Some((work, plan));
         }
     }
-    let best = fitting.into_iter().min_by_key(|cut| work(&cut.dropped));
-    best.map(|cut| cut.plan).ok_or(LoweringError::Memory { budget, least }.into())
+    best.map(|(_, plan)| plan).ok_or(LoweringError::Memory { budget, least }.into())
 }
 
-/// What to drop, for segments of one length after another.
-fn cuts(schedule: &Schedule) -> Vec<Vec<bool>> {
-    let total = schedule.activations() as f64;
-    let lengths = iter::successors(Some(1.0), |part| Some(part / FINER));
-    let lengths = lengths.take_while(|part| *part > FINEST);
-    let mut cuts: Vec<_> = lengths.map(|part| schedule.cut((total * part) as u64)).collect();
-    cuts.dedup();
-    cuts
-}
-
-/// The same with those taken back that are most work for their bytes, as long as the estimated peak stays
-/// below `aim`.
-fn refined(schedule: &Schedule, mut dropped: Vec<bool>, aim: u64) -> Vec<bool> {
-    for equation in schedule.dearest_first(&dropped) {
-        dropped[equation] = false;
-        dropped[equation] = schedule.times(&dropped).peak > aim;
+/// The graph whose equations come in these turns. Each turn reads the latest copies.
+fn apply(graph: &Graph, turns: &[Turn]) -> Result<Graph, Error> {
+    let mut result = graph.clone();
+    result.equations.clear();
+    let mut copies: HashMap<Value, Value> = HashMap::new();
+    for &Turn { equation, again } in turns {
+        let original = &graph.equations[equation];
+        let copy = |value: &Value| *copies.get(value).unwrap_or(value);
+        let inputs: Vec<Value> = original.inputs.iter().map(copy).collect();
+        if again == 0 {
+            result.equations.push(Equation { inputs, ..original.clone() });
+            continue;
+        }
+        let made = result.push_scoped(original.op.clone(), &inputs, original.scope.clone())?;
+        copies.extend(original.outputs.iter().copied().zip(made));
+        if let Some(equation) = result.equations.last_mut() {
+            (equation.section, equation.again) = (original.section, again);
+        }
     }
-    dropped
+    Ok(result)
 }

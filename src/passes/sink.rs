@@ -8,7 +8,7 @@ use crate::{
 use std::collections::HashSet;
 
 /// The graph with each equation of the backward pass moved to where its result is first read, if what it
-/// makes is more than what it alone keeps alive until then. The gradient of a convolution's input then comes
+/// makes is no less than what it alone keeps alive until then. The gradient of a convolution's input then comes
 /// after that of its weight.
 pub(super) fn sink(graph: &Graph) -> Graph {
     let mut result = graph.clone();
@@ -36,7 +36,7 @@ pub(super) fn sink(graph: &Graph) -> Graph {
         let made: u64 = own.outputs.iter().map(bytes).sum();
         let read: HashSet<&Value> = own.inputs.iter().collect();
         let kept: u64 = read.into_iter().filter(|value| !reads(value, reader)).map(bytes).sum();
-        if made > kept {
+        if made >= kept {
             equations[at..reader].rotate_left(1);
         }
     }

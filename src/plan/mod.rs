@@ -288,9 +288,14 @@ impl Plan {
             format!("{class} by {family}: {times}")
         };
         let families: Vec<String> = self.choices.iter().map(chosen).collect();
-        let again = match self.recomputed() {
-            0 => String::new(),
-            count => format!(", {count} of them again"),
+        let gflop = |flops: u64| flops as f64 / 1e9;
+        let recomputed = self.dispatches().filter(|dispatch| dispatch.recomputes);
+        let [again, work_again] = match self.recomputed() {
+            0 => [String::new(), String::new()],
+            count => {
+                let flops = recomputed.map(|dispatch| dispatch.cost.flops).sum();
+                [format!(", {count} of them again"), format!(", {:.3} of them again", gflop(flops))]
+            }
         };
         format!(
             "dispatches        {}{again}\n\
@@ -298,7 +303,7 @@ impl Plan {
              sections          {}\n\
              pipelines         {}\n\
              families          {}\n\
-             GFLOP             {:.3}\n\
+             GFLOP             {:.3}{work_again}\n\
              planned peak      {:.2} MiB\n\
              most live at once {:.2} MiB\n\
              unplanned         {:.2} MiB\n\
@@ -308,7 +313,7 @@ impl Plan {
             self.section_names(),
             self.pipelines(),
             families.join("; "),
-            self.cost().flops as f64 / 1e9,
+            gflop(self.cost().flops),
             mib(self.peak_bytes()),
             mib(self.live_bytes),
             mib(self.unplanned_bytes),

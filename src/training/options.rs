@@ -30,8 +30,8 @@ pub struct TrainingOptions {
     /// Ranks that take a step together, each of them `accumulate` micro-batches: see
     /// [`Trainer::join`](super::Trainer::join).
     pub ranks: usize,
-    /// Most bytes that a step may take of the device: activations are recomputed in the backward pass where
-    /// it would take more. Without, where the device gives less. No bit depends on it.
+    /// Most bytes that a step may take of the device: activations are dropped and recomputed where it would
+    /// take more. Without, where the device gives less. No bit depends on it.
     pub memory: Option<u64>,
     /// Most bytes of gradients that ranks add up at once, while the backward pass goes on; a parameter that takes
     /// more is added up alone. No bit depends on it, and no file records it.

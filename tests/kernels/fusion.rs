@@ -105,6 +105,21 @@ fn nothing_that_can_be_fused_is_left() {
 }
 
 #[test]
+fn a_norm_adds_no_gradient_of_a_convolution_that_could_add_its_own() {
+    let after = passes::fuse(&passes::simplify(&training())).expect("a fused graph");
+    let added = |op: &Op| matches!(op, Op::Conv2dInputGradient(op) if op.residual);
+    assert!(count(&after, added) > 0, "{after}");
+    for norm in &after.equations {
+        let residual = matches!(&norm.op, Op::GroupNormBackward(op) if op.residual);
+        let Some(value) = norm.inputs.last().filter(|_| residual) else { continue };
+        let maker = after.equations.iter().find(|equation| equation.outputs.contains(value));
+        let host = |op: &Op| matches!(op, Op::Conv2dInputGradient(op) if !op.residual);
+        let sole = after.equations.iter().filter(|e| e.inputs.contains(value)).count() == 1;
+        assert!(!sole || !maker.is_some_and(|maker| host(&maker.op)), "{norm:?}");
+    }
+}
+
+#[test]
 fn each_fusion_computes_what_its_parts_do() {
     let Some(gpu) = support::gpu() else { return };
     for case in bench_cases::fusions([2, 8, 16]).expect("shapes that fit") {

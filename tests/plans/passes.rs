@@ -2,7 +2,7 @@
 use crate::common::support;
 use ddim::{
     Error,
-    error::ShapeError,
+    error::{LoweringError, ShapeError},
     gpu::Executor,
     graph::Graph,
     ops::{
@@ -147,6 +147,23 @@ fn values_alive_together_lie_apart() {
         saved += plan.unplanned_bytes - plan.peak_bytes();
     }
     assert!(saved > 0, "no two values shared a buffer");
+}
+
+#[test]
+fn values_that_share_a_slot_side_by_side_lie_apart() {
+    let (target, mut saved) = (Target::default(), 0);
+    for seed in 0..40 {
+        let graph = random_graph(seed);
+        let whole = passes::compile(&graph, &target).expect("a plan");
+        let refused = passes::compile_within(&graph, &target, 1);
+        let Err(Error::Lowering(LoweringError::Memory { least, .. })) = refused else {
+            panic!("seed {seed}: {refused:?}")
+        };
+        let plan = passes::compile_within(&graph, &target, least).expect("that much is enough");
+        check_memory(&graph, &plan);
+        saved += whole.peak_bytes() - plan.peak_bytes().min(whole.peak_bytes());
+    }
+    assert!(saved > 0, "no two values lay side by side");
 }
 
 #[test]

@@ -9,10 +9,11 @@ use ddim::{
     graph::Graph,
     models::unet2d::{UNet, UNetConfig},
     passes,
-    plan::{Plan, Target},
+    plan::{DeviceProfile, Dispatch, Plan, Target},
     training::{Given, Metrics, Trainer, TrainingGraph, TrainingOptions},
+    value::ElementType,
 };
-use std::{ops::ControlFlow, path::Path};
+use std::{collections::HashSet, ops::ControlFlow, path::Path};
 
 fn model(name: &str) -> UNet {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/models/{name}.json"));
@@ -20,9 +21,9 @@ fn model(name: &str) -> UNet {
 }
 
 /// A training step of the U-Net of Ho et al. 2020 for CIFAR-10.
-fn cifar10(target: &Target, batch: usize) -> TrainingGraph {
+fn cifar10(target: &Target, batch: usize, precision: ElementType) -> TrainingGraph {
     let (unet, scheduler) = (model("cifar10"), SchedulerConfig::default());
-    let options = TrainingOptions { batch, ..TrainingOptions::default() };
+    let options = TrainingOptions { batch, precision, ..TrainingOptions::default() };
     TrainingGraph::new(target, &unet, [32, 32], &scheduler, &options, Given::Nothing)
         .expect("a graph")
 }
@@ -44,52 +45,86 @@ fn flops(plan: &Plan, again: bool) -> u64 {
     plan.dispatches().filter(|launch| launch.recomputes == again).map(|of| of.work.flops).sum()
 }
 
-/// What a step at batch 64 is brought down to, as part of the memory that it takes without. The aim is 0.5; 0.68 is
-/// reached, of which the state alone is 0.28.
-const SHARE: f64 = 0.70;
+/// Half of the 2,409 MiB that a step at batch 64 took before anything was recomputed. The state alone is 682.
+const HALF: u64 = 1_204 << 20;
 
-fn little_of_its_memory(target: &Target) {
-    let step = cifar10(target, 64);
+/// A forward pass is a third of a step: computing it once again takes 1.33 times as long.
+const SHARE_AGAIN: f64 = 1.0 / 3.0;
+
+fn half_of_its_memory(target: &Target) {
+    little_is_computed_again(target, ElementType::F32, HALF);
+}
+
+fn little_is_computed_again(target: &Target, precision: ElementType, budget: u64) {
+    let step = cifar10(target, 64, precision);
     let whole = passes::compile(&step.graph, target).expect("a plan");
-    println!("least: {:.0} MiB", mib(least(&step.graph, target)));
-    let budget = (whole.peak_bytes() as f64 * SHARE) as u64;
     let plan = passes::compile_within(&step.graph, target, budget).expect("a plan");
-    let (more, all) = (flops(&plan, true), flops(&whole, false));
+    let work = |plan: &Plan, again: bool| {
+        let launches = plan.dispatches().filter(|launch| launch.recomputes == again);
+        launches.fold([0; 2], |[flops, bytes], of| [flops + of.work.flops, bytes + of.work.bytes])
+    };
+    let (more, all) = (work(&plan, true), work(&whole, false));
+    let [flops, bytes] = [0, 1].map(|of| more[of] as f64 / all[of] as f64);
     println!(
-        "{:.0} of {:.0} MiB, {} of {} launches again, {:.0}% more operations",
+        "{:.0} of {:.0} MiB, {} of {} launches again, {:.1}% more operations, {:.1}% more bytes",
         mib(plan.peak_bytes()),
         mib(whole.peak_bytes()),
         plan.recomputed(),
         plan.dispatches().count(),
-        100.0 * more as f64 / all as f64,
+        100.0 * flops,
+        100.0 * bytes,
     );
     assert!(plan.peak_bytes() <= budget, "{} of {budget} bytes", plan.peak_bytes());
-    // A forward pass is a third of a step.
-    assert!(more > 0 && more < all / 3, "{more} of {all} operations again");
-    // What is left is the plan without: the same launches in the same order.
-    assert_eq!(flops(&plan, false), all);
+    assert!(flops > 0.0 && flops < SHARE_AGAIN, "{flops} of the operations again");
+    assert!(bytes < SHARE_AGAIN, "{bytes} of the bytes again");
+    // What is left is the plan without: the same launches. What comes again is some of these.
+    assert_eq!(work(&plan, false), all);
     assert_eq!(plan.hash(), whole.hash());
     assert_eq!(whole.recomputed(), 0);
+    let known: HashSet<_> = whole.dispatches().map(launched).collect();
+    let again = plan.dispatches().filter(|launch| launch.recomputes);
+    again.for_each(|launch| assert!(known.contains(&launched(launch)), "{launch}"));
+    if let (Some(before), Some(after)) = (whole.predict(), plan.predict()) {
+        let ratio = after.work.as_secs_f64() / before.work.as_secs_f64();
+        println!("{ratio:.2} times the predicted time");
+        assert!(ratio < 1.0 + SHARE_AGAIN, "{after:?} after {before:?}");
+    }
+}
+
+/// What decides the bits of a launch, beside what it reads.
+fn launched(launch: &Dispatch) -> (String, &[u8], [u32; 3]) {
+    (launch.kernel.to_string(), &launch.params, launch.workgroups)
 }
 
 #[test]
-fn a_step_of_the_cifar_10_model_takes_little_of_its_memory_on_the_least_device() {
-    little_of_its_memory(&Target::default());
+fn a_step_of_the_cifar_10_model_takes_half_of_its_memory_on_the_least_device() {
+    half_of_its_memory(&Target::default());
 }
 
 #[test]
-fn a_step_of_the_cifar_10_model_takes_little_of_its_memory_here() {
+fn a_step_of_the_cifar_10_model_takes_half_of_its_memory_on_a_large_card() {
+    half_of_its_memory(&Target::of(DeviceProfile::named("H100").expect("a card of the table")));
+}
+
+#[test]
+fn a_step_of_the_cifar_10_model_takes_half_of_its_memory_here() {
     let Some(gpu) = support::gpu() else { return };
-    little_of_its_memory(gpu.target());
+    half_of_its_memory(gpu.target());
+}
+
+#[test]
+fn a_step_in_halves_takes_less_too() {
+    // Of 1,542 MiB, of which 751 are state.
+    little_is_computed_again(&Target::default(), ElementType::F16, 1_024 << 20);
 }
 
 #[test]
 fn more_memory_is_less_work() {
     let target = Target::default();
-    let step = cifar10(&target, 16);
+    let step = cifar10(&target, 16, ElementType::F32);
     let whole = passes::compile(&step.graph, &target).expect("a plan");
     let mut last = 0;
-    for percent in [95, 90, 86, 84] {
+    for percent in [95, 90, 84, 79] {
         let budget = whole.peak_bytes() * percent / 100;
         let plan = passes::compile_within(&step.graph, &target, budget).expect("a plan");
         assert!(plan.peak_bytes() <= budget, "{percent}%");

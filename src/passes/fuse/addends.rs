@@ -96,35 +96,45 @@ fn with_residual(op: &Op) -> Option<Op> {
     }
 }
 
-/// The gradients of what has several readers, added up where the last of them is computed.
+/// The gradients of what has several readers, added up where the last of them is computed. A convolution's waits for
+/// a norm's: the norm reads two large tensors already.
 pub(super) fn gradients(graph: &Graph) -> Result<Graph, Error> {
     let uses = Uses::of(graph);
-    // Of a sum, what it adds; of a gradient that only the sum reads and that then adds the rest, the
-    // sum and the rest.
-    let mut sums: HashMap<Value, [Value; 2]> = HashMap::new();
+    // A gradient that only the sum reads, as it would add the rest.
+    let host = |value: Value| {
+        uses.reader(graph, value)?;
+        let maker = uses.maker(graph, value).filter(|maker| maker.outputs[0] == value)?;
+        Some((maker, with_residual(&maker.op)?))
+    };
+    // Of the equation in whose place it is added: what adds, the sum and the rest.
+    let mut sums: HashMap<Value, [Value; 3]> = HashMap::new();
     let mut absorbed: HashSet<Value> = HashSet::new();
     for equation in &graph.equations {
         let (Op::Add(Add), &[a, b]) = (&equation.op, &equation.inputs[..]) else { continue };
-        let made = |value: Value| uses.makers.get(&value);
+        let (made, sum) = (|value: Value| uses.makers.get(&value), equation.outputs[0]);
         // The later one, when the other is there.
         let [first, last] = if made(a) > made(b) { [b, a] } else { [a, b] };
-        let sole = uses.reader(graph, last).is_some();
-        let maker = uses.maker(graph, last).filter(|maker| maker.outputs[0] == last && sole);
-        if maker.is_some_and(|maker| with_residual(&maker.op).is_some()) {
-            sums.insert(last, [equation.outputs[0], first]);
-            absorbed.insert(equation.outputs[0]);
+        match (host(first), host(last)) {
+            (Some((_, Op::Conv2dInputGradient(_))), Some((_, Op::GroupNormBackward(_)))) => {
+                sums.insert(sum, [first, sum, last]);
+                absorbed.insert(first);
+            }
+            (_, Some(_)) => {
+                sums.insert(last, [last, sum, first]);
+                absorbed.insert(sum);
+            }
+            (_, None) => {}
         }
     }
     rewrite(graph, |result, equation| {
         if absorbed.contains(&equation.outputs[0]) {
             return Ok(true);
         }
-        let Some(&[sum, rest]) = sums.get(&equation.outputs[0]) else { return Ok(false) };
-        let Some(op) = with_residual(&equation.op) else { return Ok(false) };
-        let mut outputs = equation.outputs.clone();
-        outputs[0] = sum;
-        let inputs = [&equation.inputs[..], &[rest]].concat();
-        push(result, op, &inputs, equation, &outputs)?;
+        let Some(&[value, sum, rest]) = sums.get(&equation.outputs[0]) else { return Ok(false) };
+        let Some((maker, op)) = host(value) else { return Ok(false) };
+        let inputs = [&maker.inputs[..], &[rest]].concat();
+        let outputs = [&[sum], &maker.outputs[1..]].concat();
+        push(result, op, &inputs, maker, &outputs)?;
         Ok(true)
     })
 }

@@ -15,14 +15,16 @@ use crate::{
     value::{ElementType, TensorType, Value},
 };
 
-/// Spread tiles of a part of the images, where a gradient of weights is summed in parts.
-const SPREAD_BYTES: u64 = 8 << 20;
+/// Spread tiles of a part of the images, where a gradient of weights is summed in parts: of numbers that are stored
+/// in f32, and of halves, which save memory.
+const SPREAD_BYTES: u64 = 32 << 20;
+const SPREAD_HALVES: u64 = 8 << 20;
 
 /// The same, in terms of their products, which each part writes and reads: fewer parts, where these are large.
 const SPREAD_PRODUCTS: u64 = 4;
 
-/// Images whose tiles are spread at a time for a gradient of weights: all, or, where numbers are stored in halves to
-/// save memory, so many that their tiles, which are f32, take little.
+/// Images whose tiles are spread at a time for a gradient of weights: so many that their tiles, which are f32, take
+/// little beside the activations.
 fn images_at_once(
     lowering: &Lowering,
     extents: &Extents,
@@ -30,12 +32,13 @@ fn images_at_once(
     products: TensorType,
 ) -> usize {
     let [batch, down, across] = Tile::Wide.count(extents);
-    if lowering.type_of(operands.x0).element == ElementType::F32 {
-        return batch;
-    }
+    let spread = match lowering.type_of(operands.x0).element {
+        ElementType::F32 => SPREAD_BYTES,
+        _ => SPREAD_HALVES,
+    };
     let channels = extents.in_channels.max(extents.out_channels);
     let one = Tile::Wide.spread(down * across, channels).bytes();
-    let most = SPREAD_BYTES.max(SPREAD_PRODUCTS * products.bytes());
+    let most = spread.max(SPREAD_PRODUCTS * products.bytes());
     let fitting = usize::try_from(most.min(lowering.target().max_binding) / one);
     let parts = batch.div_ceil(fitting.unwrap_or(batch).clamp(1, batch));
     batch.div_ceil(parts)
