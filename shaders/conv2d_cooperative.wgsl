@@ -17,6 +17,9 @@
 // iterations: written = SIDE / LANES + 2 + 4 * (SIDE * SIDE / (16 * LANES) + 2)
 // iterations: forward = 2 * fetched + steps * (2 + 2 * fetched + 32 / EDGE) + written
 
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+
 // Channels of a step.
 const DEPTH = 32u;
 const DEPTH4 = DEPTH / 4u;

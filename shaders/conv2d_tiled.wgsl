@@ -1,7 +1,7 @@
 // Convolution in both directions, as conv2d_subgroup.wgsl has it (the same sum and bindings), for devices
 // without a small subgroup of fixed size.
-// Tiling: LANES invocations, eight beside each other, compute ROWS pixels of a phase by COLUMNS4 vec4s of channels; 16
-// channels of x and of weight at a time stand in workgroup memory, in f32 (12 KiB at most) or in f16, and are multiplied so
+// Tiling: LANES invocations, up to eight beside each other, compute ROWS pixels of a phase by COLUMNS4 vec4s of channels; 16
+// channels of x and of weight at a time stand in workgroup memory, in f32 (8 KiB for 64 by 64) or in f16, and are multiplied so
 // (shared/factors_*.wgsl). Where such tiles are few for the device, several workgroups share one: each sums a part of the
 // channels (`split`), and the sums are added in the order of the parts (`fold`), so that a result does not depend on who
 // finished first. `batched` multiplies a pair of matrices for each z of the grid, in f32: the places of minimal filtering
@@ -23,6 +23,9 @@
 // iterations: batched = sums + 24
 // iterations: fold = SLOTS + 34
 
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+
 // [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
 // Sums of each part of the channels, as they are written and read: [SLOTS, batch, out_height, out_width, out_channels]; or of
@@ -34,10 +37,11 @@ override JOINED: bool = false;
 /// Whether `weight` is that of the other direction: read transposed, its kernel turned by half a circle.
 override TURNED: bool = false;
 
-// Rows of invocations, and what each computes.
-const LINES = LANES / 8u;
+// Invocations beside each other, rows of them, and what each computes.
+const ACROSS = min(COLUMNS4, 8u);
+const LINES = LANES / ACROSS;
 const PIXELS = ROWS / LINES;
-const VECTORS = COLUMNS4 / 8u;
+const VECTORS = COLUMNS4 / ACROSS;
 // Invocations that fetch channels of one pixel.
 const SHARED = LANES / ROWS;
 const DEPTH4 = 4u;
@@ -70,7 +74,7 @@ fn turned_weights(row: u32, o4: u32, column: u32) -> mat4x4<f32> {
     return transpose(rows);
 }
 
-// The tile's sums, an invocation's rows LINES apart and its vec4s of channels 8; of the channels of x from `first4` to `end4`,
+// The tile's sums, an invocation's rows LINES apart and its vec4s of channels ACROSS; of the channels of x from `first4` to `end4`,
 // in vec4. `tile` counts tiles beside each other, phase by phase, `block` blocks of pixels, `pair` pairs of images and weights.
 fn multiply(
     sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>,
@@ -125,8 +129,8 @@ fn multiply(
     let first_source = pair * params.batch * params.in_height * params.in_width;
     let first_weight = pair * params.kernel_height * params.kernel_width * params.in_channels;
 
-    let tile_row = own / 8u;
-    let tile_column = own % 8u;
+    let tile_row = own / ACROSS;
+    let tile_column = own % ACROSS;
     var offset_y = first_y;
     for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
         var offset_x = first_x;
@@ -176,7 +180,7 @@ fn multiply(
                     for (var q = 0u; q < 4u; q++) {
                         var b: array<factor4, VECTORS>;
                         for (var j = 0u; j < VECTORS; j++) {
-                            b[j] = weight_tile[(d * 4u + q) * COLUMNS4 + j * 8u + tile_column];
+                            b[j] = weight_tile[(d * 4u + q) * COLUMNS4 + j * ACROSS + tile_column];
                         }
                         for (var i = 0u; i < PIXELS; i++) {
                             for (var j = 0u; j < VECTORS; j++) {
@@ -201,10 +205,10 @@ fn multiply(
 fn store_sums(sum: ptr<function, array<vec4<f32>, VECTORS * PIXELS>>, own: u32, tile: u32, slot: u32) {
     let first = slot * params.batch * params.out_height * params.out_width;
     for (var j = 0u; j < VECTORS; j++) {
-        let column = tile % params.column_groups * COLUMNS4 + j * 8u + own % 8u;
+        let column = tile % params.column_groups * COLUMNS4 + j * ACROSS + own % ACROSS;
         if column < params.out_channels4 {
             for (var i = 0u; i < PIXELS; i++) {
-                let place = places[i * LINES + own / 8u];
+                let place = places[i * LINES + own / ACROSS];
                 if place != NOWHERE {
                     parts[(first + place) * params.out_channels4 + column] = sum[i * VECTORS + j];
                 }
@@ -222,13 +226,13 @@ fn forward(
     let own = local.x;
     let block = group.z * groups.y + group.y;
     let first_column = group.x % params.column_groups * COLUMNS4;
-    let tile_row = own / 8u;
-    let tile_column = own % 8u;
+    let tile_row = own / ACROSS;
+    let tile_column = own % ACROSS;
     var sum: array<vec4<f32>, VECTORS * PIXELS>;
     multiply(&sum, own, group.x, block, 0u, (params.in_channels + 3u) / 4u, 0u);
 
     for (var j = 0u; j < VECTORS; j++) {
-        let column = first_column + j * 8u + tile_column;
+        let column = first_column + j * ACROSS + tile_column;
         if column < params.out_channels4 {
             let addend = bias_of(column);
             for (var i = 0u; i < PIXELS; i++) {
@@ -246,7 +250,7 @@ fn forward(
     }
     // Merged as in Chan, Golub and LeVeque 1979: every invocation finds the mean of its square, the first of these adds.
     let holder = tile_row % HOLDERS;
-    let first = own - holder * 8u;
+    let first = own - holder * ACROSS;
     let square = block * (ROWS / SQUARE) + tile_row / HOLDERS;
     let squares = params.batch * params.out_height * params.out_width / SQUARE;
     for (var j = 0u; j < VECTORS; j++) {
@@ -269,7 +273,7 @@ fn forward(
         let first_mean = exchanged(first);
         var mean = vec4<f32>();
         for (var i = 1u; i < HOLDERS; i++) {
-            mean += exchanged(first + i * 8u) - first_mean;
+            mean += exchanged(first + i * ACROSS) - first_mean;
         }
         mean = fma(mean, vec4<f32>(1.0 / f32(HOLDERS)), first_mean);
         let delta = own_mean - mean;
@@ -277,11 +281,11 @@ fn forward(
         workgroupBarrier();
         exchange(own, fma(f32(PIXELS) * delta, delta, own_deviations));
         workgroupBarrier();
-        let column = first_column + j * 8u + tile_column;
+        let column = first_column + j * ACROSS + tile_column;
         if holder == 0u && square < squares && column < params.out_channels4 {
             var deviations = vec4<f32>();
             for (var i = 0u; i < HOLDERS; i++) {
-                deviations += exchanged(own + i * 8u);
+                deviations += exchanged(own + i * ACROSS);
             }
             moments[2u * square * params.out_channels4 + column] = mean;
             moments[(2u * square + 1u) * params.out_channels4 + column] = deviations;

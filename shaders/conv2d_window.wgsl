@@ -9,6 +9,9 @@
 // import: convolution
 // iterations: forward = in_channels.div_ceil(4) * (kernel_height + 2) + 4
 
+@group(0) @binding(1) var<storage, read> x: array<activation4>;
+@group(0) @binding(2) var<storage, read> weight: array<weight4>;
+
 // [batch, squares of 4x4 pixels, 2, out_channels]: mean, and sum of squared deviations from it.
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;
 

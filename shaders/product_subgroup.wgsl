@@ -6,15 +6,9 @@
 // The weight is cut into panels of LANES vec4 of columns: see panels.wgsl.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: fours, matrices
+// import: fours, panels_of_fours, matrices
 // iterations: forward = in_channels.div_ceil(4) + 4
 
 @group(0) @binding(1) var<storage, read> x0: array<activation4>;
 @group(0) @binding(2) var<storage, read> x1: array<activation4>;
 @group(0) @binding(3) var<storage, read> weight: array<weight4>;
-
-// Row `q` of those for unit `k` of channels.
-fn weights_at(first: u32, k: u32, q: u32, in_channels: u32, lane: u32) -> Unit {
-    // The pad lanes of x are zero; any weight will do for them.
-    return widen_weight(weight[(first + min(k * 4u + q, in_channels - 1u)) * LANES + lane]);
-}

@@ -4,15 +4,9 @@
 // Tiling: as there, but a lane loads eight elements of its own rows and eight weights of its own columns.
 // tile: LANES = 8
 // tile: ROWS_PER_LANE = 4
-// import: eights, matrices
+// import: eights, panels_of_eights, matrices
 // iterations: forward = in_channels.div_ceil(8) + 4
 
 @group(0) @binding(1) var<storage, read> x0: array<vec4<u64>>;
 @group(0) @binding(2) var<storage, read> x1: array<vec4<u64>>;
 @group(0) @binding(3) var<storage, read> weight: array<vec4<u64>>;
-
-// Rows `2 q` and `2 q + 1` of those for unit `k` of channels.
-fn weights_at(first: u32, k: u32, q: u32, in_channels: u32, lane: u32) -> Unit {
-    let pairs = weight[(first / 2u + k * 4u + q) * LANES + lane];
-    return Unit(lower(firsts(pairs), seconds(pairs)), upper(firsts(pairs), seconds(pairs)));
-}

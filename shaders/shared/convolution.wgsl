@@ -1,4 +1,5 @@
-// What the direct kernels of a convolution are told, bind, and add to the sums of their products.
+// What the direct kernels of a convolution are told, bind, and add to the sums of their products. The importer binds x and the
+// weight, as numbers or as pairs.
 // import: silu
 
 struct Params {
@@ -55,8 +56,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<activation4>;
-@group(0) @binding(2) var<storage, read> weight: array<weight4>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
 // [batch, channels]: out_channels of them are added.
 @group(0) @binding(4) var<storage, read> embedding: array<activation4>;

@@ -84,7 +84,7 @@ pub const TABLE: &[Rule] = &[
         classes: &[OpClass::Convolution, OpClass::TrainedConvolution, OpClass::InputGradient],
         rows: 128,
         outputs: 16,
-        families: &[Window, Subgroup, Tiled],
+        families: &[Window, Wide, Subgroup, Tiled],
         ..SOFTWARE
     },
     Rule {
@@ -92,14 +92,14 @@ pub const TABLE: &[Rule] = &[
         rows: 128,
         channels: 16,
         // Narrow tiles where the filters of wide ones pass the largest binding.
-        families: &[Winograd, WinogradNarrow, Subgroup, Tiled],
+        families: &[Winograd, WinogradNarrow, Wide, Subgroup, Tiled],
         ..SOFTWARE
     },
     Rule {
         classes: &[OpClass::TrainedConvolution],
         rows: 128,
         channels: 16,
-        families: &[WinogradNarrow, Subgroup, Tiled],
+        families: &[WinogradNarrow, Wide, Subgroup, Tiled],
         ..SOFTWARE
     },
     SOFTWARE,

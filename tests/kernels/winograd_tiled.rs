@@ -48,15 +48,17 @@ fn every_tile_gives_the_convolution() -> Result<(), Error> {
     let h100 = DeviceProfile::named("H100").expect("a card of the table");
     let of_cores = |cores| DeviceProfile { cores: Some(cores), ..h100 };
     let of_vendor = |vendor| DeviceProfile { vendor, ..DeviceProfile::default() };
-    let case = convolution([4, 16, 16, 16], 64);
-    let expected = Expected::new(&case)?;
-    // The largest keeps one core busy, the smallest a thousand; without rates registers decide.
-    for (profile, tile) in [
-        (of_cores(1), [128, 16]),
-        (of_vendor(0x10de), [64, 16]),
-        (of_vendor(0), [32, 16]),
-        (of_cores(1000), [32, 8]),
+    // The largest that the channels fill keeps one core busy, the smallest a thousand; without rates registers decide.
+    for (profile, outputs, tile) in [
+        (of_cores(1), 128, [128, 32]),
+        (of_cores(1), 64, [128, 16]),
+        (of_vendor(0x10de), 64, [64, 16]),
+        (of_vendor(0), 64, [32, 16]),
+        (of_cores(1000), 64, [32, 8]),
+        (of_cores(1), 16, [64, 4]),
     ] {
+        let case = convolution([4, 16, 16, 16], outputs);
+        let expected = Expected::new(&case)?;
         let target = gpu_target(&gpu, profile);
         for family in FAMILIES {
             let plan = passes::compile_with(&case.graph()?, &target, &Prefers(family))?;

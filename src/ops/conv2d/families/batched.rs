@@ -24,7 +24,8 @@ pub(super) fn dispatch(
     let fitting = TILES.into_iter().filter(|tile| tile.fits(lowering.target()));
     let timed =
         fitting.filter_map(of).filter_map(|launch| Some((lowering.counted(&launch)?, launch)));
-    let best = timed.min_by_key(|(time, _)| *time).map(|(_, launch)| launch);
+    let best =
+        timed.min_by_key(|(time, launch)| (*time, launch.executed)).map(|(_, launch)| launch);
     best.or_else(|| of(Tile::usual(lowering.target())?))
 }
 

@@ -1,4 +1,5 @@
-//! `shaders/conv2d_subgroup.wgsl`, which sums over taps and channels pixel by pixel; rows go round by shuffles.
+//! `shaders/conv2d_subgroup.wgsl`, which sums over taps and channels pixel by pixel; rows go round by shuffles. And
+//! `conv2d_wide.wgsl`, which loads two numbers at a time.
 use super::product;
 use crate::{
     ops::{
@@ -6,7 +7,8 @@ use crate::{
         conv2d::{Extents, Operands},
     },
     plan::{Candidate, Family, fold},
-    shaders::{conv2d_subgroup, shared::convolution::Params},
+    shaders::{conv2d_subgroup, conv2d_wide, shared::convolution::Params},
+    value::ElementType,
 };
 
 /// Parameters, and the grid of workgroups that compute `rows` pixels by `columns4` vec4s each.
@@ -48,7 +50,7 @@ pub(super) fn params(
 
 /// Where subgroups have a known size and no product of matrices gives the same sums without
 /// coordinates.
-pub(super) fn subgroup(
+pub(super) fn offer(
     lowering: &mut Lowering,
     family: Family,
     extents: &Extents,
@@ -59,11 +61,24 @@ pub(super) fn subgroup(
     // a square of pixels.
     let (least, most) = ((16 / lanes).max(1), (32 / lanes).min(4));
     let rows_per_lane = (extents.pixels() as u32).div_ceil(lanes).clamp(least, most);
-    let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane };
+    let depth = if family == Family::Wide { 2 } else { 1 };
+    // A weight in halves is there to save memory, and widened it would take as much as without.
+    let is_wide = lowering.type_of(operands.weight).element == ElementType::F32;
+    if depth == 2 && !(is_wide && product::depth(lowering, operands) == 2) {
+        return None;
+    }
     let (params, grid) = params(lowering, extents, operands, [lanes * rows_per_lane, lanes]);
-    let packed = product::panels(lowering, lanes, 1, operands.weight);
+    let packed = product::panels(lowering, lanes, depth, operands.weight);
     let weight = packed.form;
     let Operands { x0: x, bias, embedding, residual, y, moments, .. } = *operands;
-    let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y, moments };
-    Some(Candidate::new(family, vec![kernel.dispatch(params, overrides, grid)]).with(packed))
+    let dispatch = if depth == 2 {
+        let overrides = conv2d_wide::Overrides { lanes, rows_per_lane };
+        let kernel = conv2d_wide::Forward { x, weight, bias, embedding, residual, y, moments };
+        kernel.dispatch(params, overrides, grid)
+    } else {
+        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane };
+        let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y, moments };
+        kernel.dispatch(params, overrides, grid)
+    };
+    Some(Candidate::new(family, vec![dispatch]).with(packed))
 }

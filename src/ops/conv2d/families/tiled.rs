@@ -28,28 +28,36 @@ pub(super) struct Tile {
     registers: u32,
 }
 
-/// The largest first, which is the best for large grids alone.
-pub(super) const TILES: [Tile; 4] = [
+/// The largest first, which is the best for large grids alone; the last is for few channels.
+pub(super) const TILES: [Tile; 6] = [
+    Tile { rows: 128, columns4: 32, lanes: 256, share: 88, registers: 160 },
     Tile { rows: 128, columns4: 16, lanes: 128, share: 88, registers: 160 },
     Tile { rows: 64, columns4: 16, lanes: 64, share: 85, registers: 160 },
     Tile { rows: 32, columns4: 16, lanes: 64, share: 77, registers: 96 },
     Tile { rows: 32, columns4: 8, lanes: 64, share: 66, registers: 64 },
+    Tile { rows: 64, columns4: 4, lanes: 64, share: 66, registers: 64 },
 ];
+
+/// The tile whose share others are compared with, and the first of those of devices whose rates are not known.
+const MIDDLE: usize = 2;
 
 impl Tile {
     /// That of a device whose rates are not known: the larger one that its registers hold.
     pub fn usual(target: &Target) -> Option<Self> {
-        TILES.into_iter().skip(1).find(|tile| tile.fits(target))
+        TILES.into_iter().skip(MIDDLE).find(|tile| tile.fits(target))
     }
 
-    /// Whether an invocation of the target has the registers.
+    /// Whether an invocation of the target has the registers, and a workgroup the memory.
     pub fn fits(&self, target: &Target) -> bool {
-        self.registers <= target.profile.registers()
+        let tiles = 4 * self.rows + (16 * self.columns4).max(self.lanes);
+        let bytes = 16 * tiles + 4 * self.rows;
+        let profile = target.profile;
+        self.registers <= profile.registers() && bytes <= profile.workgroup_bytes
     }
 
     /// Operations of a workgroup each of whose sums adds so many products, and takes as long for each as the loops do.
     pub fn executed(&self, products: u64) -> u64 {
-        2 * u64::from(self.rows * 4 * self.columns4) * products * TILES[1].share / self.share
+        2 * u64::from(self.rows * 4 * self.columns4) * products * TILES[MIDDLE].share / self.share
     }
 }
 
@@ -61,7 +69,8 @@ struct Way {
 }
 
 /// Ways that are offered beside the best one, so that each tile runs and is compiled everywhere.
-const WAYS: [(usize, u32); 6] = [(0, 1), (1, 1), (2, 1), (3, 1), (1, 3), (3, MOST_PARTS)];
+const WAYS: [(usize, u32); 8] =
+    [(0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (2, 3), (4, MOST_PARTS)];
 
 /// Channels of a step of the kernel.
 pub(super) const DEPTH: usize = 16;
@@ -133,7 +142,9 @@ fn best(lowering: &Lowering, extents: &Extents, operands: &Operands) -> Option<(
         TILES.into_iter().flat_map(|tile| slots(extents).map(move |slots| Way { tile, slots }));
     let fitting = ways.filter(|way| way.fits(lowering, extents, operands));
     let timed = fitting.filter_map(|way| Some((way.time(lowering, extents, operands)?, way)));
-    timed.min_by_key(|(time, _)| *time)
+    // Where bytes decide, tiles that reach past the tensor cost no time: the fewest operations then.
+    let best = timed.min_by_key(|(cost, _)| *cost);
+    best.map(|((time, _), way)| (time, way))
 }
 
 /// The way of this number, on a GPU.
@@ -180,7 +191,7 @@ impl Way {
         let products = products as u64 / (extents.spread * extents.spread) as u64;
         let tiles = workgroups / u64::from(slots);
         let own = tile.executed(products);
-        let repeated = REPEATED * f64::from(TILES[1].columns4) / f64::from(tile.columns4);
+        let repeated = REPEATED * f64::from(TILES[MIDDLE].columns4) / f64::from(tile.columns4);
         let repeated = if operands.affine.is_some() { repeated * own as f64 } else { 0.0 };
         tiles * (own + repeated as u64)
     }
@@ -206,14 +217,14 @@ impl Way {
         [(extents.out_channels.div_ceil(4) as u32).div_ceil(FOLDED4), down, deep]
     }
 
-    /// How long the sums take, and the launch that adds the parts; none if the device's rates are not
-    /// known.
+    /// How long the sums take, and the launch that adds the parts, and the operations of the sums; none if the device's
+    /// rates are not known.
     fn time(
         &self,
         lowering: &Lowering,
         extents: &Extents,
         operands: &Operands,
-    ) -> Option<Duration> {
+    ) -> Option<(Duration, u64)> {
         let Self { tile, slots } = *self;
         let profile = lowering.target().profile;
         let (_, grid) = params(lowering, extents, operands, [tile.rows, tile.columns4]);
@@ -222,9 +233,9 @@ impl Way {
         let flops = self.executed(extents, operands, workgroups);
         let sums = profile.work(workgroups, tile.lanes, Cost { flops, bytes })?;
         if slots == 1 {
-            return Some(sums);
+            return Some((sums, flops));
         }
-        Some(sums + profile.pass(self.parts(extents).vectors() as u64, fold)?)
+        Some((sums + profile.pass(self.parts(extents).vectors() as u64, fold)?, flops))
     }
 
     /// Whether an invocation has the registers, the sums of all parts fit a binding, and a launch has the

@@ -115,7 +115,7 @@ pub(super) fn offer(
     let panel = lanes.map_or(out_channels4, |lanes| lanes as usize);
     let panels = out_channels4.div_ceil(panel);
     let filters_of = TensorType::f32(&[tile.places(), panels, in_channels, 4 * panel]);
-    let parts = parts(&target, tile, extents, filters_of)?;
+    let parts = parts(lowering, tile, extents, filters_of)?;
     let most = parts.iter().map(|part| part.tiles(tile, extents)).max()?;
     let spread = lowering.scratch(tile.spread(most, in_channels));
     let products = lowering.scratch(tile.spread(most, out_channels));

@@ -1,7 +1,7 @@
 //! Tiles of minimal filtering, and how many of them are computed at a time.
 use crate::{
-    ops::conv2d::Extents,
-    plan::{Family, Target},
+    ops::{Lowering, conv2d::Extents},
+    plan::Family,
     shaders::winograd,
     value::TensorType,
 };
@@ -59,6 +59,9 @@ const PART_BYTES: u64 = 32 << 20;
 /// not take. To move as many takes 0.1 ms or more, beside which the launches of another part are little.
 const GPU_BYTES: u64 = 512 << 20;
 
+/// The same in a plan of training, whose activations are what memory is for.
+const TRAINING_BYTES: u64 = 64 << 20;
+
 /// What is computed at a time: so many images from the first on, of each so many rows of tiles.
 pub(super) struct Part {
     first: usize,
@@ -86,14 +89,15 @@ impl Part {
     }
 }
 
-/// As many images as their spread tiles fit a binding and, on a CPU, its caches, on a GPU [`GPU_BYTES`]; parts of one where
-/// not one does. None where the filters do not fit a binding, or two rows of tiles.
+/// As many images as their spread tiles fit a binding and, on a CPU, its caches, on a GPU [`GPU_BYTES`] or [`TRAINING_BYTES`];
+/// parts of one where not one does. None where the filters do not fit a binding, or two rows of tiles.
 pub(super) fn parts(
-    target: &Target,
+    lowering: &Lowering,
     tile: Tile,
     extents: &Extents,
     filters: TensorType,
 ) -> Option<Vec<Part>> {
+    let target = lowering.target();
     let [batch, down, across] = tile.count(extents);
     let bytes = |tiles, channels| tile.spread(tiles, channels).bytes();
     let [read, written] =
@@ -102,7 +106,12 @@ pub(super) fn parts(
         return None;
     }
     let software = target.profile.is_software();
-    let fitting = if software { target.max_binding } else { target.max_binding.min(GPU_BYTES) };
+    let limit = match lowering.trains() {
+        _ if software => u64::MAX,
+        true => TRAINING_BYTES,
+        false => GPU_BYTES,
+    };
+    let fitting = target.max_binding.min(limit);
     let mut images = fitting / read.max(written);
     if images == 0 {
         let line = bytes(across, extents.in_channels.max(extents.out_channels));
