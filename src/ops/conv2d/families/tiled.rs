@@ -28,7 +28,9 @@ pub(super) struct Tile {
     registers: u32,
 }
 
-/// The largest first, which is the best for large grids alone; the last is for few channels.
+/// The largest first, which is the best for large grids alone; the last is for few channels. These two are taken to have the
+/// share of their neighbours: of the first NAK's hottest block, 90, is without fetches; of the last it is 71 on NVIDIA, and on
+/// AMD 61 where its neighbour has 63.
 pub(super) const TILES: [Tile; 6] = [
     Tile { rows: 128, columns4: 32, lanes: 256, share: 88, registers: 160 },
     Tile { rows: 128, columns4: 16, lanes: 128, share: 88, registers: 160 },
