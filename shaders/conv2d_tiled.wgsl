@@ -148,7 +148,7 @@ fn multiply(
                 for (var i = 0u; i < DEPTH4 / SHARED; i++) {
                     let d = i * SHARED + own / ROWS;
                     let fetched = narrow_factor(input_at(source, image, min(k + d, in_channels4 - 1u)));
-                    x_tile[d * ROWS + fetch_pixel] = select(factor4(), fetched, inside && k + d < in_channels4);
+                    x_tile[d * ROWS + fetch_pixel] = select(factor4(0.0), fetched, inside && k + d < in_channels4);
                 }
                 if TURNED {
                     let row = (params.kernel_height * params.kernel_width - 1u - tap) * params.out_channels;

@@ -25,9 +25,6 @@ const DEPTH = TAPS * 4u;
 const LOADS = (DEPTH * COLUMNS4 + LANES - 1u) / LANES;
 const NOWHERE = 0xffffffffu;
 
-// Pixels of a row of a lane's window.
-alias Row = array<vec4<f32>, REACH>;
-
 // Where the pixels of a row of a lane's window stand in x, in vec4; NOWHERE where there are none.
 var<private> source: array<u32, REACH>;
 var<private> taps: array<vec4<f32>, DEPTH * COLUMNS4>;
@@ -36,7 +33,7 @@ var<private> total: array<vec4<f32>, SIDE * SIDE * COLUMNS4>;
 // Drivers unroll loops of some hundred instructions, and keep an array in registers only if all are unrolled: hence functions.
 
 // Reads a row of the window, which stands at `first`.
-fn read_row(row: ptr<function, Row>, first: u32) {
+fn read_row(row: ptr<function, array<vec4<f32>, REACH>>, first: u32) {
     for (var j = 0u; j < REACH; j++) {
         let inside = first != NOWHERE && source[j] != NOWHERE;
         (*row)[j] = select(vec4<f32>(), widen_activation(x[select(0u, first + source[j], inside)]), inside);
@@ -44,7 +41,7 @@ fn read_row(row: ptr<function, Row>, first: u32) {
 }
 
 // Adds to row `i` of the square what the taps of one row give.
-fn add_row(i: u32, row: ptr<function, Row>) {
+fn add_row(i: u32, row: ptr<function, array<vec4<f32>, REACH>>) {
     for (var j = 0u; j < SIDE; j++) {
         let first = (*row)[j];
         let middle = (*row)[j + 1u];
@@ -157,10 +154,10 @@ fn forward(
     }
 
     for (var k = 0u; k < in_channels4; k++) {
-        var a: Row;
-        var b: Row;
-        var c: Row;
-        var d: Row;
+        var a: array<vec4<f32>, REACH>;
+        var b: array<vec4<f32>, REACH>;
+        var c: array<vec4<f32>, REACH>;
+        var d: array<vec4<f32>, REACH>;
         read_row(&a, row_at(square, 0u, k));
         read_row(&b, row_at(square, 1u, k));
         read_row(&c, row_at(square, 2u, k));

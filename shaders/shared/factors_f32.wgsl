@@ -1,7 +1,8 @@
 // Products in f32, of tiles in f32. Where the caller allows products in f16, factors_f16.wgsl stands in place of this module
 // (build/prelude.rs).
 
-/// Four numbers of a tile in workgroup memory.
+/// Four numbers of a tile in workgroup memory. Zeros are `factor4(0.0)`: of `factor4()` naga 30 writes a function in HLSL, which has
+/// the name of that of the type without an alias.
 alias factor4 = vec4<f32>;
 
 fn narrow_factor(v: vec4<f32>) -> factor4 {

@@ -268,7 +268,12 @@ fn translate(module: &Module, info: &ModuleInfo, entry: &str) -> Result<(), Stri
         .write(module, info, None)
         .map_err(|error| format!("HLSL: {error}"))?;
     names.entry_point_names[0].as_ref().map_err(|error| format!("HLSL: {error}"))?;
-    Ok(())
+    // naga writes a function for each type that has a name of its own: an alias gives one twice.
+    let mut known = HashSet::new();
+    let mut defined = text.lines().filter(|line| line.ends_with("() {"));
+    defined.find(|line| !known.insert(*line)).map_or(Ok(()), |twice| {
+        Err(format!("HLSL: defined twice: {}", twice.trim_end_matches(" {")))
+    })
 }
 
 /// A device that validates and computes nothing.
