@@ -25,8 +25,8 @@ pub struct Preset {
     pub steps: u32,
 }
 
-/// The scheduler of the demo and of the experiments. The network predicts v (Salimans and Ho 2022). An error of a predicted epsilon is multiplied by
-/// up to 157 on its way to x_0, and DDIM of eta 0 adds no noise that would correct it.
+/// The scheduler of the demo and of the experiments. The network predicts v (Salimans and Ho 2022). An error of a predicted
+/// epsilon is multiplied by up to 157 on its way to x_0, and DDIM of eta 0 adds no noise that would correct it.
 pub fn scheduler() -> SchedulerConfig {
     SchedulerConfig { prediction_type: PredictionType::VPrediction, ..SchedulerConfig::default() }
 }
@@ -37,8 +37,8 @@ pub fn digits() -> Preset {
     Preset { unet, options: options(2e-3, 0.99), steps: 1500 }
 }
 
-/// The model and the settings of the experiments on MNIST. Channels are where pixels are few: 7x7 decides the shape of a
-/// digit, and four times the products there cost a step half as much again.
+/// The model and the settings of the experiments on MNIST. The levels of few pixels have most channels: 7x7 decides
+/// the shape of a digit, and four times the products there make a step 1.5 times as long.
 pub fn mnist() -> Preset {
     let unet = unet([28, 28, 1], &[16, 64, 128], 1);
     let options = TrainingOptions { batch: 32, warmup: 100, ..options(1.5e-3, 0.998) };
