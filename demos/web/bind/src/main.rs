@@ -9,5 +9,7 @@ fn main() -> Result<()> {
     let (module, folder) = (arguments.next().context(usage)?, arguments.next().context(usage)?);
     let mut bindgen = Bindgen::new();
     bindgen.input_path(module).web(true)?.typescript(false).omit_default_module_path(false);
+    // The names of functions are an eighth of the module, and only stack traces print them.
+    bindgen.remove_name_section(true);
     bindgen.generate(folder)
 }
