@@ -11,7 +11,7 @@ pub struct Checked {
 
 impl Checked {
     /// Parses and validates the shader under one choice of storage types, and of what it multiplies in.
-    pub fn new(assembled: &Assembled, storages: [Four; 3]) -> Result<Self, String> {
+    pub fn new(assembled: &Assembled, storages: [Four; 4]) -> Result<Self, String> {
         let tiles = assembled.tiles.iter().map(|tile| (tile.name.as_str(), tile.value));
         let mut capabilities = valid::Capabilities::SHADER_FLOAT16
             | valid::Capabilities::SHADER_INT64
@@ -22,9 +22,9 @@ impl Checked {
         let source = complete(&assembled.text, storages, tiles);
 
         let place = |location: Option<naga::SourceLocation>| {
-            let [activation, weight, factor] = storages.map(Four::name);
+            let [activation, weight, float, factor] = storages.map(Four::name);
             let mut note = format!(
-                "  with activation4 = {activation}, weight4 = {weight}, factor4 = {factor}"
+                "  with activation4 = {activation}, weight4 = {weight}, float4 = {float}, factor4 = {factor}"
             );
             if let Some(location) = location {
                 let line = location.line_number as usize;

@@ -1,8 +1,10 @@
 //! The complete text of a shader: one line before it with its `enable`s, its tile constants and the
-//! storage types `activation4` and `weight4`, and behind it the conversions that these need. Where
+//! storage types `activation4`, `weight4` and `float4`, and behind it the conversions that these need. Where
 //! subgroups multiply matrices, their types `Left`, `Right` and `Sum` stand there too. The build
 //! script checks each shader so and the crate's `plan` writes it; this file is part of both, so it
 //! names neither.
+
+use std::collections::BTreeMap;
 
 /// What WGSL calls the extension of matrices that a subgroup multiplies together.
 pub const COOPERATIVE_MATRIX: &str = "wgpu_cooperative_matrix";
@@ -15,6 +17,8 @@ const EDGE: &str = "EDGE";
 pub enum Four {
     /// `vec4<f32>`.
     F32,
+    /// f32 in pairs, a `vec2<u64>`: a software driver charges for a load by the lane and the element, not by its bytes.
+    PairedF32,
     /// `vec4<f16>`, where the device has such a type.
     F16,
     /// f16 as halves of a `vec2<u32>`.
@@ -28,6 +32,7 @@ impl Four {
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "vec4<f32>",
+            Self::PairedF32 => "vec2<u64>",
             Self::F16 => "vec4<f16>",
             Self::PackedF16 | Self::Bf16 => "vec2<u32>",
         }
@@ -37,6 +42,7 @@ impl Four {
     fn module(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::F32 | Self::F16 => None,
+            Self::PairedF32 => Some(("pairs", include_str!("../shaders/shared/paired_f32.wgsl"))),
             Self::PackedF16 => Some(("f16", include_str!("../shaders/shared/packed_f16.wgsl"))),
             Self::Bf16 => Some(("bf16", include_str!("../shaders/shared/packed_bf16.wgsl"))),
         }
@@ -60,11 +66,12 @@ impl Four {
 /// A shader's `source` with what stands before and behind it. There is no line break before it, so
 /// that line numbers in messages are the shader's own.
 ///
+/// `float4` are numbers of a buffer that holds f32 whatever the model is stored in: `Four::F32` or `Four::PairedF32`.
 /// `factor` is what a kernel multiplies that imports `factors_f32`: `Four::F16`, or else f32. `tiles` are
 /// the `// tile:` constants with the values to compile in.
 pub fn complete<'a>(
     source: &str,
-    [activation, weight, factor]: [Four; 3],
+    [activation, weight, float, factor]: [Four; 4],
     tiles: impl IntoIterator<Item = (&'a str, u32)>,
 ) -> String {
     let f16 = [activation, weight, factor].contains(&Four::F16).then_some("f16");
@@ -79,11 +86,15 @@ pub fn complete<'a>(
             text += &matrices(value);
         }
     }
-    text = text + &activation.declare("activation") + &weight.declare("weight") + source;
-    let same = activation == weight;
-    for four in [Some(activation), (!same).then_some(weight)].into_iter().flatten() {
-        text += four.module().map_or("", |(_, module)| module);
+    let storages = [("activation", activation), ("weight", weight), ("float", float)];
+    // Few kernels have buffers of the last.
+    let storages = &storages[..if source.contains("float4") { 3 } else { 2 }];
+    for (name, four) in storages {
+        text += &four.declare(name);
     }
+    text += source;
+    let modules: BTreeMap<_, _> = storages.iter().filter_map(|(_, four)| four.module()).collect();
+    text.extend(modules.into_values());
     if factor == Four::F16 { text.replace(FACTORS_F32, FACTORS_F16) } else { text }
 }
 

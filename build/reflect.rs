@@ -16,13 +16,14 @@ const MAX_STORAGE_BUFFERS: usize = 8;
 
 /// Checks the shader and reflects it; the error is a message for people.
 pub fn reflect(assembled: Assembled) -> Result<Shader, String> {
-    let plain = Checked::new(&assembled, [Four::F32; 3])?;
-    let activation = Checked::new(&assembled, [Four::F16, Four::F32, Four::F32])?;
-    let weight = Checked::new(&assembled, [Four::F32, Four::F16, Four::F32])?;
-    Checked::new(&assembled, [Four::F16, Four::F16, Four::F32])?;
-    Checked::new(&assembled, [Four::PackedF16, Four::Bf16, Four::F32])?;
+    let plain = Checked::new(&assembled, [Four::F32; 4])?;
+    let activation = Checked::new(&assembled, [Four::F16, Four::F32, Four::F32, Four::F32])?;
+    let weight = Checked::new(&assembled, [Four::F32, Four::F16, Four::F32, Four::F32])?;
+    Checked::new(&assembled, [Four::F16, Four::F16, Four::F32, Four::F32])?;
+    Checked::new(&assembled, [Four::PackedF16, Four::Bf16, Four::F32, Four::F32])?;
+    Checked::new(&assembled, [Four::PairedF32, Four::PairedF32, Four::PairedF32, Four::F32])?;
     if assembled.text.contains(FACTORS_F32) {
-        Checked::new(&assembled, [Four::F16; 3])?;
+        Checked::new(&assembled, [Four::F16, Four::F16, Four::F32, Four::F16])?;
     }
 
     let located = |error| format!("{}: {error}", assembled.path);

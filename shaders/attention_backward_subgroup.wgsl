@@ -8,8 +8,8 @@
 // tile: ROWS_PER_LANE = 1
 // tile: COLUMNS = 2
 // import: fours, attention_gradients
-// iterations: query = keys.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
-// iterations: key_value = queries.div_ceil(4 * LANES) * (head4 + LANES + 3) + 4
+// iterations: query = keys.div_ceil(4 * LANES) * (head4 + LANES + 3) + LANES * ROWS_PER_LANE + 4
+// iterations: key_value = queries.div_ceil(4 * LANES) * (head4 + LANES + 3) + LANES * ROWS_PER_LANE + 4
 
 @group(0) @binding(1) var<storage, read> q: array<activation4>;
 @group(0) @binding(2) var<storage, read> k: array<activation4>;

@@ -15,6 +15,6 @@
 // [batch, heads, queries], both.
 @group(0) @binding(5) var<storage, read> log_sum_exp: array<f32>;
 @group(0) @binding(6) var<storage, read> delta: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dq: array<activation4>;
-@group(0) @binding(7) var<storage, read_write> dk: array<activation4>;
-@group(0) @binding(8) var<storage, read_write> dv: array<activation4>;
+@group(0) @binding(7) var<storage, read_write> dq: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> dk: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> dv: array<vec4<f32>>;

@@ -10,6 +10,6 @@
 @group(0) @binding(1) var<storage, read> q: array<vec4<u64>>;
 @group(0) @binding(2) var<storage, read> k: array<vec4<u64>>;
 @group(0) @binding(3) var<storage, read> v: array<vec4<u64>>;
-@group(0) @binding(4) var<storage, read_write> y: array<activation4>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 // [batch, heads, queries].
 @group(0) @binding(5) var<storage, read_write> log_sum_exp: array<f32>;

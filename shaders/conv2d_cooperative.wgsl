@@ -9,7 +9,7 @@
 // tile: EDGE = 16 Rows and columns of a matrix.
 // tile: SIDE = 64 Pixels of a workgroup, and channels.
 // tile: LANES = 128 Invocations of a workgroup.
-// import: convolution
+// import: phases
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
 // iterations: fetched = SIDE * 8 / LANES + 1
@@ -37,7 +37,6 @@ const WEIGHT_APART = LANES / SIDE4;
 // vec4s of a row of a matrix, and of a matrix.
 const EDGE4 = EDGE / 4u;
 const MATRIX4 = EDGE * EDGE4;
-const NOWHERE = 0xffffffffu;
 
 var<workgroup> x_tile: array<vec4<f16>, SIDE * X_PITCH>;
 var<workgroup> weight_tile: array<vec4<f16>, DEPTH * WEIGHT_PITCH>;
@@ -45,47 +44,6 @@ var<workgroup> weight_tile: array<vec4<f16>, DEPTH * WEIGHT_PITCH>;
 var<workgroup> sums: array<f32, 4u * MATRIX4 * WIDE * WIDE>;
 // The pixels of y.
 var<workgroup> places: array<u32, SIDE>;
-
-struct Pixel {
-    image: u32,
-    // In the lattice of its phase.
-    y: u32,
-    x: u32,
-    // Number of the pixel of y.
-    place: u32,
-}
-
-// Phase `phase` is every spread-th pixel of every spread-th row.
-fn pixel_of(index: u32, phase: vec2<u32>) -> Pixel {
-    let lattice_height = (params.out_height + params.spread - 1u) / params.spread;
-    let row = index / params.lattice_width;
-    let n = row / lattice_height;
-    let y = row - n * lattice_height;
-    let x = index - row * params.lattice_width;
-    let oy = y * params.spread + phase.y;
-    let ox = x * params.spread + phase.x;
-    let exists = n < params.batch && oy < params.out_height && ox < params.out_width;
-    return Pixel(n, y, x, select(NOWHERE, (n * params.out_height + oy) * params.out_width + ox, exists));
-}
-
-// The taps of a phase.
-struct Taps {
-    // The first that meets it without remainder.
-    first: vec2<u32>,
-    // How many there are.
-    count: vec2<u32>,
-    // The source pixel that the first meets from the phase's first pixel.
-    source: vec2<i32>,
-}
-
-fn taps_of(phase: vec2<u32>) -> Taps {
-    let padding = vec2<u32>(params.left, params.top);
-    let first = (padding + (params.spread - 1u) * params.stride * phase) % params.spread;
-    let kernel = vec2<u32>(params.kernel_width, params.kernel_height);
-    let count = (kernel - min(first, kernel) + params.spread - 1u) / params.spread;
-    let source = (vec2<i32>(phase * params.stride + first) - vec2<i32>(padding)) / i32(params.spread);
-    return Taps(first, count, source);
-}
 
 // Steps of a tap.
 fn depth() -> u32 {
@@ -159,15 +117,14 @@ fn forward(
         places[i] = pixel_of(block + i, phases).place;
     }
 
-    // Eight invocations fetch channels of one pixel. One that does not exist is far above the image.
+    // Eight invocations fetch channels of one pixel.
     let taps = taps_of(phases);
     let x_row = own / DEPTH4;
     let weight_row = own / SIDE4;
     var corners: array<vec3<i32>, FETCHED>;
     for (var i = 0u; i < FETCHED; i++) {
         let pixel = pixel_of(block + x_row + i * X_APART, phases);
-        let corner = vec2<i32>(vec2<u32>(pixel.x, pixel.y) * params.stride) + taps.source;
-        corners[i] = vec3<i32>(corner.x, select(corner.y, -0x1000000, pixel.place == NOWHERE), i32(pixel.image));
+        corners[i] = vec3<i32>(source_of(pixel) + taps.source, i32(pixel.image));
     }
     let steps = taps.count.x * taps.count.y * depth();
     var next_x: array<vec4<f16>, FETCHED>;

@@ -14,7 +14,7 @@
 // tile: COLUMNS4 = 16 vec4s of channels of a workgroup.
 // tile: LANES = 64 Invocations of a workgroup.
 // tile: SLOTS = 1 Parts of the channels of x that are added.
-// import: convolution, tiled_input, factors_f32
+// import: phases, tiled_input, factors_f32
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
 // iterations: sums = down + down * across * (6 * in_channels.div_ceil(16) + 2) + down
@@ -52,7 +52,6 @@ const SQUARE = 16u;
 const HOLDERS = SQUARE / PIXELS;
 // vec4s of channels that a workgroup of the fold takes.
 const FOLDED4 = LANES / SQUARE;
-const NOWHERE = 0xffffffffu;
 
 var<workgroup> x_tile: array<factor4, DEPTH4 * ROWS>;
 var<workgroup> weight_tile: array<factor4, max(4u * DEPTH4 * COLUMNS4, LANES)>;
@@ -87,60 +86,38 @@ fn multiply(
 ) {
     let phase = tile / params.column_groups;
     let first_column = (tile - phase * params.column_groups) * COLUMNS4;
-    let phase_y = phase / params.spread;
-    let phase_x = phase - phase_y * params.spread;
-    let lattice_height = (params.out_height + params.spread - 1u) / params.spread;
+    let phases = vec2<u32>(phase % params.spread, phase / params.spread);
 
     // Every invocation fetches channels of one pixel.
     let fetch_pixel = own % ROWS;
-    let pixel = block * ROWS + fetch_pixel % LINES * PIXELS + fetch_pixel / LINES;
-    var row = pixel / params.lattice_width;
-    var n = row / lattice_height;
-    var lattice_x = pixel - row * params.lattice_width;
-    var lattice_y = row - n * lattice_height;
-    if params.has_moments != 0u {
-        // Offered only where the squares fill the image.
-        let square = pixel / SQUARE;
-        row = square / (params.out_width / 4u);
-        n = row / (params.out_height / 4u);
-        lattice_x = 4u * (square - row * (params.out_width / 4u)) + pixel % 4u;
-        lattice_y = 4u * (row - n * (params.out_height / 4u)) + pixel / 4u % 4u;
-    }
-    let oy = lattice_y * params.spread + phase_y;
-    let ox = lattice_x * params.spread + phase_x;
-    let exists = n < params.batch && oy < params.out_height && ox < params.out_width;
+    let pixel = pixel_of(block * ROWS + fetch_pixel % LINES * PIXELS + fetch_pixel / LINES, phases);
     if own < ROWS {
-        places[own] = select(NOWHERE, (n * params.out_height + oy) * params.out_width + ox, exists);
+        places[own] = pixel.place;
     }
-    let source_y = select(-0x1000000, i32(lattice_y * params.stride), exists);
-    let source_x = i32(lattice_x * params.stride);
-    let image = select(0u, n, exists);
+    let corner = source_of(pixel);
+    let image = select(0u, pixel.image, pixel.place != NOWHERE);
 
     // And four vec4 of weights, all of one column, or a block of 4 x 4 turned ones.
     let fetch_column = min(first_column + own % COLUMNS4, params.out_channels4 - 1u);
     let fetch_row = own / COLUMNS4;
 
-    // The first tap that meets this phase without remainder, and the source pixel it meets.
-    let first_ky = (params.top + (params.spread - 1u) * phase_y * params.stride) % params.spread;
-    let first_kx = (params.left + (params.spread - 1u) * phase_x * params.stride) % params.spread;
-    let first_y = (i32(phase_y * params.stride + first_ky) - i32(params.top)) / i32(params.spread);
-    let first_x = (i32(phase_x * params.stride + first_kx) - i32(params.left)) / i32(params.spread);
+    let taps = taps_of(phases);
     let in_channels4 = (params.in_channels + 3u) / 4u;
     let first_source = pair * params.batch * params.in_height * params.in_width;
     let first_weight = pair * params.kernel_height * params.kernel_width * params.in_channels;
 
     let tile_row = own / ACROSS;
     let tile_column = own % ACROSS;
-    var offset_y = first_y;
-    for (var ky = first_ky; ky < params.kernel_height; ky += params.spread) {
-        var offset_x = first_x;
-        for (var kx = first_kx; kx < params.kernel_width; kx += params.spread) {
-            let iy = source_y + offset_y;
-            let ix = source_x + offset_x;
+    var offset_y = taps.source.y;
+    for (var ky = taps.first.y; ky < params.kernel_height; ky += params.spread) {
+        var offset_x = taps.source.x;
+        for (var kx = taps.first.x; kx < params.kernel_width; kx += params.spread) {
+            let iy = corner.y + offset_y;
+            let ix = corner.x + offset_x;
             let inside = iy >= 0 && iy < i32(params.in_height) && ix >= 0 && ix < i32(params.in_width);
-            let line = n * (params.in_height >> params.upsample) + (u32(iy) >> params.upsample);
-            let pixel = line * (params.in_width >> params.upsample) + (u32(ix) >> params.upsample);
-            let source = first_source + select(0u, pixel, inside);
+            let line = image * (params.in_height >> params.upsample) + (u32(iy) >> params.upsample);
+            let met = line * (params.in_width >> params.upsample) + (u32(ix) >> params.upsample);
+            let source = first_source + select(0u, met, inside);
             let tap = ky * params.kernel_width + kx;
             for (var k = first4; k < end4; k += DEPTH4) {
                 // The tiles of the step before are still being read.

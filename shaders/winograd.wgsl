@@ -66,10 +66,10 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weight: array<weight4>;
 @group(0) @binding(1) var<storage, read> dy: array<activation4>;
 // [24, tiles, channels], or [24, panels, in_channels / depth, panel, depth] of the weight.
-@group(0) @binding(4) var<storage, read_write> spread: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> spread: array<float4>;
 
 // [24, tiles, out_channels], or [24, in_channels, out_channels] of the weight gradient.
-@group(0) @binding(1) var<storage, read> products: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> products: array<float4>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4<f32>>;
 // [batch, channels]: out_channels of them are added.
 @group(0) @binding(3) var<storage, read> embedding: array<activation4>;
@@ -93,13 +93,13 @@ override COLUMNS: u32 = 4u - 2u * u32(NARROW);
 // Writes row `i` of a tile's points, whose first place is `first`; `step` from a place to the next.
 fn spread_row(row: Row, i: u32, first: u32, step: u32) {
     let at = first + i * (COLUMNS + 2u) * step;
-    spread[at] = row[0];
-    spread[at + step] = row[1];
-    spread[at + 2u * step] = row[2];
-    spread[at + 3u * step] = row[3];
+    spread[at] = narrow_float(row[0]);
+    spread[at + step] = narrow_float(row[1]);
+    spread[at + 2u * step] = narrow_float(row[2]);
+    spread[at + 3u * step] = narrow_float(row[3]);
     if !NARROW {
-        spread[at + 4u * step] = row[4];
-        spread[at + 5u * step] = row[5];
+        spread[at + 4u * step] = narrow_float(row[4]);
+        spread[at + 5u * step] = narrow_float(row[5]);
     }
 }
 
@@ -107,7 +107,12 @@ fn spread_row(row: Row, i: u32, first: u32, step: u32) {
 fn products_column(j: u32, first: u32, step: u32) -> mat4x4<f32> {
     let at = first + j * step;
     let row = (COLUMNS + 2u) * step;
-    return mat4x4<f32>(products[at], products[at + row], products[at + 2u * row], products[at + 3u * row]);
+    return mat4x4<f32>(
+        widen_float(products[at]),
+        widen_float(products[at + row]),
+        widen_float(products[at + 2u * row]),
+        widen_float(products[at + 3u * row]),
+    );
 }
 
 // Whose number `at` a tile, or a square of two, is, and the vec4 of its channels that an invocation owns.

@@ -96,9 +96,9 @@ fn forward(
                 if lane + j * LANES < head_units {
                     let index = (own.image * params.queries + token) * (params.channels4 / UNIT4) + column[j];
                     let value = scaled(1.0 / row_total, sum[i * COLUMNS + j]);
-                    y[UNIT4 * index] = narrow_activation(first_four(value));
+                    y[UNIT4 * index] = first_four(value);
                     if UNIT4 == 2u {
-                        y[UNIT4 * index + 1u] = narrow_activation(second_four(value));
+                        y[UNIT4 * index + 1u] = second_four(value);
                     }
                 }
             }

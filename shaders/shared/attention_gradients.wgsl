@@ -88,9 +88,9 @@ fn query(
         for (var j = 0u; j < COLUMNS; j++) {
             if first_row + i < params.queries && lane + j * LANES < head_units {
                 let index = (first_query + first_row + i) * pitch + column[j];
-                dq[UNIT4 * index] = narrow_activation(first_four(sum[i * COLUMNS + j]));
+                dq[UNIT4 * index] = first_four(sum[i * COLUMNS + j]);
                 if UNIT4 == 2u {
-                    dq[UNIT4 * index + 1u] = narrow_activation(second_four(sum[i * COLUMNS + j]));
+                    dq[UNIT4 * index + 1u] = second_four(sum[i * COLUMNS + j]);
                 }
             }
         }
@@ -176,13 +176,13 @@ fn key_value(
             // With a function for each store lavapipe takes 1.5 times as long.
             if first_row + i < params.keys && lane + j * LANES < head_units {
                 let index = (first_key + first_row + i) * pitch + column[j];
-                dk[UNIT4 * index] = narrow_activation(first_four(key_sum[i * COLUMNS + j]));
+                dk[UNIT4 * index] = first_four(key_sum[i * COLUMNS + j]);
                 if UNIT4 == 2u {
-                    dk[UNIT4 * index + 1u] = narrow_activation(second_four(key_sum[i * COLUMNS + j]));
+                    dk[UNIT4 * index + 1u] = second_four(key_sum[i * COLUMNS + j]);
                 }
-                dv[UNIT4 * index] = narrow_activation(first_four(value_sum[i * COLUMNS + j]));
+                dv[UNIT4 * index] = first_four(value_sum[i * COLUMNS + j]);
                 if UNIT4 == 2u {
-                    dv[UNIT4 * index + 1u] = narrow_activation(second_four(value_sum[i * COLUMNS + j]));
+                    dv[UNIT4 * index + 1u] = second_four(value_sum[i * COLUMNS + j]);
                 }
             }
         }

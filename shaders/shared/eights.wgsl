@@ -43,7 +43,8 @@ fn scaled(factor: f32, sum: Unit) -> Unit {
     return Unit(factor * sum.even, factor * sum.odd);
 }
 
-/// The first four channels of a unit, and the other four.
+/// The first four channels of a unit, and the other four, as they are stored: with pairs the loops that store sums are too
+/// long for lavapipe to unroll, and take up to twice as long.
 fn first_four(unit: Unit) -> vec4<f32> {
     return lower(unit.even, unit.odd);
 }

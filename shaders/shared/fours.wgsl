@@ -35,11 +35,11 @@ fn scaled(factor: f32, sum: Unit) -> Unit {
     return factor * sum;
 }
 
-/// The first four channels of a unit, and the other four of one that has them.
-fn first_four(unit: Unit) -> vec4<f32> {
-    return unit;
+/// The first four channels of a unit, and the other four of one that has them, as they are stored.
+fn first_four(unit: Unit) -> activation4 {
+    return narrow_activation(unit);
 }
 
-fn second_four(unit: Unit) -> vec4<f32> {
-    return unit;
+fn second_four(unit: Unit) -> activation4 {
+    return narrow_activation(unit);
 }

@@ -203,7 +203,11 @@ impl<'a> Lowering<'a> {
             let of = self.type_of(*value);
             of.element == ElementType::F32 && of.shape.last().is_multiple_of(8)
         };
-        self.target.profile.is_software() && self.target.int64 && values.iter().all(fits)
+        self.loads_pairs() && values.iter().all(fits)
+    }
+
+    fn loads_pairs(&self) -> bool {
+        self.target.profile.is_software() && self.target.int64
     }
 
     /// Type of a value.
@@ -354,7 +358,9 @@ impl<'a> Lowering<'a> {
         let [activation, weight] = [activation, weight].map(stored);
         let packed = !self.target.f16 && [activation, weight].contains(&ElementType::F16);
         let arithmetic = dispatch.kernel.elements.arithmetic;
-        dispatch.kernel.elements = Elements { activation, weight, packed, arithmetic };
+        // A caller's own text knows its types.
+        let paired = self.loads_pairs() && !dispatch.is_custom();
+        dispatch.kernel.elements = Elements { activation, weight, packed, paired, arithmetic };
         if dispatch.workgroups.iter().any(|&n| n > MAX_WORKGROUPS) {
             return Err(LoweringError::Grid {
                 kernel,

@@ -91,6 +91,8 @@ pub struct Elements {
     pub weight: ElementType,
     /// Whether f16 lies two to a `u32`: the device has no type for it.
     pub packed: bool,
+    /// Whether f32 are loaded and stored in pairs, as integers of 64 bits.
+    pub paired: bool,
     /// In which numbers products are computed, by a kernel that has both ways.
     pub arithmetic: Arithmetic,
 }
@@ -101,6 +103,7 @@ impl Elements {
             ElementType::F16 if self.packed => prelude::Four::PackedF16,
             ElementType::F16 => prelude::Four::F16,
             ElementType::Bf16 => prelude::Four::Bf16,
+            ElementType::F32 if self.paired => prelude::Four::PairedF32,
             ElementType::F32 | ElementType::U32 => prelude::Four::F32,
         }
     }
@@ -109,7 +112,7 @@ impl Elements {
 impl Default for Elements {
     fn default() -> Self {
         let (activation, weight) = (ElementType::F32, ElementType::F32);
-        Self { activation, weight, packed: false, arithmetic: Arithmetic::F32 }
+        Self { activation, weight, packed: false, paired: false, arithmetic: Arithmetic::F32 }
     }
 }
 
@@ -154,18 +157,19 @@ impl Kernel {
     /// holds no line break, so line numbers in messages are the file's own.
     pub fn wgsl(&self) -> String {
         let Elements { activation, weight, arithmetic, .. } = self.elements;
-        let [activation, weight] = [activation, weight].map(|of| self.elements.four(of));
+        let [activation, weight, float] =
+            [activation, weight, ElementType::F32].map(|of| self.elements.four(of));
         let factor = match arithmetic {
             Arithmetic::F32 => prelude::Four::F32,
             Arithmetic::Mixed => prelude::Four::F16,
         };
-        let storages = [activation, weight, factor];
+        let storages = [activation, weight, float, factor];
         prelude::complete(&self.source, storages, self.tiles.iter().copied())
     }
 
     /// Whether the text needs f16.
     pub(crate) fn computes_f16(&self) -> bool {
-        let Elements { activation, weight, packed, arithmetic } = self.elements;
+        let Elements { activation, weight, packed, arithmetic, .. } = self.elements;
         !packed && [activation, weight].contains(&ElementType::F16)
             || arithmetic == Arithmetic::Mixed
             || prelude::enables(&self.source).any(|name| name == "f16")
@@ -178,7 +182,7 @@ impl Kernel {
 
     /// Whether the text needs 64-bit integers, for which WGSL has no `enable`.
     pub(crate) fn computes_int64(&self) -> bool {
-        ["u64", "i64"].iter().any(|word| self.source.contains(word))
+        self.elements.paired || ["u64", "i64"].iter().any(|word| self.source.contains(word))
     }
 }
 

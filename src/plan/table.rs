@@ -53,9 +53,9 @@ impl fmt::Display for Rule {
 /// The table; the first rule that applies decides, and of its families the first on offer.
 ///
 /// Of the software drivers: lavapipe, `cargo bench -- families`. There a subgroup's shuffle costs
-/// as much as a move and a load as much as twenty, whatever its bytes, on GPUs the reverse; products
-/// that read pairs of numbers win by 1.15 to 1.2 (64 bits, `wide`); minimal filtering pays for
-/// its transforms from 16 tiles of 2x4 pixels and 16 channels on; where at most 16 channels are
+/// as much as a move and a load as much as twenty, whatever its bytes, on GPUs the reverse; minimal
+/// filtering pays for its transforms from 16 tiles of 2x4 pixels and 16 channels on, and from 16
+/// narrow tiles and 128 channels on; where at most 16 channels are
 /// written, lanes that own windows of the image win (`ddim profile` of `ddim experiments`' model, 32
 /// images: 0.9 of the time of a step). In training the rounding of the forward
 /// pass goes into the gradients: wide tiles make these miss the tolerance of a reference case
@@ -84,7 +84,7 @@ pub const TABLE: &[Rule] = &[
         classes: &[OpClass::Convolution, OpClass::TrainedConvolution, OpClass::InputGradient],
         rows: 128,
         outputs: 16,
-        families: &[Window, Wide, Subgroup, Tiled],
+        families: &[Window, Subgroup, Tiled],
         ..SOFTWARE
     },
     Rule {
@@ -92,14 +92,21 @@ pub const TABLE: &[Rule] = &[
         rows: 128,
         channels: 16,
         // Narrow tiles where the filters of wide ones pass the largest binding.
-        families: &[Winograd, WinogradNarrow, Wide, Subgroup, Tiled],
+        families: &[Winograd, WinogradNarrow, Subgroup, Tiled],
+        ..SOFTWARE
+    },
+    Rule {
+        classes: &[OpClass::Convolution],
+        rows: 64,
+        channels: 128,
+        families: &[WinogradNarrow, Subgroup, Tiled],
         ..SOFTWARE
     },
     Rule {
         classes: &[OpClass::TrainedConvolution],
         rows: 128,
         channels: 16,
-        families: &[WinogradNarrow, Wide, Subgroup, Tiled],
+        families: &[WinogradNarrow, Subgroup, Tiled],
         ..SOFTWARE
     },
     SOFTWARE,

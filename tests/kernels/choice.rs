@@ -65,7 +65,12 @@ fn the_first_line_that_applies_decides() {
     let small = [&[1, 8, 8, 32][..], &[3, 3, 32, 32]];
     let chosen = |plan: Plan| plan.choices.clone().into_keys().collect::<Vec<_>>();
     assert_eq!(chosen(plan(conv, large, &software())), [(OpClass::Convolution, Family::Winograd)]);
-    assert_eq!(chosen(plan(conv, small, &software())), [(OpClass::Convolution, Family::Wide)]);
+    assert_eq!(chosen(plan(conv, small, &software())), [(OpClass::Convolution, Family::Subgroup)]);
+    let deep = [&[1, 8, 8, 128][..], &[3, 3, 128, 128]];
+    assert_eq!(
+        chosen(plan(conv, deep, &software())),
+        [(OpClass::Convolution, Family::WinogradNarrow)]
+    );
     let few = [&[1, 16, 16, 8][..], &[3, 3, 8, 8]];
     assert_eq!(chosen(plan(conv, few, &software())), [(OpClass::Convolution, Family::Window)]);
     let last = [&[1, 16, 16, 128][..], &[3, 3, 128, 3]];

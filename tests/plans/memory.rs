@@ -187,10 +187,12 @@ fn the_cifar_10_forward_takes_few_launches_and_pipelines() {
         ..Target::default()
     };
     let lavapipe = Target { int64: true, ..software(8) };
-    for target in [lavapipe, software(8), software(4), Target::default()] {
+    // Software drivers have both tiles of minimal filtering.
+    let drivers = [lavapipe, software(8), software(4)].map(|target| (target, 29));
+    for (target, most) in drivers.into_iter().chain([(Target::default(), 24)]) {
         let plan = forward(&target);
         let (launches, pipelines) = (plan.dispatches().count(), plan.pipelines());
-        assert!(launches <= 250 && pipelines <= 24, "{target:?}: {}", plan.totals());
+        assert!(launches <= 250 && pipelines <= most, "{target:?}: {}", plan.totals());
     }
 }
 

@@ -23,15 +23,16 @@ const MAX_INVOCATIONS: u32 = 256;
 const MAX_WORKGROUP_BYTES: u32 = 16 << 10;
 const MAX_STORAGE_BUFFERS: usize = 8;
 
-/// How activations, and weights, are stored, and what is multiplied.
-const STORAGES: [[Four; 3]; 7] = [
-    [Four::F32, Four::F32, Four::F32],
-    [Four::F16, Four::F32, Four::F32],
-    [Four::F32, Four::F16, Four::F32],
-    [Four::F16, Four::F16, Four::F32],
-    [Four::F16, Four::F16, Four::F16],
-    [Four::PackedF16, Four::Bf16, Four::F32],
-    [Four::Bf16, Four::PackedF16, Four::F32],
+/// How activations, weights and what is always f32 are stored, and what is multiplied.
+const STORAGES: [[Four; 4]; 8] = [
+    [Four::F32, Four::F32, Four::F32, Four::F32],
+    [Four::F16, Four::F32, Four::F32, Four::F32],
+    [Four::F32, Four::F16, Four::F32, Four::F32],
+    [Four::F16, Four::F16, Four::F32, Four::F32],
+    [Four::F16, Four::F16, Four::F32, Four::F16],
+    [Four::PackedF16, Four::Bf16, Four::F32, Four::F32],
+    [Four::Bf16, Four::PackedF16, Four::PairedF32, Four::F32],
+    [Four::PairedF32, Four::PairedF32, Four::PairedF32, Four::F32],
 ];
 
 type Constants = Vec<(&'static str, f64)>;
@@ -100,7 +101,7 @@ fn every_kernel_that_lowering_may_choose_translates() {
 #[test]
 fn a_misspelt_override_is_refused() {
     let shader = ALL.iter().find(|shader| !shader.overrides.is_empty()).expect("some have one");
-    let (module, info) = accept(&variant(shader, [Four::F32; 3])).expect("the build accepted it");
+    let (module, info) = accept(&variant(shader, [Four::F32; 4])).expect("the build accepted it");
     let (name, value) = shader.overrides[0];
     let entry = shader.entries[0].name;
     assert!(resolve(&module, &info, entry, &[(name, value)]).is_ok());
@@ -173,7 +174,7 @@ fn targets() -> Vec<Target> {
 }
 
 /// The complete WGSL with the default tiles.
-fn variant(shader: &Shader, storages: [Four; 3]) -> String {
+fn variant(shader: &Shader, storages: [Four; 4]) -> String {
     prelude::complete(shader.source, storages, shader.tiles.iter().copied())
 }
 

@@ -1,5 +1,4 @@
-//! `shaders/conv2d_subgroup.wgsl`, which sums over taps and channels pixel by pixel; rows go round by shuffles. And
-//! `conv2d_wide.wgsl`, which loads two numbers at a time.
+//! `shaders/conv2d_subgroup.wgsl`, which sums over taps and channels pixel by pixel; rows go round by shuffles.
 use super::product;
 use crate::{
     ops::{
@@ -7,8 +6,7 @@ use crate::{
         conv2d::{Extents, Operands},
     },
     plan::{Candidate, Family, fold},
-    shaders::{conv2d_subgroup, conv2d_wide, shared::convolution::Params},
-    value::ElementType,
+    shaders::{conv2d_subgroup, shared::convolution::Params},
 };
 
 /// Parameters, and the grid of workgroups that compute `rows` pixels by `columns4` vec4s each.
@@ -57,28 +55,15 @@ pub(super) fn offer(
     operands: &Operands,
 ) -> Option<Candidate> {
     let lanes = lowering.target().subgroup.filter(|_| !product::applies(extents, operands))?;
-    let depth = if family == Family::Wide { 2 } else { 1 };
     // As many sums as the widest registers hold, or a software driver keeps in its cache; at least a square of pixels.
-    // Pairs make the loop twice as long: half the rows compile in half the time, and still load less for a multiply-add.
-    let (least, most) = ((16 / lanes).max(1), (32 / lanes).min(4) / depth);
-    let rows_per_lane = (extents.pixels() as u32).div_ceil(lanes).clamp(least, most.max(least));
-    // A weight in halves is there to save memory, and widened it would take as much as without.
-    let is_wide = lowering.type_of(operands.weight).element == ElementType::F32;
-    if depth == 2 && !(is_wide && product::depth(lowering, operands) == 2) {
-        return None;
-    }
+    let (least, most) = ((16 / lanes).max(1), (32 / lanes).min(4));
+    let rows_per_lane = (extents.pixels() as u32).div_ceil(lanes).clamp(least, most);
     let (params, grid) = params(lowering, extents, operands, [lanes * rows_per_lane, lanes]);
-    let packed = product::panels(lowering, lanes, depth, operands.weight);
+    let packed = product::panels(lowering, lanes, 1, operands.weight);
     let weight = packed.form;
     let Operands { x0: x, bias, embedding, residual, y, moments, .. } = *operands;
-    let dispatch = if depth == 2 {
-        let overrides = conv2d_wide::Overrides { lanes, rows_per_lane };
-        let kernel = conv2d_wide::Forward { x, weight, bias, embedding, residual, y, moments };
-        kernel.dispatch(params, overrides, grid)
-    } else {
-        let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane };
-        let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y, moments };
-        kernel.dispatch(params, overrides, grid)
-    };
+    let overrides = conv2d_subgroup::Overrides { lanes, rows_per_lane };
+    let kernel = conv2d_subgroup::Forward { x, weight, bias, embedding, residual, y, moments };
+    let dispatch = kernel.dispatch(params, overrides, grid);
     Some(Candidate::new(family, vec![dispatch]).with(packed))
 }

@@ -72,7 +72,6 @@ pub(super) const CONVOLUTIONS: &[Member] = &[
     (Family::Tiled, TILED_IN_PLACE, tiled::way::<6>),
     (Family::Tiled, TILED_IN_PLACE, tiled::way::<7>),
     (Family::Subgroup, &[Embedding, Residual, Activation, Moments], direct::offer),
-    (Family::Wide, &[Embedding, Residual, Activation, Moments], direct::offer),
     (Family::Window, &[Embedding, Residual, Activation, Moments], window::offer),
     (Family::Subgroup, &[Concat, Residual, Activation], product::offer),
     (Family::Wide, &[Concat, Residual, Activation], product::offer),

@@ -78,10 +78,10 @@ impl Product {
 /// The most rows of a weight that a lane can read at once, side by side in its form: two where it
 /// reads pairs of numbers as integers of 64 bits.
 pub(super) fn depth(lowering: &Lowering, operands: &Operands) -> u32 {
-    let Operands { x0, x1, embedding, residual, y, .. } = *operands;
+    let Operands { x0, x1, residual, y, .. } = *operands;
     let sources: Vec<Value> = [x0].into_iter().chain(x1).collect();
     let f32 = |value: Value| lowering.type_of(value).element == ElementType::F32;
-    let others = [y].into_iter().chain(residual).chain(embedding).all(f32);
+    let others = [y].into_iter().chain(residual).all(f32);
     if others && lowering.in_pairs(&sources) { 2 } else { 1 }
 }
 
