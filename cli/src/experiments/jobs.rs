@@ -78,10 +78,10 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Those of the paper, with fewer images: 2.33 million steps of an image.
+    /// Those of the paper, with fewer images: 1.87 million steps of an image.
     pub fn of_the_paper() -> Self {
         Self {
-            distances: vec![(10, 1024), (20, 1024), (50, 1024), (100, 1024), (1000, 256)],
+            distances: vec![(10, 512), (20, 512), (50, 512), (100, 512), (1000, 256)],
             reconstructions: vec![10, 20, 50, 100, 200, 500, 1000],
             reconstructed: 32,
             judged: (20, 256),

@@ -2,7 +2,7 @@
 use super::{jobs::DISTANCE, record::Record};
 
 /// Images that the time is told of, as many as a job of table 1 has.
-pub const IMAGES: usize = 1024;
+pub const IMAGES: usize = 512;
 
 /// The line through the measured times.
 #[derive(Clone, Copy, Debug, PartialEq)]
