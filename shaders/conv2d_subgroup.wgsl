@@ -13,7 +13,7 @@
 // import: phases, fours, panels_of_fours
 // iterations: down = kernel_height.div_ceil(spread.max(1))
 // iterations: across = kernel_width.div_ceil(spread.max(1))
-// iterations: forward = down + down * across * (in_channels.div_ceil(4) + 2) + down + 8
+// iterations: forward = down + down * across * (in_channels.div_ceil(4) + 2) + down + (LANES + 2) * ROWS_PER_LANE + 8
 
 @group(0) @binding(1) var<storage, read> x: array<activation4>;
 @group(0) @binding(2) var<storage, read> weight: array<weight4>;

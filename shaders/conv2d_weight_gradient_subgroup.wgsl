@@ -31,7 +31,8 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
     let own_column = group.x * LANES + lane;
     let column = min(own_column, params.out_channels4 - 1u);
 
-    var total: array<vec4<f32>, 4u * LANES>;
+    // Loops over a whole array: drivers unroll them whatever they hold, and only then keep it in registers.
+    var total: array<array<vec4<f32>, 4>, LANES>;
     let first = group.z * params.slot_pixels;
     let end = min(first + params.slot_pixels, params.pixels);
     var ox = first % params.out_width;
@@ -39,7 +40,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
     var image = first / params.out_width / params.out_height * params.in_height;
     for (var block = first; block < end; block += BLOCK) {
         let block_end = min(block + BLOCK, end);
-        var sum: array<vec4<f32>, 4u * LANES>;
+        var sum: array<array<vec4<f32>, 4>, LANES>;
         for (var pixel = block; pixel < block_end; pixel += PIXELS) {
             var a: array<vec4<f32>, PIXELS>;
             var b: array<vec4<f32>, PIXELS>;
@@ -58,16 +59,18 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
             }
             for (var i = 0u; i < LANES; i++) {
                 for (var q = 0u; q < 4u; q++) {
-                    var s = sum[i * 4u + q];
+                    var s = sum[i][q];
                     for (var p = 0u; p < PIXELS; p++) {
                         s = fma(vec4<f32>(subgroupShuffle(a[p][q], i)), b[p], s);
                     }
-                    sum[i * 4u + q] = s;
+                    sum[i][q] = s;
                 }
             }
         }
-        for (var i = 0u; i < 4u * LANES; i++) {
-            total[i] += sum[i];
+        for (var i = 0u; i < LANES; i++) {
+            for (var q = 0u; q < 4u; q++) {
+                total[i][q] += sum[i][q];
+            }
         }
     }
 
@@ -78,7 +81,7 @@ fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id
         let rows = select(0u, min(params.in_channels - channel, 4u), subgroupShuffle(own_row4, i) < rows4);
         for (var q = 0u; q < 4u; q++) {
             if q < rows && own_column < params.out_channels4 {
-                dweight[(first_row + q) * params.out_channels4 + column] = total[i * 4u + q];
+                dweight[(first_row + q) * params.out_channels4 + column] = total[i][q];
             }
         }
     }
