@@ -81,7 +81,9 @@ fn row_sums(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups)
         let sum = (total.x + total.y) + (total.z + total.w);
         let label = label_of(row);
         let x = widen_activation(logits[first + label / 4u]);
-        sums_out[row] = vec4<f32>(largest, sum, log(sum) + (largest - x[label % 4u]), 0.0);
+        // And so may its logarithm.
+        let logarithm = select(log(sum), sum, not_a_number(vec4<f32>(sum)).x);
+        sums_out[row] = vec4<f32>(largest, sum, logarithm + (largest - x[label % 4u]), 0.0);
     }
 }
 
