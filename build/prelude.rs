@@ -66,7 +66,7 @@ impl Four {
 /// A shader's `source` with what stands before and behind it. There is no line break before it, so
 /// that line numbers in messages are the shader's own.
 ///
-/// `float4` are numbers of a buffer that holds f32 whatever the model is stored in: `Four::F32` or `Four::PairedF32`.
+/// `float` is the storage of buffers that hold f32 in every precision: `Four::F32` or `Four::PairedF32`.
 /// `factor` is what a kernel multiplies that imports `factors_f32`: `Four::F16`, or else f32. `tiles` are
 /// the `// tile:` constants with the values to compile in.
 pub fn complete<'a>(

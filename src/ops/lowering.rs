@@ -206,6 +206,7 @@ impl<'a> Lowering<'a> {
         self.loads_pairs() && values.iter().all(fits)
     }
 
+    /// Whether the device loads f32 in pairs: a software driver with integers of 64 bits.
     fn loads_pairs(&self) -> bool {
         self.target.profile.is_software() && self.target.int64
     }
@@ -358,7 +359,7 @@ impl<'a> Lowering<'a> {
         let [activation, weight] = [activation, weight].map(stored);
         let packed = !self.target.f16 && [activation, weight].contains(&ElementType::F16);
         let arithmetic = dispatch.kernel.elements.arithmetic;
-        // A caller's own text knows its types.
+        // A caller's own kernel declares its types itself.
         let paired = self.loads_pairs() && !dispatch.is_custom();
         dispatch.kernel.elements = Elements { activation, weight, packed, paired, arithmetic };
         if dispatch.workgroups.iter().any(|&n| n > MAX_WORKGROUPS) {

@@ -80,7 +80,7 @@ pub struct Binding {
     pub storage: Storage,
 }
 
-/// The storage types that the prelude gives to `activation4` and `weight4`, and what is multiplied.
+/// The storage types that the prelude gives to `activation4`, `weight4` and `float4`, and what is multiplied.
 ///
 /// Example: [`Kernel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
